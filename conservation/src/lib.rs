@@ -1,0 +1,1 @@
+//! The conservation floor of Ceralacca.

@@ -1,0 +1,197 @@
+//! What sessions ask of the rest of the program: who somebody is, and what his mail is.
+//!
+//! * [`Authenticator`] turns a login and a password into an [`Identity`].
+//! * [`MailAccount`] is the tree of mailboxes of one account as IMAP and POP3 see it: live
+//!   mailboxes, the archive and snapshots in one name space. A mailbox is then read through
+//!   [`storage::mailbox::view::MailboxView`].
+//!
+//! The floor above implements both. Names of mailboxes are UTF-8 with `/` between levels;
+//! modified UTF-7 (RFC 3501 §5.1.3) is IMAP's affair and ends in `imap`.
+
+use std::{net::IpAddr, sync::Arc};
+
+use storage::{
+    error::StoreError,
+    ids::{AccountId, MailboxId, Uid, UidValidity},
+    mailbox::{
+        flags::Flags,
+        view::{MailboxState, MailboxView},
+    },
+};
+use trust::clock::UnixMillis;
+
+/// The protocol somebody logs in by.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Protocol {
+    /// Message submission (RFC 6409).
+    Submission,
+    /// Relay between servers (RFC 5321).
+    Relay,
+    /// IMAP (RFC 3501, RFC 9051).
+    Imap,
+    /// POP3 (RFC 1939).
+    Pop3,
+}
+
+impl Protocol {
+    /// The name used in logs and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Submission => "submission",
+            Self::Relay => "relay",
+            Self::Imap => "imap",
+            Self::Pop3 => "pop3",
+        }
+    }
+}
+
+/// Somebody who has proven who he is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Identity {
+    /// The account.
+    pub account_id: AccountId,
+    /// The account's address, domain in lower case.
+    pub address: String,
+}
+
+/// Why a login was refused. The peer learns no more than the variant.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoginError {
+    /// Unknown login or wrong password: one answer for both.
+    #[error("user name or password is wrong")]
+    BadCredentials,
+    /// The account is blocked or closed, and the password was right.
+    #[error("the account is blocked: write to the help desk")]
+    Blocked,
+    /// Too many failures from this address. Try again later.
+    #[error("too many failed logins: wait some minutes and try again")]
+    TooManyFailures,
+    /// The registry cannot answer now.
+    #[error("logins are not possible at the moment: try again later")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Checks credentials.
+#[async_trait::async_trait]
+pub trait Authenticator: Send + Sync + 'static {
+    /// Checks `password` for `login` (an address). Takes about as long for an unknown login as
+    /// for a wrong password.
+    async fn verify_password(
+        &self,
+        protocol: Protocol,
+        peer: IpAddr,
+        login: &str,
+        password: &str,
+    ) -> Result<Identity, LoginError>;
+}
+
+/// Opens the mail of somebody who is logged in.
+#[async_trait::async_trait]
+pub trait MailAccess: Send + Sync + 'static {
+    /// Returns the account's tree.
+    async fn open(&self, identity: &Identity) -> Result<Arc<dyn MailAccount>, StoreError>;
+}
+
+/// RFC 6154 special uses.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum SpecialUse {
+    /// `\Archive`
+    Archive,
+    /// `\Drafts`
+    Drafts,
+    /// `\Junk`
+    Junk,
+    /// `\Sent`
+    Sent,
+    /// `\Trash`
+    Trash,
+}
+
+/// One name of the tree.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MailboxEntry {
+    /// The full name, levels separated by `/`; `INBOX` in capitals.
+    pub name: String,
+    /// The mailbox; `None` for a name that cannot be opened (`\NonExistent` or `\Noselect`): a
+    /// parent of others, or a subscription without a mailbox.
+    pub mailbox_id: Option<MailboxId>,
+    /// Whether the owner subscribes to it.
+    pub subscribed: bool,
+    /// Its special use.
+    pub special_use: Option<SpecialUse>,
+    /// Whether a read-only part of the tree (snapshot) holds it.
+    pub read_only: bool,
+}
+
+/// Usage and limit of one resource; `None` = unlimited.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ResourceUse {
+    /// Used now.
+    pub used: u64,
+    /// The limit.
+    pub limit: Option<u64>,
+}
+
+/// What a new message gets besides its octets.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct AppendAttributes {
+    /// Flags to set.
+    pub flags: Flags,
+    /// INTERNALDATE; now when absent.
+    pub internal_date: Option<UnixMillis>,
+}
+
+/// A message on its way into a mailbox. Dropping it leaves the mailbox as it was.
+#[async_trait::async_trait]
+pub trait AppendSink: Send {
+    /// Takes the next octets, in pieces of any size.
+    async fn write(&mut self, octets: &[u8]) -> Result<(), StoreError>;
+
+    /// Appends durably and returns UIDVALIDITY and the new UID.
+    async fn finish(self: Box<Self>) -> Result<(UidValidity, Uid), StoreError>;
+}
+
+/// The mail of one account.
+#[async_trait::async_trait]
+pub trait MailAccount: Send + Sync + 'static {
+    /// Returns every name, ordered by name, INBOX first.
+    async fn list(&self) -> Result<Vec<MailboxEntry>, StoreError>;
+
+    /// Opens a mailbox for reading and writing, or read-only where the tree is.
+    /// [`StoreError::NoSuchMailboxName`] when there is none.
+    async fn open(&self, name: &str) -> Result<Arc<dyn MailboxView>, StoreError>;
+
+    /// Returns the counters of a mailbox without opening it.
+    async fn status(&self, name: &str) -> Result<MailboxState, StoreError>;
+
+    /// Creates a mailbox and what is missing above it (RFC 9051 §6.3.4).
+    async fn create(&self, name: &str) -> Result<MailboxId, StoreError>;
+
+    /// Deletes a mailbox with its messages; one with children below becomes `\Noselect`.
+    async fn delete(&self, name: &str) -> Result<(), StoreError>;
+
+    /// Renames a mailbox and everything below it; INBOX gives its messages away and stays
+    /// (RFC 9051 §6.3.6).
+    async fn rename(&self, from: &str, to: &str) -> Result<(), StoreError>;
+
+    /// Subscribes to a name, or ends that. The name need not exist (RFC 9051 §6.3.7).
+    async fn subscribe(&self, name: &str, subscribed: bool) -> Result<(), StoreError>;
+
+    /// Starts to append a message of `size` octets. Refuses at once what cannot succeed:
+    /// [`StoreError::OverQuota`], [`StoreError::ReadOnly`], [`StoreError::NoSuchMailboxName`],
+    /// [`StoreError::LimitExceeded`].
+    async fn append(
+        &self,
+        name: &str,
+        size: u64,
+        attributes: AppendAttributes,
+    ) -> Result<Box<dyn AppendSink>, StoreError>;
+
+    /// Usage and limit of storage octets and of messages (RFC 9208 STORAGE, MESSAGE).
+    async fn quota(&self) -> Result<(ResourceUse, ResourceUse), StoreError>;
+
+    /// Returns a receiver that is marked changed after every committed change of the account.
+    fn changes(&self) -> tokio::sync::watch::Receiver<u64>;
+}

@@ -1,0 +1,7 @@
+//! SMTP, IMAP and POP3 sessions over byte streams.
+//!
+//! Not here: RocksDB, PEC, the registry. Sessions ask traits for everything else: [`access`] for
+//! identities and mail, [`smtp::transport`] for messages on their way.
+
+pub mod access;
+pub mod smtp;

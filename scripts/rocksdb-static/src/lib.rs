@@ -1,0 +1,1 @@
+//! Nothing of its own: building this package builds `librocksdb.a`.

@@ -1,0 +1,1 @@
+//! The snapshots floor of Ceralacca.

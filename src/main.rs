@@ -1,0 +1,3 @@
+//! The `ceralacca` command.
+
+fn main() {}

@@ -1,0 +1,15 @@
+//! The content-addressed mailbox store.
+//!
+//! Every octet is kept once; quotas are exact; nothing acknowledged is ever lost. The rooms:
+//!
+//! * [`ids`], [`error`], [`summary`]: the values that cross the floor's boundary.
+//! * [`catalog`]: the ordered key-value space and its engines.
+//! * [`mailbox`]: rows, flags, and the [`mailbox::view::MailboxView`] that protocols read.
+//!
+//! Not here: IMAP or any other protocol, the wall clock (handed in), the environment.
+
+pub mod catalog;
+pub mod error;
+pub mod ids;
+pub mod mailbox;
+pub mod summary;
