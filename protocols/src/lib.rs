@@ -4,4 +4,5 @@
 //! identities and mail, [`smtp::transport`] for messages on their way.
 
 pub mod access;
+pub mod net;
 pub mod smtp;

@@ -1,0 +1,201 @@
+//! The accept loop.
+//!
+//! Invariants:
+//!
+//! * No more sessions run than [`ConnectionLimits`] allow; the excess is told so in the
+//!   protocol's own words and closed, without a task of its own.
+//! * One session cannot stop another or the loop, whatever it does.
+//! * After `shutdown` no connection is accepted; sessions are told through
+//!   [`Connection::stopping`], and what has not ended after the grace time is dropped.
+//!
+//! Not here: PROXY protocol and rate limits, which come before [`SessionHandler::session`].
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    limits::{Admission, ConnectionLimits},
+    stream::ConnectionStream,
+    tls::TlsContext,
+};
+use crate::access::Protocol;
+
+/// How long accepting rests when the operating system refuses, for example for want of file
+/// descriptors: without a rest the loop would turn at full speed and not help.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// A bound socket and how connections on it begin and end.
+#[derive(Debug)]
+pub struct Listener {
+    /// The bound socket.
+    pub socket: TcpListener,
+    /// The certificate for TLS from the first octet (RFC 8314 §3); `None` starts in the clear.
+    pub implicit_tls: Option<Arc<TlsContext>>,
+    /// How long a TLS handshake may take.
+    pub handshake_time_max: Duration,
+    /// How long sessions may go on after `shutdown`.
+    pub grace_time: Duration,
+}
+
+impl Listener {
+    /// A listener with a handshake of at most 30 s and a grace time of 30 s.
+    #[must_use]
+    pub fn new(socket: TcpListener, implicit_tls: Option<Arc<TlsContext>>) -> Self {
+        Self {
+            socket,
+            implicit_tls,
+            handshake_time_max: Duration::from_secs(30),
+            grace_time: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A connection that was let in.
+#[derive(Debug)]
+pub struct Connection {
+    /// The octets; under TLS already when the listener's TLS is implicit.
+    pub stream: ConnectionStream,
+    /// The peer's address and port.
+    pub peer: SocketAddr,
+    /// Our address and port.
+    pub local: SocketAddr,
+    /// Cancelled when the program stops: the session finishes its command, says goodbye in its
+    /// protocol's words and returns.
+    pub stopping: CancellationToken,
+}
+
+/// A protocol's side of a listener.
+#[async_trait::async_trait]
+pub trait SessionHandler: Send + Sync + 'static {
+    /// Names the protocol in logs and metrics.
+    fn protocol(&self) -> Protocol;
+
+    /// The whole greeting of a connection that cannot be served now, line end included, such as
+    /// `421 4.3.2 …`. Not sent on implicit TLS, where octets in the clear would be noise.
+    fn refusal_line(&self) -> &[u8];
+
+    /// Serves one connection to its end. Errors of the connection are the session's to log.
+    async fn session(&self, connection: Connection);
+}
+
+/// Accepts connections until `shutdown` is cancelled, then returns as soon as every session has
+/// ended, at the latest after the grace time.
+pub async fn serve<H: SessionHandler>(
+    listener: Listener,
+    limits: Arc<ConnectionLimits>,
+    shutdown: CancellationToken,
+    handler: Arc<H>,
+) {
+    let mut sessions = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            Some(_) = sessions.join_next(), if !sessions.is_empty() => {}
+            accepted = listener.socket.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    admit(&listener, &limits, &shutdown, &handler, stream, peer, &mut sessions);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, protocol = handler.protocol().name(), "accept failed");
+                    sleep(ACCEPT_REST).await;
+                }
+            },
+        }
+    }
+    let grace_time = listener.grace_time;
+    // Closing the socket first: who comes now goes to another node at once.
+    drop(listener);
+    let ended = timeout(grace_time, async { while sessions.join_next().await.is_some() {} }).await;
+    if ended.is_err() {
+        let cut = sessions.len();
+        tracing::warn!(cut, protocol = handler.protocol().name(), "sessions cut off at the stop");
+        sessions.shutdown().await;
+    }
+}
+
+fn admit<H: SessionHandler>(
+    listener: &Listener,
+    limits: &Arc<ConnectionLimits>,
+    shutdown: &CancellationToken,
+    handler: &Arc<H>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    sessions: &mut JoinSet<()>,
+) {
+    let protocol = handler.protocol().name();
+    let admission = match limits.admit(peer.ip()) {
+        Ok(admission) => admission,
+        Err(refused) => {
+            metrics::counter!(
+                "connections_refused_total", "protocol" => protocol, "limit" => refused.name()
+            )
+            .increment(1);
+            tracing::debug!(%peer, protocol, %refused, "connection refused");
+            if listener.implicit_tls.is_none() {
+                // The socket's buffer is empty, so this never waits; a peer that is gone already
+                // misses nothing.
+                let _ = stream.try_write(handler.refusal_line());
+            }
+            return;
+        }
+    };
+    metrics::counter!("connections_total", "protocol" => protocol).increment(1);
+    let beginning = Beginning {
+        stream,
+        peer,
+        implicit_tls: listener.implicit_tls.clone(),
+        handshake_time_max: listener.handshake_time_max,
+        stopping: shutdown.child_token(),
+        admission,
+    };
+    sessions.spawn(run(beginning, Arc::clone(handler)));
+}
+
+/// All that a session's task takes with it.
+struct Beginning {
+    stream: TcpStream,
+    peer: SocketAddr,
+    implicit_tls: Option<Arc<TlsContext>>,
+    handshake_time_max: Duration,
+    stopping: CancellationToken,
+    admission: Admission,
+}
+
+async fn run<H: SessionHandler>(beginning: Beginning, handler: Arc<H>) {
+    let Beginning { stream, peer, implicit_tls, handshake_time_max, stopping, admission } =
+        beginning;
+    let protocol = handler.protocol().name();
+    // Replies are written whole; waiting to join them with later ones only adds delay.
+    let local = match stream.set_nodelay(true).and_then(|()| stream.local_addr()) {
+        Ok(local) => local,
+        Err(error) => {
+            tracing::debug!(%peer, protocol, %error, "connection gone at once");
+            return;
+        }
+    };
+    let mut stream = ConnectionStream::Plain(stream);
+    if let Some(tls) = implicit_tls {
+        let handshake = tokio::select! {
+            () = stopping.cancelled() => return,
+            handshake = tls.accept(stream, handshake_time_max) => handshake,
+        };
+        stream = match handshake {
+            Ok(stream) => stream,
+            Err(error) => {
+                metrics::counter!("tls_handshakes_failed_total", "protocol" => protocol)
+                    .increment(1);
+                tracing::debug!(%peer, protocol, %error, "TLS handshake failed");
+                return;
+            }
+        };
+    }
+    handler.session(Connection { stream, peer, local, stopping }).await;
+    drop(admission);
+}

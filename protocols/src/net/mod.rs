@@ -1,0 +1,16 @@
+//! Listening sockets, TLS and the limits that every protocol shares.
+//!
+//! * [`listener`]: the accept loop, [`serve`]: bounded connections, hand-over to sessions,
+//!   graceful stop.
+//! * [`limits`]: how many connections, and how many failed logins by source.
+//! * [`tls`]: the server's certificate (reloadable) and the client's side of TLS.
+//! * [`stream`]: one connection, in the clear or under TLS.
+//!
+//! Not here: what is said over the connection (`smtp`, `imap`, `pop3`).
+
+pub mod limits;
+pub mod listener;
+pub mod stream;
+pub mod tls;
+
+pub use listener::{Connection, Listener, SessionHandler, serve};

@@ -1,0 +1,195 @@
+//! TLS by OpenSSL, version 1.2 and later (RFC 8996 §4, §5 retire what is older).
+//!
+//! * [`TlsContext`]: the server's side. The certificate can be replaced while connections run;
+//!   those that are open keep the old one.
+//! * [`TlsClient`]: the client's side, opportunistic (RFC 7435 §3) or verified against given
+//!   authorities.
+//!
+//! Not here: making keys and certificates (`trust`), and who is asked for TLS when (`smtp`,
+//! `imap`, `pop3`).
+
+use std::{
+    pin::Pin,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use openssl::{
+    error::ErrorStack,
+    pkey::PKey,
+    ssl::{
+        Ssl, SslAcceptor, SslConnector, SslContext, SslContextBuilder, SslMethod, SslMode,
+        SslOptions, SslVerifyMode, SslVersion,
+    },
+    x509::{X509, store::X509StoreBuilder},
+};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_openssl::SslStream;
+
+use super::stream::ConnectionStream;
+
+/// Why TLS is not to be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// Correct the files: they hold no certificate, or not the key that belongs to it.
+    #[error(
+        "certificate chain and key cannot be used: check that both are PEM and belong together"
+    )]
+    Material(#[source] ErrorStack),
+    /// Correct the file: there is no certificate in it.
+    #[error("no certificate found: the file must hold PEM certificates, the server's own first")]
+    NoCertificate,
+    /// A fault of the library or of memory.
+    #[error("TLS could not be set up")]
+    Setup(#[source] ErrorStack),
+    /// The peer spoke no TLS that can be accepted, or its certificate was not verified.
+    #[error("TLS handshake failed")]
+    Handshake(#[source] openssl::ssl::Error),
+    /// The peer took too long.
+    #[error("TLS handshake not finished after {0:?}")]
+    TimeOut(Duration),
+    /// TLS runs already.
+    #[error("TLS runs already on this connection")]
+    AlreadyOn,
+}
+
+/// The server's certificate and key, ready for handshakes.
+pub struct TlsContext {
+    current: RwLock<SslContext>,
+}
+
+impl std::fmt::Debug for TlsContext {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Nothing of the key may reach a log.
+        formatter.write_str("TlsContext")
+    }
+}
+
+impl TlsContext {
+    /// Takes a chain in PEM (the server's own certificate first) and its key in PEM.
+    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Arc<Self>, TlsError> {
+        Ok(Arc::new(Self { current: RwLock::new(server_context(chain, key)?) }))
+    }
+
+    /// Replaces certificate and key for the handshakes to come. After an error the old ones stay.
+    pub fn reload(&self, chain: &[u8], key: &[u8]) -> Result<(), TlsError> {
+        let context = server_context(chain, key)?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = context;
+        Ok(())
+    }
+
+    /// Runs the server's side of the handshake on a connection in the clear.
+    ///
+    /// What the peer sent before its ClientHello must have been read and judged by the caller.
+    pub async fn accept(
+        &self,
+        stream: ConnectionStream,
+        time_max: Duration,
+    ) -> Result<ConnectionStream, TlsError> {
+        let ConnectionStream::Plain(stream) = stream else { return Err(TlsError::AlreadyOn) };
+        let ssl = {
+            let context = self.current.read().unwrap_or_else(PoisonError::into_inner);
+            Ssl::new(&context).map_err(TlsError::Setup)?
+        };
+        let mut stream = Box::new(SslStream::new(ssl, stream).map_err(TlsError::Setup)?);
+        timeout(time_max, Pin::new(stream.as_mut()).accept())
+            .await
+            .map_err(|_| TlsError::TimeOut(time_max))?
+            .map_err(TlsError::Handshake)?;
+        Ok(ConnectionStream::Tls(stream))
+    }
+}
+
+fn server_context(chain: &[u8], key: &[u8]) -> Result<SslContext, TlsError> {
+    let mut certificates = X509::stack_from_pem(chain).map_err(TlsError::Material)?.into_iter();
+    let own = certificates.next().ok_or(TlsError::NoCertificate)?;
+    let key = PKey::private_key_from_pem(key).map_err(TlsError::Material)?;
+    let mut builder =
+        SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).map_err(TlsError::Setup)?;
+    harden(&mut builder).map_err(TlsError::Setup)?;
+    builder.set_options(SslOptions::NO_RENEGOTIATION | SslOptions::NO_COMPRESSION);
+    builder.set_certificate(&own).map_err(TlsError::Material)?;
+    for certificate in certificates {
+        builder.add_extra_chain_cert(certificate).map_err(TlsError::Material)?;
+    }
+    builder.set_private_key(&key).map_err(TlsError::Material)?;
+    builder.check_private_key().map_err(TlsError::Material)?;
+    Ok(builder.build().into_context())
+}
+
+/// What both sides share: the lowest version, and no buffers held by idle connections.
+fn harden(builder: &mut SslContextBuilder) -> Result<(), ErrorStack> {
+    builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
+    builder.set_mode(SslMode::RELEASE_BUFFERS);
+    Ok(())
+}
+
+/// The client's side of TLS.
+#[derive(Clone)]
+pub struct TlsClient {
+    connector: SslConnector,
+    verified: bool,
+}
+
+impl std::fmt::Debug for TlsClient {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("TlsClient")
+            .field("verified", &self.verified)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TlsClient {
+    /// Takes any certificate: protects against those who only listen (RFC 7435 §3).
+    pub fn opportunistic() -> Result<Self, TlsError> {
+        let mut builder =
+            SslConnector::builder(SslMethod::tls_client()).map_err(TlsError::Setup)?;
+        harden(&mut builder).map_err(TlsError::Setup)?;
+        builder.set_verify(SslVerifyMode::NONE);
+        Ok(Self { connector: builder.build(), verified: false })
+    }
+
+    /// Takes only certificates for the server's name that one of the authorities in
+    /// `authorities_pem` vouches for, and no others.
+    pub fn verified_by(authorities_pem: &[u8]) -> Result<Self, TlsError> {
+        let mut builder =
+            SslConnector::builder(SslMethod::tls_client()).map_err(TlsError::Setup)?;
+        harden(&mut builder).map_err(TlsError::Setup)?;
+        let authorities = X509::stack_from_pem(authorities_pem).map_err(TlsError::Material)?;
+        if authorities.is_empty() {
+            return Err(TlsError::NoCertificate);
+        }
+        let mut store = X509StoreBuilder::new().map_err(TlsError::Setup)?;
+        for authority in authorities {
+            store.add_cert(authority).map_err(TlsError::Material)?;
+        }
+        builder.set_cert_store(store.build());
+        builder.set_verify(SslVerifyMode::PEER);
+        Ok(Self { connector: builder.build(), verified: true })
+    }
+
+    /// Runs the client's side of the handshake with the server called `server_name` (a host name
+    /// or an address).
+    pub async fn connect(
+        &self,
+        server_name: &str,
+        stream: TcpStream,
+        time_max: Duration,
+    ) -> Result<ConnectionStream, TlsError> {
+        let ssl = self
+            .connector
+            .configure()
+            .map_err(TlsError::Setup)?
+            .verify_hostname(self.verified)
+            .into_ssl(server_name)
+            .map_err(TlsError::Setup)?;
+        let mut stream = Box::new(SslStream::new(ssl, stream).map_err(TlsError::Setup)?);
+        timeout(time_max, Pin::new(stream.as_mut()).connect())
+            .await
+            .map_err(|_| TlsError::TimeOut(time_max))?
+            .map_err(TlsError::Handshake)?;
+        Ok(ConnectionStream::Tls(stream))
+    }
+}
