@@ -1,0 +1,220 @@
+//! The contract suite: what every engine must pass.
+//!
+//! [`hold`] runs all of it. A new engine adds one test that calls it with a function that opens a
+//! fresh, empty engine on the families it is given.
+
+use std::{future::Future, sync::Arc};
+
+use bytes::Bytes;
+
+use super::engine::{Batch, Durability, Engine, Expected, Family, Scan};
+use crate::error::StoreError;
+
+const ROWS: Family = Family("rows");
+const OTHER: Family = Family("other_rows");
+const JOURNAL: Family = Family("journal");
+
+/// Runs every check on a fresh engine each.
+pub(crate) async fn hold<E, F, Fut>(open: F)
+where
+    E: Engine,
+    F: Fn(Vec<Family>) -> Fut,
+    Fut: Future<Output = Arc<E>>,
+{
+    let fresh = || open(vec![ROWS, OTHER, JOURNAL]);
+    what_is_put_is_read_and_families_are_apart(&*fresh().await).await;
+    a_failed_condition_changes_nothing(&*fresh().await).await;
+    of_racing_compare_and_sets_one_wins(fresh().await).await;
+    deletes_come_after_puts_and_later_puts_win(&*fresh().await).await;
+    scans_are_ordered_bounded_and_resumable(&*fresh().await).await;
+    a_snapshot_stays_as_it_was(&*fresh().await).await;
+    numbers_have_no_gaps_and_never_repeat(fresh().await).await;
+    a_closed_engine_answers_closed(&*fresh().await).await;
+}
+
+fn put(family: Family, key: &'static str, value: &'static str) -> Batch {
+    let mut batch = Batch::default();
+    batch.put(family, key, value);
+    batch
+}
+
+async fn value(engine: &impl Engine, family: Family, key: &str) -> Option<Bytes> {
+    engine.get(family, key.as_bytes()).await.expect("read")
+}
+
+async fn what_is_put_is_read_and_families_are_apart(engine: &impl Engine) {
+    assert_eq!(value(engine, ROWS, "a").await, None);
+    engine.commit(put(ROWS, "a", "one")).await.expect("commit");
+    engine.commit(put(OTHER, "a", "")).await.expect("commit");
+    assert_eq!(value(engine, ROWS, "a").await.as_deref(), Some(b"one".as_slice()));
+    assert_eq!(value(engine, OTHER, "a").await.as_deref(), Some(b"".as_slice()));
+    let keys = [(OTHER, "b".into()), (ROWS, Bytes::from("a")), (OTHER, "a".into())];
+    let values = engine.multi_get(&keys).await.expect("read");
+    assert_eq!(values, [None, Some(Bytes::from("one")), Some(Bytes::new())]);
+    let buffered = Batch { durability: Durability::Buffered, ..put(ROWS, "b", "two") };
+    engine.commit(buffered).await.expect("commit");
+    assert_eq!(value(engine, ROWS, "b").await.as_deref(), Some(b"two".as_slice()));
+}
+
+async fn a_failed_condition_changes_nothing(engine: &impl Engine) {
+    engine.commit(put(ROWS, "a", "one")).await.expect("commit");
+    let cases = [
+        ("a", Expected::Absent),
+        ("missing", Expected::Present),
+        ("missing", Expected::Value("one".into())),
+        ("a", Expected::Value("other".into())),
+    ];
+    for (key, expected) in cases {
+        let mut batch = put(ROWS, "b", "two");
+        batch.expect(ROWS, "a", Expected::Present).expect(ROWS, key, expected.clone());
+        batch.delete(ROWS, "a").append_numbered(JOURNAL, "j", "record");
+        let outcome = engine.commit(batch).await;
+        assert!(matches!(outcome, Err(StoreError::Conflict)), "{key} {expected:?}: {outcome:?}");
+    }
+    assert_eq!(value(engine, ROWS, "a").await.as_deref(), Some(b"one".as_slice()));
+    assert_eq!(value(engine, ROWS, "b").await, None);
+    let mut holds = put(ROWS, "b", "two");
+    holds.expect(ROWS, "a", Expected::Value("one".into())).expect(ROWS, "b", Expected::Absent);
+    holds.append_numbered(JOURNAL, "j", "record");
+    assert_eq!(engine.commit(holds).await.expect("commit"), [1], "no number was lost");
+}
+
+async fn of_racing_compare_and_sets_one_wins<E: Engine>(engine: Arc<E>) {
+    const TASKS: u64 = 16;
+    const ROUNDS: u64 = 8;
+    engine.commit(counter_batch(None, 0)).await.expect("commit");
+    let mut tasks = Vec::new();
+    for _ in 0..TASKS {
+        let engine = Arc::clone(&engine);
+        tasks.push(tokio::spawn(async move {
+            let mut done = 0;
+            while done < ROUNDS {
+                let old = engine.get(ROWS, b"counter").await.expect("read").expect("a counter");
+                let count = u64::from_be_bytes(old.as_ref().try_into().expect("eight octets"));
+                match engine.commit(counter_batch(Some(old), count + 1)).await {
+                    Ok(_) => done += 1,
+                    Err(StoreError::Conflict) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }));
+    }
+    for task in tasks {
+        task.await.expect("a task");
+    }
+    let count = engine.get(ROWS, b"counter").await.expect("read").expect("a counter");
+    assert_eq!(count.as_ref(), (TASKS * ROUNDS).to_be_bytes());
+}
+
+fn counter_batch(old: Option<Bytes>, count: u64) -> Batch {
+    let mut batch = Batch::default();
+    batch.expect(ROWS, "counter", old.map_or(Expected::Absent, Expected::Value));
+    batch.put(ROWS, "counter", Bytes::copy_from_slice(&count.to_be_bytes()));
+    batch
+}
+
+async fn deletes_come_after_puts_and_later_puts_win(engine: &impl Engine) {
+    let mut batch = put(ROWS, "a", "first");
+    batch.put(ROWS, "a", "second").delete(ROWS, "b").put(ROWS, "b", "gone").delete(ROWS, "none");
+    engine.commit(batch).await.expect("commit");
+    assert_eq!(value(engine, ROWS, "a").await.as_deref(), Some(b"second".as_slice()));
+    assert_eq!(value(engine, ROWS, "b").await, None);
+}
+
+async fn scans_are_ordered_bounded_and_resumable(engine: &impl Engine) {
+    let mut batch = Batch::default();
+    for number in [3_u8, 0xff, 0, 200, 1] {
+        batch.put(ROWS, vec![b'k', number], vec![number]);
+    }
+    batch.put(ROWS, "j", "before").put(ROWS, "l", "after").put(OTHER, "k!", "other family");
+    engine.commit(batch).await.expect("commit");
+    let keys = |scan: Scan| async move {
+        let entries = engine.scan(&scan).await.expect("scan");
+        entries.into_iter().map(|(key, _)| key.last().copied().unwrap_or(0)).collect::<Vec<_>>()
+    };
+    assert_eq!(keys(Scan::prefix(ROWS, b"k", 10)).await, [0, 1, 3, 200, 0xff]);
+    assert_eq!(keys(Scan::prefix(ROWS, b"k", 2)).await, [0, 1]);
+    assert_eq!(keys(Scan::prefix(ROWS, b"k", 0)).await, [0_u8; 0]);
+    let reverse = Scan { reverse: true, ..Scan::prefix(ROWS, b"k", 2) };
+    assert_eq!(keys(reverse).await, [0xff, 200]);
+    let middle = Scan {
+        start: Bytes::from_static(b"k\x01"),
+        end: Some(Bytes::from_static(b"k\xc8")),
+        ..Scan::prefix(ROWS, b"k", 10)
+    };
+    assert_eq!(keys(middle.clone()).await, [1, 3]);
+    assert_eq!(keys(Scan { reverse: true, ..middle }).await, [3, 1]);
+    let to_the_end = Scan { end: None, ..Scan::prefix(ROWS, b"k\xff", 10) };
+    assert_eq!(keys(to_the_end.clone()).await, [0xff, b'l']);
+    assert_eq!(keys(Scan { reverse: true, ..to_the_end }).await, [b'l', 0xff]);
+    let backwards = Scan { end: Some("a".into()), ..Scan::prefix(ROWS, b"k", 10) };
+    assert_eq!(keys(backwards).await, [0_u8; 0]);
+}
+
+async fn a_snapshot_stays_as_it_was(engine: &impl Engine) {
+    engine.commit(put(ROWS, "a", "old")).await.expect("commit");
+    let snapshot = engine.snapshot().await.expect("snapshot");
+    let mut batch = put(ROWS, "a", "new");
+    batch.put(ROWS, "b", "new").append_numbered(JOURNAL, "j", "record");
+    engine.commit(batch).await.expect("commit");
+    engine.commit(Batch::default()).await.expect("an empty batch");
+    let old = Some(Bytes::from("old"));
+    assert_eq!(snapshot.get(ROWS, b"a").await.expect("read"), old);
+    let keys = [(ROWS, "b".into()), (ROWS, Bytes::from("a"))];
+    assert_eq!(snapshot.multi_get(&keys).await.expect("read"), [None, old]);
+    assert_eq!(snapshot.scan(&Scan::prefix(ROWS, b"", 9)).await.expect("scan").len(), 1);
+    assert_eq!(value(engine, ROWS, "a").await.as_deref(), Some(b"new".as_slice()));
+}
+
+async fn numbers_have_no_gaps_and_never_repeat<E: Engine>(engine: Arc<E>) {
+    let mut tasks = Vec::new();
+    for task in 0..8_u8 {
+        let engine = Arc::clone(&engine);
+        tasks.push(tokio::spawn(async move {
+            let mut numbers = Vec::new();
+            for round in 0..8_u8 {
+                let mut batch = Batch::default();
+                batch.append_numbered(JOURNAL, "node", vec![task, round]);
+                batch.append_numbered(JOURNAL, "node", vec![task, round, 1]);
+                if round % 3 == 0 {
+                    batch.expect(ROWS, "never there", Expected::Present);
+                }
+                match engine.commit(batch).await {
+                    Ok(given) => numbers.extend(given),
+                    Err(StoreError::Conflict) => assert_eq!(round % 3, 0),
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            numbers
+        }));
+    }
+    let mut given = Vec::new();
+    for task in tasks {
+        given.extend(task.await.expect("a task"));
+    }
+    given.sort_unstable();
+    assert_eq!(given, (1..=80).collect::<Vec<u64>>());
+    let entries = engine.scan(&Scan::prefix(JOURNAL, b"node", 100)).await.expect("scan");
+    let keys: Vec<_> = entries.iter().map(|(key, _)| key.slice(4..)).collect();
+    let wanted: Vec<_> =
+        (1..=80_u64).map(|number| Bytes::copy_from_slice(&number.to_be_bytes())).collect();
+    assert_eq!(keys, wanted);
+    let mut batch = Batch::default();
+    for (key, _) in entries {
+        batch.delete(JOURNAL, key);
+    }
+    batch.append_numbered(JOURNAL, "other node", "record");
+    assert_eq!(engine.commit(batch).await.expect("commit"), [1]);
+    let mut batch = Batch::default();
+    batch.append_numbered(JOURNAL, "node", "record");
+    assert_eq!(engine.commit(batch).await.expect("commit"), [81], "also when all were deleted");
+}
+
+async fn a_closed_engine_answers_closed(engine: &impl Engine) {
+    engine.commit(put(ROWS, "a", "one")).await.expect("commit");
+    engine.close().await.expect("close");
+    engine.close().await.expect("closing twice is allowed");
+    assert!(matches!(engine.get(ROWS, b"a").await, Err(StoreError::Closed)));
+    assert!(matches!(engine.commit(put(ROWS, "b", "two")).await, Err(StoreError::Closed)));
+    assert!(matches!(engine.snapshot().await.map(|_| ()), Err(StoreError::Closed)));
+}
