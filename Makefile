@@ -1,0 +1,56 @@
+# The daily commands. Every target first lets scripts/bootstrap install what it needs and the machine
+# lacks; when nothing is missing that takes a fraction of a second.
+#
+#   make demo          two providers exchange a certified message; ONCE=1 ends after the checks
+#   make test          format, lint, every test (what continuous integration runs)
+#   make check         format, lint, unit tests: for daily work
+#   make bench         every measure, or one: make bench BENCH=append
+#   make lint, fmt     one step alone
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := check
+.PHONY: demo test check bench lint fmt
+
+# Build output outlives a clone: a second clone rebuilds only the project's own crates.
+CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/ceralacca
+ROCKSDB_VERSION := $(shell sed -n '/^name = "librocksdb-sys"$$/{n;s/.*+\(.*\)"/\1/p;}' Cargo.lock scripts/rocksdb-static/Cargo.lock | head -n 1)
+
+export PATH := $(PATH):$(HOME)/.cargo/bin
+export ROCKSDB_LIB_DIR ?= $(CACHE)/rocksdb-$(ROCKSDB_VERSION)
+export ROCKSDB_STATIC ?= 1
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+# Incremental files of every clone would pile up in the shared folder, and a crate here compiles in
+# seconds without them.
+export CARGO_INCREMENTAL ?= 0
+export CERALACCA_PYTHON ?= $(CACHE)/python/bin/python3
+
+demo:
+	@scripts/bootstrap demo
+	cargo build --locked --bin ceralacca
+	"$(CARGO_TARGET_DIR)/debug/ceralacca" demo $(if $(filter 1,$(ONCE)),--once)
+
+test:
+	@scripts/bootstrap test
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo test --workspace --locked --no-fail-fast
+
+check:
+	@scripts/bootstrap check
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo test --workspace --locked --lib --bins
+	cargo test --locked --test house
+
+bench:
+	@scripts/bootstrap bench
+	cargo bench --locked --bench measures -- $(BENCH)
+
+lint:
+	@scripts/bootstrap check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+fmt:
+	@scripts/bootstrap check
+	cargo fmt --all
