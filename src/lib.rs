@@ -1,3 +1,11 @@
 //! The program: PEC engine, registry, configuration, command line and wiring.
 //!
+//! * [`config`]: the one file of settings.
+//! * [`registry`]: domains, owners, accounts, plans, credentials.
+//! * [`texts`]: what people read, in Italian and English.
+//!
 //! Not here: octets and mailboxes (`storage`), sessions (`protocols`), signatures (`trust`).
+
+pub mod config;
+pub mod registry;
+pub mod texts;

@@ -1,0 +1,152 @@
+//! `[limits]` and `[login]`: every bound on what a peer may use, so that memory stays bounded.
+
+use super::{
+    reader::Reader,
+    units::{Millis, Octets},
+};
+use crate::texts::Text;
+
+const COUNT: (usize, usize) = (1, 10_000_000);
+const NUMBER: (u32, u32) = (1, 1_000_000);
+const TIME: (Millis, Millis) = (Millis(100), Millis::hours(24));
+const SIZE: (Octets, Octets) = (Octets::kilobytes(1), Octets::gigabytes(1));
+
+/// One line per setting: name, kind, default, least and most, explanation in both languages.
+macro_rules! settings {
+    (
+        $(#[$doc:meta])* $name:ident, $section:literal, $italian:literal, $english:literal;
+        $($key:ident: $kind:ty = $default:expr, $range:expr, $it:literal, $en:literal;)*
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Eq, PartialEq)]
+        pub struct $name {
+            $(#[doc = $en] pub $key: $kind,)*
+        }
+
+        impl $name {
+            pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+                let mut section = reader.section($section, Text::fixed($italian, $english));
+                Self {
+                    $($key: section.within(
+                        stringify!($key),
+                        $default,
+                        $range,
+                        Text::fixed($it, $en),
+                    ),)*
+                }
+            }
+        }
+    };
+}
+
+settings! {
+    /// `[limits]`: bounds of sessions, messages, queues.
+    LimitSettings, "limits",
+    "Limiti di tutto ciò che un interlocutore può usare.",
+    "Bounds on everything that a peer may use.";
+
+    connections_max: usize = 4096, COUNT,
+        "Connessioni aperte, tutte le porte insieme.",
+        "Open connections, all ports together.";
+    connections_per_address_max: usize = 64, COUNT,
+        "Connessioni aperte da uno stesso indirizzo.",
+        "Open connections from one address.";
+    tls_handshake_timeout: Millis = Millis::seconds(30), TIME,
+        "Tempo per l'apertura di TLS.",
+        "Time for a TLS handshake.";
+    login_timeout: Millis = Millis::minutes(1), TIME,
+        "Tempo entro cui un client deve autenticarsi.",
+        "Time in which a client must log in.";
+    shutdown_timeout: Millis = Millis::seconds(20), TIME,
+        "Tempo lasciato alle sessioni per finire quando il server si ferma.",
+        "Time that sessions are given to finish at a stop.";
+    message_octets_max: Octets = Octets::megabytes(50), SIZE,
+        "Dimensione di un messaggio inviato, qualunque sia il tipo di casella.",
+        "Size of a message as submitted, whatever the plan says.";
+    relay_message_octets_max: Octets = Octets::megabytes(72), SIZE,
+        "Dimensione di un messaggio da un altro gestore o aggiunto via IMAP: messaggio più busta.",
+        "Size of a message from another server or appended by IMAP: message plus envelope.";
+    header_octets_max: Octets = Octets::kilobytes(256), SIZE,
+        "Dimensione dell'intestazione di un messaggio.",
+        "Size of a message's header.";
+    recipients_max: u32 = 250, (50, 10_000),
+        "Destinatari di una transazione SMTP, qualunque sia il tipo di casella.",
+        "Recipients of an SMTP transaction, whatever the plan says.";
+    smtp_idle_timeout: Millis = Millis::minutes(5), TIME,
+        "Inattività di una sessione SMTP.",
+        "Idle time of an SMTP session.";
+    smtp_transactions_max: u32 = 1_000, NUMBER,
+        "Messaggi in una sessione SMTP.",
+        "Messages in one SMTP session.";
+    smtp_errors_max: u32 = 20, NUMBER,
+        "Errori dopo i quali una sessione SMTP finisce.",
+        "Errors after which an SMTP session ends.";
+    smtp_line_octets_max: Octets = Octets::kilobytes(4), SIZE,
+        "Lunghezza di una riga di comando SMTP.",
+        "Length of an SMTP command line.";
+    imap_idle_timeout: Millis = Millis::minutes(30), TIME,
+        "Inattività di una sessione IMAP autenticata.",
+        "Idle time of an IMAP session that is logged in.";
+    imap_line_octets_max: Octets = Octets::kilobytes(64), SIZE,
+        "Lunghezza di un comando IMAP, esclusi i literal.",
+        "Length of an IMAP command, literals not counted.";
+    imap_literal_octets_max: Octets = Octets::kilobytes(64), SIZE,
+        "Ottetti di tutti i literal di un comando IMAP diverso da APPEND.",
+        "Octets of all literals of an IMAP command other than APPEND.";
+    pop3_idle_timeout: Millis = Millis::minutes(10), (Millis::minutes(10), Millis::hours(24)),
+        "Inattività di una sessione POP3; lo standard vuole almeno 10 min.",
+        "Idle time of a POP3 session; the standard wants 10 min at least.";
+    outgoing_connections_max: usize = 128, COUNT,
+        "Consegne contemporanee ad altri gestori.",
+        "Deliveries to other servers at a time.";
+    outgoing_per_destination_max: usize = 8, COUNT,
+        "Consegne contemporanee a una stessa destinazione.",
+        "Deliveries to one destination at a time.";
+    transmissions_max: usize = 64, COUNT,
+        "Trasmissioni lavorate contemporaneamente.",
+        "Transmissions worked on at a time.";
+    signatures_max: usize = 2, COUNT,
+        "Firme contemporanee; più dei processori non servono.",
+        "Signatures made at a time; more than the processors are of no use.";
+    http_requests_max: usize = 32, COUNT,
+        "Richieste contemporanee alla porta di esercizio.",
+        "Requests answered at a time on the operations port.";
+    http_timeout: Millis = Millis::seconds(10), TIME,
+        "Tempo per una richiesta alla porta di esercizio.",
+        "Time for one request on the operations port.";
+}
+
+settings! {
+    /// `[login]`: passwords, and how guessing is slowed down.
+    LoginSettings, "login",
+    "Password, e freno a chi le indovina.",
+    "Passwords, and a brake on those who guess them.";
+
+    password_characters_min: usize = 12, (8, 64),
+        "Caratteri minimi di una password.",
+        "Characters a password has at least.";
+    failures_per_account_and_address_max: u32 = 5, NUMBER,
+        "Errori su una casella da uno stesso indirizzo prima dell'attesa. Da altri indirizzi il titolare entra comunque.",
+        "Failures for one account from one address before it must wait. The holder can still log in from elsewhere.";
+    failures_per_address_max: u32 = 50, NUMBER,
+        "Errori da uno stesso indirizzo, su qualunque casella, prima dell'attesa.",
+        "Failures from one address, whatever the account, before it must wait.";
+    failure_window: Millis = Millis::minutes(5), TIME,
+        "Gli errori si contano su questo tempo; tanto dura anche l'attesa.",
+        "Failures are counted over this time, and this is the wait.";
+    failures_remembered_max: usize = 65_536, COUNT,
+        "Coppie e indirizzi ricordati; si dimentica prima il più vecchio.",
+        "Pairs and addresses remembered; the oldest is forgotten first.";
+    hashings_max: usize = 2, COUNT,
+        "Password calcolate contemporaneamente, ciascuna con 19 MB di memoria.",
+        "Passwords hashed at a time, each with 19 MB of memory.";
+    hashings_waiting_max: usize = 256, COUNT,
+        "Accessi che possono attendere il calcolo di una password.",
+        "Logins that may wait for a hashing.";
+    successes_remembered_max: usize = 16_384, COUNT,
+        "Accessi riusciti ricordati, perché un client che interroga spesso non costi calcolo.",
+        "Successes remembered, so that a polling client costs no hashing.";
+    success_lifetime: Millis = Millis::minutes(5), (Millis::seconds(1), Millis::hours(1)),
+        "Per quanto un accesso riuscito è ricordato.",
+        "How long a success is remembered.";
+}

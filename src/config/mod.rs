@@ -1,0 +1,283 @@
+//! The configuration: one TOML file, overlaid by the environment, with a documented default for
+//! every setting.
+//!
+//! * A variable `CERALACCA_SECTION_KEY` (capitals, dots and hyphens as underscores) replaces the
+//!   setting of the file; lists are separated by commas.
+//! * Everything wrong is reported at once, each with file and line (or variable) and a remedy; a
+//!   configuration with an error is never used in part.
+//! * A relative path in the file starts at the file's folder.
+//! * `ceralacca config example` is generated from the same declarations that read the settings.
+//!
+//! Not here: what a setting does; each room gets plain values from [`crate::config`] sections.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+pub use error::{ConfigError, ConfigErrors, Place};
+pub use limits::{LimitSettings, LoginSettings};
+pub use value::{DomainName, HostPort, ListenAddress, NotADomainName, NotHostPort};
+
+use crate::{
+    registry::plan::Plans,
+    texts::{Language, Text},
+};
+use reader::Reader;
+use source::Source;
+use units::{Millis, Octets};
+
+mod error;
+mod limits;
+mod plans;
+mod reader;
+mod source;
+pub mod units;
+mod value;
+
+/// The whole configuration.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Config {
+    /// `[provider]`
+    pub provider: ProviderSettings,
+    /// `[data]`
+    pub data: DataSettings,
+    /// `[listen]`
+    pub listen: ListenSettings,
+    /// `[tls]`: `None` = a certificate of the development authority.
+    pub tls: Option<KeyPair>,
+    /// `[signing]`: `None` = a certificate of the development authority.
+    pub signing: Option<KeyPair>,
+    /// `[directory]`
+    pub directory: DirectorySettings,
+    /// `[trust]`
+    pub trust: TrustSettings,
+    /// `[routes]`: domain → where its mail goes, instead of what DNS says.
+    pub routes: BTreeMap<DomainName, HostPort>,
+    /// `[store]`
+    pub store: StoreSettings,
+    /// `[registry]`
+    pub registry: RegistrySettings,
+    /// `[login]`
+    pub login: LoginSettings,
+    /// `[limits]`
+    pub limits: LimitSettings,
+    /// `[plans.*]`
+    pub plans: Plans,
+    /// `[log]`
+    pub log: LogSettings,
+}
+
+/// `[provider]`: who we are.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ProviderSettings {
+    /// The name that stands in receipts and certificates.
+    pub name: String,
+    /// The provider's own domain; its identifiers and service address are in it.
+    pub mail_domain: DomainName,
+    /// The address that receipts and notices come from.
+    pub service_address: String,
+    /// The name in SMTP greetings and TLS certificates.
+    pub host_name: DomainName,
+    /// PEC domains registered at start, besides those of `ceralacca domain add`.
+    pub pec_domains: Vec<DomainName>,
+}
+
+/// `[data]`: where everything is kept.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DataSettings {
+    /// One folder for all of it.
+    pub folder: PathBuf,
+}
+
+impl DataSettings {
+    /// The registry's database.
+    #[must_use]
+    pub fn registry_file(&self) -> PathBuf {
+        self.folder.join("registry.sqlite")
+    }
+
+    /// The catalog's folder.
+    #[must_use]
+    pub fn catalog_folder(&self) -> PathBuf {
+        self.folder.join("catalog")
+    }
+
+    /// The folder of packs, when objects are kept in files.
+    #[must_use]
+    pub fn objects_folder(&self) -> PathBuf {
+        self.folder.join("objects")
+    }
+
+    /// Keys and certificates of the development authority.
+    #[must_use]
+    pub fn authority_folder(&self) -> PathBuf {
+        self.folder.join("authority")
+    }
+}
+
+/// `[listen]`: the doors.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ListenSettings {
+    /// Relay from other servers (RFC 5321).
+    pub smtp_relay: ListenAddress,
+    /// Submission with STARTTLS (RFC 6409).
+    pub submission: ListenAddress,
+    /// Submission with implicit TLS (RFC 8314).
+    pub submissions: ListenAddress,
+    /// IMAP with implicit TLS.
+    pub imaps: ListenAddress,
+    /// POP3 with implicit TLS.
+    pub pop3s: ListenAddress,
+    /// `/healthz`, `/readyz`, `/metrics`.
+    pub operations: ListenAddress,
+}
+
+/// A certificate and its key, in PEM files.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KeyPair {
+    /// The certificate, then those that lead to the root.
+    pub certificate_file: PathBuf,
+    /// The private key.
+    pub key_file: PathBuf,
+}
+
+/// `[directory]`: the other providers.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DirectorySettings {
+    /// LDIF with the entries of the other providers.
+    pub ldif_file: Option<PathBuf>,
+    /// How often it is read again.
+    pub refresh: Millis,
+}
+
+/// `[trust]`: whom we believe besides the directory.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TrustSettings {
+    /// PEM files of further certification authorities.
+    pub authority_files: Vec<PathBuf>,
+    /// Revocation lists of these authorities, PEM or DER.
+    pub revocation_files: Vec<PathBuf>,
+}
+
+/// `[store]`: how octets are kept.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct StoreSettings {
+    /// Size a pack grows to.
+    pub pack_octets_max: Octets,
+    /// Chunks up to this size wait in the catalog until the packer takes them.
+    pub small_chunk_octets_max: Octets,
+    /// Memory for chunks read lately.
+    pub chunk_cache_octets_max: Octets,
+    /// Memory for blocks of the catalog read lately.
+    pub catalog_cache_octets_max: Octets,
+    /// Pause of the packer between two runs.
+    pub pack_interval: Millis,
+}
+
+/// `[registry]`: owners and accounts.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RegistrySettings {
+    /// Refuse a second open account for an owner with the same codice fiscale.
+    pub one_account_per_codice_fiscale: bool,
+    /// How long a change waits for another process that is writing.
+    pub busy_timeout: Millis,
+    /// How often the server looks for changes that commands made.
+    pub outbox_interval: Millis,
+}
+
+/// `[log]`: what the program says about itself.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LogSettings {
+    /// One JSON object a line instead of text.
+    pub json: bool,
+    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, per module where wanted
+    /// (`info,ceralacca=debug`).
+    pub filter: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::read(&mut Reader::new(&Source::default(), None))
+    }
+}
+
+impl Config {
+    /// Reads `file`, when there is one, overlaid by `variables` (those of the process:
+    /// [`std::env::vars`]).
+    pub fn load(
+        file: Option<&Path>,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigErrors> {
+        let source = Source::read(file, variables).map_err(|error| ConfigErrors(vec![error]))?;
+        let mut reader = Reader::new(&source, file);
+        let config = Self::read(&mut reader);
+        reader.finish()?;
+        Ok(config)
+    }
+
+    /// A commented file with every setting, which reads as the defaults.
+    #[must_use]
+    pub fn example(language: Language) -> String {
+        let source = Source::default();
+        let mut reader = Reader::new(&source, None);
+        Self::read(&mut reader);
+        let head = Text::fixed(
+            "# Configurazione di Ceralacca. Ogni valore qui sotto è quello predefinito.\n\
+             # Una variabile d'ambiente CERALACCA_SEZIONE_CHIAVE prevale sul file.\n\
+             # 1 KB = 2^10 ottetti, 1 MB = 2^20, 1 GB = 2^30. I percorsi relativi partono da questa cartella.\n",
+            "# Configuration of Ceralacca. Every value below is the default.\n\
+             # An environment variable CERALACCA_SECTION_KEY overrides the file.\n\
+             # 1 KB = 2^10 octets, 1 MB = 2^20, 1 GB = 2^30. Relative paths start at this folder.\n",
+        );
+        format!("{}{}", head.get(language), reader.example(language))
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Self {
+        Self {
+            provider: ProviderSettings::read(reader),
+            data: DataSettings::read(reader),
+            listen: ListenSettings::read(reader),
+            tls: KeyPair::read(
+                reader,
+                "tls",
+                Text::fixed(
+                    "Certificato TLS delle porte. Senza, ne fa uno l'autorità di sviluppo.",
+                    "TLS certificate of the ports. Without one, the development authority makes it.",
+                ),
+            ),
+            signing: KeyPair::read(
+                reader,
+                "signing",
+                Text::fixed(
+                    "Certificato con cui il gestore firma ricevute e buste. Senza, ne fa uno l'autorità di sviluppo, senza valore legale.",
+                    "Certificate the provider signs receipts and envelopes with. Without one, the development authority makes it, without legal value.",
+                ),
+            ),
+            directory: DirectorySettings::read(reader),
+            trust: TrustSettings::read(reader),
+            routes: reader
+                .section(
+                    "routes",
+                    Text::fixed(
+                        "Dove va la posta di un dominio, al posto di quanto dice il DNS.",
+                        "Where mail of a domain goes, instead of what DNS says.",
+                    ),
+                )
+                .table(
+                    "\"altro.example\" = \"127.0.0.1:2526\"",
+                    Text::fixed("Una riga per dominio.", "One line per domain."),
+                ),
+            store: StoreSettings::read(reader),
+            registry: RegistrySettings::read(reader),
+            login: LoginSettings::read(reader),
+            limits: LimitSettings::read(reader),
+            plans: plans::read(reader),
+            log: LogSettings::read(reader),
+        }
+    }
+}
+
+mod sections;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+use std::fs;
+
+use super::*;
+
+fn load(text: &str) -> Result<Config, ConfigErrors> {
+    load_with(text, &[])
+}
+
+fn load_with(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("ceralacca.toml");
+    fs::write(&file, text).expect("the file is written");
+    let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    Config::load(Some(&file), variables.iter().map(own))
+}
+
+/// `line: text` of every error, in English.
+fn complaints(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
+    let errors = load_with(text, variables).expect_err("the configuration is wrong");
+    errors
+        .list()
+        .iter()
+        .map(|error| {
+            let place = match error.place() {
+                Place::Line { line, .. } => line.to_string(),
+                other => other.to_string(),
+            };
+            format!("{place}: {}", error.text().get(Language::English))
+        })
+        .collect()
+}
+
+#[test]
+fn the_example_reads_as_the_defaults_in_both_languages() {
+    for language in [Language::Italian, Language::English] {
+        let example = Config::example(language);
+        assert_eq!(load(&example).map_err(|errors| errors.to_string()), Ok(Config::default()));
+        assert!(example.contains("\n[limits]\n"), "{example}");
+    }
+}
+
+#[test]
+fn settings_that_the_example_shows_as_comments_are_accepted_when_uncommented() {
+    let uncommented: String = Config::example(Language::Italian)
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(setting) if setting.contains(" = ") && !setting.contains("2^10") => setting,
+            _ => line,
+        })
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let config = load(&uncommented).expect("every shown setting is accepted");
+    assert!(config.tls.is_some());
+    assert_eq!(config.routes.len(), 1);
+    assert_eq!(config.provider.host_name.as_str(), "mail.gestore.example");
+}
+
+#[test]
+fn a_wrong_setting_is_named_with_its_line_and_a_remedy() {
+    let rows = [
+        ("[provider]\nnome = \"x\"\n", "2: unknown key \"nome\": did you mean \"name\"?"),
+        (
+            "[listen]\nimap = \"127.0.0.1:993\"\n",
+            "2: unknown key \"imap\": did you mean \"imaps\"?",
+        ),
+        ("[lisen]\n", "1: unknown section \"lisen\": did you mean \"listen\"?"),
+        ("\n\n[data]\nfolder = 3\n", "4: \"folder\" is wrong: write a quoted path"),
+        (
+            "[listen]\nsmtp_relay = \"25\"\n",
+            "2: \"smtp_relay\" is wrong: write \"host:port\", such as \"127.0.0.1:25\", or \"off\"",
+        ),
+        (
+            "[limits]\nconnections_max = \"9\"\n",
+            "2: \"connections_max\" is wrong: write a whole number without quotes, such as 50",
+        ),
+        ("[limits]\nconnections_max = 0\n", "2: \"connections_max\" must be from 1 to 10000000"),
+        (
+            "[limits]\nmessage_octets_max = 52428800\n",
+            "2: \"message_octets_max\" is wrong: write a quantity with its unit, such as \"50 MB\"",
+        ),
+        (
+            "[plans.base]\nspace = \"1 MB\"\n",
+            "2: \"space\" must be from \"1 GB\" to \"1048576 GB\"",
+        ),
+        ("[plans.bas]\n", "1: unknown section \"plans.bas\": did you mean \"plans.base\"?"),
+        (
+            "[tls]\nkey_file = \"k.pem\"\n",
+            "2: certificate_file and key_file go together: add the other one",
+        ),
+        (
+            "[routes]\n\"b.example\" = \"nowhere\"\n",
+            "2: \"b.example\" is wrong: write \"host:port\", such as \"127.0.0.1:2525\" or \"[::1]:2525\"",
+        ),
+        (
+            "[registry]\nfilter = \"info\"\n",
+            "2: unknown key \"filter\": did you mean \"[log] filter\"?",
+        ),
+        (
+            "[data]\nzzzzzzzz = 1\n",
+            "2: unknown key \"zzzzzzzz\": `ceralacca config example` shows those there are",
+        ),
+        (
+            "folder = \"x\"\n",
+            "1: \"folder\" stands outside every section: move it below its [section]",
+        ),
+        (
+            "[log]\nfilter = \"ceralacca=loud\"\n",
+            "2: \"filter\" is wrong: write error, warn, info, debug or trace, such as \"info,ceralacca=debug\"",
+        ),
+    ];
+    for (text, expected) in rows {
+        assert_eq!(complaints(text, &[]), [expected], "{text}");
+    }
+    let broken = complaints("[data]\nfolder = \"x\"\n[data\n", &[]);
+    assert!(broken[0].starts_with("3: not valid TOML"), "{broken:?}");
+}
+
+#[test]
+fn everything_wrong_is_reported_at_once() {
+    let text = "[data]\nfolder = 1\n[login]\nhashings_max = 0\nx_y_z = 1\n";
+    assert_eq!(complaints(text, &[("CERALACCA_LOG_JSON", "maybe")]).len(), 4);
+}
+
+#[test]
+fn a_missing_file_is_named_with_the_way_to_make_one() {
+    let errors = Config::load(Some(Path::new("/nonexistent/c.toml")), []).expect_err("no file");
+    let text = errors.to_string();
+    assert!(text.starts_with("/nonexistent/c.toml: "), "{text}");
+    assert!(text.contains("ceralacca config example"), "{text}");
+}
+
+#[test]
+fn a_variable_overrides_the_file_and_a_misspelt_one_is_refused() {
+    let config = load_with(
+        "[listen]\nimaps = \"127.0.0.1:1\"\n",
+        &[
+            ("CERALACCA_LISTEN_IMAPS", "off"),
+            ("CERALACCA_LIMITS_CONNECTIONS_MAX", "7"),
+            ("CERALACCA_PROVIDER_PEC_DOMAINS", "a.example, b.example"),
+            ("CERALACCA_ROUTES", "c.example=127.0.0.1:2525"),
+            ("CERALACCA_PLANS_MASSIVA_BASE_RECIPIENTS_MAX", "300"),
+            ("CERALACCA_CACHE", "somebody else's"),
+        ],
+    )
+    .expect("the variables are right");
+    assert_eq!(config.listen.imaps, ListenAddress::Off);
+    assert_eq!(config.limits.connections_max, 7);
+    assert_eq!(config.provider.pec_domains.len(), 2);
+    assert_eq!(config.routes.values().next(), Some(&HostPort::new("127.0.0.1", 2525)));
+    let massive = config.plans.limits(crate::registry::plan::Plan::MassivaBase);
+    assert_eq!(massive.recipients_max, 300);
+    assert_eq!(
+        complaints("", &[("CERALACCA_LISTEN_IMAP", "off")]),
+        [
+            "CERALACCA_LISTEN_IMAP: unknown variable \"CERALACCA_LISTEN_IMAP\": did you mean \"CERALACCA_LISTEN_IMAPS\"?"
+        ]
+    );
+}
+
+#[test]
+fn the_service_address_follows_the_mail_domain() {
+    let config = load("[provider]\nmail_domain = \"Uno.Example\"\n").expect("right");
+    assert_eq!(config.provider.service_address, "posta-certificata@uno.example");
+    assert_eq!(config.provider.host_name.as_str(), "uno.example");
+}
+
+#[test]
+fn a_relative_path_of_the_file_starts_at_the_file() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("c.toml");
+    fs::write(&file, "[data]\nfolder = \"data\"\n").expect("the file is written");
+    let config = Config::load(Some(&file), []).expect("right");
+    assert_eq!(config.data.folder, folder.path().join("data"));
+}
+
+#[test]
+fn host_and_port_are_read_and_printed_alike() {
+    for text in ["127.0.0.1:25", "[::1]:25", "mail.example:0"] {
+        assert_eq!(text.parse::<HostPort>().map(|address| address.to_string()), Ok(text.into()));
+    }
+    for text in ["25", ":25", "::1:25", "a:70000", "[::1:25", "[x]:25", "a b:25"] {
+        assert_eq!(text.parse::<HostPort>(), Err(NotHostPort), "{text}");
+    }
+}
