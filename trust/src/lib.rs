@@ -4,6 +4,7 @@
 //! * [`digest`]: SHA-256 (and SHA-1 where a rule prints it).
 //! * [`key`] and [`certificate`]: private keys, certificates, chains, revocation lists.
 //! * [`authority`]: the development authority, which makes a provider work with nobody's help.
+//! * [`smime`]: signing and verifying `multipart/signed`.
 //!
 //! Not here: who may use which key, where messages are kept, what a receipt says, and TLS
 //! connections (`protocols`), which only take their certificates and keys from here.
@@ -14,3 +15,5 @@ pub mod clock;
 pub mod digest;
 pub mod key;
 pub mod random;
+mod signed_data;
+pub mod smime;
