@@ -1,3 +1,5 @@
+//! The authority as its users meet it, against the text that OpenSSL prints of its certificates.
+
 use std::process::Command;
 
 use super::*;
