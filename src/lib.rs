@@ -1,11 +1,13 @@
 //! The program: PEC engine, registry, configuration, command line and wiring.
 //!
 //! * [`config`]: the one file of settings.
+//! * [`pec`]: certified mail, RFC 6109.
 //! * [`registry`]: domains, owners, accounts, plans, credentials.
 //! * [`texts`]: what people read, in Italian and English.
 //!
 //! Not here: octets and mailboxes (`storage`), sessions (`protocols`), signatures (`trust`).
 
 pub mod config;
+pub mod pec;
 pub mod registry;
 pub mod texts;

@@ -1,0 +1,19 @@
+//! Certified mail (posta elettronica certificata, PEC): the rules of RFC 6109.
+//!
+//! The modules here are pure functions over octets and values: what a message of the PEC network
+//! looks like, how it is made and how it is judged. The engine that keeps transmissions, queues
+//! and timers stands beside them.
+//!
+//! Not here: signatures (`trust`), octets at rest (`storage`), sessions (`protocols`).
+
+pub mod address;
+pub mod daticert;
+pub mod encoded_word;
+pub mod facts;
+pub mod formal;
+pub mod header;
+pub mod header_addresses;
+pub mod identifier;
+pub mod instant;
+pub mod mime;
+pub mod original;
