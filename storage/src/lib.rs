@@ -4,6 +4,8 @@
 //!
 //! * [`ids`], [`error`], [`summary`]: the values that cross the floor's boundary.
 //! * [`catalog`]: the ordered key-value space and its engines.
+//! * [`octets`]: messages as recipes over chunks that are stored once.
+//! * [`pack`]: the stored form of chunks, packs, and the index that finds a chunk.
 //! * [`mailbox`]: rows, flags, and the [`mailbox::view::MailboxView`] that protocols read.
 //!
 //! Not here: IMAP or any other protocol, the wall clock (handed in), the environment.
@@ -12,4 +14,7 @@ pub mod catalog;
 pub mod error;
 pub mod ids;
 pub mod mailbox;
+pub mod octets;
+pub mod pack;
+mod record;
 pub mod summary;

@@ -1,0 +1,52 @@
+//! Every bound of the octet store, with its default.
+
+/// The bounds of one [`OctetStore`](super::OctetStore). None of them is part of a format: a store
+/// may be reopened with others.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OctetStoreConfig {
+    /// Plain octets kept in memory for reading. 64 MiB.
+    pub cache_octets_max: usize,
+    /// Octets of one pack that the packer writes; it holds one pack in memory. 64 MiB.
+    pub pack_octets_max: usize,
+    /// The packer waits for this many staged octets. 4 MiB.
+    pub pack_octets_min: usize,
+    /// After this many calls in a row that found less than `pack_octets_min`, the packer packs
+    /// what there is. With one call a minute: the age in minutes. 10.
+    pub pack_patience_calls: u32,
+    /// Chunks up to this many plain octets are staged in the catalog, larger ones go straight to
+    /// a pack. 256 KiB.
+    pub small_chunk_octets_max: usize,
+    /// Stored octets that one message stages at most; its further chunks go straight to packs,
+    /// however small. 1 MiB.
+    pub staged_octets_max: usize,
+    /// Octets of the packs that a writer makes while it reads: it holds one in memory, and one
+    /// chunk beside it. 4 MiB.
+    pub writer_pack_octets_max: usize,
+    /// Level of zstd. 3.
+    pub compression_level: i32,
+    /// Octets of headers that are kept for parsing, per message; what stands behind is stored but
+    /// not looked at. 1 MiB.
+    pub header_octets_max: usize,
+    /// Parts of parts that are looked into; deeper ones count as one body. 32.
+    pub depth_max: usize,
+    /// Parts of one message that are told apart; what follows belongs to the last. 10,000.
+    pub parts_max: usize,
+}
+
+impl Default for OctetStoreConfig {
+    fn default() -> Self {
+        Self {
+            cache_octets_max: 64 << 20,
+            pack_octets_max: 64 << 20,
+            pack_octets_min: 4 << 20,
+            pack_patience_calls: 10,
+            small_chunk_octets_max: 256 << 10,
+            staged_octets_max: 1 << 20,
+            writer_pack_octets_max: 4 << 20,
+            compression_level: 3,
+            header_octets_max: 1 << 20,
+            depth_max: 32,
+            parts_max: 10_000,
+        }
+    }
+}

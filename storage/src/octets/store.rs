@@ -1,0 +1,419 @@
+//! The octet store: reads messages, finds chunks, keeps the secret they are named under.
+//!
+//! * A chunk is read from the one place its index row names. When it is not there, the row is
+//!   read once more: the packer may have moved the chunk between the two reads. Only then is it
+//!   [`StoreError::Damaged`].
+//! * Every chunk is verified against its digest before any of its octets is returned.
+//!
+//! Not here: writing (`octets::writer`), moving (`pack::packer`).
+
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use object_store::ObjectStore;
+use trust::{digest::Sha256Hasher, random::RandomSource};
+
+use super::{
+    config::OctetStoreConfig,
+    message::StoredMessage,
+    rebuild::{self, WINDOW_OCTETS},
+    recipe::{ChunkRef, Recipe},
+    writer::MessageWriter,
+};
+use crate::{
+    catalog::engine::{Batch, Engine, Expected, Family, Scan},
+    error::StoreError,
+    ids::StoredId,
+    pack::{
+        cache::ChunkCache,
+        index::{
+            CHUNK_INDEX, CONDEMNED, IndexRow, PACKS, Place, STAGED_CHUNKS, staged_key,
+            staged_key_parts, stored_id_key,
+        },
+        packer::PackerState,
+        store::PackStore,
+        stored::{self, StoreSecret},
+    },
+};
+
+/// What names this store: its secret.
+const STORE_IDENTITY: Family = Family("store_identity");
+const SECRET_KEY: &[u8] = b"secret";
+/// Version octet and the 32 octets of the secret.
+const SECRET_VERSION: u8 = 1;
+
+const FAMILIES: [Family; 5] = [STAGED_CHUNKS, CHUNK_INDEX, PACKS, CONDEMNED, STORE_IDENTITY];
+
+/// Where the stored form of a chunk lies.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ChunkPlace {
+    /// In the catalog, until the packer takes it.
+    Staged,
+    /// In a pack.
+    Pack {
+        /// Path of the object.
+        path: String,
+        /// First octet of the stored form.
+        offset: u64,
+    },
+}
+
+/// One chunk of a message, as it lies on disk.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ChunkUse {
+    /// Its name.
+    pub stored: StoredId,
+    /// Octets of the chunk.
+    pub plain_octets: u32,
+    /// Octets of the stored form.
+    pub stored_octets: u32,
+    /// Where it lies.
+    pub place: ChunkPlace,
+}
+
+/// Chunks, packs, and the messages made of them.
+#[derive(Debug)]
+pub struct OctetStore {
+    pub(crate) engine: EngineHandle,
+    pub(crate) packs: PackStore,
+    pub(crate) random: Arc<dyn RandomSource>,
+    pub(crate) config: OctetStoreConfig,
+    pub(crate) secret: StoreSecret,
+    pub(crate) packer: PackerState,
+    cache: ChunkCache,
+    sequence: AtomicU64,
+}
+
+/// The engine, with a `Debug` that does not look into it.
+#[derive(Clone)]
+pub(crate) struct EngineHandle(pub(crate) Arc<dyn Engine>);
+
+impl std::fmt::Debug for EngineHandle {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Engine")
+    }
+}
+
+impl std::ops::Deref for EngineHandle {
+    type Target = dyn Engine;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+impl OctetStore {
+    /// Opens the store kept by `engine` and `objects`, and makes its secret when it has none.
+    pub async fn open(
+        engine: Arc<dyn Engine>,
+        objects: Arc<dyn ObjectStore>,
+        random: Arc<dyn RandomSource>,
+        config: OctetStoreConfig,
+    ) -> Result<Arc<Self>, StoreError> {
+        let secret = open_secret(&*engine, &*random).await?;
+        let last =
+            Scan { family: STAGED_CHUNKS, start: Bytes::new(), end: None, reverse: true, limit: 1 };
+        let last = engine.scan(&last).await?;
+        let sequence = last.first().and_then(|(key, _)| staged_key_parts(key));
+        let sequence = sequence.map_or(0, |(sequence, _)| sequence.saturating_add(1));
+        Ok(Arc::new(Self {
+            engine: EngineHandle(engine),
+            packs: PackStore::new(objects),
+            random,
+            cache: ChunkCache::new(config.cache_octets_max),
+            config,
+            secret,
+            packer: PackerState::default(),
+            sequence: AtomicU64::new(sequence),
+        }))
+    }
+
+    /// The families of the catalog that the octet store keeps its rows in.
+    #[must_use]
+    pub fn families() -> &'static [Family] {
+        &FAMILIES
+    }
+
+    /// Begins to take in a message.
+    #[must_use]
+    pub fn writer(self: &Arc<Self>) -> MessageWriter {
+        MessageWriter::new(Arc::clone(self))
+    }
+
+    /// Reads octets of a message, at most 64 KiB: a shorter answer than asked for is normal, an
+    /// empty one means that `range` begins at or after the end. Touches only the chunks that
+    /// `range` needs. [`StoreError::Damaged`] names the chunk that cannot be read.
+    pub async fn read(
+        &self,
+        message: &StoredMessage,
+        range: Range<u64>,
+    ) -> Result<Bytes, StoreError> {
+        read_window(message.recipe(), message.size(), range, self).await
+    }
+
+    /// Rebuilds a whole message and compares its digest: [`StoreError::Damaged`] when a chunk is
+    /// wrong or missing, or the digest differs.
+    pub async fn verify_message(&self, message: &StoredMessage) -> Result<(), StoreError> {
+        verify(message, self).await
+    }
+
+    /// Says, for every chunk of a message, where it lies and how large it is there.
+    pub async fn physical(&self, message: &StoredMessage) -> Result<Vec<ChunkUse>, StoreError> {
+        let mut uses = Vec::with_capacity(message.recipe().chunks.len());
+        for chunk in &message.recipe().chunks {
+            let row = self.index_row(chunk.stored).await?.ok_or_else(|| missing(chunk.stored))?;
+            let place = match row.place {
+                Place::Staged { .. } => ChunkPlace::Staged,
+                Place::Packed { pack, offset } => ChunkPlace::Pack { path: pack.path(), offset },
+            };
+            let IndexRow { stored_octets, plain_octets, .. } = row;
+            uses.push(ChunkUse { stored: chunk.stored, plain_octets, stored_octets, place });
+        }
+        Ok(uses)
+    }
+
+    /// The index row of a chunk.
+    pub(crate) async fn index_row(&self, stored: StoredId) -> Result<Option<IndexRow>, StoreError> {
+        let row = self.engine.get(CHUNK_INDEX, &stored.0).await?;
+        row.map(|octets| IndexRow::decode(&octets, stored)).transpose()
+    }
+
+    /// The plain octets of a chunk, verified.
+    pub(crate) async fn chunk(&self, chunk: &ChunkRef) -> Result<Bytes, StoreError> {
+        if let Some(octets) = self.cache.get(chunk.chunk) {
+            return Ok(octets);
+        }
+        let mut before = None;
+        loop {
+            let row = self.index_row(chunk.stored).await?;
+            if row.is_none() || row == before {
+                return Err(missing(chunk.stored));
+            }
+            if let Some(row) = row
+                && let Some(stored) = self.stored_form(chunk.stored, &row).await?
+            {
+                return self.verified(chunk, &row, stored).await;
+            }
+            before = row;
+        }
+    }
+
+    /// The stored form at the place that `row` names; `None` when it is not there.
+    pub(crate) async fn stored_form(
+        &self,
+        stored: StoredId,
+        row: &IndexRow,
+    ) -> Result<Option<Bytes>, StoreError> {
+        match row.place {
+            Place::Staged { sequence } => {
+                self.engine.get(STAGED_CHUNKS, &staged_key(sequence, stored)).await
+            }
+            Place::Packed { pack, offset } => {
+                let end = offset.saturating_add(u64::from(row.stored_octets));
+                self.packs.read(pack, offset..end).await
+            }
+        }
+    }
+
+    async fn verified(
+        &self,
+        chunk: &ChunkRef,
+        row: &IndexRow,
+        stored: Bytes,
+    ) -> Result<Bytes, StoreError> {
+        let ChunkRef { chunk: id, plain_octets, stored: stored_id } = *chunk;
+        let place = row.place;
+        let plain = off_thread(stored.len(), move || {
+            stored::decode_chunk(&stored, plain_octets, id, &|| describe(stored_id, place))
+        })
+        .await?;
+        self.cache.put(id, plain.clone());
+        Ok(plain)
+    }
+
+    /// The plain octets, verified, of a chunk that has no index row yet.
+    pub(crate) async fn new_chunk(
+        &self,
+        chunk: &ChunkRef,
+        row: &IndexRow,
+        staged: Option<&Bytes>,
+    ) -> Result<Option<Bytes>, StoreError> {
+        if let Some(octets) = self.cache.get(chunk.chunk) {
+            return Ok(Some(octets));
+        }
+        let stored = match staged {
+            Some(octets) => Some(octets.clone()),
+            None => self.stored_form(chunk.stored, row).await?,
+        };
+        match stored {
+            None => Ok(None),
+            Some(stored) => self.verified(chunk, row, stored).await.map(Some),
+        }
+    }
+
+    /// The sequence for the next staged chunk.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.sequence.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Adds to `batch` what makes the chunks of an already durable message stay: it fails with
+    /// [`StoreError::Conflict`] when one of them is gone, and takes back their condemnation.
+    pub(crate) fn keep_chunks(stored: impl Iterator<Item = StoredId>, batch: &mut Batch) {
+        let mut stored: Vec<StoredId> = stored.collect();
+        stored.sort_unstable();
+        stored.dedup();
+        for stored in stored {
+            batch.expect(CHUNK_INDEX, stored_id_key(stored), Expected::Present);
+            batch.delete(CONDEMNED, stored_id_key(stored));
+        }
+    }
+}
+
+/// Where chunks come from while a message is rebuilt.
+#[async_trait::async_trait]
+pub(crate) trait ChunkSource: Send + Sync {
+    /// The plain octets of a chunk, verified against its digest.
+    async fn plain(&self, chunk: &ChunkRef) -> Result<Bytes, StoreError>;
+}
+
+#[async_trait::async_trait]
+impl ChunkSource for OctetStore {
+    async fn plain(&self, chunk: &ChunkRef) -> Result<Bytes, StoreError> {
+        self.chunk(chunk).await
+    }
+}
+
+/// Names a chunk and its place in errors.
+pub(crate) fn describe(stored: StoredId, place: Place) -> String {
+    match place {
+        Place::Staged { sequence } => format!("staged chunk {stored} (sequence {sequence})"),
+        Place::Packed { pack, offset } => {
+            format!("chunk {stored} at octet {offset} of {}", pack.path())
+        }
+    }
+}
+
+fn missing(stored: StoredId) -> StoreError {
+    StoreError::Damaged {
+        object: format!("chunk {stored}"),
+        detail: "it is neither staged nor in the pack that the index names".into(),
+    }
+}
+
+/// Work on more octets than this leaves the thread that serves other sessions.
+const INLINE_WORK_OCTETS_MAX: usize = 128 << 10;
+
+/// Runs work on `octets` octets, elsewhere when they are many.
+pub(crate) async fn off_thread<T: Send + 'static>(
+    octets: usize,
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    if octets <= INLINE_WORK_OCTETS_MAX {
+        return work();
+    }
+    // The task only fails when the runtime is being shut down.
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Closed))
+}
+
+/// Rebuilds at most [`WINDOW_OCTETS`] of a message with chunks from `source`.
+pub(crate) async fn read_window(
+    recipe: &Recipe,
+    size: u64,
+    range: Range<u64>,
+    source: &dyn ChunkSource,
+) -> Result<Bytes, StoreError> {
+    let end = range.end.min(size).min(range.start.saturating_add(WINDOW_OCTETS));
+    let range = range.start..end;
+    if range.is_empty() {
+        return Ok(Bytes::new());
+    }
+    let mut chunks = BTreeMap::new();
+    for position in rebuild::chunks_needed(recipe, &range) {
+        if let Some(chunk) = recipe.chunks.get(position as usize) {
+            chunks.insert(position, source.plain(chunk).await?);
+        }
+    }
+    let mut octets = Vec::with_capacity(usize::try_from(range.end - range.start).unwrap_or(0));
+    rebuild::rebuild(&recipe.segments, &range, &chunks, &mut octets).ok_or_else(|| {
+        StoreError::Damaged {
+            object: "a recipe".into(),
+            detail: "it asks for octets that its chunks do not have".into(),
+        }
+    })?;
+    Ok(octets.into())
+}
+
+/// Rebuilds a message with chunks from `source` and compares size and digest.
+pub(crate) async fn verify(
+    message: &StoredMessage,
+    source: &dyn ChunkSource,
+) -> Result<(), StoreError> {
+    let mut hasher = Sha256Hasher::default();
+    let mut position = 0;
+    while position < message.size() {
+        let range = position..message.size();
+        let octets = read_window(message.recipe(), message.size(), range, source).await?;
+        if octets.is_empty() {
+            break;
+        }
+        position += octets.len() as u64;
+        hasher.update(&octets);
+    }
+    let digest = hasher.finish();
+    if digest != message.digest() || position != message.size() {
+        return Err(StoreError::Damaged {
+            object: format!("the message with SHA-256 {}", message.digest()),
+            detail: format!("its chunks rebuild {position} octets with SHA-256 {digest}"),
+        });
+    }
+    Ok(())
+}
+
+async fn open_secret(
+    engine: &dyn Engine,
+    random: &dyn RandomSource,
+) -> Result<StoreSecret, StoreError> {
+    loop {
+        if let Some(octets) = engine.get(STORE_IDENTITY, SECRET_KEY).await? {
+            return read_secret(&octets);
+        }
+        let mut octets = [0; 33];
+        octets[0] = SECRET_VERSION;
+        random.fill(&mut octets[1..]);
+        let mut batch = Batch::default();
+        batch.expect(STORE_IDENTITY, SECRET_KEY, Expected::Absent);
+        batch.put(STORE_IDENTITY, SECRET_KEY, octets.to_vec());
+        match engine.commit(batch).await {
+            // Another node opened the new store at the same time: its secret counts.
+            Err(StoreError::Conflict) | Ok(_) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn read_secret(octets: &[u8]) -> Result<StoreSecret, StoreError> {
+    let object = || "store_identity row `secret`".to_owned();
+    match octets.split_first() {
+        Some((&version, _)) if version > SECRET_VERSION => Err(StoreError::TooNew {
+            object: object(),
+            found: version.into(),
+            known: SECRET_VERSION.into(),
+        }),
+        Some((&SECRET_VERSION, secret)) if secret.len() == 32 => {
+            let mut octets = [0; 32];
+            octets.copy_from_slice(secret);
+            Ok(StoreSecret::new(octets))
+        }
+        _ => Err(StoreError::Damaged {
+            object: object(),
+            detail: "it is not a version octet and 32 octets".into(),
+        }),
+    }
+}

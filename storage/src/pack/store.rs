@@ -1,0 +1,274 @@
+//! Packs in the object store.
+//!
+//! * A pack is one PUT that creates and never replaces; it is never appended to. Its name is
+//!   random, so nobody else can have taken it: "exists already" can only be an earlier try of
+//!   the same PUT whose answer was lost, and is accepted when the object has the right octets.
+//! * After [`PackStore::put`] returned, the pack survives a crash. For a local folder see
+//!   [`local_objects`].
+//! * Objects are named `packs/<first two hexadecimal digits>/<PackId in hexadecimal>.pack`.
+//!
+//! Not here: the octets of a pack (`pack::format`), which packs count (`packs` in the catalog).
+
+use std::{fmt, ops::Range, path::Path as FolderPath, sync::Arc};
+
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use object_store::{
+    GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload,
+    local::LocalFileSystem, path::Path,
+};
+use trust::random::RandomSource;
+
+use super::format::{self, PackEntry};
+use crate::error::StoreError;
+
+const PREFIX: &str = "packs";
+const SUFFIX: &str = ".pack";
+
+/// The random name of a pack.
+#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct PackId(pub [u8; 16]);
+
+impl PackId {
+    /// A new name.
+    #[must_use]
+    pub fn random(random: &dyn RandomSource) -> Self {
+        let mut octets = [0; 16];
+        random.fill(&mut octets);
+        Self(octets)
+    }
+
+    /// The name that 16 octets are.
+    #[must_use]
+    pub fn from_octets(octets: &[u8]) -> Option<Self> {
+        octets.try_into().ok().map(Self)
+    }
+
+    /// The object's path.
+    #[must_use]
+    pub fn path(self) -> String {
+        format!("{PREFIX}/{:02x}/{self}{SUFFIX}", self.0[0])
+    }
+
+    fn from_path(path: &str) -> Option<Self> {
+        let digits = path.rsplit('/').next()?.strip_suffix(SUFFIX)?;
+        if digits.len() != 32 || !digits.is_ascii() {
+            return None;
+        }
+        let mut octets = [0; 16];
+        for (position, octet) in octets.iter_mut().enumerate() {
+            *octet = u8::from_str_radix(digits.get(position * 2..position * 2 + 2)?, 16).ok()?;
+        }
+        let pack = Self(octets);
+        (pack.path() == path).then_some(pack)
+    }
+}
+
+impl fmt::Display for PackId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|octet| write!(formatter, "{octet:02x}"))
+    }
+}
+
+impl fmt::Debug for PackId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "PackId({self})")
+    }
+}
+
+/// Opens a folder as an object store whose objects survive a crash.
+///
+/// Each object is synced before it gets its name, and its folder after. The folders that packs
+/// go to are made and synced here, once: two first writers of one folder could otherwise
+/// acknowledge a pack whose folder's own name is not on disk yet.
+pub fn local_objects(folder: &FolderPath) -> Result<Arc<dyn ObjectStore>, StoreError> {
+    let failed = |source: std::io::Error| StoreError::Objects {
+        operation: "open the folder",
+        object: folder.display().to_string(),
+        source: Box::new(source),
+    };
+    let packs = folder.join(PREFIX);
+    std::fs::create_dir_all(&packs).map_err(failed)?;
+    for first in 0..=u8::MAX {
+        let path = packs.join(format!("{first:02x}"));
+        match std::fs::create_dir(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(failed(error));
+            }
+            _ => {}
+        }
+    }
+    for path in [packs.as_path(), folder] {
+        std::fs::File::open(path).and_then(|opened| opened.sync_all()).map_err(failed)?;
+    }
+    if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        std::fs::File::open(parent).and_then(|opened| opened.sync_all()).map_err(failed)?;
+    }
+    let objects =
+        LocalFileSystem::new_with_prefix(folder).map_err(|error| StoreError::Objects {
+            operation: "open the folder",
+            object: folder.display().to_string(),
+            source: Box::new(error),
+        })?;
+    Ok(Arc::new(objects.with_fsync(true)))
+}
+
+/// Reads and writes packs.
+#[derive(Clone, Debug)]
+pub struct PackStore {
+    objects: Arc<dyn ObjectStore>,
+}
+
+impl PackStore {
+    /// Keeps packs in `objects`.
+    #[must_use]
+    pub fn new(objects: Arc<dyn ObjectStore>) -> Self {
+        Self { objects }
+    }
+
+    /// Writes a whole pack; durable on return.
+    pub async fn put(&self, pack: PackId, octets: Bytes) -> Result<(), StoreError> {
+        let path = Path::from(pack.path());
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let payload = PutPayload::from_bytes(octets.clone());
+        match self.objects.put_opts(&path, payload, options).await {
+            Ok(_) => Ok(()),
+            Err(object_store::Error::AlreadyExists { .. })
+                if self.read_whole(pack).await? == Some(octets) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(failed("put", pack, error)),
+        }
+    }
+
+    /// Reads octets of a pack; `None` when there is no such object (any more). Fewer octets
+    /// than asked for mean that the object ends early.
+    pub async fn read(&self, pack: PackId, range: Range<u64>) -> Result<Option<Bytes>, StoreError> {
+        match self.objects.get_range(&Path::from(pack.path()), range).await {
+            Ok(octets) => Ok(Some(octets)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(failed("get", pack, error)),
+        }
+    }
+
+    async fn read_whole(&self, pack: PackId) -> Result<Option<Bytes>, StoreError> {
+        match self.objects.get(&Path::from(pack.path())).await {
+            Ok(result) => {
+                Ok(Some(result.bytes().await.map_err(|error| failed("get", pack, error))?))
+            }
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(failed("get", pack, error)),
+        }
+    }
+
+    /// Reads the index of a pack, with the length of the pack; `None` when there is no such
+    /// object. The header and the layout are verified too, the chunks are not.
+    pub async fn read_index(
+        &self,
+        pack: PackId,
+    ) -> Result<Option<(u64, Vec<PackEntry>)>, StoreError> {
+        let path = Path::from(pack.path());
+        let footer_octets = format::FOOTER_OCTETS as u64;
+        let options =
+            GetOptions { range: Some(GetRange::Suffix(footer_octets)), ..GetOptions::default() };
+        let result = match self.objects.get_opts(&path, options).await {
+            Ok(result) => result,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(failed("get", pack, error)),
+        };
+        let pack_octets = result.meta.size;
+        let octets = result.bytes().await.map_err(|error| failed("get", pack, error))?;
+        let object = pack.path();
+        let footer = format::read_footer(&octets, pack_octets, &object)?;
+        let index_end = pack_octets.saturating_sub(footer_octets);
+        let Some(index) = self.read_range_or_empty(pack, footer.index_offset..index_end).await?
+        else {
+            return Ok(None);
+        };
+        let entries = format::read_index(&index, &footer, &object)?;
+        let Some(header) = self.read_range_or_empty(pack, 0..format::HEADER_OCTETS).await? else {
+            return Ok(None);
+        };
+        format::verify_layout(&header, &footer, &entries, &object)?;
+        Ok(Some((pack_octets, entries)))
+    }
+
+    /// As [`PackStore::read`]; an empty range, which object stores refuse, reads as no octets.
+    async fn read_range_or_empty(
+        &self,
+        pack: PackId,
+        range: Range<u64>,
+    ) -> Result<Option<Bytes>, StoreError> {
+        if range.is_empty() { Ok(Some(Bytes::new())) } else { self.read(pack, range).await }
+    }
+
+    /// Removes a pack that no row of the catalog names. Removing it twice is no error.
+    pub async fn delete(&self, pack: PackId) -> Result<(), StoreError> {
+        match self.objects.delete(&Path::from(pack.path())).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(failed("delete", pack, error)),
+        }
+    }
+
+    /// Lists every pack there is, and the paths under `packs/` that are none.
+    pub async fn list(&self) -> Result<(Vec<PackId>, Vec<String>), StoreError> {
+        let mut packs = Vec::new();
+        let mut strangers = Vec::new();
+        let mut listed = self.objects.list(Some(&Path::from(PREFIX)));
+        loop {
+            let next = listed.try_next().await.map_err(|error| StoreError::Objects {
+                operation: "list",
+                object: PREFIX.into(),
+                source: Box::new(error),
+            })?;
+            let Some(meta) = next else { break };
+            match PackId::from_path(meta.location.as_ref()) {
+                Some(pack) => packs.push(pack),
+                None => strangers.push(meta.location.to_string()),
+            }
+        }
+        packs.sort_unstable();
+        Ok((packs, strangers))
+    }
+}
+
+fn failed(operation: &'static str, pack: PackId, error: object_store::Error) -> StoreError {
+    StoreError::Objects { operation, object: pack.path(), source: Box::new(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pack_is_found_again_by_its_path_and_nothing_else_is_a_pack() {
+        let pack = PackId([0xab; 16]);
+        assert_eq!(PackId::from_path(&pack.path()), Some(pack));
+        for path in ["packs/ab/short.pack", "packs/00/abababababababababababababababab.pack"] {
+            assert_eq!(PackId::from_path(path), None, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pack_is_created_once_and_never_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        for objects in [
+            local_objects(folder.path()).unwrap(),
+            Arc::new(object_store::memory::InMemory::new()) as Arc<dyn ObjectStore>,
+        ] {
+            let store = PackStore::new(objects);
+            let pack = PackId([7; 16]);
+            let (octets, entries) = format::PackBuilder::default().finish();
+            store.put(pack, octets.clone()).await.unwrap();
+            store.put(pack, octets.clone()).await.unwrap();
+            assert!(store.put(pack, Bytes::from_static(b"other")).await.is_err());
+            let index = store.read_index(pack).await.unwrap();
+            assert_eq!(index, Some((octets.len() as u64, entries)));
+            assert_eq!(store.list().await.unwrap(), (vec![pack], Vec::new()));
+            store.delete(pack).await.unwrap();
+            store.delete(pack).await.unwrap();
+            assert_eq!(store.read_index(pack).await.unwrap(), None);
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The stored form of one chunk: what stands in a pack and in the catalog's staging family.
+//!
+//! ```text
+//! octet 0      suite: 0 = not encrypted. 1 is reserved for AES-256-GCM. Others are unknown.
+//! octets 1..   suite 0: one zstd frame (RFC 8878) of the plain octets, of any level
+//! ```
+//!
+//! * Octets that do not shrink (pictures, archives) are zstd frames too: the encoder then writes raw
+//!   blocks, which cost 3 octets per 128 KiB and no time. So there is no second, uncompressed
+//!   form to test and to forget.
+//! * Decompression never yields more than the plain length recorded beside the stored form, so a
+//!   damaged or hostile frame cannot fill the memory.
+//! * What is returned has the digest it is named by, or it is [`StoreError::Damaged`].
+//!
+//! Not here: where stored forms lie (`pack::index`, `pack::store`).
+
+use bytes::Bytes;
+
+use crate::{
+    error::StoreError,
+    ids::{ChunkId, StoredId},
+};
+
+/// Suite 0: compressed, not encrypted.
+pub const SUITE_PLAIN: u8 = 0;
+
+/// Plain octets of one chunk at most (4 MiB). The splitter stays far below; a longer record is
+/// damage.
+pub const PLAIN_OCTETS_MAX: u32 = 4 << 20;
+
+/// Names the plain octets of a chunk.
+#[must_use]
+pub fn chunk_id(plain: &[u8]) -> ChunkId {
+    ChunkId(*blake3::hash(plain).as_bytes())
+}
+
+/// The secret under which one store names its chunks in packs and indexes, so that neither
+/// tells whether the store holds a known file.
+#[derive(Clone)]
+pub struct StoreSecret([u8; 32]);
+
+impl StoreSecret {
+    /// Takes the 32 secret octets.
+    #[must_use]
+    pub fn new(octets: [u8; 32]) -> Self {
+        Self(octets)
+    }
+
+    /// The name of a chunk in this store: keyed BLAKE3 of its [`ChunkId`].
+    #[must_use]
+    pub fn stored_id(&self, chunk: ChunkId) -> StoredId {
+        StoredId(*blake3::keyed_hash(&self.0, &chunk.0).as_bytes())
+    }
+}
+
+impl std::fmt::Debug for StoreSecret {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("StoreSecret(..)")
+    }
+}
+
+/// Compresses `plain` into its stored form. Fails only when memory does.
+pub fn encode(plain: &[u8], level: i32) -> Result<Bytes, StoreError> {
+    let frame = zstd::bulk::compress(plain, level).map_err(|error| StoreError::Engine {
+        operation: "compress a chunk",
+        source: Box::new(error),
+    })?;
+    let mut stored = Vec::with_capacity(1 + frame.len());
+    stored.push(SUITE_PLAIN);
+    stored.extend_from_slice(&frame);
+    Ok(stored.into())
+}
+
+/// Returns the plain octets of a stored form, which must be `plain_octets` long; the digest is
+/// not looked at. `object` names it in errors.
+fn decode(
+    stored: &[u8],
+    plain_octets: u32,
+    object: &dyn Fn() -> String,
+) -> Result<Bytes, StoreError> {
+    let damaged = |detail: String| StoreError::Damaged { object: object(), detail };
+    let Some((&suite, frame)) = stored.split_first() else {
+        return Err(damaged("the stored form is empty".into()));
+    };
+    if suite != SUITE_PLAIN {
+        return Err(damaged(format!("suite {suite} is not known")));
+    }
+    if plain_octets > PLAIN_OCTETS_MAX {
+        return Err(damaged(format!("{plain_octets} octets are more than a chunk can have")));
+    }
+    let plain = zstd::bulk::decompress(frame, plain_octets as usize)
+        .map_err(|error| damaged(format!("the zstd frame cannot be read: {error}")))?;
+    if plain.len() != plain_octets as usize {
+        return Err(damaged(format!("{} octets instead of {plain_octets}", plain.len())));
+    }
+    Ok(plain.into())
+}
+
+/// Returns the plain octets of `chunk`, or [`StoreError::Damaged`].
+pub fn decode_chunk(
+    stored: &[u8],
+    plain_octets: u32,
+    chunk: ChunkId,
+    object: &dyn Fn() -> String,
+) -> Result<Bytes, StoreError> {
+    let plain = decode(stored, plain_octets, object)?;
+    if chunk_id(&plain) != chunk {
+        return Err(StoreError::Damaged {
+            object: object(),
+            detail: "the octets do not have the digest they are named by".into(),
+        });
+    }
+    Ok(plain)
+}
+
+/// Verifies a stored form for which only the [`StoredId`] is known, as in a pack.
+pub fn verify(
+    stored: &[u8],
+    plain_octets: u32,
+    stored_id: StoredId,
+    secret: &StoreSecret,
+    object: &dyn Fn() -> String,
+) -> Result<(), StoreError> {
+    let plain = decode(stored, plain_octets, object)?;
+    if secret.stored_id(chunk_id(&plain)) != stored_id {
+        return Err(StoreError::Damaged {
+            object: object(),
+            detail: "the octets do not have the digest they are named by".into(),
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object() -> String {
+        "chunk of the test".into()
+    }
+
+    #[test]
+    fn every_changed_octet_of_a_stored_chunk_is_damage_never_other_octets() {
+        let plain: Vec<u8> = (0..2_000_u32).flat_map(|number| (number / 7).to_be_bytes()).collect();
+        let id = chunk_id(&plain);
+        let stored = encode(&plain, 3).unwrap();
+        let length = u32::try_from(plain.len()).unwrap();
+        assert!(stored.len() < plain.len() / 2);
+        assert_eq!(decode_chunk(&stored, length, id, &object).unwrap(), plain);
+        for position in 0..stored.len() {
+            let mut changed = stored.to_vec();
+            changed[position] ^= 0x41;
+            match decode_chunk(&changed, length, id, &object) {
+                // Some octets of a zstd frame do not matter; what comes out is still right.
+                Ok(octets) => assert_eq!(octets, plain),
+                Err(error) => assert!(matches!(error, StoreError::Damaged { .. })),
+            }
+        }
+        for cut in 0..stored.len() {
+            assert!(decode_chunk(&stored[..cut], length, id, &object).is_err());
+        }
+    }
+
+    #[test]
+    fn a_frame_that_expands_beyond_its_recorded_length_is_refused() {
+        let bomb = encode(&vec![0; 3 << 20], 3).unwrap();
+        assert!(bomb.len() < 1_000);
+        let id = chunk_id(&[0; 10]);
+        assert!(matches!(decode_chunk(&bomb, 10, id, &object), Err(StoreError::Damaged { .. })));
+        assert!(decode_chunk(&bomb, u32::MAX, id, &object).is_err());
+    }
+
+    #[test]
+    fn random_octets_cost_less_than_one_percent() {
+        let mut plain = vec![0; 1 << 20];
+        trust::random::RandomSource::fill(&trust::random::SeededRandom::new(7), &mut plain);
+        assert!(encode(&plain, 3).unwrap().len() < plain.len() + plain.len() / 100);
+    }
+
+    #[test]
+    fn two_stores_name_one_chunk_differently() {
+        let chunk = chunk_id(b"octets");
+        let name = |secret| StoreSecret::new([secret; 32]).stored_id(chunk);
+        assert_eq!(name(1), name(1));
+        assert_ne!(name(1), name(2));
+        assert_ne!(name(1).0, chunk.0);
+    }
+}
