@@ -5,6 +5,7 @@
 //! * [`key`] and [`certificate`]: private keys, certificates, chains, revocation lists.
 //! * [`authority`]: the development authority, which makes a provider work with nobody's help.
 //! * [`smime`]: signing and verifying `multipart/signed`.
+//! * [`timestamp`]: RFC 3161 time stamps: client, development authority, verification.
 //!
 //! Not here: who may use which key, where messages are kept, what a receipt says, and TLS
 //! connections (`protocols`), which only take their certificates and keys from here.
@@ -17,3 +18,4 @@ pub mod key;
 pub mod random;
 mod signed_data;
 pub mod smime;
+pub mod timestamp;

@@ -34,9 +34,14 @@ use crate::{certificate::Certificate, clock::UnixMillis, digest::Sha256Digest};
 
 pub(crate) const ID_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.1");
 const ID_SIGNED_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.2");
+/// id-ct-TSTInfo (RFC 3161 §2.4.2).
+pub(crate) const ID_TST_INFO: ObjectIdentifier =
+    ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.16.1.4");
 const CONTENT_TYPE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.3");
 const MESSAGE_DIGEST: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.4");
 const SIGNING_TIME: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.5");
+pub(crate) const SIGNING_CERTIFICATE: ObjectIdentifier =
+    ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.16.2.12");
 pub(crate) const SIGNING_CERTIFICATE_V2: ObjectIdentifier =
     ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.16.2.47");
 pub(crate) const SHA_256: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1");
@@ -67,8 +72,8 @@ struct SignedData {
     version: CmsVersion,
     digest_algorithms: SetOfVec<AlgorithmIdentifierOwned>,
     content: EncapsulatedContent,
-    #[asn1(context_specific = "0", tag_mode = "IMPLICIT", constructed = "true")]
-    certificates: SetOfVec<Any>,
+    #[asn1(context_specific = "0", tag_mode = "IMPLICIT", constructed = "true", optional = "true")]
+    certificates: Option<SetOfVec<Any>>,
     signer_infos: SetOfVec<SignerInfo>,
 }
 
@@ -91,8 +96,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) signing_time: UnixMillis,
     /// The signer.
     pub(crate) certificate: &'a Certificate,
-    /// Further certificates to put in.
-    pub(crate) chain: &'a [Certificate],
+    /// Certificates to put in, beginning with the signer's; none to leave them out.
+    pub(crate) certificates: &'a [Certificate],
 }
 
 impl Draft<'_> {
@@ -137,7 +142,7 @@ impl Draft<'_> {
             unsigned_attrs: None,
         };
         let mut certificates = SetOfVec::new();
-        for certificate in std::iter::once(self.certificate).chain(self.chain) {
+        for certificate in self.certificates {
             let certificate = Any::from_der(certificate.to_der())?;
             if !certificates.as_slice().contains(&certificate) {
                 certificates.insert(certificate)?;
@@ -152,7 +157,7 @@ impl Draft<'_> {
                 version,
                 digest_algorithms: SetOfVec::from_iter([sha_256])?,
                 content: EncapsulatedContent { content_type: self.content_type, content },
-                certificates,
+                certificates: Some(certificates).filter(|certificates| !certificates.is_empty()),
                 signer_infos: SetOfVec::from_iter([signer])?,
             },
         }
@@ -202,6 +207,10 @@ pub(crate) struct Verified {
     pub(crate) signer: Certificate,
     /// signingTime, if stated.
     pub(crate) signing_time: Option<UnixMillis>,
+    /// Signed attributes: type and first value.
+    pub(crate) attributes: Vec<(ObjectIdentifier, Any)>,
+    /// The signed content.
+    pub(crate) content: Vec<u8>,
 }
 
 /// Why octets are no good signature.
@@ -253,7 +262,12 @@ impl Opened {
             .iter()
             .find(|(oid, _)| *oid == SIGNING_TIME)
             .and_then(|(_, value)| read_signing_time(value));
-        Ok(Verified { signer: certificate, signing_time })
+        Ok(Verified {
+            signer: certificate,
+            signing_time,
+            attributes: signer.attributes.clone(),
+            content,
+        })
     }
 }
 
@@ -311,7 +325,7 @@ fn walk_signer(info: AnyRef<'_>) -> der::Result<OpenedSigner> {
 }
 
 /// The elements that stand one after the other in `octets`.
-fn elements(octets: &[u8]) -> der::Result<Vec<AnyRef<'_>>> {
+pub(crate) fn elements(octets: &[u8]) -> der::Result<Vec<AnyRef<'_>>> {
     let mut reader = SliceReader::new(octets)?;
     let mut elements = Vec::new();
     while !reader.is_finished() {

@@ -301,7 +301,7 @@ fn next_list(
 }
 
 /// 127 random bits, never zero: positive and within 20 octets (RFC 5280 §4.1.2.2).
-fn random_serial(random: &dyn RandomSource) -> [u8; 16] {
+pub(crate) fn random_serial(random: &dyn RandomSource) -> [u8; 16] {
     let mut serial = [0; 16];
     random.fill(&mut serial);
     serial[0] = serial[0] & 0x7f | 0x40;

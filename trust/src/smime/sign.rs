@@ -72,7 +72,8 @@ pub trait MessageSigner: Send + Sync + fmt::Debug + 'static {
 #[derive(Debug)]
 pub struct FileSigner {
     certificate: Certificate,
-    chain: Vec<Certificate>,
+    /// The signer's certificate, then its issuers': what is sent along.
+    certificates: Vec<Certificate>,
     key: PrivateKey,
     clock: Arc<dyn Clock>,
 }
@@ -95,7 +96,8 @@ impl FileSigner {
         if !certificate.public_key()?.public_eq(key.as_openssl()) {
             return Err(SignError::KeyMismatch(format!("{certificate:?}")));
         }
-        Ok(Self { certificate, chain, key, clock })
+        let certificates = std::iter::once(certificate.clone()).chain(chain).collect();
+        Ok(Self { certificate, certificates, key, clock })
     }
 }
 
@@ -111,7 +113,7 @@ impl MessageSigner for FileSigner {
             digest,
             signing_time: self.clock.now(),
             certificate: &self.certificate,
-            chain: &self.chain,
+            certificates: &self.certificates,
         };
         let attributes = draft.signed_attributes().map_err(SignError::Encoding)?;
         let signature = self.key.sign_sha256(&attributes)?;
