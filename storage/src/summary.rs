@@ -5,7 +5,9 @@
 //! kept as they stand, unfolded but not decoded, in octets, because mail holds what it likes.
 //! Offsets count from the first octet of the message.
 //!
-//! Not here: the parser (`mime`), the record on disk (`catalog::records`).
+//! Not here: the parser (`mime`), the record on disk ([`record`](mod@record)).
+
+pub mod record;
 
 /// The summary of one message.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
