@@ -1,3 +1,5 @@
+//! What a configuration reads as, and what is said about a wrong one.
+
 use std::fs;
 
 use super::*;

@@ -1,0 +1,6 @@
+//! The registry on a real SQLite file: accounts, owners, domains, the outbox, two processes.
+
+mod accounts;
+mod fixture;
+mod outbox;
+mod processes;
