@@ -1,6 +1,7 @@
 //! The program: PEC engine, registry, configuration, command line and wiring.
 //!
 //! * [`config`]: the one file of settings.
+//! * [`demo`]: two providers on loopback, checked with public tools.
 //! * [`pec`]: certified mail, RFC 6109.
 //! * [`registry`]: domains, owners, accounts, plans, credentials.
 //! * [`texts`]: what people read, in Italian and English.
@@ -8,6 +9,7 @@
 //! Not here: octets and mailboxes (`storage`), sessions (`protocols`), signatures (`trust`).
 
 pub mod config;
+pub mod demo;
 pub mod pec;
 pub mod registry;
 pub mod texts;
