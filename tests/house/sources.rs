@@ -39,7 +39,7 @@ fn has_word(text: &str, word: &str) -> bool {
 
 #[test]
 fn every_module_says_what_it_is_for() {
-    let silent: Vec<String> = files(".rs")
+    let silent: Vec<String> = program_files()
         .into_iter()
         .filter(|file| !file.text.starts_with("//! "))
         .map(|file| file.path)
