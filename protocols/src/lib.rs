@@ -5,4 +5,5 @@
 
 pub mod access;
 pub mod net;
+pub mod sasl;
 pub mod smtp;

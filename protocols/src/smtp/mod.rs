@@ -11,3 +11,4 @@ pub mod client;
 pub mod grammar;
 pub mod server;
 pub mod transport;
+mod wire;

@@ -28,6 +28,8 @@ pub struct Peer {
     pub address: IpAddr,
     /// What it called itself in HELO or EHLO.
     pub helo: String,
+    /// Whether that was EHLO, so that the client knows extensions.
+    pub extended: bool,
     /// The TLS version and cipher, `None` in the clear.
     pub tls: Option<String>,
     /// Who logged in.

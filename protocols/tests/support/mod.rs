@@ -1,6 +1,8 @@
-//! What the socket tests of this crate share: certificates made on the spot.
+//! What the socket tests of this crate share: certificates made on the spot, and a post office.
 
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::missing_panics_doc)]
+
+pub mod post;
 
 use openssl::{
     asn1::Asn1Time,

@@ -1,1 +1,1 @@
-//! Client.
+//! Hands messages to other servers (RFC 5321 §2.1).

@@ -20,4 +20,4 @@ pub mod reply;
 
 pub use command::{AuthArguments, ClientName, Command, Parameter, Secret, SyntaxError, Verb};
 pub use path::{Domain, ForwardPath, Mailbox, ReversePath};
-pub use reply::{Extensions, Reply, ServerReply};
+pub use reply::{Extensions, Reply, ReplyLine, ServerReply};

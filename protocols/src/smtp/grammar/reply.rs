@@ -133,16 +133,20 @@ impl fmt::Display for ServerReply {
 
 /// One line of a reply, read.
 #[derive(Debug, Eq, PartialEq)]
-pub(crate) struct ReplyLine {
-    pub(crate) code: u16,
-    pub(crate) last: bool,
-    pub(crate) enhanced: Option<String>,
-    pub(crate) text: String,
+pub struct ReplyLine {
+    /// The reply code, 200 to 599.
+    pub code: u16,
+    /// Whether the reply ends with this line.
+    pub last: bool,
+    /// The enhanced status code, if the line begins with one.
+    pub enhanced: Option<String>,
+    /// What follows, printable.
+    pub text: String,
 }
 
 impl ReplyLine {
     /// Reads one line, given without its line end.
-    pub(crate) fn parse(line: &[u8]) -> Option<Self> {
+    pub fn parse(line: &[u8]) -> Option<Self> {
         let framed = [line, b"\r\n"].concat();
         let (code, rest) = codec::reply_code(&framed)?;
         (200..=599).contains(&code).then_some(())?;
@@ -193,7 +197,7 @@ pub struct Extensions {
 
 impl Extensions {
     /// Reads the lines of a reply to EHLO after the first.
-    pub(crate) fn of_lines<'a>(lines: impl Iterator<Item = &'a str>) -> Self {
+    pub fn of_lines<'a>(lines: impl Iterator<Item = &'a str>) -> Self {
         let mut extensions = Self::default();
         for line in lines {
             match codec::ehlo_line(line.trim_end()) {

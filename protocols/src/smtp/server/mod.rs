@@ -1,1 +1,175 @@
-//! Server.
+//! The SMTP server: submission (RFC 6409) and relay (RFC 5321).
+//!
+//! One [`SmtpServer`] serves the sessions of one door; [`crate::net::serve`] brings the
+//! connections. Invariants:
+//!
+//! * A password is asked for under TLS only (RFC 4954 §4), and nothing said before STARTTLS is
+//!   remembered after it (RFC 3207 §4.2).
+//! * Mail is submitted by somebody who is logged in, and by nobody else.
+//! * Reply 250 after the data goes out when [`MessageSink::finish`] has returned, never before.
+//! * Memory of a session is bounded: buffers of `wire`, one envelope of
+//!   [`Transport::recipients_max`] recipients.
+//!
+//! Files: `session` keeps the order of commands, `auth` logs in, `data` undoes transparency,
+//! [`received`] writes the trace field.
+//!
+//! Not here: who may send what to whom ([`Transport`]).
+//!
+//! [`MessageSink::finish`]: super::transport::MessageSink::finish
+
+mod auth;
+mod data;
+pub mod received;
+mod session;
+
+use std::{sync::Arc, time::Duration};
+
+use super::transport::{Service, Transport};
+use crate::{
+    access::{Authenticator, Protocol},
+    net::{Connection, SessionHandler, limits::LoginThrottle, tls::TlsContext},
+};
+
+/// Names, times and bounds of the server.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// Our host name in the greeting and in trace fields.
+    pub server_name: String,
+    /// How long the server waits for a whole command line (RFC 5321 §4.5.3.2.7: 5 minutes).
+    pub command_time_max: Duration,
+    /// How long the server waits for the next octets of data (RFC 5321 §4.5.3.2.5: 3 minutes).
+    pub data_block_time_max: Duration,
+    /// How long the data of one message may take in all.
+    pub message_time_max: Duration,
+    /// How long a peer may take to read replies.
+    pub write_time_max: Duration,
+    /// How long a TLS handshake after STARTTLS may take.
+    pub handshake_time_max: Duration,
+    /// Octets of a command line with its CR LF (RFC 5321 §4.5.3.1.4); MAIL may have 543 more for
+    /// SIZE, BODY and AUTH (RFC 1870 §3, RFC 6152 §2, RFC 4954 §3).
+    pub command_octets_max: usize,
+    /// Octets of a line of data with its CR LF (RFC 5321 §4.5.3.1.6).
+    pub data_line_octets_max: usize,
+    /// Octets of a message's header.
+    pub header_octets_max: u64,
+    /// Commands of one session; then 421.
+    pub commands_max: usize,
+    /// Commands refused with 5yz since the last message was taken; then 421.
+    pub errors_max: usize,
+    /// Failed logins of one session; then 421.
+    pub failed_logins_max: usize,
+}
+
+impl ServerSettings {
+    /// The values of the standard, and generous bounds where it gives none.
+    #[must_use]
+    pub fn new(server_name: impl Into<String>) -> Self {
+        Self {
+            server_name: server_name.into(),
+            command_time_max: Duration::from_mins(5),
+            data_block_time_max: Duration::from_mins(3),
+            message_time_max: Duration::from_hours(1),
+            write_time_max: Duration::from_mins(1),
+            handshake_time_max: Duration::from_secs(30),
+            command_octets_max: 512,
+            data_line_octets_max: 1_000,
+            header_octets_max: 1024 * 1024,
+            commands_max: 50_000,
+            errors_max: 50,
+            failed_logins_max: 3,
+        }
+    }
+}
+
+/// How somebody logs in.
+#[derive(Clone)]
+pub struct Login {
+    /// Checks passwords.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// Counts failures by source, for all doors together.
+    pub throttle: Arc<LoginThrottle>,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Login").field("throttle", &self.throttle).finish_non_exhaustive()
+    }
+}
+
+/// The sessions of one door.
+pub struct SmtpServer {
+    settings: ServerSettings,
+    transport: Arc<dyn Transport>,
+    /// `Some` for submission, `None` for relay.
+    login: Option<Login>,
+    start_tls: Option<Arc<TlsContext>>,
+    refusal_line: Vec<u8>,
+}
+
+impl std::fmt::Debug for SmtpServer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("SmtpServer")
+            .field("settings", &self.settings)
+            .field("service", &self.service())
+            .finish_non_exhaustive()
+    }
+}
+
+impl SmtpServer {
+    /// Serves our holders on ports 465 and 587. `start_tls` is announced to those who come in the
+    /// clear.
+    #[must_use]
+    pub fn submission(
+        settings: ServerSettings,
+        transport: Arc<dyn Transport>,
+        login: Login,
+        start_tls: Option<Arc<TlsContext>>,
+    ) -> Arc<Self> {
+        Self::new(settings, transport, Some(login), start_tls)
+    }
+
+    /// Serves other servers on port 25. `start_tls` is announced when given.
+    #[must_use]
+    pub fn relay(
+        settings: ServerSettings,
+        transport: Arc<dyn Transport>,
+        start_tls: Option<Arc<TlsContext>>,
+    ) -> Arc<Self> {
+        Self::new(settings, transport, None, start_tls)
+    }
+
+    fn new(
+        settings: ServerSettings,
+        transport: Arc<dyn Transport>,
+        login: Option<Login>,
+        start_tls: Option<Arc<TlsContext>>,
+    ) -> Arc<Self> {
+        let name = &settings.server_name;
+        let refusal_line =
+            format!("421 {name} too many connections: try again later\r\n").into_bytes();
+        Arc::new(Self { settings, transport, login, start_tls, refusal_line })
+    }
+
+    fn service(&self) -> Service {
+        if self.login.is_some() { Service::Submission } else { Service::Relay }
+    }
+}
+
+#[async_trait::async_trait]
+impl SessionHandler for SmtpServer {
+    fn protocol(&self) -> Protocol {
+        match self.service() {
+            Service::Submission => Protocol::Submission,
+            Service::Relay => Protocol::Relay,
+        }
+    }
+
+    fn refusal_line(&self) -> &[u8] {
+        &self.refusal_line
+    }
+
+    async fn session(&self, connection: Connection) {
+        session::run(self, connection).await;
+    }
+}
