@@ -125,12 +125,14 @@ pub fn encode(text: &str, name_octets: usize) -> String {
     if plain { fold(&clean, name_octets) } else { encode_words(&clean, name_octets) }
 }
 
-fn fold(text: &str, name_octets: usize) -> String {
+/// Folds ASCII `text` at single spaces, without changing what unfolds from it.
+pub(super) fn fold(text: &str, name_octets: usize) -> String {
     let mut value = String::with_capacity(text.len() + 8);
     let mut line = name_octets + 2;
     for (index, word) in text.split(' ').enumerate() {
         if index > 0 {
-            if line + 1 + word.len() > LINE_OCTETS {
+            // A break before an empty word would leave a line of white space only.
+            if line + 1 + word.len() > LINE_OCTETS && !word.is_empty() {
                 value.push_str("\r\n");
                 line = 0;
             }

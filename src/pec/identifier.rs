@@ -10,7 +10,7 @@
 
 use std::{fmt, sync::Arc};
 
-use trust::random::RandomSource;
+use trust::{random::RandomSource, smime::sign::random_boundary};
 
 use super::{address::Domain, instant::CertifiedInstant};
 
@@ -76,7 +76,7 @@ impl IdentifierSource {
 
     /// A MIME boundary that no content can foresee (RFC 2046 §5.1.1).
     pub fn boundary(&self) -> String {
-        format!("ceralacca_{}{}", self.random_hex(), self.random_hex())
+        random_boundary(self.random.as_ref())
     }
 
     fn stem(&self, at: &CertifiedInstant) -> String {

@@ -7,13 +7,22 @@
 //! Not here: signatures (`trust`), octets at rest (`storage`), sessions (`protocols`).
 
 pub mod address;
+pub mod brief;
 pub mod daticert;
 pub mod encoded_word;
+pub mod envelope;
 pub mod facts;
 pub mod formal;
+pub mod frame;
 pub mod header;
 pub mod header_addresses;
 pub mod identifier;
 pub mod instant;
+pub mod issuer;
 pub mod mime;
 pub mod original;
+pub mod receipt;
+mod texts;
+
+#[cfg(test)]
+mod fixture;
