@@ -18,7 +18,8 @@ fn the_readme_names_both_commands_before_its_first_chapter() {
     let readme = read("README.md");
     let opening = readme.split("\n## ").next().unwrap();
     for command in ["make demo", "make test"] {
-        assert!(opening.contains(command), "the README must open with `{command}`");
+        let named = opening.lines().any(|line| line.starts_with(command));
+        assert!(named, "the README must open with `{command}` on a line of its own");
     }
 }
 

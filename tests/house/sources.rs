@@ -98,6 +98,33 @@ fn lints_are_expected_with_a_reason_never_allowed() {
 }
 
 #[test]
+fn nothing_names_a_machines_folder_or_a_package_registry() {
+    let forbidden = [
+        concat!("/wo", "rk/"),
+        concat!("/ro", "ot/"),
+        concat!("crates", ".io"),
+        concat!("docs", ".rs"),
+        concat!("py", "pi.org"),
+        concat!("npm", "js."),
+    ];
+    let mut texts = files(".rs");
+    for ending in [".toml", ".md", ".py", ".sql", ".dtd", ".txt"] {
+        texts.extend(files(ending));
+    }
+    let others = ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "SECURITY.md", "Makefile"];
+    let scripts = ["scripts/bootstrap", "scripts/build-rocksdb", "scripts/prune-target"];
+    let documents = ["docs/standards.md", "docs/formats.md", "docs/benchmarks.md", "Cargo.toml"];
+    for path in others.into_iter().chain(scripts).chain(documents) {
+        texts.push(TextFile { path: path.to_owned(), text: read(path) });
+    }
+    for file in texts {
+        for word in forbidden {
+            assert!(!file.text.contains(word), "{}: {word} belongs to one machine", file.path);
+        }
+    }
+}
+
+#[test]
 fn no_test_is_ignored() {
     let ignore = concat!("#[ig", "nore");
     for file in files(".rs") {
