@@ -34,6 +34,14 @@ pub enum StoreError {
     /// INBOX and system mailboxes stay (RFC 9051 §6.3.5).
     #[error("{0:?} cannot be deleted or renamed this way")]
     ProtectedMailbox(String),
+    /// The address belongs to another account.
+    #[error("{address} belongs to account {account} already: give that one another address first")]
+    AddressTaken {
+        /// The address.
+        address: String,
+        /// Who has it.
+        account: AccountId,
+    },
     /// The message does not exist (any more).
     #[error("message {email_number} of account {account} does not exist")]
     NoSuchMessage {

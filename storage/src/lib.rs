@@ -6,15 +6,24 @@
 //! * [`catalog`]: the ordered key-value space and its engines.
 //! * [`octets`]: messages as recipes over chunks that are stored once.
 //! * [`pack`]: the stored form of chunks, packs, and the index that finds a chunk.
+//! * [`store`]: what floors above open; it hands out accounts. [`held`]: octets that a floor above
+//!   owns.
+//! * [`account`]: the tree of mailboxes, settings, quota and events of one account.
 //! * [`mailbox`]: rows, flags, and the [`mailbox::view::MailboxView`] that protocols read.
 //!
 //! Not here: IMAP or any other protocol, the wall clock (handed in), the environment.
 
+pub mod account;
 pub mod catalog;
 pub mod error;
+pub mod held;
 pub mod ids;
 pub mod mailbox;
 pub mod octets;
 pub mod pack;
 mod record;
+pub mod store;
 pub mod summary;
+
+#[cfg(test)]
+mod tests;

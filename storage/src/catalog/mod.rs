@@ -1,10 +1,15 @@
 //! The catalog: the ordered key-value space with everything that is not chunk octets.
 //!
-//! * [`engine`]: the trait of what keeps it. [`simulated`] is the engine of the tests.
+//! * [`engine`]: the trait of what keeps it. [`rocksdb`] is the default engine, [`simulated`] the
+//!   one of the tests.
 //! * [`commit`]: what every engine does with a batch before it writes.
+//! * [`keys`], [`records`]: families, layouts of keys, values.
 
 pub mod commit;
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod engine;
+pub mod keys;
+pub mod records;
+pub mod rocksdb;
 pub mod simulated;

@@ -1,0 +1,284 @@
+//! Accounts: one certified mailbox ("casella") each, with its tree of mailboxes, usage and events.
+//!
+//! [`Account`] is a cheap handle. Every change goes through the account's queue ([`queue`]), which
+//! merges what waits into one batch; reads see the committed state.
+//!
+//! * [`settings`]: state and limits, as the registry gave them.
+//! * [`tree`], [`name`]: mailboxes and their names.
+//! * [`quota`]: usage, exact at every instant.
+//! * [`draft`]: the next state of an account while changes are worked out.
+//!
+//! Not here: rows (`mailbox`), passwords and owners (the registry).
+
+pub(crate) mod draft;
+pub mod name;
+pub(crate) mod queue;
+pub mod quota;
+pub mod settings;
+pub mod tree;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use tokio::sync::watch;
+use trust::clock::UnixMillis;
+
+use self::{
+    name::{INBOX, MailboxName},
+    queue::AccountQueue,
+    quota::Quota,
+    settings::AccountSettings,
+    tree::{
+        CreateMailbox, DeleteMailbox, Doomed, RenameMailbox, SetSpecialUse, SpecialUse, Subscribe,
+    },
+};
+use crate::{
+    catalog::{
+        engine::{Entries, Reader, Scan},
+        keys,
+        records::{
+            self, AccountRecord, HeadRecord, IndexRecord, MailboxRecord, SubscriptionsRecord,
+        },
+    },
+    error::StoreError,
+    ids::{AccountId, MailboxId},
+    mailbox::{
+        append::{Append, AppendRequest, Appended},
+        expunge::TrimExpungeLog,
+        live::LiveMailbox,
+    },
+    store::StoreCore,
+};
+
+/// Entries read at once.
+const PAGE: usize = 1_000;
+
+/// A handle on one account.
+#[derive(Clone, Debug)]
+pub struct Account {
+    pub(crate) core: Arc<StoreCore>,
+    pub(crate) queue: Arc<AccountQueue>,
+    id: AccountId,
+}
+
+/// One name of an account's tree.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MailboxListing {
+    /// The full name.
+    pub name: String,
+    /// The mailbox; `None` for a name that only stands above others, or that is only subscribed
+    /// to.
+    pub mailbox_id: Option<MailboxId>,
+    /// Whether the account subscribes to the name.
+    pub subscribed: bool,
+    /// What the mailbox is for.
+    pub special_use: Option<SpecialUse>,
+}
+
+impl Account {
+    pub(crate) fn new(core: Arc<StoreCore>, queue: Arc<AccountQueue>, id: AccountId) -> Self {
+        Self { core, queue, id }
+    }
+
+    /// Its identifier.
+    pub fn id(&self) -> AccountId {
+        self.id
+    }
+
+    /// Returns the present settings. [`StoreError::NoSuchAccount`].
+    pub async fn settings(&self) -> Result<AccountSettings, StoreError> {
+        let key = keys::account(self.id);
+        let record = read::<AccountRecord>(&*self.core.engine, keys::ACCOUNTS, &key).await?;
+        let record = record.ok_or(StoreError::NoSuchAccount(self.id))?;
+        AccountSettings::of_record(self.id, record)
+    }
+
+    /// Returns usage and limit, of one instant.
+    pub async fn quota(&self) -> Result<Quota, StoreError> {
+        let key = keys::account(self.id);
+        let asked = [(keys::ACCOUNT_HEADS, key.clone()), (keys::ACCOUNTS, key.clone())];
+        let values = self.core.engine.multi_get(&asked).await?;
+        let [Some(head), Some(settings)] = values.as_slice() else {
+            return Err(StoreError::NoSuchAccount(self.id));
+        };
+        let head: HeadRecord = records::decode(keys::ACCOUNT_HEADS, &key, head)?;
+        let settings: AccountRecord = records::decode(keys::ACCOUNTS, &key, settings)?;
+        Ok(Quota {
+            used_octets: head.usage_octets,
+            limit_octets: settings.quota_octets,
+            used_messages: head.usage_messages,
+        })
+    }
+
+    /// Returns a receiver that is marked changed after every committed change of the account. Its
+    /// value is the account's last MODSEQ, 0 before the first change that this process sees.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.queue.changes()
+    }
+
+    /// Returns every name, INBOX first, then by name: mailboxes, names that only stand above
+    /// others, and names that are only subscribed to.
+    pub async fn mailboxes(&self) -> Result<Vec<MailboxListing>, StoreError> {
+        let snapshot = self.core.engine.snapshot().await?;
+        let key = keys::account(self.id);
+        if snapshot.get(keys::ACCOUNT_HEADS, &key).await?.is_none() {
+            return Err(StoreError::NoSuchAccount(self.id));
+        }
+        let names = scan_all(&*snapshot, Scan::prefix(keys::MAILBOX_NAMES, &key, PAGE)).await?;
+        let mut listing = BTreeMap::new();
+        for (key, value) in &names {
+            let (name, id) = tree::name_at(key, value)?;
+            let key = keys::mailbox(self.id, id);
+            let record = read::<MailboxRecord>(&*snapshot, keys::MAILBOXES, &key).await?;
+            let record = record.ok_or_else(|| {
+                records::damaged(keys::MAILBOXES, &key, "its name has no mailbox".to_owned())
+            })?;
+            listing.insert(name, (Some(id), SpecialUse::of_number(record.special_use)));
+        }
+        let key = keys::account(self.id);
+        let subscriptions: Option<SubscriptionsRecord> =
+            read(&*snapshot, keys::SUBSCRIPTIONS, &key).await?;
+        let subscribed: BTreeSet<String> =
+            subscriptions.unwrap_or_default().names.into_iter().collect();
+        for name in &subscribed {
+            listing.entry(name.clone()).or_insert((None, None));
+        }
+        let mailboxes: Vec<String> = listing.keys().cloned().collect();
+        for name in mailboxes {
+            for above in MailboxName::new(&name)?.above() {
+                listing.entry(above.to_string()).or_insert((None, None));
+            }
+        }
+        let mut listing: Vec<MailboxListing> = listing
+            .into_iter()
+            .map(|(name, (mailbox_id, special_use))| MailboxListing {
+                subscribed: subscribed.contains(&name),
+                name,
+                mailbox_id,
+                special_use,
+            })
+            .collect();
+        listing.sort_by_key(|entry| entry.name != INBOX);
+        Ok(listing)
+    }
+
+    /// Opens a mailbox. [`StoreError::NoSuchMailbox`].
+    pub async fn mailbox(&self, id: MailboxId) -> Result<Arc<LiveMailbox>, StoreError> {
+        let mailbox = Arc::new(LiveMailbox::new(self.clone(), id));
+        mailbox.record(&*self.core.engine).await?;
+        Ok(mailbox)
+    }
+
+    /// Opens the mailbox called `name`. [`StoreError::NoSuchMailboxName`].
+    pub async fn mailbox_by_name(&self, name: &str) -> Result<Arc<LiveMailbox>, StoreError> {
+        // A text that cannot be a name is one that no mailbox has.
+        let no_such = || StoreError::NoSuchMailboxName(name.to_owned());
+        let name = MailboxName::new(name).map_err(|_| no_such())?;
+        let key = keys::mailbox_name(self.id, name.as_str());
+        let index = read::<IndexRecord>(&*self.core.engine, keys::MAILBOX_NAMES, &key).await?;
+        self.mailbox(MailboxId(index.ok_or_else(no_such)?.id)).await
+    }
+
+    /// Creates a mailbox and what is missing above it. [`StoreError::MailboxExists`],
+    /// [`StoreError::InvalidMailboxName`], [`StoreError::OverQuota`] of `mailboxes`.
+    pub async fn create_mailbox(
+        &self,
+        name: &str,
+        special_use: Option<SpecialUse>,
+    ) -> Result<MailboxId, StoreError> {
+        let name = MailboxName::new(name)?;
+        self.queue.submit(&self.core, CreateMailbox { name, special_use }).await
+    }
+
+    /// Deletes a mailbox with its messages; mailboxes below it stay.
+    /// [`StoreError::ProtectedMailbox`] for INBOX, [`StoreError::NoSuchMailboxName`].
+    pub async fn delete_mailbox(&self, name: &str) -> Result<(), StoreError> {
+        let name = MailboxName::new(name)?;
+        self.delete(Doomed::Named(name)).await
+    }
+
+    pub(crate) async fn delete(&self, doomed: Doomed) -> Result<(), StoreError> {
+        let mut doomed = doomed;
+        while let Some(rest) = self.queue.submit(&self.core, DeleteMailbox(doomed)).await? {
+            doomed = Doomed::Unnamed(rest);
+        }
+        Ok(())
+    }
+
+    /// Renames a mailbox and everything below it; from INBOX only the messages go.
+    /// [`StoreError::NoSuchMailboxName`], [`StoreError::MailboxExists`].
+    pub async fn rename_mailbox(&self, from: &str, to: &str) -> Result<(), StoreError> {
+        let (from, to) = (MailboxName::new(from)?, MailboxName::new(to)?);
+        self.queue.submit(&self.core, RenameMailbox { from, to }).await
+    }
+
+    /// Subscribes to a name, or ends that. The name need not exist.
+    pub async fn subscribe(&self, name: &str, subscribed: bool) -> Result<(), StoreError> {
+        let name = MailboxName::new(name)?;
+        self.queue.submit(&self.core, Subscribe { name, subscribed }).await
+    }
+
+    /// Says what a mailbox is for; the mailbox that had that use before loses it.
+    pub async fn set_special_use(
+        &self,
+        mailbox: MailboxId,
+        special_use: Option<SpecialUse>,
+    ) -> Result<(), StoreError> {
+        self.queue.submit(&self.core, SetSpecialUse { mailbox, special_use }).await
+    }
+
+    /// Appends a message durably. [`StoreError::NoSuchMailbox`], [`StoreError::OverQuota`],
+    /// [`StoreError::Conflict`] when a condition of `request.also` fails; on every error nothing
+    /// is applied.
+    pub async fn append(&self, request: AppendRequest<'_>) -> Result<Appended, StoreError> {
+        self.queue.submit(&self.core, Append::new(request)).await
+    }
+
+    /// Forgets what was expunged from a mailbox before `before`. Clients that were last here
+    /// earlier get [`Changes::incomplete`](crate::mailbox::view::Changes::incomplete).
+    pub async fn trim_expunge_log(
+        &self,
+        mailbox: MailboxId,
+        before: UnixMillis,
+    ) -> Result<(), StoreError> {
+        while self.queue.submit(&self.core, TrimExpungeLog { mailbox, before }).await? {}
+        Ok(())
+    }
+}
+
+/// Reads and decodes one record.
+pub(crate) async fn read<M: prost::Message + Default>(
+    reader: &(impl Reader + ?Sized),
+    family: crate::catalog::engine::Family,
+    key: &[u8],
+) -> Result<Option<M>, StoreError> {
+    let octets = reader.get(family, key).await?;
+    octets.map(|octets| records::decode(family, key, &octets)).transpose()
+}
+
+/// Reads everything from `scan.start` to `scan.end`, `scan.limit` entries at a time. Only for
+/// ranges whose number of entries is bounded.
+pub(crate) async fn scan_all(
+    reader: &(impl Reader + ?Sized),
+    mut scan: Scan,
+) -> Result<Entries, StoreError> {
+    let mut entries = Entries::new();
+    loop {
+        let page = reader.scan(&scan).await?;
+        let full = page.len() == scan.limit;
+        if let Some((last, _)) = page.last() {
+            scan.start = after(last);
+        }
+        entries.extend(page);
+        if !full {
+            return Ok(entries);
+        }
+    }
+}
+
+/// The first key after `key`.
+pub(crate) fn after(key: &[u8]) -> bytes::Bytes {
+    [key, &[0]].concat().into()
+}

@@ -1,0 +1,385 @@
+//! Values of the catalog: a version octet, then a protocol-buffers message.
+//!
+//! Fields are added with new tags and never change their meaning, so that an older program skips
+//! them. A change that an older program would misread raises the version octet, and an older
+//! program then answers [`StoreError::TooNew`] instead of guessing. The layouts stand in
+//! `docs/formats.md`.
+//!
+//! Not here: keys (`keys`), recipes (`octets`), summaries (`summary`).
+
+use bytes::Bytes;
+use prost::Message;
+use trust::{clock::UnixMillis, digest::Sha256Digest};
+
+use super::{engine::Family, keys};
+use crate::{
+    error::StoreError,
+    ids::{EmailNumber, ModSeq, Uid},
+    mailbox::{
+        flags::{Flags, Keyword},
+        view::MessageRow,
+    },
+};
+
+/// The version octet of every record in this module.
+pub const RECORD_VERSION: u8 = 1;
+
+/// Writes `message` after the version octet.
+pub fn encode(message: &impl Message) -> Bytes {
+    let mut octets = Vec::with_capacity(1 + message.encoded_len());
+    octets.push(RECORD_VERSION);
+    octets.extend(message.encode_to_vec());
+    octets.into()
+}
+
+/// Reads a record that stands under `key`. [`StoreError::TooNew`], [`StoreError::Damaged`].
+pub fn decode<M: Message + Default>(
+    family: Family,
+    key: &[u8],
+    octets: &[u8],
+) -> Result<M, StoreError> {
+    match octets.split_first() {
+        Some((&RECORD_VERSION, message)) => M::decode(message)
+            .map_err(|error| damaged(family, key, format!("not a record: {error}"))),
+        Some((&found, _)) if found > RECORD_VERSION => Err(StoreError::TooNew {
+            object: keys::object(family, key),
+            found: u32::from(found),
+            known: u32::from(RECORD_VERSION),
+        }),
+        _ => Err(damaged(family, key, "no version octet".to_owned())),
+    }
+}
+
+/// The error for a value that is not what its family holds.
+pub(crate) fn damaged(family: Family, key: &[u8], detail: String) -> StoreError {
+    StoreError::Damaged { object: keys::object(family, key), detail }
+}
+
+/// Value in [`keys::CATALOG_FORMAT`].
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct FormatRecord {
+    /// The format that every writer obeys.
+    #[prost(uint32, tag = "1")]
+    pub(crate) format: u32,
+}
+
+/// Value in [`keys::ACCOUNTS`].
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct AccountRecord {
+    /// Version of the settings, given by the registry.
+    #[prost(uint64, tag = "1")]
+    pub(crate) version: u64,
+    #[prost(string, tag = "2")]
+    pub(crate) address: String,
+    /// 1 active, 2 blocked, 3 closed.
+    #[prost(uint32, tag = "3")]
+    pub(crate) state: u32,
+    #[prost(string, tag = "4")]
+    pub(crate) plan: String,
+    /// Absent = unlimited.
+    #[prost(uint64, optional, tag = "5")]
+    pub(crate) quota_octets: Option<u64>,
+    #[prost(uint64, tag = "6")]
+    pub(crate) message_octets_max: u64,
+    #[prost(uint32, tag = "7")]
+    pub(crate) recipients_max: u32,
+    #[prost(uint32, tag = "8")]
+    pub(crate) messages_per_minute_max: u32,
+    #[prost(uint32, tag = "9")]
+    pub(crate) messages_per_day_max: u32,
+    #[prost(bool, tag = "10")]
+    pub(crate) service: bool,
+}
+
+/// Value in [`keys::ACCOUNT_HEADS`]. Every change of an account expects and rewrites it.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct HeadRecord {
+    /// Counts batches; makes two heads differ even when all else is equal.
+    #[prost(uint64, tag = "1")]
+    pub(crate) version: u64,
+    #[prost(uint64, tag = "2")]
+    pub(crate) next_mod_seq: u64,
+    #[prost(uint64, tag = "3")]
+    pub(crate) next_email_number: u64,
+    #[prost(uint64, tag = "4")]
+    pub(crate) next_mailbox_id: u64,
+    #[prost(uint64, tag = "5")]
+    pub(crate) next_uid_validity: u64,
+    /// Sum of `charged_octets` over all rows.
+    #[prost(uint64, tag = "6")]
+    pub(crate) usage_octets: u64,
+    /// Rows.
+    #[prost(uint64, tag = "7")]
+    pub(crate) usage_messages: u64,
+    #[prost(uint64, tag = "8")]
+    pub(crate) mailboxes: u64,
+}
+
+/// Value in [`keys::ACCOUNT_ADDRESSES`] and [`keys::MAILBOX_NAMES`].
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct IndexRecord {
+    /// The AccountId or MailboxId.
+    #[prost(uint64, tag = "1")]
+    pub(crate) id: u64,
+}
+
+/// Value in [`keys::SUBSCRIPTIONS`].
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct SubscriptionsRecord {
+    /// Ascending, without repeats.
+    #[prost(string, repeated, tag = "1")]
+    pub(crate) names: Vec<String>,
+}
+
+/// Value in [`keys::MAILBOXES`].
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct MailboxRecord {
+    #[prost(string, tag = "1")]
+    pub(crate) name: String,
+    #[prost(uint32, tag = "2")]
+    pub(crate) uid_validity: u32,
+    /// 1 to 2³²; 2³² = no UID is left.
+    #[prost(uint64, tag = "3")]
+    pub(crate) uid_next: u64,
+    /// As `uid_next`: the first UID that no session has been told of.
+    #[prost(uint64, tag = "4")]
+    pub(crate) recent_from: u64,
+    #[prost(uint64, tag = "5")]
+    pub(crate) highest_mod_seq: u64,
+    /// The log is complete for changes after this MODSEQ.
+    #[prost(uint64, tag = "6")]
+    pub(crate) expunge_floor: u64,
+    #[prost(uint64, tag = "7")]
+    pub(crate) exists: u64,
+    #[prost(uint64, tag = "8")]
+    pub(crate) unseen: u64,
+    #[prost(uint64, tag = "9")]
+    pub(crate) deleted: u64,
+    #[prost(uint64, tag = "10")]
+    pub(crate) octets: u64,
+    #[prost(uint64, tag = "11")]
+    pub(crate) charged_octets: u64,
+    /// 0 none, 1 archive, 2 drafts, 3 junk, 4 sent, 5 trash.
+    #[prost(uint32, tag = "12")]
+    pub(crate) special_use: u32,
+    /// The name is gone and the rows are being removed.
+    #[prost(bool, tag = "13")]
+    pub(crate) deleting: bool,
+}
+
+/// Value in [`keys::MAILBOX_ROWS`].
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RowRecord {
+    #[prost(uint64, tag = "1")]
+    pub(crate) email_number: u64,
+    /// Bits: 1 seen, 2 answered, 4 flagged, 8 deleted, 16 draft.
+    #[prost(uint32, tag = "2")]
+    pub(crate) system_flags: u32,
+    #[prost(string, repeated, tag = "3")]
+    pub(crate) keywords: Vec<String>,
+    #[prost(uint64, tag = "4")]
+    pub(crate) mod_seq: u64,
+    #[prost(sint64, tag = "5")]
+    pub(crate) internal_date: i64,
+    #[prost(sint64, tag = "6")]
+    pub(crate) save_date: i64,
+    #[prost(uint64, tag = "7")]
+    pub(crate) size: u64,
+    #[prost(uint64, tag = "8")]
+    pub(crate) charged_octets: u64,
+    /// SHA-256 of the message.
+    #[prost(bytes = "bytes", tag = "9")]
+    pub(crate) digest: Bytes,
+}
+
+/// Value in [`keys::EXPUNGE_LOG`].
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ExpungeRecord {
+    /// Ranges: first UID and how many follow it, alternating, ascending.
+    #[prost(uint32, repeated, tag = "1")]
+    pub(crate) ranges: Vec<u32>,
+    /// When, in milliseconds since 1970.
+    #[prost(sint64, tag = "2")]
+    pub(crate) at: i64,
+}
+
+/// Value in [`keys::MESSAGE_REFERENCES`].
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct ReferencesRecord {
+    /// Rows of the message, 2 or more.
+    #[prost(uint64, tag = "1")]
+    pub(crate) rows: u64,
+}
+
+/// Value in [`keys::HELD_MESSAGES`].
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct HeldRecord {
+    /// As a value in [`keys::MESSAGES`].
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) message: Bytes,
+    /// As a value in [`keys::SUMMARIES`].
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(crate) summary: Bytes,
+}
+
+impl ExpungeRecord {
+    /// The record for `uids`, which ascend.
+    pub(crate) fn new(uids: &[Uid], at: UnixMillis) -> Self {
+        let mut ranges: Vec<u32> = Vec::new();
+        for uid in uids {
+            match ranges.as_mut_slice() {
+                [.., first, more] if uid.get().checked_sub(*first) == Some(*more + 1) => *more += 1,
+                _ => ranges.extend([uid.get(), 0]),
+            }
+        }
+        Self { ranges, at: at.0 }
+    }
+
+    /// The UIDs, ascending, or `None` when the ranges are none.
+    pub(crate) fn uids(&self) -> Option<Vec<Uid>> {
+        let mut uids = Vec::new();
+        let (pairs, rest) = self.ranges.as_chunks::<2>();
+        for [first, more] in pairs {
+            let last = first.checked_add(*more)?;
+            for uid in *first..=last {
+                uids.push(Uid::new(uid)?);
+            }
+        }
+        rest.is_empty().then_some(uids)
+    }
+}
+
+/// A system flag's bit and its place in [`Flags`].
+type FlagBit = (u32, fn(&mut Flags) -> &mut bool);
+
+const FLAG_BITS: [FlagBit; 5] = [
+    (1, |flags| &mut flags.seen),
+    (2, |flags| &mut flags.answered),
+    (4, |flags| &mut flags.flagged),
+    (8, |flags| &mut flags.deleted),
+    (16, |flags| &mut flags.draft),
+];
+
+impl RowRecord {
+    /// The record of `row`.
+    pub(crate) fn of(row: &MessageRow) -> Self {
+        let mut flags = row.flags.clone();
+        let bits = FLAG_BITS.iter().filter(|(_, flag)| *flag(&mut flags)).map(|(bit, _)| bit).sum();
+        Self {
+            email_number: row.email_number.0,
+            system_flags: bits,
+            keywords: row.flags.keywords.iter().map(|word| word.as_str().to_owned()).collect(),
+            mod_seq: row.mod_seq.0,
+            internal_date: row.internal_date.0,
+            save_date: row.save_date.0,
+            size: row.size,
+            charged_octets: row.charged_octets,
+            digest: Bytes::copy_from_slice(&row.digest.0),
+        }
+    }
+
+    /// The row with `uid`; the error says which field is wrong.
+    pub(crate) fn row(self, uid: Uid) -> Result<MessageRow, String> {
+        let mut flags = Flags::default();
+        for (bit, flag) in &FLAG_BITS {
+            *flag(&mut flags) = self.system_flags & bit != 0;
+        }
+        for word in &self.keywords {
+            flags.keywords.insert(Keyword::new(word).map_err(|error| error.to_string())?);
+        }
+        let digest = self.digest.as_ref().try_into().map_err(|_| "digest of a wrong length")?;
+        Ok(MessageRow {
+            uid,
+            email_number: EmailNumber(self.email_number),
+            flags,
+            mod_seq: ModSeq(self.mod_seq),
+            internal_date: UnixMillis(self.internal_date),
+            save_date: UnixMillis(self.save_date),
+            size: self.size,
+            charged_octets: self.charged_octets,
+            digest: Sha256Digest(digest),
+        })
+    }
+}
+
+/// Reads the row that stands under `key`.
+pub(crate) fn decode_row(key: &[u8], uid: Uid, octets: &[u8]) -> Result<MessageRow, StoreError> {
+    decode::<RowRecord>(keys::MAILBOX_ROWS, key, octets)?
+        .row(uid)
+        .map_err(|detail| damaged(keys::MAILBOX_ROWS, key, detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_newer_record_is_refused_with_both_versions() {
+        let octets = [RECORD_VERSION + 1, 0];
+        let error = decode::<HeadRecord>(keys::ACCOUNT_HEADS, &[7], &octets).expect_err("newer");
+        assert_eq!(
+            error.to_string(),
+            "account_heads/07 has format 2, this program reads up to 1: upgrade this node"
+        );
+    }
+
+    #[test]
+    fn a_damaged_record_is_refused_and_named() {
+        for octets in [&[][..], &[0], &[1, 0xff], &[1, 0x08]] {
+            let outcome = decode::<HeadRecord>(keys::ACCOUNT_HEADS, &[7], octets);
+            assert!(matches!(outcome, Err(StoreError::Damaged { .. })), "{octets:?}");
+        }
+    }
+
+    #[test]
+    fn unknown_fields_of_the_same_version_are_skipped() {
+        let mut octets = encode(&IndexRecord { id: 9 }).to_vec();
+        octets.extend([0x78, 0x01]);
+        let record = decode::<IndexRecord>(keys::MAILBOX_NAMES, &[], &octets).expect("a record");
+        assert_eq!(record.id, 9);
+    }
+
+    proptest! {
+        #[test]
+        fn an_expunge_record_gives_back_its_uids(
+            uids in prop::collection::btree_set(1_u32.., 0..200),
+            dense in prop::collection::btree_set(1_u32..300, 0..200),
+        ) {
+            for set in [uids, dense] {
+                let uids: Vec<_> = set.into_iter().filter_map(Uid::new).collect();
+                prop_assert_eq!(ExpungeRecord::new(&uids, UnixMillis(0)).uids(), Some(uids));
+            }
+        }
+
+        #[test]
+        fn a_row_record_gives_back_its_row(
+            bits in 0_u32..32,
+            words in prop::collection::btree_set("[A-Za-z$]{1,9}", 0..4),
+            numbers in prop::array::uniform4(any::<u64>()),
+            dates in prop::array::uniform2(any::<i64>()),
+        ) {
+            let mut flags = Flags::default();
+            for (bit, flag) in &FLAG_BITS {
+                *flag(&mut flags) = bits & bit != 0;
+            }
+            flags.keywords = words.iter().flat_map(|word| Keyword::new(word)).collect::<BTreeSet<_>>();
+            let uid = Uid::new(7).expect("not zero");
+            let row = MessageRow {
+                uid,
+                email_number: EmailNumber(numbers[0]),
+                flags,
+                mod_seq: ModSeq(numbers[1]),
+                internal_date: UnixMillis(dates[0]),
+                save_date: UnixMillis(dates[1]),
+                size: numbers[2],
+                charged_octets: numbers[3],
+                digest: Sha256Digest([5; 32]),
+            };
+            prop_assert_eq!(RowRecord::of(&row).row(uid), Ok(row));
+        }
+    }
+}

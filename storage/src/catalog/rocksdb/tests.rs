@@ -1,0 +1,120 @@
+//! RocksDB keeps the contract, and refuses what it must not open.
+
+use super::*;
+use crate::catalog::{contract, engine::Durability};
+
+const ROWS: Family = Family("rows");
+
+async fn open(folder: &Path, families: &[Family]) -> Result<Arc<RocksEngine>, StoreError> {
+    RocksEngine::open(folder, families, &RocksConfig::default()).await
+}
+
+fn row(key: impl Into<Bytes>, durability: Durability) -> Batch {
+    let mut batch = Batch { durability, ..Batch::default() };
+    batch.put(ROWS, key, "value");
+    batch
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keeps_the_contract_of_an_engine() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let number = std::sync::atomic::AtomicU32::new(0);
+    contract::hold(|families| {
+        let number = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let folder = folder.path().join(number.to_string());
+        async move { open(&folder, &families).await.expect("open") }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_committed_is_there_after_reopening() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a/catalog");
+    let engine = open(&path, &[ROWS]).await.expect("open");
+    engine.commit(row("synced", Durability::Synced)).await.expect("commit");
+    let mut batch = row("buffered", Durability::Buffered);
+    batch.append_numbered(ROWS, "journal", "record");
+    assert_eq!(engine.commit(batch).await.expect("commit"), [1]);
+    engine.close().await.expect("close");
+    let engine = open(&path, &[ROWS]).await.expect("open again");
+    assert!(engine.get(ROWS, b"synced").await.expect("read").is_some());
+    assert!(engine.get(ROWS, b"buffered").await.expect("read").is_some());
+    let mut batch = Batch::default();
+    batch.append_numbered(ROWS, "journal", "record");
+    assert_eq!(engine.commit(batch).await.expect("commit"), [2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_that_miss_the_cache_are_answered_from_disk() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = RocksConfig { cache_octets_max: 0, ..RocksConfig::default() };
+    let engine = RocksEngine::open(folder.path(), &[ROWS], &config).await.expect("open");
+    let mut batch = Batch::default();
+    for number in 0..5_000_u32 {
+        batch.put(ROWS, number.to_be_bytes().to_vec(), vec![7; 100]);
+    }
+    engine.commit(batch).await.expect("commit");
+    let db = engine.db().expect("open");
+    db.flush_cf(db.cf_handle("rows").expect("a column")).expect("flush");
+    drop(db);
+    assert!(engine.get(ROWS, &4_000_u32.to_be_bytes()).await.expect("read").is_some());
+    let keys = [(ROWS, Bytes::copy_from_slice(&3_u32.to_be_bytes())), (ROWS, "no".into())];
+    let values = engine.multi_get(&keys).await.expect("read");
+    assert!(values[0].is_some() && values[1].is_none());
+    let snapshot = engine.snapshot().await.expect("snapshot");
+    assert_eq!(snapshot.scan(&Scan::prefix(ROWS, b"", 900)).await.expect("scan").len(), 900);
+    assert_eq!(snapshot.scan(&Scan::prefix(ROWS, b"", 9_000)).await.expect("scan").len(), 5_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_outlives_the_closing_of_its_engine() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = open(folder.path(), &[ROWS]).await.expect("open");
+    engine.commit(row("a", Durability::Synced)).await.expect("commit");
+    let snapshot = engine.snapshot().await.expect("snapshot");
+    engine.close().await.expect("close");
+    drop(engine);
+    assert!(snapshot.get(ROWS, b"a").await.expect("read").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_family_that_nobody_declared_stops_the_opening_and_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let newer = open(folder.path(), &[ROWS, Family("folios")]).await.expect("open");
+    newer.close().await.expect("close");
+    let error = open(folder.path(), &[ROWS]).await.expect_err("an unknown family");
+    let source = std::error::Error::source(&error).expect("a cause").to_string();
+    assert!(source.contains("`folios`") && source.contains("upgrade"), "{source}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_opener_and_the_remains_of_a_database_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = open(folder.path(), &[ROWS]).await.expect("open");
+    assert!(matches!(
+        open(folder.path(), &[ROWS]).await,
+        Err(StoreError::Engine { operation: "open", .. })
+    ));
+    engine.close().await.expect("close");
+    std::fs::remove_file(folder.path().join(CURRENT)).expect("remove");
+    assert!(matches!(open(folder.path(), &[ROWS]).await, Err(StoreError::Damaged { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_writers_share_syncs_and_all_are_answered() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = open(folder.path(), &[ROWS]).await.expect("open");
+    let tasks: Vec<_> = (0..100_u32)
+        .map(|number| {
+            let engine = Arc::clone(&engine);
+            tokio::spawn(async move {
+                engine.commit(row(number.to_be_bytes().to_vec(), Durability::Synced)).await
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.expect("a task").expect("commit");
+    }
+    assert_eq!(engine.scan(&Scan::prefix(ROWS, b"", 1_000)).await.expect("scan").len(), 100);
+}

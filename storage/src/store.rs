@@ -1,0 +1,317 @@
+//! The store: what floors above open, and the one place that knows all rooms of this floor.
+//!
+//! [`Store`] opens the catalog and the octet store, hands out [`Account`]s, and keeps held messages:
+//! octets owned by a record of a floor above (a transmission, a queue entry) and by no mailbox.
+//! Invariants:
+//!
+//! * A catalog of a newer format is never opened, let alone written.
+//! * A held message's octets are durable with the batch that holds it, and are not collected until
+//!   a batch releases it.
+//!
+//! Not here: which records of floors above refer to a held message (theirs).
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+use object_store::ObjectStore;
+use tokio_util::task::TaskTracker;
+use trust::{clock::Clock, random::RandomSource};
+
+use crate::{
+    account::{
+        Account,
+        queue::AccountQueue,
+        read, scan_all,
+        settings::{AccountSettings, Applied, ApplySettings},
+        tree::Doomed,
+    },
+    catalog::{
+        engine::{Batch, Durability, Engine, Expected, Family, Scan},
+        keys::{self, KeyReader},
+        records::{self, AccountRecord, FormatRecord, IndexRecord},
+        rocksdb::{RocksConfig, RocksEngine},
+    },
+    error::StoreError,
+    held::{self, HeldId, HeldMessage},
+    ids::{AccountId, MailboxId},
+    octets::{MessageWriter, OctetStore, OctetStoreConfig, StagedMessage},
+};
+
+/// The format of the catalog that this program writes.
+pub const CATALOG_FORMAT: u32 = 1;
+
+/// Everything a store is opened with.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// The folder of the catalog's engine; created when absent.
+    pub catalog_folder: PathBuf,
+    /// Families of floors above.
+    pub families: Vec<Family>,
+    /// The catalog's engine.
+    pub catalog: RocksConfig,
+    /// The octet store.
+    pub octets: OctetStoreConfig,
+    /// Bounds of accounts and mailboxes.
+    pub limits: StoreLimits,
+}
+
+/// Bounds of accounts and mailboxes. None of them is part of a format.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct StoreLimits {
+    /// Mailboxes, and subscriptions, of one account. 10,000.
+    pub mailboxes_per_account_max: u64,
+    /// Rows that one COPY or MOVE may name; it is one batch. 100,000.
+    pub rows_per_batch_max: usize,
+    /// Rows of one step of a change that may be done in steps. 1,000.
+    pub rows_per_step_max: usize,
+    /// Changes of one account that wait; more callers wait for a place. 1,024.
+    pub queued_changes_max: usize,
+    /// Changes of one account that are merged into one batch. 128.
+    pub merged_changes_max: usize,
+    /// Octets of changes that are merged into one batch; a larger change goes alone. 4 MiB.
+    pub merged_octets_max: usize,
+}
+
+impl Default for StoreLimits {
+    fn default() -> Self {
+        Self {
+            mailboxes_per_account_max: 10_000,
+            rows_per_batch_max: 100_000,
+            rows_per_step_max: 1_000,
+            queued_changes_max: 1_024,
+            merged_changes_max: 128,
+            merged_octets_max: 4 << 20,
+        }
+    }
+}
+
+/// What the handles of a store share.
+pub(crate) struct StoreCore {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) octets: Arc<OctetStore>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) limits: StoreLimits,
+    /// Runs of account queues.
+    pub(crate) tasks: TaskTracker,
+    accounts: Mutex<Accounts>,
+}
+
+impl std::fmt::Debug for StoreCore {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("StoreCore").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// The queues of accounts in use. It holds as many entries as there are accounts with a handle,
+/// and at most as many again that are out of use.
+#[derive(Default)]
+struct Accounts {
+    queues: HashMap<AccountId, Weak<AccountQueue>>,
+    swept_at: usize,
+}
+
+/// Entries below which dead ones are not worth looking for.
+const SWEEP_ENTRIES_MIN: usize = 64;
+
+impl Accounts {
+    fn queue(&mut self, id: AccountId, limits: &StoreLimits) -> Arc<AccountQueue> {
+        if let Some(queue) = self.queues.get(&id).and_then(Weak::upgrade) {
+            return queue;
+        }
+        if self.queues.len() >= SWEEP_ENTRIES_MIN.max(2 * self.swept_at) {
+            self.queues.retain(|_, queue| queue.strong_count() > 0);
+            self.swept_at = self.queues.len();
+        }
+        let queue = Arc::new(AccountQueue::new(id, limits.queued_changes_max));
+        self.queues.insert(id, Arc::downgrade(&queue));
+        queue
+    }
+}
+
+/// The mailbox store.
+#[derive(Debug)]
+pub struct Store {
+    core: Arc<StoreCore>,
+}
+
+impl Store {
+    /// Opens the store on RocksDB, and creates it when the folder is empty.
+    ///
+    /// [`StoreError::TooNew`] when a newer program wrote it, [`StoreError::Engine`] when another
+    /// process has it open.
+    pub async fn open(
+        config: StoreConfig,
+        objects: Arc<dyn ObjectStore>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn RandomSource>,
+    ) -> Result<Arc<Self>, StoreError> {
+        let families = Self::families(&config.families);
+        let engine = RocksEngine::open(&config.catalog_folder, &families, &config.catalog).await?;
+        Self::open_with_engine(engine, objects, clock, random, config.octets, config.limits).await
+    }
+
+    /// Opens the store on any engine that was opened with [`Store::families`].
+    pub async fn open_with_engine(
+        engine: Arc<dyn Engine>,
+        objects: Arc<dyn ObjectStore>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn RandomSource>,
+        octets: OctetStoreConfig,
+        limits: StoreLimits,
+    ) -> Result<Arc<Self>, StoreError> {
+        pass_format_gate(&*engine).await?;
+        let octets = OctetStore::open(Arc::clone(&engine), objects, random, octets).await?;
+        let core = StoreCore {
+            engine,
+            octets,
+            clock,
+            limits,
+            tasks: TaskTracker::new(),
+            accounts: Mutex::default(),
+        };
+        let store = Arc::new(Self { core: Arc::new(core) });
+        store.finish_deletions().await?;
+        Ok(store)
+    }
+
+    /// Every family of this floor, and those of the floors `above`.
+    #[must_use]
+    pub fn families(above: &[Family]) -> Vec<Family> {
+        let mut families: Vec<Family> = keys::families().collect();
+        families.extend_from_slice(OctetStore::families());
+        families.extend_from_slice(above);
+        families
+    }
+
+    /// The catalog's engine, for the families of floors above.
+    pub fn engine(&self) -> &Arc<dyn Engine> {
+        &self.core.engine
+    }
+
+    /// The octet store.
+    pub fn octets(&self) -> &Arc<OctetStore> {
+        &self.core.octets
+    }
+
+    /// Starts to take in a message.
+    pub fn message_writer(&self) -> MessageWriter {
+        self.core.octets.writer()
+    }
+
+    /// Applies version `version` of an account's settings; creates the account, with its default
+    /// mailboxes, when there is none. An equal or older version changes nothing.
+    ///
+    /// [`StoreError::AddressTaken`] when the address belongs to another account.
+    pub async fn apply_account(
+        &self,
+        id: AccountId,
+        version: u64,
+        settings: AccountSettings,
+    ) -> Result<Applied, StoreError> {
+        let queue = self.queue(id);
+        queue.submit(&self.core, ApplySettings { version, settings }).await
+    }
+
+    /// Returns a handle on an account. [`StoreError::NoSuchAccount`].
+    pub async fn account(&self, id: AccountId) -> Result<Account, StoreError> {
+        let key = keys::account(id);
+        if self.core.engine.get(keys::ACCOUNTS, &key).await?.is_none() {
+            return Err(StoreError::NoSuchAccount(id));
+        }
+        Ok(self.handle(id))
+    }
+
+    /// Finds an account by its address, compared without case.
+    pub async fn account_by_address(
+        &self,
+        address: &str,
+    ) -> Result<Option<(AccountId, AccountSettings)>, StoreError> {
+        let engine = &*self.core.engine;
+        let key = keys::address(address);
+        let index = read::<IndexRecord>(engine, keys::ACCOUNT_ADDRESSES, &key).await?;
+        let Some(index) = index else { return Ok(None) };
+        let id = AccountId(index.id);
+        let record = read::<AccountRecord>(engine, keys::ACCOUNTS, &keys::account(id)).await?;
+        record.map(|record| Ok((id, AccountSettings::of_record(id, record)?))).transpose()
+    }
+
+    /// Adds to `batch` that `id` owns `message`: its octets are durable with the batch. The batch
+    /// expects `id` to be free.
+    pub fn hold(&self, id: HeldId, message: &StagedMessage, batch: &mut Batch) {
+        held::hold(id, message, batch);
+    }
+
+    /// Adds to `batch` that `id` owns nothing any more.
+    pub fn release(&self, id: HeldId, batch: &mut Batch) {
+        held::release(id, batch);
+    }
+
+    /// Returns the message that `id` owns.
+    pub async fn held(&self, id: HeldId) -> Result<Option<HeldMessage>, StoreError> {
+        held::get(&*self.core.engine, id).await
+    }
+
+    /// Commits a batch of a floor above. Changes of accounts go through [`Account`] only.
+    pub async fn commit(&self, batch: Batch) -> Result<Vec<u64>, StoreError> {
+        self.core.engine.commit(batch).await
+    }
+
+    /// Waits for what the accounts' queues hold, makes everything durable and closes. Later calls
+    /// fail with [`StoreError::Closed`].
+    pub async fn close(&self) -> Result<(), StoreError> {
+        self.core.tasks.close();
+        self.core.tasks.wait().await;
+        self.core.engine.close().await
+    }
+
+    fn queue(&self, id: AccountId) -> Arc<AccountQueue> {
+        let mut accounts = self.core.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        accounts.queue(id, &self.core.limits)
+    }
+
+    fn handle(&self, id: AccountId) -> Account {
+        Account::new(Arc::clone(&self.core), self.queue(id), id)
+    }
+
+    /// Finishes deletions of mailboxes that a crash cut short.
+    async fn finish_deletions(&self) -> Result<(), StoreError> {
+        let scan = Scan::prefix(keys::MAILBOX_DELETIONS, &[], 1_000);
+        for (key, _) in scan_all(&*self.core.engine, scan).await? {
+            let mut reader = KeyReader::new(keys::MAILBOX_DELETIONS, &key);
+            let account = AccountId(reader.take_u64()?);
+            let mailbox = MailboxId(reader.take_u64()?);
+            reader.finish()?;
+            self.handle(account).delete(Doomed::Unnamed(mailbox)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a catalog of a newer format; marks a new one.
+async fn pass_format_gate(engine: &dyn Engine) -> Result<(), StoreError> {
+    let found = engine.get(keys::CATALOG_FORMAT, keys::FORMAT_KEY).await?;
+    let Some(octets) = found else {
+        let mut batch = Batch { durability: Durability::Synced, ..Batch::default() };
+        let record = records::encode(&FormatRecord { format: CATALOG_FORMAT });
+        batch.expect(keys::CATALOG_FORMAT, keys::FORMAT_KEY, Expected::Absent);
+        batch.put(keys::CATALOG_FORMAT, keys::FORMAT_KEY, record);
+        engine.commit(batch).await?;
+        return Ok(());
+    };
+    let record: FormatRecord = records::decode(keys::CATALOG_FORMAT, keys::FORMAT_KEY, &octets)?;
+    match record.format {
+        CATALOG_FORMAT => Ok(()),
+        found if found > CATALOG_FORMAT => Err(StoreError::TooNew {
+            object: "the catalog".to_owned(),
+            found,
+            known: CATALOG_FORMAT,
+        }),
+        found => Err(StoreError::Damaged {
+            object: "the catalog".to_owned(),
+            detail: format!("format {found} was never written by any program"),
+        }),
+    }
+}

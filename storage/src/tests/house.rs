@@ -1,0 +1,156 @@
+//! A store on the simulated engine, with the clock in the test's hand.
+
+use std::sync::Arc;
+
+use object_store::{ObjectStore, memory::InMemory};
+use trust::{
+    clock::{ManualClock, UnixMillis},
+    random::SeededRandom,
+};
+
+use crate::{
+    account::{
+        Account,
+        quota::QuotaRule,
+        settings::{AccountSettings, Applied},
+    },
+    catalog::{engine::Batch, simulated::SimulatedEngine},
+    error::StoreError,
+    ids::{AccountId, MailboxId, Uid},
+    mailbox::{
+        append::{AppendRequest, Appended},
+        flags::Flags,
+        live::LiveMailbox,
+    },
+    octets::{OctetStoreConfig, StagedMessage},
+    store::{Store, StoreLimits},
+};
+
+pub(super) const ANNA: AccountId = AccountId(7);
+/// 2026-11-21T06:00:00Z.
+pub(super) const MORNING: UnixMillis = UnixMillis(1_795_240_800_000);
+
+pub(super) struct House {
+    pub(super) engine: Arc<SimulatedEngine>,
+    pub(super) objects: Arc<dyn ObjectStore>,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) store: Arc<Store>,
+}
+
+impl House {
+    /// An empty store with small limits, so that steps and bounds are met.
+    pub(super) async fn new() -> Self {
+        let engine = SimulatedEngine::new(&Store::families(&[]));
+        Self::open(engine, Arc::new(InMemory::new())).await
+    }
+
+    pub(super) async fn open(engine: Arc<SimulatedEngine>, objects: Arc<dyn ObjectStore>) -> Self {
+        let clock = Arc::new(ManualClock::new(MORNING));
+        let store = Store::open_with_engine(
+            engine.clone(),
+            objects.clone(),
+            clock.clone(),
+            Arc::new(SeededRandom::new(3)),
+            OctetStoreConfig::default(),
+            limits(),
+        )
+        .await
+        .expect("open the store");
+        Self { engine, objects, clock, store }
+    }
+
+    /// A store with the account of Anna.
+    pub(super) async fn with_anna() -> (Self, Account) {
+        let house = Self::new().await;
+        let account = house.create(ANNA, "anna@pec.example", None).await;
+        (house, account)
+    }
+
+    pub(super) async fn create(
+        &self,
+        id: AccountId,
+        address: &str,
+        quota_octets: Option<u64>,
+    ) -> Account {
+        let applied = self.store.apply_account(id, 1, settings(address, quota_octets)).await;
+        assert_eq!(applied.expect("create the account"), Applied::Created);
+        self.store.account(id).await.expect("the account")
+    }
+
+    pub(super) async fn stage(&self, octets: &[u8]) -> StagedMessage {
+        let mut writer = self.store.message_writer();
+        writer.write(octets).await.expect("write");
+        writer.finish().await.expect("finish")
+    }
+
+    /// Appends a message that only `number` tells from others.
+    pub(super) async fn append(
+        &self,
+        account: &Account,
+        mailbox: MailboxId,
+        number: usize,
+    ) -> Result<Appended, StoreError> {
+        let staged = self.stage(&message(number)).await;
+        account.append(request(mailbox, &staged)).await
+    }
+
+    /// Appends `count` messages and returns their UIDs.
+    pub(super) async fn fill(
+        &self,
+        account: &Account,
+        mailbox: &LiveMailbox,
+        count: usize,
+    ) -> Vec<Uid> {
+        let mut uids = Vec::new();
+        for number in 0..count {
+            uids.push(self.append(account, mailbox.id(), number).await.expect("append").uid);
+        }
+        uids
+    }
+}
+
+pub(super) fn limits() -> StoreLimits {
+    StoreLimits {
+        mailboxes_per_account_max: 40,
+        rows_per_step_max: 3,
+        rows_per_batch_max: 20,
+        ..StoreLimits::default()
+    }
+}
+
+pub(super) fn settings(address: &str, quota_octets: Option<u64>) -> AccountSettings {
+    AccountSettings {
+        address: address.to_owned(),
+        plan: "base".to_owned(),
+        quota_octets,
+        message_octets_max: 50 << 20,
+        recipients_max: 50,
+        messages_per_minute_max: 10,
+        messages_per_day_max: 200,
+        ..AccountSettings::default()
+    }
+}
+
+pub(super) fn message(number: usize) -> Vec<u8> {
+    format!(
+        "From: bruno@pec.example\r\nTo: anna@pec.example\r\nSubject: numero {number}\r\n\
+         Message-ID: <{number}@pec.example>\r\n\r\nTesto del messaggio {number}.\r\n"
+    )
+    .into_bytes()
+}
+
+pub(super) fn request(mailbox: MailboxId, message: &StagedMessage) -> AppendRequest<'_> {
+    AppendRequest {
+        mailbox,
+        message,
+        flags: Flags::default(),
+        internal_date: None,
+        charged_octets: None,
+        quota: QuotaRule::Enforce,
+        also: Batch::default(),
+    }
+}
+
+pub(super) fn uid(number: u32) -> Uid {
+    Uid::new(number).expect("not zero")
+}
