@@ -2,6 +2,7 @@
 //!
 //! * [`config`]: the one file of settings.
 //! * [`demo`]: two providers on loopback, checked with public tools.
+//! * [`http`]: the operations port; [`metrics_names`] and [`logging`] with it.
 //! * [`pec`]: certified mail, RFC 6109.
 //! * [`registry`]: domains, owners, accounts, plans, credentials.
 //! * [`texts`]: what people read, in Italian and English.
@@ -10,6 +11,9 @@
 
 pub mod config;
 pub mod demo;
+pub mod http;
+pub mod logging;
+pub mod metrics_names;
 pub mod pec;
 pub mod registry;
 pub mod texts;

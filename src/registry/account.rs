@@ -41,6 +41,16 @@ impl AccountState {
             Self::Closed => "closed",
         }
     }
+
+    /// The state that the tables call `name`. What is not known is closed: nobody gets in by a
+    /// misreading.
+    pub(super) fn of_name(name: &str) -> Self {
+        match name {
+            "active" => Self::Active,
+            "blocked" => Self::Blocked,
+            _ => Self::Closed,
+        }
+    }
 }
 
 /// An account.
@@ -535,11 +545,7 @@ fn account_of(row: &SqliteRow) -> Result<RegisteredAccount, sqlx::Error> {
         owner: owner.map(OwnerId),
         plan: text("plan")?.parse().map_err(decoded)?,
         increments: row.try_get("increments")?,
-        state: match text("state")?.as_str() {
-            "active" => AccountState::Active,
-            "blocked" => AccountState::Blocked,
-            _ => AccountState::Closed,
-        },
+        state: AccountState::of_name(&text("state")?),
         block_reason: row.try_get("block_reason")?,
         created_at: UnixMillis(row.try_get("created_at")?),
         changed_at: UnixMillis(row.try_get("changed_at")?),

@@ -13,6 +13,7 @@
 
 pub mod account;
 pub mod address;
+pub mod authenticator;
 
 pub mod codes;
 pub mod credential;
@@ -23,6 +24,8 @@ pub mod outbox;
 pub mod owner;
 pub mod password;
 pub mod plan;
+mod recent;
+mod throttle;
 
 pub use database::Registry;
 pub use error::{Entity, ErrorKind, RegistryError};

@@ -17,6 +17,7 @@ use super::{
     error::RegistryError,
     plan::PlanLimits,
 };
+use crate::metrics_names;
 
 /// Rows read at a time.
 const BATCH: i64 = 256;
@@ -137,6 +138,8 @@ pub async fn apply_pending(
                 }
                 Err(error) => {
                     round.refused += 1;
+                    metrics::counter!(metrics_names::ACCOUNT_CHANGES, "outcome" => "refused")
+                        .increment(1);
                     tracing::error!(
                         account = change.account_id,
                         version = change.version,
@@ -148,6 +151,8 @@ pub async fn apply_pending(
         }
         round.applied += u64::try_from(done.len()).unwrap_or(u64::MAX);
         forget(registry, &done).await?;
+        metrics::counter!(metrics_names::ACCOUNT_CHANGES, "outcome" => "applied")
+            .increment(u64::try_from(done.len()).unwrap_or(u64::MAX));
         if let Some(error) = stopped {
             return Err(OutboxError::Store(error));
         }

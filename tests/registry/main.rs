@@ -2,5 +2,6 @@
 
 mod accounts;
 mod fixture;
+mod logins;
 mod outbox;
 mod processes;

@@ -1,0 +1,36 @@
+//! The names of all metrics, and what each counts.
+//!
+//! Names begin with `ceralacca_` and end in their unit or `_total`. A label has few values, never
+//! an address, a message or anything else that a peer chooses.
+//!
+//! Not here: where a metric is counted (beside what happens), how it is shown
+//! ([`crate::http`]).
+
+/// Logins, by `protocol` and `outcome` (`ok`, `bad_credentials`, `blocked`, `too_many_failures`,
+/// `unavailable`).
+pub const LOGINS: &str = "ceralacca_logins_total";
+/// Seconds that a password hashing took, waiting not included.
+pub const LOGIN_HASHING: &str = "ceralacca_login_hashing_seconds";
+/// Changes of accounts handed to the store, by `outcome` (`applied`, `refused`).
+pub const ACCOUNT_CHANGES: &str = "ceralacca_account_changes_total";
+/// Requests on the operations port, by `path` and `status`.
+pub const HTTP_REQUESTS: &str = "ceralacca_http_requests_total";
+
+/// Counters and histograms, each with its help text.
+const COUNTERS: [(&str, &str); 3] = [
+    (LOGINS, "Logins, by protocol and outcome"),
+    (ACCOUNT_CHANGES, "Changes of accounts handed to the store, by outcome"),
+    (HTTP_REQUESTS, "Requests on the operations port, by path and status"),
+];
+const HISTOGRAMS: [(&str, &str); 1] =
+    [(LOGIN_HASHING, "Seconds that a password hashing took, waiting not included")];
+
+/// Gives every metric its help text in the recorder that is installed.
+pub fn describe() {
+    for (name, help) in COUNTERS {
+        metrics::describe_counter!(name, help);
+    }
+    for (name, help) in HISTOGRAMS {
+        metrics::describe_histogram!(name, metrics::Unit::Seconds, help);
+    }
+}

@@ -1,0 +1,155 @@
+//! Logins against the registry.
+
+use std::{net::IpAddr, sync::Arc};
+
+use ceralacca::{
+    config::{Config, LoginSettings},
+    registry::{
+        authenticator::RegistryAuthenticator, credential::Credential, outbox::apply_pending,
+        password::PreparedPassword,
+    },
+};
+use protocols::access::{Authenticator as _, Identity, LoginError, Protocol};
+use storage::ids::AccountId;
+use trust::random::SystemRandom;
+
+use crate::fixture::{Fixture, RecordingSink, at};
+
+const PASSWORD: &str = "tavolo lampada fiume";
+
+async fn set_password(fixture: &Fixture, address: &str, password: &str) {
+    let prepared = PreparedPassword::new(password).unwrap();
+    let credential = Credential::make(&prepared, &SystemRandom).unwrap();
+    fixture.registry.set_credential(&at(address), &credential).await.unwrap();
+}
+
+async fn authenticator(fixture: &Fixture, settings: LoginSettings) -> RegistryAuthenticator {
+    let random = Arc::new(SystemRandom);
+    RegistryAuthenticator::new(Arc::clone(&fixture.registry), settings, random).await.unwrap()
+}
+
+async fn with_anna() -> Fixture {
+    let fixture = Fixture::new().await;
+    fixture.add("anna@pec.example").await;
+    set_password(&fixture, "anna@pec.example", PASSWORD).await;
+    apply_pending(&fixture.registry, &RecordingSink::default()).await.unwrap();
+    fixture
+}
+
+async fn log_in(
+    authenticator: &RegistryAuthenticator,
+    from: &str,
+    login: &str,
+    password: &str,
+) -> Result<Identity, LoginError> {
+    let peer: IpAddr = from.parse().unwrap();
+    authenticator.verify_password(Protocol::Imap, peer, login, password).await
+}
+
+#[tokio::test]
+async fn the_right_password_gives_the_identity_in_any_case_of_the_address() {
+    let fixture = with_anna().await;
+    let authenticator = authenticator(&fixture, Config::default().login).await;
+    let anna = Identity { account_id: AccountId(1), address: "anna@pec.example".into() };
+    assert_eq!(
+        log_in(&authenticator, "192.0.2.1", "Anna@PEC.example", PASSWORD).await.unwrap(),
+        anna
+    );
+    for (login, password) in [
+        ("anna@pec.example", "tavolo lampada Fiume"),
+        ("anna@pec.example", ""),
+        ("anna@pec.example", "\u{0}"),
+        ("nobody@pec.example", PASSWORD),
+        ("anna", PASSWORD),
+    ] {
+        let refused = log_in(&authenticator, "192.0.2.1", login, password).await;
+        assert!(matches!(refused, Err(LoginError::BadCredentials)), "{login}: {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_password_makes_the_old_one_void_at_once() {
+    let fixture = with_anna().await;
+    let authenticator = authenticator(&fixture, Config::default().login).await;
+    log_in(&authenticator, "192.0.2.1", "anna@pec.example", PASSWORD).await.unwrap();
+    set_password(&fixture, "anna@pec.example", "finestra monte barca").await;
+    let old = log_in(&authenticator, "192.0.2.1", "anna@pec.example", PASSWORD).await;
+    assert!(matches!(old, Err(LoginError::BadCredentials)), "{old:?}");
+    log_in(&authenticator, "192.0.2.1", "anna@pec.example", "finestra monte barca").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_blocked_account_is_told_so_only_with_the_right_password() {
+    let fixture = with_anna().await;
+    let authenticator = authenticator(&fixture, Config::default().login).await;
+    log_in(&authenticator, "192.0.2.1", "anna@pec.example", PASSWORD).await.unwrap();
+    fixture.registry.block(&at("anna@pec.example"), "prova").await.unwrap();
+    let blocked = log_in(&authenticator, "192.0.2.1", "anna@pec.example", PASSWORD).await;
+    assert!(matches!(blocked, Err(LoginError::Blocked)), "{blocked:?}");
+    let guessed = log_in(&authenticator, "192.0.2.1", "anna@pec.example", "wrong").await;
+    assert!(matches!(guessed, Err(LoginError::BadCredentials)), "{guessed:?}");
+}
+
+#[tokio::test]
+async fn an_account_that_the_store_does_not_have_is_asked_to_wait() {
+    let fixture = Fixture::new().await;
+    fixture.add("anna@pec.example").await;
+    set_password(&fixture, "anna@pec.example", PASSWORD).await;
+    let authenticator = authenticator(&fixture, Config::default().login).await;
+    let early = log_in(&authenticator, "192.0.2.1", "anna@pec.example", PASSWORD).await;
+    assert!(matches!(early, Err(LoginError::Unavailable(_))), "{early:?}");
+    apply_pending(&fixture.registry, &RecordingSink::default()).await.unwrap();
+    log_in(&authenticator, "192.0.2.1", "anna@pec.example", PASSWORD).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_guesser_is_stopped_even_when_he_guesses_right_and_the_holder_elsewhere_is_not() {
+    let fixture = with_anna().await;
+    let settings =
+        LoginSettings { failures_per_account_and_address_max: 2, ..Config::default().login };
+    let authenticator = authenticator(&fixture, settings).await;
+    // The holder's success is remembered: it must not answer the guesser.
+    log_in(&authenticator, "192.0.2.9", "anna@pec.example", PASSWORD).await.unwrap();
+    for _ in 0..2 {
+        let wrong = log_in(&authenticator, "192.0.2.1", "anna@pec.example", "wrong").await;
+        assert!(matches!(wrong, Err(LoginError::BadCredentials)), "{wrong:?}");
+    }
+    let stopped = log_in(&authenticator, "192.0.2.1", "anna@pec.example", PASSWORD).await;
+    assert!(matches!(stopped, Err(LoginError::TooManyFailures)), "{stopped:?}");
+    log_in(&authenticator, "192.0.2.9", "anna@pec.example", PASSWORD).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_remembered_success_costs_no_hashing() {
+    let fixture = with_anna().await;
+    let authenticator = authenticator(&fixture, Config::default().login).await;
+    let started = std::time::Instant::now();
+    log_in(&authenticator, "192.0.2.1", "anna@pec.example", PASSWORD).await.unwrap();
+    let hashed = started.elapsed();
+    let started = std::time::Instant::now();
+    for _ in 0..20 {
+        log_in(&authenticator, "192.0.2.1", "anna@pec.example", PASSWORD).await.unwrap();
+    }
+    let remembered = started.elapsed() / 20;
+    assert!(remembered * 2 < hashed, "{remembered:?} against {hashed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_logins_at_a_time_are_told_to_come_back() {
+    let fixture = with_anna().await;
+    let settings =
+        LoginSettings { hashings_max: 1, hashings_waiting_max: 2, ..Config::default().login };
+    let authenticator = Arc::new(authenticator(&fixture, settings).await);
+    let mut logins = tokio::task::JoinSet::new();
+    for number in 0..12 {
+        let authenticator = Arc::clone(&authenticator);
+        logins.spawn(async move {
+            let from = format!("192.0.2.{number}");
+            log_in(&authenticator, &from, "nobody@pec.example", &format!("guess {number}")).await
+        });
+    }
+    let results = logins.join_all().await;
+    let turned_away =
+        results.iter().filter(|result| matches!(result, Err(LoginError::Unavailable(_)))).count();
+    assert!((1..12).contains(&turned_away), "{turned_away} of 12");
+}
