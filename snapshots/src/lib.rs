@@ -1,1 +1,25 @@
-//! The snapshots floor of Ceralacca.
+//! Snapshots: the state of an account at one instant, read-only, provable.
+//!
+//! * [`tree`]: the ordered hash tree that a mailbox's rows stand in; a change touches few pages.
+//! * [`state`]: the mailboxes of an account with their trees: its hash is the [`state::StateRoot`].
+//! * [`record`]: what is known of one snapshot, in a fixed layout that can be signed.
+//! * [`proof`]: evidence that one message stood in one mailbox, checked without the store.
+//! * [`hash`]: every hash of this floor, octet by octet.
+//!
+//! Invariants:
+//!
+//! * Equal states have equal [`state::StateRoot`]s, whatever the order of the changes that led
+//!   there.
+//! * Hashes are SHA-256, so that public tools can follow them.
+//! * What a proof discloses about other messages is their UIDs and nothing else: everything that
+//!   could be guessed is hashed with a salt ([`hash::SnapshotSecret`]).
+//!
+//! Not here: where pages are kept and when snapshots are taken.
+
+pub mod error;
+pub mod hash;
+mod octets;
+pub mod proof;
+pub mod record;
+pub mod state;
+pub mod tree;

@@ -1,0 +1,267 @@
+//! Pages: the unit in which a tree is stored.
+//!
+//! A leaf page is `00 ‖ count u16 ‖ count × (key u64 ‖ row)`; its name hashes its *outline*, in
+//! which the leaf hash stands for each row, so that a proof can show a page without the rows. An
+//! inner page is `level u8 ‖ count u16 ‖ count × (last key u64 ‖ rows u64 ‖ page 32)`, level 1 and
+//! above; its name hashes all of it. Keys ascend strictly.
+
+use std::fmt;
+
+use bytes::Bytes;
+use trust::digest::Sha256Digest;
+
+use super::row::Row;
+use crate::{
+    error::SnapshotError,
+    hash::{Salts, Tag, hash},
+    octets::Cursor,
+};
+
+/// A page ends after about so many rows.
+pub const LEAF_FANOUT: u32 = 32;
+/// An inner page ends after about so many pages.
+pub const INNER_FANOUT: u32 = 16;
+/// A page never has more entries than this many times its fan-out.
+const FULL: u32 = 8;
+/// From here on pages end only when they are full, so that every tree has an end.
+const LEVELS_BY_CONTENT: u8 = 16;
+
+/// The name of a page.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct PageId(pub Sha256Digest);
+
+impl PageId {
+    /// The leaf page without rows.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self(hash(Tag::LeafPage, &[&0_u16.to_be_bytes()]))
+    }
+}
+
+impl fmt::Display for PageId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// A page as its parent knows it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Child {
+    pub(crate) last_key: u64,
+    pub(crate) rows: u64,
+    pub(crate) page: PageId,
+}
+
+const CHILD_OCTETS: usize = 48;
+
+impl Child {
+    fn octets(&self) -> [u8; CHILD_OCTETS] {
+        let mut octets = [0; CHILD_OCTETS];
+        octets[..8].copy_from_slice(&self.last_key.to_be_bytes());
+        octets[8..16].copy_from_slice(&self.rows.to_be_bytes());
+        octets[16..].copy_from_slice(&self.page.0.0);
+        octets
+    }
+}
+
+/// A page taken apart.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Page<R> {
+    Leaf(Vec<R>),
+    Inner(u8, Vec<Child>),
+}
+
+/// Says whether a page of `level` ends after `key`.
+pub(crate) fn ends_page(level: u8, key: u64) -> bool {
+    if level >= LEVELS_BY_CONTENT {
+        return false;
+    }
+    let Sha256Digest(digest) = hash(Tag::Boundary, &[&[level], &key.to_be_bytes()]);
+    let number = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
+    number.is_multiple_of(fanout(level))
+}
+
+/// Says whether a page of `level` with `count` entries is full.
+pub(crate) fn is_full(level: u8, count: usize) -> bool {
+    u32::try_from(count).map_or(true, |count| count >= FULL * fanout(level))
+}
+
+fn fanout(level: u8) -> u32 {
+    if level == 0 { LEAF_FANOUT } else { INNER_FANOUT }
+}
+
+/// What stands in pages of one level: rows in leaves, pages above.
+pub(crate) trait Entry<R: Row>: Clone {
+    /// The key that orders it.
+    fn key(&self) -> u64;
+    /// Rows it stands for.
+    fn rows(&self) -> u64;
+    /// The entries of `page`, when it is of this kind.
+    fn of(page: &Page<R>) -> Option<&[Self]>;
+    /// A page of such entries.
+    fn page(level: u8, entries: Vec<Self>) -> Page<R>;
+}
+
+impl<R: Row> Entry<R> for R {
+    fn key(&self) -> u64 {
+        Row::key(self)
+    }
+
+    fn rows(&self) -> u64 {
+        1
+    }
+
+    fn of(page: &Page<R>) -> Option<&[Self]> {
+        match page {
+            Page::Leaf(rows) => Some(rows),
+            Page::Inner(..) => None,
+        }
+    }
+
+    fn page(_level: u8, entries: Vec<Self>) -> Page<R> {
+        Page::Leaf(entries)
+    }
+}
+
+impl<R: Row> Entry<R> for Child {
+    fn key(&self) -> u64 {
+        self.last_key
+    }
+
+    fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    fn of(page: &Page<R>) -> Option<&[Self]> {
+        match page {
+            Page::Inner(_, children) => Some(children),
+            Page::Leaf(_) => None,
+        }
+    }
+
+    fn page(level: u8, entries: Vec<Self>) -> Page<R> {
+        Page::Inner(level, entries)
+    }
+}
+
+impl<R: Row> Page<R> {
+    pub(crate) fn level(&self) -> u8 {
+        match self {
+            Self::Leaf(_) => 0,
+            Self::Inner(level, _) => *level,
+        }
+    }
+
+    /// Encodes the page and returns its name.
+    pub(crate) fn encode(&self, salts: &Salts) -> Result<(PageId, Bytes), SnapshotError> {
+        match self {
+            Self::Leaf(rows) => {
+                let mut octets = vec![0];
+                octets.extend_from_slice(&count(rows.len())?);
+                for row in rows {
+                    octets.extend_from_slice(&Row::key(row).to_be_bytes());
+                    octets.extend_from_slice(&row.encode()?);
+                }
+                Ok((leaf_page_id(&self.outline(salts)?), octets.into()))
+            }
+            Self::Inner(..) => {
+                let outline = self.outline(salts)?;
+                Ok((inner_page_id(&outline), outline.into()))
+            }
+        }
+    }
+
+    /// What the name is hashed from, without the tag.
+    pub(crate) fn outline(&self, salts: &Salts) -> Result<Vec<u8>, SnapshotError> {
+        match self {
+            Self::Leaf(rows) => {
+                let mut octets = count(rows.len())?.to_vec();
+                for row in rows {
+                    octets.extend_from_slice(&Row::key(row).to_be_bytes());
+                    octets.extend_from_slice(&row.leaf(salts)?.0);
+                }
+                Ok(octets)
+            }
+            Self::Inner(level, children) => {
+                let mut octets = vec![*level];
+                octets.extend_from_slice(&count(children.len())?);
+                for child in children {
+                    octets.extend_from_slice(&child.octets());
+                }
+                Ok(octets)
+            }
+        }
+    }
+
+    /// Reads the page called `id`, and checks that it is the one.
+    pub(crate) fn decode(id: PageId, octets: &[u8], salts: &Salts) -> Result<Self, SnapshotError> {
+        let damaged = |detail| SnapshotError::Damaged { object: format!("page {id}"), detail };
+        let page = Self::parse(octets).ok_or_else(|| damaged("it follows no known layout"))?;
+        let (found, _) = page.encode(salts)?;
+        if found == id { Ok(page) } else { Err(damaged("its hash is another")) }
+    }
+
+    fn parse(octets: &[u8]) -> Option<Self> {
+        let mut cursor = Cursor(octets);
+        let level = cursor.u8()?;
+        if level > 0 {
+            return Some(Self::Inner(level, parse_children(cursor)?));
+        }
+        let mut rows: Vec<R> = Vec::new();
+        for _ in 0..cursor.u16()? {
+            let key = cursor.u64()?;
+            if rows.last().is_some_and(|last| Row::key(last) >= key) {
+                return None;
+            }
+            rows.push(R::decode(key, &mut cursor.0)?);
+        }
+        cursor.end()?;
+        Some(Self::Leaf(rows))
+    }
+}
+
+fn parse_children(mut cursor: Cursor<'_>) -> Option<Vec<Child>> {
+    let mut children: Vec<Child> = Vec::new();
+    for _ in 0..cursor.u16()? {
+        let (last_key, rows) = (cursor.u64()?, cursor.u64()?);
+        if children.last().is_some_and(|last| last.last_key >= last_key) {
+            return None;
+        }
+        children.push(Child { last_key, rows, page: PageId(cursor.digest()?) });
+    }
+    cursor.end()?;
+    (!children.is_empty()).then_some(children)
+}
+
+/// The entries of a leaf page's outline: keys and leaf hashes.
+pub(crate) fn parse_leaf_outline(outline: &[u8]) -> Option<Vec<(u64, Sha256Digest)>> {
+    let mut cursor = Cursor(outline);
+    let mut leaves = Vec::new();
+    for _ in 0..cursor.u16()? {
+        leaves.push((cursor.u64()?, cursor.digest()?));
+    }
+    cursor.end()?;
+    Some(leaves)
+}
+
+/// The level and entries of an inner page's outline.
+pub(crate) fn parse_inner_outline(outline: &[u8]) -> Option<(u8, Vec<Child>)> {
+    let mut cursor = Cursor(outline);
+    let level = cursor.u8().filter(|level| *level > 0)?;
+    Some((level, parse_children(cursor)?))
+}
+
+pub(crate) fn leaf_page_id(outline: &[u8]) -> PageId {
+    PageId(hash(Tag::LeafPage, &[outline]))
+}
+
+pub(crate) fn inner_page_id(outline: &[u8]) -> PageId {
+    PageId(hash(Tag::InnerPage, &[outline]))
+}
+
+fn count(entries: usize) -> Result<[u8; 2], SnapshotError> {
+    u16::try_from(entries).map(u16::to_be_bytes).map_err(|_| SnapshotError::LimitExceeded {
+        what: "the number of entries of a page",
+        limit: u64::from(u16::MAX),
+    })
+}
