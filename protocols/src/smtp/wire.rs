@@ -223,6 +223,11 @@ impl Wire {
             .map_err(WireError::Broken)
     }
 
+    /// Closes without waiting for the peer.
+    pub(crate) async fn shut(mut self) {
+        let _ = timeout(LINGER_TIME, self.stream.shutdown()).await;
+    }
+
     /// Writes what waits and closes, so that the peer can read the last reply.
     pub(crate) async fn close(mut self) {
         if self.flush().await.is_err() {

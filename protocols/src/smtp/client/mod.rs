@@ -1,1 +1,164 @@
-//! Hands messages to other servers (RFC 5321 §2.1).
+//! Hands messages to other servers (RFC 5321 §2.1, §4.5.4.1).
+//!
+//! [`SmtpConnection::connect`] tries the hosts it is given in their order; one connection then
+//! carries any number of messages, one after the other. Invariants:
+//!
+//! * Every recipient of a message gets one [`Outcome`], and the outcome says whether sending
+//!   again can double the message: only [`Outcome::Unknown`] can.
+//! * The octets sent are the message's own, dots doubled; a message with a bare CR or LF in it is
+//!   never ended, so that no server finds two messages in it.
+//! * Memory is bounded by two pieces of 64 KiB, whatever the size of the message.
+//!
+//! Not here: which hosts (DNS, routes), when to try again, how many connections (the queue).
+
+mod connect;
+mod replies;
+mod send;
+mod stuffing;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+pub use self::{connect::ConnectError, replies::Interrupted, send::Outcome};
+use super::{
+    grammar::{ClientName, Extensions, ForwardPath, ReversePath},
+    wire::Wire,
+};
+use crate::net::tls::TlsClient;
+
+/// Whether TLS is asked for.
+#[derive(Clone, Debug)]
+pub enum TlsPolicy {
+    /// In the clear, whatever is offered.
+    Never,
+    /// TLS where it is offered; in the clear where it is not or does not work (RFC 7435 §3).
+    Opportunistic(TlsClient),
+    /// TLS, or no mail. Give a [`TlsClient::verified_by`] to know who the server is.
+    Required(TlsClient),
+}
+
+/// Names and times of the client.
+#[derive(Clone, Debug)]
+pub struct ClientSettings {
+    /// What we call ourselves in EHLO.
+    pub client_name: ClientName,
+    /// Whether TLS is asked for.
+    pub tls: TlsPolicy,
+    /// Whether commands are sent in groups where PIPELINING is offered.
+    pub pipelining: bool,
+    /// How long one address may take to accept the connection.
+    pub connect_time_max: Duration,
+    /// How long a TLS handshake may take.
+    pub handshake_time_max: Duration,
+    /// How long the greeting and the replies to EHLO, MAIL, RCPT and RSET may take
+    /// (RFC 5321 §4.5.3.2.1 to §4.5.3.2.3: 5 minutes).
+    pub reply_time_max: Duration,
+    /// How long the reply to DATA may take (RFC 5321 §4.5.3.2.4: 2 minutes).
+    pub data_time_max: Duration,
+    /// How long the server may take to accept a piece of data (RFC 5321 §4.5.3.2.5: 3 minutes).
+    pub data_block_time_max: Duration,
+    /// How long the reply to the end of data may take (RFC 5321 §4.5.3.2.6: 10 minutes). Less
+    /// than that makes doubles, because a slow server may have taken the message.
+    pub data_end_time_max: Duration,
+}
+
+impl ClientSettings {
+    /// The times of the standard.
+    #[must_use]
+    pub fn new(client_name: ClientName, tls: TlsPolicy) -> Self {
+        Self {
+            client_name,
+            tls,
+            pipelining: true,
+            connect_time_max: Duration::from_secs(30),
+            handshake_time_max: Duration::from_secs(30),
+            reply_time_max: Duration::from_mins(5),
+            data_time_max: Duration::from_mins(2),
+            data_block_time_max: Duration::from_mins(3),
+            data_end_time_max: Duration::from_mins(10),
+        }
+    }
+}
+
+/// A server to connect to.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Host {
+    /// A host name, or an address without brackets. Certificates are verified against it.
+    pub name: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl std::fmt::Display for Host {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}:{}", self.name, self.port)
+    }
+}
+
+/// The envelope of a message to be sent.
+#[derive(Clone, Debug)]
+pub struct OutgoingMessage {
+    /// Whom it comes from.
+    pub reverse_path: ReversePath,
+    /// Whom it goes to.
+    pub forward_paths: Vec<ForwardPath>,
+    /// Its octets, as announced with SIZE.
+    pub octets: u64,
+    /// Whether octets above 127 are in it.
+    pub eight_bit: bool,
+}
+
+/// Where a message's octets come from.
+#[async_trait::async_trait]
+pub trait MessageSource: Send {
+    /// Returns the next octets, in pieces of any size, at best up to 64 KiB; nothing at the end.
+    /// After an error the message is not sent; nothing of it has been taken.
+    async fn next(&mut self) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+}
+
+/// A message in memory.
+#[derive(Clone, Debug)]
+pub struct WholeMessage(pub Bytes);
+
+#[async_trait::async_trait]
+impl MessageSource for WholeMessage {
+    async fn next(&mut self) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(std::mem::take(&mut self.0))
+    }
+}
+
+/// A connection to a server that has answered EHLO or HELO.
+#[derive(Debug)]
+pub struct SmtpConnection {
+    wire: Wire,
+    settings: Arc<ClientSettings>,
+    host: Host,
+    extensions: Extensions,
+    /// A transaction is half open: RSET comes before the next.
+    needs_reset: bool,
+    /// The connection failed, or the server said that it closes.
+    unusable: bool,
+}
+
+impl SmtpConnection {
+    /// The host that answered.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// TLS by version and cipher; `None` in the clear.
+    pub fn tls_description(&self) -> Option<String> {
+        self.wire.stream().tls_description()
+    }
+
+    /// What the server offers.
+    pub fn extensions(&self) -> Extensions {
+        self.extensions
+    }
+
+    /// Whether another message can be sent over this connection.
+    pub fn is_usable(&self) -> bool {
+        !self.unusable
+    }
+}

@@ -105,9 +105,9 @@ pub struct ServerReply {
 }
 
 impl ServerReply {
-    /// Whether the server took what it was given (2yz), or waits for more (3yz).
+    /// Whether the server did what it was asked to (2yz).
     pub fn is_positive(&self) -> bool {
-        self.code < 400
+        (200..=299).contains(&self.code)
     }
 
     /// Whether trying again later is pointless (5yz).

@@ -1,0 +1,238 @@
+//! From a list of hosts to a server that has answered EHLO, under TLS as the policy wants it.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use tokio::{
+    net::{TcpStream, lookup_host},
+    time::timeout,
+};
+
+use super::{
+    ClientSettings, Host, SmtpConnection, TlsPolicy,
+    replies::{Interrupted, read_reply},
+};
+use crate::{
+    net::{
+        stream::ConnectionStream,
+        tls::{TlsClient, TlsError},
+    },
+    smtp::{
+        grammar::{Command, Extensions, ServerReply},
+        wire::Wire,
+    },
+};
+
+/// Why there is no connection. Of several hosts, the error of the last.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// Correct the route: it leads nowhere.
+    #[error("there is no host to connect to")]
+    NoHost,
+    /// The name has no address, or the address does not answer. Try again later.
+    #[error("{host} cannot be reached")]
+    Unreachable {
+        /// The host.
+        host: Host,
+        /// The operating system's reason.
+        #[source]
+        cause: io::Error,
+    },
+    /// The server does not want to talk to us.
+    #[error("{host} refuses: {reply}")]
+    Refused {
+        /// The host.
+        host: Host,
+        /// Its greeting, or its reply to EHLO and HELO.
+        reply: ServerReply,
+    },
+    /// The connection failed while greeting. Try again later.
+    #[error("{host}: {cause}")]
+    Interrupted {
+        /// The host.
+        host: Host,
+        /// What happened.
+        cause: Interrupted,
+    },
+    /// TLS is required and not offered.
+    #[error("{host} does not offer TLS, which is required")]
+    TlsNotOffered {
+        /// The host.
+        host: Host,
+    },
+    /// TLS does not work, or the certificate is not the one required.
+    #[error("TLS with {host} failed")]
+    Tls {
+        /// The host.
+        host: Host,
+        /// The reason.
+        #[source]
+        cause: TlsError,
+    },
+}
+
+impl ConnectError {
+    /// Whether trying again is pointless: the server refused for good.
+    pub fn is_permanent(&self) -> bool {
+        matches!(self, Self::Refused { reply, .. } if reply.is_permanent())
+    }
+}
+
+impl SmtpConnection {
+    /// Connects to the first host of `hosts` that serves us, trying all its addresses.
+    pub async fn connect(
+        settings: &Arc<ClientSettings>,
+        hosts: &[Host],
+    ) -> Result<Self, ConnectError> {
+        let mut last = ConnectError::NoHost;
+        for host in hosts {
+            let unreachable = |cause| ConnectError::Unreachable { host: host.clone(), cause };
+            let looked_up = lookup_host((host.name.as_str(), host.port));
+            let addresses = match timeout(settings.connect_time_max, looked_up).await {
+                Ok(Ok(addresses)) => addresses,
+                Ok(Err(cause)) => {
+                    last = unreachable(cause);
+                    continue;
+                }
+                Err(_) => {
+                    last = unreachable(io::ErrorKind::TimedOut.into());
+                    continue;
+                }
+            };
+            for address in addresses {
+                match Self::greeted(settings, host, address).await {
+                    Ok(connection) => return Ok(connection),
+                    Err(error) => {
+                        tracing::debug!(%host, %address, %error, "no connection");
+                        last = error;
+                    }
+                }
+            }
+        }
+        Err(last)
+    }
+
+    async fn greeted(
+        settings: &Arc<ClientSettings>,
+        host: &Host,
+        address: SocketAddr,
+    ) -> Result<Self, ConnectError> {
+        let clear = Self::introduced(settings, host, address).await?;
+        let tls = match &settings.tls {
+            TlsPolicy::Never => return Ok(clear),
+            TlsPolicy::Opportunistic(_) if !clear.extensions.start_tls => return Ok(clear),
+            TlsPolicy::Required(_) if !clear.extensions.start_tls => {
+                return Err(ConnectError::TlsNotOffered { host: host.clone() });
+            }
+            TlsPolicy::Opportunistic(tls) | TlsPolicy::Required(tls) => tls,
+        };
+        match (clear.start_tls(tls).await, &settings.tls) {
+            (Ok(secured), _) => Ok(secured),
+            (Err(error), TlsPolicy::Opportunistic(_)) => {
+                // Broken TLS must not be worse than none (RFC 7435 §3). The connection is spent.
+                tracing::info!(%host, %error, "TLS does not work: going on in the clear");
+                Self::introduced(settings, host, address).await
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Connects, reads the greeting and introduces ourselves.
+    async fn introduced(
+        settings: &Arc<ClientSettings>,
+        host: &Host,
+        address: SocketAddr,
+    ) -> Result<Self, ConnectError> {
+        let unreachable = |cause| ConnectError::Unreachable { host: host.clone(), cause };
+        let stream = timeout(settings.connect_time_max, TcpStream::connect(address))
+            .await
+            .map_err(|_| unreachable(io::ErrorKind::TimedOut.into()))?
+            .map_err(unreachable)?;
+        stream.set_nodelay(true).map_err(unreachable)?;
+        let mut wire = Wire::new(ConnectionStream::Plain(stream), settings.data_block_time_max);
+        let greeting = read_reply(&mut wire, "the greeting", settings.reply_time_max)
+            .await
+            .map_err(|cause| ConnectError::Interrupted { host: host.clone(), cause })?;
+        if !greeting.is_positive() {
+            return Err(ConnectError::Refused { host: host.clone(), reply: greeting });
+        }
+        Self::introduce(settings, host, wire).await
+    }
+
+    /// Says EHLO, or HELO to servers that do not know it (RFC 5321 §3.2).
+    async fn introduce(
+        settings: &Arc<ClientSettings>,
+        host: &Host,
+        wire: Wire,
+    ) -> Result<Self, ConnectError> {
+        let mut connection = Self {
+            wire,
+            settings: Arc::clone(settings),
+            host: host.clone(),
+            extensions: Extensions::default(),
+            needs_reset: false,
+            unusable: false,
+        };
+        let name = settings.client_name.clone();
+        let reply = connection.ask(&Command::Ehlo(name.clone()), "EHLO").await?;
+        if reply.is_positive() {
+            let lines = reply.lines.iter().skip(1).map(String::as_str);
+            connection.extensions = Extensions::of_lines(lines);
+            return Ok(connection);
+        }
+        let reply = match reply.code {
+            500..=504 => connection.ask(&Command::Helo(name), "HELO").await?,
+            _ => reply,
+        };
+        if reply.is_positive() {
+            Ok(connection)
+        } else {
+            Err(ConnectError::Refused { host: host.clone(), reply })
+        }
+    }
+
+    async fn start_tls(mut self, tls: &TlsClient) -> Result<Self, ConnectError> {
+        let reply = self.ask(&Command::StartTls, "STARTTLS").await?;
+        if !reply.is_positive() {
+            return Err(ConnectError::Refused { host: self.host, reply });
+        }
+        let Self { wire, settings, host, .. } = self;
+        let tls_failed = |cause| ConnectError::Tls { host: host.clone(), cause };
+        let (ConnectionStream::Plain(stream), false) = wire.into_stream() else {
+            // Octets behind the 220 came in the clear, and would seem to come under TLS.
+            return Err(ConnectError::Interrupted {
+                host,
+                cause: Interrupted::BadReply { during: "STARTTLS" },
+            });
+        };
+        let stream = tls
+            .connect(&host.name, stream, settings.handshake_time_max)
+            .await
+            .map_err(tls_failed)?;
+        let wire = Wire::new(stream, settings.data_block_time_max);
+        // What was offered in the clear is forgotten (RFC 3207 §4.2).
+        Self::introduce(&settings, &host, wire).await
+    }
+
+    async fn ask(
+        &mut self,
+        command: &Command,
+        during: &'static str,
+    ) -> Result<ServerReply, ConnectError> {
+        let interrupted = |cause| ConnectError::Interrupted { host: self.host.clone(), cause };
+        if let Err(cause) = self.wire.write(&command.encode()).await {
+            return Err(interrupted(Interrupted::during(during)(cause)));
+        }
+        read_reply(&mut self.wire, during, self.settings.reply_time_max).await.map_err(interrupted)
+    }
+
+    /// Says goodbye and closes. The reply is not waited for beyond some seconds.
+    pub async fn quit(mut self) {
+        if !self.unusable && self.wire.write(&Command::Quit.encode()).await.is_ok() {
+            let brief = self.settings.reply_time_max.min(std::time::Duration::from_secs(5));
+            let _ = read_reply(&mut self.wire, "QUIT", brief).await;
+        }
+        // TLS wants its end announced; nobody is waited for.
+        self.wire.shut().await;
+    }
+}

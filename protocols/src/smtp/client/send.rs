@@ -1,0 +1,256 @@
+//! One message over an open connection: MAIL, RCPT, DATA, and what becomes of each recipient.
+
+use std::time::Duration;
+
+use super::{Interrupted, MessageSource, OutgoingMessage, SmtpConnection, stuffing::DotStuffing};
+use crate::smtp::{
+    grammar::{Command, ForwardPath, Parameter, ServerReply},
+    wire::INPUT_OCTETS_MAX,
+};
+
+/// Commands sent before their replies are read. More could fill both directions of the
+/// connection, and each side would wait for the other (RFC 2920 §3.1).
+const GROUP_COMMANDS_MAX: usize = 50;
+
+/// How long a reply is looked for on a connection that takes no more data.
+const EARLY_REFUSAL_TIME: Duration = Duration::from_secs(2);
+
+/// What became of one recipient.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// The server has taken the message for him.
+    Taken(ServerReply),
+    /// Refused for good: by the server, or by us in its place when it said that it cannot take
+    /// such a message (552 5.3.4, 554 5.6.3) or nobody should (554 5.6.0).
+    Refused(ServerReply),
+    /// Refused by the server at present: try again later.
+    PutOff(ServerReply),
+    /// The connection failed before the message was whole: try again; it cannot double.
+    NotSent(Interrupted),
+    /// The connection failed between the end of data and the reply: the server may have taken
+    /// the message. Try again, with the same octets; the receiver recognises a double.
+    Unknown(Interrupted),
+}
+
+impl Outcome {
+    /// Whether the recipient is settled, one way or the other.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Taken(_) | Self::Refused(_))
+    }
+
+    fn of_refusal(reply: ServerReply) -> Self {
+        if reply.is_permanent() { Self::Refused(reply) } else { Self::PutOff(reply) }
+    }
+}
+
+fn our_reply(code: u16, enhanced: &str, text: String) -> Outcome {
+    let enhanced = Some(enhanced.to_owned());
+    Outcome::Refused(ServerReply { code, enhanced, lines: vec![text] })
+}
+
+/// The state of a recipient while the transaction goes on: `None` = the server said yes to RCPT.
+type Pending = Option<Outcome>;
+
+impl SmtpConnection {
+    /// Sends one message and returns an outcome for each recipient, in their order.
+    ///
+    /// Afterwards the connection may carry another message if [`Self::is_usable`].
+    pub async fn send(
+        &mut self,
+        message: &OutgoingMessage,
+        source: &mut dyn MessageSource,
+    ) -> Vec<Outcome> {
+        let count = message.forward_paths.len();
+        if let Some(outcome) = self.cannot_take(message) {
+            return vec![outcome; count];
+        }
+        let mut pending: Vec<Pending> = vec![None; count];
+        if let Err(outcome) = self.envelope(message, &mut pending).await {
+            return settled(pending, &outcome);
+        }
+        if pending.iter().all(Option::is_some) {
+            self.needs_reset = true;
+            return pending.into_iter().flatten().collect();
+        }
+        let outcome = match self.data(source).await {
+            Ok(outcome) | Err(outcome) => outcome,
+        };
+        settled(pending, &outcome)
+    }
+
+    /// What the server has told us that it cannot take (RFC 1870 §5, RFC 6152 §3). Certified mail
+    /// is signed, so that a conversion to 7 bits is not ours to make.
+    fn cannot_take(&self, message: &OutgoingMessage) -> Option<Outcome> {
+        if self.unusable {
+            return Some(Outcome::NotSent(Interrupted::Closed { during: "an earlier message" }));
+        }
+        match self.extensions.size {
+            Some(limit) if limit > 0 && message.octets > limit => {
+                let (octets, host) = (message.octets, &self.host);
+                let text = format!("{octets} octets; {host} takes messages of {limit}");
+                return Some(our_reply(552, "5.3.4", text));
+            }
+            _ => {}
+        }
+        if message.eight_bit && !self.extensions.eight_bit {
+            let text = format!("{} takes no messages of 8 bits", self.host);
+            return Some(our_reply(554, "5.6.3", text));
+        }
+        None
+    }
+
+    /// RSET where needed, MAIL and every RCPT. An error is the outcome of whoever has none.
+    async fn envelope(
+        &mut self,
+        message: &OutgoingMessage,
+        pending: &mut [Pending],
+    ) -> Result<(), Outcome> {
+        if self.needs_reset {
+            self.write("RSET", &Command::Rset.encode()).await.map_err(Outcome::NotSent)?;
+            let time_max = self.settings.reply_time_max;
+            let reply = self.reply("RSET", time_max).await.map_err(Outcome::NotSent)?;
+            if !reply.is_positive() {
+                self.unusable = true;
+                return Err(Outcome::PutOff(reply));
+            }
+            self.needs_reset = false;
+        }
+        let mail = Command::Mail {
+            reverse_path: message.reverse_path.clone(),
+            parameters: self.mail_parameters(message),
+        };
+        let group_max = if self.settings.pipelining && self.extensions.pipelining {
+            GROUP_COMMANDS_MAX
+        } else {
+            1
+        };
+        let mut paths = message.forward_paths.as_slice();
+        let mut pending = pending.iter_mut();
+        // The first group has MAIL in front.
+        self.write("MAIL", &mail.encode()).await.map_err(Outcome::NotSent)?;
+        let mut mail_answered = false;
+        loop {
+            let room = group_max - usize::from(!mail_answered);
+            let (group, rest) = paths.split_at_checked(room).unwrap_or((paths, &[]));
+            self.write_recipients(group).await?;
+            if !mail_answered {
+                self.mail_reply(group.len()).await?;
+                mail_answered = true;
+            }
+            for slot in pending.by_ref().take(group.len()) {
+                *slot = self.recipient_reply().await?;
+            }
+            if rest.is_empty() {
+                return Ok(());
+            }
+            paths = rest;
+        }
+    }
+
+    fn mail_parameters(&self, message: &OutgoingMessage) -> Vec<Parameter> {
+        let size = self.extensions.size.map(|_| message.octets.to_string());
+        let size = size.and_then(|size| Parameter::new("SIZE", Some(&size)));
+        let body = message.eight_bit.then(|| Parameter::new("BODY", Some("8BITMIME"))).flatten();
+        size.into_iter().chain(body).collect()
+    }
+
+    async fn write_recipients(&mut self, group: &[ForwardPath]) -> Result<(), Outcome> {
+        for forward_path in group {
+            let command =
+                Command::Rcpt { forward_path: forward_path.clone(), parameters: Vec::new() };
+            self.write("RCPT", &command.encode()).await.map_err(Outcome::NotSent)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the reply to MAIL; after a refusal also the replies to the RCPTs of its group.
+    async fn mail_reply(&mut self, group: usize) -> Result<(), Outcome> {
+        let time_max = self.settings.reply_time_max;
+        let reply = self.reply("MAIL", time_max).await.map_err(Outcome::NotSent)?;
+        if reply.is_positive() {
+            return Ok(());
+        }
+        for _ in 0..group {
+            if self.unusable {
+                break;
+            }
+            // What the server thinks of recipients without a sender does not matter.
+            let _ = self.reply("RCPT", time_max).await;
+        }
+        self.needs_reset = true;
+        Err(Outcome::of_refusal(reply))
+    }
+
+    async fn recipient_reply(&mut self) -> Result<Pending, Outcome> {
+        let time_max = self.settings.reply_time_max;
+        let reply = self.reply("RCPT", time_max).await.map_err(Outcome::NotSent)?;
+        Ok(match reply.code {
+            200..=299 => None,
+            421 => return Err(Outcome::PutOff(reply)),
+            // Too many recipients, as old servers say it (RFC 5321 §4.5.3.1.10).
+            552 => Some(Outcome::PutOff(reply)),
+            _ => Some(Outcome::of_refusal(reply)),
+        })
+    }
+
+    /// DATA and the octets: the outcome of every recipient that the server said yes to. The error
+    /// case is an outcome too, reached early.
+    async fn data(&mut self, source: &mut dyn MessageSource) -> Result<Outcome, Outcome> {
+        self.write("DATA", &Command::Data.encode()).await.map_err(Outcome::NotSent)?;
+        let time_max = self.settings.data_time_max;
+        let reply = self.reply("DATA", time_max).await.map_err(Outcome::NotSent)?;
+        if reply.code != 354 {
+            self.needs_reset = true;
+            if reply.is_positive() {
+                self.unusable = true;
+                return Err(Outcome::NotSent(Interrupted::BadReply { during: "DATA" }));
+            }
+            return Err(Outcome::of_refusal(reply));
+        }
+        let mut stuffing = DotStuffing::new();
+        let mut stuffed = Vec::new();
+        loop {
+            let octets = source.next().await.map_err(|error| {
+                // Only a closed connection leaves a begun message unsent.
+                self.unusable = true;
+                Outcome::NotSent(Interrupted::Source { cause: error.to_string() })
+            })?;
+            if octets.is_empty() {
+                break;
+            }
+            for piece in octets.chunks(INPUT_OCTETS_MAX) {
+                stuffed.clear();
+                stuffing.stuff(piece, &mut stuffed).map_err(|_| self.bare_line_end())?;
+                if let Err(interrupted) = self.write("the data", &stuffed).await {
+                    return Err(self.early_refusal(interrupted).await);
+                }
+            }
+        }
+        stuffed.clear();
+        stuffing.finish(&mut stuffed).map_err(|_| self.bare_line_end())?;
+        // From the first octet of the end on, the server may have taken the message.
+        self.write("the end of the data", &stuffed).await.map_err(Outcome::Unknown)?;
+        let time_max = self.settings.data_end_time_max;
+        let reply = self.reply("the end of the data", time_max).await.map_err(Outcome::Unknown)?;
+        Ok(if reply.is_positive() { Outcome::Taken(reply) } else { Outcome::of_refusal(reply) })
+    }
+
+    /// A server that closes in the middle of the data may have said why; then trying again is
+    /// pointless, or not, as it says.
+    async fn early_refusal(&mut self, interrupted: Interrupted) -> Outcome {
+        let time_max = self.settings.data_time_max.min(EARLY_REFUSAL_TIME);
+        match self.reply("the data", time_max).await {
+            Ok(reply) if !reply.is_positive() => Outcome::of_refusal(reply),
+            _ => Outcome::NotSent(interrupted),
+        }
+    }
+
+    fn bare_line_end(&mut self) -> Outcome {
+        self.unusable = true;
+        our_reply(554, "5.6.0", "the message has a bare CR or LF and cannot be sent".to_owned())
+    }
+}
+
+fn settled(pending: Vec<Pending>, outcome: &Outcome) -> Vec<Outcome> {
+    pending.into_iter().map(|own| own.unwrap_or_else(|| outcome.clone())).collect()
+}

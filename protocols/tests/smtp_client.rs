@@ -1,0 +1,408 @@
+//! Our client against our server, and against servers that break every rule.
+
+#![allow(missing_docs)]
+
+mod support;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use protocols::{
+    net::tls::TlsClient,
+    smtp::{
+        client::{
+            ClientSettings, ConnectError, Host, Interrupted, MessageSource, Outcome,
+            OutgoingMessage, SmtpConnection, TlsPolicy, WholeMessage,
+        },
+        grammar::{ClientName, ForwardPath, ReversePath},
+        server::ServerSettings,
+    },
+};
+use support::{
+    certificates,
+    post::{Door, OCTETS_MAX, Office, open, open_with, settings},
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn client(tls: TlsPolicy) -> Arc<ClientSettings> {
+    // Long enough for a busy machine; three tests wait it out.
+    let quick = Duration::from_secs(2);
+    let name = ClientName::parse("mail.two.example").unwrap();
+    Arc::new(ClientSettings {
+        reply_time_max: quick,
+        data_time_max: quick,
+        data_block_time_max: quick,
+        data_end_time_max: quick,
+        ..ClientSettings::new(name, tls)
+    })
+}
+
+fn host(port: u16) -> Host {
+    Host { name: "127.0.0.1".to_owned(), port }
+}
+
+fn message(from: &str, to: &[&str], octets: &[u8]) -> (OutgoingMessage, WholeMessage) {
+    let outgoing = OutgoingMessage {
+        reverse_path: ReversePath::parse(from).unwrap(),
+        forward_paths: to.iter().map(|path| ForwardPath::parse(path).unwrap()).collect(),
+        octets: octets.len() as u64,
+        eight_bit: octets.iter().any(|octet| *octet > 127),
+    };
+    (outgoing, WholeMessage(Bytes::copy_from_slice(octets)))
+}
+
+async fn connected(office: &Office, tls: TlsPolicy) -> SmtpConnection {
+    let hosts = [host(office.address.port())];
+    SmtpConnection::connect(&client(tls), &hosts).await.unwrap()
+}
+
+fn codes(outcomes: &[Outcome]) -> Vec<String> {
+    outcomes
+        .iter()
+        .map(|outcome| match outcome {
+            Outcome::Taken(reply) => format!("taken {}", reply.code),
+            Outcome::Refused(reply) => format!("refused {}", reply.code),
+            Outcome::PutOff(reply) => format!("put off {}", reply.code),
+            Outcome::NotSent(_) => "not sent".to_owned(),
+            Outcome::Unknown(_) => "unknown".to_owned(),
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn every_recipient_gets_his_own_outcome_and_the_connection_is_used_again() {
+    let office = open(Door::Relay, settings()).await;
+    let tls = TlsClient::verified_by(&office.made.authority).unwrap();
+    for policy in [TlsPolicy::Never, TlsPolicy::Required(tls)] {
+        let mut connection = connected(&office, policy).await;
+        let to = ["a@one.example", "refused@one.example", "later@one.example", "Postmaster"];
+        let text = "Subject: caff\u{e8}\r\n\r\n.dot\r\n..\r\n";
+        let (outgoing, mut source) = message("x@two.example", &to, text.as_bytes());
+        let outcomes = connection.send(&outgoing, &mut source).await;
+        assert_eq!(codes(&outcomes), ["taken 250", "refused 550", "put off 451", "taken 250"]);
+        assert!(matches!(&outcomes[1], Outcome::Refused(reply)
+            if reply.enhanced.as_deref() == Some("5.7.1")));
+        let taken = office.post.taken().pop().unwrap();
+        assert_eq!(taken.octets, text.as_bytes());
+        assert_eq!(taken.envelope.forward_paths, ["a@one.example", "Postmaster"]);
+        assert_eq!(taken.envelope.declared_size, Some(text.len() as u64));
+        assert!(taken.envelope.eight_bit);
+        // A transaction that nobody takes, then one that is taken, on the same connection.
+        let (outgoing, mut source) = message("", &["refused@one.example"], b"x\r\n");
+        assert_eq!(codes(&connection.send(&outgoing, &mut source).await), ["refused 550"]);
+        let (outgoing, mut source) = message("refused@x.example", &["a@one.example"], b"x\r\n");
+        assert_eq!(codes(&connection.send(&outgoing, &mut source).await), ["refused 550"]);
+        let (outgoing, mut source) = message("nodata@x.example", &["a@one.example"], b"x\r\n");
+        assert_eq!(codes(&connection.send(&outgoing, &mut source).await), ["put off 452"]);
+        let (outgoing, mut source) = message("badend@x.example", &["a@one.example"], b"x\r\n");
+        assert_eq!(codes(&connection.send(&outgoing, &mut source).await), ["refused 554"]);
+        let (outgoing, mut source) = message("", &["a@one.example"], b"last");
+        assert_eq!(codes(&connection.send(&outgoing, &mut source).await), ["taken 250"]);
+        assert_eq!(office.post.taken().pop().unwrap().octets, b"last\r\n");
+        assert!(connection.is_usable());
+        connection.quit().await;
+    }
+    assert_eq!(office.post.taken()[0].peer.tls, None);
+    assert!(office.post.taken()[2].peer.tls.as_ref().unwrap().starts_with("TLSv1.3"));
+}
+
+#[tokio::test]
+async fn more_recipients_than_a_server_takes_are_put_off_in_groups() {
+    let office = open(Door::RelayClear, settings()).await;
+    let mut connection = connected(&office, TlsPolicy::Never).await;
+    let paths: Vec<String> = (0..130).map(|number| format!("r{number}@one.example")).collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let (outgoing, mut source) = message("x@two.example", &paths, b"x\r\n");
+    let outcomes = codes(&connection.send(&outgoing, &mut source).await);
+    assert!(outcomes[..100].iter().all(|outcome| outcome == "taken 250"));
+    assert!(outcomes[100..].iter().all(|outcome| outcome == "put off 452"));
+    assert_eq!(office.post.taken()[0].envelope.forward_paths[99], "r99@one.example");
+}
+
+#[tokio::test]
+async fn what_the_server_cannot_take_is_not_sent() {
+    let office = open(Door::RelayClear, settings()).await;
+    let mut connection = connected(&office, TlsPolicy::Never).await;
+    let (mut outgoing, mut source) = message("x@two.example", &["a@one.example"], b"x\r\n");
+    outgoing.octets = OCTETS_MAX + 1;
+    assert_eq!(codes(&connection.send(&outgoing, &mut source).await), ["refused 552"]);
+    // The connection is as it was, and a bare line end closes it without ending the message.
+    let smuggling = b"Subject: x\r\n\r\nbody\n.\r\nMAIL FROM:<ceo@one.example>\r\n";
+    let (outgoing, mut source) = message("x@two.example", &["a@one.example"], smuggling);
+    assert_eq!(codes(&connection.send(&outgoing, &mut source).await), ["refused 554"]);
+    assert!(!connection.is_usable());
+    let (outgoing, mut source) = message("x@two.example", &["a@one.example"], b"x\r\n");
+    assert_eq!(codes(&connection.send(&outgoing, &mut source).await), ["not sent"]);
+    assert!(office.post.taken().is_empty());
+}
+
+struct Pieces {
+    left: usize,
+    fails: bool,
+}
+
+#[async_trait::async_trait]
+impl MessageSource for Pieces {
+    async fn next(&mut self) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
+        if self.left == 0 {
+            return if self.fails { Err("the store is away".into()) } else { Ok(Bytes::new()) };
+        }
+        self.left -= 1;
+        Ok(Bytes::from([vec![b'.'; 998], b"\r\n".to_vec()].concat().repeat(65)))
+    }
+}
+
+#[tokio::test]
+async fn a_large_message_arrives_whole_and_a_failing_source_sends_nothing() {
+    let lax = ServerSettings { header_octets_max: 100 << 20, ..settings() };
+    let office = open_with(Door::Relay, lax, 100 << 20).await;
+    let policy = TlsPolicy::Opportunistic(TlsClient::opportunistic().unwrap());
+    let mut connection = connected(&office, policy).await;
+    assert!(connection.tls_description().is_some());
+    let (mut outgoing, _) = message("x@two.example", &["a@one.example"], b"");
+    outgoing.octets = 100 * 65_000;
+    let outcomes = connection.send(&outgoing, &mut Pieces { left: 100, fails: false }).await;
+    assert_eq!(codes(&outcomes), ["taken 250"]);
+    let octets = office.post.taken().remove(0).octets;
+    assert_eq!(octets.len(), 6_500_000);
+    assert!(octets.chunks(1_000).all(|line| line[..998].iter().all(|octet| *octet == b'.')));
+    let outcomes = connection.send(&outgoing, &mut Pieces { left: 3, fails: true }).await;
+    assert!(matches!(&outcomes[0], Outcome::NotSent(Interrupted::Source { .. })));
+    assert!(!connection.is_usable());
+    assert_eq!(office.post.taken().len(), 1);
+}
+
+#[tokio::test]
+async fn tls_is_had_as_the_policy_wants_it() {
+    let clear = open(Door::RelayClear, settings()).await;
+    let relay = open(Door::Relay, settings()).await;
+    let stranger = certificates();
+    let required =
+        client(TlsPolicy::Required(TlsClient::verified_by(&stranger.authority).unwrap()));
+    let to_clear = SmtpConnection::connect(&required, &[host(clear.address.port())]).await;
+    assert!(matches!(to_clear, Err(ConnectError::TlsNotOffered { .. })));
+    let to_relay = SmtpConnection::connect(&required, &[host(relay.address.port())]).await;
+    assert!(matches!(to_relay, Err(ConnectError::Tls { .. })));
+    // Opportunistic: in the clear where TLS is not offered, and where its handshake fails.
+    let policy = TlsPolicy::Opportunistic(TlsClient::opportunistic().unwrap());
+    assert_eq!(connected(&clear, policy.clone()).await.tls_description(), None);
+    let broken = fake(&[
+        Say("220 x"),
+        Hear("EHLO"),
+        Say("250-x\r\n250 STARTTLS"),
+        Hear("STARTTLS"),
+        Say("220 go"),
+        Close,
+        Say("220 x"),
+        Hear("EHLO"),
+        Say("250 x"),
+    ])
+    .await;
+    let connection = SmtpConnection::connect(&client(policy), &[host(broken)]).await.unwrap();
+    assert_eq!(connection.tls_description(), None);
+}
+
+#[tokio::test]
+async fn hosts_are_tried_in_their_order() {
+    let office = open(Door::RelayClear, settings()).await;
+    // A port that nobody listens on, and a server that wants nobody.
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let unwilling = fake(&[Say("554 5.3.2 go away")]).await;
+    let hosts = [host(nobody), host(unwilling), host(office.address.port())];
+    let settings = client(TlsPolicy::Never);
+    let connection = SmtpConnection::connect(&settings, &hosts).await.unwrap();
+    assert_eq!(connection.host(), &hosts[2]);
+    let unwilling = fake(&[Say("554 5.3.2 go away")]).await;
+    let refused = SmtpConnection::connect(&settings, &[host(unwilling)]).await.unwrap_err();
+    assert!(refused.is_permanent() && refused.to_string().contains("go away"), "{refused}");
+    let unreachable = SmtpConnection::connect(&settings, &hosts[..1]).await.unwrap_err();
+    assert!(!unreachable.is_permanent());
+    let none = SmtpConnection::connect(&settings, &[]).await.unwrap_err();
+    assert!(matches!(none, ConnectError::NoHost));
+}
+
+/// What a fake server does.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// Sends a line.
+    Say(&'static str),
+    /// Reads a line that must start so.
+    Hear(&'static str),
+    /// Reads to the end of data.
+    HearData,
+    /// Closes; what follows happens on the next connection.
+    Close,
+    /// Says nothing more.
+    Sleep,
+}
+use Step::{Close, Hear, HearData, Say, Sleep};
+
+/// Plays `steps` and returns the port.
+async fn fake(steps: &'static [Step]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        for steps in steps.split(|step| matches!(step, Close)) {
+            let (stream, _) = listener.accept().await.unwrap();
+            play(stream, steps).await;
+        }
+    });
+    port
+}
+
+async fn play(stream: TcpStream, steps: &[Step]) {
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    for step in steps {
+        match step {
+            Say(text) => stream.write_all(format!("{text}\r\n").as_bytes()).await.unwrap(),
+            Hear(start) => {
+                line.clear();
+                stream.read_line(&mut line).await.unwrap();
+                assert!(line.starts_with(start), "{line:?} instead of {start:?}");
+            }
+            HearData => {
+                while line != ".\r\n" {
+                    line.clear();
+                    stream.read_line(&mut line).await.unwrap();
+                }
+            }
+            Sleep => tokio::time::sleep(SOON).await,
+            Close => {}
+        }
+    }
+}
+
+/// A greeting without extensions, up to the reply to RCPT.
+macro_rules! until_data {
+    ($($step:expr),* $(,)?) => {
+        &[Say("220 x"), Hear("EHLO"), Say("250 x"), Hear("MAIL FROM:<x@two.example>"),
+          Say("250 ok"), Hear("RCPT"), Say("250 ok"), Hear("DATA"), $($step),*]
+    };
+}
+
+#[tokio::test]
+async fn an_outcome_says_whether_sending_again_can_double() {
+    let table: [(&'static [Step], &str); 13] = [
+        (until_data![Say("354 go"), HearData, Say("250 ok")], "taken 250"),
+        (until_data![Say("354 go"), HearData, Say("451 no")], "put off 451"),
+        (until_data![Say("354 go"), HearData, Say("354 what")], "put off 354"),
+        (until_data![Say("354 go"), HearData, Say("421-bye"), Say("421 now")], "put off 421"),
+        // The reply that is dropped, that is late, and that cannot be understood.
+        (until_data![Say("354 go"), HearData], "unknown"),
+        (until_data![Say("354 go"), HearData, Sleep], "unknown"),
+        (until_data![Say("354 go"), HearData, Say("certainly")], "unknown"),
+        (until_data![Say("354 go"), HearData, Say("250-ok"), Say("550 no")], "unknown"),
+        // Before the data is whole nothing can double.
+        (until_data![], "not sent"),
+        (until_data![Sleep], "not sent"),
+        (until_data![Say("250 ok")], "not sent"),
+        (until_data![Say("552 full")], "refused 552"),
+        (until_data![Say("451 full")], "put off 451"),
+    ];
+    for (steps, expected) in table {
+        let port = fake(steps).await;
+        let settings = client(TlsPolicy::Never);
+        let mut connection = SmtpConnection::connect(&settings, &[host(port)]).await.unwrap();
+        let (outgoing, mut source) = message("x@two.example", &["a@one.example"], b"x\r\n");
+        let outcomes = timeout(SOON, connection.send(&outgoing, &mut source)).await.unwrap();
+        assert_eq!(codes(&outcomes), [expected], "{steps:?}: {outcomes:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_extensions_gets_plain_commands_and_old_codes_are_understood() {
+    let port = fake(&[
+        Say("220 x"),
+        Hear("EHLO"),
+        Say("500 what"),
+        Hear("HELO mail.two.example"),
+        Say("250 x"),
+        Hear("MAIL FROM:<x@two.example>\r\n"),
+        Say("250 ok"),
+        Hear("RCPT TO:<a@one.example>"),
+        Say("250 ok"),
+        Hear("RCPT TO:<b@one.example>"),
+        Say("552 too many"),
+        Hear("DATA"),
+        Say("354 go"),
+        HearData,
+        Say("250 ok"),
+        Hear("QUIT"),
+        Say("221 bye"),
+    ])
+    .await;
+    let settings = client(TlsPolicy::Never);
+    let mut connection = SmtpConnection::connect(&settings, &[host(port)]).await.unwrap();
+    let to = ["a@one.example", "b@one.example"];
+    let (outgoing, mut source) = message("x@two.example", &to, b"x\r\n");
+    let outcomes = connection.send(&outgoing, &mut source).await;
+    assert_eq!(codes(&outcomes), ["taken 250", "put off 552"]);
+    // What it does not take in 8 bits is not converted.
+    let (outgoing, mut source) = message("x@two.example", &to[..1], "\u{e8}\r\n".as_bytes());
+    assert_eq!(codes(&connection.send(&outgoing, &mut source).await), ["refused 554"]);
+    connection.quit().await;
+}
+
+#[tokio::test]
+async fn replies_without_end_and_injected_before_tls_are_not_believed() {
+    let settings = client(TlsPolicy::Never);
+    let endless = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = endless.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = endless.accept().await.unwrap();
+        let mut written = 0_usize;
+        while written < 50 << 20 && stream.write_all(b"220-x\r\n").await.is_ok() {
+            written += 7;
+        }
+        written
+    });
+    let refused = SmtpConnection::connect(&settings, &[host(port)]).await.unwrap_err();
+    assert!(matches!(
+        refused,
+        ConnectError::Interrupted { cause: Interrupted::BadReply { .. }, .. }
+    ));
+    assert!(timeout(SOON, server).await.unwrap().unwrap() < 50 << 20);
+    let injecting = fake(&[
+        Say("220 x"),
+        Hear("EHLO"),
+        Say("250-x\r\n250 STARTTLS"),
+        Hear("STARTTLS"),
+        Say("220 go\r\n250-x\r\n250 SIZE 1"),
+    ])
+    .await;
+    let made = certificates();
+    let required = TlsPolicy::Required(TlsClient::verified_by(&made.authority).unwrap());
+    let refused = SmtpConnection::connect(&client(required), &[host(injecting)]).await.unwrap_err();
+    assert!(matches!(refused, ConnectError::Interrupted { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn a_server_that_reads_nothing_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream
+            .write_all(b"220 x\r\n250-x\r\n250 PIPELINING\r\n250 ok\r\n250 ok\r\n354 go\r\n")
+            .await
+            .unwrap();
+        let mut octets = [0; 64];
+        let _ = stream.read(&mut octets).await;
+        tokio::time::sleep(SOON).await;
+    });
+    let settings = client(TlsPolicy::Never);
+    let mut connection = SmtpConnection::connect(&settings, &[host(port)]).await.unwrap();
+    let (outgoing, _) = message("x@two.example", &["a@one.example"], b"");
+    let mut source = Pieces { left: 1_000, fails: false };
+    let outcomes = timeout(SOON, connection.send(&outgoing, &mut source)).await.unwrap();
+    assert_eq!(codes(&outcomes), ["not sent"]);
+    assert!(source.left > 0, "everything was read though nothing was taken");
+    server.abort();
+}
