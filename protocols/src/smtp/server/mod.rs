@@ -10,8 +10,8 @@
 //! * Memory of a session is bounded: buffers of `wire`, one envelope of
 //!   [`Transport::recipients_max`] recipients.
 //!
-//! Files: `session` keeps the order of commands, `auth` logs in, `data` undoes transparency,
-//! [`received`] writes the trace field.
+//! Files: `session` keeps the order of commands, `transaction` takes a message in, `auth` logs
+//! in, `data` undoes transparency, [`received`] writes the trace field.
 //!
 //! Not here: who may send what to whom ([`Transport`]).
 //!
@@ -21,6 +21,7 @@ mod auth;
 mod data;
 pub mod received;
 mod session;
+mod transaction;
 
 use std::{sync::Arc, time::Duration};
 
