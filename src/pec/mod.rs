@@ -8,7 +8,9 @@
 
 pub mod address;
 pub mod brief;
+pub mod classify;
 pub mod daticert;
+pub mod directory;
 pub mod encoded_word;
 pub mod envelope;
 pub mod facts;
@@ -19,6 +21,7 @@ pub mod header_addresses;
 pub mod identifier;
 pub mod instant;
 pub mod issuer;
+pub mod ldif;
 pub mod mime;
 pub mod original;
 pub mod receipt;

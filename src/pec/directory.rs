@@ -1,0 +1,427 @@
+//! The directory of providers (indice dei gestori, IGPEC): who signs, and for which domains.
+//!
+//! RFC 6109 §4.5: every provider works from a local copy, which tells certified recipients from
+//! others, decides whose signatures count, and names the mailbox to which receipts between
+//! providers go. A [`Directory`] is one such copy in memory; it never changes, a new copy takes
+//! its place. Invariants:
+//!
+//! * A certificate is a provider's only when its SHA-1 is listed **and** the whole certificate
+//!   stands in the same record: the digest finds, the octets decide (RFC 6109 §2.2.2).
+//! * Names, domains and hashes are compared without case (RFC 6109 §4.5.1 to §4.5.5).
+//!
+//! Not here: fetching, and the signature around the file.
+
+use std::collections::HashMap;
+
+use trust::digest::sha1_hex;
+
+use super::{
+    address::{Address, AddressFault, Domain},
+    facts::CertifiedDomains,
+    ldif::{LdifFault, LdifRecord, read_ldif, write_attribute},
+};
+
+/// The root of the tree (RFC 6109 §4.5).
+const BASE: &str = "o=postacert";
+
+/// Why a file is no directory.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DirectoryFault {
+    /// The file is no LDIF.
+    #[error(transparent)]
+    Ldif(#[from] LdifFault),
+    /// A record lacks a mandatory attribute.
+    #[error("the record `{record}` has no {attribute}")]
+    Missing {
+        /// The distinguished name.
+        record: String,
+        /// The attribute.
+        attribute: &'static str,
+    },
+    /// An address or domain is not valid.
+    #[error("`{value}` in the record `{record}`: {fault}")]
+    Value {
+        /// The distinguished name.
+        record: String,
+        /// What stands there.
+        value: String,
+        /// What is wrong with it.
+        fault: AddressFault,
+    },
+    /// Two providers claim one domain: the copy cannot be trusted to route.
+    #[error("the domain {domain} is claimed by both {first} and {second}")]
+    DomainClaimedTwice {
+        /// The domain.
+        domain: Domain,
+        /// The provider of the first record.
+        first: String,
+        /// The provider of the other.
+        second: String,
+    },
+}
+
+/// One record: a provider, or a secondary environment of it (RFC 6109 §4.5.7).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ProviderRecord {
+    /// `providerName`.
+    pub name: String,
+    /// `providerUnit`; `None` in the main record.
+    pub unit: Option<String>,
+    /// `mailReceipt`: where receipts between providers go.
+    pub service_mailbox: Address,
+    /// `managedDomains`.
+    pub managed_domains: Vec<Domain>,
+    /// `providerCertificate` in DER.
+    pub certificates: Vec<Vec<u8>>,
+    /// `providerCertificateHash` in lower case.
+    pub certificate_hashes: Vec<String>,
+    /// `LDIFLocationURL`; never in a secondary record.
+    pub ldif_location: Option<String>,
+    /// `description`.
+    pub description: Option<String>,
+}
+
+impl ProviderRecord {
+    /// A main record; the hashes are computed from the certificates.
+    pub fn new(
+        name: impl Into<String>,
+        service_mailbox: Address,
+        managed_domains: Vec<Domain>,
+        certificates: Vec<Vec<u8>>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            unit: None,
+            service_mailbox,
+            managed_domains,
+            certificate_hashes: certificates.iter().map(|der| sha1_hex(der)).collect(),
+            certificates,
+            ldif_location: None,
+            description: None,
+        }
+    }
+
+    /// Whether this record lists the domain; what the sender of a signed message must pass
+    /// besides the signature (RFC 6109 §7).
+    pub fn manages(&self, domain: &Domain) -> bool {
+        self.managed_domains.contains(domain)
+    }
+
+    /// The distinguished name (RFC 6109 §4.5).
+    pub fn distinguished_name(&self) -> String {
+        let name = escaped(&self.name);
+        match &self.unit {
+            None => format!("providerName={name},{BASE}"),
+            Some(unit) => format!("providerUnit={},providerName={name},{BASE}", escaped(unit)),
+        }
+    }
+
+    fn has_certificate(&self, hash: &str, der: &[u8]) -> bool {
+        self.certificate_hashes.iter().any(|listed| listed == hash)
+            && self.certificates.iter().any(|listed| listed == der)
+    }
+
+    fn read(record: &LdifRecord) -> Result<Self, DirectoryFault> {
+        let dn = record.text("dn").unwrap_or_default();
+        let missing = |attribute| DirectoryFault::Missing { record: dn.clone(), attribute };
+        let value =
+            |value: String, fault| DirectoryFault::Value { record: dn.clone(), value, fault };
+        let texts = |name: &'static str| {
+            record.values(name).map(|value| String::from_utf8_lossy(value).trim().to_owned())
+        };
+        let name = record.text("providername").ok_or_else(|| missing("providerName"))?;
+        let mailbox = record.text("mailreceipt").ok_or_else(|| missing("mailReceipt"))?;
+        let service_mailbox =
+            Address::parse(mailbox.trim()).map_err(|fault| value(mailbox.clone(), fault))?;
+        let managed_domains = texts("manageddomains")
+            .map(|text| Domain::parse(&text).map_err(|fault| value(text, fault)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let certificates: Vec<Vec<u8>> =
+            record.values("providercertificate").map(<[u8]>::to_vec).collect();
+        let certificate_hashes: Vec<String> =
+            texts("providercertificatehash").map(|hash| hash.to_ascii_lowercase()).collect();
+        if certificates.is_empty() || certificate_hashes.is_empty() {
+            return Err(missing("providerCertificate with providerCertificateHash"));
+        }
+        if managed_domains.is_empty() {
+            return Err(missing("managedDomains"));
+        }
+        Ok(Self {
+            name,
+            unit: record.text("providerunit"),
+            service_mailbox,
+            managed_domains,
+            certificates,
+            certificate_hashes,
+            ldif_location: record.text("ldiflocationurl"),
+            description: record.text("description"),
+        })
+    }
+
+    fn write(&self, octets: &mut Vec<u8>) {
+        let mut put = |name: &str, value: &[u8]| write_attribute(octets, name, value, false);
+        put("dn", self.distinguished_name().as_bytes());
+        put("objectClass", b"top");
+        put("objectClass", b"provider");
+        if self.ldif_location.is_some() {
+            put("objectClass", b"LDIFLocationURLObject");
+        }
+        put("providerName", self.name.as_bytes());
+        if let Some(unit) = &self.unit {
+            put("providerUnit", unit.as_bytes());
+        }
+        if let Some(description) = &self.description {
+            put("description", description.as_bytes());
+        }
+        put("mailReceipt", self.service_mailbox.as_str().as_bytes());
+        for domain in &self.managed_domains {
+            put("managedDomains", domain.as_str().as_bytes());
+        }
+        if let Some(location) = &self.ldif_location {
+            put("LDIFLocationURL", location.as_bytes());
+        }
+        for hash in &self.certificate_hashes {
+            put("providerCertificateHash", hash.as_bytes());
+        }
+        for der in &self.certificates {
+            write_attribute(octets, "providerCertificate;binary", der, true);
+        }
+        octets.push(b'\n');
+    }
+}
+
+/// One copy of the directory.
+#[derive(Clone, Debug, Default)]
+pub struct Directory {
+    /// Where the whole directory is published, as its base entry says.
+    location: Option<String>,
+    records: Vec<ProviderRecord>,
+    by_hash: HashMap<String, Vec<usize>>,
+    by_domain: HashMap<Domain, usize>,
+}
+
+impl Directory {
+    /// Makes a directory of `records`. Environments of one provider may share a domain; the
+    /// first of its records then answers for it.
+    pub fn new(records: Vec<ProviderRecord>) -> Result<Self, DirectoryFault> {
+        let mut by_hash: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut by_domain: HashMap<Domain, usize> = HashMap::new();
+        for (index, record) in records.iter().enumerate() {
+            for hash in &record.certificate_hashes {
+                by_hash.entry(hash.to_ascii_lowercase()).or_default().push(index);
+            }
+            for domain in &record.managed_domains {
+                let first = *by_domain.entry(domain.clone()).or_insert(index);
+                let first = records.get(first).unwrap_or(record);
+                if !same_text(&first.name, &record.name) {
+                    return Err(DirectoryFault::DomainClaimedTwice {
+                        domain: domain.clone(),
+                        first: first.name.clone(),
+                        second: record.name.clone(),
+                    });
+                }
+            }
+        }
+        Ok(Self { location: None, records, by_hash, by_domain })
+    }
+
+    /// Reads the LDIF file of one provider or of the whole directory, signature already removed
+    /// and verified.
+    pub fn from_ldif(octets: &[u8]) -> Result<Self, DirectoryFault> {
+        let mut location = None;
+        let mut records = Vec::new();
+        for record in read_ldif(octets)? {
+            let is_provider =
+                record.values("objectclass").any(|class| class.eq_ignore_ascii_case(b"provider"))
+                    || record.values("providername").next().is_some();
+            if is_provider {
+                records.push(ProviderRecord::read(&record)?);
+            } else {
+                location = record.text("ldiflocationurl").or(location);
+            }
+        }
+        Ok(Self { location, ..Self::new(records)? })
+    }
+
+    /// Writes the records as one LDIF file, with the base entry first when `location`, the
+    /// address of the whole directory, is known.
+    pub fn to_ldif(&self) -> Vec<u8> {
+        let mut octets = b"version: 1\n\n".to_vec();
+        if let Some(location) = &self.location {
+            for (name, value) in [
+                ("dn", BASE),
+                ("objectClass", "top"),
+                ("objectClass", "organization"),
+                ("objectClass", "LDIFLocationURLObject"),
+                ("o", "postacert"),
+                ("LDIFLocationURL", location),
+            ] {
+                write_attribute(&mut octets, name, value.as_bytes(), false);
+            }
+            octets.push(b'\n');
+        }
+        for record in &self.records {
+            record.write(&mut octets);
+        }
+        octets
+    }
+
+    /// The same directory, published at `location`.
+    #[must_use]
+    pub fn published_at(mut self, location: impl Into<String>) -> Self {
+        self.location = Some(location.into());
+        self
+    }
+
+    /// Where the whole directory is published.
+    pub fn location(&self) -> Option<&str> {
+        self.location.as_deref()
+    }
+
+    /// All records, in the order of the file.
+    pub fn records(&self) -> &[ProviderRecord] {
+        &self.records
+    }
+
+    /// The record to which the certificate `der` belongs: the digest finds it, the whole
+    /// certificate decides.
+    pub fn provider_of_certificate(&self, der: &[u8]) -> Option<&ProviderRecord> {
+        let hash = sha1_hex(der);
+        let found = self.by_hash.get(&hash)?;
+        found
+            .iter()
+            .filter_map(|index| self.records.get(*index))
+            .find(|record| record.has_certificate(&hash, der))
+    }
+
+    /// The record that manages `domain`.
+    pub fn provider_of_domain(&self, domain: &Domain) -> Option<&ProviderRecord> {
+        self.records.get(*self.by_domain.get(domain)?)
+    }
+}
+
+impl CertifiedDomains for Directory {
+    fn is_certified(&self, domain: &Domain) -> bool {
+        self.by_domain.contains_key(domain)
+    }
+}
+
+/// `caseIgnoreMatch`, as far as names of providers need it.
+fn same_text(one: &str, other: &str) -> bool {
+    one.trim().to_lowercase() == other.trim().to_lowercase()
+}
+
+/// Escapes an attribute value of a distinguished name (RFC 4514 §2.4).
+fn escaped(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    let last = value.chars().count().saturating_sub(1);
+    for (index, character) in value.chars().enumerate() {
+        let special = matches!(character, '"' | '+' | ',' | ';' | '<' | '>' | '\\')
+            || (index == 0 && matches!(character, ' ' | '#'))
+            || (index == last && character == ' ');
+        if special {
+            text.push('\\');
+        }
+        text.push(character);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn domain(text: &str) -> Domain {
+        Domain::parse(text).unwrap()
+    }
+
+    fn record(name: &str, domains: &[&str], certificates: &[&[u8]]) -> ProviderRecord {
+        ProviderRecord::new(
+            name,
+            "ricevute@pec.alfa.example".parse().unwrap(),
+            domains.iter().map(|text| domain(text)).collect(),
+            certificates.iter().map(|der| der.to_vec()).collect(),
+        )
+    }
+
+    #[test]
+    fn a_written_directory_reads_back_and_answers_the_same() {
+        let mut main =
+            record("Alfa, S.p.A. – è", &["pec.alfa.example", "alfa.example"], &[b"one", b"two"]);
+        main.ldif_location = Some("https://alfa.example/igpec.p7m".to_owned());
+        main.description = Some(" inizia con spazio".to_owned());
+        let mut secondary = record("alfa, s.p.a. – È", &["prova.alfa.example"], &[b"three"]);
+        secondary.unit = Some("Prova".to_owned());
+        let records = vec![main, secondary, record("Beta", &["beta.example"], &[b"four"])];
+        let written =
+            Directory::new(records.clone()).unwrap().published_at("https://x.example/d.p7m");
+        let read = Directory::from_ldif(&written.to_ldif()).unwrap();
+        assert_eq!(read.records(), records);
+        assert_eq!(read.location(), Some("https://x.example/d.p7m"));
+        assert_eq!(
+            read.records()[0].distinguished_name(),
+            "providerName=Alfa\\, S.p.A. – è,o=postacert"
+        );
+        assert_eq!(
+            read.records()[1].distinguished_name(),
+            "providerUnit=Prova,providerName=alfa\\, s.p.a. – È,o=postacert"
+        );
+        let name = |record: Option<&ProviderRecord>| record.map(|record| record.name.clone());
+        assert_eq!(name(read.provider_of_certificate(b"two")).as_deref(), Some("Alfa, S.p.A. – è"));
+        assert_eq!(name(read.provider_of_domain(&domain("BETA.example"))).as_deref(), Some("Beta"));
+        assert_eq!(name(read.provider_of_certificate(b"five")), None);
+        assert!(read.is_certified(&domain("Prova.Alfa.Example")));
+        assert!(!read.is_certified(&domain("gamma.example")));
+    }
+
+    /// The layout of RFC 6109 §4.5.10: hashes in either case, no empty lines between records.
+    #[test]
+    fn hashes_in_either_case_find_their_certificates() {
+        // FIPS 180-4: SHA-1 of "abc", and of the empty message.
+        let file = "dn: o=postacert\nobjectClass: top\nobjectClass: organization\no: postacert\n\
+            LDIFLocationURL: https://igpec.example/igpec.ldif.p7m\n\
+            dn: providerName=Alfa,o=postacert\nobjectClass: top\nobjectClass: Provider\nproviderName: Alfa\n\
+            mailReceipt: ricevute@ALFA.example\nmanagedDomains: Alfa.EXAMPLE\n\
+            providerCertificateHash: A9993E364706816ABA3E25717850C26C9CD0D89D\n\
+            providerCertificate;binary:: YWJj\n\
+            dn: providerName=Beta,o=postacert\nobjectClass: provider\nproviderName: Beta\n\
+            mailReceipt: ricevute@beta.example\nmanagedDomains: beta.example\nmanagedDomains: pec.beta.example\n\
+            providerCertificateHash: 32d10c7b8cf96570ca04ce37f2a19d84240d3a89\n\
+            providerCertificate;binary:: YWJjZGVmZ2hpamtsbW5vcHFy\n c3R1dnd4eXo=\n";
+        let directory = Directory::from_ldif(file.as_bytes()).unwrap();
+        assert_eq!(directory.location(), Some("https://igpec.example/igpec.ldif.p7m"));
+        let provider = |der: &[u8]| directory.provider_of_certificate(der).map(|r| r.name.as_str());
+        assert_eq!(provider(b"abc"), Some("Alfa"));
+        assert_eq!(provider(b"abcdefghijklmnopqrstuvwxyz"), Some("Beta"));
+        assert_eq!(
+            directory.provider_of_domain(&domain("pec.beta.example")).map(|r| r.name.as_str()),
+            Some("Beta")
+        );
+    }
+
+    #[test]
+    fn a_listed_hash_without_the_whole_certificate_is_not_enough() {
+        let mut forged = record("Alfa", &["alfa.example"], &[b"other"]);
+        forged.certificate_hashes = vec![sha1_hex(b"wanted")];
+        let directory = Directory::new(vec![forged]).unwrap();
+        assert!(directory.provider_of_certificate(b"wanted").is_none());
+        assert!(directory.provider_of_certificate(b"other").is_none());
+    }
+
+    #[test]
+    fn a_record_without_its_mandatory_attributes_and_a_contested_domain_are_refused() {
+        let file =
+            "dn: providerName=Alfa,o=postacert\nproviderName: Alfa\nmanagedDomains: a.example\n";
+        assert!(matches!(
+            Directory::from_ldif(file.as_bytes()).err(),
+            Some(DirectoryFault::Missing { attribute: "mailReceipt", .. })
+        ));
+        let both =
+            vec![record("Alfa", &["a.example"], &[b"1"]), record("Beta", &["A.example"], &[b"2"])];
+        assert!(matches!(
+            Directory::new(both).err(),
+            Some(DirectoryFault::DomainClaimedTwice { .. })
+        ));
+    }
+}
