@@ -10,11 +10,13 @@
 //!   owns.
 //! * [`account`]: the tree of mailboxes, settings, quota and events of one account.
 //! * [`mailbox`]: rows, flags, and the [`mailbox::view::MailboxView`] that protocols read.
+//! * [`check`]: says whether a store keeps its invariants, object by object.
 //!
 //! Not here: IMAP or any other protocol, the wall clock (handed in), the environment.
 
 pub mod account;
 pub mod catalog;
+pub mod check;
 pub mod error;
 pub mod held;
 pub mod ids;

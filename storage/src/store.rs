@@ -34,6 +34,7 @@ use crate::{
         records::{self, AccountRecord, FormatRecord, IndexRecord},
         rocksdb::{RocksConfig, RocksEngine},
     },
+    check::{self, CheckReport, Progress},
     error::StoreError,
     held::{self, HeldId, HeldMessage},
     ids::{AccountId, MailboxId},
@@ -257,6 +258,13 @@ impl Store {
     /// Commits a batch of a floor above. Changes of accounts go through [`Account`] only.
     pub async fn commit(&self, batch: Batch) -> Result<Vec<u64>, StoreError> {
         self.core.engine.commit(batch).await
+    }
+
+    /// Checks every invariant that this floor can decide, beside a running store, and tells
+    /// `progress` from time to time. Damage is reported; an error means that engine or object
+    /// store did not answer.
+    pub async fn check(&self, progress: Progress<'_>) -> Result<CheckReport, StoreError> {
+        check::run(&self.core, progress).await
     }
 
     /// Waits for what the accounts' queues hold, makes everything durable and closes. Later calls

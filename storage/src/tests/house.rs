@@ -14,7 +14,10 @@ use crate::{
         quota::QuotaRule,
         settings::{AccountSettings, Applied},
     },
-    catalog::{engine::Batch, simulated::SimulatedEngine},
+    catalog::{
+        engine::{Batch, Family},
+        simulated::SimulatedEngine,
+    },
     error::StoreError,
     ids::{AccountId, MailboxId, Uid},
     mailbox::{
@@ -45,6 +48,13 @@ impl House {
     }
 
     pub(super) async fn open(engine: Arc<SimulatedEngine>, objects: Arc<dyn ObjectStore>) -> Self {
+        Self::try_open(engine, objects).await.expect("open the store")
+    }
+
+    pub(super) async fn try_open(
+        engine: Arc<SimulatedEngine>,
+        objects: Arc<dyn ObjectStore>,
+    ) -> Result<Self, StoreError> {
         let clock = Arc::new(ManualClock::new(MORNING));
         let store = Store::open_with_engine(
             engine.clone(),
@@ -53,10 +63,16 @@ impl House {
             Arc::new(SeededRandom::new(3)),
             OctetStoreConfig::default(),
             limits(),
-        )
-        .await
-        .expect("open the store");
-        Self { engine, objects, clock, store }
+        );
+        Ok(Self { engine, objects, clock, store: store.await? })
+    }
+
+    /// A store that also keeps `families` of a floor above, with the account of Anna.
+    pub(super) async fn with_families(families: &[Family]) -> (Self, Account) {
+        let engine = SimulatedEngine::new(&Store::families(families));
+        let house = Self::open(engine, Arc::new(InMemory::new())).await;
+        let account = house.create(ANNA, "anna@pec.example", None).await;
+        (house, account)
     }
 
     /// A store with the account of Anna.
@@ -81,6 +97,12 @@ impl House {
         let mut writer = self.store.message_writer();
         writer.write(octets).await.expect("write");
         writer.finish().await.expect("finish")
+    }
+
+    /// What every test of the store ends with: all invariants hold.
+    pub(super) async fn is_sound(&self) {
+        let report = self.store.check(&|_| {}).await.expect("check");
+        assert_eq!(report.violations, []);
     }
 
     /// Appends a message that only `number` tells from others.

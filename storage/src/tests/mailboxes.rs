@@ -68,6 +68,7 @@ async fn an_appended_message_is_read_back_octet_for_octet_with_its_row_and_summa
     assert_eq!((state.exists, state.unseen, state.deleted, state.octets), (1, 0, 0, size));
     assert_eq!(state.uid_next, Some(uid(2)));
     assert_eq!(anna.quota().await.expect("quota").used_octets, 9);
+    house.is_sound().await;
 }
 
 #[tokio::test]
@@ -81,6 +82,7 @@ async fn an_append_to_a_missing_mailbox_changes_nothing() {
     ));
     assert_eq!(anna.quota().await.expect("quota"), before);
     assert_eq!(inbox(&anna).await.state().await.expect("state").exists, 0);
+    house.is_sound().await;
 }
 
 #[tokio::test]
@@ -93,6 +95,7 @@ async fn a_uid_never_comes_back_after_its_message_is_expunged() {
     let next = house.append(&anna, inbox.id(), 3).await.expect("append");
     assert_eq!(next.uid, uid(3));
     assert_eq!(next.email_number.0, 3, "nor does an EmailNumber");
+    house.is_sound().await;
 }
 
 #[tokio::test]
@@ -116,6 +119,7 @@ async fn flags_change_row_by_row_and_rows_changed_since_are_refused() {
     assert_eq!(again, changed, "no new MODSEQ where nothing changed");
     let unknown = inbox.store_flags(&[uid(77)], FlagChange::Add, &seen(), None).await;
     assert_eq!(unknown.expect("store"), (vec![], vec![]), "unknown UIDs are passed over");
+    house.is_sound().await;
 }
 
 #[tokio::test]
@@ -133,6 +137,7 @@ async fn changes_since_tell_new_changed_and_expunged_rows() {
     assert_eq!(changes.expunged, [uid(2)]);
     assert!(!changes.incomplete);
     assert_eq!(changes.up_to, inbox.state().await.expect("state").highest_mod_seq);
+    house.is_sound().await;
 }
 
 #[tokio::test]
@@ -152,6 +157,7 @@ async fn a_trimmed_expunge_log_says_that_it_is_incomplete_only_to_those_who_miss
     assert!(!changes.incomplete);
     assert_eq!(changes.expunged, uids[1..2]);
     assert!(inbox.changes_since(ModSeq(0)).await.expect("changes").incomplete);
+    house.is_sound().await;
 }
 
 #[tokio::test]
@@ -177,6 +183,7 @@ async fn a_copy_shares_the_message_and_is_charged_like_its_source() {
     trash.expunge(&theirs).await.expect("expunge");
     assert_eq!(anna.quota().await.expect("quota").used_octets, 0);
     assert!(matches!(trash.summary(number).await, Err(StoreError::NoSuchMessage { .. })));
+    house.is_sound().await;
 }
 
 #[tokio::test]
@@ -198,6 +205,7 @@ async fn a_move_takes_the_rows_away_and_changes_no_usage() {
     let missing = inbox.move_to(&[uid(4)], MailboxId(99)).await;
     assert!(matches!(missing, Err(StoreError::NoSuchMailbox { .. })));
     assert_eq!(rows(&inbox).await.len(), 1, "nothing was moved");
+    house.is_sound().await;
 }
 
 #[tokio::test]
@@ -209,6 +217,7 @@ async fn messages_are_recent_for_the_first_session_only() {
     assert_eq!(inbox.claim_recent().await.expect("claim"), Some(uid(3)));
     house.fill(&anna, &inbox, 1).await;
     assert_eq!(inbox.claim_recent().await.expect("claim"), Some(uid(3)));
+    house.is_sound().await;
 }
 
 #[tokio::test]
@@ -224,6 +233,7 @@ async fn every_committed_change_wakes_those_who_watch_the_account() {
     assert_eq!(told, inbox.state().await.expect("state").highest_mod_seq.0);
     let _ = house.append(&other, MailboxId(99), 1).await;
     assert!(!changes.has_changed().expect("a sender"), "nothing was committed");
+    house.is_sound().await;
 }
 
 #[tokio::test]
@@ -240,4 +250,5 @@ async fn everything_acknowledged_is_there_after_a_crash() {
     assert_eq!(anna.quota().await.expect("quota"), quota);
     let read = after.read(rows_before[2].email_number, 0..9_999).await.expect("read");
     assert_eq!(read, message(2));
+    restarted.is_sound().await;
 }

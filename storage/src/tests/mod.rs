@@ -1,4 +1,8 @@
 //! The store as a whole, through its public face.
 
+mod accounts;
+mod check;
+mod conditions;
 mod house;
 mod mailboxes;
+mod quota;

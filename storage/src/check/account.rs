@@ -1,0 +1,347 @@
+//! One account: its records against each other, and its rows against everything that must agree
+//! with them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::{Invariant, PAGE, Reporter, messages};
+use crate::{
+    account::{after, read, scan_all, tree},
+    catalog::{
+        engine::{Family, Reader, Scan},
+        keys::{self, KeyReader},
+        records::{self, AccountRecord, ExpungeRecord, HeadRecord, IndexRecord, MailboxRecord},
+    },
+    error::StoreError,
+    ids::{AccountId, MailboxId, ModSeq},
+    mailbox::{rows::row_at, view::MessageRow},
+    store::StoreCore,
+};
+
+/// What the rows of one mailbox add up to.
+#[derive(Default)]
+struct Tally {
+    exists: u64,
+    unseen: u64,
+    deleted: u64,
+    octets: u64,
+    charged_octets: u64,
+    /// Entries in `mailbox_changes`.
+    changes: u64,
+}
+
+/// One account under check, in one state.
+pub(super) struct Checked<'c> {
+    pub(super) core: &'c Arc<StoreCore>,
+    pub(super) snapshot: Arc<dyn Reader>,
+    pub(super) id: AccountId,
+    pub(super) head: HeadRecord,
+    mailboxes: BTreeMap<MailboxId, (MailboxRecord, Tally)>,
+}
+
+/// Checks account `id`.
+pub(super) async fn check(
+    core: &Arc<StoreCore>,
+    id: AccountId,
+    reporter: &mut Reporter<'_>,
+) -> Result<(), StoreError> {
+    let snapshot = core.engine.snapshot().await?;
+    let head = read(&*snapshot, keys::ACCOUNT_HEADS, &keys::account(id)).await;
+    let head = reporter.take(Invariant::Ascending, head)?.flatten();
+    // Without a head the account was erased since it was listed, or the damage is noted.
+    let Some(head) = head else { return Ok(()) };
+    let mut checked = Checked { core, snapshot, id, head, mailboxes: BTreeMap::new() };
+    checked.settings(reporter).await?;
+    checked.read_mailboxes(reporter).await?;
+    checked.names(reporter).await?;
+    checked.rows(reporter).await?;
+    checked.changes(reporter).await?;
+    checked.expunge_log(reporter).await?;
+    checked.sums(reporter);
+    messages::check(&checked, reporter).await
+}
+
+impl Checked<'_> {
+    fn name(&self) -> String {
+        format!("account {}", self.id)
+    }
+
+    fn mailbox_name(&self, mailbox: MailboxId) -> String {
+        format!("mailbox {mailbox} of account {}", self.id)
+    }
+
+    /// Settings exist, and their address leads here.
+    async fn settings(&self, reporter: &mut Reporter<'_>) -> Result<(), StoreError> {
+        let settings =
+            read::<AccountRecord>(&*self.snapshot, keys::ACCOUNTS, &keys::account(self.id)).await;
+        let Some(settings) = reporter.take(Invariant::Ascending, settings)? else { return Ok(()) };
+        let Some(settings) = settings else {
+            reporter.violation(Invariant::Ascending, self.name(), "it has no settings");
+            return Ok(());
+        };
+        let key = keys::address(&settings.address);
+        let index = read::<IndexRecord>(&*self.snapshot, keys::ACCOUNT_ADDRESSES, &key).await;
+        let index = reporter.take(Invariant::Ascending, index)?.flatten();
+        if index.map(|index| index.id) != Some(self.id.0) {
+            let detail = format!("its address {} does not lead to it", settings.address);
+            reporter.violation(Invariant::Ascending, self.name(), detail);
+        }
+        Ok(())
+    }
+
+    /// Every mailbox's numbers are below the account's counters.
+    async fn read_mailboxes(&mut self, reporter: &mut Reporter<'_>) -> Result<(), StoreError> {
+        let scan = Scan::prefix(keys::MAILBOXES, &keys::account(self.id), PAGE);
+        let mut validities = BTreeSet::new();
+        for (key, value) in scan_all(&*self.snapshot, scan).await? {
+            let record = records::decode::<MailboxRecord>(keys::MAILBOXES, &key, &value);
+            let mailbox = mailbox_of(keys::MAILBOXES, &key);
+            let mailbox = mailbox.and_then(|mailbox| Ok((mailbox, record?)));
+            let Some((id, record)) = reporter.take(Invariant::Ascending, mailbox)? else {
+                continue;
+            };
+            reporter.report.seen.mailboxes += 1;
+            let wrong = [
+                (id.0 >= self.head.next_mailbox_id, "its MailboxId is not below the next one"),
+                (!validities.insert(record.uid_validity), "another mailbox has its UIDVALIDITY"),
+                (
+                    u64::from(record.uid_validity) >= self.head.next_uid_validity,
+                    "its UIDVALIDITY is not below the next one",
+                ),
+                (
+                    record.highest_mod_seq >= self.head.next_mod_seq,
+                    "its HIGHESTMODSEQ is not below the account's next MODSEQ",
+                ),
+                (record.recent_from > record.uid_next, "its recent messages begin after UIDNEXT"),
+            ];
+            for (_, detail) in wrong.into_iter().filter(|(is_wrong, _)| *is_wrong) {
+                reporter.violation(Invariant::Ascending, self.mailbox_name(id), detail);
+            }
+            self.mailboxes.insert(id, (record, Tally::default()));
+        }
+        let named = self.mailboxes.values().filter(|(record, _)| !record.deleting).count() as u64;
+        if named != self.head.mailboxes {
+            let detail = format!("it counts {} mailboxes and has {named}", self.head.mailboxes);
+            reporter.violation(Invariant::Exact, self.name(), detail);
+        }
+        Ok(())
+    }
+
+    /// Every mailbox has exactly one name, every name its mailbox.
+    async fn names(&self, reporter: &mut Reporter<'_>) -> Result<(), StoreError> {
+        let scan = Scan::prefix(keys::MAILBOX_NAMES, &keys::account(self.id), PAGE);
+        let mut named = BTreeSet::new();
+        for (key, value) in scan_all(&*self.snapshot, scan).await? {
+            let entry = tree::name_at(&key, &value);
+            let Some((name, id)) = reporter.take(Invariant::Ascending, entry)? else { continue };
+            let found = self.mailboxes.get(&id);
+            if found.is_some_and(|(record, _)| !record.deleting && record.name == name) {
+                named.insert(id);
+            } else {
+                let object = format!("the name {name:?} of account {}", self.id);
+                let detail = format!("it leads to mailbox {id}, which is not called that");
+                reporter.violation(Invariant::Ascending, object, detail);
+            }
+        }
+        for (id, (record, _)) in &self.mailboxes {
+            let key = keys::mailbox(self.id, *id);
+            let pending = self.snapshot.get(keys::MAILBOX_DELETIONS, &key).await?.is_some();
+            if record.deleting != pending {
+                let detail = "its record and the list of pending deletions disagree";
+                reporter.violation(Invariant::Ascending, self.mailbox_name(*id), detail);
+            } else if !record.deleting && !named.contains(id) {
+                let detail = format!("its name {:?} does not lead to it", record.name);
+                reporter.violation(Invariant::Ascending, self.mailbox_name(*id), detail);
+            }
+        }
+        Ok(())
+    }
+
+    /// Every row is in a mailbox, below its counters and in the MODSEQ index.
+    async fn rows(&mut self, reporter: &mut Reporter<'_>) -> Result<(), StoreError> {
+        let mut scan = Scan::prefix(keys::MAILBOX_ROWS, &keys::account(self.id), PAGE);
+        loop {
+            let page = self.snapshot.scan(&scan).await?;
+            let mut asked = Vec::new();
+            for (key, value) in &page {
+                let row = mailbox_of(keys::MAILBOX_ROWS, key)
+                    .and_then(|mailbox| Ok((mailbox, row_at(key, value)?)));
+                let Some((mailbox, row)) = reporter.take(Invariant::Ascending, row)? else {
+                    continue;
+                };
+                self.row(mailbox, &row, reporter);
+                asked.push((
+                    keys::MAILBOX_CHANGES,
+                    keys::change(self.id, mailbox, row.mod_seq, row.uid),
+                ));
+            }
+            let found = self.snapshot.multi_get(&asked).await?;
+            for ((_, key), entry) in asked.iter().zip(found) {
+                if entry.is_none() {
+                    let object = keys::object(keys::MAILBOX_CHANGES, key);
+                    let detail = "a row of that MODSEQ and UID has no entry in the index";
+                    reporter.violation(Invariant::Ascending, object, detail);
+                }
+            }
+            match page.last() {
+                Some((last, _)) if page.len() == PAGE => scan.start = after(last),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    fn row(&mut self, mailbox: MailboxId, row: &MessageRow, reporter: &mut Reporter<'_>) {
+        reporter.report.seen.rows += 1;
+        let object = format!("UID {} of {}", row.uid, self.mailbox_name(mailbox));
+        let Some((record, tally)) = self.mailboxes.get_mut(&mailbox) else {
+            reporter.violation(Invariant::Ascending, object, "the mailbox does not exist");
+            return;
+        };
+        tally.exists += 1;
+        tally.unseen += u64::from(!row.flags.seen);
+        tally.deleted += u64::from(row.flags.deleted);
+        tally.octets = tally.octets.saturating_add(row.size);
+        tally.charged_octets = tally.charged_octets.saturating_add(row.charged_octets);
+        let wrong = [
+            (u64::from(row.uid.get()) >= record.uid_next, "the UID is not below UIDNEXT"),
+            (
+                row.mod_seq > ModSeq(record.highest_mod_seq),
+                "the MODSEQ is above the mailbox's HIGHESTMODSEQ",
+            ),
+            (
+                row.email_number.0 >= self.head.next_email_number,
+                "the EmailNumber is not below the account's next one",
+            ),
+        ];
+        for (_, detail) in wrong.into_iter().filter(|(is_wrong, _)| *is_wrong) {
+            reporter.violation(Invariant::Ascending, object.clone(), detail);
+        }
+    }
+
+    /// Counts the MODSEQ index: every row has its entry, so equal numbers mean no entry too many.
+    async fn changes(&mut self, reporter: &mut Reporter<'_>) -> Result<(), StoreError> {
+        let mut scan = Scan::prefix(keys::MAILBOX_CHANGES, &keys::account(self.id), PAGE);
+        loop {
+            let page = self.snapshot.scan(&scan).await?;
+            for (key, _) in &page {
+                let mailbox = mailbox_of(keys::MAILBOX_CHANGES, key);
+                let Some(mailbox) = reporter.take(Invariant::Ascending, mailbox)? else { continue };
+                if let Some((_, tally)) = self.mailboxes.get_mut(&mailbox) {
+                    tally.changes += 1;
+                } else {
+                    let object = keys::object(keys::MAILBOX_CHANGES, key);
+                    let detail = "the mailbox does not exist";
+                    reporter.violation(Invariant::Ascending, object, detail);
+                }
+            }
+            match page.last() {
+                Some((last, _)) if page.len() == PAGE => scan.start = after(last),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// What the log calls expunged has had a UID and has no row.
+    async fn expunge_log(&self, reporter: &mut Reporter<'_>) -> Result<(), StoreError> {
+        let mut scan = Scan::prefix(keys::EXPUNGE_LOG, &keys::account(self.id), PAGE);
+        loop {
+            let page = self.snapshot.scan(&scan).await?;
+            for (key, value) in &page {
+                self.expunged(key, value, reporter).await?;
+            }
+            match page.last() {
+                Some((last, _)) if page.len() == PAGE => scan.start = after(last),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    async fn expunged(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        reporter: &mut Reporter<'_>,
+    ) -> Result<(), StoreError> {
+        let object = || keys::object(keys::EXPUNGE_LOG, key);
+        let entry = log_entry(key, value);
+        let Some((mailbox, mod_seq, record)) = reporter.take(Invariant::Ascending, entry)? else {
+            return Ok(());
+        };
+        let Some((mailbox_record, _)) = self.mailboxes.get(&mailbox) else {
+            reporter.violation(Invariant::Ascending, object(), "the mailbox does not exist");
+            return Ok(());
+        };
+        let uids = record.uids();
+        let never_given = uids.as_ref().is_none_or(|uids| {
+            uids.iter().any(|uid| u64::from(uid.get()) >= mailbox_record.uid_next)
+        });
+        if never_given || mod_seq.0 > mailbox_record.highest_mod_seq {
+            let detail = "it names a UID or MODSEQ that was never given";
+            reporter.violation(Invariant::Ascending, object(), detail);
+        }
+        for uids in uids.unwrap_or_default().chunks(PAGE) {
+            let row = |uid: &_| (keys::MAILBOX_ROWS, keys::row(self.id, mailbox, *uid));
+            let asked: Vec<_> = uids.iter().map(row).collect();
+            let found = self.snapshot.multi_get(&asked).await?;
+            if found.iter().any(Option::is_some) {
+                let detail = "it calls a UID expunged that has a row";
+                reporter.violation(Invariant::Ascending, object(), detail);
+            }
+        }
+        Ok(())
+    }
+
+    /// Counters and usage against what the rows add up to.
+    fn sums(&self, reporter: &mut Reporter<'_>) {
+        let (mut octets, mut messages) = (0_u64, 0);
+        for (id, (record, tally)) in &self.mailboxes {
+            octets = octets.saturating_add(tally.charged_octets);
+            messages += tally.exists;
+            let counters = [
+                ("messages", record.exists, tally.exists),
+                ("messages without \\Seen", record.unseen, tally.unseen),
+                ("messages with \\Deleted", record.deleted, tally.deleted),
+                ("octets", record.octets, tally.octets),
+                ("charged octets", record.charged_octets, tally.charged_octets),
+            ];
+            for (what, counted, found) in counters {
+                if counted != found {
+                    let detail = format!("it counts {counted} {what}, its rows have {found}");
+                    reporter.violation(Invariant::Exact, self.mailbox_name(*id), detail);
+                }
+            }
+            if tally.changes != tally.exists {
+                let detail = format!("{} rows have {} index entries", tally.exists, tally.changes);
+                reporter.violation(Invariant::Ascending, self.mailbox_name(*id), detail);
+            }
+        }
+        let usage = [
+            ("octets", self.head.usage_octets, octets),
+            ("messages", self.head.usage_messages, messages),
+        ];
+        for (what, counted, found) in usage {
+            if counted != found {
+                let detail = format!("its usage is {counted} {what}, its rows have {found}");
+                reporter.violation(Invariant::Exact, self.name(), detail);
+            }
+        }
+    }
+}
+
+/// The mailbox that a key of `family` belongs to.
+fn mailbox_of(family: Family, key: &[u8]) -> Result<MailboxId, StoreError> {
+    let mut reader = KeyReader::new(family, key);
+    reader.take_u64()?;
+    reader.take_u64().map(MailboxId)
+}
+
+fn log_entry(key: &[u8], value: &[u8]) -> Result<(MailboxId, ModSeq, ExpungeRecord), StoreError> {
+    let mut reader = KeyReader::new(keys::EXPUNGE_LOG, key);
+    reader.take_u64()?;
+    let mailbox = MailboxId(reader.take_u64()?);
+    let mod_seq = ModSeq(reader.take_u64()?);
+    reader.finish()?;
+    Ok((mailbox, mod_seq, records::decode(keys::EXPUNGE_LOG, key, value)?))
+}

@@ -1,0 +1,262 @@
+//! Messages of one account: each has its rows, its summary and its chunks, and is rebuilt whole.
+//!
+//! Rows come in UID order and messages in EmailNumber order, so they are joined in memory, one
+//! range of EmailNumbers after the other: the rows are read once for each range.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use trust::digest::Sha256Digest;
+
+use super::{Invariant, PAGE, Reporter, account::Checked};
+use crate::{
+    account::after,
+    catalog::{
+        engine::{Family, Scan},
+        keys::{self, KeyReader},
+        records::{self, ReferencesRecord},
+    },
+    error::StoreError,
+    ids::EmailNumber,
+    mailbox::{live::message_name, rows::row_at, view::MessageRow},
+    octets::StoredMessage,
+    store::StoreCore,
+    summary::Summary,
+};
+
+/// Messages of one range. An entry takes some 80 octets of memory.
+const RANGE_MESSAGES: usize = 1 << 18;
+
+/// What the message record says, and how many rows were found.
+struct Found {
+    size: u64,
+    digest: Sha256Digest,
+    rows: u64,
+}
+
+/// The messages with EmailNumbers from `first` to `last`.
+struct Range {
+    first: u64,
+    last: u64,
+    messages: BTreeMap<u64, Found>,
+}
+
+/// Checks every message of the account.
+pub(super) async fn check(
+    checked: &Checked<'_>,
+    reporter: &mut Reporter<'_>,
+) -> Result<(), StoreError> {
+    let mut first = 0;
+    loop {
+        let mut range = read_range(checked, first, reporter).await?;
+        count_rows(checked, &mut range, reporter).await?;
+        compare_references(checked, &range, reporter).await?;
+        check_summaries(checked, &mut range, reporter).await?;
+        match range.last.checked_add(1) {
+            Some(next) => first = next,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Reads, and rebuilds, the messages from `first` on, as many as one range holds.
+async fn read_range(
+    checked: &Checked<'_>,
+    first: u64,
+    reporter: &mut Reporter<'_>,
+) -> Result<Range, StoreError> {
+    let mut range = Range { first, last: u64::MAX, messages: BTreeMap::new() };
+    let mut scan = Scan {
+        start: keys::message(checked.id, EmailNumber(first)),
+        ..Scan::prefix(keys::MESSAGES, &keys::account(checked.id), PAGE)
+    };
+    loop {
+        let page = checked.snapshot.scan(&scan).await?;
+        for (key, value) in &page {
+            let number = number_of(keys::MESSAGES, key);
+            let Some(number) = reporter.take(Invariant::Durable, number)? else { continue };
+            let name = message_name(checked.id, number);
+            if number.0 >= checked.head.next_email_number {
+                let detail = "its number is not below the account's next one";
+                reporter.violation(Invariant::Ascending, name.clone(), detail);
+            }
+            let stored = StoredMessage::decode(value, || name.clone());
+            let Some(stored) = reporter.take(Invariant::Durable, stored)? else { continue };
+            rebuild(checked.core, &name, &stored, reporter).await?;
+            let found = Found { size: stored.size(), digest: stored.digest(), rows: 0 };
+            range.messages.insert(number.0, found);
+            range.last = number.0;
+        }
+        match page.last() {
+            Some((last, _)) if page.len() == PAGE => scan.start = after(last),
+            _ => {
+                range.last = u64::MAX;
+                return Ok(range);
+            }
+        }
+        if range.messages.len() >= RANGE_MESSAGES {
+            return Ok(range);
+        }
+    }
+}
+
+/// Rebuilds `stored`, which `name` names, from its chunks.
+pub(super) async fn rebuild(
+    core: &Arc<StoreCore>,
+    name: &str,
+    stored: &StoredMessage,
+    reporter: &mut Reporter<'_>,
+) -> Result<(), StoreError> {
+    let outcome = match core.octets.verify_message(stored).await {
+        Err(StoreError::Damaged { object, detail }) => Err(StoreError::Damaged {
+            object: name.to_owned(),
+            detail: format!("{object}: {detail}"),
+        }),
+        other => other,
+    };
+    reporter.take(Invariant::Rebuilt, outcome)?;
+    reporter.report.seen.messages += 1;
+    reporter.report.seen.octets += stored.size();
+    if reporter.report.seen.messages.is_multiple_of(PAGE as u64) {
+        reporter.tell();
+    }
+    Ok(())
+}
+
+/// Counts the rows of the range's messages, and finds those without a message.
+async fn count_rows(
+    checked: &Checked<'_>,
+    range: &mut Range,
+    reporter: &mut Reporter<'_>,
+) -> Result<(), StoreError> {
+    let mut scan = Scan::prefix(keys::MAILBOX_ROWS, &keys::account(checked.id), PAGE);
+    loop {
+        let page = checked.snapshot.scan(&scan).await?;
+        for (key, value) in &page {
+            // A row that cannot be read was reported when the rows were checked.
+            let Ok(row) = row_at(key, value) else { continue };
+            if (range.first..=range.last).contains(&row.email_number.0) {
+                count_row(key, &row, range, reporter);
+            }
+        }
+        match page.last() {
+            Some((last, _)) if page.len() == PAGE => scan.start = after(last),
+            _ => return Ok(()),
+        }
+    }
+}
+
+fn count_row(key: &[u8], row: &MessageRow, range: &mut Range, reporter: &mut Reporter<'_>) {
+    let object = || keys::object(keys::MAILBOX_ROWS, key);
+    let Some(message) = range.messages.get_mut(&row.email_number.0) else {
+        let detail = format!("its message {} does not exist", row.email_number);
+        reporter.violation(Invariant::Durable, object(), detail);
+        return;
+    };
+    message.rows += 1;
+    if (message.size, message.digest) != (row.size, row.digest) {
+        let detail = "size or digest are not those of its message";
+        reporter.violation(Invariant::Rebuilt, object(), detail);
+    }
+}
+
+/// Every message has a row, and the numbers of rows are the recorded ones.
+async fn compare_references(
+    checked: &Checked<'_>,
+    range: &Range,
+    reporter: &mut Reporter<'_>,
+) -> Result<(), StoreError> {
+    let family = keys::MESSAGE_REFERENCES;
+    let mut recorded = BTreeMap::new();
+    for_each(checked, family, range, reporter, |number, key, value, reporter| {
+        let record = records::decode::<ReferencesRecord>(family, key, value);
+        if let Some(record) = reporter.take(Invariant::Durable, record)? {
+            recorded.insert(number, record.rows);
+        }
+        Ok(())
+    })
+    .await?;
+    for (number, found) in &range.messages {
+        let rows = recorded.remove(number);
+        if found.rows == 0 || rows.unwrap_or(1) != found.rows || rows == Some(1) {
+            let name = message_name(checked.id, EmailNumber(*number));
+            let recorded = rows.unwrap_or(1);
+            let detail = format!("{} rows refer to it, recorded are {recorded}", found.rows);
+            reporter.violation(Invariant::Durable, name, detail);
+        }
+    }
+    for number in recorded.keys() {
+        let name = message_name(checked.id, EmailNumber(*number));
+        reporter.violation(Invariant::Durable, name, "rows are recorded of a missing message");
+    }
+    Ok(())
+}
+
+/// Every message has a summary that can be read, every summary its message.
+async fn check_summaries(
+    checked: &Checked<'_>,
+    range: &mut Range,
+    reporter: &mut Reporter<'_>,
+) -> Result<(), StoreError> {
+    let mut missing = std::mem::take(&mut range.messages);
+    for_each(checked, keys::SUMMARIES, range, reporter, |number, _, value, reporter| {
+        let name = message_name(checked.id, EmailNumber(number));
+        let message = missing.remove(&number);
+        let summary = Summary::decode(value, || name.clone());
+        let summary = reporter.take(Invariant::Durable, summary)?;
+        match (message, summary) {
+            (None, _) => {
+                reporter.violation(Invariant::Durable, name, "it has a summary and no record");
+            }
+            (Some(message), Some(summary)) if message.size != summary.size => {
+                reporter.violation(Invariant::Rebuilt, name, "its summary has another size");
+            }
+            _ => {}
+        }
+        Ok(())
+    })
+    .await?;
+    for number in missing.keys() {
+        let name = message_name(checked.id, EmailNumber(*number));
+        reporter.violation(Invariant::Durable, name, "it has no summary");
+    }
+    Ok(())
+}
+
+/// Calls `visit` with number, key and value of every entry of `family` in the range.
+async fn for_each<'p>(
+    checked: &Checked<'_>,
+    family: Family,
+    range: &Range,
+    reporter: &mut Reporter<'p>,
+    mut visit: impl FnMut(u64, &Bytes, &Bytes, &mut Reporter<'p>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut scan = Scan {
+        start: keys::message(checked.id, EmailNumber(range.first)),
+        ..Scan::prefix(family, &keys::account(checked.id), PAGE)
+    };
+    if let Some(end) = range.last.checked_add(1) {
+        scan.end = Some(keys::message(checked.id, EmailNumber(end)));
+    }
+    loop {
+        let page = checked.snapshot.scan(&scan).await?;
+        for (key, value) in &page {
+            let number = number_of(family, key);
+            if let Some(number) = reporter.take(Invariant::Durable, number)? {
+                visit(number.0, key, value, reporter)?;
+            }
+        }
+        match page.last() {
+            Some((last, _)) if page.len() == PAGE => scan.start = after(last),
+            _ => return Ok(()),
+        }
+    }
+}
+
+fn number_of(family: Family, key: &[u8]) -> Result<EmailNumber, StoreError> {
+    let mut reader = KeyReader::new(family, key);
+    reader.take_u64()?;
+    let number = EmailNumber(reader.take_u64()?);
+    reader.finish()?;
+    Ok(number)
+}

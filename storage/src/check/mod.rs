@@ -1,0 +1,221 @@
+//! `ceralacca store check`: says whether a store keeps its invariants, object by object.
+//!
+//! | invariant | what is compared |
+//! |---|---|
+//! | 1 | every row has its message record and summary, every message its chunks; nothing is left without an owner |
+//! | 3 | UIDs, MODSEQs and the other numbers are below their counters; indexes, log and rows agree |
+//! | 4 | usage and counters equal the sum over the rows |
+//! | 5 | every message, rebuilt from its chunks, has its SHA-256 |
+//!
+//! * It reads only, beside a running store: each account from one snapshot.
+//! * Memory is bounded: rows and messages are streamed; per account it holds the records of the
+//!   mailboxes and, for one range of EmailNumbers at a time, one entry for each message.
+//! * What is wrong becomes a [`Violation`] and the check goes on; only an engine or object store
+//!   that does not answer ends it.
+//!
+//! Not here: repair. Invariants of snapshots and conservation (their floors).
+
+mod account;
+mod messages;
+mod orphans;
+
+use std::sync::Arc;
+
+use crate::{
+    account::after,
+    catalog::{
+        engine::Scan,
+        keys::{self, KeyReader},
+        records::{self, HeldRecord},
+    },
+    error::StoreError,
+    held::{self, HeldId},
+    ids::AccountId,
+    store::StoreCore,
+};
+
+/// Entries read at once.
+const PAGE: usize = 1_000;
+
+/// Violations kept in the report; the others are only counted.
+const VIOLATIONS_MAX: usize = 1_000;
+
+/// An invariant of the store that the check can decide.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Invariant {
+    /// 1: a row never refers to octets that are not durable.
+    Durable,
+    /// 3: UIDs ascend and are never reused, MODSEQ ascends; indexes agree with rows.
+    Ascending,
+    /// 4: usage and counters equal the sum over the rows.
+    Exact,
+    /// 5: rebuilt octets equal received octets.
+    Rebuilt,
+}
+
+impl Invariant {
+    /// All that are checked.
+    pub const ALL: [Self; 4] = [Self::Durable, Self::Ascending, Self::Exact, Self::Rebuilt];
+
+    /// Its number in the list of invariants.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Durable => 1,
+            Self::Ascending => 3,
+            Self::Exact => 4,
+            Self::Rebuilt => 5,
+        }
+    }
+
+    /// What it says.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Durable => "a row never refers to octets that are not durable",
+            Self::Ascending => "UIDs and MODSEQs ascend and are never reused",
+            Self::Exact => "usage and counters equal the sum over the rows",
+            Self::Rebuilt => "rebuilt octets equal received octets",
+        }
+    }
+}
+
+/// Something that is not as it must be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Violation {
+    /// The invariant that does not hold.
+    pub invariant: Invariant,
+    /// Account, mailbox, message or key.
+    pub object: String,
+    /// What was found.
+    pub detail: String,
+}
+
+/// How far a check is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct CheckProgress {
+    /// Accounts finished.
+    pub accounts: u64,
+    /// Mailboxes seen.
+    pub mailboxes: u64,
+    /// Rows seen.
+    pub rows: u64,
+    /// Messages rebuilt, held ones included.
+    pub messages: u64,
+    /// Octets rebuilt.
+    pub octets: u64,
+    /// Violations found.
+    pub violations: u64,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct CheckReport {
+    /// How much was looked at, and how many violations there are.
+    pub seen: CheckProgress,
+    /// The first violations, at most 1,000.
+    pub violations: Vec<Violation>,
+}
+
+impl CheckReport {
+    /// Says whether every invariant that was checked holds.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.seen.violations == 0
+    }
+}
+
+/// Called from time to time while a check runs.
+pub type Progress<'p> = &'p (dyn Fn(&CheckProgress) + Send + Sync);
+
+/// The report as it grows.
+struct Reporter<'p> {
+    report: CheckReport,
+    progress: Progress<'p>,
+}
+
+impl Reporter<'_> {
+    fn violation(&mut self, invariant: Invariant, object: String, detail: impl Into<String>) {
+        self.report.seen.violations += 1;
+        if self.report.violations.len() < VIOLATIONS_MAX {
+            self.report.violations.push(Violation { invariant, object, detail: detail.into() });
+        }
+    }
+
+    /// Turns damage into a violation; other errors end the check.
+    fn take<T>(
+        &mut self,
+        invariant: Invariant,
+        outcome: Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        match outcome {
+            Ok(value) => Ok(Some(value)),
+            Err(StoreError::Damaged { object, detail }) => {
+                self.violation(invariant, object, detail);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn tell(&self) {
+        (self.progress)(&self.report.seen);
+    }
+}
+
+/// Checks the whole store.
+pub(crate) async fn run(
+    core: &Arc<StoreCore>,
+    progress: Progress<'_>,
+) -> Result<CheckReport, StoreError> {
+    let mut reporter = Reporter { report: CheckReport::default(), progress };
+    let mut scan = Scan::prefix(keys::ACCOUNT_HEADS, &[], PAGE);
+    loop {
+        let page = core.engine.scan(&scan).await?;
+        for (key, _) in &page {
+            let Some(id) = reporter.take(Invariant::Ascending, account_id(key))? else { continue };
+            account::check(core, id, &mut reporter).await?;
+            reporter.report.seen.accounts += 1;
+            reporter.tell();
+        }
+        match page.last() {
+            Some((last, _)) if page.len() == PAGE => scan.start = after(last),
+            _ => break,
+        }
+    }
+    orphans::check(core, &mut reporter).await?;
+    check_held(core, &mut reporter).await?;
+    reporter.tell();
+    Ok(reporter.report)
+}
+
+fn account_id(key: &[u8]) -> Result<AccountId, StoreError> {
+    let mut reader = KeyReader::new(keys::ACCOUNT_HEADS, key);
+    let id = AccountId(reader.take_u64()?);
+    reader.finish()?;
+    Ok(id)
+}
+
+/// Rebuilds every held message.
+async fn check_held(core: &Arc<StoreCore>, reporter: &mut Reporter<'_>) -> Result<(), StoreError> {
+    let mut scan = Scan::prefix(keys::HELD_MESSAGES, &[], PAGE);
+    loop {
+        let page = core.engine.scan(&scan).await?;
+        for (key, value) in &page {
+            let Ok(id) = <[u8; 16]>::try_from(key.as_ref()) else {
+                let object = keys::object(keys::HELD_MESSAGES, key);
+                reporter.violation(Invariant::Durable, object, "its key is not 16 octets");
+                continue;
+            };
+            let id = HeldId(id);
+            let held = records::decode::<HeldRecord>(keys::HELD_MESSAGES, key, value)
+                .and_then(|record| held::decode(id, &record));
+            let Some(held) = reporter.take(Invariant::Durable, held)? else { continue };
+            messages::rebuild(core, &format!("held message {id}"), held.stored(), reporter).await?;
+        }
+        match page.last() {
+            Some((last, _)) if page.len() == PAGE => scan.start = after(last),
+            _ => return Ok(()),
+        }
+    }
+}
