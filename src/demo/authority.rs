@@ -2,19 +2,22 @@
 //! certificate for each, and the directory that names both (RFC 6109 §4.5).
 
 use std::{
-    fmt::Write as _,
     net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use trust::{
     authority::{AuthorityError, DevelopmentAuthority, Issued},
     certificate::CertificateError,
     clock::Clock,
     key::KeyError,
     random::RandomSource,
+};
+
+use crate::pec::{
+    address::{Address, AddressFault, Domain},
+    directory::{Directory, DirectoryFault, ProviderRecord},
 };
 
 /// Why the certificates could not be made.
@@ -29,6 +32,12 @@ pub enum TrustError {
     /// A key could not be written.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// A name or address of the demo cannot stand in the directory.
+    #[error(transparent)]
+    Address(#[from] AddressFault),
+    /// The directory would contradict itself.
+    #[error(transparent)]
+    Directory(#[from] DirectoryFault),
     /// A file could not be written.
     #[error("cannot write {path}: check the folder", path = path.display())]
     File {
@@ -38,19 +47,6 @@ pub enum TrustError {
         #[source]
         source: std::io::Error,
     },
-}
-
-/// What the directory says of a provider.
-#[derive(Debug)]
-pub(super) struct DirectoryEntry<'e> {
-    pub(super) name: &'e str,
-    /// Its own domain, then the domains of its holders.
-    pub(super) domains: Vec<&'e str>,
-    pub(super) service_address: String,
-    /// The certificate's octets.
-    pub(super) certificate: Vec<u8>,
-    /// Its SHA-1 in hexadecimal, as the directory's rules want it.
-    pub(super) certificate_hash: String,
 }
 
 /// The authority of a demo.
@@ -76,22 +72,27 @@ impl DemoAuthority {
     }
 
     /// Issues a provider's signing certificate into `folder` and describes it for the directory.
-    pub(super) fn signing<'e>(
+    pub(super) fn signing(
         &self,
         folder: &Path,
-        name: &'e str,
-        domains: &[&'e str],
+        name: &str,
+        domains: &[&str],
         service_address: &str,
-    ) -> Result<DirectoryEntry<'e>, TrustError> {
+    ) -> Result<ProviderRecord, TrustError> {
         let issued = self.authority.issue_provider(name, service_address)?;
         write_pair(folder, "signing", &issued)?;
-        Ok(DirectoryEntry {
-            name,
-            domains: domains.to_vec(),
-            service_address: service_address.to_owned(),
-            certificate: issued.certificate.to_der().to_vec(),
-            certificate_hash: issued.certificate.sha1_hex(),
-        })
+        let domains = domains.iter().map(|domain| Domain::parse(domain));
+        let domains = domains.collect::<Result<Vec<Domain>, AddressFault>>()?;
+        let service_address = Address::parse(service_address)?;
+        let certificates = vec![issued.certificate.to_der().to_vec()];
+        Ok(ProviderRecord::new(name, service_address, domains, certificates))
+    }
+
+    /// Writes the directory of these providers, which both read.
+    pub(super) fn write_directory(&self, records: Vec<ProviderRecord>) -> Result<(), TrustError> {
+        let ldif = Directory::new(records)?.to_ldif();
+        let path = self.folder.join("gestori.ldif");
+        std::fs::write(&path, ldif).map_err(|source| TrustError::File { path, source })
     }
 
     /// Issues the TLS certificate of `host` into `folder`.
@@ -110,71 +111,25 @@ fn write_pair(folder: &Path, name: &str, issued: &Issued) -> Result<(), TrustErr
     Ok(())
 }
 
-/// The directory as LDIF (RFC 2849) in the schema of RFC 6109 §4.5.
-pub(super) fn directory(entries: &[DirectoryEntry<'_>]) -> String {
-    let mut ldif = String::from(
-        "version: 1\n\ndn: o=postacert\nobjectClass: top\nobjectClass: organization\no: postacert\n",
-    );
-    for entry in entries {
-        let _ = write!(
-            ldif,
-            "\ndn: providerName={name},o=postacert\nobjectClass: top\nobjectClass: provider\n\
-             providerName: {name}\nproviderCertificateHash: {hash}\n",
-            name = entry.name,
-            hash = entry.certificate_hash,
-        );
-        ldif.push_str(&folded(&format!(
-            "providerCertificate;binary:: {}",
-            STANDARD.encode(&entry.certificate)
-        )));
-        let _ = writeln!(ldif, "mailReceipt: {}", entry.service_address);
-        for domain in &entry.domains {
-            let _ = writeln!(ldif, "managedDomains: {domain}");
-        }
-    }
-    ldif
-}
-
-/// A line of ASCII folded at 76 characters: a line that begins with a space goes on.
-fn folded(line: &str) -> String {
-    let mut text = String::new();
-    let mut room = 76;
-    for letter in line.chars() {
-        if room == 0 {
-            text.push_str("\n ");
-            room = 75;
-        }
-        text.push(letter);
-        room -= 1;
-    }
-    text.push('\n');
-    text
-}
-
 #[cfg(test)]
 mod tests {
+    use trust::{clock::SystemClock, random::SystemRandom};
+
     use super::*;
 
     #[test]
-    fn a_folded_line_unfolds_to_itself() {
-        let line = format!("providerCertificate;binary:: {}", "Ab1+".repeat(100));
-        let text = folded(&line);
-        assert!(text.lines().all(|line| line.len() <= 76));
-        assert_eq!(text.replace("\n ", "").trim_end(), line);
-    }
-
-    #[test]
-    fn the_directory_has_an_entry_per_provider_with_all_its_domains() {
-        let entry = DirectoryEntry {
-            name: "Alfa PEC",
-            domains: vec!["alfa.example", "pec.alfa.example"],
-            service_address: "posta-certificata@alfa.example".into(),
-            certificate: vec![1, 2, 3],
-            certificate_hash: "0A".into(),
-        };
-        let ldif = directory(&[entry]);
-        assert!(ldif.contains("dn: providerName=Alfa PEC,o=postacert\n"));
-        assert!(ldif.contains("providerCertificate;binary:: AQID\n"));
-        assert!(ldif.ends_with("managedDomains: alfa.example\nmanagedDomains: pec.alfa.example\n"));
+    fn the_directory_leads_from_a_signing_certificate_to_its_provider() {
+        let folder = tempfile::tempdir().unwrap();
+        let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
+        let authority = DemoAuthority::open(folder.path(), clock, random).unwrap();
+        let service = "posta-certificata@alfa.example";
+        let domains = ["alfa.example", "pec.alfa.example"];
+        let record = authority.signing(folder.path(), "Alfa PEC", &domains, service).unwrap();
+        let certificate = record.certificates[0].clone();
+        authority.write_directory(vec![record]).unwrap();
+        let ldif = std::fs::read(folder.path().join("gestori.ldif")).unwrap();
+        let directory = Directory::from_ldif(&ldif).unwrap();
+        let found = directory.provider_of_certificate(&certificate).unwrap();
+        assert_eq!(found.managed_domains.len(), 2);
     }
 }

@@ -15,7 +15,7 @@ use trust::{
 
 use super::{
     DemoError, DemoOptions, TrustError,
-    authority::{DemoAuthority, directory},
+    authority::DemoAuthority,
     client::{Client, Login},
     document, letter,
     letter::Submitted,
@@ -127,7 +127,7 @@ async fn set_up(
     let authority = DemoAuthority::open(&shared, clock.clone(), random.clone())?;
     let mut alfa = provider(options, folder, ALFA, 10_000, &authority, screen)?;
     let mut beta = provider(options, folder, BETA, 20_000, &authority, screen)?;
-    write_directory(&authority, &shared, &[&alfa, &beta])?;
+    issue(&authority, &[&alfa, &beta])?;
     alfa.configure(&beta, &shared)?;
     beta.configure(&alfa, &shared)?;
 
@@ -183,22 +183,17 @@ fn provider(
     Ok(Provider::new(identity, own, ports, trusted, options.program.clone()))
 }
 
-fn write_directory(
-    authority: &DemoAuthority,
-    shared: &Path,
-    providers: &[&Provider],
-) -> Result<(), TrustError> {
-    let mut entries = Vec::new();
+/// Issues every provider's certificates and writes the directory that names them.
+fn issue(authority: &DemoAuthority, providers: &[&Provider]) -> Result<(), TrustError> {
+    let mut records = Vec::new();
     for provider in providers {
         let Identity { name, mail_domain, pec_domain, .. } = provider.identity;
         let service = provider.identity.service_address();
         let domains = [mail_domain, pec_domain];
-        entries.push(authority.signing(&provider.folder, name, &domains, &service)?);
+        records.push(authority.signing(&provider.folder, name, &domains, &service)?);
         authority.tls(&provider.folder, &provider.identity.host())?;
     }
-    let path = shared.join("gestori.ldif");
-    let written = std::fs::write(&path, directory(&entries));
-    written.map_err(|source| TrustError::File { path, source })
+    authority.write_directory(records)
 }
 
 async fn submit(
