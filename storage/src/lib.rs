@@ -4,6 +4,7 @@
 //!
 //! * [`ids`], [`error`], [`summary`]: the values that cross the floor's boundary.
 //! * [`catalog`]: the ordered key-value space and its engines.
+//! * [`mime`]: the streaming walk over a message, and the summary made from it.
 //! * [`octets`]: messages as recipes over chunks that are stored once.
 //! * [`pack`]: the stored form of chunks, packs, and the index that finds a chunk.
 //! * [`store`]: what floors above open; it hands out accounts. [`held`]: octets that a floor above
@@ -21,6 +22,7 @@ pub mod error;
 pub mod held;
 pub mod ids;
 pub mod mailbox;
+pub mod mime;
 pub mod octets;
 pub mod pack;
 mod record;
