@@ -5,7 +5,9 @@
 //!   [`StagedMessage`] that a batch of the catalog makes durable.
 //! * [`message`]: [`StoredMessage`], the record kept under a message's key.
 //! * [`recipe`]: how octets are rebuilt from chunks; [`rebuild`] does it.
-//! * [`splitter`]: which octets go into which chunk; [`assembler`] cuts chunks.
+//! * [`splitter`]: which octets go into which chunk; [`assembler`] cuts
+//!   chunks, [`base64_run`] recognises base64 that encodes again exactly.
+//! * `keeper`: names chunks and keeps those that the store does not have.
 //! * [`config`]: every bound.
 //!
 //! Invariants:
@@ -18,7 +20,9 @@
 //! Not here: who owns a message (`account`, `mailbox`), which chunks may go (`collector`).
 
 pub mod assembler;
+pub mod base64_run;
 pub mod config;
+mod keeper;
 pub mod message;
 pub mod rebuild;
 pub mod recipe;

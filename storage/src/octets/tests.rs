@@ -1,5 +1,8 @@
 //! The octet store as a whole, over the simulated engine and object stores in memory and on disk.
 
+mod dedup;
+mod hostile;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -261,4 +264,35 @@ async fn an_acknowledged_message_survives_a_crash() {
     let message = house.add(&octets).await;
     let again = House::open(house.engine.crash(), house.objects.clone(), uncached()).await;
     assert_eq!(again.read_all(&message).await.unwrap(), octets);
+}
+
+#[tokio::test]
+#[ignore = "reads the folder named by CERALACCA_MAIL_SAMPLES"]
+async fn samples_of_real_mail_are_rebuilt_and_summarised() {
+    let folder = std::env::var("CERALACCA_MAIL_SAMPLES").unwrap();
+    let house = House::new(uncached()).await;
+    let mut folders = vec![std::path::PathBuf::from(folder)];
+    let mut messages = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let octets = std::fs::read(&path).unwrap();
+            let staged = house.stage(&octets).await;
+            let mut batch = Batch::default();
+            staged.add_to(&mut batch);
+            house.engine.commit(batch).await.unwrap();
+            assert_eq!(
+                house.read_all(staged.stored()).await.unwrap(),
+                octets,
+                "{}",
+                path.display()
+            );
+            messages += 1;
+        }
+    }
+    assert!(messages > 0);
 }

@@ -21,27 +21,26 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use bytes::Bytes;
 use trust::digest::{Sha256Digest, Sha256Hasher};
 
 use super::{
-    assembler::ClosedChunk,
+    keeper::{ChunkKeeper, NewChunk},
     message::StoredMessage,
-    recipe::{ChunkRef, Recipe},
+    recipe::Recipe,
     splitter::Splitter,
-    store::{ChunkSource, OctetStore, describe, off_thread, verify},
+    store::{OctetStore, verify},
 };
 use crate::{
     catalog::engine::Batch,
     error::StoreError,
     ids::StoredId,
+    mime::{
+        summary::SummaryBuilder,
+        walker::{WalkLimits, Walker},
+    },
     pack::{
-        format::PackBuilder,
-        index::{
-            CHUNK_INDEX, IndexRow, PACKS, PackRow, Place, STAGED_CHUNKS, staged_key, stored_id_key,
-        },
+        index::{CHUNK_INDEX, PACKS, PackRow, Place, STAGED_CHUNKS, staged_key, stored_id_key},
         store::PackId,
-        stored,
     },
     summary::Summary,
 };
@@ -49,34 +48,13 @@ use crate::{
 /// Octets taken in at a time.
 const INPUT_OCTETS: usize = 64 << 10;
 
-/// A chunk that the store did not have.
-#[derive(Clone, Debug)]
-struct NewChunk {
-    row: IndexRow,
-    /// The stored form of a staged chunk; `None` when it is in a pack.
-    staged: Option<Bytes>,
-}
-
 /// Takes in one message. Dropping it leaves nothing but, for large messages, unnamed packs.
 #[derive(Debug)]
 pub struct MessageWriter {
-    store: Arc<OctetStore>,
-    splitter: Splitter,
+    walker: Walker<(Splitter, SummaryBuilder)>,
     hasher: Sha256Hasher,
     size: u64,
-    chunks: Vec<Option<ChunkRef>>,
-    new: HashMap<StoredId, NewChunk>,
-    staged_octets: usize,
-    open_pack: OpenPack,
-    packs: Vec<(PackId, PackRow)>,
-}
-
-/// The pack that is being filled. It has its name from the start, so that index rows can be made
-/// before it is written.
-#[derive(Debug)]
-struct OpenPack {
-    id: PackId,
-    builder: PackBuilder,
+    keeper: ChunkKeeper,
 }
 
 /// A message that is ready to be made durable by a batch, any number of times.
@@ -90,17 +68,16 @@ pub struct StagedMessage {
 
 impl MessageWriter {
     pub(crate) fn new(store: Arc<OctetStore>) -> Self {
-        let id = PackId::random(&*store.random);
+        let limits = WalkLimits {
+            header_octets_max: store.config.header_octets_max,
+            depth_max: store.config.depth_max,
+            parts_max: store.config.parts_max,
+        };
         Self {
-            splitter: Splitter::default(),
-            store,
+            walker: Walker::new((Splitter::new(limits), SummaryBuilder::default()), limits),
             hasher: Sha256Hasher::default(),
             size: 0,
-            chunks: Vec::new(),
-            new: HashMap::new(),
-            staged_octets: 0,
-            open_pack: OpenPack { id, builder: PackBuilder::default() },
-            packs: Vec::new(),
+            keeper: ChunkKeeper::new(store),
         }
     }
 
@@ -115,9 +92,9 @@ impl MessageWriter {
         for octets in octets.chunks(INPUT_OCTETS) {
             self.size += octets.len() as u64;
             self.hasher.update(octets);
-            self.splitter.push(octets);
-            for chunk in self.splitter.take_closed() {
-                self.keep(chunk).await?;
+            self.walker.push(octets);
+            for chunk in self.walker.visitor().0.take_closed() {
+                self.keeper.keep(chunk).await?;
             }
         }
         Ok(())
@@ -125,112 +102,23 @@ impl MessageWriter {
 
     /// Ends the message, verifies that it can be rebuilt, and returns it ready for a batch. What
     /// was too large to stage is durable.
-    pub async fn finish(mut self) -> Result<StagedMessage, StoreError> {
-        let (closed, segments) = std::mem::take(&mut self.splitter).finish();
+    pub async fn finish(self) -> Result<StagedMessage, StoreError> {
+        let Self { walker, hasher, size, mut keeper } = self;
+        let (splitter, summary) = walker.finish();
+        let (closed, segments) = splitter.finish();
         for chunk in closed {
-            self.keep(chunk).await?;
+            keeper.keep(chunk).await?;
         }
-        self.put_pack().await?;
-        // Every position was given out by the splitter, and every chunk it closed was kept.
-        let chunks: Option<Vec<ChunkRef>> = self.chunks.iter().copied().collect();
-        let chunks = chunks.ok_or_else(|| StoreError::Damaged {
-            object: "the message being received".into(),
-            detail: "the splitter left a chunk open".into(),
-        })?;
-        let digest = std::mem::take(&mut self.hasher).finish();
-        let stored = StoredMessage::new(self.size, digest, Recipe { chunks, segments });
-        verify(&stored, &self).await?;
-        let summary = Summary { size: self.size, ..Summary::default() };
+        keeper.put_pack().await?;
+        let recipe = Recipe { chunks: keeper.chunks()?, segments };
+        let stored = StoredMessage::new(size, hasher.finish(), recipe);
+        verify(&stored, &keeper).await?;
+        let (new, packs) = keeper.finish();
         Ok(StagedMessage {
             stored: Arc::new(stored),
-            summary: Arc::new(summary),
-            new: Arc::new(self.new),
-            packs: Arc::new(self.packs),
-        })
-    }
-
-    /// Names a chunk, and keeps it unless the store has it.
-    async fn keep(&mut self, closed: ClosedChunk) -> Result<(), StoreError> {
-        let ClosedChunk { position, plain } = closed;
-        let chunk = stored::chunk_id(&plain);
-        let stored = self.store.secret.stored_id(chunk);
-        let plain_octets = u32::try_from(plain.len()).unwrap_or(u32::MAX);
-        let position = position as usize;
-        if self.chunks.len() <= position {
-            self.chunks.resize(position + 1, None);
-        }
-        self.chunks[position] = Some(ChunkRef { chunk, stored, plain_octets });
-        if self.new.contains_key(&stored) || self.store.index_row(stored).await?.is_some() {
-            return Ok(());
-        }
-        let level = self.store.config.compression_level;
-        let octets = off_thread(plain.len(), move || stored::encode(&plain, level)).await?;
-        let small = plain_octets as usize <= self.store.config.small_chunk_octets_max;
-        if small && self.staged_octets + octets.len() <= self.store.config.staged_octets_max {
-            self.stage(stored, octets, plain_octets);
-            return Ok(());
-        }
-        self.add_to_pack(stored, &octets, plain_octets).await
-    }
-
-    fn stage(&mut self, stored: StoredId, octets: Bytes, plain_octets: u32) {
-        self.staged_octets += octets.len();
-        let row = IndexRow {
-            place: Place::Staged { sequence: self.store.next_sequence() },
-            stored_octets: u32::try_from(octets.len()).unwrap_or(u32::MAX),
-            plain_octets,
-        };
-        self.new.insert(stored, NewChunk { row, staged: Some(octets) });
-    }
-
-    async fn add_to_pack(
-        &mut self,
-        stored: StoredId,
-        octets: &[u8],
-        plain_octets: u32,
-    ) -> Result<(), StoreError> {
-        let OpenPack { id, builder } = &mut self.open_pack;
-        let entry = builder.add(stored, octets, plain_octets);
-        let row = IndexRow {
-            place: Place::Packed { pack: *id, offset: entry.offset },
-            stored_octets: entry.stored_octets,
-            plain_octets,
-        };
-        self.new.insert(stored, NewChunk { row, staged: None });
-        if builder.octets() >= self.store.config.writer_pack_octets_max {
-            self.put_pack().await?;
-        }
-        Ok(())
-    }
-
-    /// Writes the open pack, when there is anything in it.
-    async fn put_pack(&mut self) -> Result<(), StoreError> {
-        if self.open_pack.builder.chunks() == 0 {
-            return Ok(());
-        }
-        let next =
-            OpenPack { id: PackId::random(&*self.store.random), builder: PackBuilder::default() };
-        let OpenPack { id, builder } = std::mem::replace(&mut self.open_pack, next);
-        let chunks = u32::try_from(builder.chunks()).unwrap_or(u32::MAX);
-        let (octets, _) = builder.finish();
-        let row = PackRow { pack_octets: octets.len() as u64, chunks };
-        self.store.packs.put(id, octets).await?;
-        self.packs.push((id, row));
-        Ok(())
-    }
-}
-
-/// Chunks as they will be read once the batch is applied.
-#[async_trait::async_trait]
-impl ChunkSource for MessageWriter {
-    async fn plain(&self, chunk: &ChunkRef) -> Result<Bytes, StoreError> {
-        let Some(new) = self.new.get(&chunk.stored) else {
-            return self.store.chunk(chunk).await;
-        };
-        let plain = self.store.new_chunk(chunk, &new.row, new.staged.as_ref()).await?;
-        plain.ok_or_else(|| StoreError::Damaged {
-            object: describe(chunk.stored, new.row.place),
-            detail: "the pack just written is gone".into(),
+            summary: Arc::new(summary.finish()),
+            new: Arc::new(new),
+            packs: Arc::new(packs),
         })
     }
 }
