@@ -4,6 +4,8 @@
 //! identities and mail, [`smtp::transport`] for messages on their way.
 
 pub mod access;
+pub mod imap;
+mod lines;
 pub mod net;
 pub mod sasl;
 pub mod smtp;

@@ -1,0 +1,30 @@
+//! CAPABILITY (RFC 3501 §6.1.1): what the server can do, and is tested to do.
+
+use crate::{
+    imap::{
+        completion::Completion,
+        session::{Context, Done, Transition},
+    },
+    lines::Stream,
+};
+
+/// RFC 3501, RFC 4959, RFC 7888, RFC 2971, RFC 2177, RFC 2342, RFC 3348, RFC 6154, RFC 4315,
+/// RFC 3691, RFC 6851, in this order.
+const ALWAYS: &str = "IMAP4rev1 SASL-IR LITERAL+ ID IDLE NAMESPACE CHILDREN SPECIAL-USE UIDPLUS \
+                      UNSELECT MOVE";
+
+/// The capabilities at this point of a session. Without TLS nobody may log in
+/// (RFC 3501 §6.2.3, §11.1).
+pub(crate) fn list(encrypted: bool, authenticated: bool) -> String {
+    match (authenticated, encrypted) {
+        (true, _) => ALWAYS.to_owned(),
+        (false, true) => format!("{ALWAYS} AUTH=PLAIN"),
+        (false, false) => format!("{ALWAYS} LOGINDISABLED"),
+    }
+}
+
+pub(crate) async fn capability<S: Stream>(context: &mut Context<S>, authenticated: bool) -> Done {
+    let line = format!("* CAPABILITY {}\r\n", list(context.encrypted, authenticated));
+    context.frame.put(line.as_bytes()).await?;
+    Ok((Completion::ok("CAPABILITY"), Transition::Stay))
+}

@@ -1,0 +1,81 @@
+//! COPY and UID COPY (RFC 3501 §6.4.7), with COPYUID (RFC 4315 §3).
+
+use storage::{
+    error::StoreError,
+    ids::{MailboxId, Uid},
+    mailbox::view::Copied,
+};
+
+use crate::imap::{
+    completion::{CommandResult, Completion, Failure, expunged, refusal},
+    grammar::sequence::{SequenceSet, write_set},
+    selected::SelectedMailbox,
+    session::Authenticated,
+};
+
+pub(crate) async fn copy(
+    state: &mut Authenticated,
+    mailbox: &mut SelectedMailbox,
+    set: &SequenceSet,
+    destination: &str,
+    uid: bool,
+) -> CommandResult {
+    let uids = messages(mailbox, set, uid)?;
+    let destination = find(state, destination).await?;
+    if uids.is_empty() {
+        return Ok(Completion::ok("COPY"));
+    }
+    let copied = mailbox.view.copy(&uids, destination).await.map_err(gone_meanwhile)?;
+    Ok(match copy_uid(&copied) {
+        Some(code) => Completion::ok_with(code, "COPY"),
+        None => Completion::ok("COPY"),
+    })
+}
+
+/// The messages that `set` names. Nothing is copied when one of those named by number is gone:
+/// the client must know first (RFC 2180 §4.4).
+pub(super) fn messages(
+    mailbox: &SelectedMailbox,
+    set: &SequenceSet,
+    uid: bool,
+) -> Result<Vec<Uid>, Completion> {
+    let mut uids = mailbox.uids(&mailbox.resolve(set, uid)?);
+    let named = uids.len();
+    uids.retain(|&uid| !mailbox.is_expunged(uid));
+    if uids.len() < named && !uid { Err(expunged()) } else { Ok(uids) }
+}
+
+/// Finds the destination; without one the client may create it (RFC 3501 §6.4.7).
+pub(super) async fn find(state: &Authenticated, name: &str) -> Result<MailboxId, Failure> {
+    match state.account.status(name).await {
+        Ok(counters) => Ok(counters.mailbox_id),
+        Err(StoreError::NoSuchMailboxName(_)) => Err(try_create().into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The mailbox does not exist but could be created (RFC 3501 §7.1).
+pub(super) fn try_create() -> Completion {
+    Completion::no(
+        "TRYCREATE",
+        "La cartella non esiste: crearla prima / No such mailbox: create it first",
+    )
+}
+
+/// The destination was deleted between finding and filling it.
+pub(super) fn gone_meanwhile(error: StoreError) -> Failure {
+    match error {
+        StoreError::NoSuchMailbox { .. } => try_create().into(),
+        other => refusal(&other).into(),
+    }
+}
+
+/// `COPYUID uidvalidity source destination`; `None` when nothing was copied.
+pub(super) fn copy_uid(copied: &Copied) -> Option<String> {
+    if copied.uids.is_empty() {
+        return None;
+    }
+    let source = write_set(copied.uids.iter().map(|(from, _)| from.get()));
+    let destination = write_set(copied.uids.iter().map(|(_, to)| to.get()));
+    Some(format!("COPYUID {} {source} {destination}", copied.uid_validity))
+}

@@ -1,0 +1,11 @@
+//! DELETE (RFC 3501 §6.3.4).
+
+use crate::imap::{
+    completion::{CommandResult, Completion},
+    session::Authenticated,
+};
+
+pub(crate) async fn delete(state: &mut Authenticated, name: &str) -> CommandResult {
+    state.account.delete(name).await?;
+    Ok(Completion::ok("DELETE"))
+}

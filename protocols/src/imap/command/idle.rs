@@ -1,0 +1,49 @@
+//! IDLE (RFC 2177 §3): changes are told as they happen.
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    imap::{
+        completion::{CommandResult, Completion},
+        selected::SelectedMailbox,
+        session::{Authenticated, Context},
+    },
+    lines::{Disconnect, Stream},
+};
+
+/// Octets of the line that ends IDLE: `DONE`, and nothing else.
+const DONE_OCTETS_MAX: usize = 64;
+
+pub(crate) async fn idle<S: Stream>(
+    context: &mut Context<S>,
+    state: &mut Authenticated,
+    mut mailbox: Option<&mut SelectedMailbox>,
+) -> CommandResult {
+    context.frame.put(b"+ In attesa / Idling\r\n").await?;
+    let deadline = Instant::now() + context.server.settings.limits.idle_time_max;
+    state.changes.mark_changed();
+    loop {
+        tokio::select! {
+            biased;
+            () = context.stopping.cancelled() => return Err(Disconnect::Stopping.into()),
+            changed = state.changes.changed(), if mailbox.is_some() => {
+                if let Some(mailbox) = mailbox.as_deref_mut() {
+                    mailbox.refresh().await?;
+                    mailbox.report(&mut context.frame, true).await?;
+                }
+                if changed.is_err() {
+                    // Nobody will report changes any more: the account is being closed.
+                    mailbox = None;
+                }
+                context.frame.flush().await?;
+            }
+            line = timeout_at(deadline, context.frame.line(DONE_OCTETS_MAX)) => {
+                let line = line.map_err(|_| Disconnect::IdleTimedOut)??;
+                if line.trim_ascii().eq_ignore_ascii_case(b"DONE") {
+                    return Ok(Completion::ok("IDLE"));
+                }
+                return Err(Completion::bad("IDLE si chiude con DONE / IDLE ends with DONE").into());
+            }
+        }
+    }
+}

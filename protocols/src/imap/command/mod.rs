@@ -1,0 +1,30 @@
+//! One file per command, named by it. Each obeys the section of RFC 3501 §6, or of its
+//! extension's RFC, that describes the command.
+//!
+//! A command takes the state that it needs and returns its completion; untagged responses go to
+//! the frame on the way. What others have changed is reported by the session, not here.
+
+pub(crate) mod append;
+pub(crate) mod authenticate;
+pub(crate) mod capability;
+pub(crate) mod close;
+pub(crate) mod copy;
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod expunge;
+pub(crate) mod fetch;
+pub(crate) mod id;
+pub(crate) mod idle;
+pub(crate) mod list;
+pub(crate) mod login;
+pub(crate) mod logout;
+pub(crate) mod lsub;
+pub(crate) mod r#move;
+pub(crate) mod namespace;
+pub(crate) mod noop;
+pub(crate) mod rename;
+pub(crate) mod search;
+pub(crate) mod select;
+pub(crate) mod status;
+pub(crate) mod store;
+pub(crate) mod subscribe;

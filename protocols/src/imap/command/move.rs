@@ -1,0 +1,40 @@
+//! MOVE and UID MOVE (RFC 6851 §3).
+
+use super::{
+    copy::{copy_uid, find, gone_meanwhile, messages},
+    expunge::check_writable,
+};
+use crate::{
+    imap::{
+        completion::{CommandResult, Completion},
+        grammar::sequence::SequenceSet,
+        selected::SelectedMailbox,
+        session::{Authenticated, Context},
+    },
+    lines::Stream,
+};
+
+pub(crate) async fn r#move<S: Stream>(
+    context: &mut Context<S>,
+    state: &mut Authenticated,
+    mailbox: &mut SelectedMailbox,
+    set: &SequenceSet,
+    destination: &str,
+    uid: bool,
+) -> CommandResult {
+    check_writable(mailbox)?;
+    let uids = messages(mailbox, set, uid)?;
+    let destination = find(state, destination).await?;
+    if uids.is_empty() {
+        return Ok(Completion::ok("MOVE"));
+    }
+    let moved = mailbox.view.move_to(&uids, destination).await.map_err(gone_meanwhile)?;
+    // The new UIDs come before the EXPUNGE responses (RFC 6851 §4.3), which the session sends.
+    if let Some(code) = copy_uid(&moved) {
+        context.frame.put(Completion::ok_with(code, "MOVE").line("*").as_bytes()).await?;
+    }
+    for (from, _) in moved.uids {
+        mailbox.forget(from);
+    }
+    Ok(Completion::ok("MOVE"))
+}

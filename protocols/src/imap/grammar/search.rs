@@ -1,0 +1,482 @@
+//! The grammar of SEARCH (RFC 3501 §6.4.4, §9 `search`).
+//!
+//! It is ours because `imap-codec` stops at eight levels, which mail clients that look for ten
+//! senders exceed, holds sizes in 32 bits, and knows no later form of the command.
+//!
+//! Invariants: keys and levels are bounded by [`ImapLimits`]; texts are folded
+//! ([`crate::imap::text::fold`]) here, once.
+
+use std::ops::RangeInclusive;
+
+use jiff::civil::Date;
+use storage::mailbox::flags::Keyword;
+
+use super::{ParseError, sequence::SequenceSet};
+use crate::imap::{limits::ImapLimits, text::fold::fold};
+
+/// A system flag that a key asks for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum SystemFlag {
+    Answered,
+    Deleted,
+    Draft,
+    Flagged,
+    Recent,
+    Seen,
+}
+
+/// An envelope field that a key looks into.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum EnvelopeField {
+    Bcc,
+    Cc,
+    From,
+    Subject,
+    To,
+}
+
+/// How a date is compared.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum DateComparison {
+    Before,
+    On,
+    Since,
+}
+
+/// Which octets a text key looks through.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Area {
+    /// `BODY`: not the message's own header.
+    Body,
+    /// `TEXT`: header and body.
+    Text,
+}
+
+/// One search key.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum SearchKey {
+    All,
+    And(Vec<SearchKey>),
+    Or(Box<(SearchKey, SearchKey)>),
+    Not(Box<SearchKey>),
+    Sequence(SequenceSet),
+    Uid(SequenceSet),
+    /// A sequence set or a set of UIDs, resolved against a mailbox.
+    Ranges {
+        uid: bool,
+        ranges: Vec<RangeInclusive<u32>>,
+    },
+    Flag {
+        flag: SystemFlag,
+        set: bool,
+    },
+    /// `RECENT UNSEEN`.
+    New,
+    Keyword {
+        keyword: Keyword,
+        set: bool,
+    },
+    InternalDate(DateComparison, Date),
+    SentDate(DateComparison, Date),
+    Larger(u64),
+    Smaller(u64),
+    Envelope {
+        field: EnvelopeField,
+        folded: String,
+    },
+    Header {
+        name: Vec<u8>,
+        folded: String,
+    },
+    Content {
+        area: Area,
+        folded: String,
+    },
+}
+
+/// What to look for: every key must hold.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SearchProgram {
+    pub(crate) keys: Vec<SearchKey>,
+}
+
+impl SearchProgram {
+    /// Calls `visit` for every key, those inside others included.
+    pub(crate) fn visit<'a>(&'a self, mut visit: impl FnMut(&'a SearchKey)) {
+        let mut waiting: Vec<&SearchKey> = self.keys.iter().collect();
+        while let Some(key) = waiting.pop() {
+            visit(key);
+            match key {
+                SearchKey::And(keys) => waiting.extend(keys),
+                SearchKey::Or(two) => waiting.extend([&two.0, &two.1]),
+                SearchKey::Not(key) => waiting.push(key),
+                _ => {}
+            }
+        }
+    }
+
+    /// Resolves every set against a mailbox whose largest sequence number and UID are given.
+    pub(crate) fn resolve(&mut self, largest_number: u32, largest_uid: u32) {
+        let mut waiting: Vec<&mut SearchKey> = self.keys.iter_mut().collect();
+        while let Some(key) = waiting.pop() {
+            match key {
+                SearchKey::And(keys) => waiting.extend(keys),
+                SearchKey::Or(two) => {
+                    let (first, second) = two.as_mut();
+                    waiting.extend([first, second]);
+                }
+                SearchKey::Not(key) => waiting.push(key),
+                SearchKey::Sequence(set) => {
+                    *key = SearchKey::Ranges { uid: false, ranges: set.resolve(largest_number) };
+                }
+                SearchKey::Uid(set) => {
+                    *key = SearchKey::Ranges { uid: true, ranges: set.resolve(largest_uid) };
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Returns how many ranges its sequence sets have.
+    pub(crate) fn ranges(&self) -> usize {
+        let mut ranges = 0;
+        self.visit(|key| {
+            if let SearchKey::Sequence(set) | SearchKey::Uid(set) = key {
+                ranges += set.ranges();
+            }
+        });
+        ranges
+    }
+}
+
+const SYNTAX: ParseError = ParseError::Syntax("Criteri di ricerca errati / Wrong search criteria");
+const TOO_MANY: ParseError =
+    ParseError::Syntax("Troppi criteri di ricerca / Too many search criteria");
+const TOO_DEEP: ParseError =
+    ParseError::Syntax("Criteri di ricerca troppo annidati / Search criteria nested too deeply");
+const BAD_CHARSET: ParseError = ParseError::Impossible {
+    code: "BADCHARSET (UTF-8 US-ASCII)",
+    text: "Set di caratteri non gestito, usare UTF-8 / Unknown charset, use UTF-8",
+};
+
+/// Parses `[UID ]SEARCH …`; `None` when the command is another. The flag is true for UID SEARCH.
+pub(super) fn parse_command(
+    octets: &[u8],
+    limits: &ImapLimits,
+) -> Result<Option<(SearchProgram, bool)>, ParseError> {
+    let mut reader = Reader { rest: octets, keys: 0, limits };
+    let Ok(_tag) = reader.word() else { return Ok(None) };
+    let mut word = if reader.space() { reader.word().unwrap_or_default() } else { &[] };
+    let uid = word.eq_ignore_ascii_case(b"UID");
+    if uid {
+        word = if reader.space() { reader.word().unwrap_or_default() } else { &[] };
+    }
+    if !word.eq_ignore_ascii_case(b"SEARCH") {
+        return Ok(None);
+    }
+    reader.program().map(|program| Some((program, uid)))
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+    keys: usize,
+    limits: &'a ImapLimits,
+}
+
+impl<'a> Reader<'a> {
+    fn program(&mut self) -> Result<SearchProgram, ParseError> {
+        let before = self.rest;
+        if self.space()
+            && self.word().is_ok_and(|word| word.eq_ignore_ascii_case(b"CHARSET"))
+            && self.space()
+        {
+            let charset = self.astring()?;
+            if !charset.eq_ignore_ascii_case(b"UTF-8") && !charset.eq_ignore_ascii_case(b"US-ASCII")
+            {
+                return Err(BAD_CHARSET);
+            }
+        } else {
+            self.rest = before;
+        }
+        let mut keys = Vec::new();
+        while self.space() {
+            keys.push(self.key(1)?);
+        }
+        if keys.is_empty() || !matches!(self.rest, b"\r\n" | b"\n") {
+            return Err(SYNTAX);
+        }
+        Ok(SearchProgram { keys })
+    }
+
+    fn key(&mut self, depth: usize) -> Result<SearchKey, ParseError> {
+        self.keys += 1;
+        if self.keys > self.limits.search_keys_max {
+            return Err(TOO_MANY);
+        }
+        if depth > self.limits.search_depth_max {
+            return Err(TOO_DEEP);
+        }
+        if self.take(b'(') {
+            let mut keys = vec![self.key(depth + 1)?];
+            while self.space() {
+                keys.push(self.key(depth + 1)?);
+            }
+            return if self.take(b')') { Ok(SearchKey::And(keys)) } else { Err(SYNTAX) };
+        }
+        let word = self.word()?;
+        if word.first().is_some_and(|octet| octet.is_ascii_digit() || *octet == b'*') {
+            return SequenceSet::parse(word).map(SearchKey::Sequence).ok_or(SYNTAX);
+        }
+        let upper = word.to_ascii_uppercase();
+        if let Some(key) = flag_key(&upper) {
+            return Ok(key);
+        }
+        match upper.as_slice() {
+            b"NOT" => {
+                self.expect_space()?;
+                Ok(SearchKey::Not(Box::new(self.key(depth + 1)?)))
+            }
+            b"OR" => {
+                self.expect_space()?;
+                let first = self.key(depth + 1)?;
+                self.expect_space()?;
+                Ok(SearchKey::Or(Box::new((first, self.key(depth + 1)?))))
+            }
+            other => {
+                self.expect_space()?;
+                self.key_with_argument(other)
+            }
+        }
+    }
+
+    fn key_with_argument(&mut self, name: &[u8]) -> Result<SearchKey, ParseError> {
+        use DateComparison::{Before, On, Since};
+        let envelope = |field, folded| SearchKey::Envelope { field, folded };
+        Ok(match name {
+            b"BCC" => envelope(EnvelopeField::Bcc, self.text()?),
+            b"CC" => envelope(EnvelopeField::Cc, self.text()?),
+            b"FROM" => envelope(EnvelopeField::From, self.text()?),
+            b"SUBJECT" => envelope(EnvelopeField::Subject, self.text()?),
+            b"TO" => envelope(EnvelopeField::To, self.text()?),
+            b"BODY" => SearchKey::Content { area: Area::Body, folded: self.text()? },
+            b"TEXT" => SearchKey::Content { area: Area::Text, folded: self.text()? },
+            b"HEADER" => {
+                let name = self.astring()?.into_owned();
+                self.expect_space()?;
+                SearchKey::Header { name, folded: self.text()? }
+            }
+            b"KEYWORD" => SearchKey::Keyword { keyword: self.keyword()?, set: true },
+            b"UNKEYWORD" => SearchKey::Keyword { keyword: self.keyword()?, set: false },
+            b"BEFORE" => SearchKey::InternalDate(Before, self.date()?),
+            b"ON" => SearchKey::InternalDate(On, self.date()?),
+            b"SINCE" => SearchKey::InternalDate(Since, self.date()?),
+            b"SENTBEFORE" => SearchKey::SentDate(Before, self.date()?),
+            b"SENTON" => SearchKey::SentDate(On, self.date()?),
+            b"SENTSINCE" => SearchKey::SentDate(Since, self.date()?),
+            b"LARGER" => SearchKey::Larger(self.number()?),
+            b"SMALLER" => SearchKey::Smaller(self.number()?),
+            b"UID" => SequenceSet::parse(self.word()?).map(SearchKey::Uid).ok_or(SYNTAX)?,
+            _ => return Err(SYNTAX),
+        })
+    }
+
+    fn take(&mut self, octet: u8) -> bool {
+        match self.rest.split_first() {
+            Some((first, rest)) if *first == octet => {
+                self.rest = rest;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn space(&mut self) -> bool {
+        self.take(b' ')
+    }
+
+    fn expect_space(&mut self) -> Result<(), ParseError> {
+        if self.space() { Ok(()) } else { Err(SYNTAX) }
+    }
+
+    /// Takes octets up to a space, a parenthesis or the line end; at least one.
+    fn word(&mut self) -> Result<&'a [u8], ParseError> {
+        let ends = |octet: &u8| matches!(octet, b' ' | b'(' | b')' | b'"' | b'{' | b'\r' | b'\n');
+        let length = self.rest.iter().position(ends).unwrap_or(self.rest.len());
+        let (word, rest) = self.rest.split_at(length);
+        if word.is_empty() {
+            return Err(SYNTAX);
+        }
+        self.rest = rest;
+        Ok(word)
+    }
+
+    fn astring(&mut self) -> Result<std::borrow::Cow<'a, [u8]>, ParseError> {
+        match self.rest.first() {
+            Some(b'"') => self.quoted().map(Into::into),
+            Some(b'{') => self.literal().map(Into::into),
+            _ => self.word().map(Into::into),
+        }
+    }
+
+    fn quoted(&mut self) -> Result<Vec<u8>, ParseError> {
+        let mut text = Vec::new();
+        let mut octets = self.rest.iter().enumerate().skip(1);
+        while let Some((position, octet)) = octets.next() {
+            match octet {
+                b'"' => {
+                    self.rest = &self.rest[position + 1..];
+                    return Ok(text);
+                }
+                b'\\' => match octets.next() {
+                    Some((_, escaped @ (b'"' | b'\\'))) => text.push(*escaped),
+                    _ => return Err(SYNTAX),
+                },
+                b'\r' | b'\n' | 0 => return Err(SYNTAX),
+                other => text.push(*other),
+            }
+        }
+        Err(SYNTAX)
+    }
+
+    /// Takes a literal that the frame layer has read already: `{n}` or `{n+}`, line end, octets.
+    fn literal(&mut self) -> Result<&'a [u8], ParseError> {
+        let line = self.rest.iter().position(|&octet| octet == b'\n').ok_or(SYNTAX)?;
+        let (announcement, rest) = self.rest.split_at(line + 1);
+        let digits: Vec<u8> = announcement.iter().copied().filter(u8::is_ascii_digit).collect();
+        let length: usize = String::from_utf8_lossy(&digits).parse().map_err(|_| SYNTAX)?;
+        let octets = rest.get(..length).ok_or(SYNTAX)?;
+        self.rest = &rest[length..];
+        if octets.contains(&0) { Err(SYNTAX) } else { Ok(octets) }
+    }
+
+    fn text(&mut self) -> Result<String, ParseError> {
+        let octets = self.astring()?;
+        std::str::from_utf8(&octets).map(fold).map_err(|_| BAD_CHARSET)
+    }
+
+    fn keyword(&mut self) -> Result<Keyword, ParseError> {
+        let word = self.word()?;
+        std::str::from_utf8(word).ok().and_then(|w| Keyword::new(w).ok()).ok_or(SYNTAX)
+    }
+
+    fn number(&mut self) -> Result<u64, ParseError> {
+        let word = self.word()?;
+        if !word.iter().all(u8::is_ascii_digit) {
+            return Err(SYNTAX);
+        }
+        String::from_utf8_lossy(word).parse().map_err(|_| SYNTAX)
+    }
+
+    /// `date`: `1-Feb-1994`, also between quotes.
+    fn date(&mut self) -> Result<Date, ParseError> {
+        let text = self.astring()?;
+        std::str::from_utf8(&text)
+            .ok()
+            .and_then(|text| Date::strptime("%d-%b-%Y", text).ok())
+            .ok_or(SYNTAX)
+    }
+}
+
+fn flag_key(name: &[u8]) -> Option<SearchKey> {
+    use SystemFlag::{Answered, Deleted, Draft, Flagged, Recent, Seen};
+    let flag = |flag, set| Some(SearchKey::Flag { flag, set });
+    match name {
+        b"ALL" => Some(SearchKey::All),
+        b"NEW" => Some(SearchKey::New),
+        b"ANSWERED" => flag(Answered, true),
+        b"DELETED" => flag(Deleted, true),
+        b"DRAFT" => flag(Draft, true),
+        b"FLAGGED" => flag(Flagged, true),
+        b"RECENT" => flag(Recent, true),
+        b"SEEN" => flag(Seen, true),
+        b"OLD" => flag(Recent, false),
+        b"UNANSWERED" => flag(Answered, false),
+        b"UNDELETED" => flag(Deleted, false),
+        b"UNDRAFT" => flag(Draft, false),
+        b"UNFLAGGED" => flag(Flagged, false),
+        b"UNSEEN" => flag(Seen, false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Option<(SearchProgram, bool)>, ParseError> {
+        parse_command(line.as_bytes(), &ImapLimits::default())
+    }
+
+    fn keys(line: &str) -> Vec<SearchKey> {
+        parse(line).unwrap().unwrap().0.keys
+    }
+
+    #[test]
+    fn the_example_of_rfc_3501_section_6_4_4() {
+        assert_eq!(
+            keys("A282 SEARCH FLAGGED SINCE 1-Feb-1994 NOT FROM \"Smith\"\r\n"),
+            vec![
+                SearchKey::Flag { flag: SystemFlag::Flagged, set: true },
+                SearchKey::InternalDate(DateComparison::Since, jiff::civil::date(1994, 2, 1)),
+                SearchKey::Not(Box::new(SearchKey::Envelope {
+                    field: EnvelopeField::From,
+                    folded: "smith".to_owned()
+                })),
+            ]
+        );
+    }
+
+    #[test]
+    fn literals_charsets_and_nesting_are_read() {
+        let (program, uid) =
+            parse("a uid search charset utf-8 text {7}\r\nPerché\r\n").unwrap().unwrap();
+        assert!(uid);
+        assert_eq!(
+            program.keys,
+            vec![SearchKey::Content { area: Area::Text, folded: fold("perché") }]
+        );
+        assert_eq!(
+            keys("a SEARCH OR (1:3,* UID 7) HEADER X-Y {0+}\r\n\r\n"),
+            vec![SearchKey::Or(Box::new((
+                SearchKey::And(vec![
+                    SearchKey::Sequence(SequenceSet::parse(b"1:3,*").unwrap()),
+                    SearchKey::Uid(SequenceSet::parse(b"7").unwrap()),
+                ]),
+                SearchKey::Header { name: b"X-Y".to_vec(), folded: String::new() },
+            )))]
+        );
+        assert!(parse("a FETCH 1 FLAGS\r\n").unwrap().is_none());
+    }
+
+    #[test]
+    fn wrong_searches_are_refused() {
+        for wrong in [
+            "a SEARCH\r\n",
+            "a SEARCH \r\n",
+            "a SEARCH ALL \r\n",
+            "a SEARCH (ALL\r\n",
+            "a SEARCH ()\r\n",
+            "a SEARCH NOT\r\n",
+            "a SEARCH OR ALL\r\n",
+            "a SEARCH FROM\r\n",
+            "a SEARCH SINCE 31-Feb-2020\r\n",
+            "a SEARCH LARGER -1\r\n",
+            "a SEARCH FROM \"x\r\n",
+            "a SEARCH 0\r\n",
+            "a SEARCH CHARSET UTF-8\r\n",
+        ] {
+            assert_eq!(parse(wrong), Err(SYNTAX), "{wrong}");
+        }
+        assert_eq!(parse("a SEARCH CHARSET X ALL\r\n"), Err(BAD_CHARSET));
+    }
+
+    #[test]
+    fn nesting_and_number_of_keys_are_bounded() {
+        let limits = ImapLimits { search_depth_max: 10, ..ImapLimits::default() };
+        let nested = |levels: usize| format!("a SEARCH {}ALL\r\n", "NOT ".repeat(levels));
+        assert!(parse_command(nested(9).as_bytes(), &limits).is_ok());
+        assert_eq!(parse_command(nested(10).as_bytes(), &limits), Err(TOO_DEEP));
+        assert_eq!(parse(&format!("a SEARCH {}\r\n", "(".repeat(60_000))), Err(TOO_DEEP));
+        assert_eq!(parse(&format!("a SEARCH{}\r\n", " ALL".repeat(1_001))), Err(TOO_MANY));
+    }
+}

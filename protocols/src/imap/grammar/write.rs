@@ -1,0 +1,120 @@
+//! Octets of responses: strings, flags, dates.
+//!
+//! Invariant: whatever octets go in, what comes out is one token of RFC 3501 §9. What cannot
+//! stand between quotes becomes a literal.
+
+use storage::mailbox::flags::Flags;
+use trust::clock::UnixMillis;
+
+/// Octets beyond which a string is written as a literal, because clients bound their lines.
+const QUOTED_OCTETS_MAX: usize = 1_000;
+
+/// Writes `string`.
+pub(crate) fn string(out: &mut Vec<u8>, octets: &[u8]) {
+    let quotable = octets.len() <= QUOTED_OCTETS_MAX
+        && octets.iter().all(|octet| octet.is_ascii() && !matches!(octet, b'\r' | b'\n' | 0));
+    if !quotable {
+        // NUL has no place even in a literal (RFC 3501 §9 CHAR8); 0x80 stands for it, as in
+        // other servers.
+        literal_announcement(out, octets.len() as u64);
+        out.extend(octets.iter().map(|&octet| if octet == 0 { 0x80 } else { octet }));
+        return;
+    }
+    out.push(b'"');
+    for &octet in octets {
+        if matches!(octet, b'"' | b'\\') {
+            out.push(b'\\');
+        }
+        out.push(octet);
+    }
+    out.push(b'"');
+}
+
+/// Writes `nstring`.
+pub(crate) fn nstring(out: &mut Vec<u8>, octets: Option<&[u8]>) {
+    match octets {
+        Some(octets) => string(out, octets),
+        None => out.extend_from_slice(b"NIL"),
+    }
+}
+
+/// Writes `astring`: an atom where possible, because some clients compare section names as text.
+pub(crate) fn astring(out: &mut Vec<u8>, octets: &[u8]) {
+    let is_atom_octet = |octet: &u8| {
+        octet.is_ascii_graphic()
+            && !matches!(octet, b'(' | b')' | b'{' | b'%' | b'*' | b'"' | b'\\' | b']')
+    };
+    if !octets.is_empty() && octets.iter().all(is_atom_octet) {
+        out.extend_from_slice(octets);
+    } else {
+        string(out, octets);
+    }
+}
+
+/// Announces a literal of `length` octets, which the caller writes next.
+pub(crate) fn literal_announcement(out: &mut Vec<u8>, length: u64) {
+    out.extend_from_slice(format!("{{{length}}}\r\n").as_bytes());
+}
+
+/// Writes a parenthesised flag list.
+pub(crate) fn flags(out: &mut Vec<u8>, flags: &Flags, recent: bool) {
+    let system: [(bool, &str); 6] = [
+        (flags.answered, "\\Answered"),
+        (flags.flagged, "\\Flagged"),
+        (flags.deleted, "\\Deleted"),
+        (flags.seen, "\\Seen"),
+        (flags.draft, "\\Draft"),
+        (recent, "\\Recent"),
+    ];
+    let set = system.iter().filter(|(set, _)| *set).map(|(_, name)| *name);
+    let all: Vec<&str> =
+        set.chain(flags.keywords.iter().map(storage::mailbox::flags::Keyword::as_str)).collect();
+    out.push(b'(');
+    out.extend_from_slice(all.join(" ").as_bytes());
+    out.push(b')');
+}
+
+/// Writes `date-time` in the given zone: `"17-Jul-1996 02:44:25 -0700"`.
+pub(crate) fn date_time(out: &mut Vec<u8>, instant: UnixMillis, zone: &jiff::tz::TimeZone) {
+    // An instant that jiff cannot hold (beyond the year 9999) is written as the epoch.
+    let timestamp = jiff::Timestamp::from_second(instant.seconds()).unwrap_or_default();
+    let zoned = timestamp.to_zoned(zone.clone());
+    out.extend_from_slice(zoned.strftime("\"%d-%b-%Y %H:%M:%S %z\"").to_string().as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(write: impl Fn(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    #[test]
+    fn strings_are_quoted_or_literals() {
+        assert_eq!(written(|out| string(out, b"a \"b\" \\")), "\"a \\\"b\\\" \\\\\"");
+        assert_eq!(written(|out| string(out, "è".as_bytes())), "{2}\r\nè");
+        assert_eq!(written(|out| string(out, b"a\r\nb")), "{4}\r\na\r\nb");
+        assert_eq!(written(|out| string(out, b"")), "\"\"");
+        assert!(written(|out| string(out, &[b'x'; 2_000])).starts_with("{2000}\r\n"));
+        assert_eq!(written(|out| nstring(out, None)), "NIL");
+        assert_eq!(written(|out| astring(out, b"X-Riferimento")), "X-Riferimento");
+        assert_eq!(written(|out| astring(out, b"a b")), "\"a b\"");
+    }
+
+    #[test]
+    fn a_nul_never_goes_out() {
+        let mut out = Vec::new();
+        string(&mut out, b"a\0b");
+        assert_eq!(out, b"{3}\r\na\x80b");
+    }
+
+    #[test]
+    fn internal_dates_look_like_the_example_of_rfc_3501() {
+        let instant = UnixMillis(837_596_665_999);
+        let zone = jiff::tz::TimeZone::fixed(jiff::tz::offset(-7));
+        assert_eq!(written(|out| date_time(out, instant, &zone)), "\"17-Jul-1996 02:44:25 -0700\"");
+    }
+}

@@ -1,0 +1,57 @@
+//! The bounds of one IMAP session.
+
+use std::time::Duration;
+
+/// Every bound of an IMAP session. Connections in all and per source are bounded by
+/// [`crate::net`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ImapLimits {
+    /// Octets of a command without its literals. RFC 7162 §4 asks for 8,192 at least; clients
+    /// with large mailboxes send longer sequence sets.
+    pub line_octets_max: usize,
+    /// Octets of all literals of a command, the message of APPEND not counted.
+    pub literal_octets_max: usize,
+    /// Octets of a message that APPEND may announce: the largest submission and its transport
+    /// envelope.
+    pub append_octets_max: u64,
+    /// Ranges in the sequence sets of one command.
+    pub sequence_ranges_max: usize,
+    /// Keys in one SEARCH, those inside others counted.
+    pub search_keys_max: usize,
+    /// Levels of parentheses, OR and NOT in SEARCH.
+    pub search_depth_max: usize,
+    /// Octets of a header that SEARCH and HEADER.FIELDS look at.
+    pub header_octets_max: u64,
+    /// How long a session may be silent once logged in (RFC 3501 §5.4: at least 30 minutes).
+    pub idle_time_max: Duration,
+    /// How long a peer may take to log in.
+    pub login_time_max: Duration,
+    /// How long the next octets of a literal may keep us waiting.
+    pub literal_time_max: Duration,
+    /// How long one piece (64 KiB) of output may take.
+    pub write_time_max: Duration,
+    /// Commands in a row that are answered BAD.
+    pub bad_commands_max: u32,
+    /// Failed logins of one session.
+    pub failed_logins_max: u32,
+}
+
+impl Default for ImapLimits {
+    fn default() -> Self {
+        Self {
+            line_octets_max: 64 * 1024,
+            literal_octets_max: 64 * 1024,
+            append_octets_max: 72 * 1024 * 1024,
+            sequence_ranges_max: 16_384,
+            search_keys_max: 1_000,
+            search_depth_max: 64,
+            header_octets_max: 16 * 1024 * 1024,
+            idle_time_max: Duration::from_mins(30),
+            login_time_max: Duration::from_mins(1),
+            literal_time_max: Duration::from_mins(1),
+            write_time_max: Duration::from_mins(2),
+            bad_commands_max: 20,
+            failed_logins_max: 3,
+        }
+    }
+}

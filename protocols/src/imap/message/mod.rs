@@ -1,0 +1,11 @@
+//! Messages as IMAP shows them.
+//!
+//! * [`envelope`], [`body_structure`]: from the summary alone, no chunk is touched.
+//! * [`section`]: which octets a section names. * [`content`]: sending them.
+//! * [`search`]: whether a message matches.
+
+pub(crate) mod body_structure;
+pub(crate) mod content;
+pub(crate) mod envelope;
+pub(crate) mod search;
+pub(crate) mod section;

@@ -1,0 +1,296 @@
+//! A selected mailbox as one session sees it: the list of messages behind its sequence numbers.
+//!
+//! Invariants:
+//!
+//! * The list is what the client was told. New messages join its end when `EXISTS` is sent;
+//!   expunged ones leave it when their `EXPUNGE` is sent, and never else (RFC 3501 §7.4.1).
+//! * Every other session's changes reach the client, once, at the next moment that allows them.
+//!
+//! Not here: what changed (the view tells), who is woken by it (`command::idle`).
+
+use std::{collections::BTreeSet, ops::RangeInclusive, sync::Arc};
+
+use storage::{
+    error::StoreError,
+    ids::{ModSeq, Uid},
+    mailbox::{
+        flags::{Flags, Keyword},
+        view::{Access, MailboxView, MessageRow},
+    },
+};
+
+use super::{
+    completion::{Completion, Failure},
+    frame::Frame,
+    grammar::{sequence::SequenceSet, write},
+};
+use crate::lines::{Disconnect, Stream};
+
+/// A mailbox selected by one session.
+pub(crate) struct SelectedMailbox {
+    pub(crate) view: Arc<dyn MailboxView>,
+    /// Whether the session may change it: SELECT of a mailbox that is not read-only itself.
+    pub(crate) writable: bool,
+    rows: Vec<MessageRow>,
+    mod_seq: ModSeq,
+    recent: BTreeSet<Uid>,
+    /// Messages that are gone while the client still counts them.
+    expunged: BTreeSet<Uid>,
+    /// Rows that are new since the client was last told a number.
+    arrived: Vec<MessageRow>,
+    /// Messages whose new flags the client has not been told.
+    reflagged: BTreeSet<Uid>,
+    keywords: BTreeSet<Keyword>,
+    /// Whether `keywords` has grown since the client was told.
+    keywords_grew: bool,
+}
+
+impl SelectedMailbox {
+    /// Reads the mailbox. A writable selection takes the `\Recent` of its new messages.
+    pub(crate) async fn open(
+        view: Arc<dyn MailboxView>,
+        examine: bool,
+    ) -> Result<Self, StoreError> {
+        let writable = !examine && view.access() == Access::ReadWrite;
+        let (mod_seq, rows) = view.rows().await?;
+        let recent_from =
+            if writable { view.claim_recent().await? } else { view.state().await?.recent_from };
+        let recent = recent_from.map_or_else(BTreeSet::new, |from| {
+            rows.iter().map(|row| row.uid).filter(|&uid| uid >= from).collect()
+        });
+        let keywords = rows.iter().flat_map(|row| row.flags.keywords.iter().cloned()).collect();
+        Ok(Self {
+            view,
+            writable,
+            rows,
+            mod_seq,
+            recent,
+            expunged: BTreeSet::new(),
+            arrived: Vec::new(),
+            reflagged: BTreeSet::new(),
+            keywords,
+            keywords_grew: false,
+        })
+    }
+
+    /// The messages that the client counts, in order: the row at index `i` has number `i + 1`.
+    pub(crate) fn rows(&self) -> &[MessageRow] {
+        &self.rows
+    }
+
+    /// How many of them are `\Recent` in this session.
+    pub(crate) fn recent_count(&self) -> usize {
+        self.rows.iter().filter(|row| self.recent.contains(&row.uid)).count()
+    }
+
+    /// Whether a message is `\Recent` in this session.
+    pub(crate) fn is_recent(&self, uid: Uid) -> bool {
+        self.recent.contains(&uid)
+    }
+
+    /// Whether a message that the client still counts is gone.
+    pub(crate) fn is_expunged(&self, uid: Uid) -> bool {
+        self.expunged.contains(&uid)
+    }
+
+    /// Keywords seen in this mailbox.
+    pub(crate) fn keywords(&self) -> &BTreeSet<Keyword> {
+        &self.keywords
+    }
+
+    /// The FLAGS response: system flags and the keywords in use.
+    pub(crate) fn flags_response(&self) -> Vec<u8> {
+        let mut words = vec!["\\Answered", "\\Flagged", "\\Deleted", "\\Seen", "\\Draft"];
+        words.extend(self.keywords.iter().map(Keyword::as_str));
+        format!("* FLAGS ({})\r\n", words.join(" ")).into_bytes()
+    }
+
+    /// Returns the rows that `set` names, as indexes into [`Self::rows`], ascending.
+    ///
+    /// A sequence number that the client was never told is an error (RFC 3501 §9 `seq-number`),
+    /// an unknown UID is not (§6.4.8). `*` in an empty mailbox names nothing.
+    pub(crate) fn resolve(&self, set: &SequenceSet, uid: bool) -> Result<Vec<usize>, Completion> {
+        if uid {
+            let largest = self.rows.last().map_or(0, |row| row.uid.get());
+            return Ok(self.indexes_of_uids(&set.resolve(largest)));
+        }
+        // A mailbox has at most 2³² − 1 UIDs, hence rows.
+        let largest = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
+        if largest == 0 && set.names_largest() {
+            return Ok(Vec::new());
+        }
+        let ranges = set.resolve(largest);
+        if ranges.last().is_some_and(|range| *range.end() > largest) {
+            return Err(Completion::bad(
+                "Numero di messaggio inesistente / No message has that number",
+            ));
+        }
+        Ok(ranges.into_iter().flatten().map(|number| number as usize - 1).collect())
+    }
+
+    fn indexes_of_uids(&self, ranges: &[RangeInclusive<u32>]) -> Vec<usize> {
+        let mut indexes = Vec::new();
+        for range in ranges {
+            let from = self.rows.partition_point(|row| row.uid.get() < *range.start());
+            let to = self.rows.partition_point(|row| row.uid.get() <= *range.end());
+            indexes.extend(from..to);
+        }
+        indexes
+    }
+
+    /// The UIDs of the rows at `indexes`.
+    pub(crate) fn uids(&self, indexes: &[usize]) -> Vec<Uid> {
+        indexes.iter().filter_map(|&index| self.rows.get(index)).map(|row| row.uid).collect()
+    }
+
+    fn index_of(&self, uid: Uid) -> Option<usize> {
+        self.rows.binary_search_by_key(&uid, |row| row.uid).ok()
+    }
+
+    /// Learns what changed in the mailbox since the last time. The client is told by
+    /// [`Self::report`].
+    pub(crate) async fn refresh(&mut self) -> Result<(), Failure> {
+        let refreshed = self.read_changes().await;
+        match refreshed {
+            Err(StoreError::NoSuchMailbox { .. }) => {
+                Err(Failure::Disconnected(Disconnect::MailboxDeleted))
+            }
+            other => Ok(other?),
+        }
+    }
+
+    async fn read_changes(&mut self) -> Result<(), StoreError> {
+        let changes = self.view.changes_since(self.mod_seq).await?;
+        if changes.incomplete {
+            let (mod_seq, rows) = self.view.rows().await?;
+            let present: BTreeSet<Uid> = rows.iter().map(|row| row.uid).collect();
+            let known = self.rows.iter().map(|row| row.uid);
+            self.expunged.extend(known.filter(|uid| !present.contains(uid)));
+            self.learn(rows);
+            self.mod_seq = mod_seq;
+        } else {
+            for uid in changes.expunged {
+                self.forget(uid);
+            }
+            self.learn(changes.changed);
+            self.mod_seq = changes.up_to;
+        }
+        if self.writable
+            && !self.arrived.is_empty()
+            && let Some(from) = self.view.claim_recent().await?
+        {
+            let new = self.arrived.iter().map(|row| row.uid).filter(|&uid| uid >= from);
+            self.recent.extend(new);
+        }
+        Ok(())
+    }
+
+    /// Takes in rows as they are now.
+    pub(crate) fn learn(&mut self, rows: Vec<MessageRow>) {
+        let last_known = self.rows.last().map(|row| row.uid);
+        for row in rows {
+            self.learn_keywords(&row.flags);
+            if let Some(index) = self.index_of(row.uid) {
+                if self.rows[index].flags != row.flags {
+                    self.reflagged.insert(row.uid);
+                }
+                self.rows[index] = row;
+            } else if let Some(index) = self.arrived.iter().position(|known| known.uid == row.uid) {
+                self.arrived[index] = row;
+            } else if last_known.is_none_or(|last| row.uid > last) {
+                self.arrived.push(row);
+            }
+        }
+    }
+
+    /// Takes in that a message is gone.
+    pub(crate) fn forget(&mut self, uid: Uid) {
+        if self.index_of(uid).is_some() {
+            self.expunged.insert(uid);
+        }
+        self.arrived.retain(|row| row.uid != uid);
+    }
+
+    /// Takes in rows whose flags the client is told otherwise, or can work out itself.
+    pub(crate) fn learn_quietly(&mut self, rows: Vec<MessageRow>) {
+        for row in rows {
+            self.learn_keywords(&row.flags);
+            self.reflagged.remove(&row.uid);
+            if let Some(index) = self.index_of(row.uid) {
+                self.rows[index] = row;
+            }
+        }
+    }
+
+    /// Tells the client what it does not know yet: expunged messages if `numbers_may_change`,
+    /// new ones, new flags (RFC 3501 §5.2, §7.4.1).
+    pub(crate) async fn report<S: Stream>(
+        &mut self,
+        frame: &mut Frame<S>,
+        numbers_may_change: bool,
+    ) -> Result<(), Disconnect> {
+        if numbers_may_change && !self.expunged.is_empty() {
+            self.report_expunged(frame).await?;
+        }
+        if !self.arrived.is_empty() {
+            self.arrived.sort_by_key(|row| row.uid);
+            self.rows.append(&mut self.arrived);
+            let told =
+                format!("* {} EXISTS\r\n* {} RECENT\r\n", self.rows.len(), self.recent_count());
+            frame.put(told.as_bytes()).await?;
+        }
+        self.report_keywords(frame).await?;
+        for uid in std::mem::take(&mut self.reflagged) {
+            if let Some(index) = self.index_of(uid).filter(|_| !self.is_expunged(uid)) {
+                frame.put(&self.flags_line(index, true)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends FLAGS again when there are new keywords (RFC 3501 §7.2.6): before the first FETCH
+    /// response that uses them.
+    pub(crate) async fn report_keywords<S: Stream>(
+        &mut self,
+        frame: &mut Frame<S>,
+    ) -> Result<(), Disconnect> {
+        if std::mem::take(&mut self.keywords_grew) {
+            frame.put(&self.flags_response()).await?;
+        }
+        Ok(())
+    }
+
+    async fn report_expunged<S: Stream>(&mut self, frame: &mut Frame<S>) -> Result<(), Disconnect> {
+        let gone = std::mem::take(&mut self.expunged);
+        // From the last to the first, so that no number changes before it is used.
+        for uid in gone.iter().rev() {
+            if let Some(index) = self.index_of(*uid) {
+                frame.put(format!("* {} EXPUNGE\r\n", index + 1).as_bytes()).await?;
+            }
+            self.recent.remove(uid);
+            self.reflagged.remove(uid);
+        }
+        self.rows.retain(|row| !gone.contains(&row.uid));
+        Ok(())
+    }
+
+    fn learn_keywords(&mut self, flags: &Flags) {
+        if !flags.keywords.is_subset(&self.keywords) {
+            self.keywords.extend(flags.keywords.iter().cloned());
+            self.keywords_grew = true;
+        }
+    }
+
+    /// A FETCH response with the flags of the row at `index`.
+    pub(crate) fn flags_line(&self, index: usize, with_uid: bool) -> Vec<u8> {
+        let mut line = format!("* {} FETCH (", index + 1).into_bytes();
+        let Some(row) = self.rows.get(index) else { return Vec::new() };
+        if with_uid {
+            line.extend_from_slice(format!("UID {} ", row.uid).as_bytes());
+        }
+        line.extend_from_slice(b"FLAGS ");
+        write::flags(&mut line, &row.flags, self.is_recent(row.uid));
+        line.extend_from_slice(b")\r\n");
+        line
+    }
+}

@@ -1,0 +1,8 @@
+//! What tests of IMAP and POP3 share: an account in memory, a small MIME reader, and a client
+//! that speaks octets.
+
+#![allow(dead_code, reason = "each test program uses a part of this")]
+
+pub(crate) mod client;
+pub(crate) mod memory;
+pub(crate) mod message;
