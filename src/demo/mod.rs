@@ -30,6 +30,9 @@ mod tools;
 mod verify;
 mod words;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
