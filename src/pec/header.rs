@@ -130,6 +130,33 @@ impl Header {
         Ok((Self { fields }, at))
     }
 
+    /// Reads what can be read of the header at the beginning of `octets`: lines that are no field,
+    /// and everything behind the limits, are left out. For messages that are wrapped or refused
+    /// whatever they look like; what is certified goes through [`Header::parse`].
+    pub fn readable(octets: &[u8]) -> Self {
+        let mut fields: Vec<Field> = Vec::new();
+        let mut at = 0;
+        let mut in_field = false;
+        while let Some(line) = next_line(octets, at) {
+            at += line.len();
+            if matches!(line, b"\r\n" | b"\n") || at > HEADER_OCTETS_MAX {
+                break;
+            }
+            if line.first().is_some_and(|first| matches!(first, b' ' | b'\t')) {
+                if let Some(field) = fields.last_mut().filter(|_| in_field) {
+                    field.octets.extend_from_slice(line);
+                }
+                continue;
+            }
+            let name_octets = name_length(line).filter(|_| fields.len() < HEADER_FIELDS_MAX);
+            in_field = name_octets.is_some();
+            if let Some(name_octets) = name_octets {
+                fields.push(Field { octets: line.to_vec(), name_octets });
+            }
+        }
+        Self { fields }
+    }
+
     /// All fields, in order.
     pub fn fields(&self) -> &[Field] {
         &self.fields
@@ -271,6 +298,18 @@ mod tests {
         assert_eq!(Header::parse(&long).err(), Some(HeaderFault::TooLong));
         let many = b"A: b\r\n".repeat(HEADER_FIELDS_MAX + 1);
         assert_eq!(Header::parse(&many).err(), Some(HeaderFault::TooManyFields));
+    }
+
+    #[test]
+    fn what_can_be_read_of_a_broken_header_is_read() {
+        let broken = b" folded\r\nFrom anna Sat Nov 21\r\n\tfolded\r\nSubject: a\r\n b\r\nbad\r\nTo: c\r\n\r\nX: y";
+        let header = Header::readable(broken);
+        assert_eq!(header.to_octets(), b"Subject: a\r\n b\r\nTo: c\r\n");
+        assert_eq!(Header::readable(MESSAGE), Header::parse(MESSAGE).unwrap().0);
+        assert_eq!(
+            Header::readable(&b"A: b\r\n".repeat(HEADER_FIELDS_MAX + 9)).count("A"),
+            HEADER_FIELDS_MAX
+        );
     }
 
     #[test]
