@@ -229,4 +229,12 @@ mod tests {
         let error = KeyReader::new(MESSAGES, &key[..7]).take_u64().expect_err("too short");
         assert!(error.to_string().starts_with("messages/00000000000000 is damaged"), "{error}");
     }
+
+    #[test]
+    fn every_family_stands_in_the_format_document() {
+        let document = include_str!("../../../docs/formats.md");
+        for family in families().chain([crate::catalog::commit::NUMBERED_SEQUENCES]) {
+            assert!(document.contains(&format!("\n| `{}` | ", family.0)), "{}", family.0);
+        }
+    }
 }
