@@ -279,12 +279,14 @@ impl<C: Change> Queued for Waiter<C> {
     }
 
     fn answer(mut self: Box<Self>, answer: &Answer) {
-        let outcome = self.outcome.take().unwrap_or(Err(StoreError::Closed));
-        let outcome = match answer {
-            Answer::Committed => outcome,
-            // A change that was refused before the commit keeps its own reason.
-            Answer::Conflict => outcome.and(Err(StoreError::Conflict)),
-            Answer::Failed(error) => outcome.and(Err(shared(error))),
+        // A change that was refused by itself keeps its own reason. One that was never worked out
+        // failed with the batch.
+        let outcome = match (answer, self.outcome.take()) {
+            (_, Some(Err(refused))) => Err(refused),
+            (Answer::Committed, Some(Ok(outcome))) => Ok(outcome),
+            (Answer::Conflict, _) => Err(StoreError::Conflict),
+            (Answer::Failed(error), _) => Err(shared(error)),
+            (Answer::Committed, None) => Err(StoreError::Closed),
         };
         if let Some(reply) = self.reply.take() {
             // Whoever asked may be gone; the change stands all the same.

@@ -55,6 +55,14 @@ impl House {
         engine: Arc<SimulatedEngine>,
         objects: Arc<dyn ObjectStore>,
     ) -> Result<Self, StoreError> {
+        Self::try_open_with(engine, objects, limits()).await
+    }
+
+    pub(super) async fn try_open_with(
+        engine: Arc<SimulatedEngine>,
+        objects: Arc<dyn ObjectStore>,
+        limits: StoreLimits,
+    ) -> Result<Self, StoreError> {
         let clock = Arc::new(ManualClock::new(MORNING));
         let store = Store::open_with_engine(
             engine.clone(),
@@ -62,7 +70,7 @@ impl House {
             clock.clone(),
             Arc::new(SeededRandom::new(3)),
             OctetStoreConfig::default(),
-            limits(),
+            limits,
         );
         Ok(Self { engine, objects, clock, store: store.await? })
     }

@@ -5,4 +5,5 @@ mod check;
 mod conditions;
 mod house;
 mod mailboxes;
+mod model;
 mod quota;
