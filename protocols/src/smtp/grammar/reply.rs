@@ -42,7 +42,9 @@ impl Reply {
     /// The reply to EHLO; the extensions one a line.
     #[must_use]
     pub fn extensions(server_name: &str, capabilities: Vec<Capability>) -> Self {
-        Self { code: 250, octets: codec::ehlo_reply(server_name, capabilities) }
+        let name: String =
+            server_name.chars().map(|letter| char::from(printable(letter))).collect();
+        Self { code: 250, octets: codec::ehlo_reply(&name, capabilities) }
     }
 
     fn from_line(code: u16, text: &str) -> Self {
@@ -229,6 +231,12 @@ mod tests {
     fn text_from_elsewhere_cannot_begin_another_reply() {
         let refusal = Refusal::new(550, "5.1.1", "no such user\r\n250 2.0.0 Ok\u{0}\u{e8}");
         assert_eq!(Reply::from(&refusal).octets(), b"550 5.1.1 no such user??250 2.0.0 Ok??\r\n");
+    }
+
+    #[test]
+    fn a_server_name_cannot_begin_a_line_of_its_own() {
+        let reply = Reply::extensions("a\r\n250-X", vec![Capability::Pipelining]);
+        assert_eq!(reply.octets(), b"250-a??250-X\r\n250 PIPELINING\r\n");
     }
 
     #[test]
