@@ -40,8 +40,8 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
         let authority = DevelopmentAuthority::open(folder.path(), clock.clone(), random).unwrap();
-        let issued = authority.issue_provider("Alfa PEC", certified).unwrap();
-        let signer = FileSigner::new(issued.certificate, Vec::new(), issued.key, clock).unwrap();
+        let pair = authority.issue_provider("Alfa PEC", certified).unwrap();
+        let signer = FileSigner::new(pair.certificate, Vec::new(), pair.key, clock).unwrap();
         let random: Arc<dyn RandomSource> = Arc::new(SeededRandom::new(5));
         let issuer = Issuer {
             name: "Alfa PEC".to_owned(),
