@@ -1,5 +1,6 @@
 //! The program: PEC engine, registry, configuration, command line and wiring.
 //!
+//! * [`cli`]: the command line.
 //! * [`config`]: the one file of settings.
 //! * [`demo`]: two providers on loopback, checked with public tools.
 //! * [`http`]: the operations port; [`metrics_names`] and [`logging`] with it.
@@ -9,6 +10,7 @@
 //!
 //! Not here: octets and mailboxes (`storage`), sessions (`protocols`), signatures (`trust`).
 
+pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod http;

@@ -1,3 +1,5 @@
 //! The `ceralacca` command.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    ceralacca::cli::run()
+}

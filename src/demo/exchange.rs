@@ -133,11 +133,18 @@ async fn set_up(
 
     let tool = |source| DemoError::Tool { step: "adding an account", source };
     let password = || format!("{:016x}", random.next_u64());
-    let anna = alfa.add_account("anna.verdi", ("Anna", "Verdi"), password()).await.map_err(tool)?;
-    let bruno =
-        beta.add_account("bruno.neri", ("Bruno", "Neri"), password()).await.map_err(tool)?;
-    let carla =
-        beta.add_account("carla.bianchi", ("Carla", "Bianchi"), password()).await.map_err(tool)?;
+    let anna = alfa
+        .add_account("anna.verdi", ("Anna", "Verdi", "VRDNNA80A41F205K"), password())
+        .await
+        .map_err(tool)?;
+    let bruno = beta
+        .add_account("bruno.neri", ("Bruno", "Neri", "NREBRN80A01F205H"), password())
+        .await
+        .map_err(tool)?;
+    let carla = beta
+        .add_account("carla.bianchi", ("Carla", "Bianchi", "BNCCRL80A41F205I"), password())
+        .await
+        .map_err(tool)?;
     screen.step(&Text::fixed("Due processi in ascolto", "Two processes listening"));
     alfa.start().await?;
     beta.start().await?;

@@ -140,11 +140,21 @@ impl Provider {
     pub(super) async fn add_account(
         &self,
         local_part: &str,
-        holder: (&str, &str),
+        (given_name, family_name, codice_fiscale): (&str, &str, &str),
         password: String,
     ) -> Result<Login, ToolError> {
         let address = format!("{local_part}@{}", self.identity.pec_domain);
-        let owner = ["owner", "add", "--name", holder.0, "--surname", holder.1, "--json"];
+        let owner = [
+            "owner",
+            "add",
+            "--name",
+            given_name,
+            "--surname",
+            family_name,
+            "--codice-fiscale",
+            codice_fiscale,
+            "--json",
+        ];
         let printed = self.administer(&owner, &[]).await?;
         let owner = serde_json::from_slice::<serde_json::Value>(&printed)
             .ok()

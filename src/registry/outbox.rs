@@ -9,7 +9,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sqlx::{Row as _, Sqlite, Transaction};
-use storage::{error::StoreError, ids::AccountId};
+use storage::{
+    account::settings::{self, AccountSettings},
+    error::StoreError,
+    ids::AccountId,
+    store::Store,
+};
 
 use super::{
     account::{AccountState, RegisteredAccount},
@@ -241,9 +246,25 @@ async fn forget(registry: &Registry, done: &[(i64, AccountChange)]) -> Result<()
     transaction.commit().await.map_err(failed)
 }
 
-/// The store's name of the account that `change` is about.
-impl From<&AccountChange> for AccountId {
-    fn from(change: &AccountChange) -> Self {
-        Self(change.account_id)
+#[async_trait::async_trait]
+impl AccountSink for Store {
+    async fn apply_account(&self, change: &AccountChange) -> Result<(), StoreError> {
+        let settings = AccountSettings {
+            address: change.address.clone(),
+            state: match change.state {
+                AccountState::Active => settings::AccountState::Active,
+                AccountState::Blocked => settings::AccountState::Blocked,
+                AccountState::Closed => settings::AccountState::Closed,
+            },
+            plan: change.plan.clone(),
+            quota_octets: change.quota_octets,
+            message_octets_max: change.message_octets_max,
+            recipients_max: change.recipients_max,
+            messages_per_minute_max: change.messages_per_minute_max,
+            messages_per_day_max: change.messages_per_day_max,
+            service: change.service,
+        };
+        let id = AccountId(change.account_id);
+        Self::apply_account(self, id, change.version, settings).await.map(drop)
     }
 }

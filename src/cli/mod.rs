@@ -1,0 +1,242 @@
+//! The command line.
+//!
+//! * What a command found or made goes to standard output: aligned for people, or one JSON value
+//!   with `--json`, whose shape only grows. Everything else goes to standard error.
+//! * Exit codes: 0 done, 1 failed, 2 wrong request or configuration, 3 no such thing, 4 in conflict
+//!   with the present state, 75 try again later.
+//! * A password is read from standard input or a prompt, never from the arguments, which every user
+//!   of the machine can see.
+//! * Commands on domains, owners and accounts work on the registry's file alone, so they may run
+//!   beside the server, which takes changes over within a second.
+//!
+//! Not here: what the commands do (`registry`, `config`, `demo`).
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use trust::{clock::SystemClock, random::SystemRandom};
+
+use crate::{
+    config::Config,
+    registry::Registry,
+    texts::{Language, Text},
+};
+use failure::Failure;
+use output::Output;
+
+mod account;
+mod config;
+mod domain;
+mod failure;
+mod output;
+mod owner;
+mod password;
+
+/// Configuration files looked for when none is named, in this order.
+const CONFIG_FILES: [&str; 2] = ["ceralacca.toml", "/etc/ceralacca/ceralacca.toml"];
+
+/// Picks the text for the language of this process. Help is made once per process.
+fn say(italian: &'static str, english: &'static str) -> &'static str {
+    match Language::of_process() {
+        Language::Italian => italian,
+        Language::English => english,
+    }
+}
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "ceralacca",
+    version,
+    about = say("Un gestore di posta elettronica certificata (PEC)", "A certified-mail (PEC) provider"),
+    after_help = say(
+        "Esempi:\n  ceralacca config example > ceralacca.toml\n  ceralacca domain add pec.example\n  ceralacca owner add --name Maria --surname Rossi --codice-fiscale RSSMRA79B11C566R\n  ceralacca account add maria.rossi@pec.example --owner 1 --generate\n\nCodici di uscita: 0 fatto, 1 errore, 2 richiesta o configurazione errata, 3 non esiste,\n4 in conflitto con lo stato presente, 75 riprovare più tardi.\nLingua: italiano, o inglese con LANG=en (CERALACCA_LANG prevale).",
+        "Examples:\n  ceralacca config example > ceralacca.toml\n  ceralacca domain add pec.example\n  ceralacca owner add --name Maria --surname Rossi --codice-fiscale RSSMRA79B11C566R\n  ceralacca account add maria.rossi@pec.example --owner 1 --generate\n\nExit codes: 0 done, 1 failed, 2 wrong request or configuration, 3 no such thing,\n4 in conflict with the present state, 75 try again later.\nLanguage: Italian, or English with LANG=en (CERALACCA_LANG overrides).",
+    ),
+    subcommand_required = true,
+    arg_required_else_help = true,
+)]
+struct Cli {
+    #[arg(
+        long,
+        global = true,
+        env = "CERALACCA_CONFIG",
+        value_name = "FILE",
+        help = say(
+            "Il file di configurazione; se manca, ./ceralacca.toml o /etc/ceralacca/ceralacca.toml",
+            "The configuration file; when absent, ./ceralacca.toml or /etc/ceralacca/ceralacca.toml",
+        ),
+    )]
+    config: Option<PathBuf>,
+    #[arg(
+        long,
+        global = true,
+        help = say("Un valore JSON al posto del testo", "One JSON value instead of text"),
+    )]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(about = say(
+        "Due gestori su questa macchina si scambiano un messaggio, verificato passo per passo",
+        "Two providers on this machine exchange a message, checked step by step",
+    ))]
+    Demo(DemoArguments),
+    #[command(
+        subcommand,
+        about = say("La configurazione: esempio commentato, controllo", "The configuration: commented example, check"),
+    )]
+    Config(config::ConfigCommand),
+    #[command(subcommand, about = say("I domini PEC", "PEC domains"))]
+    Domain(domain::DomainCommand),
+    #[command(subcommand, about = say("I titolari", "Owners of accounts"))]
+    Owner(owner::OwnerCommand),
+    #[command(subcommand, about = say("Le caselle", "Accounts"))]
+    Account(account::AccountCommand),
+    #[command(
+        about = say("Completamento per la shell", "Completions for a shell"),
+        after_help = say(
+            "Esempio:\n  ceralacca completions bash > ~/.local/share/bash-completion/completions/ceralacca",
+            "Example:\n  ceralacca completions bash > ~/.local/share/bash-completion/completions/ceralacca",
+        ),
+    )]
+    Completions {
+        #[arg(value_enum, help = say("La shell", "The shell"))]
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct DemoArguments {
+    #[arg(long, help = say("Finisce dopo le verifiche: 0 se tutte riuscite, 1 altrimenti", "Ends after the checks: 0 when all passed, else 1"))]
+    once: bool,
+    #[arg(long, value_name = "FOLDER", help = say("Dove tenere tutto; se manca, una cartella temporanea", "Where everything is kept; when absent, a temporary folder"))]
+    folder: Option<PathBuf>,
+}
+
+/// Runs the command that the arguments of this process name.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new(cli.json, Language::of_process());
+    match execute(cli, &output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.failure(&failure);
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn execute(cli: Cli, output: &Output) -> Result<(), Failure> {
+    let file = config_file(cli.config);
+    match cli.command {
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "ceralacca", &mut script);
+            Output::raw(&script);
+            Ok(())
+        }
+        Command::Config(command) => command.run(file.as_deref(), output),
+        Command::Demo(arguments) => demo(arguments, output),
+        Command::Domain(command) => {
+            with_registry(file.as_deref(), async |site| command.run(site, output).await)
+        }
+        Command::Owner(command) => {
+            with_registry(file.as_deref(), async |site| command.run(site, output).await)
+        }
+        Command::Account(command) => {
+            with_registry(file.as_deref(), async |site| command.run(site, output).await)
+        }
+    }
+}
+
+/// The file named, or the first usual one that exists.
+fn config_file(named: Option<PathBuf>) -> Option<PathBuf> {
+    named.or_else(|| CONFIG_FILES.iter().map(PathBuf::from).find(|file| file.exists()))
+}
+
+/// What commands on the registry work with.
+struct Site<'a> {
+    config: &'a Config,
+    registry: &'a Registry,
+}
+
+fn with_registry(
+    file: Option<&Path>,
+    command: impl AsyncFnOnce(&Site<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let config = Config::load(file, std::env::vars()).map_err(Failure::from)?;
+    runtime()?.block_on(async {
+        let registry = Registry::open(
+            &config.data.registry_file(),
+            &config.registry,
+            config.plans.clone(),
+            Arc::new(SystemClock),
+        )
+        .await?;
+        registry.ensure_domains(&config.provider.pec_domains).await?;
+        let result = command(&Site { config: &config, registry: &registry }).await;
+        registry.close().await;
+        result
+    })
+}
+
+fn demo(arguments: DemoArguments, output: &Output) -> Result<(), Failure> {
+    let program = std::env::current_exe().map_err(|error| Failure::of_machine(&error))?;
+    let options = crate::demo::DemoOptions {
+        once: arguments.once,
+        folder: arguments.folder,
+        language: output.language(),
+        program,
+    };
+    let outcome = runtime()?
+        .block_on(crate::demo::run(&options, Arc::new(SystemClock), Arc::new(SystemRandom)))
+        .map_err(|error| Failure::of_machine(&error))?;
+    if outcome.failures.is_empty() {
+        return Ok(());
+    }
+    let (failed, checks) = (outcome.failures.len(), outcome.checks);
+    Err(Failure::failed(Text::filled(
+        format!("{failed} verifiche su {checks} non riuscite"),
+        format!("{failed} checks of {checks} failed"),
+    )))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::of_machine(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_declared_without_contradiction() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_password_cannot_be_an_argument() {
+        fn options(command: &clap::Command, found: &mut Vec<String>) {
+            for argument in command.get_arguments() {
+                if argument.get_action().takes_values() {
+                    found.push(argument.get_id().to_string());
+                }
+            }
+            command.get_subcommands().for_each(|command| options(command, found));
+        }
+        let mut found = Vec::new();
+        options(&Cli::command(), &mut found);
+        assert!(found.contains(&"owner".to_owned()));
+        assert!(!found.iter().any(|name| name.contains("password")), "{found:?}");
+    }
+}
