@@ -47,6 +47,9 @@ pub(crate) const SIGNING_CERTIFICATE_V2: ObjectIdentifier =
 pub(crate) const SHA_256: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1");
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 
+/// Certificates that are looked at in a SignedData. Real ones carry two or three.
+const CERTIFICATES_MAX: usize = 64;
+
 /// ESSCertIDv2 (RFC 5035 §4) with its default algorithm, SHA-256, left out as DER wants.
 #[derive(Clone, Debug, Sequence)]
 struct EssCertIdV2 {
@@ -293,7 +296,11 @@ fn walk(der: &[u8]) -> der::Result<Walked> {
         .decode_as::<ObjectIdentifier>()?;
     let mut certificates = Vec::new();
     for part in rest.iter().filter(|part| is_context_specific(part.tag(), 0)) {
-        for certificate in elements(part.value())? {
+        let found = elements(part.value())?;
+        if found.len() > CERTIFICATES_MAX {
+            return Err(malformed());
+        }
+        for certificate in found {
             certificates.extend(Certificate::from_der(&certificate.to_der()?).ok());
         }
     }

@@ -41,6 +41,9 @@ pub const SIGNATURE_OCTETS_MAX: usize = 1 << 20;
 /// Octets that a header block may have to be searched.
 const HEADER_OCTETS_MAX: usize = 10 << 20;
 
+/// Parameters that a Content-Type may have. Real ones have four; each is compared with all before.
+const PARAMETERS_MAX: usize = 32;
+
 const LENIENT_BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -207,7 +210,8 @@ struct ContentType {
 }
 
 impl ContentType {
-    /// Parses `value`; `None` when it does not follow the grammar or names a parameter twice.
+    /// Parses `value`; `None` when it does not follow the grammar, names a parameter twice,
+    /// or has more than [`PARAMETERS_MAX`].
     fn parse(value: &str) -> Option<Self> {
         let mut scanner = Scanner(value);
         let main = scanner.token()?;
@@ -228,7 +232,8 @@ impl ContentType {
             let name = scanner.token()?.to_ascii_lowercase();
             scanner.expect('=')?;
             let value = scanner.value()?;
-            if parameters.iter().any(|(known, _)| *known == name) {
+            let repeated = parameters.iter().any(|(known, _)| *known == name);
+            if repeated || parameters.len() == PARAMETERS_MAX {
                 return None;
             }
             parameters.push((name, value));

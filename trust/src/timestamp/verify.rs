@@ -182,6 +182,49 @@ fn other_digest(algorithm: AnyRef<'_>, hash: &[u8], signer: &Certificate) -> der
 mod tests {
     use super::*;
 
+    fn hash_attribute(oid: ObjectIdentifier, octets: &[u8]) -> (ObjectIdentifier, Any) {
+        (oid, Any::from_der(octets).expect("an element"))
+    }
+
+    /// Wraps `content` in a SEQUENCE (or, with tag 4, an OCTET STRING) of less than 128 octets.
+    fn wrap(tag: u8, content: &[u8]) -> Vec<u8> {
+        [&[tag, u8::try_from(content.len()).expect("short")], content].concat()
+    }
+
+    #[test]
+    fn the_signed_attributes_must_name_the_signer_in_one_of_the_known_ways() {
+        let certificate = |name: &str| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let authority = crate::authority::DevelopmentAuthority::open(
+                folder.path(),
+                std::sync::Arc::new(crate::clock::SystemClock),
+                std::sync::Arc::new(crate::random::SystemRandom),
+            );
+            let issued = authority.expect("an authority").issue_time_stamping(name);
+            issued.expect("a certificate").certificate
+        };
+        let (signer, other) = (certificate("Uno"), certificate("Due"));
+        let sha_512 = wrap(0x30, &wrap(6, &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 3]));
+        let md5 = wrap(0x30, &wrap(6, &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 2, 5]));
+        let der = signer.to_der();
+        let sha_512_hash = wrap(4, &openssl::sha::sha512(der));
+        for (oid, identifier, good) in [
+            (SIGNING_CERTIFICATE_V2, wrap(4, &openssl::sha::sha256(der)), true),
+            (SIGNING_CERTIFICATE_V2, [sha_512, sha_512_hash.clone()].concat(), true),
+            (SIGNING_CERTIFICATE_V2, [md5, sha_512_hash].concat(), false),
+            (SIGNING_CERTIFICATE, wrap(4, &openssl::sha::sha1(der)), true),
+            (SIGNING_CERTIFICATE, wrap(4, &openssl::sha::sha256(der)), false),
+            (SHA_256, wrap(4, &openssl::sha::sha256(der)), false),
+        ] {
+            let value = wrap(0x30, &wrap(0x30, &wrap(0x30, &identifier)));
+            let attributes = [hash_attribute(oid, &value)];
+            assert_eq!(names_signer(&attributes, &signer), Ok(good), "{oid}");
+            assert_eq!(names_signer(&attributes, &other), Ok(false), "{oid}");
+        }
+        let nothing = [hash_attribute(SIGNING_CERTIFICATE_V2, &[0x30, 0])];
+        assert_eq!(names_signer(&nothing, &signer), Ok(false));
+    }
+
     #[test]
     fn times_with_and_without_fractions_are_read() {
         let read = |text: &str| {
