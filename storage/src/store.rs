@@ -64,7 +64,7 @@ pub struct StoreConfig {
 pub struct StoreLimits {
     /// Mailboxes, and subscriptions, of one account. 10,000.
     pub mailboxes_per_account_max: u64,
-    /// Rows that one COPY or MOVE may name; it is one batch. 100,000.
+    /// Rows that one COPY or MOVE may name; it is one batch. 100,000, at most 2²².
     pub rows_per_batch_max: usize,
     /// Rows of one step of a change that may be done in steps. 1,000.
     pub rows_per_step_max: usize,
@@ -161,8 +161,10 @@ impl Store {
         clock: Arc<dyn Clock>,
         random: Arc<dyn RandomSource>,
         octets: OctetStoreConfig,
-        limits: StoreLimits,
+        mut limits: StoreLimits,
     ) -> Result<Arc<Self>, StoreError> {
+        limits.rows_per_batch_max = limits.rows_per_batch_max.min(records::ROWS_PER_BATCH_LIMIT);
+        limits.rows_per_step_max = limits.rows_per_step_max.clamp(1, records::ROWS_PER_BATCH_LIMIT);
         pass_format_gate(&*engine).await?;
         let octets = OctetStore::open(Arc::clone(&engine), objects, random, octets).await?;
         let core = StoreCore {
@@ -223,6 +225,30 @@ impl Store {
             return Err(StoreError::NoSuchAccount(id));
         }
         Ok(self.handle(id))
+    }
+
+    /// Returns version and settings of at most `limit` accounts above `after`, ascending: what the
+    /// registry compares with its own.
+    pub async fn accounts(
+        &self,
+        after: Option<AccountId>,
+        limit: usize,
+    ) -> Result<Vec<(AccountId, u64, AccountSettings)>, StoreError> {
+        let start = match after.map(|id| id.0.checked_add(1)) {
+            None => keys::account(AccountId(0)),
+            Some(Some(next)) => keys::account(AccountId(next)),
+            Some(None) => return Ok(Vec::new()),
+        };
+        let scan = Scan { start, ..Scan::prefix(keys::ACCOUNTS, &[], limit) };
+        let mut accounts = Vec::new();
+        for (key, value) in self.core.engine.scan(&scan).await? {
+            let mut reader = KeyReader::new(keys::ACCOUNTS, &key);
+            let id = AccountId(reader.take_u64()?);
+            reader.finish()?;
+            let record: AccountRecord = records::decode(keys::ACCOUNTS, &key, &value)?;
+            accounts.push((id, record.version, AccountSettings::of_record(id, record)?));
+        }
+        Ok(accounts)
     }
 
     /// Finds an account by its address, compared without case.

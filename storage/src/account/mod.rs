@@ -22,6 +22,7 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use tokio::sync::watch;
 use trust::clock::UnixMillis;
 
@@ -36,20 +37,22 @@ use self::{
 };
 use crate::{
     catalog::{
-        engine::{Entries, Reader, Scan},
+        engine::{Entries, Family, Reader, Scan},
         keys,
         records::{
             self, AccountRecord, HeadRecord, IndexRecord, MailboxRecord, SubscriptionsRecord,
         },
     },
     error::StoreError,
-    ids::{AccountId, MailboxId},
+    ids::{AccountId, EmailNumber, MailboxId},
     mailbox::{
         append::{Append, AppendRequest, Appended},
         expunge::TrimExpungeLog,
         live::LiveMailbox,
     },
+    octets::StoredMessage,
     store::StoreCore,
+    summary::Summary,
 };
 
 /// Entries read at once.
@@ -236,6 +239,28 @@ impl Account {
         self.queue.submit(&self.core, Append::new(request)).await
     }
 
+    /// Returns what a message is rebuilt from. [`StoreError::NoSuchMessage`].
+    pub async fn stored(&self, email_number: EmailNumber) -> Result<StoredMessage, StoreError> {
+        let octets = self.message_value(keys::MESSAGES, email_number).await?;
+        StoredMessage::decode(&octets, || message_name(self.id, email_number))
+    }
+
+    /// Returns what was parsed once from a message. [`StoreError::NoSuchMessage`].
+    pub async fn summary(&self, email_number: EmailNumber) -> Result<Arc<Summary>, StoreError> {
+        let octets = self.message_value(keys::SUMMARIES, email_number).await?;
+        Summary::decode(&octets, || message_name(self.id, email_number)).map(Arc::new)
+    }
+
+    async fn message_value(
+        &self,
+        family: Family,
+        email_number: EmailNumber,
+    ) -> Result<Bytes, StoreError> {
+        let key = keys::message(self.id, email_number);
+        let octets = self.core.engine.get(family, &key).await?;
+        octets.ok_or(StoreError::NoSuchMessage { account: self.id, email_number })
+    }
+
     /// Forgets what was expunged from a mailbox before `before`. Clients that were last here
     /// earlier get [`Changes::incomplete`](crate::mailbox::view::Changes::incomplete).
     pub async fn trim_expunge_log(
@@ -248,10 +273,15 @@ impl Account {
     }
 }
 
+/// A message as errors name it.
+pub(crate) fn message_name(account: AccountId, email_number: EmailNumber) -> String {
+    format!("message {email_number} of account {account}")
+}
+
 /// Reads and decodes one record.
 pub(crate) async fn read<M: prost::Message + Default>(
     reader: &(impl Reader + ?Sized),
-    family: crate::catalog::engine::Family,
+    family: Family,
     key: &[u8],
 ) -> Result<Option<M>, StoreError> {
     let octets = reader.get(family, key).await?;
@@ -279,6 +309,6 @@ pub(crate) async fn scan_all(
 }
 
 /// The first key after `key`.
-pub(crate) fn after(key: &[u8]) -> bytes::Bytes {
+pub(crate) fn after(key: &[u8]) -> Bytes {
     [key, &[0]].concat().into()
 }

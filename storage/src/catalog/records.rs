@@ -24,6 +24,10 @@ use crate::{
 /// The version octet of every record in this module.
 pub const RECORD_VERSION: u8 = 1;
 
+/// Rows that one batch may remove, whatever is configured: a damaged record must not ask for more
+/// memory than this many UIDs take.
+pub const ROWS_PER_BATCH_LIMIT: usize = 1 << 22;
+
 /// Writes `message` after the version octet.
 pub fn encode(message: &impl Message) -> Bytes {
     let mut octets = Vec::with_capacity(1 + message.encoded_len());
@@ -235,12 +239,16 @@ impl ExpungeRecord {
         Self { ranges, at: at.0 }
     }
 
-    /// The UIDs, ascending, or `None` when the ranges are none.
+    /// The UIDs, ascending, or `None` when the ranges are none, or name more UIDs than one batch
+    /// can have expunged.
     pub(crate) fn uids(&self) -> Option<Vec<Uid>> {
         let mut uids = Vec::new();
         let (pairs, rest) = self.ranges.as_chunks::<2>();
         for [first, more] in pairs {
             let last = first.checked_add(*more)?;
+            if uids.len() as u64 + u64::from(*more) >= ROWS_PER_BATCH_LIMIT as u64 {
+                return None;
+            }
             for uid in *first..=last {
                 uids.push(Uid::new(uid)?);
             }
@@ -332,6 +340,14 @@ mod tests {
         for octets in [&[][..], &[0], &[1, 0xff], &[1, 0x08]] {
             let outcome = decode::<HeadRecord>(keys::ACCOUNT_HEADS, &[7], octets);
             assert!(matches!(outcome, Err(StoreError::Damaged { .. })), "{octets:?}");
+        }
+    }
+
+    #[test]
+    fn an_expunge_record_that_names_more_than_a_batch_can_have_expunged_is_refused() {
+        for ranges in [vec![1, u32::MAX - 1], vec![1, u32::MAX], vec![1], vec![0, 3]] {
+            let record = ExpungeRecord { ranges, at: 0 };
+            assert_eq!(record.uids(), None, "{record:?}");
         }
     }
 

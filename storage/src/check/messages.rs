@@ -10,7 +10,7 @@ use trust::digest::Sha256Digest;
 
 use super::{Invariant, PAGE, Reporter, account::Checked};
 use crate::{
-    account::after,
+    account::{after, message_name},
     catalog::{
         engine::{Family, Scan},
         keys::{self, KeyReader},
@@ -18,7 +18,7 @@ use crate::{
     },
     error::StoreError,
     ids::EmailNumber,
-    mailbox::{live::message_name, rows::row_at, view::MessageRow},
+    mailbox::{rows::row_at, view::MessageRow},
     octets::StoredMessage,
     store::StoreCore,
     summary::Summary,

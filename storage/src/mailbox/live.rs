@@ -63,10 +63,6 @@ impl LiveMailbox {
         StoreError::NoSuchMailbox { account: self.account.id(), mailbox: self.id }
     }
 
-    fn no_such_message(&self, email_number: EmailNumber) -> StoreError {
-        StoreError::NoSuchMessage { account: self.account.id(), email_number }
-    }
-
     pub(crate) async fn record(
         &self,
         reader: &(impl Reader + ?Sized),
@@ -103,12 +99,7 @@ impl LiveMailbox {
         {
             return Ok(stored);
         }
-        let account = self.account.id();
-        let key = keys::message(account, email_number);
-        let octets = self.account.core.engine.get(keys::MESSAGES, &key).await?;
-        let octets = octets.ok_or_else(|| self.no_such_message(email_number))?;
-        let stored = StoredMessage::decode(&octets, || message_name(account, email_number))?;
-        let stored = Arc::new(stored);
+        let stored = Arc::new(self.account.stored(email_number).await?);
         let mut last = self.last_read.lock().unwrap_or_else(PoisonError::into_inner);
         *last = Some((email_number, Arc::clone(&stored)));
         Ok(stored)
@@ -178,11 +169,6 @@ impl LiveMailbox {
     }
 }
 
-/// A message as errors name it.
-pub(crate) fn message_name(account: AccountId, email_number: EmailNumber) -> String {
-    format!("message {email_number} of account {account}")
-}
-
 /// The counters in `record`.
 fn state_of(
     account: AccountId,
@@ -248,11 +234,7 @@ impl MailboxView for LiveMailbox {
     }
 
     async fn summary(&self, email_number: EmailNumber) -> Result<Arc<Summary>, StoreError> {
-        let account = self.account.id();
-        let key = keys::message(account, email_number);
-        let octets = self.account.core.engine.get(keys::SUMMARIES, &key).await?;
-        let octets = octets.ok_or_else(|| self.no_such_message(email_number))?;
-        Summary::decode(&octets, || message_name(account, email_number)).map(Arc::new)
+        self.account.summary(email_number).await
     }
 
     async fn read(

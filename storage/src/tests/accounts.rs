@@ -73,6 +73,18 @@ async fn settings_are_applied_once_by_version_and_found_by_address_in_any_case()
 }
 
 #[tokio::test]
+async fn accounts_are_listed_in_pages_with_their_versions() {
+    let (house, _) = House::with_anna().await;
+    house.create(AccountId(9), "carla@pec.example", Some(3)).await;
+    let first = house.store.accounts(None, 1).await.expect("list");
+    assert_eq!(first, [(ANNA, 1, settings("anna@pec.example", None))]);
+    let second = house.store.accounts(Some(ANNA), 10).await.expect("list");
+    assert_eq!(second, [(AccountId(9), 1, settings("carla@pec.example", Some(3)))]);
+    assert_eq!(house.store.accounts(Some(AccountId(u64::MAX)), 10).await.expect("list"), []);
+    house.is_sound().await;
+}
+
+#[tokio::test]
 async fn an_address_belongs_to_one_account_also_when_two_take_it_at_once() {
     let (house, _) = House::with_anna().await;
     let taken =
