@@ -175,11 +175,12 @@ impl<S: Stream> Session<S> {
                         command::append::refuse(&mut self.context, literal, wrong_state()).await
                     }
                 };
-                (Some(tag), settle(appended)?)
+                let completion = settle(appended)?;
+                self.report(true).await?;
+                (Some(tag), completion)
             }
             Incoming::LiteralRefused { tag } => (tag, command::append::literal_too_large()),
         };
-        self.report(true).await?;
         self.complete(tag.as_ref(), &completion).await
     }
 
