@@ -7,5 +7,6 @@ pub mod access;
 pub mod imap;
 mod lines;
 pub mod net;
+pub mod pop3;
 pub mod sasl;
 pub mod smtp;

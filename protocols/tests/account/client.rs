@@ -44,6 +44,19 @@ pub(crate) async fn connect_as(
     Client { stream: TcpStream::connect(address).await.unwrap(), buffer: Vec::new(), stopping }
 }
 
+/// Connects to a POP3 server, which several clients may share.
+pub(crate) async fn connect_pop3(server: &protocols::pop3::Server, encrypted: bool) -> Client {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stopping = CancellationToken::new();
+    let (server, stop) = (server.clone(), stopping.clone());
+    tokio::spawn(async move {
+        let (stream, peer) = listener.accept().await.unwrap();
+        server.serve(stream, peer.ip(), encrypted, stop).await;
+    });
+    Client { stream: TcpStream::connect(address).await.unwrap(), buffer: Vec::new(), stopping }
+}
+
 /// A client that has read the greeting.
 pub(crate) async fn greeted(account: &Arc<MemoryAccount>) -> Client {
     let mut client = connect_with(account, ServerSettings::default()).await;
@@ -121,6 +134,24 @@ impl Client {
         self.send(format!("{command}\r\n")).await;
         let tag = command.split(' ').next().unwrap();
         self.until(tag).await
+    }
+
+    /// Sends a POP3 command and reads the first line of its answer.
+    pub(crate) async fn pop3(&mut self, command: &str) -> String {
+        self.send(format!("{command}\r\n")).await;
+        self.line().await
+    }
+
+    /// Sends a POP3 command and reads its multi-line answer to the point, as it stands.
+    pub(crate) async fn pop3_lines(&mut self, command: &str) -> String {
+        let mut answer = self.pop3(command).await;
+        assert!(answer.starts_with("+OK"), "{command}: {answer}");
+        while !answer.ends_with("\n.\r\n") {
+            let line = self.line().await;
+            assert!(!line.is_empty(), "the stream ended: {answer}");
+            answer.push_str(&line);
+        }
+        answer
     }
 
     /// Reads all there is to the end of the stream.

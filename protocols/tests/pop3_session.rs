@@ -1,0 +1,200 @@
+//! POP3 by transcripts: RFC 1939 §4 to §7, RFC 2449.
+
+mod account;
+
+use std::sync::Arc;
+
+use account::{
+    client::{Client, connect_pop3},
+    memory::{ADDRESS, MemoryAccount, OneAccount, OneLogin, PASSWORD},
+};
+use protocols::pop3::{Pop3Limits, Server};
+use tokio::io::AsyncWriteExt;
+
+const FIRST: &[u8] = b"Subject: uno\r\n\r\n.\r\n..due\r\ntre\r\n";
+const SECOND: &[u8] = b"Subject: due\r\n\r\nsenza fine";
+
+fn server(account: &Arc<MemoryAccount>) -> Server {
+    let mail = Arc::new(OneAccount(Arc::clone(account)));
+    Server::new(Pop3Limits::default(), Arc::new(OneLogin), mail)
+}
+
+async fn greeted(server: &Server) -> Client {
+    let mut client = connect_pop3(server, true).await;
+    assert!(client.line().await.starts_with("+OK "));
+    client
+}
+
+async fn logged_in(server: &Server) -> Client {
+    let mut client = greeted(server).await;
+    assert!(client.pop3(&format!("USER {ADDRESS}")).await.starts_with("+OK"));
+    let answer = client.pop3(&format!("PASS {PASSWORD}")).await;
+    assert!(answer.starts_with("+OK "), "{answer}");
+    client
+}
+
+fn two_messages() -> Arc<MemoryAccount> {
+    let account = MemoryAccount::new();
+    account.deliver("INBOX", FIRST);
+    account.deliver("INBOX", SECOND);
+    account
+}
+
+#[tokio::test]
+async fn a_maildrop_is_listed_read_and_emptied_at_quit() {
+    let account = two_messages();
+    let server = server(&account);
+    let mut client = logged_in(&server).await;
+    let (one, two) = (FIRST.len(), SECOND.len());
+    assert_eq!(client.pop3("STAT").await, format!("+OK 2 {}\r\n", one + two));
+    assert!(client.pop3_lines("LIST").await.ends_with(&format!("\r\n1 {one}\r\n2 {two}\r\n.\r\n")));
+    assert_eq!(client.pop3("LIST 2").await, format!("+OK 2 {two}\r\n"));
+    assert!(client.pop3_lines("uidl").await.ends_with("\r\n1 1.1\r\n2 1.2\r\n.\r\n"));
+    assert_eq!(client.pop3("UIDL 2").await, "+OK 2 1.2\r\n");
+    assert_eq!(
+        client.pop3_lines("RETR 1").await,
+        format!("+OK {one} octets\r\nSubject: uno\r\n\r\n..\r\n...due\r\ntre\r\n.\r\n")
+    );
+    assert_eq!(
+        client.pop3_lines("RETR 2").await,
+        format!("+OK {two} octets\r\nSubject: due\r\n\r\nsenza fine\r\n.\r\n")
+    );
+    assert_eq!(
+        client.pop3_lines("TOP 1 1").await,
+        format!("+OK {one} octets\r\nSubject: uno\r\n\r\n..\r\n.\r\n")
+    );
+    assert_eq!(
+        client.pop3_lines("TOP 1 0").await,
+        format!("+OK {one} octets\r\nSubject: uno\r\n\r\n.\r\n")
+    );
+    assert!(client.pop3("DELE 1").await.starts_with("+OK"));
+    assert!(client.pop3("DELE 1").await.starts_with("-ERR"));
+    assert!(client.pop3("RETR 1").await.starts_with("-ERR"));
+    assert_eq!(client.pop3("STAT").await, format!("+OK 1 {two}\r\n"));
+    assert!(client.pop3("RSET").await.starts_with("+OK"));
+    assert_eq!(client.pop3("STAT").await, format!("+OK 2 {}\r\n", one + two));
+    assert!(client.pop3("DELE 2").await.starts_with("+OK"));
+    assert_eq!(account.messages("INBOX").len(), 2, "nothing is deleted before QUIT");
+    assert!(client.pop3("QUIT").await.starts_with("+OK"));
+    assert_eq!(client.rest().await, "");
+    let left = account.messages("INBOX");
+    assert_eq!(left.len(), 1);
+    assert_eq!((left[0].0, &left[0].2[..]), (1, FIRST));
+}
+
+#[tokio::test]
+async fn a_session_that_ends_without_quit_deletes_nothing() {
+    let account = two_messages();
+    let server = server(&account);
+    let mut client = logged_in(&server).await;
+    client.pop3("DELE 1").await;
+    client.stream.shutdown().await.unwrap();
+    client.rest().await;
+    let mut client = logged_in(&server).await;
+    assert!(client.pop3("STAT").await.starts_with("+OK 2 "));
+    client.pop3("DELE 1").await;
+    client.stopping.cancel();
+    assert!(client.rest().await.starts_with("-ERR Server in chiusura"));
+    assert_eq!(account.messages("INBOX").len(), 2);
+}
+
+#[tokio::test]
+async fn an_account_has_one_session_and_the_lock_ends_with_it() {
+    let account = two_messages();
+    let server = server(&account);
+    let mut first = logged_in(&server).await;
+    let mut second = greeted(&server).await;
+    second.pop3(&format!("USER {ADDRESS}")).await;
+    let answer = second.pop3(&format!("PASS {PASSWORD}")).await;
+    assert!(answer.starts_with("-ERR [IN-USE] "), "{answer}");
+    first.pop3("QUIT").await;
+    first.rest().await;
+    second.pop3(&format!("USER {ADDRESS}")).await;
+    assert!(second.pop3(&format!("PASS {PASSWORD}")).await.starts_with("+OK"));
+}
+
+#[tokio::test]
+async fn capa_tells_what_is_true_in_both_states() {
+    let account = MemoryAccount::new();
+    let server = server(&account);
+    let mut client = logged_in(&server).await;
+    let capabilities = client.pop3_lines("CAPA").await;
+    for capability in [
+        "TOP",
+        "UIDL",
+        "USER",
+        "PIPELINING",
+        "RESP-CODES",
+        "EXPIRE NEVER",
+        "IMPLEMENTATION Ceralacca",
+    ] {
+        assert!(capabilities.contains(&format!("\r\n{capability}\r\n")), "{capabilities}");
+    }
+    let mut clear = connect_pop3(&server, false).await;
+    clear.line().await;
+    assert!(!clear.pop3_lines("CAPA").await.contains("USER"));
+    assert!(clear.pop3("USER x").await.starts_with("-ERR "));
+    assert!(clear.pop3("PASS x").await.starts_with("-ERR "));
+}
+
+#[tokio::test]
+async fn wrong_commands_and_logins_are_refused_and_too_many_end_the_session() {
+    let account = MemoryAccount::new();
+    let server = server(&account);
+    let mut client = greeted(&server).await;
+    for command in ["STAT", "RETR 1", "PASS x", "USER", "XYZZY", "", "QUIT now"] {
+        assert!(client.pop3(command).await.starts_with("-ERR "), "{command}");
+    }
+    for _ in 0..3 {
+        assert!(client.pop3(&format!("USER {ADDRESS}")).await.starts_with("+OK"));
+        assert!(client.pop3("PASS wrong").await.starts_with("-ERR Nome utente"));
+    }
+    assert!(client.rest().await.starts_with("-ERR Troppi errori"));
+    let mut client = logged_in(&server).await;
+    for command in [
+        "RETR",
+        "RETR 0",
+        "RETR 1",
+        "RETR -1",
+        "RETR x",
+        "TOP 1",
+        "DELE 99999999999999999999",
+        "LIST 1 2",
+        "LIST 1",
+    ] {
+        assert!(client.pop3(command).await.starts_with("-ERR "), "{command}");
+    }
+}
+
+#[tokio::test]
+async fn endless_lines_and_pipelined_commands_stay_within_bounds() {
+    let account = two_messages();
+    let server = server(&account);
+    let mut client = logged_in(&server).await;
+    client.send("NOOP\r\n".repeat(5_000)).await;
+    for _ in 0..5_000 {
+        assert_eq!(client.line().await, "+OK NOOP\r\n");
+    }
+    let _ = client.stream.write_all(&vec![b'x'; 1 << 20]).await;
+    let rest = client.rest().await;
+    assert!(rest.is_empty() || rest.starts_with("-ERR Riga troppo lunga"), "{rest}");
+    assert_eq!(account.messages("INBOX").len(), 2);
+}
+
+#[tokio::test]
+async fn a_message_of_50_mb_is_streamed() {
+    let account = MemoryAccount::new();
+    let line = b".0123456789abcdef\r\n";
+    let message =
+        [b"Subject: x\r\n\r\n".as_slice(), &line.repeat((50 << 20) / line.len())].concat();
+    account.deliver("INBOX", &message);
+    let server = server(&account);
+    let mut client = logged_in(&server).await;
+    client.send("RETR 1\r\nQUIT\r\n").await;
+    let rest = client.rest().await;
+    let stuffed = message.len() + (50 << 20) / line.len();
+    let head = format!("+OK {} octets\r\n", message.len());
+    let tail = ".\r\n+OK Arrivederci / Goodbye\r\n";
+    assert!(rest.starts_with(&head) && rest.ends_with(tail));
+    assert_eq!(rest.len(), head.len() + stuffed + tail.len());
+}
