@@ -8,6 +8,7 @@
 //! * [`splitter`]: which octets go into which chunk; [`assembler`] cuts
 //!   chunks, [`base64_run`] recognises base64 that encodes again exactly.
 //! * `keeper`: names chunks and keeps those that the store does not have.
+//! * [`check`]: verifies all of it, and rebuilds the index from packs.
 //! * [`config`]: every bound.
 //!
 //! Invariants:
@@ -21,6 +22,7 @@
 
 pub mod assembler;
 pub mod base64_run;
+pub mod check;
 pub mod config;
 mod keeper;
 pub mod message;
@@ -33,6 +35,7 @@ pub mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use check::{IndexRebuilt, OctetCheck};
 pub use config::OctetStoreConfig;
 pub use message::StoredMessage;
 pub use store::{ChunkPlace, ChunkUse, OctetStore};

@@ -1,7 +1,9 @@
 //! The octet store as a whole, over the simulated engine and object stores in memory and on disk.
 
+mod check;
 mod dedup;
 mod hostile;
+mod memory;
 
 use std::sync::Arc;
 

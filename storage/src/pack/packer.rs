@@ -33,7 +33,7 @@ use crate::{
     catalog::engine::{Batch, Expected, Scan},
     error::StoreError,
     ids::StoredId,
-    octets::OctetStore,
+    octets::{OctetStore, check::after},
 };
 
 /// Calls between two scans from the start.
@@ -220,12 +220,4 @@ impl OctetStore {
             Err(error) => Err(error),
         }
     }
-}
-
-/// The first key after `key`.
-fn after(key: &[u8]) -> Bytes {
-    let mut next = Vec::with_capacity(key.len() + 1);
-    next.extend_from_slice(key);
-    next.push(0);
-    next.into()
 }
