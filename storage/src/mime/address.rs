@@ -10,6 +10,9 @@
 
 use crate::summary::Address;
 
+/// Words, dots and comments of one address that are read; what stands behind is passed over.
+const ELEMENT_TOKENS_MAX: usize = 1_000;
+
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Kind {
     /// An atom or a domain literal.
@@ -51,7 +54,8 @@ pub fn parse(value: &[u8], addresses_max: usize) -> Vec<Address> {
                 }
             }
             Kind::Special(b'<') => reader.angle(&mut element),
-            _ => element.push(token),
+            _ if element.len() < ELEMENT_TOKENS_MAX => element.push(token),
+            _ => {}
         }
     }
     reader.bare(&mut element);
@@ -105,7 +109,8 @@ impl Reader<'_> {
                     break;
                 }
                 Kind::Comment => {}
-                _ => inside.push(token),
+                _ if inside.len() < ELEMENT_TOKENS_MAX => inside.push(token),
+                _ => {}
             }
         }
         let (mailbox, host) = match inside.iter().rposition(|token| is(token, b'@')) {
@@ -346,6 +351,15 @@ mod tests {
         for (value, addresses) in cases {
             assert_eq!(shown(value), addresses, "{value}");
         }
+    }
+
+    #[test]
+    fn an_endless_name_is_cut() {
+        let long = format!("{} <a@b.test>, c@d.test", "x ".repeat(100_000));
+        let addresses = parse(long.as_bytes(), 10);
+        assert_eq!(addresses.len(), 2);
+        assert!(addresses[0].name.as_ref().unwrap().len() < 2 * ELEMENT_TOKENS_MAX);
+        assert_eq!(addresses[0].host.as_deref(), Some(b"b.test".as_slice()));
     }
 
     #[test]

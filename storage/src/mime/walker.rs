@@ -215,8 +215,18 @@ impl<V: Visitor> Walker<V> {
             }
             return 0;
         }
-        self.held.push(first);
-        match self.verdict(first == b'\n') {
+        // Judged once, when all that can matter is here: a line that begins like many boundaries
+        // must not be compared with each of them octet by octet.
+        let longest = self.open_delimiters().map(|(_, delimiter)| delimiter.len()).max();
+        let enough = longest.unwrap_or(0) + 2;
+        let room = enough.saturating_sub(self.held.len()).clamp(1, octets.len());
+        let line_end = memchr::memchr(b'\n', &octets[..room]);
+        let used = line_end.map_or(room, |end| end + 1);
+        self.held.extend_from_slice(&octets[..used]);
+        if line_end.is_none() && self.held.len() < enough {
+            return used;
+        }
+        match self.verdict(line_end.is_some()) {
             Verdict::Undecided => {}
             Verdict::Text => {
                 self.release_held();
@@ -227,7 +237,7 @@ impl<V: Visitor> Walker<V> {
                 self.replay();
             }
         }
-        1
+        used
     }
 
     /// Walks what was held back, now that it is known what it is.
