@@ -6,4 +6,5 @@ mod conditions;
 mod house;
 mod mailboxes;
 mod model;
+mod power_cut;
 mod quota;
