@@ -41,7 +41,7 @@ pub enum ProviderError {
         source: std::io::Error,
     },
     /// The process ended, or never became ready.
-    #[error("{name} is not ready after {} s; its log ends:\n{log}", START_LIMIT.as_secs())]
+    #[error("{name} does not become ready; its log ends:\n{log}")]
     NotReady {
         /// The provider.
         name: String,

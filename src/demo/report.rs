@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use super::{
-    DemoError,
     exchange::{Exchange, Party},
     provider::Provider,
-    screen::{Screen, grouped, with_causes},
+    screen::{Screen, grouped},
     tools::disk_usage,
 };
 use crate::texts::Text;
@@ -155,27 +154,33 @@ pub(super) fn log_in(exchange: &Exchange, screen: &mut Screen) {
     screen.say(&Text::fixed("Ctrl-C ferma entrambi i gestori.", "Ctrl-C stops both providers."));
 }
 
-/// The last lines: how many checks held, or what failed and where to look.
-pub(super) fn verdict(screen: &Screen, error: Option<&DemoError>, folder: &Path) {
+/// The last lines: how many checks held, or what failed and where to look. What ended the demo
+/// early is told by the caller.
+pub(super) fn verdict(screen: &Screen, ended_early: bool, folder: &Path) {
     let (checks, failures) = (screen.checks(), screen.failures());
     let seconds = screen.elapsed().as_secs_f64();
     screen.print("");
-    if failures.is_empty() && error.is_none() {
+    if failures.is_empty() && !ended_early {
         screen.title(&Text::filled(
             format!("Tutte le {checks} verifiche sono riuscite, in {seconds:.1} s."),
             format!("All {checks} checks passed, in {seconds:.1} s."),
         ));
         return;
     }
-    screen.title(&Text::filled(
-        format!("{} verifiche su {checks} non sono riuscite:", failures.len()),
-        format!("{} of {checks} checks failed:", failures.len()),
-    ));
+    if !failures.is_empty() {
+        screen.title(&Text::filled(
+            format!("{} verifiche su {checks} non sono riuscite:", failures.len()),
+            format!("{} of {checks} checks failed:", failures.len()),
+        ));
+    }
     for failure in failures {
         screen.print(&format!("  ✗ {failure}"));
     }
-    if let Some(error) = error {
-        screen.print(&format!("  ✗ {}", with_causes(error)));
+    if ended_early {
+        screen.title(&Text::fixed(
+            "La dimostrazione si è interrotta prima della fine.",
+            "The demo ended before its end.",
+        ));
     }
     let folder = folder.display();
     screen.title(&Text::filled(

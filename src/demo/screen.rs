@@ -140,7 +140,7 @@ struct Unequal {
 }
 
 /// An error with its causes, outermost first.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
