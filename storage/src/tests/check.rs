@@ -95,7 +95,8 @@ async fn a_sound_store_is_clean_and_everything_in_it_was_looked_at() {
     assert!(report.is_clean());
     let CheckProgress { accounts, mailboxes, rows, messages, octets, .. } = report.seen;
     assert_eq!((accounts, mailboxes, rows, messages), (1, 5, 6, 6), "one of them held");
-    assert!(octets > 600);
+    assert!(octets > 600 && report.seen.chunks >= 6);
+    assert_eq!(report.unnamed_objects, [""; 0]);
     assert_eq!(told.lock().expect("no panic").last(), Some(&report.seen));
 }
 
@@ -226,6 +227,7 @@ async fn octets_that_are_gone_or_changed_are_found() {
     for object in ["message 1 of account 7", "held message 0707"] {
         expect(&reopened, Invariant::Rebuilt, object, "").await;
     }
+    expect(&reopened, Invariant::Durable, "chunk", "").await;
 
     let (house, _) = furnished().await;
     let index = house.engine.scan(&Scan::prefix(CHUNK_INDEX, &[], 100)).await.expect("scan");
