@@ -4,6 +4,7 @@ mod check;
 mod dedup;
 mod hostile;
 mod memory;
+mod races;
 
 use std::sync::Arc;
 
@@ -266,6 +267,23 @@ async fn an_acknowledged_message_survives_a_crash() {
     let message = house.add(&octets).await;
     let again = House::open(house.engine.crash(), house.objects.clone(), uncached()).await;
     assert_eq!(again.read_all(&message).await.unwrap(), octets);
+}
+
+#[tokio::test]
+async fn a_message_that_shares_a_damaged_chunk_is_not_acknowledged() {
+    let house = House::new(uncached()).await;
+    let octets = message_with_text(&random(900, 9));
+    house.add(&octets).await;
+    let staged = house.engine.scan(&Scan::prefix(STAGED_CHUNKS, b"", 1)).await.unwrap();
+    let (key, stored) = staged[0].clone();
+    let mut changed = stored.to_vec();
+    changed[100] ^= 1;
+    let mut batch = Batch::default();
+    batch.put(STAGED_CHUNKS, key, changed);
+    house.engine.commit(batch).await.unwrap();
+    let mut writer = house.store.writer();
+    writer.write(&octets).await.unwrap();
+    assert!(matches!(writer.finish().await, Err(StoreError::Damaged { .. })));
 }
 
 #[tokio::test]
