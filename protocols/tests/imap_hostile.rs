@@ -157,3 +157,15 @@ async fn a_client_that_does_not_read_is_dropped() {
     assert!(rest.len() < 30 << 20, "the rest was never sent");
     assert!(!rest.contains("c OK"));
 }
+
+#[tokio::test]
+async fn a_session_takes_little_memory_of_its_own() {
+    let mail = std::sync::Arc::new(account::memory::OneAccount(MemoryAccount::new()));
+    let login = std::sync::Arc::new(account::memory::OneLogin);
+    let server = protocols::imap::Server::new(ServerSettings::default(), login, mail);
+    let (stream, _) = tokio::io::duplex(1);
+    let stopping = tokio_util::sync::CancellationToken::new();
+    let session = server.serve(stream, [127, 0, 0, 1].into(), true, stopping);
+    let octets = size_of_val(&session);
+    assert!(octets <= 16 * 1024, "{octets} octets");
+}
