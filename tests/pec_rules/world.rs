@@ -85,7 +85,7 @@ impl Forms {
         let paths = [self.recipient.clone(), address("carla@gamma.example")];
         let fault = check(&self.submitted, &address("anna@alfa.example"), &paths, 2, &none);
         let fault = fault.expect_err("too large");
-        self.issuer.formal_non_acceptance_notice(&self.facts, &self.at, &fault)
+        self.issuer.formal_non_acceptance_notice(&self.facts, &self.at, &fault.italian)
     }
 
     fn delivery(&self, due: ReceiptType) -> Unsealed {

@@ -4,7 +4,6 @@ use super::{Notice, NoticeKind, with_recipients};
 use crate::pec::{
     daticert::{Event, RefusalCause},
     facts::TransmissionFacts,
-    formal::FormalFault,
     instant::CertifiedInstant,
     issuer::{Issuer, Unsealed},
     texts::{Text, identifier, opening, recipients, recipients_with_kinds, subject},
@@ -32,12 +31,13 @@ impl Issuer {
     }
 
     /// Avviso di non accettazione per eccezioni formali (RFC 6109 §3.1.2), to the sender. Never
-    /// holds the message.
+    /// holds the message. `reason` is the [`FormalFault`](crate::pec::formal::FormalFault)'s
+    /// Italian sentence part.
     pub fn formal_non_acceptance_notice(
         &self,
         facts: &TransmissionFacts,
         at: &CertifiedInstant,
-        fault: &FormalFault,
+        reason: &str,
     ) -> Unsealed {
         let before = [
             format!("{} nel messaggio", opening(at)),
@@ -49,14 +49,14 @@ impl Issuer {
             heading: "Errore nell'accettazione del messaggio",
             paragraphs: vec![
                 with_recipients(&before, recipients(&facts.recipients), &after),
-                vec![format!("a causa di: {}.", fault.italian)],
+                vec![format!("a causa di: {}.", reason)],
                 vec!["Il messaggio non è stato accettato.".to_owned()],
                 identifier(facts),
             ],
         };
         let event = Event::NonAcceptance {
             cause: RefusalCause::Formal,
-            detail: Some(format!("5.6.0 - {} - {}", self.name, fault.italian)),
+            detail: Some(format!("5.6.0 - {} - {}", self.name, reason)),
         };
         let (kind, to) = (NoticeKind::FormalNonAcceptance, facts.sender.as_str());
         self.notice(Notice { kind, facts, at, to, event, text, included: None })

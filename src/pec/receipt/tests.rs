@@ -61,7 +61,7 @@ fn the_formal_notice_tells_the_reason_and_never_holds_the_message() {
         italian: "il messaggio contiene destinatari in copia nascosta (Bcc)".to_owned(),
         english: "blind".to_owned(),
     };
-    let notice = issuer().formal_non_acceptance_notice(&plain_facts(), &noon(), &fault);
+    let notice = issuer().formal_non_acceptance_notice(&plain_facts(), &noon(), &fault.italian);
     let opened = opened(&notice);
     assert!(opened.header.starts_with("X-Ricevuta: non-accettazione\r\nDate: "));
     assert!(opened.header.contains("\r\nSubject: AVVISO DI NON ACCETTAZIONE: Offerta\r\n"));
