@@ -16,8 +16,18 @@ pub const ACCOUNT_CHANGES: &str = "ceralacca_account_changes_total";
 /// Requests on the operations port, by `path` and `status`.
 pub const HTTP_REQUESTS: &str = "ceralacca_http_requests_total";
 
+/// Messages taken from holders at the access point.
+pub const SUBMISSIONS: &str = "ceralacca_submissions_total";
+/// Messages taken from other servers at the incoming point.
+pub const INCOMING_MESSAGES: &str = "ceralacca_incoming_messages_total";
+/// Messages that came again and were recognised.
+pub const INCOMING_REPEATS: &str = "ceralacca_incoming_repeats_total";
+
 /// Counters and histograms, each with its help text.
-const COUNTERS: [(&str, &str); 3] = [
+const COUNTERS: [(&str, &str); 6] = [
+    (SUBMISSIONS, "Messages taken from holders at the access point"),
+    (INCOMING_MESSAGES, "Messages taken from other servers at the incoming point"),
+    (INCOMING_REPEATS, "Messages that came again and were recognised"),
     (LOGINS, "Logins, by protocol and outcome"),
     (ACCOUNT_CHANGES, "Changes of accounts handed to the store, by outcome"),
     (HTTP_REQUESTS, "Requests on the operations port, by path and status"),

@@ -6,12 +6,18 @@
 //!
 //! Not here: signatures (`trust`), octets at rest (`storage`), sessions (`protocols`).
 
+pub mod acceptance;
+pub mod access_point;
 pub mod address;
 pub mod brief;
 pub mod classify;
 pub mod daticert;
+pub mod delivery_point;
+pub mod destination;
 pub mod directory;
+pub mod distribution;
 pub mod encoded_word;
+pub mod engine;
 pub mod envelope;
 pub mod facts;
 pub mod formal;
@@ -19,13 +25,22 @@ pub mod frame;
 pub mod header;
 pub mod header_addresses;
 pub mod identifier;
+pub mod incoming_point;
 pub mod instant;
+pub mod issue;
 pub mod issuer;
+pub mod journal;
 pub mod ldif;
 pub mod mime;
+pub mod notices;
 pub mod original;
+pub mod queue;
 pub mod receipt;
+pub mod records;
+pub mod refusals;
+pub mod relay;
 mod texts;
+pub mod work;
 
 #[cfg(test)]
 mod fixture;

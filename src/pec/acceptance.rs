@@ -1,0 +1,297 @@
+//! What the access point owes for a submitted message: acceptance receipt and transport envelope,
+//! or the non-acceptance notice (RFC 6109 §3.1.2, §3.1.4, §3.1.5).
+//!
+//! Invariants:
+//!
+//! * The receipt in the sender's mailbox, the envelope, the duties of the queue and of the
+//!   delivery point, and the end of this duty are one batch.
+//! * One envelope serves all recipients (RFC 6109 §3.1.5); it keeps the transmission's instant.
+//! * Receipts are stored whatever space the sender has left.
+//!
+//! Not here: taking the message (`access_point`), sending and delivering (`queue`,
+//! `delivery_point`).
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use storage::{
+    catalog::engine::{Batch, Expected},
+    error::StoreError,
+    held::HeldId,
+    ids::AccountId,
+};
+use trust::clock::UnixMillis;
+
+use super::{
+    address::Address,
+    distribution::{due_now, recipient_rows},
+    engine::{PecEngine, PecError},
+    facts::{Recipient, RecipientKind},
+    header::Header,
+    identifier::PecIdentifier,
+    instant::CertifiedInstant,
+    issue::{self, Issued},
+    journal::JournalEvent,
+    queue::Due,
+    records::{
+        DELIVERY_WORK, DeliveryRecord, DeliveryStage, IncomingKind, JournalRecord, QueueKind,
+        QueueRecipient, QueueRecord, RecipientRecord, RecipientState, Seen,
+        TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK, TRANSMISSIONS, TransmissionId,
+        TransmissionRecord, TransmissionState, encode, indexed_key, seen_key,
+    },
+    work::Source,
+};
+
+/// Brings a submitted message past the access point.
+///
+/// # Errors
+///
+/// Whatever the store or the signer says; the duty then stands as before.
+pub async fn accept(engine: &Arc<PecEngine>, id: TransmissionId) -> Result<(), PecError> {
+    if engine.store().engine().get(TRANSMISSION_WORK, &id.0).await?.is_none() {
+        return Ok(());
+    }
+    let gone = || PecError::Inconsistent {
+        object: format!("transmission {id}"),
+        detail: "it is gone".to_owned(),
+    };
+    let (record, value) =
+        engine.record::<TransmissionRecord>(TRANSMISSIONS, &id.0).await?.ok_or_else(gone)?;
+    let case = Case::read(engine, id, record, value).await?;
+    let done = match case.record.state() {
+        TransmissionState::Submitted => case.accept(engine).await,
+        TransmissionState::Refused => case.refuse(engine).await,
+        TransmissionState::Accepted | TransmissionState::Rejected => Ok(()),
+    };
+    match done {
+        // Another worker was quicker, or the account changed: the next scan decides.
+        Err(PecError::Store(StoreError::Conflict))
+            if engine.store().engine().get(TRANSMISSION_WORK, &id.0).await?.is_none() =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(error),
+        Ok(()) => super::delivery_point::deliver_all(engine, Source::Transmission(id)).await,
+    }
+}
+
+/// The fields that every journal record of a transmission has.
+pub(super) fn journal_record(engine: &PecEngine, record: &TransmissionRecord) -> JournalRecord {
+    JournalRecord {
+        identifier: record.identifier.clone(),
+        message_id: record.client_message_id.clone().unwrap_or_default(),
+        sender: record.sender.clone(),
+        subject: record.subject.clone(),
+        provider: engine.issuer().name.clone(),
+        ..JournalRecord::default()
+    }
+}
+
+/// One transmission being brought past the access point.
+struct Case {
+    id: TransmissionId,
+    record: TransmissionRecord,
+    /// The record's octets, which the closing batch expects.
+    value: Bytes,
+    rows: Vec<(Bytes, Bytes, RecipientRecord)>,
+    identifier: PecIdentifier,
+    sender: Address,
+    instant: CertifiedInstant,
+}
+
+impl Case {
+    async fn read(
+        engine: &PecEngine,
+        id: TransmissionId,
+        record: TransmissionRecord,
+        value: Bytes,
+    ) -> Result<Self, PecError> {
+        let damaged = |detail: &str| PecError::Inconsistent {
+            object: format!("transmission {id}"),
+            detail: detail.to_owned(),
+        };
+        Ok(Self {
+            rows: recipient_rows(engine, id, record.recipients).await?,
+            identifier: PecIdentifier::from_text(&record.identifier)
+                .ok_or_else(|| damaged("its identifier is not one"))?,
+            sender: Address::parse(&record.sender)
+                .map_err(|_| damaged("its sender is no address"))?,
+            instant: CertifiedInstant::new(UnixMillis(record.instant_millis)),
+            id,
+            record,
+            value,
+        })
+    }
+
+    fn recipients(&self) -> Vec<Recipient> {
+        let kind = |row: &RecipientRecord| {
+            if row.certified { RecipientKind::Certified } else { RecipientKind::External }
+        };
+        self.rows
+            .iter()
+            .map(|(_, _, row)| Recipient { address: row.address.clone(), kind: kind(row) })
+            .collect()
+    }
+
+    /// The batch that ends this duty with the transmission in `state`.
+    fn closing(
+        &self,
+        state: TransmissionState,
+        recipients: RecipientState,
+        envelope: Option<HeldId>,
+    ) -> Batch {
+        let mut batch = Batch::default();
+        let mut record = self.record.clone();
+        record.set_state(state);
+        record.envelope = envelope.map(|held| held.0.to_vec()).unwrap_or_default();
+        batch.expect(TRANSMISSIONS, self.id.key(), Expected::Value(self.value.clone()));
+        batch.put(TRANSMISSIONS, self.id.key(), encode(&record));
+        batch.delete(TRANSMISSION_WORK, self.id.key());
+        for (key, _, row) in &self.rows {
+            let mut row = row.clone();
+            row.set_state(recipients);
+            batch.put(TRANSMISSION_RECIPIENTS, key.clone(), encode(&row));
+        }
+        batch
+    }
+
+    /// The notice that the message was not accepted.
+    async fn refuse(&self, engine: &Arc<PecEngine>) -> Result<(), PecError> {
+        let fault = self.record.fault.clone().unwrap_or_default();
+        let facts = super::facts::TransmissionFacts {
+            identifier: self.identifier.clone(),
+            sender: self.record.sender.clone(),
+            recipients: self.recipients(),
+            reply_to: self.record.sender.clone(),
+            subject: Some(self.record.subject.clone()),
+            message_id: self.record.client_message_id.clone(),
+        };
+        let notice = issue::non_acceptance(engine, &self.instant, &facts, &fault).await?;
+        let mut batch = self.closing(TransmissionState::Rejected, RecipientState::Rejected, None);
+        let journal = JournalRecord {
+            recipients: facts.recipients.into_iter().map(|recipient| recipient.address).collect(),
+            related: vec![notice.message_id.clone()],
+            detail: fault,
+            ..journal_record(engine, &self.record)
+        };
+        engine.journal(&mut batch, self.instant.unix(), JournalEvent::NonAcceptance, journal);
+        issue::put_into_senders_mailbox(engine, AccountId(self.record.account_id), &notice, batch)
+            .await
+    }
+
+    /// The acceptance receipt and the envelope.
+    async fn accept(&self, engine: &Arc<PecEngine>) -> Result<(), PecError> {
+        let held = engine.held(&self.record.original, &format!("transmission {}", self.id)).await?;
+        // The original, the envelope around it, and the envelope signed.
+        let _memory = engine.reserve(held.size()).await?;
+        let original = engine.read_held(&held).await?;
+        let (header, _) = Header::parse(&original).map_err(|fault| PecError::Inconsistent {
+            object: format!("transmission {}", self.id),
+            detail: fault.to_string(),
+        })?;
+        let (facts, receipt_type) = issue::facts_of_original(
+            &header,
+            &self.sender,
+            self.recipients(),
+            &self.identifier,
+            self.record.client_message_id.clone(),
+        );
+        let receipt = issue::acceptance(engine, &self.instant, &facts).await?;
+        let envelope = issue::transport_envelope(
+            engine,
+            &self.instant,
+            &facts,
+            receipt_type,
+            header,
+            original,
+        )
+        .await?;
+        let mut held_envelope = Batch::default();
+        let (held, _) = engine.hold(&envelope.octets, &mut held_envelope).await?;
+        let mut batch =
+            self.closing(TransmissionState::Accepted, RecipientState::Accepted, Some(held));
+        batch.merge(held_envelope);
+        let due = self.dispatch(engine, &mut batch, held);
+        self.journal_acceptance(engine, &mut batch, &receipt, &envelope);
+        issue::put_into_senders_mailbox(engine, AccountId(self.record.account_id), &receipt, batch)
+            .await?;
+        for due in due {
+            engine.queue().announce(due);
+        }
+        Ok(())
+    }
+
+    fn journal_acceptance(
+        &self,
+        engine: &PecEngine,
+        batch: &mut Batch,
+        receipt: &Issued,
+        envelope: &Issued,
+    ) {
+        for (event, issued) in
+            [(JournalEvent::Acceptance, receipt), (JournalEvent::TransportEnvelope, envelope)]
+        {
+            let journal = JournalRecord {
+                recipients: self.rows.iter().map(|(_, _, row)| row.address.clone()).collect(),
+                related: vec![issued.message_id.clone()],
+                ..journal_record(engine, &self.record)
+            };
+            engine.journal(batch, self.instant.unix(), event, journal);
+        }
+    }
+
+    /// Adds the duties of the delivery point (our own domains) and of the queue (one record per
+    /// destination domain). Returns what the schedule of the queue has to know.
+    fn dispatch(&self, engine: &PecEngine, batch: &mut Batch, envelope: HeldId) -> Vec<Due> {
+        let mut remote: BTreeMap<String, (Address, Vec<QueueRecipient>)> = BTreeMap::new();
+        for (index, (_, _, row)) in (0_u32..).zip(&self.rows) {
+            // Checked at the access point; a row that says otherwise names nobody to send to.
+            let Ok(address) = Address::parse(&row.address) else { continue };
+            if engine.serves(address.domain()) {
+                let delivery = self.delivery(envelope, &address, index);
+                batch.put(
+                    DELIVERY_WORK,
+                    indexed_key(&Source::Transmission(self.id).key(), index),
+                    encode(&delivery),
+                );
+            } else {
+                let domain = address.domain().as_str().to_owned();
+                let recipient = QueueRecipient { address: row.address.clone(), index };
+                remote.entry(domain).or_insert_with(|| (address, Vec::new())).1.push(recipient);
+            }
+        }
+        let mut due = Vec::with_capacity(remote.len());
+        for (domain, (address, recipients)) in remote {
+            let now = engine.now();
+            let record = QueueRecord {
+                recipients,
+                message: envelope.0.to_vec(),
+                transmission: self.id.0.to_vec(),
+                // The reverse path stays the sender's own (RFC 6109 §3.1.5).
+                ..due_now(now, QueueKind::TransportEnvelope, &address, &self.record.sender)
+            };
+            let id = engine.enqueue(batch, &record);
+            due.push(Due { id, domain, at: now });
+        }
+        due
+    }
+
+    fn delivery(&self, envelope: HeldId, recipient: &Address, index: u32) -> DeliveryRecord {
+        DeliveryRecord {
+            kind: IncomingKind::TransportEnvelope.into(),
+            stage: DeliveryStage::Pending.into(),
+            message: envelope.0.to_vec(),
+            recipient: recipient.folded().to_owned(),
+            seen_key: seen_key(
+                b"",
+                self.record.identifier.as_bytes(),
+                b"",
+                Seen::Delivery(recipient.folded()),
+            )
+            .to_vec(),
+            transmission: self.id.0.to_vec(),
+            transmission_index: index,
+            ..DeliveryRecord::default()
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The access point: takes messages from our holders (RFC 6109 §2.2.1, §3.1).
+//!
+//! Invariants:
+//!
+//! * 250 goes out only after the transmission, its recipients, its original, the duty to answer
+//!   and the journal record are durable, in one batch.
+//! * The identifier and the instant are fixed before the checks, so that a notice can quote them.
+//! * What the sender could mend at once (a wrong reverse path, too many recipients, a message too
+//!   large) is refused by SMTP; what only the whole message shows is refused by a notice
+//!   (RFC 6109 §3.1.2).
+//!
+//! Not here: receipts and the envelope (`acceptance`), the checks themselves (`formal`).
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use protocols::smtp::transport::{Envelope, MessageSink, Peer, Refusal, Taken, Transport};
+use storage::{
+    account::settings::{AccountSettings, AccountState},
+    catalog::engine::{Batch, Expected},
+    error::StoreError,
+    ids::AccountId,
+};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{
+    address::Address,
+    engine::{PecEngine, PecError},
+    facts::{CertifiedDomains as _, RecipientKind},
+    formal::{self, FormalLimits},
+    header::Header,
+    identifier::PecIdentifier,
+    instant::CertifiedInstant,
+    journal::JournalEvent,
+    original::original_header,
+    records::{
+        JournalRecord, RecipientRecord, RecipientState, TRANSMISSION_IDENTIFIERS,
+        TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK, TRANSMISSIONS, TransmissionId,
+        TransmissionRecord, TransmissionState, encode, indexed_key,
+    },
+    refusals,
+    work::Work,
+};
+
+/// The [`Transport`] behind the submission ports.
+#[derive(Debug)]
+pub struct AccessPoint {
+    engine: Arc<PecEngine>,
+}
+
+impl AccessPoint {
+    /// An access point of `engine`.
+    pub fn new(engine: Arc<PecEngine>) -> Self {
+        Self { engine }
+    }
+
+    /// The settings of the account behind the session.
+    async fn account(&self, peer: &Peer) -> Result<(AccountId, Address, AccountSettings), Refusal> {
+        let identity = peer.identity.as_ref().ok_or_else(refusals::login_first)?;
+        let account =
+            self.engine.store().account(identity.account_id).await.map_err(
+                |error| match error {
+                    StoreError::NoSuchAccount(_) => refusals::account_blocked(),
+                    other => refusals::store(&other),
+                },
+            )?;
+        let settings = account.settings().await.map_err(|error| refusals::store(&error))?;
+        if settings.state != AccountState::Active {
+            return Err(refusals::account_blocked());
+        }
+        let address = Address::parse(&settings.address).map_err(|_| refusals::account_blocked())?;
+        Ok((identity.account_id, address, settings))
+    }
+}
+
+#[async_trait::async_trait]
+impl Transport for AccessPoint {
+    fn message_octets_max(&self, _peer: &Peer) -> u64 {
+        self.engine.settings().message_octets_max
+    }
+
+    fn recipients_max(&self, _peer: &Peer) -> usize {
+        self.engine.settings().recipients_max
+    }
+
+    async fn mail(&self, peer: &Peer, envelope: &Envelope) -> Result<(), Refusal> {
+        let (_, address, settings) = self.account(peer).await?;
+        // The sender must be the one who logged in (RFC 6109 §5.2).
+        if Address::parse(&envelope.reverse_path).ok().as_ref() != Some(&address) {
+            return Err(refusals::sender_is_not_login(address.as_str()));
+        }
+        let octets_max = settings.message_octets_max.min(self.engine.settings().message_octets_max);
+        match envelope.declared_size {
+            Some(size) if size > octets_max => Err(refusals::message_too_large(octets_max)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn recipient(
+        &self,
+        peer: &Peer,
+        envelope: &Envelope,
+        forward_path: &str,
+    ) -> Result<(), Refusal> {
+        Address::parse(forward_path).map_err(|_| refusals::invalid_recipient())?;
+        let (_, _, settings) = self.account(peer).await?;
+        if envelope.forward_paths.len() >= settings.recipients_max as usize {
+            return Err(refusals::too_many_recipients(u64::from(settings.recipients_max)));
+        }
+        Ok(())
+    }
+
+    async fn data(
+        &self,
+        peer: &Peer,
+        envelope: &Envelope,
+    ) -> Result<Box<dyn MessageSink>, Refusal> {
+        let (account_id, sender, settings) = self.account(peer).await?;
+        let mut forward_paths: Vec<Address> = Vec::new();
+        for path in &envelope.forward_paths {
+            let address = Address::parse(path).map_err(|_| refusals::invalid_recipient())?;
+            // A recipient named twice gets the message once (RFC 5321 §4.1.1.3 leaves it open).
+            if !forward_paths.contains(&address) {
+                forward_paths.push(address);
+            }
+        }
+        let limits = FormalLimits {
+            message_octets_max: settings
+                .message_octets_max
+                .min(self.engine.settings().message_octets_max),
+            product_octets_max: u64::MAX,
+            recipients_max: settings.recipients_max as usize,
+        };
+        let octets =
+            Collected::new(Arc::clone(&self.engine), self.engine.settings().message_octets_max);
+        Ok(Box::new(Submission {
+            engine: Arc::clone(&self.engine),
+            account_id,
+            sender,
+            forward_paths,
+            limits,
+            octets,
+        }))
+    }
+}
+
+/// The octets of a message on its way in, within the limit and the engine's memory.
+#[derive(Debug)]
+pub(super) struct Collected {
+    engine: Arc<PecEngine>,
+    octets: BytesMut,
+    octets_max: u64,
+    reserved: Vec<OwnedSemaphorePermit>,
+    reserved_octets: usize,
+}
+
+/// Memory is reserved in pieces of this size while a message arrives.
+const RESERVATION_OCTETS: usize = 256 * 1024;
+
+impl Collected {
+    /// Collects at most `octets_max`.
+    pub(super) fn new(engine: Arc<PecEngine>, octets_max: u64) -> Self {
+        Self {
+            engine,
+            octets: BytesMut::new(),
+            octets_max,
+            reserved: Vec::new(),
+            reserved_octets: 0,
+        }
+    }
+
+    /// Takes the next octets.
+    pub(super) fn write(&mut self, octets: &[u8]) -> Result<(), Refusal> {
+        let total = self.octets.len() + octets.len();
+        if total as u64 > self.octets_max {
+            return Err(refusals::message_too_large(self.octets_max));
+        }
+        while self.reserved_octets < total {
+            let permit =
+                self.engine.try_reserve(RESERVATION_OCTETS as u64).ok_or_else(refusals::busy)?;
+            self.reserved.push(permit);
+            self.reserved_octets += RESERVATION_OCTETS;
+        }
+        self.octets.extend_from_slice(octets);
+        Ok(())
+    }
+
+    /// Returns the octets and what keeps their memory reserved.
+    pub(super) fn finish(self) -> (Bytes, Vec<OwnedSemaphorePermit>) {
+        (self.octets.freeze(), self.reserved)
+    }
+}
+
+/// One message being submitted.
+#[derive(Debug)]
+struct Submission {
+    engine: Arc<PecEngine>,
+    account_id: AccountId,
+    sender: Address,
+    forward_paths: Vec<Address>,
+    limits: FormalLimits,
+    octets: Collected,
+}
+
+#[async_trait::async_trait]
+impl MessageSink for Submission {
+    async fn write(&mut self, octets: &[u8]) -> Result<(), Refusal> {
+        self.octets.write(octets)
+    }
+
+    async fn finish(self: Box<Self>) -> Result<Taken, Refusal> {
+        let Self { engine, account_id, sender, forward_paths, limits, octets } = *self;
+        let (octets, _memory) = octets.finish();
+        let instant = engine.certified_now();
+        let identifier = engine.identifiers().pec_identifier(&instant);
+        let (for_checks, paths, from) = (identifier.clone(), forward_paths.clone(), sender.clone());
+        let header_octets_max = engine.settings().header_octets_max;
+        let judged = engine
+            .compute(move || judge(&octets, &for_checks, &from, &paths, &limits, header_octets_max))
+            .await
+            .map_err(|error| refusals::engine(&error))?;
+        store_transmission(
+            &engine,
+            account_id,
+            &sender,
+            &forward_paths,
+            identifier.clone(),
+            &instant,
+            judged,
+        )
+        .await
+        .map_err(|error| refusals::engine(&error))?;
+        metrics::counter!(crate::metrics_names::SUBMISSIONS).increment(1);
+        Ok(Taken { identifier: identifier.as_str().to_owned() })
+    }
+}
+
+/// What the checks made of a submission.
+#[derive(Debug)]
+struct Judged {
+    /// The original that the envelope will hold; the submitted octets when the checks failed.
+    original: Vec<u8>,
+    client_message_id: Option<String>,
+    subject: String,
+    /// The sentence of the notice.
+    fault: Option<String>,
+}
+
+/// Makes the formal checks and exchanges the identifier (RFC 6109 §3.1.1, §2.2.1).
+fn judge(
+    octets: &[u8],
+    identifier: &PecIdentifier,
+    sender: &Address,
+    forward_paths: &[Address],
+    limits: &FormalLimits,
+    header_octets_max: usize,
+) -> Judged {
+    let refused = |fault: String, header: Option<&Header>| {
+        let facts = formal::refused_transmission(identifier.clone(), sender, Vec::new(), header);
+        Judged {
+            original: octets.to_vec(),
+            client_message_id: facts.message_id,
+            subject: facts.subject.unwrap_or_default(),
+            fault: Some(fault),
+        }
+    };
+    let (header, body_offset) = match Header::parse(octets) {
+        Ok(parsed) if parsed.1 <= header_octets_max => parsed,
+        Ok(_) => return refused("l'intestazione è troppo lunga".to_owned(), None),
+        Err(fault) => return refused(formal::FormalFault::from(fault).italian, None),
+    };
+    match formal::check(&header, sender, forward_paths, octets.len() as u64, limits) {
+        Err(fault) => refused(fault.italian, Some(&header)),
+        Ok(facts) => {
+            let mut original = original_header(&header, identifier, facts.message_id.as_deref());
+            original.extend_from_slice(octets.get(body_offset..).unwrap_or_default());
+            Judged {
+                original,
+                client_message_id: facts.message_id,
+                subject: facts.subject.map(|subject| subject.text).unwrap_or_default(),
+                fault: None,
+            }
+        }
+    }
+}
+
+/// Makes the transmission durable and announces it.
+async fn store_transmission(
+    engine: &Arc<PecEngine>,
+    account_id: AccountId,
+    sender: &Address,
+    forward_paths: &[Address],
+    identifier: PecIdentifier,
+    instant: &CertifiedInstant,
+    judged: Judged,
+) -> Result<(), PecError> {
+    let mut batch = Batch::default();
+    let (original, _) = engine.hold(&judged.original, &mut batch).await?;
+    let id = TransmissionId::draw(instant.unix(), engine.random());
+    let state = if judged.fault.is_some() {
+        TransmissionState::Refused
+    } else {
+        TransmissionState::Submitted
+    };
+    let record = TransmissionRecord {
+        identifier: identifier.as_str().to_owned(),
+        instant_millis: instant.unix().0,
+        state: state.into(),
+        account_id: account_id.0,
+        sender: sender.as_str().to_owned(),
+        original: original.0.to_vec(),
+        envelope: Vec::new(),
+        client_message_id: judged.client_message_id,
+        subject: judged.subject,
+        fault: judged.fault,
+        recipients: u32::try_from(forward_paths.len()).unwrap_or(u32::MAX),
+    };
+    batch.put(TRANSMISSIONS, id.key(), encode(&record));
+    // An identifier that exists already would be a fault of the random source: refuse, not mix.
+    batch.expect(TRANSMISSION_IDENTIFIERS, record.identifier.clone(), Expected::Absent);
+    batch.put(TRANSMISSION_IDENTIFIERS, record.identifier.clone(), id.key());
+    batch.put(TRANSMISSION_WORK, id.key(), Bytes::new());
+    for (index, recipient) in (0_u32..).zip(engine.directory().classify(forward_paths)) {
+        let row = RecipientRecord {
+            address: recipient.address,
+            certified: recipient.kind == RecipientKind::Certified,
+            state: RecipientState::Submitted.into(),
+            changed_millis: instant.unix().0,
+        };
+        batch.put(TRANSMISSION_RECIPIENTS, indexed_key(&id.0, index), encode(&row));
+    }
+    let journal = JournalRecord {
+        recipients: forward_paths.iter().map(|path| path.as_str().to_owned()).collect(),
+        detail: record.fault.clone().unwrap_or_default(),
+        ..super::acceptance::journal_record(engine, &record)
+    };
+    engine.journal(&mut batch, instant.unix(), JournalEvent::Submission, journal);
+    engine.store().commit(batch).await?;
+    engine.work().announce(Work::Accept(id));
+    Ok(())
+}

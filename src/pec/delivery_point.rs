@@ -1,0 +1,260 @@
+//! The delivery point: messages into mailboxes, and the receipts that say so.
+//!
+//! Each recipient of each message is one row of `delivery_work` that goes through two steps, each
+//! one batch:
+//!
+//! 1. The message is appended to the recipient's INBOX, or found undeliverable. The same batch
+//!    takes the delivery's key in `incoming_seen`, so that a repeat is recognised.
+//! 2. The delivery receipt, or the non-delivery notice, is made and handed over: into the
+//!    sender's mailbox when he is ours, into the outgoing queue otherwise. Only valid transport
+//!    envelopes have this step (RFC 6109 §3.3.2).
+//!
+//! Invariants: a delivery receipt is made only after the message is durably in the mailbox
+//! (RFC 6109 §2.2.3); whatever is interrupted goes on from the row's stage; no step happens twice.
+//!
+//! Not here: what receipts look like (`receipt`), who may have a mailbox (`storage::account`).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt as _, stream};
+use storage::{
+    account::{quota::QuotaRule, settings::AccountState},
+    catalog::engine::{Batch, Expected, Scan},
+    error::StoreError,
+    held::HeldMessage,
+    ids::AccountId,
+    mailbox::{append::AppendRequest, flags::Flags},
+};
+use trust::clock::UnixMillis;
+
+use super::{
+    engine::{PecEngine, PecError},
+    issue,
+    journal::JournalEvent,
+    notices,
+    records::{
+        DELIVERY_WORK, DeliveryFaultKind, DeliveryRecord, DeliveryStage, INCOMING_SEEN,
+        IncomingKind, JournalRecord, decode, encode,
+    },
+    work::Source,
+};
+
+/// Delivery rows read at a time.
+const SCAN_ENTRIES: usize = 250;
+
+/// Brings every delivery of `source` to its end.
+///
+/// # Errors
+///
+/// The first error met; the other deliveries are tried all the same, and what failed stays in
+/// `delivery_work`.
+pub async fn deliver_all(engine: &Arc<PecEngine>, source: Source) -> Result<(), PecError> {
+    let mut scan = Scan::prefix(DELIVERY_WORK, &source.key(), SCAN_ENTRIES);
+    let mut first_error = None;
+    loop {
+        let entries = engine.store().engine().scan(&scan).await?;
+        let last = entries.last().map(|(key, _)| key.clone());
+        let complete = entries.len() < SCAN_ENTRIES;
+        let results: Vec<Result<(), PecError>> = stream::iter(entries)
+            .map(|(key, value)| deliver(engine, key, value))
+            .buffer_unordered(engine.settings().deliveries_max.max(1))
+            .collect()
+            .await;
+        first_error = first_error.or_else(|| results.into_iter().find_map(Result::err));
+        match last {
+            Some(last) if !complete => scan.start = [last.as_ref(), &[0]].concat().into(),
+            _ => return first_error.map_or(Ok(()), Err),
+        }
+    }
+}
+
+/// Brings one delivery to its end.
+async fn deliver(engine: &Arc<PecEngine>, key: Bytes, mut value: Bytes) -> Result<(), PecError> {
+    loop {
+        let record: DeliveryRecord = decode(DELIVERY_WORK, &key, &value)?;
+        let step = match record.stage() {
+            DeliveryStage::Pending => put_into_mailbox(engine, &key, &value, &record).await,
+            DeliveryStage::ReceiptOwed | DeliveryStage::NoticeOwed => {
+                notices::answer_delivery(engine, &key, &value, &record).await.map(|()| None)
+            }
+        };
+        match step {
+            Ok(Some(next)) => value = next,
+            Ok(None) => return Ok(()),
+            Err(PecError::Store(StoreError::Conflict)) => {
+                match engine.store().engine().get(DELIVERY_WORK, &key).await? {
+                    // Somebody else took the step: go on from what stands there now.
+                    Some(now) if now != value => value = now,
+                    Some(_) if record.stage() == DeliveryStage::Pending => {
+                        return repeat(engine, &key, &value, &record).await;
+                    }
+                    // The recipient's state moved on meanwhile: answer again from what stands there.
+                    Some(_) => {}
+                    None => return Ok(()),
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Step 1. Returns the row as it now is, `None` when nothing more is due.
+async fn put_into_mailbox(
+    engine: &Arc<PecEngine>,
+    key: &Bytes,
+    value: &Bytes,
+    record: &DeliveryRecord,
+) -> Result<Option<Bytes>, PecError> {
+    let instant = engine.now();
+    match find_mailbox(engine, &record.recipient).await? {
+        Err(fault) => fail(engine, key, value, record, instant, fault).await,
+        Ok(account_id) => match append(engine, key, value, record, instant, account_id).await {
+            Err(PecError::Store(StoreError::OverQuota { .. })) => {
+                fail(engine, key, value, record, instant, DeliveryFaultKind::MailboxFull).await
+            }
+            Err(PecError::Store(StoreError::NoSuchAccount(_))) => {
+                fail(engine, key, value, record, instant, DeliveryFaultKind::UnknownMailbox).await
+            }
+            other => other,
+        },
+    }
+}
+
+/// Looks for the mailbox of `recipient`; the inner error says why it cannot take mail.
+async fn find_mailbox(
+    engine: &PecEngine,
+    recipient: &str,
+) -> Result<Result<AccountId, DeliveryFaultKind>, PecError> {
+    Ok(match engine.store().account_by_address(recipient).await? {
+        None => Err(DeliveryFaultKind::UnknownMailbox),
+        Some((account_id, settings)) => match settings.state {
+            AccountState::Active => Ok(account_id),
+            AccountState::Blocked => Err(DeliveryFaultKind::MailboxBlocked),
+            AccountState::Closed => Err(DeliveryFaultKind::UnknownMailbox),
+        },
+    })
+}
+
+async fn append(
+    engine: &Arc<PecEngine>,
+    key: &Bytes,
+    value: &Bytes,
+    record: &DeliveryRecord,
+    instant: UnixMillis,
+    account_id: AccountId,
+) -> Result<Option<Bytes>, PecError> {
+    let held = engine.held(&record.message, &record.recipient).await?;
+    let account = engine.store().account(account_id).await?;
+    let inbox = account.mailbox_by_name(issue::INBOX).await?.id();
+    let (mut also, next) = advance(key, value, record, DeliveryStage::ReceiptOwed, instant, None);
+    also.expect(INCOMING_SEEN, record.seen_key.clone(), Expected::Absent);
+    also.put(INCOMING_SEEN, record.seen_key.clone(), instant.0.to_be_bytes().to_vec());
+    engine.journal(&mut also, instant, JournalEvent::Delivery, journal_record(&held, record, ""));
+    let quota = match record.kind() {
+        // Receipts and notices must reach the holder whatever space he has left.
+        IncomingKind::Notification => QuotaRule::Exempt,
+        IncomingKind::TransportEnvelope | IncomingKind::Anomaly => QuotaRule::Enforce,
+    };
+    account
+        .append(AppendRequest {
+            mailbox: inbox,
+            message: &held.to_staged(),
+            flags: Flags::default(),
+            internal_date: Some(instant),
+            charged_octets: notices::charged_octets(engine, record, &held).await?,
+            quota,
+            also,
+        })
+        .await?;
+    Ok(next)
+}
+
+/// Records that the message cannot be delivered. Only transport envelopes are answered.
+async fn fail(
+    engine: &Arc<PecEngine>,
+    key: &Bytes,
+    value: &Bytes,
+    record: &DeliveryRecord,
+    instant: UnixMillis,
+    fault: DeliveryFaultKind,
+) -> Result<Option<Bytes>, PecError> {
+    let (mut batch, next) =
+        advance(key, value, record, DeliveryStage::NoticeOwed, instant, Some(fault));
+    batch.expect(INCOMING_SEEN, record.seen_key.clone(), Expected::Absent);
+    batch.put(INCOMING_SEEN, record.seen_key.clone(), instant.0.to_be_bytes().to_vec());
+    let held = engine.held(&record.message, &record.recipient).await?;
+    engine.journal(
+        &mut batch,
+        instant,
+        JournalEvent::Undeliverable,
+        journal_record(&held, record, &format!("{fault:?}")),
+    );
+    engine.store().commit(batch).await?;
+    Ok(next)
+}
+
+/// The batch that takes a row to `stage`, and the row as it is then: gone unless an answer is due.
+fn advance(
+    key: &Bytes,
+    value: &Bytes,
+    record: &DeliveryRecord,
+    stage: DeliveryStage,
+    instant: UnixMillis,
+    fault: Option<DeliveryFaultKind>,
+) -> (Batch, Option<Bytes>) {
+    let mut batch = Batch::default();
+    batch.expect(DELIVERY_WORK, key.clone(), Expected::Value(value.clone()));
+    if record.kind() != IncomingKind::TransportEnvelope {
+        batch.delete(DELIVERY_WORK, key.clone());
+        return (batch, None);
+    }
+    let mut next = record.clone();
+    next.set_stage(stage);
+    next.instant_millis = instant.0;
+    if let Some(fault) = fault {
+        next.set_fault(fault);
+    }
+    let next = encode(&next);
+    batch.put(DELIVERY_WORK, key.clone(), next.clone());
+    (batch, Some(next))
+}
+
+/// Ends a delivery whose key in `incoming_seen` is taken: the message was delivered before.
+async fn repeat(
+    engine: &Arc<PecEngine>,
+    key: &Bytes,
+    value: &Bytes,
+    record: &DeliveryRecord,
+) -> Result<(), PecError> {
+    if engine.store().engine().get(INCOMING_SEEN, &record.seen_key).await?.is_none() {
+        // The conflict came from elsewhere (a change of the account): the next scan tries again.
+        return Err(StoreError::Conflict.into());
+    }
+    let mut batch = Batch::default();
+    batch.expect(DELIVERY_WORK, key.clone(), Expected::Value(value.clone()));
+    batch.delete(DELIVERY_WORK, key.clone());
+    let held = engine.held(&record.message, &record.recipient).await?;
+    engine.journal(
+        &mut batch,
+        engine.now(),
+        JournalEvent::Repeat,
+        journal_record(&held, record, ""),
+    );
+    engine.store().commit(batch).await?;
+    Ok(())
+}
+
+fn journal_record(held: &HeldMessage, record: &DeliveryRecord, detail: &str) -> JournalRecord {
+    let envelope = &held.summary().envelope;
+    let text = |value: &Option<Vec<u8>>| {
+        value.as_deref().map(super::encoded_word::decode).unwrap_or_default()
+    };
+    JournalRecord {
+        message_id: text(&envelope.message_id),
+        subject: text(&envelope.subject),
+        recipients: vec![record.recipient.clone()],
+        detail: detail.to_owned(),
+        ..JournalRecord::default()
+    }
+}

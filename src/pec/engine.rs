@@ -1,0 +1,405 @@
+//! The PEC engine: what the points share.
+//!
+//! A [`PecEngine`] owns nothing durable of its own: what must survive stands in the catalog, step
+//! by step, each step in one batch with its journal record. Invariants:
+//!
+//! * A duty (a receipt, an envelope, a delivery) is created and fulfilled by batches that expect
+//!   the record they were computed from; whatever happens twice is applied once.
+//! * Octets of messages in work are bounded by [`EngineSettings::memory_octets_max`].
+//! * Time and randomness are handed in.
+//!
+//! Not here: the steps themselves (`access_point`, `acceptance`, `incoming_point`,
+//! `distribution`, `delivery_point`, `queue`), the rules of messages (`envelope`, `receipt`, …).
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use bytes::{Bytes, BytesMut};
+use storage::{
+    catalog::engine::Batch,
+    error::StoreError,
+    held::{HeldId, HeldMessage},
+    octets::StagedMessage,
+    store::Store,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use trust::{
+    clock::{Clock, UnixMillis},
+    random::RandomSource,
+    smime::{sign::MessageSigner, verify::Verifier},
+};
+
+use super::{
+    address::Domain,
+    brief::BriefHash,
+    directory::Directory,
+    identifier::IdentifierSource,
+    instant::CertifiedInstant,
+    issuer::Issuer,
+    journal::{self, JournalEvent},
+    queue::QueueHandle,
+    records::{JournalRecord, QueueRecord, decode, draw_held_id, encode},
+    work::WorkQueue,
+};
+
+/// What to do with mail that is not certified.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum OrdinaryMail {
+    /// Deliver it inside an anomaly envelope (RFC 6109 §3.2.2).
+    #[default]
+    Wrap,
+    /// Refuse it by SMTP.
+    Refuse,
+}
+
+/// The bounds of the engine. Every one is configurable under `[limits]`.
+#[derive(Clone, Debug)]
+pub struct EngineSettings {
+    /// Number of this node in journal keys.
+    pub node: u64,
+    /// Raised by every restore from a back-up; part of every identifier.
+    pub epoch: u32,
+    /// Items worked on at the same time.
+    pub workers_max: usize,
+    /// Items waiting in memory; what is more waits in the catalog.
+    pub work_entries_max: usize,
+    /// Milliseconds between two looks for unfinished work.
+    pub rescan_millis: u64,
+    /// Signatures and verifications at the same time.
+    pub signatures_max: usize,
+    /// Octets of all messages held in memory at the same time.
+    pub memory_octets_max: usize,
+    /// Octets of a submitted message.
+    pub message_octets_max: u64,
+    /// Octets of a message from another server: a submitted one and its envelope.
+    pub relay_octets_max: u64,
+    /// Recipients of one transaction, whatever the plan says.
+    pub recipients_max: usize,
+    /// Octets of a message's header.
+    pub header_octets_max: usize,
+    /// What happens to ordinary mail.
+    pub ordinary_mail: OrdinaryMail,
+    /// What the hashes of a brief receipt are taken of (RFC 6109 §3.3.2.2).
+    pub brief_hash: BriefHash,
+    /// Deliveries of one message at the same time.
+    pub deliveries_max: usize,
+    /// Connections to one destination.
+    pub destination_connections_max: usize,
+    /// Connections to all destinations.
+    pub connections_max: usize,
+    /// Milliseconds before the second attempt; doubled each time.
+    pub retry_first_millis: i64,
+    /// The longest pause between two attempts.
+    pub retry_longest_millis: i64,
+    /// How long a message stays in the queue: at most 24 hours (RFC 6109 §2.2.2).
+    pub queue_lifetime_millis: i64,
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        Self {
+            node: 1,
+            epoch: 1,
+            workers_max: 16,
+            work_entries_max: 10_000,
+            rescan_millis: 5_000,
+            signatures_max: 2,
+            memory_octets_max: 512 << 20,
+            message_octets_max: 50 << 20,
+            relay_octets_max: 52 << 20,
+            recipients_max: 500,
+            header_octets_max: 1 << 20,
+            ordinary_mail: OrdinaryMail::Wrap,
+            brief_hash: BriefHash::Encoded,
+            deliveries_max: 8,
+            destination_connections_max: 4,
+            connections_max: 64,
+            retry_first_millis: 5_000,
+            retry_longest_millis: 15 * 60_000,
+            queue_lifetime_millis: 24 * 3_600_000,
+        }
+    }
+}
+
+/// Why a step did not happen. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PecError {
+    /// The store failed.
+    #[error("the store refused a step of the PEC engine")]
+    Store(#[from] StoreError),
+    /// The signature could not be made: receipts wait until it can.
+    #[error(
+        "the provider's key cannot sign: check the file or token of [signing]; the step is tried again"
+    )]
+    Sign(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A message that this program made or stored does not read back as what it was.
+    #[error("{object} does not read as what it must be ({detail}): run `ceralacca store check`")]
+    Inconsistent {
+        /// Which record or message.
+        object: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The engine is stopping.
+    #[error("the engine is stopping: the step is taken up at the next start")]
+    Stopping,
+}
+
+impl PecError {
+    /// Whether the same step can succeed later without a repair.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_temporary(),
+            Self::Sign(_) | Self::Stopping => true,
+            Self::Inconsistent { .. } => false,
+        }
+    }
+}
+
+/// What is handed in when the engine is made.
+#[derive(Debug)]
+pub struct EngineParts {
+    /// The store, opened with [`super::records::FAMILIES`].
+    pub store: Arc<Store>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness for identifiers.
+    pub random: Arc<dyn RandomSource>,
+    /// Who this provider is: its name, service address and identifiers.
+    pub issuer: Issuer,
+    /// The name of this server in trace fields and towards other servers.
+    pub host_name: String,
+    /// The domains whose mailboxes are here, in lower case.
+    pub domains: BTreeSet<String>,
+    /// Signs everything the provider issues.
+    pub signer: Arc<dyn MessageSigner>,
+    /// Verifies what other providers issue.
+    pub verifier: Arc<Verifier>,
+    /// The providers and their domains.
+    pub directory: Arc<Directory>,
+    /// The bounds.
+    pub settings: EngineSettings,
+    /// Tells the workers what to look at.
+    pub work: WorkQueue,
+    /// Tells the relay what is due.
+    pub queue: QueueHandle,
+}
+
+/// What the points of the engine share.
+#[derive(Debug)]
+pub struct PecEngine {
+    parts: EngineParts,
+    directory: RwLock<Arc<Directory>>,
+    domains: RwLock<Arc<BTreeSet<String>>>,
+    issuer: Arc<Issuer>,
+    signatures: Arc<Semaphore>,
+    memory: Arc<Semaphore>,
+}
+
+/// Octets that one permit of the memory budget stands for.
+const MEMORY_PERMIT_OCTETS: usize = 4096;
+
+/// Copies of a message that exist at the same time while it is taken, wrapped and signed.
+const COPIES: u64 = 3;
+
+impl PecEngine {
+    /// Makes the engine; `work::run` and `queue::run` set it in motion.
+    pub fn new(parts: EngineParts) -> Arc<Self> {
+        let memory_permits = parts.settings.memory_octets_max / MEMORY_PERMIT_OCTETS;
+        Arc::new(Self {
+            directory: RwLock::new(Arc::clone(&parts.directory)),
+            domains: RwLock::new(Arc::new(parts.domains.clone())),
+            issuer: Arc::new(parts.issuer.clone()),
+            signatures: Arc::new(Semaphore::new(parts.settings.signatures_max.max(1))),
+            memory: Arc::new(Semaphore::new(memory_permits.min(Semaphore::MAX_PERMITS))),
+            parts,
+        })
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.parts.store
+    }
+
+    /// The bounds.
+    pub fn settings(&self) -> &EngineSettings {
+        &self.parts.settings
+    }
+
+    /// Who this provider is, as issuer of signed messages.
+    pub fn issuer(&self) -> &Arc<Issuer> {
+        &self.issuer
+    }
+
+    /// The name of this server.
+    pub fn host_name(&self) -> &str {
+        &self.parts.host_name
+    }
+
+    /// Whether mailboxes of `domain` are here.
+    pub fn serves(&self, domain: &Domain) -> bool {
+        self.domains.read().unwrap_or_else(PoisonError::into_inner).contains(domain.as_str())
+    }
+
+    /// Takes a new set of own domains into use.
+    pub fn replace_domains(&self, domains: BTreeSet<String>) {
+        *self.domains.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(domains);
+    }
+
+    /// The directory of providers as it is now.
+    pub fn directory(&self) -> Arc<Directory> {
+        Arc::clone(&self.directory.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes a new directory into use.
+    pub fn replace_directory(&self, directory: Arc<Directory>) {
+        *self.directory.write().unwrap_or_else(PoisonError::into_inner) = directory;
+    }
+
+    /// The channel to the workers.
+    pub fn work(&self) -> &WorkQueue {
+        &self.parts.work
+    }
+
+    /// The channel to the relay.
+    pub fn queue(&self) -> &QueueHandle {
+        &self.parts.queue
+    }
+
+    /// Makes identifiers and boundaries.
+    pub fn identifiers(&self) -> &IdentifierSource {
+        &self.issuer.identifiers
+    }
+
+    /// The randomness that was handed in.
+    pub fn random(&self) -> &dyn RandomSource {
+        &*self.parts.random
+    }
+
+    /// The present instant.
+    pub fn now(&self) -> UnixMillis {
+        self.parts.clock.now()
+    }
+
+    /// The present instant in legal time.
+    pub fn certified_now(&self) -> CertifiedInstant {
+        CertifiedInstant::new(self.now())
+    }
+
+    /// The verifier of other providers' signatures.
+    pub fn verifier(&self) -> &Arc<Verifier> {
+        &self.parts.verifier
+    }
+
+    /// The signer of this provider.
+    pub fn signer(&self) -> &Arc<dyn MessageSigner> {
+        &self.parts.signer
+    }
+
+    /// Reserves memory for `octets`, waiting until there is some. A message larger than the whole
+    /// budget gets the whole budget: it must pass, alone.
+    pub async fn reserve(&self, octets: u64) -> Result<OwnedSemaphorePermit, PecError> {
+        let permits = self.permits(octets);
+        Arc::clone(&self.memory).acquire_many_owned(permits).await.map_err(|_| PecError::Stopping)
+    }
+
+    /// Reserves memory for `octets` if there is some now.
+    pub fn try_reserve(&self, octets: u64) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.memory).try_acquire_many_owned(self.permits(octets)).ok()
+    }
+
+    fn permits(&self, octets: u64) -> u32 {
+        let budget = self.parts.settings.memory_octets_max / MEMORY_PERMIT_OCTETS;
+        let wanted = octets.saturating_mul(COPIES).div_ceil(MEMORY_PERMIT_OCTETS as u64);
+        u32::try_from(wanted.min(budget as u64)).unwrap_or(u32::MAX)
+    }
+
+    /// Runs `task` (a signature, a verification, parsing of a whole message) on the blocking pool,
+    /// at most [`EngineSettings::signatures_max`] at a time.
+    pub async fn compute<T: Send + 'static>(
+        &self,
+        task: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, PecError> {
+        let _permit =
+            Arc::clone(&self.signatures).acquire_owned().await.map_err(|_| PecError::Stopping)?;
+        tokio::task::spawn_blocking(task).await.map_err(|_| PecError::Stopping)
+    }
+
+    /// Splits and stages a whole message.
+    pub async fn stage(&self, octets: &[u8]) -> Result<StagedMessage, StoreError> {
+        let mut writer = self.store().message_writer();
+        for piece in octets.chunks(64 * 1024) {
+            writer.write(piece).await?;
+        }
+        writer.finish().await
+    }
+
+    /// Stages `octets` and adds them to `batch` as a new held message.
+    pub async fn hold(
+        &self,
+        octets: &[u8],
+        batch: &mut Batch,
+    ) -> Result<(HeldId, StagedMessage), StoreError> {
+        let staged = self.stage(octets).await?;
+        let id = draw_held_id(self.now(), self.random());
+        self.store().hold(id, &staged, batch);
+        Ok((id, staged))
+    }
+
+    /// Finds a held message that a record names.
+    pub async fn held(&self, id: &[u8], whose: &str) -> Result<HeldMessage, PecError> {
+        let missing = |detail: &str| PecError::Inconsistent {
+            object: whose.to_owned(),
+            detail: detail.to_owned(),
+        };
+        let id = super::records::held_id(id).ok_or_else(|| missing("it names no held message"))?;
+        self.store().held(id).await?.ok_or_else(|| missing("the held message is gone"))
+    }
+
+    /// Reads a held message whole.
+    pub async fn read_held(&self, message: &HeldMessage) -> Result<Bytes, PecError> {
+        let size = message.size();
+        let mut octets = BytesMut::with_capacity(usize::try_from(size).unwrap_or(0));
+        while (octets.len() as u64) < size {
+            let start = octets.len() as u64;
+            let piece = self.store().octets().read(message.stored(), start..size).await?;
+            if piece.is_empty() {
+                break;
+            }
+            octets.extend_from_slice(&piece);
+        }
+        Ok(octets.freeze())
+    }
+
+    /// Reads a record. `None` when there is none.
+    pub async fn record<R: prost::Message + Default>(
+        &self,
+        family: storage::catalog::engine::Family,
+        key: &[u8],
+    ) -> Result<Option<(R, Bytes)>, StoreError> {
+        let Some(octets) = self.store().engine().get(family, key).await? else { return Ok(None) };
+        Ok(Some((decode(family, key, &octets)?, octets)))
+    }
+
+    /// Adds a journal record to `batch`.
+    pub fn journal(
+        &self,
+        batch: &mut Batch,
+        instant: UnixMillis,
+        event: JournalEvent,
+        record: JournalRecord,
+    ) {
+        journal::write(batch, self.parts.settings.node, instant, event, record);
+    }
+
+    /// Adds `record` to the outgoing queue in `batch`; call [`QueueHandle::announce`] with the
+    /// returned id once the batch is committed.
+    pub fn enqueue(&self, batch: &mut Batch, record: &QueueRecord) -> super::records::QueueId {
+        let id = super::records::QueueId::draw(self.now(), self.random());
+        batch.put(super::records::OUTGOING_QUEUE, id.key(), encode(record));
+        id
+    }
+}

@@ -1,0 +1,367 @@
+//! The incoming point: takes messages from other servers (RFC 6109 §2.2.2).
+//!
+//! Invariants:
+//!
+//! * 250 goes out only after the message, its kind, its recipients and the duty to distribute it
+//!   are durable, in one batch.
+//! * What counts as a transport envelope or a receipt is decided by signature, directory and form,
+//!   never by headers alone; everything else is an anomaly.
+//! * A transaction that comes again (same signer, Message-ID, signed entity and recipients) is
+//!   answered 250 and changes nothing.
+//!
+//! Not here: take-charge receipts and anomaly envelopes (`distribution`), mailboxes
+//! (`delivery_point`), signatures (`trust::smime`), the form of messages (`classify`).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use protocols::smtp::{
+    server::received::received_field,
+    transport::{Envelope, MessageSink, Peer, Refusal, Taken, Transport},
+};
+use storage::{
+    account::settings::AccountState,
+    catalog::engine::{Batch, Expected},
+    error::StoreError,
+};
+use trust::{
+    clock::UnixMillis,
+    digest::Sha256Digest,
+    smime::{structure::find_signed, verify::VerifyError},
+};
+
+use super::{
+    access_point::Collected,
+    address::Address,
+    classify::{self, PecMessage},
+    directory::ProviderRecord,
+    engine::{OrdinaryMail, PecEngine, PecError},
+    header::Header,
+    issue,
+    journal::JournalEvent,
+    records::{
+        AnomalyKind, INCOMING_MESSAGES, INCOMING_SEEN, INCOMING_WORK, IncomingId, IncomingKind,
+        IncomingRecord, JournalRecord, Seen, encode, seen_key,
+    },
+    refusals,
+    work::Work,
+};
+
+/// The [`Transport`] behind the relay port.
+#[derive(Debug)]
+pub struct IncomingPoint {
+    engine: Arc<PecEngine>,
+}
+
+impl IncomingPoint {
+    /// An incoming point of `engine`.
+    pub fn new(engine: Arc<PecEngine>) -> Self {
+        Self { engine }
+    }
+}
+
+#[async_trait::async_trait]
+impl Transport for IncomingPoint {
+    fn message_octets_max(&self, _peer: &Peer) -> u64 {
+        self.engine.settings().relay_octets_max
+    }
+
+    fn recipients_max(&self, _peer: &Peer) -> usize {
+        self.engine.settings().recipients_max
+    }
+
+    async fn mail(&self, _peer: &Peer, envelope: &Envelope) -> Result<(), Refusal> {
+        let octets_max = self.engine.settings().relay_octets_max;
+        match envelope.declared_size {
+            Some(size) if size > octets_max => Err(refusals::message_too_large(octets_max)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn recipient(
+        &self,
+        _peer: &Peer,
+        _envelope: &Envelope,
+        forward_path: &str,
+    ) -> Result<(), Refusal> {
+        let address = Address::parse(forward_path).map_err(|_| refusals::invalid_recipient())?;
+        if !self.engine.serves(address.domain()) {
+            return Err(refusals::relaying_denied());
+        }
+        let found = self
+            .engine
+            .store()
+            .account_by_address(address.folded())
+            .await
+            .map_err(|error| refusals::store(&error))?;
+        match found {
+            Some((_, settings)) if settings.state != AccountState::Closed => Ok(()),
+            _ => Err(refusals::unknown_recipient()),
+        }
+    }
+
+    async fn data(
+        &self,
+        peer: &Peer,
+        envelope: &Envelope,
+    ) -> Result<Box<dyn MessageSink>, Refusal> {
+        let now = self.engine.now();
+        let id = IncomingId::draw(now, self.engine.random());
+        // The trace field of this hop (RFC 5321 §4.4). It stands above the signed entity.
+        let trace = received_field(peer, self.engine.host_name(), &id.to_string(), now);
+        let octets_max = self.engine.settings().relay_octets_max + trace.len() as u64;
+        let mut octets = Collected::new(Arc::clone(&self.engine), octets_max);
+        octets.write(&trace)?;
+        Ok(Box::new(Incoming {
+            engine: Arc::clone(&self.engine),
+            id,
+            trace_octets: trace.len(),
+            reverse_path: envelope.reverse_path.clone(),
+            recipients: recipients(envelope),
+            peer: peer.clone(),
+            octets,
+        }))
+    }
+}
+
+/// The forward paths, each once, in a fixed order, so that the same transaction reads the same.
+fn recipients(envelope: &Envelope) -> Vec<String> {
+    let mut recipients: Vec<String> = envelope
+        .forward_paths
+        .iter()
+        .filter_map(|path| Address::parse(path).ok())
+        .map(|address| address.folded().to_owned())
+        .collect();
+    recipients.sort();
+    recipients.dedup();
+    recipients
+}
+
+/// One message coming in.
+#[derive(Debug)]
+struct Incoming {
+    engine: Arc<PecEngine>,
+    id: IncomingId,
+    /// Octets of our own trace field, which the peer did not send.
+    trace_octets: usize,
+    reverse_path: String,
+    recipients: Vec<String>,
+    peer: Peer,
+    octets: Collected,
+}
+
+#[async_trait::async_trait]
+impl MessageSink for Incoming {
+    async fn write(&mut self, octets: &[u8]) -> Result<(), Refusal> {
+        self.octets.write(octets)
+    }
+
+    async fn finish(self: Box<Self>) -> Result<Taken, Refusal> {
+        let Self { engine, id, trace_octets, reverse_path, recipients, peer, octets } = *self;
+        let (octets, _memory) = octets.finish();
+        let judge = {
+            let (engine, octets) = (Arc::clone(&engine), octets.clone());
+            move || judge(&engine, &octets, trace_octets)
+        };
+        let judged = engine
+            .compute(judge)
+            .await
+            .map_err(|error| refusals::engine(&error))?
+            .map_err(|error| refusals::cannot_verify(&error))?;
+        if judged.kind == IncomingKind::Anomaly
+            && !judged.from_provider
+            && engine.settings().ordinary_mail == OrdinaryMail::Refuse
+        {
+            return Err(refusals::certified_mail_only());
+        }
+        store_incoming(&engine, id, &peer, reverse_path, recipients, &octets, judged)
+            .await
+            .map_err(|error| refusals::engine(&error))?;
+        metrics::counter!(crate::metrics_names::INCOMING_MESSAGES).increment(1);
+        Ok(Taken { identifier: id.to_string() })
+    }
+}
+
+/// What the tests of RFC 6109 §2.2.2 made of a message.
+#[derive(Debug)]
+pub(super) struct Judged {
+    kind: IncomingKind,
+    /// The signature is a provider's, whatever the form.
+    from_provider: bool,
+    signer: Vec<u8>,
+    provider: String,
+    mail_receipt: String,
+    entity_digest: Sha256Digest,
+    message_id: Vec<u8>,
+    subject: String,
+    /// Why it is an anomaly.
+    anomaly: AnomalyKind,
+    /// The same in words, for the journal.
+    reason: String,
+}
+
+/// Makes the tests in order: signature existence, origin, validity, formal correctness, domain.
+fn judge(engine: &PecEngine, octets: &[u8], trace_octets: usize) -> Result<Judged, VerifyError> {
+    let header = Header::parse(octets).ok().map(|(header, _)| header);
+    let text =
+        |name: &str| header.as_ref().and_then(|header| header.text(name)).unwrap_or_default();
+    let mut judged = Judged {
+        kind: IncomingKind::Anomaly,
+        from_provider: false,
+        signer: Vec::new(),
+        provider: String::new(),
+        mail_receipt: String::new(),
+        entity_digest: Sha256Digest::of(octets.get(trace_octets..).unwrap_or_default()),
+        message_id: header
+            .as_ref()
+            .and_then(|header| header.value("Message-ID"))
+            .unwrap_or_default(),
+        subject: text("Subject"),
+        anomaly: AnomalyKind::OrdinaryMail,
+        reason: "not signed".to_owned(),
+    };
+    let Some(signed) = find_signed(octets) else {
+        return Ok(judged);
+    };
+    let entity = octets.get(signed.entity.clone()).unwrap_or_default();
+    let verified = match engine.verifier().verify(entity, &signed.signature, engine.now()) {
+        Ok(verified) => verified,
+        // A revocation list that is not there now may be there later: the message waits.
+        Err(error) if error.is_temporary() => return Err(error),
+        Err(error) => {
+            judged.anomaly = AnomalyKind::InvalidSignature;
+            judged.reason = chain_of_causes(&error);
+            return Ok(judged);
+        }
+    };
+    let directory = engine.directory();
+    let Some(provider) = directory.provider_of_certificate(verified.signer.to_der()) else {
+        // Signed by somebody, but by no provider: ordinary mail, as the network sees it.
+        "the signer is in no provider's directory entry".clone_into(&mut judged.reason);
+        return Ok(judged);
+    };
+    judged.from_provider = true;
+    judged.signer = Sha256Digest::of(verified.signer.to_der()).0.to_vec();
+    judged.provider.clone_from(&provider.name);
+    provider.service_mailbox.as_str().clone_into(&mut judged.mail_receipt);
+    judged.entity_digest = Sha256Digest::of(entity);
+    judged.anomaly = AnomalyKind::Malformed;
+    let Some(header) = header else { return Ok(judged) };
+    match classify::classify(&header, entity) {
+        PecMessage::Malformed(reason) => judged.reason = reason.to_string(),
+        _ if !from_is_managed(&header, provider) => {
+            "the domain of From is not the signer's".clone_into(&mut judged.reason);
+        }
+        PecMessage::TransportEnvelope(_) => judged.kind = IncomingKind::TransportEnvelope,
+        PecMessage::Receipt(_) => judged.kind = IncomingKind::Notification,
+    }
+    Ok(judged)
+}
+
+/// T5: the domain of From is among the provider's own (RFC 6109 §7).
+fn from_is_managed(header: &Header, provider: &ProviderRecord) -> bool {
+    issue::addresses(header, "From").first().is_some_and(|from| {
+        provider.manages(from.domain()) || provider.service_mailbox.domain() == from.domain()
+    })
+}
+
+fn chain_of_causes(error: &VerifyError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
+/// Makes the message durable and announces it; a repeat is only journalled.
+async fn store_incoming(
+    engine: &Arc<PecEngine>,
+    id: IncomingId,
+    peer: &Peer,
+    reverse_path: String,
+    recipients: Vec<String>,
+    octets: &Bytes,
+    judged: Judged,
+) -> Result<(), PecError> {
+    let instant = engine.now();
+    let key = seen_key(
+        &judged.signer,
+        &judged.message_id,
+        &judged.entity_digest.0,
+        Seen::Transaction(&recipients),
+    );
+    let journal = JournalRecord {
+        message_id: String::from_utf8_lossy(&judged.message_id).into_owned(),
+        sender: reverse_path.clone(),
+        recipients: recipients.clone(),
+        subject: judged.subject,
+        provider: judged.provider.clone(),
+        detail: format!("from {} ({}) {}", peer.address, peer.helo, judged.reason),
+        ..JournalRecord::default()
+    };
+    if engine.store().engine().get(INCOMING_SEEN, &key).await?.is_some() {
+        return journal_repeat(engine, instant, journal).await;
+    }
+    let mut batch = Batch::default();
+    let (message, _) = engine.hold(octets, &mut batch).await?;
+    let record = IncomingRecord {
+        kind: judged.kind.into(),
+        instant_millis: instant.0,
+        reverse_path,
+        recipients,
+        message: message.0.to_vec(),
+        signer: judged.signer,
+        entity_digest: judged.entity_digest.0.to_vec(),
+        message_id: judged.message_id,
+        mail_receipt: judged.mail_receipt,
+        reason: judged.reason,
+        provider: judged.provider,
+        anomaly: judged.anomaly.into(),
+    };
+    batch.expect(INCOMING_SEEN, key.clone(), Expected::Absent);
+    batch.put(INCOMING_SEEN, key, instant.0.to_be_bytes().to_vec());
+    batch.put(INCOMING_MESSAGES, id.key(), encode(&record));
+    batch.put(INCOMING_WORK, id.key(), Bytes::new());
+    engine.journal(&mut batch, instant, JournalEvent::Incoming, journal.clone());
+    match engine.store().commit(batch).await {
+        Ok(_) => {
+            engine.work().announce(Work::Distribute(id));
+            Ok(())
+        }
+        // The same transaction was taken on another connection meanwhile.
+        Err(StoreError::Conflict)
+            if engine
+                .store()
+                .engine()
+                .get(INCOMING_SEEN, &seen_again(&record))
+                .await?
+                .is_some() =>
+        {
+            journal_repeat(engine, instant, journal).await
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn seen_again(record: &IncomingRecord) -> Bytes {
+    seen_key(
+        &record.signer,
+        &record.message_id,
+        &record.entity_digest,
+        Seen::Transaction(&record.recipients),
+    )
+}
+
+async fn journal_repeat(
+    engine: &PecEngine,
+    instant: UnixMillis,
+    journal: JournalRecord,
+) -> Result<(), PecError> {
+    let mut batch = Batch::default();
+    engine.journal(&mut batch, instant, JournalEvent::Repeat, journal);
+    engine.store().commit(batch).await?;
+    metrics::counter!(crate::metrics_names::INCOMING_REPEATS).increment(1);
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! The provider's log of operations (RFC 6109 §2.3).
+//!
+//! Invariants:
+//!
+//! * A record is written in the same batch as the change it tells of, never before or after.
+//! * Records are numbered without gaps by the engine of the catalog, under this node's prefix.
+//! * A record is never changed. (Sealing and disposal after 30 months build on that.)
+//!
+//! Not here: sealing, search and export of the journal.
+
+use storage::catalog::engine::Batch;
+use trust::clock::UnixMillis;
+
+use super::records::{JOURNAL, JournalRecord, encode};
+
+/// What happened.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum JournalEvent {
+    /// A holder's message was taken at the access point.
+    Submission,
+    /// The acceptance receipt was issued.
+    Acceptance,
+    /// The non-acceptance notice was issued.
+    NonAcceptance,
+    /// The transport envelope was made.
+    TransportEnvelope,
+    /// A message was handed to another server.
+    Relayed,
+    /// Another server refused a message for good, or the queue's time is over.
+    RelayFailed,
+    /// A message came in from another server.
+    Incoming,
+    /// The same message came again and was recognised.
+    Repeat,
+    /// The take-charge receipt was issued.
+    TakeCharge,
+    /// A message was wrapped in an anomaly envelope.
+    AnomalyEnvelope,
+    /// A message came into a mailbox.
+    Delivery,
+    /// The delivery receipt was issued.
+    DeliveryReceipt,
+    /// The non-delivery notice was issued.
+    NonDelivery,
+    /// A message could not be delivered and no notice is due.
+    Undeliverable,
+}
+
+impl JournalEvent {
+    /// The word that stands in the journal.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Submission => "submission",
+            Self::Acceptance => "acceptance-receipt",
+            Self::NonAcceptance => "non-acceptance-notice",
+            Self::TransportEnvelope => "transport-envelope",
+            Self::Relayed => "relayed",
+            Self::RelayFailed => "relay-failed",
+            Self::Incoming => "incoming",
+            Self::Repeat => "repeat",
+            Self::TakeCharge => "take-charge-receipt",
+            Self::AnomalyEnvelope => "anomaly-envelope",
+            Self::Delivery => "delivery",
+            Self::DeliveryReceipt => "delivery-receipt",
+            Self::NonDelivery => "non-delivery-notice",
+            Self::Undeliverable => "undeliverable",
+        }
+    }
+}
+
+/// Adds `record` to `batch` as what happened at `instant` on `node`.
+pub fn write(
+    batch: &mut Batch,
+    node: u64,
+    instant: UnixMillis,
+    event: JournalEvent,
+    mut record: JournalRecord,
+) {
+    record.instant_millis = instant.0;
+    event.word().clone_into(&mut record.event);
+    batch.append_numbered(JOURNAL, node.to_be_bytes().to_vec(), encode(&record));
+}

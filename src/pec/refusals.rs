@@ -1,0 +1,163 @@
+//! Refusals that SMTP peers read: reply code, enhanced status code (RFC 3463), and one line in
+//! Italian and English that says what to do.
+//!
+//! The line is printable ASCII (RFC 5321 §4.2), so Italian accents become apostrophes. What only
+//! the log may know never stands in it.
+
+use protocols::smtp::transport::Refusal;
+use storage::error::StoreError;
+
+use super::engine::PecError;
+
+/// No login yet.
+pub fn login_first() -> Refusal {
+    Refusal::new(530, "5.7.0", "Accedere prima con nome utente e password / Log in first")
+}
+
+/// The account cannot send.
+pub fn account_blocked() -> Refusal {
+    Refusal::new(
+        550,
+        "5.7.1",
+        "Casella bloccata: scrivere all'assistenza / Account blocked: write to the help desk",
+    )
+}
+
+/// The reverse path is not the login.
+pub fn sender_is_not_login(address: &str) -> Refusal {
+    Refusal::new(
+        553,
+        "5.7.1",
+        format!(
+            "Il mittente deve essere {address}, la casella con cui si accede / Sender must be {address}"
+        ),
+    )
+}
+
+/// The message exceeds the limit.
+pub fn message_too_large(octets_max: u64) -> Refusal {
+    let megabytes = octets_max >> 20;
+    Refusal::new(
+        552,
+        "5.3.4",
+        format!(
+            "Messaggio oltre {megabytes} MB: ridurre gli allegati / Message over {megabytes} MB: reduce attachments"
+        ),
+    )
+}
+
+/// The transaction has as many recipients as the plan allows.
+pub fn too_many_recipients(recipients_max: u64) -> Refusal {
+    Refusal::new(
+        452,
+        "4.5.3",
+        format!(
+            "Al massimo {recipients_max} destinatari: dividere l'invio / At most {recipients_max} recipients: split"
+        ),
+    )
+}
+
+/// The forward path is no address.
+pub fn invalid_recipient() -> Refusal {
+    Refusal::new(
+        553,
+        "5.1.3",
+        "Indirizzo del destinatario non valido / Recipient address is not valid",
+    )
+}
+
+/// No mailbox has this address.
+pub fn unknown_recipient() -> Refusal {
+    Refusal::new(
+        550,
+        "5.1.1",
+        "Casella inesistente: controllare l'indirizzo / No such mailbox: check the address",
+    )
+}
+
+/// The domain is not ours.
+pub fn relaying_denied() -> Refusal {
+    Refusal::new(550, "5.7.1", "Dominio non gestito qui / This domain is not served here")
+}
+
+/// Ordinary mail is not taken.
+pub fn certified_mail_only() -> Refusal {
+    Refusal::new(
+        550,
+        "5.7.1",
+        "Si accetta solo posta certificata / Only certified mail is taken here",
+    )
+}
+
+/// Memory for messages is used up.
+pub fn busy() -> Refusal {
+    Refusal::new(
+        452,
+        "4.3.1",
+        "Sistema occupato: riprovare tra poco / System busy: try again shortly",
+    )
+}
+
+/// The signature cannot be judged at the moment.
+pub fn cannot_verify(error: &trust::smime::verify::VerifyError) -> Refusal {
+    tracing::error!(error = error as &dyn std::error::Error, "a signature cannot be judged");
+    Refusal::new(
+        451,
+        "4.7.5",
+        "Firma non verificabile al momento: riprovare / Signature cannot be checked now",
+    )
+}
+
+/// The store refused: the peer tries again unless the fault is lasting.
+pub fn store(error: &StoreError) -> Refusal {
+    tracing::error!(error = error as &dyn std::error::Error, "a message could not be stored");
+    Refusal::new(
+        451,
+        "4.3.0",
+        "Servizio temporaneamente non disponibile: riprovare / Try again later",
+    )
+}
+
+/// The engine refused. Even a lasting fault is answered with "later": it is ours, not the peer's,
+/// and the message must not be lost for it.
+pub fn engine(error: &PecError) -> Refusal {
+    tracing::error!(error = error as &dyn std::error::Error, "a message could not be taken");
+    Refusal::new(
+        451,
+        "4.3.0",
+        "Servizio temporaneamente non disponibile: riprovare / Try again later",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_is_printable_ascii_and_fits_a_reply() {
+        let refusals = [
+            login_first(),
+            account_blocked(),
+            sender_is_not_login("mario.rossi@pec.alfa.example"),
+            message_too_large(50 << 20),
+            too_many_recipients(50),
+            invalid_recipient(),
+            unknown_recipient(),
+            relaying_denied(),
+            certified_mail_only(),
+            busy(),
+            store(&StoreError::Closed),
+            engine(&PecError::Stopping),
+        ];
+        for refusal in refusals {
+            assert!(refusal.text.bytes().all(|octet| (b' '..=b'~').contains(&octet)), "{refusal}");
+            // Code, enhanced code, spaces and CR LF within 512 octets (RFC 5321 §4.5.3.1.5).
+            assert!(refusal.text.len() <= 400, "{refusal}");
+            assert_eq!(
+                refusal.code / 100,
+                u16::from(refusal.enhanced.as_bytes()[0] - b'0'),
+                "{refusal}"
+            );
+        }
+    }
+}
