@@ -4,8 +4,10 @@
 //! * [`config`]: the one file of settings.
 //! * [`demo`]: two providers on loopback, checked with public tools.
 //! * [`http`]: the operations port; [`metrics_names`] and [`logging`] with it.
+//! * [`mail_access`]: the store as IMAP and POP3 see it.
 //! * [`pec`]: certified mail, RFC 6109.
 //! * [`registry`]: domains, owners, accounts, plans, credentials.
+//! * [`serve`]: one process that is a whole provider.
 //! * [`texts`]: what people read, in Italian and English.
 //!
 //! Not here: octets and mailboxes (`storage`), sessions (`protocols`), signatures (`trust`).
@@ -15,7 +17,9 @@ pub mod config;
 pub mod demo;
 pub mod http;
 pub mod logging;
+pub mod mail_access;
 pub mod metrics_names;
 pub mod pec;
 pub mod registry;
+pub mod serve;
 pub mod texts;

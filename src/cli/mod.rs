@@ -83,6 +83,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(
+        about = say("Il gestore: tutte le porte, fino a SIGTERM o Ctrl-C", "The provider: all ports, until SIGTERM or Ctrl-C"),
+        after_help = say(
+            "Esempio:\n  ceralacca --config /etc/ceralacca/ceralacca.toml serve",
+            "Example:\n  ceralacca --config /etc/ceralacca/ceralacca.toml serve",
+        ),
+    )]
+    Serve,
     #[command(about = say(
         "Due gestori su questa macchina si scambiano un messaggio, verificato passo per passo",
         "Two providers on this machine exchange a message, checked step by step",
@@ -143,6 +151,7 @@ fn execute(cli: Cli, output: &Output) -> Result<(), Failure> {
             Ok(())
         }
         Command::Config(command) => command.run(file.as_deref(), output),
+        Command::Serve => serve(file.as_deref()),
         Command::Demo(arguments) => demo(arguments, output),
         Command::Domain(command) => {
             with_registry(file.as_deref(), async |site| command.run(site, output).await)
@@ -184,6 +193,14 @@ fn with_registry(
         let result = command(&Site { config: &config, registry: &registry }).await;
         registry.close().await;
         result
+    })
+}
+
+fn serve(file: Option<&Path>) -> Result<(), Failure> {
+    let config = Config::load(file, std::env::vars()).map_err(Failure::from)?;
+    crate::logging::start(&config.log).map_err(|error| Failure::of_machine(&error))?;
+    runtime()?.block_on(crate::serve::run(config)).map_err(|error| {
+        Failure::of_machine(&*Box::<dyn std::error::Error + Send + Sync>::from(error))
     })
 }
 

@@ -1,0 +1,185 @@
+//! The mail of a holder as IMAP and POP3 see it: the store behind [`MailAccess`].
+//!
+//! Invariants: a message is appended whole or not at all; octets on their way in are bounded by
+//! the limit, and the store spools them (`storage::octets`).
+//!
+//! Not here: sessions (`protocols`), mailboxes themselves (`storage::account`).
+
+use std::{fmt, sync::Arc};
+
+use protocols::access::{
+    AppendAttributes, AppendSink, Identity, MailAccess, MailAccount, MailboxEntry, ResourceUse,
+    SpecialUse,
+};
+use storage::{
+    account::{Account, quota::QuotaRule, tree},
+    catalog::engine::Batch,
+    error::StoreError,
+    ids::{MailboxId, Uid, UidValidity},
+    mailbox::{
+        append::AppendRequest,
+        view::{MailboxState, MailboxView},
+    },
+    octets::MessageWriter,
+    store::Store,
+};
+
+/// Opens accounts of one store.
+#[derive(Debug)]
+pub struct StoreMailAccess {
+    store: Arc<Store>,
+    append_octets_max: u64,
+}
+
+impl StoreMailAccess {
+    /// Accounts of `store`, into which messages of at most `append_octets_max` are appended.
+    pub fn new(store: Arc<Store>, append_octets_max: u64) -> Self {
+        Self { store, append_octets_max }
+    }
+}
+
+#[async_trait::async_trait]
+impl MailAccess for StoreMailAccess {
+    async fn open(&self, identity: &Identity) -> Result<Arc<dyn MailAccount>, StoreError> {
+        let account = self.store.account(identity.account_id).await?;
+        let store = Arc::clone(&self.store);
+        Ok(Arc::new(LiveMailAccount { store, account, append_octets_max: self.append_octets_max }))
+    }
+}
+
+/// One account's live mailboxes.
+#[derive(Debug)]
+struct LiveMailAccount {
+    store: Arc<Store>,
+    account: Account,
+    append_octets_max: u64,
+}
+
+#[async_trait::async_trait]
+impl MailAccount for LiveMailAccount {
+    async fn list(&self) -> Result<Vec<MailboxEntry>, StoreError> {
+        let listing = self.account.mailboxes().await?;
+        let entry = |listed: storage::account::MailboxListing| MailboxEntry {
+            name: listed.name,
+            mailbox_id: listed.mailbox_id,
+            subscribed: listed.subscribed,
+            special_use: listed.special_use.map(special_use),
+            read_only: false,
+        };
+        Ok(listing.into_iter().map(entry).collect())
+    }
+
+    async fn open(&self, name: &str) -> Result<Arc<dyn MailboxView>, StoreError> {
+        let mailbox = self.account.mailbox_by_name(name).await?;
+        Ok(mailbox)
+    }
+
+    async fn status(&self, name: &str) -> Result<MailboxState, StoreError> {
+        self.account.mailbox_by_name(name).await?.state().await
+    }
+
+    async fn create(&self, name: &str) -> Result<MailboxId, StoreError> {
+        self.account.create_mailbox(name, None).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        self.account.delete_mailbox(name).await
+    }
+
+    async fn rename(&self, from: &str, to: &str) -> Result<(), StoreError> {
+        self.account.rename_mailbox(from, to).await
+    }
+
+    async fn subscribe(&self, name: &str, subscribed: bool) -> Result<(), StoreError> {
+        self.account.subscribe(name, subscribed).await
+    }
+
+    async fn append(
+        &self,
+        name: &str,
+        size: u64,
+        attributes: AppendAttributes,
+    ) -> Result<Box<dyn AppendSink>, StoreError> {
+        if size > self.append_octets_max {
+            return Err(StoreError::LimitExceeded {
+                what: "the message",
+                limit: self.append_octets_max,
+                remedy: "reduce its attachments",
+            });
+        }
+        let mailbox = self.account.mailbox_by_name(name).await?.id();
+        let quota = self.account.quota().await?;
+        if let Some(limit) = quota.limit_octets
+            && quota.used_octets.saturating_add(size) > limit
+        {
+            return Err(StoreError::OverQuota {
+                resource: "octets",
+                used: quota.used_octets,
+                limit,
+            });
+        }
+        let writer = self.store.message_writer();
+        Ok(Box::new(StoreAppend { account: self.account.clone(), mailbox, attributes, writer }))
+    }
+
+    async fn quota(&self) -> Result<(ResourceUse, ResourceUse), StoreError> {
+        let quota = self.account.quota().await?;
+        let octets = ResourceUse { used: quota.used_octets, limit: quota.limit_octets };
+        Ok((octets, ResourceUse { used: quota.used_messages, limit: None }))
+    }
+
+    fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.account.changes()
+    }
+}
+
+fn special_use(special_use: tree::SpecialUse) -> SpecialUse {
+    match special_use {
+        tree::SpecialUse::Archive => SpecialUse::Archive,
+        tree::SpecialUse::Drafts => SpecialUse::Drafts,
+        tree::SpecialUse::Junk => SpecialUse::Junk,
+        tree::SpecialUse::Sent => SpecialUse::Sent,
+        tree::SpecialUse::Trash => SpecialUse::Trash,
+    }
+}
+
+/// A message being appended.
+struct StoreAppend {
+    account: Account,
+    mailbox: MailboxId,
+    attributes: AppendAttributes,
+    writer: MessageWriter,
+}
+
+impl fmt::Debug for StoreAppend {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("StoreAppend")
+            .field("mailbox", &self.mailbox)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait::async_trait]
+impl AppendSink for StoreAppend {
+    async fn write(&mut self, octets: &[u8]) -> Result<(), StoreError> {
+        self.writer.write(octets).await
+    }
+
+    async fn finish(self: Box<Self>) -> Result<(UidValidity, Uid), StoreError> {
+        let message = self.writer.finish().await?;
+        let appended = self
+            .account
+            .append(AppendRequest {
+                mailbox: self.mailbox,
+                message: &message,
+                flags: self.attributes.flags,
+                internal_date: self.attributes.internal_date,
+                charged_octets: None,
+                quota: QuotaRule::Enforce,
+                also: Batch::default(),
+            })
+            .await?;
+        Ok((appended.uid_validity, appended.uid))
+    }
+}

@@ -1,0 +1,90 @@
+//! What goes on beside the sessions: the packer, the provider's domains, the directory.
+//!
+//! Each loop ends when `stopping` is cancelled, between two rounds. A round that fails is logged
+//! and tried again: none of them is needed for a message to be taken or delivered.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use storage::{error::StoreError, store::Store};
+use tokio_util::sync::CancellationToken;
+
+use super::{credentials::Credentials, directory, trusted};
+use crate::{config::Config, pec::engine::PecEngine, registry::Registry};
+
+/// Waits for `pause` or the stop; says whether to go on.
+async fn rest(pause: Duration, stopping: &CancellationToken) -> bool {
+    tokio::select! {
+        () = stopping.cancelled() => false,
+        () = tokio::time::sleep(pause) => true,
+    }
+}
+
+/// Moves staged chunks into packs.
+pub async fn pack(store: Arc<Store>, interval: Duration, stopping: CancellationToken) {
+    while rest(interval, &stopping).await {
+        match store.octets().pack_once().await {
+            Ok(_) | Err(StoreError::Conflict) => {}
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the packer is put off");
+            }
+        }
+    }
+}
+
+/// Tells the engine which domains are ours.
+pub async fn follow_domains(
+    registry: Arc<Registry>,
+    engine: Arc<PecEngine>,
+    interval: Duration,
+    stopping: CancellationToken,
+) {
+    while rest(interval, &stopping).await {
+        match own_domains(&registry).await {
+            Ok(domains) => engine.replace_domains(domains),
+            Err(error) => {
+                tracing::warn!(%error, "the domains could not be read: the last ones stay in use");
+            }
+        }
+    }
+}
+
+/// The domains whose mailboxes are here, in lower case.
+///
+/// # Errors
+///
+/// When the registry cannot be read.
+pub async fn own_domains(registry: &Registry) -> anyhow::Result<BTreeSet<String>> {
+    Ok(registry.domains().await?.into_iter().map(|domain| domain.name.clone()).collect())
+}
+
+/// Reads directory and revocation lists anew; on failure the last good ones stay in use.
+pub async fn refresh_directory(
+    config: Arc<Config>,
+    credentials: Arc<Credentials>,
+    engine: Arc<PecEngine>,
+    stopping: CancellationToken,
+) {
+    while rest(config.directory.refresh.duration(), &stopping).await {
+        match directory::load(&config, &credentials) {
+            Ok(loaded) => engine.replace_directory(Arc::new(loaded)),
+            Err(error) => {
+                tracing::error!(error = %format_args!("{error:#}"), "the directory was not renewed");
+            }
+        }
+        // The development authority's list ages like any other.
+        if let Some(authority) = &credentials.authority
+            && let Err(error) = authority.renew_revocation_list()
+        {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the development authority's list was not renewed"
+            );
+        }
+        match trusted::revocation_lists(&config.trust, &credentials) {
+            Ok(lists) => engine.verifier().replace_revocation_lists(lists),
+            Err(error) => {
+                tracing::error!(error = %format_args!("{error:#}"), "revocation lists were not renewed");
+            }
+        }
+    }
+}

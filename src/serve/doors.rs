@@ -1,0 +1,195 @@
+//! The doors: one listener for each configured address, each with its protocol behind it.
+//!
+//! Invariant: every address is bound before any session is served, so that a wrong or taken port
+//! is told at once and nothing runs by halves.
+//!
+//! Not here: sessions (`protocols`), what they may do (`pec`, `mail_access`).
+
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
+
+use anyhow::Context as _;
+use protocols::{
+    access::{Authenticator, MailAccess},
+    imap,
+    net::{
+        Listener, SessionHandler,
+        limits::{
+            ConnectionLimits, ConnectionLimitsSettings, LoginThrottle, LoginThrottleSettings,
+        },
+        serve,
+        tls::TlsContext,
+    },
+    pop3,
+    smtp::{
+        server::{Login, ServerSettings, SmtpServer},
+        transport::Transport,
+    },
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, ListenAddress};
+
+/// What stands behind the doors.
+pub struct Rooms {
+    /// Who somebody is.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// What his mail is.
+    pub mail: Arc<dyn MailAccess>,
+    /// Takes submitted messages.
+    pub access_point: Arc<dyn Transport>,
+    /// Takes messages from other servers.
+    pub incoming_point: Arc<dyn Transport>,
+}
+
+impl fmt::Debug for Rooms {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Rooms").finish_non_exhaustive()
+    }
+}
+
+type Door = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Bound listeners, not yet served.
+pub struct Doors {
+    open: Vec<Door>,
+    limits: Arc<ConnectionLimits>,
+    config: Arc<Config>,
+    stopping: CancellationToken,
+}
+
+impl fmt::Debug for Doors {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Doors").field("open", &self.open.len()).finish_non_exhaustive()
+    }
+}
+
+impl Doors {
+    /// Binds every configured address.
+    ///
+    /// # Errors
+    ///
+    /// When an address cannot be bound; the message names it and says what to look at.
+    pub async fn open(
+        config: &Arc<Config>,
+        tls: &Arc<TlsContext>,
+        rooms: Rooms,
+        stopping: &CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let limits = ConnectionLimits::new(ConnectionLimitsSettings {
+            connections_max: config.limits.connections_max,
+            connections_per_source_max: config.limits.connections_per_address_max,
+        });
+        let mut doors = Self {
+            open: Vec::new(),
+            limits,
+            config: Arc::clone(config),
+            stopping: stopping.clone(),
+        };
+        let Rooms { authenticator, mail, access_point, incoming_point } = rooms;
+        let login = Login {
+            authenticator: Arc::clone(&authenticator),
+            throttle: LoginThrottle::new(LoginThrottleSettings {
+                failures_max: config.login.failures_per_address_max,
+                window: config.login.failure_window.duration(),
+                sources_max: config.login.failures_remembered_max,
+            }),
+        };
+        let submission = |start_tls| {
+            SmtpServer::submission(
+                smtp_settings(config),
+                Arc::clone(&access_point),
+                login.clone(),
+                start_tls,
+            )
+        };
+        let listen = &config.listen;
+        let relay = SmtpServer::relay(smtp_settings(config), incoming_point, Some(Arc::clone(tls)));
+        doors.add("listen.smtp_relay", &listen.smtp_relay, None, relay).await?;
+        doors
+            .add("listen.submission", &listen.submission, None, submission(Some(Arc::clone(tls))))
+            .await?;
+        doors.add("listen.submissions", &listen.submissions, Some(tls), submission(None)).await?;
+        let imap =
+            imap::Server::new(imap_settings(config), Arc::clone(&authenticator), Arc::clone(&mail));
+        doors.add("listen.imaps", &listen.imaps, Some(tls), Arc::new(imap)).await?;
+        let pop3 = pop3::Server::new(pop3_limits(config), authenticator, mail);
+        doors.add("listen.pop3s", &listen.pop3s, Some(tls), Arc::new(pop3)).await?;
+        Ok(doors)
+    }
+
+    async fn add<H: SessionHandler>(
+        &mut self,
+        key: &str,
+        address: &ListenAddress,
+        tls: Option<&Arc<TlsContext>>,
+        handler: Arc<H>,
+    ) -> anyhow::Result<()> {
+        let Some(socket) = bind(key, address).await? else { return Ok(()) };
+        let mut listener = Listener::new(socket, tls.cloned());
+        listener.handshake_time_max = self.config.limits.tls_handshake_timeout.duration();
+        listener.grace_time = self.config.limits.shutdown_timeout.duration();
+        let (limits, stopping) = (Arc::clone(&self.limits), self.stopping.clone());
+        self.open.push(Box::pin(serve(listener, limits, stopping, handler)));
+        Ok(())
+    }
+
+    /// Serves until the stop, then until every session has ended.
+    pub async fn serve(self) {
+        let mut served = tokio::task::JoinSet::new();
+        for door in self.open {
+            served.spawn(door);
+        }
+        while let Some(ended) = served.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a listener failed: its port is closed until the next start");
+            }
+        }
+    }
+}
+
+/// Binds one configured address; `None` when it is off.
+///
+/// # Errors
+///
+/// When it cannot be bound.
+pub async fn bind(key: &str, address: &ListenAddress) -> anyhow::Result<Option<TcpListener>> {
+    let Some(address) = address.address() else { return Ok(None) };
+    let socket = TcpListener::bind((address.host.as_str(), address.port)).await.with_context(|| {
+        format!("{key}: cannot listen on {address}: is another program there, or are rights missing for the port?")
+    })?;
+    tracing::info!(%address, "{key} is open");
+    Ok(Some(socket))
+}
+
+fn smtp_settings(config: &Config) -> ServerSettings {
+    let limits = &config.limits;
+    let mut settings = ServerSettings::new(config.provider.host_name.as_str());
+    settings.command_time_max = limits.smtp_idle_timeout.duration();
+    settings.handshake_time_max = limits.tls_handshake_timeout.duration();
+    settings.header_octets_max = limits.header_octets_max.0;
+    settings.errors_max = limits.smtp_errors_max as usize;
+    settings
+}
+
+fn imap_settings(config: &Config) -> imap::ServerSettings {
+    let mut settings = imap::ServerSettings::default();
+    settings.limits.line_octets_max =
+        usize::try_from(config.limits.imap_line_octets_max.0).unwrap_or(usize::MAX);
+    settings.limits.idle_time_max = config.limits.imap_idle_timeout.duration();
+    settings.limits.login_time_max = config.limits.login_timeout.duration();
+    settings.limits.literal_octets_max =
+        usize::try_from(config.limits.imap_literal_octets_max.0).unwrap_or(usize::MAX);
+    settings.limits.append_octets_max = config.limits.relay_message_octets_max.0;
+    settings.limits.header_octets_max = config.limits.header_octets_max.0;
+    settings.time_zone = jiff::tz::get!("Europe/Rome");
+    settings
+}
+
+fn pop3_limits(config: &Config) -> pop3::Pop3Limits {
+    pop3::Pop3Limits {
+        idle_time_max: config.limits.pop3_idle_timeout.duration(),
+        login_time_max: config.limits.login_timeout.duration(),
+        ..pop3::Pop3Limits::default()
+    }
+}

@@ -1,0 +1,321 @@
+//! `ceralacca serve`: one process that is a whole provider.
+//!
+//! The order of the start: credentials, registry, store, changes of accounts, engine, doors. A
+//! failure before the doors are open ends the program with what to do; nothing is half served.
+//! The order of the stop is the reverse: doors close and sessions finish, then the workers finish
+//! what they hold, then the stores are closed. What is left undone stands in the catalog.
+//!
+//! Not here: what any of the parts does.
+
+pub mod background;
+pub mod credentials;
+pub mod directory;
+pub mod doors;
+pub mod readiness;
+pub mod store;
+pub mod trusted;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use anyhow::Context as _;
+use protocols::{
+    net::tls::{TlsClient, TlsContext},
+    smtp::{
+        client::{ClientSettings, TlsPolicy},
+        grammar::ClientName,
+    },
+};
+use storage::store::Store;
+use tokio::{sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use trust::{
+    clock::{Clock, SystemClock},
+    random::{RandomSource, SystemRandom},
+};
+
+use self::{
+    credentials::Credentials,
+    doors::{Doors, Rooms},
+};
+use crate::{
+    config::Config,
+    http::{self, Readiness},
+    mail_access::StoreMailAccess,
+    pec::{
+        access_point::AccessPoint,
+        address::{Address, Domain},
+        destination::{Destinations, Target},
+        engine::{EngineParts, EngineSettings, PecEngine},
+        identifier::IdentifierSource,
+        incoming_point::IncomingPoint,
+        issuer::Issuer,
+        queue::{self, QueueHandle},
+        relay::Relay,
+        work::{self, WorkQueue},
+    },
+    registry::{Registry, address::AccountAddress, authenticator::RegistryAuthenticator, outbox},
+};
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+///
+/// When the provider cannot start; the text says what to do.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let stopping = CancellationToken::new();
+    let signals = tokio::spawn(stop_on_signal(stopping.clone()));
+    let served = serve(Arc::new(config), stopping.clone()).await;
+    stopping.cancel();
+    signals.await.context("waiting for the signal handler")?;
+    served
+}
+
+async fn stop_on_signal(stopping: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let (Ok(mut terminate), Ok(mut interrupt)) = (terminate, interrupt) else {
+        tracing::warn!("signals cannot be caught: stopping will not be graceful");
+        return stopping.cancelled().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+        () = stopping.cancelled() => {}
+    }
+    stopping.cancel();
+}
+
+/// Serves `config` until `stopping` is cancelled.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::Result<()> {
+    let (clock, random): (Arc<dyn Clock>, Arc<dyn RandomSource>) =
+        (Arc::new(SystemClock), Arc::new(SystemRandom));
+    let credentials = Arc::new(Credentials::open(&config, &clock, &random)?);
+    let registry = open_registry(&config, Arc::clone(&clock)).await?;
+    let store = store::open(&config, Arc::clone(&clock), Arc::clone(&random)).await?;
+    outbox::apply_pending(&registry, &*store).await.context("applying changes of accounts")?;
+    let authenticator = RegistryAuthenticator::new(
+        Arc::clone(&registry),
+        config.login.clone(),
+        Arc::clone(&random),
+    )
+    .await?;
+    let engine = Running::start(&config, &credentials, &registry, &store, clock, random).await?;
+
+    let tls = TlsContext::from_pem(&credentials.tls.chain_pem()?, &credentials.tls.key.to_pem()?)
+        .context("taking the TLS certificate into use")?;
+    let mail = StoreMailAccess::new(Arc::clone(&store), config.limits.relay_message_octets_max.0);
+    let rooms = Rooms {
+        authenticator: Arc::new(authenticator),
+        mail: Arc::new(mail),
+        access_point: Arc::new(AccessPoint::new(Arc::clone(&engine.engine))),
+        incoming_point: Arc::new(IncomingPoint::new(Arc::clone(&engine.engine))),
+    };
+    let doors = Doors::open(&config, &tls, rooms, &stopping).await?;
+    let beside = start_beside(&config, &credentials, &registry, &engine.engine, &stopping);
+    let operations = open_operations(&config, &registry, &store).await?;
+    tracing::info!(provider = config.provider.name, "ready");
+
+    doors.serve().await;
+    operations.drain();
+    engine.stop().await;
+    beside.join_all().await;
+    registry.close().await;
+    store.close().await.context("closing the store")?;
+    operations.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn open_registry(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<Registry>> {
+    std::fs::create_dir_all(&config.data.folder)
+        .with_context(|| format!("making the data folder {}", config.data.folder.display()))?;
+    let registry =
+        Registry::open(&config.data.registry_file(), &config.registry, config.plans.clone(), clock)
+            .await?;
+    let mut domains = config.provider.pec_domains.clone();
+    domains.push(config.provider.mail_domain.clone());
+    registry.ensure_domains(&domains).await?;
+    let service: AccountAddress = config
+        .provider
+        .service_address
+        .parse()
+        .context("provider.service_address is no address")?;
+    registry.ensure_service_account(&service).await?;
+    registry.refresh_limits().await?;
+    Ok(registry)
+}
+
+/// The engine in motion.
+struct Running {
+    engine: Arc<PecEngine>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Running {
+    async fn start(
+        config: &Config,
+        credentials: &Credentials,
+        registry: &Registry,
+        store: &Arc<Store>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn RandomSource>,
+    ) -> anyhow::Result<Self> {
+        let settings = engine_settings(config);
+        let (work, work_receiver) = WorkQueue::new(settings.work_entries_max);
+        let (queue, queue_receiver) = QueueHandle::new(settings.work_entries_max);
+        let mail_domain =
+            Domain::parse(config.provider.mail_domain.as_str()).context("provider.mail_domain")?;
+        let issuer = Issuer {
+            name: config.provider.name.clone(),
+            service_address: Address::parse(&config.provider.service_address)
+                .context("provider.service_address")?,
+            identifiers: IdentifierSource::new(settings.epoch, mail_domain, Arc::clone(&random)),
+        };
+        let relay = Arc::new(relay(config)?);
+        let engine = PecEngine::new(EngineParts {
+            store: Arc::clone(store),
+            signer: Arc::new(credentials.signer(Arc::clone(&clock))?),
+            clock,
+            random,
+            issuer,
+            host_name: config.provider.host_name.to_string(),
+            domains: background::own_domains(registry).await?,
+            verifier: Arc::new(trusted::verifier(&config.trust, credentials)?),
+            directory: Arc::new(directory::load(config, credentials)?),
+            settings,
+            work,
+            queue,
+        });
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(work::run(Arc::clone(&engine), work_receiver, stopped.clone()));
+        tasks.spawn(queue::run(Arc::clone(&engine), relay, queue_receiver, stopped));
+        Ok(Self { engine, stop, tasks })
+    }
+
+    /// Lets the workers and connections finish what they hold.
+    async fn stop(self) {
+        // Without receivers there is nobody left to tell.
+        let _ = self.stop.send(true);
+        self.tasks.join_all().await;
+    }
+}
+
+fn engine_settings(config: &Config) -> EngineSettings {
+    let limits = &config.limits;
+    EngineSettings {
+        workers_max: limits.transmissions_max,
+        signatures_max: limits.signatures_max,
+        message_octets_max: limits.message_octets_max.0,
+        relay_octets_max: limits.relay_message_octets_max.0,
+        recipients_max: limits.recipients_max as usize,
+        header_octets_max: usize::try_from(limits.header_octets_max.0).unwrap_or(usize::MAX),
+        destination_connections_max: limits.outgoing_per_destination_max,
+        connections_max: limits.outgoing_connections_max,
+        ..EngineSettings::default()
+    }
+}
+
+fn relay(config: &Config) -> anyhow::Result<Relay> {
+    let route = |(domain, to): (&crate::config::DomainName, &crate::config::HostPort)| {
+        (domain.as_str().to_owned(), Target { host: to.host.clone(), port: to.port })
+    };
+    let routes: BTreeMap<String, Target> = config.routes.iter().map(route).collect();
+    let client_name = ClientName::parse(config.provider.host_name.as_str()).with_context(|| {
+        format!("provider.host_name {} cannot stand in EHLO", config.provider.host_name)
+    })?;
+    let tls = TlsPolicy::Opportunistic(
+        TlsClient::opportunistic().context("preparing TLS towards other servers")?,
+    );
+    Ok(Relay {
+        destinations: Destinations::new(routes)
+            .context("reading the system's DNS configuration")?,
+        client: Arc::new(ClientSettings::new(client_name, tls)),
+    })
+}
+
+fn start_beside(
+    config: &Arc<Config>,
+    credentials: &Arc<Credentials>,
+    registry: &Arc<Registry>,
+    engine: &Arc<PecEngine>,
+    stopping: &CancellationToken,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let (store, interval) =
+        (Arc::clone(engine.store()), config.registry.outbox_interval.duration());
+    tasks.spawn(background::pack(
+        Arc::clone(&store),
+        config.store.pack_interval.duration(),
+        stopping.clone(),
+    ));
+    tasks.spawn({
+        let (registry, stopping) = (Arc::clone(registry), stopping.clone());
+        async move { outbox::keep_applied(&registry, &*store, interval, stopping).await }
+    });
+    tasks.spawn(background::follow_domains(
+        Arc::clone(registry),
+        Arc::clone(engine),
+        interval,
+        stopping.clone(),
+    ));
+    tasks.spawn(background::refresh_directory(
+        Arc::clone(config),
+        Arc::clone(credentials),
+        Arc::clone(engine),
+        stopping.clone(),
+    ));
+    tasks
+}
+
+/// The operations port while it is open.
+struct Operations {
+    readiness: Arc<Readiness>,
+    stop: CancellationToken,
+    server: Option<tokio::task::JoinHandle<()>>,
+}
+
+async fn open_operations(
+    config: &Config,
+    registry: &Arc<Registry>,
+    store: &Arc<Store>,
+) -> anyhow::Result<Operations> {
+    let readiness = Readiness::new(vec![
+        Arc::clone(registry) as Arc<dyn http::ReadinessCheck>,
+        Arc::new(readiness::CatalogReady(Arc::clone(store))),
+    ]);
+    let stop = CancellationToken::new();
+    let server = match doors::bind("listen.operations", &config.listen.operations).await? {
+        None => None,
+        Some(listener) => {
+            let metrics = http::install_metrics().map_err(|error| anyhow::anyhow!(error))?;
+            let (readiness, stop, limits) =
+                (Arc::clone(&readiness), stop.clone(), config.limits.clone());
+            Some(tokio::spawn(async move {
+                http::serve_operations(listener, readiness, metrics, &limits, stop).await;
+            }))
+        }
+    };
+    Ok(Operations { readiness, stop, server })
+}
+
+impl Operations {
+    /// From now on the process is not ready.
+    fn drain(&self) {
+        self.readiness.drain();
+    }
+
+    async fn close(self) {
+        self.stop.cancel();
+        if let Some(server) = self.server
+            && let Err(error) = server.await
+        {
+            tracing::warn!(%error, "the operations port ended badly");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Opens the store of a configuration: for the server, and for the commands that look into it.
+//!
+//! Not here: the store itself (`storage::store`).
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use storage::{
+    catalog::rocksdb::RocksConfig,
+    octets::OctetStoreConfig,
+    pack::store::local_objects,
+    store::{Store, StoreConfig, StoreLimits},
+};
+use trust::{clock::Clock, random::RandomSource};
+
+use crate::{config::Config, pec::records};
+
+/// Opens the store, making it when the data folder is empty.
+///
+/// # Errors
+///
+/// When another process has it open, when a newer program wrote it, or when the folder cannot be
+/// read or written.
+pub async fn open(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn RandomSource>,
+) -> anyhow::Result<Arc<Store>> {
+    let octets =
+        |octets: crate::config::units::Octets| usize::try_from(octets.0).unwrap_or(usize::MAX);
+    let settings = &config.store;
+    let objects = local_objects(&config.data.objects_folder()).with_context(|| {
+        format!("opening the packs in {}", config.data.objects_folder().display())
+    })?;
+    let store = StoreConfig {
+        catalog_folder: config.data.catalog_folder(),
+        families: records::FAMILIES.to_vec(),
+        catalog: RocksConfig {
+            cache_octets_max: octets(settings.catalog_cache_octets_max),
+            ..RocksConfig::default()
+        },
+        octets: OctetStoreConfig {
+            cache_octets_max: octets(settings.chunk_cache_octets_max),
+            pack_octets_max: octets(settings.pack_octets_max),
+            small_chunk_octets_max: octets(settings.small_chunk_octets_max),
+            header_octets_max: octets(config.limits.header_octets_max),
+            ..OctetStoreConfig::default()
+        },
+        limits: StoreLimits::default(),
+    };
+    Store::open(store, objects, clock, random)
+        .await
+        .with_context(|| format!("opening the store in {}", config.data.folder.display()))
+}
