@@ -1,0 +1,343 @@
+//! Two real providers for the tests: processes of the program on loopback, each with its own data
+//! folder, set up with the command line as an operator would, read by clients nobody here wrote.
+
+use std::{
+    fmt::Write as _,
+    io::{Read as _, Write as _},
+    net::{IpAddr, Ipv4Addr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use trust::{
+    authority::{DevelopmentAuthority, Issued},
+    clock::SystemClock,
+    random::SystemRandom,
+};
+
+/// The program under test.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_ceralacca");
+
+/// The password of every account in the tests.
+pub(crate) const PASSWORD: &str = "Prova-di-sicurezza-2026";
+
+/// Longest wait for anything that should happen soon, on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Ports of one provider.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ports {
+    pub(crate) relay: u16,
+    pub(crate) submission: u16,
+    pub(crate) submissions: u16,
+    pub(crate) imaps: u16,
+    pub pop3s: u16,
+    pub(crate) operations: u16,
+}
+
+impl Ports {
+    fn free() -> Self {
+        // All six are held at once, so that they differ.
+        let listeners: Vec<TcpListener> = (0..6)
+            .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"))
+            .collect();
+        let port = |index: usize| listeners[index].local_addr().expect("bound").port();
+        Self {
+            relay: port(0),
+            submission: port(1),
+            submissions: port(2),
+            imaps: port(3),
+            pop3s: port(4),
+            operations: port(5),
+        }
+    }
+}
+
+/// A provider: its folder, its ports, and its process while it runs.
+#[derive(Debug)]
+pub(crate) struct Provider {
+    pub(crate) folder: PathBuf,
+    pub(crate) ports: Ports,
+    pub(crate) mail_domain: String,
+    pub(crate) pec_domain: String,
+    process: Option<Child>,
+}
+
+/// Two providers that know each other, and the authority both trust.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    pub(crate) alfa: Provider,
+    pub(crate) beta: Provider,
+    pub(crate) authority: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Pair {
+    /// Sets both up with the accounts `mario@pec.alfa.example`, `anna@pec.beta.example` and
+    /// `bruno@pec.beta.example`. `extra` is appended to both configurations.
+    pub(crate) fn new(extra: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let shared = folder.path().join("shared");
+        let authority =
+            DevelopmentAuthority::open(&shared, Arc::new(SystemClock), Arc::new(SystemRandom))
+                .expect("an authority");
+        let alfa = Provider::new(folder.path(), "alfa");
+        let beta = Provider::new(folder.path(), "beta");
+        let mut ldif = String::new();
+        for provider in [&alfa, &beta] {
+            provider.make_credentials(&authority, &mut ldif);
+        }
+        std::fs::write(shared.join("gestori.ldif"), ldif).expect("written");
+        alfa.configure(&beta, &shared, extra);
+        beta.configure(&alfa, &shared, extra);
+        alfa.add_account(&alfa.add_owner(), "mario");
+        let owner = beta.add_owner();
+        beta.add_account(&owner, "anna");
+        beta.add_account(&owner, "bruno");
+        Self { alfa, beta, authority: shared.join("authority.pem"), _folder: folder }
+    }
+}
+
+impl Provider {
+    fn new(root: &Path, name: &str) -> Self {
+        let folder = root.join(name);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        Self {
+            folder,
+            ports: Ports::free(),
+            mail_domain: format!("{name}.example"),
+            pec_domain: format!("pec.{name}.example"),
+            process: None,
+        }
+    }
+
+    fn make_credentials(&self, authority: &DevelopmentAuthority, ldif: &mut String) {
+        use base64::Engine as _;
+        let name = format!("Gestore {}", self.mail_domain);
+        let service = format!("posta-certificata@{}", self.mail_domain);
+        let host = format!("mail.{}", self.mail_domain);
+        let signing = authority.issue_provider(&name, &service).expect("a certificate");
+        let tls = authority
+            .issue_tls(&[&host, "localhost"], &[IpAddr::V4(Ipv4Addr::LOCALHOST)])
+            .expect("a certificate");
+        for (file, Issued { certificate, key }) in [("signing", &signing), ("tls", &tls)] {
+            let mut pem = certificate.to_pem().expect("PEM");
+            pem.extend(authority.certificate().to_pem().expect("PEM"));
+            std::fs::write(self.folder.join(format!("{file}.pem")), pem).expect("written");
+            key.write(&self.folder.join(format!("{file}.key"))).expect("written");
+        }
+        let der = base64::engine::general_purpose::STANDARD.encode(signing.certificate.to_der());
+        write!(
+            ldif,
+            "dn: providerName={name},o=postacert\nobjectClass: top\nobjectClass: provider\nproviderName: {name}\n\
+             mailReceipt: {service}\nmanagedDomains: {}\nmanagedDomains: {}\n\
+             providerCertificateHash: {}\nproviderCertificate;binary:: {der}\n\n",
+            self.pec_domain,
+            self.mail_domain,
+            signing.certificate.sha1_hex(),
+        )
+        .expect("a string grows");
+    }
+
+    fn configure(&self, other: &Self, shared: &Path, extra: &str) {
+        let Ports { relay, submission, submissions, imaps, pop3s, operations } = self.ports;
+        let text = format!(
+            "[provider]\nname = \"Gestore {mail}\"\nmail_domain = \"{mail}\"\nhost_name = \"mail.{mail}\"\n\
+             pec_domains = [\"{pec}\"]\n\
+             [data]\nfolder = \"data\"\n\
+             [listen]\nsmtp_relay = \"127.0.0.1:{relay}\"\nsubmission = \"127.0.0.1:{submission}\"\n\
+             submissions = \"127.0.0.1:{submissions}\"\nimaps = \"127.0.0.1:{imaps}\"\n\
+             pop3s = \"127.0.0.1:{pop3s}\"\noperations = \"127.0.0.1:{operations}\"\n\
+             [tls]\ncertificate_file = \"tls.pem\"\nkey_file = \"tls.key\"\n\
+             [signing]\ncertificate_file = \"signing.pem\"\nkey_file = \"signing.key\"\n\
+             [directory]\nldif_file = \"{shared}/gestori.ldif\"\n\
+             [trust]\nauthority_files = [\"{shared}/authority.pem\"]\nrevocation_files = [\"{shared}/authority.crl\"]\n\
+             [routes]\n\"{other_pec}\" = \"127.0.0.1:{other_relay}\"\n\"{other_mail}\" = \"127.0.0.1:{other_relay}\"\n\
+             {extra}\n",
+            mail = self.mail_domain,
+            pec = self.pec_domain,
+            shared = shared.display(),
+            other_pec = other.pec_domain,
+            other_mail = other.mail_domain,
+            other_relay = other.ports.relay,
+        );
+        std::fs::write(self.config(), text).expect("written");
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.join("ceralacca.toml")
+    }
+
+    /// The address of one of this provider's accounts.
+    pub(crate) fn address(&self, local_part: &str) -> String {
+        format!("{local_part}@{}", self.pec_domain)
+    }
+
+    /// Runs a command of the program on this provider.
+    pub(crate) fn run(&self, arguments: &[&str], input: &str) -> Output {
+        let mut command = Command::new(PROGRAM);
+        command.arg("--config").arg(self.config()).args(arguments);
+        run(command, input)
+    }
+
+    /// As [`Provider::run`], and it must succeed.
+    pub(crate) fn administer(&self, arguments: &[&str], input: &str) -> String {
+        let output = self.run(arguments, input);
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    fn add_owner(&self) -> String {
+        let code = "RSSMRA79B11C566R";
+        let arguments = [
+            "owner",
+            "add",
+            "--name",
+            "Mario",
+            "--surname",
+            "Rossi",
+            "--codice-fiscale",
+            code,
+            "--json",
+        ];
+        let owner: serde_json::Value =
+            serde_json::from_str(&self.administer(&arguments, "")).expect("JSON");
+        owner["id"].to_string()
+    }
+
+    fn add_account(&self, owner: &str, local_part: &str) {
+        let address = self.address(local_part);
+        let arguments =
+            ["account", "add", &address, "--owner", owner, "--plan", "base", "--password-stdin"];
+        self.administer(&arguments, PASSWORD);
+    }
+
+    /// Starts the process and waits until it is ready.
+    pub(crate) fn start(&mut self) {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.join("ceralacca.log"))
+            .expect("a log file");
+        let child = Command::new(PROGRAM)
+            .arg("--config")
+            .arg(self.config())
+            .arg("serve")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a handle"))
+            .stderr(log)
+            .spawn()
+            .expect("the program starts");
+        self.process = Some(child);
+        let ports = self.ports;
+        wait_until("the provider is ready", || {
+            http_status(ports.operations, "/readyz") == Some(200)
+        });
+    }
+
+    /// SIGKILL: no farewell of any kind.
+    pub(crate) fn kill(&mut self) {
+        let mut process = self.process.take().expect("a running provider");
+        process.kill().expect("killed");
+        process.wait().expect("gone");
+    }
+
+    /// SIGTERM, and waits for the end. Returns whether it ended well.
+    pub(crate) fn stop(&mut self) -> bool {
+        let mut process = self.process.take().expect("a running provider");
+        let id = i32::try_from(process.id()).expect("a process id");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(id), nix::sys::signal::Signal::SIGTERM)
+            .expect("told");
+        process.wait().expect("gone").success()
+    }
+
+    /// The log, for messages of failing tests.
+    pub(crate) fn log(&self) -> String {
+        let mut text = String::new();
+        if let Ok(mut file) = std::fs::File::open(self.folder.join("ceralacca.log")) {
+            // What cannot be read of a log only makes the message of a failing test shorter.
+            let _ = file.read_to_string(&mut text);
+        }
+        text
+    }
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("log of {}:\n{}", self.mail_domain, self.log());
+        }
+    }
+}
+
+/// Runs a command with `input` on its standard input.
+pub(crate) fn run(mut command: Command, input: &str) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    child
+        .stdin
+        .take()
+        .expect("piped")
+        .write_all(format!("{input}\n").as_bytes())
+        .expect("read by the command");
+    child.wait_with_output().expect("it ends")
+}
+
+/// Python's mail clients; see `mail.py` for the words.
+pub(crate) fn mail_client(arguments: &[&str]) -> Command {
+    let mut command = Command::new("python3");
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/mail.py")).args(arguments);
+    command
+}
+
+/// Everything in a mailbox, as `mail.py list` prints it.
+pub(crate) fn list(
+    provider: &Provider,
+    authority: &Path,
+    user: &str,
+    mailbox: &str,
+) -> Vec<serde_json::Value> {
+    let (port, authority) = (provider.ports.imaps.to_string(), authority.to_string_lossy());
+    let output =
+        run(mail_client(&["list", "localhost", &port, &authority, user, mailbox]), PASSWORD);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout)
+        .expect("UTF-8")
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect()
+}
+
+/// The status of an HTTP answer, `None` without one.
+pub(crate) fn http_status(port: u16, path: &str) -> Option<u16> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    let text = String::from_utf8_lossy(&answer);
+    text.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Waits until `condition` holds, or fails the test.
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !condition() {
+        assert!(begin.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain until {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
