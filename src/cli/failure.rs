@@ -30,6 +30,11 @@ impl Failure {
         Self { kind: "invalid", code: 2, text }
     }
 
+    /// There is no such thing.
+    pub(super) fn not_found(text: Text) -> Self {
+        Self { kind: "not_found", code: 3, text }
+    }
+
     /// The machine refused something; the message is the cause's, in English.
     pub(super) fn of_machine(error: &dyn Error) -> Self {
         let mut text = error.to_string();

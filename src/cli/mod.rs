@@ -32,9 +32,11 @@ mod account;
 mod config;
 mod domain;
 mod failure;
+mod message;
 mod output;
 mod owner;
 mod password;
+mod store;
 
 /// Configuration files looked for when none is named, in this order.
 const CONFIG_FILES: [&str; 2] = ["ceralacca.toml", "/etc/ceralacca/ceralacca.toml"];
@@ -107,6 +109,10 @@ enum Command {
     Owner(owner::OwnerCommand),
     #[command(subcommand, about = say("Le caselle", "Accounts"))]
     Account(account::AccountCommand),
+    #[command(subcommand, about = say("L'archivio dei messaggi", "The message store"))]
+    Store(store::StoreCommand),
+    #[command(subcommand, about = say("Un messaggio nell'archivio", "A message in the store"))]
+    Message(message::MessageCommand),
     #[command(
         about = say("Completamento per la shell", "Completions for a shell"),
         after_help = say(
@@ -159,6 +165,8 @@ fn execute(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Owner(command) => {
             with_registry(file.as_deref(), async |site| command.run(site, output).await)
         }
+        Command::Store(command) => command.run(file.as_deref(), output),
+        Command::Message(command) => command.run(file.as_deref(), output),
         Command::Account(command) => {
             with_registry(file.as_deref(), async |site| command.run(site, output).await)
         }

@@ -82,6 +82,13 @@ fn a_provider_killed_in_the_middle_of_200_transmissions_answers_each_exactly_onc
     assert!(pair.alfa.stop(), "{}", pair.alfa.log());
     assert!(pair.beta.stop(), "{}", pair.beta.log());
     for provider in [&pair.alfa, &pair.beta] {
-        provider.administer(&["store", "check", "--json"], "");
+        let printed = provider.administer(&["store", "check", "--json"], "");
+        let report: serde_json::Value = serde_json::from_str(&printed).expect("JSON");
+        assert_eq!(report["clean"], true, "{report:#}");
+        assert!(report["messages"].as_u64() >= Some(TRANSMISSIONS as u64), "{report:#}");
     }
+    let printed = pair.beta.administer(&["message", "show", &anna, "1", "--json"], "");
+    let message: serde_json::Value = serde_json::from_str(&printed).expect("JSON");
+    assert_eq!(message["intact"], true, "{message:#}");
+    assert_eq!(message["logical_octets"], delivered[0]["octets"], "{message:#}");
 }
