@@ -1,0 +1,98 @@
+"""Python's own mail libraries, and IMAPClient, against a running provider.
+
+`clients.py send` submits a message after STARTTLS; `clients.py read` reads it back over IMAP and POP3 and
+compares. Ports, accounts and the authority come through the environment. An assertion that fails ends with
+a traceback, which the calling test shows.
+"""
+
+import email.message
+import email.policy
+import imaplib
+import os
+import poplib
+import smtplib
+import ssl
+import sys
+
+from imapclient import IMAPClient
+
+SENDER, RECIPIENT, PASSWORD = (os.environ[name] for name in ("SENDER", "RECIPIENT", "PASSWORD"))
+TRUST = ssl.create_default_context(cafile=os.environ["AUTHORITY"])
+
+
+def port(name):
+    return int(os.environ[name])
+
+
+def send():
+    message = email.message.EmailMessage(policy=email.policy.SMTP)
+    message["From"], message["To"] = SENDER, RECIPIENT
+    message["Subject"] = "Perché l'umidità è più alta"
+    message["Message-ID"] = "<python@client.example>"
+    message.set_content("Così è, se vi pare.\n")
+    message.add_attachment(os.urandom(20_000), maintype="application", subtype="octet-stream", filename="dati")
+    with smtplib.SMTP("localhost", port("SUBMISSION"), timeout=20) as server:
+        server.starttls(context=TRUST)
+        server.login(SENDER, PASSWORD)
+        refused = server.send_message(message, SENDER, [RECIPIENT])
+        assert refused == {}, refused
+
+
+def read():
+    whole = read_with_imaplib()
+    assert read_with_poplib() == whole
+    read_with_imapclient(whole)
+
+
+def read_with_imaplib():
+    with imaplib.IMAP4_SSL("localhost", port("IMAPS"), ssl_context=TRUST, timeout=20) as client:
+        assert client.login(RECIPIENT, PASSWORD)[0] == "OK"
+        status, counts = client.select("INBOX")
+        assert (status, counts) == ("OK", [b"1"]), (status, counts)
+        assert client.search(None, "HEADER", "X-Trasporto", "posta-certificata") == ("OK", [b"1"])
+        assert client.search(None, "SUBJECT", "nothing-like-this") == ("OK", [b""])
+        _, fetched = client.fetch("1", "(UID RFC822.SIZE BODY.PEEK[])")
+        whole = fetched[0][1]
+        assert b"RFC822.SIZE %d" % len(whole) in fetched[0][0], fetched[0][0]
+        _, part = client.fetch("1", "(BODY.PEEK[]<10.100>)")
+        assert part[0][1] == whole[10:110]
+        assert client.store("1", "+FLAGS", r"(\Flagged)")[0] == "OK"
+        assert client.search(None, "FLAGGED", "UNSEEN") == ("OK", [b"1"])
+        assert client.create("Pratiche")[0] == "OK"
+        assert client.copy("1", "Pratiche")[0] == "OK"
+        assert client.status("Pratiche", "(MESSAGES)")[1] == [b"Pratiche (MESSAGES 1)"]
+        assert client.append("Pratiche", r"(\Seen)", None, b"Subject: bozza\r\n\r\nTesto.\r\n")[0] == "OK"
+        return whole
+
+
+def read_with_poplib():
+    client = poplib.POP3_SSL("localhost", port("POP3S"), context=TRUST, timeout=20)
+    client.user(RECIPIENT)
+    client.pass_(PASSWORD)
+    count, octets = client.stat()
+    assert count == 1
+    _, lines, _ = client.retr(1)
+    whole = b"".join(line + b"\r\n" for line in lines)
+    assert octets == len(whole), (octets, len(whole))
+    assert client.top(1, 0)[1][-1] == b""
+    client.quit()
+    return whole
+
+
+def read_with_imapclient(whole):
+    with IMAPClient("localhost", port("IMAPS"), ssl_context=TRUST, timeout=20) as client:
+        client.login(RECIPIENT, PASSWORD)
+        assert "Pratiche" in [name for _, _, name in client.list_folders()]
+        client.select_folder("Pratiche")
+        first, second = client.search()
+        fetched = client.fetch([first, second], ["BODY[]", "ENVELOPE", "FLAGS", "BODYSTRUCTURE"])
+        assert fetched[first][b"BODY[]"] == whole
+        assert fetched[second][b"ENVELOPE"].subject == b"bozza"
+        assert b"\\Seen" in fetched[second][b"FLAGS"]
+        assert fetched[first][b"BODYSTRUCTURE"].is_multipart
+        client.delete_messages([second])
+        client.expunge()
+        assert client.search() == [first]
+
+
+{"send": send, "read": read}[sys.argv[1]]()
