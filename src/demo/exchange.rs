@@ -1,11 +1,13 @@
 //! The exchange, step by step: set up, submit, wait, read back, verify, restart, compare.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
+use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use trust::{
     clock::{Clock, UnixMillis},
@@ -75,6 +77,8 @@ pub(super) struct Exchange {
     /// Sender, primary recipient, recipient in copy.
     pub(super) parties: [Party; 3],
     pub(super) submitted: Submitted,
+    /// Octets of stored chunks, at Alfa and at Beta.
+    pub(super) stored_octets: [u64; 2],
 }
 
 impl Exchange {
@@ -168,7 +172,8 @@ async fn set_up(
         party(carla, Text::fixed("in copia", "in copy"), true, 1),
     ];
     let submitted = Submitted { octets: Vec::new(), message_id: String::new() };
-    Ok(Exchange { folder: folder.to_owned(), alfa, beta, parties, submitted })
+    let stored_octets = [0; 2];
+    Ok(Exchange { folder: folder.to_owned(), alfa, beta, parties, submitted, stored_octets })
 }
 
 fn provider(
@@ -456,15 +461,28 @@ fn originals(exchange: &Exchange, screen: &mut Screen) {
     );
 }
 
-/// Restarts B: whatever it gave before it must give again.
+/// Restarts both: whatever they gave before they must give again. While they stand still their stores
+/// are checked and measured.
 async fn restart(exchange: &mut Exchange, screen: &mut Screen) -> Result<(), DemoError> {
     screen.step(&Text::fixed(
-        "Riavvio di Beta e confronto degli SHA-256",
-        "Restart of Beta and comparison of SHA-256",
+        "Riavvio dei gestori e confronto degli SHA-256",
+        "Restart of the providers and comparison of SHA-256",
     ));
+    exchange.alfa.stop().await?;
     exchange.beta.stop().await?;
-    let checked = exchange.beta.administer(&["store", "check"], &[]).await;
-    screen.check(&Text::fixed("archivio di Beta integro", "store of Beta intact"), checked);
+    for provider in [&exchange.alfa, &exchange.beta] {
+        let name = provider.identity.name;
+        let checked = provider.administer(&["store", "check"], &[]).await;
+        let what =
+            Text::filled(format!("archivio di {name} integro"), format!("store of {name} intact"));
+        screen.check(&what, checked);
+    }
+    for at_beta in [false, true] {
+        let measured = stored_octets(exchange, at_beta).await;
+        let tool = |source| DemoError::Tool { step: "measuring a message", source };
+        exchange.stored_octets[usize::from(at_beta)] = measured.map_err(tool)?;
+    }
+    exchange.alfa.start().await?;
     exchange.beta.start().await?;
     for party in &exchange.parties {
         let folder = exchange.folder.join("read-again").join(&party.login.address);
@@ -483,6 +501,24 @@ async fn restart(exchange: &mut Exchange, screen: &mut Screen) -> Result<(), Dem
         }
     }
     Ok(())
+}
+
+/// The octets that the chunks of every message of one provider take, each chunk once.
+async fn stored_octets(exchange: &Exchange, at_beta: bool) -> Result<u64, ToolError> {
+    let mut chunks = BTreeMap::new();
+    for party in exchange.parties.iter().filter(|party| party.at_beta == at_beta) {
+        for number in 1..=party.files.len() {
+            let (address, number) = (&party.login.address, number.to_string());
+            let show = ["message", "show", address, &number, "--json"];
+            let printed = exchange.provider(party).administer(&show, &[]).await?;
+            let message: Value = serde_json::from_slice(&printed).unwrap_or_default();
+            for chunk in message["chunks"].as_array().into_iter().flatten() {
+                let id = chunk["stored_id"].as_str().unwrap_or_default().to_owned();
+                chunks.insert(id, chunk["stored_octets"].as_u64().unwrap_or_default());
+            }
+        }
+    }
+    Ok(chunks.values().sum())
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, DemoError> {

@@ -69,30 +69,25 @@ pub(super) async fn octets(exchange: &Exchange, screen: &mut Screen) {
         &rows,
     );
     let mut rows = Vec::new();
-    for provider in [&exchange.alfa, &exchange.beta] {
-        let logical: u64 = exchange
-            .parties
-            .iter()
-            .filter(|party| {
-                party.at_beta == (provider.identity.folder == exchange.beta.identity.folder)
-            })
-            .map(logical)
-            .sum();
-        rows.push(folder_row(provider, logical).await);
+    let providers = [(&exchange.alfa, false), (&exchange.beta, true)];
+    for ((provider, at_beta), stored) in providers.into_iter().zip(exchange.stored_octets) {
+        let parties = exchange.parties.iter().filter(|party| party.at_beta == at_beta);
+        rows.push(folder_row(provider, parties.map(logical).sum(), stored).await);
     }
     screen.table(
         &[
             Text::fixed("gestore", "provider"),
             Text::fixed("ottetti logici", "logical octets"),
-            Text::fixed("pack", "packs"),
-            Text::fixed("catalogo", "catalog"),
+            Text::fixed("conservati", "stored"),
+            Text::fixed("du dei pack", "du of packs"),
+            Text::fixed("du del catalogo", "du of catalog"),
             Text::fixed("du in tutto", "du in all"),
         ],
         &rows,
     );
 }
 
-async fn folder_row(provider: &Provider, logical: u64) -> [String; 5] {
+async fn folder_row(provider: &Provider, logical: u64, stored: u64) -> [String; 6] {
     let data = provider.data_folder();
     let mut taken = Vec::new();
     for folder in [data.join("objects"), data.join("catalog"), data] {
@@ -100,7 +95,8 @@ async fn folder_row(provider: &Provider, logical: u64) -> [String; 5] {
     }
     let mut taken = taken.into_iter();
     let mut next = || taken.next().unwrap_or_default();
-    [provider.identity.name.to_owned(), grouped(logical), next(), next(), next()]
+    let name = provider.identity.name.to_owned();
+    [name, grouped(logical), grouped(stored), next(), next(), next()]
 }
 
 fn logical(party: &Party) -> u64 {
