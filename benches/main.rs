@@ -8,13 +8,15 @@ mod append;
 mod appender;
 mod line;
 mod messages;
+mod pec_local;
 
 use std::{io::Write as _, process::ExitCode};
 
 use line::Line;
 
 /// A measure by its name.
-const MEASURES: [(&str, Measure); 1] = [("append", append::measure)];
+const MEASURES: [(&str, Measure); 2] =
+    [("append", append::measure), ("pec_local", pec_local::measure)];
 
 /// Takes a measure.
 type Measure = fn() -> Result<Line, Failure>;

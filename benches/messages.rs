@@ -30,15 +30,20 @@ const WORDS: [&str; 16] = [
 
 /// Makes `count` messages from `seed`.
 pub(crate) fn make(seed: u64, count: usize) -> Vec<Vec<u8>> {
-    let random = SeededRandom::new(seed);
-    (0..count).map(|_| message(&random).into_bytes()).collect()
+    make_to(seed, count, "anna@pec.alfa.example", "bruno@pec.beta.example")
 }
 
-fn message(random: &SeededRandom) -> String {
+/// Makes `count` messages from `seed` that go from `sender` to `recipient`.
+pub(crate) fn make_to(seed: u64, count: usize, sender: &str, recipient: &str) -> Vec<Vec<u8>> {
+    let random = SeededRandom::new(seed);
+    (0..count).map(|_| message(&random, sender, recipient).into_bytes()).collect()
+}
+
+fn message(random: &SeededRandom, sender: &str, recipient: &str) -> String {
     let number = random.next_u64();
     let mut text = format!(
         "Message-ID: <{number:016x}@pec.alfa.example>\r\nDate: Sat, 21 Nov 2026 10:00:00 +0100\r\n\
-         From: anna@pec.alfa.example\r\nTo: bruno@pec.beta.example\r\nSubject: Perizia {number}\r\n\
+         From: {sender}\r\nTo: {recipient}\r\nSubject: Perizia {number}\r\n\
          MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=\"b\"\r\n\r\n--b\r\n\
          Content-Type: text/plain\r\n\r\n"
     );
