@@ -75,9 +75,6 @@ settings! {
     smtp_idle_timeout: Millis = Millis::minutes(5), TIME,
         "Inattività di una sessione SMTP.",
         "Idle time of an SMTP session.";
-    smtp_transactions_max: u32 = 1_000, NUMBER,
-        "Messaggi in una sessione SMTP.",
-        "Messages in one SMTP session.";
     smtp_errors_max: u32 = 20, NUMBER,
         "Errori dopo i quali una sessione SMTP finisce.",
         "Errors after which an SMTP session ends.";
@@ -102,6 +99,18 @@ settings! {
     outgoing_per_destination_max: usize = 8, COUNT,
         "Consegne contemporanee a una stessa destinazione.",
         "Deliveries to one destination at a time.";
+    message_memory_octets_max: Octets = Octets::megabytes(1024), (Octets::megabytes(256), Octets::gigabytes(1024)),
+        "Memoria per i messaggi in lavorazione: ciascuno ne occupa circa tre volte la sua dimensione.",
+        "Memory for messages being worked on: each takes about three times its size.";
+    work_entries_max: usize = 10_000, COUNT,
+        "Lavori in attesa in memoria; gli altri attendono nel catalogo.",
+        "Work waiting in memory; the rest waits in the catalog.";
+    deliveries_max: usize = 8, COUNT,
+        "Consegne contemporanee di uno stesso messaggio.",
+        "Deliveries of one message at a time.";
+    queue_lifetime: Millis = Millis::hours(24), (Millis::minutes(1), Millis::hours(24)),
+        "Tempo massimo in coda verso un altro gestore; la norma ammette al più 24 h.",
+        "Longest time in the queue to another server; the rules allow 24 h at most.";
     transmissions_max: usize = 64, COUNT,
         "Trasmissioni lavorate contemporaneamente.",
         "Transmissions worked on at a time.";

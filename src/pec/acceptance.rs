@@ -281,7 +281,7 @@ impl Case {
             kind: IncomingKind::TransportEnvelope.into(),
             stage: DeliveryStage::Pending.into(),
             message: envelope.0.to_vec(),
-            recipient: recipient.folded().to_owned(),
+            recipient: recipient.as_str().to_owned(),
             seen_key: seen_key(
                 b"",
                 self.record.identifier.as_bytes(),

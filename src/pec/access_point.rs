@@ -28,7 +28,7 @@ use super::{
     engine::{PecEngine, PecError},
     facts::{CertifiedDomains as _, RecipientKind},
     formal::{self, FormalLimits},
-    header::Header,
+    header::{HEADER_FIELDS_MAX, Header},
     identifier::PecIdentifier,
     instant::CertifiedInstant,
     journal::JournalEvent,
@@ -235,6 +235,9 @@ impl MessageSink for Submission {
     }
 }
 
+/// Fields that original and envelope may have besides those submitted.
+const OWN_FIELDS: usize = 32;
+
 /// What the checks made of a submission.
 #[derive(Debug)]
 struct Judged {
@@ -265,6 +268,10 @@ fn judge(
         }
     };
     let (header, body_offset) = match Header::parse(octets) {
+        // The original and the envelope add fields of their own, and must still be readable.
+        Ok((header, _)) if header.fields().len() > HEADER_FIELDS_MAX - OWN_FIELDS => {
+            return refused("l'intestazione contiene troppi campi".to_owned(), Some(&header));
+        }
         Ok(parsed) if parsed.1 <= header_octets_max => parsed,
         Ok(_) => return refused("l'intestazione è troppo lunga".to_owned(), None),
         Err(fault) => return refused(formal::FormalFault::from(fault).italian, None),

@@ -107,7 +107,7 @@ async fn put_into_mailbox(
     record: &DeliveryRecord,
 ) -> Result<Option<Bytes>, PecError> {
     let instant = engine.now();
-    match find_mailbox(engine, &record.recipient).await? {
+    match find_mailbox(engine, &record.recipient, record.kind()).await? {
         Err(fault) => fail(engine, key, value, record, instant, fault).await,
         Ok(account_id) => match append(engine, key, value, record, instant, account_id).await {
             Err(PecError::Store(StoreError::OverQuota { .. })) => {
@@ -125,11 +125,14 @@ async fn put_into_mailbox(
 async fn find_mailbox(
     engine: &PecEngine,
     recipient: &str,
+    kind: IncomingKind,
 ) -> Result<Result<AccountId, DeliveryFaultKind>, PecError> {
     Ok(match engine.store().account_by_address(recipient).await? {
         None => Err(DeliveryFaultKind::UnknownMailbox),
         Some((account_id, settings)) => match settings.state {
             AccountState::Active => Ok(account_id),
+            // Receipts of what he sent before are his evidence.
+            AccountState::Blocked if kind == IncomingKind::Notification => Ok(account_id),
             AccountState::Blocked => Err(DeliveryFaultKind::MailboxBlocked),
             AccountState::Closed => Err(DeliveryFaultKind::UnknownMailbox),
         },

@@ -21,6 +21,7 @@ use super::{
     daticert::{CertificationData, Event},
     engine::{PecEngine, PecError},
     header::Header,
+    instant::CertifiedInstant,
     issue,
     journal::JournalEvent,
     records::{
@@ -48,21 +49,29 @@ pub async fn distribute(engine: &Arc<PecEngine>, id: IncomingId) -> Result<(), P
                 detail: "the record is gone".to_owned(),
             }
         })?;
-    // The message, its embedded parts and what is made of it.
+    finish_duty(engine, id, &record).await?;
+    // Outside of the reservation for the distribution: the answers reserve memory for themselves,
+    // and who holds some while waiting for more waits for ever.
+    super::delivery_point::deliver_all(engine, Source::Incoming(id)).await
+}
+
+/// Brings the duty of the incoming point to its end, whoever else is at it.
+async fn finish_duty(
+    engine: &Arc<PecEngine>,
+    id: IncomingId,
+    record: &IncomingRecord,
+) -> Result<(), PecError> {
     let held = engine.held(&record.message, &format!("incoming message {id}")).await?;
     let _memory = engine.reserve(held.size()).await?;
     let octets = engine.read_held(&held).await?;
-    loop {
+    for _ in 0..CONFLICTS_MAX {
         let octets = octets.clone();
         let done = match record.kind() {
-            IncomingKind::TransportEnvelope => take_charge(engine, id, &record, octets).await,
-            IncomingKind::Notification => pass_on(engine, id, &record, octets).await,
-            IncomingKind::Anomaly => wrap(engine, id, &record, octets).await,
+            IncomingKind::TransportEnvelope => take_charge(engine, id, record, octets).await,
+            IncomingKind::Notification => pass_on(engine, id, record, octets).await,
+            IncomingKind::Anomaly => wrap(engine, id, record, octets).await,
         };
         match done {
-            Ok(()) => {
-                return super::delivery_point::deliver_all(engine, Source::Incoming(id)).await;
-            }
             // Another worker was quicker, or a recipient's state moved on meanwhile: a receipt
             // read again sees the newer state, and states only move forward.
             Err(PecError::Store(StoreError::Conflict)) => {
@@ -70,10 +79,14 @@ pub async fn distribute(engine: &Arc<PecEngine>, id: IncomingId) -> Result<(), P
                     return Ok(());
                 }
             }
-            Err(error) => return Err(error),
+            done => return done,
         }
     }
+    Err(StoreError::Conflict.into())
 }
+
+/// Conflicts after which a step is left for the next scan.
+pub(super) const CONFLICTS_MAX: usize = 16;
 
 /// The batch that ends the duty of `id` and begins those of the delivery point.
 fn hand_to_delivery_point(
@@ -134,7 +147,7 @@ async fn take_charge(
     let PecMessage::TransportEnvelope(envelope) = classify_again(engine, octets).await?.0 else {
         return Err(changed(id));
     };
-    let instant = engine.certified_now();
+    let instant = CertifiedInstant::new(UnixMillis(record.instant_millis));
     let mut batch = hand_to_delivery_point(id, record, &record.message, &[]);
     let journal = journal_record(record, Some(&envelope.data));
     let mail_receipt =
@@ -246,7 +259,7 @@ async fn wrap(
     record: &IncomingRecord,
     octets: Bytes,
 ) -> Result<(), PecError> {
-    let instant = engine.certified_now();
+    let instant = CertifiedInstant::new(UnixMillis(record.instant_millis));
     let envelope = issue::anomaly_envelope(engine, &instant, record, octets).await?;
     let mut wrapped = Batch::default();
     let (held, _) = engine.hold(&envelope.octets, &mut wrapped).await?;

@@ -54,7 +54,8 @@ pub enum OrdinaryMail {
     Refuse,
 }
 
-/// The bounds of the engine. Every one is configurable under `[limits]`.
+/// The bounds of the engine, and the switches of its rules. `[limits]` of the configuration sets
+/// those that depend on the machine; the others keep their defaults.
 #[derive(Clone, Debug)]
 pub struct EngineSettings {
     /// Number of this node in journal keys.
@@ -242,6 +243,11 @@ impl PecEngine {
     /// Whether mailboxes of `domain` are here.
     pub fn serves(&self, domain: &Domain) -> bool {
         self.domains.read().unwrap_or_else(PoisonError::into_inner).contains(domain.as_str())
+    }
+
+    /// The domains whose mailboxes are here.
+    pub fn domains(&self) -> BTreeSet<String> {
+        BTreeSet::clone(&self.domains.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes a new set of own domains into use.

@@ -35,6 +35,7 @@ use super::{
     address::Address,
     classify::{self, PecMessage},
     directory::ProviderRecord,
+    encoded_word::decode,
     engine::{OrdinaryMail, PecEngine, PecError},
     header::Header,
     issue,
@@ -57,6 +58,25 @@ impl IncomingPoint {
     /// An incoming point of `engine`.
     pub fn new(engine: Arc<PecEngine>) -> Self {
         Self { engine }
+    }
+
+    /// Whom a forward path means. `Postmaster` without a domain is the provider itself
+    /// (RFC 5321 §4.5.1), and its mail goes to the service mailbox.
+    fn address(&self, forward_path: &str) -> Option<Address> {
+        if forward_path.eq_ignore_ascii_case("postmaster") {
+            return Some(self.engine.issuer().service_address.clone());
+        }
+        Address::parse(forward_path).ok()
+    }
+
+    /// The forward paths as written, each mailbox once, in a fixed order, so that the same
+    /// transaction reads the same.
+    fn recipients(&self, envelope: &Envelope) -> Vec<String> {
+        let mut recipients: Vec<Address> =
+            envelope.forward_paths.iter().filter_map(|path| self.address(path)).collect();
+        recipients.sort();
+        recipients.dedup();
+        recipients.iter().map(|address| address.as_str().to_owned()).collect()
     }
 }
 
@@ -84,7 +104,7 @@ impl Transport for IncomingPoint {
         _envelope: &Envelope,
         forward_path: &str,
     ) -> Result<(), Refusal> {
-        let address = Address::parse(forward_path).map_err(|_| refusals::invalid_recipient())?;
+        let address = self.address(forward_path).ok_or_else(refusals::invalid_recipient)?;
         if !self.engine.serves(address.domain()) {
             return Err(refusals::relaying_denied());
         }
@@ -117,24 +137,11 @@ impl Transport for IncomingPoint {
             id,
             trace_octets: trace.len(),
             reverse_path: envelope.reverse_path.clone(),
-            recipients: recipients(envelope),
+            recipients: self.recipients(envelope),
             peer: peer.clone(),
             octets,
         }))
     }
-}
-
-/// The forward paths, each once, in a fixed order, so that the same transaction reads the same.
-fn recipients(envelope: &Envelope) -> Vec<String> {
-    let mut recipients: Vec<String> = envelope
-        .forward_paths
-        .iter()
-        .filter_map(|path| Address::parse(path).ok())
-        .map(|address| address.folded().to_owned())
-        .collect();
-    recipients.sort();
-    recipients.dedup();
-    recipients
 }
 
 /// One message coming in.
@@ -174,12 +181,45 @@ impl MessageSink for Incoming {
         {
             return Err(refusals::certified_mail_only());
         }
+        if judged.kind == IncomingKind::Anomaly {
+            refuse_undeliverable(&engine, &recipients, octets.len() as u64).await?;
+        }
         store_incoming(&engine, id, &peer, reverse_path, recipients, &octets, judged)
             .await
             .map_err(|error| refusals::engine(&error))?;
         metrics::counter!(crate::metrics_names::INCOMING_MESSAGES).increment(1);
         Ok(Taken { identifier: id.to_string() })
     }
+}
+
+/// Refuses, while SMTP still can, a message that no notice would answer (RFC 6109 §2.2.3): taken
+/// and then undeliverable it would vanish. One mailbox that cannot take it refuses it for all, and
+/// the sender's server tells him.
+async fn refuse_undeliverable(
+    engine: &PecEngine,
+    recipients: &[String],
+    octets: u64,
+) -> Result<(), Refusal> {
+    for recipient in recipients {
+        let found = engine.store().account_by_address(recipient).await;
+        let Some((account_id, settings)) = found.map_err(|error| refusals::store(&error))? else {
+            return Err(refusals::unknown_recipient());
+        };
+        if settings.state != AccountState::Active {
+            return Err(refusals::mailbox_blocked());
+        }
+        let account = engine.store().account(account_id).await;
+        let quota = match account {
+            Ok(account) => account.quota().await,
+            Err(error) => Err(error),
+        };
+        let quota = quota.map_err(|error| refusals::store(&error))?;
+        if quota.limit_octets.is_some_and(|limit| quota.used_octets.saturating_add(octets) > limit)
+        {
+            return Err(refusals::mailbox_full());
+        }
+    }
+    Ok(())
 }
 
 /// What the tests of RFC 6109 §2.2.2 made of a message.
@@ -203,8 +243,6 @@ pub(super) struct Judged {
 /// Makes the tests in order: signature existence, origin, validity, formal correctness, domain.
 fn judge(engine: &PecEngine, octets: &[u8], trace_octets: usize) -> Result<Judged, VerifyError> {
     let header = Header::parse(octets).ok().map(|(header, _)| header);
-    let text =
-        |name: &str| header.as_ref().and_then(|header| header.text(name)).unwrap_or_default();
     let mut judged = Judged {
         kind: IncomingKind::Anomaly,
         from_provider: false,
@@ -216,7 +254,11 @@ fn judge(engine: &PecEngine, octets: &[u8], trace_octets: usize) -> Result<Judge
             .as_ref()
             .and_then(|header| header.value("Message-ID"))
             .unwrap_or_default(),
-        subject: text("Subject"),
+        subject: header
+            .as_ref()
+            .and_then(|header| header.value("Subject"))
+            .map(|raw| decode(&raw))
+            .unwrap_or_default(),
         anomaly: AnomalyKind::OrdinaryMail,
         reason: "not signed".to_owned(),
     };

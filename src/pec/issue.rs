@@ -22,6 +22,7 @@ use super::{
     address::Address,
     classify::ReceivedEnvelope,
     distribution::due_now,
+    encoded_word::decode,
     engine::{PecEngine, PecError},
     envelope::AnomalyReason,
     facts::{ReceiptType, Recipient, RecipientPlace, TransmissionFacts, receipt_due},
@@ -253,7 +254,7 @@ pub fn facts_of_original(
         recipients,
         reply_to: reply_to
             .map_or_else(|| sender.as_str().to_owned(), |address| address.as_str().to_owned()),
-        subject: header.text("Subject"),
+        subject: header.value("Subject").map(|raw| decode(&raw)),
         message_id,
     };
     (facts, header.text("X-TipoRicevuta").and_then(|text| ReceiptType::from_text(&text)))

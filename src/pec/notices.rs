@@ -53,8 +53,7 @@ pub async fn charged_octets(
     else {
         return Ok(None);
     };
-    let own = Address::parse(&transmission.sender)
-        .is_ok_and(|sender| sender.folded() == record.recipient);
+    let own = Address::parse(&transmission.sender).ok() == Address::parse(&record.recipient).ok();
     Ok(own.then(|| held.size().saturating_sub(embedded_octets(&held.summary().body))))
 }
 

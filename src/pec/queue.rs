@@ -155,6 +155,9 @@ impl Schedule {
 
 type Finished = (String, Vec<QueueId>, Vec<Due>);
 
+/// What the connections that are open carry, by their task.
+type Carried = HashMap<tokio::task::Id, (String, Vec<QueueId>)>;
+
 /// Runs the queue until `shutdown` turns true; connections then finish the message they are at.
 pub async fn run(
     engine: Arc<PecEngine>,
@@ -165,11 +168,19 @@ pub async fn run(
     let mut schedule = Schedule::default();
     let mut connections: JoinSet<Finished> = JoinSet::new();
     receiver.overflowed.store(true, Ordering::SeqCst);
+    let mut carried = Carried::new();
+    let mut last_load: Option<UnixMillis> = None;
     while !*shutdown.borrow() {
-        let room = schedule.known.len() < engine.settings().work_entries_max;
-        if room
+        let entries_max = engine.settings().work_entries_max;
+        let room = schedule.known.len() < entries_max;
+        // Reading begins again when half of the places are free, not after each message.
+        if schedule.known.len() <= entries_max / 2
+            && last_load.is_none_or(|at| engine.now() >= at.plus_millis(RELOAD_MILLIS))
             && receiver.overflowed.swap(false, Ordering::SeqCst)
-            && let Err(error) = load(&engine, &mut schedule, &receiver.overflowed).await
+            && let Err(error) = {
+                last_load = Some(engine.now());
+                load(&engine, &mut schedule, &receiver.overflowed).await
+            }
         {
             receiver.overflowed.store(true, Ordering::SeqCst);
             tracing::error!(
@@ -183,14 +194,23 @@ pub async fn run(
         {
             let (engine, relay, shutdown) =
                 (Arc::clone(&engine), Arc::clone(&relay), shutdown.clone());
-            connections.spawn(async move {
+            let entries = (domain.clone(), group.clone());
+            let task = connections.spawn(async move {
                 let again = relay::send_group(&engine, &relay, &domain, &group, &shutdown).await;
                 (domain, group, again)
             });
+            carried.insert(task.id(), entries);
         }
         tokio::select! {
-            Some(due) = receiver.receiver.recv() => schedule.insert(due),
-            Some(finished) = connections.join_next() => settle(&mut schedule, finished, &receiver.overflowed),
+            Some(due) = receiver.receiver.recv() => if room {
+                schedule.insert(due);
+            } else {
+                // It stands in the catalog and is read from there when there is room.
+                receiver.overflowed.store(true, Ordering::SeqCst);
+            },
+            Some(finished) = connections.join_next_with_id() => {
+                settle(&mut schedule, &mut carried, finished, engine.now());
+            }
             // The clock is handed in, so that the next instant cannot be slept for.
             () = tokio::time::sleep(Duration::from_millis(250)) => {}
             changed = shutdown.changed() => if changed.is_err() { break },
@@ -201,25 +221,35 @@ pub async fn run(
 
 fn settle(
     schedule: &mut Schedule,
-    finished: Result<Finished, tokio::task::JoinError>,
-    overflowed: &AtomicBool,
+    carried: &mut Carried,
+    finished: Result<(tokio::task::Id, Finished), tokio::task::JoinError>,
+    now: UnixMillis,
 ) {
     match finished {
-        Ok((domain, group, again)) => schedule.finish(&domain, &group, again),
+        Ok((task, (domain, group, again))) => {
+            carried.remove(&task);
+            schedule.finish(&domain, &group, again);
+        }
         Err(error) => {
-            // Which group it was is lost with it: begin anew from the catalog.
             tracing::error!(
                 error = &error as &dyn std::error::Error,
                 "a connection of the queue failed"
             );
-            *schedule = Schedule::default();
-            overflowed.store(true, Ordering::SeqCst);
+            let Some((domain, group)) = carried.remove(&error.id()) else { return };
+            let at = now.plus_millis(RELOAD_MILLIS);
+            let again =
+                group.iter().map(|id| Due { id: *id, domain: domain.clone(), at }).collect();
+            schedule.finish(&domain, &group, again);
         }
     }
 }
 
 /// Entries read at a time.
 const SCAN_ENTRIES: usize = 1_000;
+
+/// The pause between two readings of the queue, and how far ahead of its time a record is read:
+/// what is due later must not take the places of what is due now.
+const RELOAD_MILLIS: i64 = 10_000;
 
 /// Reads the queue from the catalog into the schedule, as far as there is room.
 async fn load(
@@ -228,6 +258,7 @@ async fn load(
     overflowed: &AtomicBool,
 ) -> Result<(), StoreError> {
     let mut scan = Scan::prefix(OUTGOING_QUEUE, b"", SCAN_ENTRIES);
+    let soon = engine.now().plus_millis(2 * RELOAD_MILLIS);
     loop {
         let entries = engine.store().engine().scan(&scan).await?;
         for (key, value) in &entries {
@@ -236,6 +267,7 @@ async fn load(
                 return Ok(());
             }
             match read_due(key, value) {
+                Ok(due) if due.at > soon => overflowed.store(true, Ordering::SeqCst),
                 Ok(due) => schedule.insert(due),
                 Err(error) => tracing::error!(
                     error = &error as &dyn std::error::Error,

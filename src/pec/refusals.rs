@@ -75,6 +75,20 @@ pub fn unknown_recipient() -> Refusal {
     )
 }
 
+/// The mailbox has no room for a message that is not certified.
+pub fn mailbox_full() -> Refusal {
+    Refusal::new(
+        552,
+        "5.2.2",
+        "Casella piena: riprovare quando e' stata svuotata / Mailbox full: try later",
+    )
+}
+
+/// The mailbox is blocked.
+pub fn mailbox_blocked() -> Refusal {
+    Refusal::new(550, "5.2.1", "Casella non attiva / Mailbox is not in use")
+}
+
 /// The domain is not ours.
 pub fn relaying_denied() -> Refusal {
     Refusal::new(550, "5.7.1", "Dominio non gestito qui / This domain is not served here")
@@ -143,6 +157,8 @@ mod tests {
             too_many_recipients(50),
             invalid_recipient(),
             unknown_recipient(),
+            mailbox_full(),
+            mailbox_blocked(),
             relaying_denied(),
             certified_mail_only(),
             busy(),

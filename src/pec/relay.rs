@@ -11,7 +11,7 @@
 //!
 //! Not here: which message is due (`queue`), SMTP itself (`protocols::smtp::client`).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use protocols::smtp::{
@@ -21,7 +21,7 @@ use protocols::smtp::{
     grammar::{ForwardPath, ReversePath, ServerReply},
 };
 use storage::{
-    catalog::engine::{Batch, Expected},
+    catalog::engine::{Batch, Durability, Expected},
     error::StoreError,
     held::HeldMessage,
     ids::AccountId,
@@ -44,7 +44,8 @@ use super::{
     receipt::DeliveryFault,
     records::{
         JournalRecord, OUTGOING_QUEUE, QueueId, QueueKind, QueueRecipient, QueueRecord,
-        RecipientState, TRANSMISSIONS, TransmissionId, TransmissionRecord, encode,
+        RecipientRecord, RecipientState, TRANSMISSION_RECIPIENTS, TRANSMISSIONS, TransmissionId,
+        TransmissionRecord, encode, indexed_key,
     },
 };
 
@@ -68,16 +69,27 @@ pub async fn send_group(
 ) -> Vec<Due> {
     let mut again = Vec::new();
     let mut connection = None;
+    let mut unreachable = false;
     for id in group {
         // The rest stays in the catalog and is attempted at the next start.
         if *shutdown.borrow() {
             break;
         }
+        // The next message would wait for the same dead server again, and hold the place of
+        // messages that can be sent.
+        if unreachable {
+            let at = engine.now().plus_millis(engine.settings().retry_first_millis);
+            again.push(Due { id: *id, domain: domain.to_owned(), at });
+            continue;
+        }
         match attempt(engine, relay, domain, *id, &mut connection).await {
-            Ok(due) => again.extend(due),
+            Ok(due) => {
+                unreachable = due.is_some() && connection.is_none();
+                again.extend(due);
+            }
             Err(error) => {
                 tracing::warn!(%id, domain, error = &error as &dyn std::error::Error, "attempt put off");
-                let at = engine.now().plus_millis(engine.settings().retry_first_millis);
+                let at = next_attempt(engine, *id).await;
                 again.push(Due { id: *id, domain: domain.to_owned(), at });
             }
         }
@@ -86,6 +98,20 @@ pub async fn send_group(
         connection.quit().await;
     }
     again
+}
+
+/// How long it may take to find a server that answers, all addresses together.
+const CONNECT_TIME_MAX: Duration = Duration::from_mins(2);
+
+/// When a record whose attempt failed on our side is due: as counted before the attempt.
+async fn next_attempt(engine: &PecEngine, id: QueueId) -> UnixMillis {
+    let settings = engine.settings();
+    let earliest = engine.now().plus_millis(settings.retry_first_millis);
+    match engine.record::<QueueRecord>(OUTGOING_QUEUE, &id.0).await {
+        Ok(Some((record, _))) => earliest.max(UnixMillis(record.next_attempt_millis)),
+        Ok(None) => earliest,
+        Err(_) => engine.now().plus_millis(settings.retry_longest_millis),
+    }
 }
 
 /// What an attempt made of one recipient: its fate, as far as it is known.
@@ -103,7 +129,8 @@ async fn attempt(
     id: QueueId,
     connection: &mut Option<SmtpConnection>,
 ) -> Result<Option<Due>, PecError> {
-    let Some((record, value)) = engine.record::<QueueRecord>(OUTGOING_QUEUE, &id.0).await? else {
+    let Some((mut record, mut value)) = engine.record::<QueueRecord>(OUTGOING_QUEUE, &id.0).await?
+    else {
         return Ok(None);
     };
     let held = engine.held(&record.message, &format!("queue record {id}")).await?;
@@ -111,10 +138,39 @@ async fn attempt(
     let results = if age_millis >= engine.settings().queue_lifetime_millis {
         vec![Fate::Refused(DeliveryFault::unreachable()); record.recipients.len()]
     } else {
+        // The attempt is counted before it is made: whatever fails after the message has left, it
+        // is not sent again before its time.
+        (record, value) = count_attempt(engine, id, record, value).await?;
         transmit(engine, relay, domain, &record, &held, connection).await?
     };
     let entry = Entry { id, record, value, held };
     entry.settle(engine, results).await
+}
+
+/// Writes down that an attempt begins, and when the next one would be due.
+async fn count_attempt(
+    engine: &PecEngine,
+    id: QueueId,
+    mut record: QueueRecord,
+    value: Bytes,
+) -> Result<(QueueRecord, Bytes), PecError> {
+    let settings = engine.settings();
+    record.attempts = record.attempts.saturating_add(1);
+    let pause =
+        backoff_millis(settings.retry_first_millis, settings.retry_longest_millis, record.attempts);
+    // Up to a quarter more, so that messages put off together do not come back together.
+    let jitter = pause / 4;
+    let extra = match jitter {
+        0 => 0,
+        _ => (engine.random().next_u64() % jitter.unsigned_abs()).cast_signed(),
+    };
+    record.next_attempt_millis = engine.now().plus_millis(pause + extra).0;
+    let next = encode(&record);
+    let mut batch = Batch { durability: Durability::Buffered, ..Batch::default() };
+    batch.expect(OUTGOING_QUEUE, id.key(), Expected::Value(value));
+    batch.put(OUTGOING_QUEUE, id.key(), next.clone());
+    engine.store().commit(batch).await?;
+    Ok((record, next))
 }
 
 /// Sends over the connection at hand, or a new one; returns one result for each recipient.
@@ -128,6 +184,7 @@ async fn transmit(
 ) -> Result<Vec<Fate>, PecError> {
     let all = |result: Fate| Ok(vec![result; record.recipients.len()]);
     if !connection.as_ref().is_some_and(SmtpConnection::is_usable) {
+        *connection = None;
         *connection = match connect(relay, domain).await {
             Ok(connected) => Some(connected),
             Err(result) => return all(result),
@@ -160,7 +217,11 @@ async fn connect(relay: &Relay, domain: &str) -> Result<SmtpConnection, Fate> {
     };
     let hosts: Vec<Host> =
         targets.into_iter().map(|Target { host, port }| Host { name: host, port }).collect();
-    SmtpConnection::connect(&relay.client, &hosts).await.map_err(|error| match error {
+    let connecting = SmtpConnection::connect(&relay.client, &hosts);
+    let Ok(connected) = tokio::time::timeout(CONNECT_TIME_MAX, connecting).await else {
+        return Err(Fate::PutOff(format!("no server of {domain} has answered in time")));
+    };
+    connected.map_err(|error| match error {
         ConnectError::Refused { ref reply, .. } if error.is_permanent() => {
             Fate::Refused(fault_of(reply))
         }
@@ -366,7 +427,10 @@ impl Entry {
             let journal = self.journal_record(vec![recipient.address.clone()], detail);
             engine.journal(&mut batch, now, JournalEvent::RelayFailed, journal);
             let done = match (self.record.kind(), self.transmission()?) {
-                (QueueKind::TransportEnvelope, Some(transmission)) => {
+                // His provider has spoken for him already: a reply was lost, not the message.
+                (QueueKind::TransportEnvelope, Some(transmission))
+                    if !is_answered(engine, transmission, recipient.index).await? =>
+                {
                     self.tell_sender(engine, transmission, recipient, fault, batch).await
                 }
                 _ => engine.store().commit(batch).await.map(drop).map_err(PecError::from),
@@ -426,23 +490,8 @@ impl Entry {
 
     /// Some recipients wait for the next attempt.
     async fn put_off(self, engine: &PecEngine, last_error: String) -> Result<Due, PecError> {
-        let settings = engine.settings();
         let mut record = self.record.clone();
-        record.attempts = record.attempts.saturating_add(1);
-        let pause = backoff_millis(
-            settings.retry_first_millis,
-            settings.retry_longest_millis,
-            record.attempts,
-        );
-        // Up to a quarter more, so that messages put off together do not come back together.
-        let jitter = pause / 4;
-        let extra = if jitter > 0 {
-            (engine.random().next_u64() % jitter.unsigned_abs()).cast_signed()
-        } else {
-            0
-        };
-        let at = engine.now().plus_millis(pause + extra);
-        record.next_attempt_millis = at.0;
+        let at = UnixMillis(record.next_attempt_millis);
         tracing::info!(id = %self.id, domain = record.domain, attempts = record.attempts, %last_error, "put off");
         record.last_error = last_error;
         let domain = record.domain.clone();
@@ -450,8 +499,19 @@ impl Entry {
         batch.expect(OUTGOING_QUEUE, self.id.key(), Expected::Value(self.value.clone()));
         batch.put(OUTGOING_QUEUE, self.id.key(), encode(&record));
         engine.store().commit(batch).await?;
-        Ok(Due { id: self.id, domain, at: UnixMillis(at.0) })
+        Ok(Due { id: self.id, domain, at })
     }
+}
+
+/// Whether the recipient's provider has taken charge of the message, or more.
+async fn is_answered(
+    engine: &PecEngine,
+    transmission: TransmissionId,
+    index: u32,
+) -> Result<bool, StoreError> {
+    let key = indexed_key(&transmission.0, index);
+    let row = engine.record::<RecipientRecord>(TRANSMISSION_RECIPIENTS, &key).await?;
+    Ok(row.is_some_and(|(row, _)| row.state >= i32::from(RecipientState::TakenInCharge)))
 }
 
 /// The pause after `attempts` attempts: the first one, doubled each time, up to the longest.

@@ -4,8 +4,9 @@
 //! look at now. Invariants:
 //!
 //! * Losing a channel entry loses nothing: a scan of the work families finds it again.
-//! * One item is worked on by at most one worker of this process at a time. (Two workers would do
-//!   no harm, since every step expects the record it read; they would only sign twice.)
+//! * One item is worked on by at most one worker of this process at a time; the deliveries of a
+//!   source may be looked at by two. That does no harm, since every step expects the record it
+//!   read: it only signs twice.
 //! * A step that fails for a temporary reason is left for the next scan.
 
 use std::{
@@ -158,8 +159,19 @@ async fn work_loop(
             work = next => work,
         };
         let Some(work) = work else { return };
-        if let Err(error) = perform(&engine, work).await {
-            report(work, &error);
+        // In a task of its own: a panic is a bug of ours and must not cost a worker.
+        let step = tokio::spawn({
+            let engine = Arc::clone(&engine);
+            async move { perform(&engine, work).await }
+        });
+        match step.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => report(work, &error),
+            Err(error) => tracing::error!(
+                ?work,
+                error = &error as &dyn std::error::Error,
+                "step failed: it is tried again"
+            ),
         }
         engine.work().waiting().remove(&work);
     }

@@ -34,13 +34,25 @@ pub async fn pack(store: Arc<Store>, interval: Duration, stopping: CancellationT
 /// Tells the engine which domains are ours.
 pub async fn follow_domains(
     registry: Arc<Registry>,
+    config: Arc<Config>,
+    credentials: Arc<Credentials>,
     engine: Arc<PecEngine>,
-    interval: Duration,
     stopping: CancellationToken,
 ) {
+    let interval = config.registry.outbox_interval.duration();
     while rest(interval, &stopping).await {
         match own_domains(&registry).await {
-            Ok(domains) => engine.replace_domains(domains),
+            Ok(domains) if engine.domains() == domains => {}
+            Ok(domains) => {
+                // Recipients of a new domain are certified from now on.
+                match directory::load(&config, &credentials, &domains) {
+                    Ok(loaded) => engine.replace_directory(Arc::new(loaded)),
+                    Err(error) => {
+                        tracing::error!(error = %format_args!("{error:#}"), "the directory was not renewed");
+                    }
+                }
+                engine.replace_domains(domains);
+            }
             Err(error) => {
                 tracing::warn!(%error, "the domains could not be read: the last ones stay in use");
             }
@@ -65,7 +77,7 @@ pub async fn refresh_directory(
     stopping: CancellationToken,
 ) {
     while rest(config.directory.refresh.duration(), &stopping).await {
-        match directory::load(&config, &credentials) {
+        match directory::load(&config, &credentials, &engine.domains()) {
             Ok(loaded) => engine.replace_directory(Arc::new(loaded)),
             Err(error) => {
                 tracing::error!(error = %format_args!("{error:#}"), "the directory was not renewed");

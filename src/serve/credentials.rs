@@ -141,6 +141,11 @@ fn open_or_make(
         .context("without files in the configuration the development authority is needed")?;
     if !pair.certificate_file.try_exists()? {
         let issued = make(authority)?;
+        // A key without its certificate is what a crash at this point left: nobody has seen it.
+        if pair.key_file.try_exists()? {
+            std::fs::remove_file(&pair.key_file)
+                .with_context(|| format!("removing {}", pair.key_file.display()))?;
+        }
         issued.key.write(&pair.key_file)?;
         // The certificate last: its presence says that both are there.
         let mut pem = issued.certificate.to_pem()?;

@@ -1,10 +1,12 @@
 //! The directory of providers as this node uses it: the LDIF file of `[directory]` and this
 //! provider's own entry.
 //!
-//! Invariant: this provider is always in it, with the certificate it signs with and the domains of
-//! its configuration, whatever the file says of it.
+//! Invariant: this provider is always in it, with the certificate it signs with and the domains
+//! it serves, whatever the file says of it.
 //!
 //! Not here: the file's format and look-ups (`pec::directory`).
+
+use std::collections::BTreeSet;
 
 use anyhow::Context as _;
 
@@ -22,8 +24,12 @@ use crate::{
 /// # Errors
 ///
 /// When the file cannot be read or is no directory in LDIF: the one in use then stays.
-pub fn load(config: &Config, credentials: &Credentials) -> anyhow::Result<Directory> {
-    let own = own_record(config, credentials)?;
+pub fn load(
+    config: &Config,
+    credentials: &Credentials,
+    domains: &BTreeSet<String>,
+) -> anyhow::Result<Directory> {
+    let own = own_record(config, credentials, domains)?;
     let mut records = vec![own];
     if let Some(file) = &config.directory.ldif_file {
         let octets = std::fs::read(file)
@@ -36,22 +42,26 @@ pub fn load(config: &Config, credentials: &Credentials) -> anyhow::Result<Direct
     Ok(Directory::new(records)?)
 }
 
-/// This provider's own entry (RFC 6109 §4.5).
+/// This provider's own entry (RFC 6109 §4.5), with all of its `domains`.
 ///
 /// # Errors
 ///
 /// When an address or domain of the configuration is none.
-pub fn own_record(config: &Config, credentials: &Credentials) -> anyhow::Result<ProviderRecord> {
+pub fn own_record(
+    config: &Config,
+    credentials: &Credentials,
+    domains: &BTreeSet<String>,
+) -> anyhow::Result<ProviderRecord> {
     let provider = &config.provider;
     let service = Address::parse(&provider.service_address).context("provider.service_address")?;
-    let mut domains =
+    let mut managed =
         vec![Domain::parse(provider.mail_domain.as_str()).context("provider.mail_domain")?];
-    for domain in &provider.pec_domains {
-        let domain = Domain::parse(domain.as_str()).context("provider.pec_domains")?;
-        if !domains.contains(&domain) {
-            domains.push(domain);
+    for domain in domains {
+        let domain = Domain::parse(domain).with_context(|| format!("the domain {domain}"))?;
+        if !managed.contains(&domain) {
+            managed.push(domain);
         }
     }
     let certificate = credentials.signing.certificate.to_der().to_vec();
-    Ok(ProviderRecord::new(provider.name.clone(), service, domains, vec![certificate]))
+    Ok(ProviderRecord::new(provider.name.clone(), service, managed, vec![certificate]))
 }

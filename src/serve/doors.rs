@@ -169,6 +169,8 @@ fn smtp_settings(config: &Config) -> ServerSettings {
     settings.handshake_time_max = limits.tls_handshake_timeout.duration();
     settings.header_octets_max = limits.header_octets_max.0;
     settings.errors_max = limits.smtp_errors_max as usize;
+    settings.command_octets_max =
+        usize::try_from(limits.smtp_line_octets_max.0).unwrap_or(usize::MAX);
     settings
 }
 

@@ -15,7 +15,7 @@ pub mod readiness;
 pub mod store;
 pub mod trusted;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use protocols::{
@@ -115,14 +115,24 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
         incoming_point: Arc::new(IncomingPoint::new(Arc::clone(&engine.engine))),
     };
     let doors = Doors::open(&config, &tls, rooms, &stopping).await?;
-    let beside = start_beside(&config, &credentials, &registry, &engine.engine, &stopping);
+    let mut beside = start_beside(&config, &credentials, &registry, &engine.engine, &stopping);
     let operations = open_operations(&config, &registry, &store).await?;
     tracing::info!(provider = config.provider.name, "ready");
 
-    doors.serve().await;
-    operations.drain();
-    engine.stop().await;
-    beside.join_all().await;
+    tokio::join!(doors.serve(), async {
+        // Balancers look elsewhere while the sessions here come to their end.
+        stopping.cancelled().await;
+        operations.drain();
+    });
+    engine.stop(config.limits.shutdown_timeout.duration()).await;
+    while let Some(ended) = beside.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "a loop beside the sessions failed"
+            );
+        }
+    }
     registry.close().await;
     store.close().await.context("closing the store")?;
     operations.close().await;
@@ -177,6 +187,7 @@ impl Running {
             identifiers: IdentifierSource::new(settings.epoch, mail_domain, Arc::clone(&random)),
         };
         let relay = Arc::new(relay(config)?);
+        let domains = background::own_domains(registry).await?;
         let engine = PecEngine::new(EngineParts {
             store: Arc::clone(store),
             signer: Arc::new(credentials.signer(Arc::clone(&clock))?),
@@ -184,9 +195,9 @@ impl Running {
             random,
             issuer,
             host_name: config.provider.host_name.to_string(),
-            domains: background::own_domains(registry).await?,
+            domains: domains.clone(),
             verifier: Arc::new(trusted::verifier(&config.trust, credentials)?),
-            directory: Arc::new(directory::load(config, credentials)?),
+            directory: Arc::new(directory::load(config, credentials, &domains)?),
             settings,
             work,
             queue,
@@ -198,11 +209,26 @@ impl Running {
         Ok(Self { engine, stop, tasks })
     }
 
-    /// Lets the workers and connections finish what they hold.
-    async fn stop(self) {
+    /// Lets the workers and connections finish what they hold, for `time_max` at most.
+    async fn stop(self, time_max: Duration) {
         // Without receivers there is nobody left to tell.
         let _ = self.stop.send(true);
-        self.tasks.join_all().await;
+        let mut tasks = self.tasks;
+        let ended = tokio::time::timeout(time_max, async {
+            while let Some(ended) = tasks.join_next().await {
+                if let Err(error) = ended {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "a part of the engine failed"
+                    );
+                }
+            }
+        });
+        if ended.await.is_err() {
+            // Every step is whole or not at all: what is cut off is taken up at the next start.
+            tracing::warn!("the engine's last steps are cut off");
+            tasks.shutdown().await;
+        }
     }
 }
 
@@ -215,6 +241,11 @@ fn engine_settings(config: &Config) -> EngineSettings {
         relay_octets_max: limits.relay_message_octets_max.0,
         recipients_max: limits.recipients_max as usize,
         header_octets_max: usize::try_from(limits.header_octets_max.0).unwrap_or(usize::MAX),
+        memory_octets_max: usize::try_from(limits.message_memory_octets_max.0)
+            .unwrap_or(usize::MAX),
+        work_entries_max: limits.work_entries_max,
+        deliveries_max: limits.deliveries_max,
+        queue_lifetime_millis: i64::try_from(limits.queue_lifetime.0).unwrap_or(i64::MAX),
         destination_connections_max: limits.outgoing_per_destination_max,
         connections_max: limits.outgoing_connections_max,
         ..EngineSettings::default()
@@ -260,8 +291,9 @@ fn start_beside(
     });
     tasks.spawn(background::follow_domains(
         Arc::clone(registry),
+        Arc::clone(config),
+        Arc::clone(credentials),
         Arc::clone(engine),
-        interval,
         stopping.clone(),
     ));
     tasks.spawn(background::refresh_directory(

@@ -37,6 +37,14 @@ fn assert_one_each(messages: &[serde_json::Value], kind: &str, recipient: &str) 
     assert_eq!(counts.len(), TRANSMISSIONS, "{kind}: nothing that was not sent");
 }
 
+/// The accented subject reads the same in the header and in the certification data.
+fn assert_subject(message: &serde_json::Value, prefix: &str) {
+    let subject = message["headers"]["Subject"].as_str().unwrap_or_default();
+    let original = message["daticert"]["oggetto"].as_str().unwrap_or_default();
+    assert!(original.starts_with("Perizia è numero "), "{message:#}");
+    assert_eq!(subject, format!("{prefix}{original}"), "{message:#}");
+}
+
 #[test]
 fn a_provider_killed_in_the_middle_of_200_transmissions_answers_each_exactly_once() {
     let mut pair = Pair::new("");
@@ -54,10 +62,13 @@ fn a_provider_killed_in_the_middle_of_200_transmissions_answers_each_exactly_onc
 
     // In the middle: some are delivered, most are not. Three times, at different points.
     for share in [TRANSMISSIONS / 10, TRANSMISSIONS / 4, TRANSMISSIONS / 2] {
+        let mut delivered = 0;
         wait_until("some are delivered", || {
-            list(&pair.beta, &pair.authority, &anna, "INBOX").len() >= share
+            delivered = list(&pair.beta, &pair.authority, &anna, "INBOX").len();
+            delivered >= share
         });
         pair.beta.kill();
+        assert!(delivered < TRANSMISSIONS, "the kill must come while some are on their way");
         pair.beta.start();
     }
     let submitted = client.join().expect("the client ends");
@@ -74,6 +85,15 @@ fn a_provider_killed_in_the_middle_of_200_transmissions_answers_each_exactly_onc
     assert_one_each(&received, "accettazione", "-");
     assert_one_each(&received, "avvenuta-consegna", &anna);
     assert_eq!(received.len(), 2 * TRANSMISSIONS, "nothing but one receipt of each kind");
+    for message in &received {
+        let acceptance = message["daticert"]["tipo"] == "accettazione";
+        assert_subject(message, if acceptance { "ACCETTAZIONE: " } else { "CONSEGNA: " });
+    }
+    let service = format!("posta-certificata@{}", pair.alfa.mail_domain);
+    pair.alfa.administer(&["account", "password", &service], PASSWORD);
+    let taken = list(&pair.alfa, &pair.authority, &service, "INBOX");
+    assert_one_each(&taken, "presa-in-carico", "-");
+    assert_eq!(taken.len(), TRANSMISSIONS, "one take-charge receipt for each transmission");
 
     let delivered = list(&pair.beta, &pair.authority, &anna, "INBOX");
     assert_one_each(&delivered, "posta-certificata", "-");

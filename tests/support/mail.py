@@ -33,7 +33,7 @@ def submit(host, port, authority, user, first, count, to, cc=""):
             message["To"] = ", ".join(to.split(","))
             if cc:
                 message["Cc"] = ", ".join(cc.split(","))
-            message["Subject"] = f"Prova numero {number}"
+            message["Subject"] = f"Perizia è numero {number}"
             message["Message-ID"] = f"<prova.{number}@client.example>"
             message.set_content(f"Questo è il messaggio numero {number}.\n" * 20)
             client.send_message(message)
@@ -47,6 +47,7 @@ def certification_data(message):
             return {
                 "tipo": root.get("tipo"),
                 "errore": root.get("errore"),
+                "oggetto": root.findtext("intestazione/oggetto"),
                 "identificativo": root.findtext("dati/identificativo"),
                 "msgid": root.findtext("dati/msgid"),
                 "consegna": root.findtext("dati/consegna"),
