@@ -23,8 +23,15 @@ pub const INCOMING_MESSAGES: &str = "ceralacca_incoming_messages_total";
 /// Messages that came again and were recognised.
 pub const INCOMING_REPEATS: &str = "ceralacca_incoming_repeats_total";
 
-/// Counters and histograms, each with its help text.
-const COUNTERS: [(&str, &str); 6] = [
+/// Counters and histograms, each with its help text. Those of sessions are counted on the floor
+/// below, under the names that stand here as text.
+const COUNTERS: [(&str, &str); 12] = [
+    ("ceralacca_connections_total", "Connections that were let in, by protocol"),
+    ("ceralacca_connections_refused_total", "Connections over a limit, by protocol and limit"),
+    ("ceralacca_tls_handshakes_failed_total", "TLS handshakes that failed, by protocol"),
+    ("ceralacca_logins_failed_total", "Failed logins at the submission ports, by protocol"),
+    ("ceralacca_smtp_messages_taken_total", "Messages taken at the end of DATA, by service"),
+    ("ceralacca_smtp_messages_refused_total", "Messages refused at the end of DATA, by service"),
     (SUBMISSIONS, "Messages taken from holders at the access point"),
     (INCOMING_MESSAGES, "Messages taken from other servers at the incoming point"),
     (INCOMING_REPEATS, "Messages that came again and were recognised"),

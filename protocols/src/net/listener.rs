@@ -134,7 +134,7 @@ fn admit<H: SessionHandler>(
         Ok(admission) => admission,
         Err(refused) => {
             metrics::counter!(
-                "connections_refused_total", "protocol" => protocol, "limit" => refused.name()
+                "ceralacca_connections_refused_total", "protocol" => protocol, "limit" => refused.name()
             )
             .increment(1);
             tracing::debug!(%peer, protocol, %refused, "connection refused");
@@ -146,7 +146,7 @@ fn admit<H: SessionHandler>(
             return;
         }
     };
-    metrics::counter!("connections_total", "protocol" => protocol).increment(1);
+    metrics::counter!("ceralacca_connections_total", "protocol" => protocol).increment(1);
     let beginning = Beginning {
         stream,
         peer,
@@ -189,7 +189,7 @@ async fn run<H: SessionHandler>(beginning: Beginning, handler: Arc<H>) {
         stream = match handshake {
             Ok(stream) => stream,
             Err(error) => {
-                metrics::counter!("tls_handshakes_failed_total", "protocol" => protocol)
+                metrics::counter!("ceralacca_tls_handshakes_failed_total", "protocol" => protocol)
                     .increment(1);
                 tracing::debug!(%peer, protocol, %error, "TLS handshake failed");
                 return;

@@ -196,7 +196,7 @@ impl Session<'_> {
         if let Some(login) = &self.server.login {
             login.throttle.failed(ready.peer.address);
         }
-        metrics::counter!("logins_failed_total", "protocol" => Protocol::Submission.name())
+        metrics::counter!("ceralacca_logins_failed_total", "protocol" => Protocol::Submission.name())
             .increment(1);
         tracing::info!(peer = %self.peer_address, "login failed");
         self.failed_logins += 1;

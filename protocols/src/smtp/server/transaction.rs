@@ -119,12 +119,14 @@ impl Session<'_> {
         match received? {
             Ok(taken) => {
                 self.errors = 0;
-                metrics::counter!("smtp_messages_taken_total", "service" => service).increment(1);
+                metrics::counter!("ceralacca_smtp_messages_taken_total", "service" => service)
+                    .increment(1);
                 tracing::info!(peer = %self.peer_address, identifier = %taken.identifier, "taken");
                 self.reply(&ok(&format!("taken as {}", taken.identifier))).await?;
             }
             Err(refusal) => {
-                metrics::counter!("smtp_messages_refused_total", "service" => service).increment(1);
+                metrics::counter!("ceralacca_smtp_messages_refused_total", "service" => service)
+                    .increment(1);
                 tracing::info!(peer = %self.peer_address, %refusal, "message refused");
                 self.refuse(&refusal).await?;
             }
