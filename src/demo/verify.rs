@@ -7,9 +7,7 @@ use super::{
     entity::Entity,
     tools::{ToolError, run},
 };
-
-/// The document type of `daticert.xml` (RFC 6109 §4.4).
-const DOCUMENT_TYPE: &str = include_str!("../pec/daticert.dtd");
+use crate::pec::daticert::DATICERT_DTD;
 
 /// Why a message does not hold.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +60,7 @@ impl Verifier {
     /// Keeps the document type in `folder`.
     pub(super) fn new(authority: &Path, folder: &Path) -> Result<Self, VerifyError> {
         let document_type = folder.join("daticert.dtd");
-        keep(&document_type, DOCUMENT_TYPE.as_bytes())?;
+        keep(&document_type, DATICERT_DTD.as_bytes())?;
         Ok(Self { authority: authority.to_owned(), document_type })
     }
 

@@ -77,9 +77,19 @@ impl Provider {
         }
     }
 
+    /// Counts messages whose header `name` holds `value`, as the server's search finds them.
+    pub(crate) fn with_header(&self, address: &str, name: &str, value: &str) -> usize {
+        self.search(address, &format!("HEADER {name} {value}"))
+    }
+
     fn messages(&self, address: &str) -> usize {
+        self.search(address, "ALL")
+    }
+
+    fn search(&self, address: &str, key: &str) -> usize {
         let url = format!("imaps://localhost:{}/INBOX", self.ports.imaps);
-        let printed = self.curl(address, PASSWORD, &["--url", &url, "--request", "UID SEARCH ALL"]);
+        let request = format!("UID SEARCH {key}");
+        let printed = self.curl(address, PASSWORD, &["--url", &url, "--request", &request]);
         assert_eq!(printed.status, 0, "{}", printed.complaint);
         printed
             .text

@@ -33,6 +33,9 @@ fn curl_submits_over_implicit_tls_and_both_parties_get_what_the_rules_say() {
     assert_eq!(sent.status, 0, "{}", sent.complaint);
     assert_eq!(provider.wait_for_messages(BRUNO, 1), 1, "the transport envelope");
     assert_eq!(provider.wait_for_messages(ANNA, 2), 2, "acceptance and delivery receipt");
+    assert_eq!(provider.with_header(BRUNO, "X-Trasporto", "posta-certificata"), 1);
+    assert_eq!(provider.with_header(ANNA, "X-Ricevuta", "accettazione"), 1);
+    assert_eq!(provider.with_header(ANNA, "X-Ricevuta", "avvenuta-consegna"), 1);
 }
 
 #[test]
@@ -41,7 +44,10 @@ fn a_wrong_password_is_refused_before_any_message() {
     let sent = curl_submit(&provider, LETTER, ANNA, "wrong password", BRUNO);
     // curl: 67 = the server denied the login.
     assert_eq!(sent.status, 67, "{}", sent.complaint);
-    assert_eq!(provider.wait_for_messages(BRUNO, 0), 0);
+    // What is sent afterwards is all that arrives.
+    assert_eq!(curl_submit(&provider, LETTER, ANNA, PASSWORD, BRUNO).status, 0);
+    assert_eq!(provider.wait_for_messages(ANNA, 2), 2);
+    assert_eq!(provider.wait_for_messages(BRUNO, 1), 1);
 }
 
 #[test]
@@ -69,6 +75,8 @@ fn a_blind_recipient_gets_nothing_and_the_sender_a_notice() {
     let sent = curl_submit(&provider, &letter, ANNA, PASSWORD, BRUNO);
     assert_eq!(sent.status, 0, "{}", sent.complaint);
     assert_eq!(provider.wait_for_messages(ANNA, 1), 1, "the notice of non-acceptance");
+    assert_eq!(provider.with_header(ANNA, "X-Ricevuta", "non-accettazione"), 1);
+    // The notice ends the transmission: nothing is on its way to the recipient.
     assert_eq!(provider.wait_for_messages(BRUNO, 0), 0);
 }
 
@@ -80,4 +88,6 @@ fn a_recipient_who_does_not_exist_becomes_a_notice_of_non_delivery() {
     let sent = curl_submit(&provider, &letter, ANNA, PASSWORD, nobody);
     assert_eq!(sent.status, 0, "{}", sent.complaint);
     assert_eq!(provider.wait_for_messages(ANNA, 2), 2, "acceptance, then non-delivery");
+    assert_eq!(provider.with_header(ANNA, "X-Ricevuta", "accettazione"), 1);
+    assert_eq!(provider.with_header(ANNA, "X-Ricevuta", "errore-consegna"), 1);
 }
