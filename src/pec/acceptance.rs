@@ -286,7 +286,7 @@ impl Case {
                 b"",
                 self.record.identifier.as_bytes(),
                 b"",
-                Seen::Delivery(recipient.folded()),
+                Seen::Delivered(recipient.folded()),
             )
             .to_vec(),
             transmission: self.id.0.to_vec(),

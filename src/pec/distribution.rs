@@ -108,7 +108,7 @@ fn hand_to_delivery_point(
                 &record.signer,
                 &record.message_id,
                 &record.entity_digest,
-                Seen::Delivery(recipient),
+                Seen::Delivered(recipient),
             )
             .to_vec(),
             transmission: transmission.to_vec(),

@@ -6,8 +6,8 @@
 //!   are durable, in one batch.
 //! * What counts as a transport envelope or a receipt is decided by signature, directory and form,
 //!   never by headers alone; everything else is an anomaly.
-//! * A transaction that comes again (same signer, Message-ID, signed entity and recipients) is
-//!   answered 250 and changes nothing.
+//! * A message that comes again for a recipient (same signer, Message-ID and signed entity) is
+//!   answered 250 and changes nothing for him.
 //!
 //! Not here: take-charge receipts and anomaly envelopes (`distribution`), mailboxes
 //! (`delivery_point`), signatures (`trust::smime`), the form of messages (`classify`).
@@ -25,7 +25,6 @@ use storage::{
     error::StoreError,
 };
 use trust::{
-    clock::UnixMillis,
     digest::Sha256Digest,
     smime::{structure::find_signed, verify::VerifyError},
 };
@@ -35,6 +34,7 @@ use super::{
     address::Address,
     classify::{self, PecMessage},
     directory::ProviderRecord,
+    distribution::CONFLICTS_MAX,
     encoded_word::decode,
     engine::{OrdinaryMail, PecEngine, PecError},
     header::Header,
@@ -184,9 +184,12 @@ impl MessageSink for Incoming {
         if judged.kind == IncomingKind::Anomaly {
             refuse_undeliverable(&engine, &recipients, octets.len() as u64).await?;
         }
-        store_incoming(&engine, id, &peer, reverse_path, recipients, &octets, judged)
-            .await
-            .map_err(|error| refusals::engine(&error))?;
+        store_incoming(
+            &engine,
+            Arrival { id, peer: &peer, reverse_path, recipients, octets: &octets, judged },
+        )
+        .await
+        .map_err(|error| refusals::engine(&error))?;
         metrics::counter!(crate::metrics_names::INCOMING_MESSAGES).increment(1);
         Ok(Taken { identifier: id.to_string() })
     }
@@ -317,92 +320,106 @@ fn chain_of_causes(error: &VerifyError) -> String {
     text
 }
 
-/// Makes the message durable and announces it; a repeat is only journalled.
-async fn store_incoming(
-    engine: &Arc<PecEngine>,
+/// A message that has been judged, on its way into the catalog.
+struct Arrival<'a> {
     id: IncomingId,
-    peer: &Peer,
+    peer: &'a Peer,
     reverse_path: String,
     recipients: Vec<String>,
-    octets: &Bytes,
+    octets: &'a Bytes,
     judged: Judged,
-) -> Result<(), PecError> {
-    let instant = engine.now();
-    let key = seen_key(
-        &judged.signer,
-        &judged.message_id,
-        &judged.entity_digest.0,
-        Seen::Transaction(&recipients),
-    );
-    let journal = JournalRecord {
-        message_id: String::from_utf8_lossy(&judged.message_id).into_owned(),
-        sender: reverse_path.clone(),
-        recipients: recipients.clone(),
-        subject: judged.subject,
-        provider: judged.provider.clone(),
-        detail: format!("from {} ({}) {}", peer.address, peer.helo, judged.reason),
-        ..JournalRecord::default()
-    };
-    if engine.store().engine().get(INCOMING_SEEN, &key).await?.is_some() {
-        return journal_repeat(engine, instant, journal).await;
+}
+
+/// Makes the message durable for the recipients for whom it was not taken before, and announces
+/// it; for the others the repeat is only journalled.
+async fn store_incoming(engine: &Arc<PecEngine>, arrival: Arrival<'_>) -> Result<(), PecError> {
+    for _ in 0..CONFLICTS_MAX {
+        let (fresh, again) = arrival.split(engine).await?;
+        if fresh.is_empty() {
+            return journal_repeat(engine, arrival.journal_record(again)).await;
+        }
+        match arrival.take(engine, fresh).await {
+            // The same message was taken on another connection meanwhile.
+            Err(PecError::Store(StoreError::Conflict)) => {}
+            Err(error) => return Err(error),
+            Ok(()) if again.is_empty() => return Ok(()),
+            Ok(()) => return journal_repeat(engine, arrival.journal_record(again)).await,
+        }
     }
-    let mut batch = Batch::default();
-    let (message, _) = engine.hold(octets, &mut batch).await?;
-    let record = IncomingRecord {
-        kind: judged.kind.into(),
-        instant_millis: instant.0,
-        reverse_path,
-        recipients,
-        message: message.0.to_vec(),
-        signer: judged.signer,
-        entity_digest: judged.entity_digest.0.to_vec(),
-        message_id: judged.message_id,
-        mail_receipt: judged.mail_receipt,
-        reason: judged.reason,
-        provider: judged.provider,
-        anomaly: judged.anomaly.into(),
-    };
-    batch.expect(INCOMING_SEEN, key.clone(), Expected::Absent);
-    batch.put(INCOMING_SEEN, key, instant.0.to_be_bytes().to_vec());
-    batch.put(INCOMING_MESSAGES, id.key(), encode(&record));
-    batch.put(INCOMING_WORK, id.key(), Bytes::new());
-    engine.journal(&mut batch, instant, JournalEvent::Incoming, journal.clone());
-    match engine.store().commit(batch).await {
-        Ok(_) => {
-            engine.work().announce(Work::Distribute(id));
-            Ok(())
+    Err(StoreError::Conflict.into())
+}
+
+impl Arrival<'_> {
+    fn key(&self, recipient: &str) -> Bytes {
+        let Judged { signer, message_id, entity_digest, .. } = &self.judged;
+        seen_key(signer, message_id, &entity_digest.0, Seen::Taken(recipient))
+    }
+
+    /// The recipients for whom this message is new, and those for whom it was taken before: a
+    /// sender that saw no reply sends again, perhaps with others besides.
+    async fn split(&self, engine: &PecEngine) -> Result<(Vec<String>, Vec<String>), StoreError> {
+        let keys: Vec<_> =
+            self.recipients.iter().map(|recipient| (INCOMING_SEEN, self.key(recipient))).collect();
+        let seen = engine.store().engine().multi_get(&keys).await?;
+        let (mut fresh, mut again) = (Vec::new(), Vec::new());
+        for (recipient, seen) in self.recipients.iter().zip(seen) {
+            if seen.is_none() { &mut fresh } else { &mut again }.push(recipient.clone());
         }
-        // The same transaction was taken on another connection meanwhile.
-        Err(StoreError::Conflict)
-            if engine
-                .store()
-                .engine()
-                .get(INCOMING_SEEN, &seen_again(&record))
-                .await?
-                .is_some() =>
-        {
-            journal_repeat(engine, instant, journal).await
+        Ok((fresh, again))
+    }
+
+    fn journal_record(&self, recipients: Vec<String>) -> JournalRecord {
+        let Judged { message_id, subject, provider, reason, .. } = &self.judged;
+        JournalRecord {
+            message_id: String::from_utf8_lossy(message_id).into_owned(),
+            sender: self.reverse_path.clone(),
+            recipients,
+            subject: subject.clone(),
+            provider: provider.clone(),
+            detail: format!("from {} ({}) {reason}", self.peer.address, self.peer.helo),
+            ..JournalRecord::default()
         }
-        Err(error) => Err(error.into()),
+    }
+
+    /// Takes the message for `recipients`: [`StoreError::Conflict`] when it was taken for one of
+    /// them meanwhile.
+    async fn take(&self, engine: &Arc<PecEngine>, recipients: Vec<String>) -> Result<(), PecError> {
+        let instant = engine.now();
+        let mut batch = Batch::default();
+        let (message, _) = engine.hold(self.octets, &mut batch).await?;
+        for recipient in &recipients {
+            let key = self.key(recipient);
+            batch.expect(INCOMING_SEEN, key.clone(), Expected::Absent);
+            batch.put(INCOMING_SEEN, key, instant.0.to_be_bytes().to_vec());
+        }
+        let journal = self.journal_record(recipients.clone());
+        engine.journal(&mut batch, instant, JournalEvent::Incoming, journal);
+        let judged = &self.judged;
+        let record = IncomingRecord {
+            kind: judged.kind.into(),
+            instant_millis: instant.0,
+            reverse_path: self.reverse_path.clone(),
+            recipients,
+            message: message.0.to_vec(),
+            signer: judged.signer.clone(),
+            entity_digest: judged.entity_digest.0.to_vec(),
+            message_id: judged.message_id.clone(),
+            mail_receipt: judged.mail_receipt.clone(),
+            reason: judged.reason.clone(),
+            provider: judged.provider.clone(),
+            anomaly: judged.anomaly.into(),
+        };
+        batch.put(INCOMING_MESSAGES, self.id.key(), encode(&record));
+        batch.put(INCOMING_WORK, self.id.key(), Bytes::new());
+        engine.store().commit(batch).await?;
+        engine.work().announce(Work::Distribute(self.id));
+        Ok(())
     }
 }
 
-fn seen_again(record: &IncomingRecord) -> Bytes {
-    seen_key(
-        &record.signer,
-        &record.message_id,
-        &record.entity_digest,
-        Seen::Transaction(&record.recipients),
-    )
-}
-
-async fn journal_repeat(
-    engine: &PecEngine,
-    instant: UnixMillis,
-    journal: JournalRecord,
-) -> Result<(), PecError> {
+async fn journal_repeat(engine: &PecEngine, journal: JournalRecord) -> Result<(), PecError> {
     let mut batch = Batch::default();
-    engine.journal(&mut batch, instant, JournalEvent::Repeat, journal);
+    engine.journal(&mut batch, engine.now(), JournalEvent::Repeat, journal);
     engine.store().commit(batch).await?;
     metrics::counter!(crate::metrics_names::INCOMING_REPEATS).increment(1);
     Ok(())

@@ -165,36 +165,28 @@ pub fn indexed_key(owner: &[u8], index: u32) -> Bytes {
 /// What a key in `incoming_seen` remembers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Seen<'a> {
-    /// A whole SMTP transaction, by its recipients in order.
-    Transaction(&'a [String]),
-    /// The delivery to one recipient.
-    Delivery(&'a str),
+    /// The incoming point took the message for this recipient.
+    Taken(&'a str),
+    /// The delivery point delivered it to him, or found that it cannot.
+    Delivered(&'a str),
 }
 
-/// The key under which a transaction or a delivery is remembered: SHA-256 over the word
-/// `transaction` or `delivery`, the signer certificate's SHA-256, the Message-ID, the SHA-256 of
-/// the signed entity, and the recipients in lower case, each preceded by its length as a u64.
+/// The key under which a message is remembered: SHA-256 over the word `taken` or `delivered`, the
+/// signer certificate's SHA-256, the Message-ID, the SHA-256 of the signed entity, and the
+/// recipient in lower case, each preceded by its length as a u64.
 ///
 /// Ordinary mail has no signer and no signed entity: the whole message stands for the entity. The
-/// word keeps a transaction with one recipient apart from the delivery to him.
+/// word keeps the two points apart: what the one has taken the other has still to deliver.
 pub fn seen_key(signer: &[u8], message_id: &[u8], entity_digest: &[u8], seen: Seen<'_>) -> Bytes {
+    let (word, recipient) = match seen {
+        Seen::Taken(recipient) => ("taken", recipient),
+        Seen::Delivered(recipient) => ("delivered", recipient),
+    };
+    let recipient = recipient.to_ascii_lowercase();
     let mut hasher = Sha256Hasher::default();
-    let mut add = |part: &[u8]| {
+    for part in [word.as_bytes(), signer, message_id, entity_digest, recipient.as_bytes()] {
         hasher.update(&(part.len() as u64).to_be_bytes());
         hasher.update(part);
-    };
-    let (word, recipients): (&str, Vec<String>) = match seen {
-        Seen::Transaction(recipients) => (
-            "transaction",
-            recipients.iter().map(|recipient| recipient.to_ascii_lowercase()).collect(),
-        ),
-        Seen::Delivery(recipient) => ("delivery", vec![recipient.to_ascii_lowercase()]),
-    };
-    for part in [word.as_bytes(), signer, message_id, entity_digest] {
-        add(part);
-    }
-    for recipient in &recipients {
-        add(recipient.as_bytes());
     }
     Bytes::copy_from_slice(&hasher.finish().0)
 }
@@ -538,19 +530,18 @@ mod tests {
     #[test]
     fn the_parts_of_a_seen_key_cannot_be_shifted_into_each_other() {
         let delivery = |signer: &[u8], message_id: &[u8], to| {
-            seen_key(signer, message_id, b"d", Seen::Delivery(to))
+            seen_key(signer, message_id, b"d", Seen::Delivered(to))
         };
         assert_ne!(delivery(b"ab", b"c", "x"), delivery(b"a", b"bc", "x"));
         assert_eq!(delivery(b"a", b"b", "A@b.test"), delivery(b"a", b"b", "a@B.test"));
     }
 
-    /// Otherwise the only delivery of the transaction would look like a repeat and be dropped.
+    /// Otherwise every delivery would look like a repeat and be dropped.
     #[test]
-    fn a_transaction_with_one_recipient_is_not_the_delivery_to_him() {
-        let recipients = ["a@b.test".to_owned()];
+    fn what_was_taken_is_not_yet_delivered() {
         assert_ne!(
-            seen_key(b"s", b"m", b"d", Seen::Transaction(&recipients)),
-            seen_key(b"s", b"m", b"d", Seen::Delivery("a@b.test")),
+            seen_key(b"s", b"m", b"d", Seen::Taken("a@b.test")),
+            seen_key(b"s", b"m", b"d", Seen::Delivered("a@b.test")),
         );
     }
 }
