@@ -89,7 +89,8 @@ impl DataDecoder {
         self.violation
     }
 
-    /// Octets of the message so far, those after a violation included.
+    /// Octets of the message so far, those after a violation included: whatever a peer sends
+    /// without end, line feeds and NULs too, is counted.
     pub(super) fn octets(&self) -> u64 {
         self.octets
     }
@@ -105,6 +106,7 @@ impl DataDecoder {
             (At::Cr | At::DotCr, _) => {
                 // The octet is looked at again: it may be the CR of a true line end.
                 self.violate(Violation::BareLineEnd);
+                self.octets += 1;
                 self.at = At::Middle;
                 return input;
             }
@@ -117,7 +119,12 @@ impl DataDecoder {
     /// Takes text up to the next octet that needs a look.
     fn text<'a>(&mut self, input: &'a [u8], message: &mut Vec<u8>) -> &'a [u8] {
         self.at = At::Middle;
-        let end = memchr::memchr3(b'\r', b'\n', 0, input).unwrap_or(input.len());
+        // In a message that is refused already only its end is looked for.
+        let found = match self.violation {
+            None => memchr::memchr3(b'\r', b'\n', 0, input),
+            Some(_) => memchr::memchr(b'\r', input),
+        };
+        let end = found.unwrap_or(input.len());
         let (text, rest) = input.split_at_checked(end).unwrap_or((input, &[]));
         self.line_octets = self.line_octets.saturating_add(text.len());
         if self.line_octets.saturating_add(2) > self.limits.line {
@@ -127,10 +134,12 @@ impl DataDecoder {
         match rest.split_first() {
             Some((b'\n', next)) => {
                 self.violate(Violation::BareLineEnd);
+                self.octets += 1;
                 next
             }
             Some((0, next)) => {
                 self.violate(Violation::Nul);
+                self.octets += 1;
                 next
             }
             _ => rest,
@@ -262,6 +271,16 @@ mod tests {
             let (_, taken, violation) = decoded(&[text.as_slice(), b".\r\n"].concat(), 7);
             assert_eq!(violation, expected);
             assert_eq!(taken, Some(text.len() + 3), "the data is read to its end");
+        }
+    }
+
+    #[test]
+    fn octets_without_end_are_counted_whatever_they_are() {
+        for input in [b"\n", b"\r", b"\0", b"x"] {
+            let (mut decoder, mut message) = (DataDecoder::new(LIMITS), Vec::new());
+            decoder.decode(&input.repeat(10_000), &mut message);
+            // A CR at the very end is held back.
+            assert!(decoder.octets() >= 9_999, "{input:?}: {}", decoder.octets());
         }
     }
 
