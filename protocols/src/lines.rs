@@ -30,6 +30,12 @@ pub(crate) const PIECE_OCTETS: usize = 64 * 1024;
 /// session holds little memory.
 const KEPT_OCTETS: usize = 8 * 1024;
 
+/// How long the rest of the peer's octets is read after the last answer, and how many of them.
+/// Closing with octets unread resets the connection, and the peer might lose the answer that says
+/// why (RFC 1122 §4.2.2.13).
+const LINGER_TIME: Duration = Duration::from_secs(2);
+const LINGER_OCTETS_MAX: usize = 1024 * 1024;
+
 /// What a session runs over.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
@@ -179,11 +185,26 @@ impl<S: Stream> Lines<S> {
         timeout(self.write_time_max, sending).await.map_err(|_| Disconnect::WriteTimedOut)?
     }
 
-    /// Ends the stream in both directions, as far as the peer lets it.
+    /// Ends the stream in both directions, so that the peer can read the last answer.
     pub(crate) async fn close(mut self) {
         // The peer may be gone already; nothing is left to be told then.
-        let _ = self.flush().await;
-        let _ = timeout(self.write_time_max, self.stream.shutdown()).await;
+        if self.flush().await.is_err() {
+            return;
+        }
+        let linger = async {
+            let _ = self.stream.shutdown().await;
+            let mut discarded = 0;
+            while discarded < LINGER_OCTETS_MAX {
+                self.input.clear();
+                self.input.reserve(READ_OCTETS);
+                match self.stream.read_buf(&mut self.input).await {
+                    Ok(read) if read > 0 => discarded += read,
+                    _ => return,
+                }
+            }
+        };
+        // A peer that does not close in time is not waited for.
+        let _ = timeout(LINGER_TIME, linger).await;
     }
 }
 
