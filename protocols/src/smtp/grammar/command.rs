@@ -38,6 +38,9 @@ pub enum SyntaxError {
     /// 501: the command is known, what follows it is wrong.
     #[error("syntax error: use {}", .0.usage())]
     BadArguments(Verb),
+    /// 501: the initial response of AUTH is no base64 (RFC 4954 §4 wants 5.5.2 for it).
+    #[error("the response cannot be decoded")]
+    UndecodableResponse,
     /// 502: known to the standard, not offered here.
     #[error("command not offered")]
     NotOffered,
@@ -254,6 +257,9 @@ impl Command {
             return Self::from_plain(plain).ok_or(SyntaxError::BadArguments(verb));
         }
         let arguments = line.splitn(2, |octet| *octet == b' ').nth(1);
+        if verb == Verb::Auth {
+            return auth_arguments(arguments.unwrap_or_default()).map(Self::Auth);
+        }
         Self::with_arguments(verb, arguments).ok_or(SyntaxError::BadArguments(verb))
     }
 
@@ -271,7 +277,6 @@ impl Command {
     fn with_arguments(verb: Verb, arguments: Option<&[u8]>) -> Option<Self> {
         let text = || std::str::from_utf8(arguments?).ok();
         match verb {
-            Verb::Auth => auth_arguments(arguments?).map(Self::Auth),
             Verb::Ehlo => ClientName::parse(text()?).map(Self::Ehlo),
             Verb::Helo => ClientName::parse(text()?).map(Self::Helo),
             Verb::Help => Some(Self::Help),
@@ -287,8 +292,8 @@ impl Command {
                 let (forward_path, rest) = path::forward_path(&framed)?;
                 Some(Self::Rcpt { forward_path, parameters: parameters(rest)? })
             }
-            // Without arguments smtp-codec has read them.
-            Verb::Data | Verb::Quit | Verb::Rset | Verb::StartTls => None,
+            // AUTH has errors of its own; the others smtp-codec has read without arguments.
+            Verb::Auth | Verb::Data | Verb::Quit | Verb::Rset | Verb::StartTls => None,
         }
     }
 
@@ -363,18 +368,22 @@ fn encode_parameters(parameters: &[Parameter]) -> String {
 }
 
 /// `sasl-mech [SP ( base64 / "=" )]`, the name by RFC 4422 §3.1.
-fn auth_arguments(arguments: &[u8]) -> Option<AuthArguments> {
+fn auth_arguments(arguments: &[u8]) -> Result<AuthArguments, SyntaxError> {
+    const BAD: SyntaxError = SyntaxError::BadArguments(Verb::Auth);
     let mut words = arguments.splitn(2, |octet| *octet == b' ');
-    let mechanism = words.next()?.to_ascii_uppercase();
+    let mechanism = words.next().unwrap_or_default().to_ascii_uppercase();
     let named = |octet: &u8| octet.is_ascii_alphanumeric() || b"-_".contains(octet);
-    ((1..=20).contains(&mechanism.len()) && mechanism.iter().all(named)).then_some(())?;
+    if !(1..=20).contains(&mechanism.len()) || !mechanism.iter().all(named) {
+        return Err(BAD);
+    }
     let initial_response = match words.next() {
         None => None,
         Some(b"=") => Some(Secret(Vec::new())),
-        Some(b"") => return None,
-        Some(text) => Some(Secret::from_base64(text)?),
+        Some(b"") => return Err(BAD),
+        Some(text) => Some(Secret::from_base64(text).ok_or(SyntaxError::UndecodableResponse)?),
     };
-    Some(AuthArguments { mechanism: String::from_utf8(mechanism).ok()?, initial_response })
+    let mechanism = String::from_utf8(mechanism).map_err(|_| BAD)?;
+    Ok(AuthArguments { mechanism, initial_response })
 }
 
 #[cfg(test)]

@@ -207,6 +207,7 @@ impl Session<'_> {
                 SyntaxError::UnknownCommand => (500, "5.5.1"),
                 SyntaxError::ControlOctet => (500, "5.5.2"),
                 SyntaxError::BadArguments(_) => (501, "5.5.4"),
+                SyntaxError::UndecodableResponse => (501, "5.5.2"),
                 SyntaxError::NotOffered => (502, "5.5.1"),
             };
             Reply::new(code, enhanced, &error.to_string())

@@ -44,7 +44,9 @@ fn commands_of_the_standard_are_read() {
 
 #[test]
 fn an_unknown_command_differs_from_a_bad_argument() {
-    use SyntaxError::{BadArguments, ControlOctet, NotOffered, UnknownCommand};
+    use SyntaxError::{
+        BadArguments, ControlOctet, NotOffered, UndecodableResponse, UnknownCommand,
+    };
     let table = [
         ("", UnknownCommand),
         ("FOO bar", UnknownCommand),
@@ -72,9 +74,10 @@ fn an_unknown_command_differs_from_a_bad_argument() {
         ("STARTTLS now", BadArguments(Verb::StartTls)),
         ("VRFY", BadArguments(Verb::Vrfy)),
         ("AUTH", BadArguments(Verb::Auth)),
-        ("AUTH PLAIN ***", BadArguments(Verb::Auth)),
-        ("AUTH PLAIN dGVzdA", BadArguments(Verb::Auth)),
-        ("AUTH PLAIN dGVzdA== x", BadArguments(Verb::Auth)),
+        ("AUTH *** dGVzdA==", BadArguments(Verb::Auth)),
+        ("AUTH PLAIN ***", UndecodableResponse),
+        ("AUTH PLAIN dGVzdA", UndecodableResponse),
+        ("AUTH PLAIN dGVzdA== x", UndecodableResponse),
         ("NOOP\nMAIL FROM:<a@b.example>", ControlOctet),
         ("MAIL FROM:<a@b.example>\rRCPT", ControlOctet),
         ("NOOP \0", ControlOctet),
