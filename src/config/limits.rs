@@ -11,6 +11,9 @@ const NUMBER: (u32, u32) = (1, 1_000_000);
 const TIME: (Millis, Millis) = (Millis(100), Millis::hours(24));
 const SIZE: (Octets, Octets) = (Octets::kilobytes(1), Octets::gigabytes(1));
 
+/// The longest line of an AUTH exchange has 12 KB (RFC 4954 §4), and no other is longer.
+const SMTP_LINE: (Octets, Octets) = (Octets(512), Octets::kilobytes(8));
+
 /// One line per setting: name, kind, default, least and most, explanation in both languages.
 macro_rules! settings {
     (
@@ -78,9 +81,9 @@ settings! {
     smtp_errors_max: u32 = 20, NUMBER,
         "Errori dopo i quali una sessione SMTP finisce.",
         "Errors after which an SMTP session ends.";
-    smtp_line_octets_max: Octets = Octets::kilobytes(4), SIZE,
-        "Lunghezza di una riga di comando SMTP.",
-        "Length of an SMTP command line.";
+    smtp_line_octets_max: Octets = Octets::kilobytes(4), SMTP_LINE,
+        "Lunghezza di una riga di comando SMTP; lo standard vuole almeno 512 ottetti.",
+        "Length of an SMTP command line; the standard wants 512 octets at least.";
     imap_idle_timeout: Millis = Millis::minutes(30), TIME,
         "Inattività di una sessione IMAP autenticata.",
         "Idle time of an IMAP session that is logged in.";
