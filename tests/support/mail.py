@@ -1,11 +1,11 @@
 """An independent mail client for the tests: Python's own smtplib, imaplib and email.
 
     mail.py submit  HOST PORT CA USER FIRST COUNT TO[,TO...] [CC[,CC...]]   password on stdin
-    mail.py list    HOST PORT CA USER MAILBOX                              password on stdin
+    mail.py list    HOST PORT CA USER MAILBOX [UID]                        password on stdin
 
 `submit` sends COUNT messages, numbered from FIRST in Subject and Message-ID, over one connection,
-and prints one line for each that was accepted. `list` prints one JSON object per message with the
-headers and certification data that the tests count.
+and prints one line for each that was accepted. `list` prints one JSON object per message, from UID
+on when given, with the headers and certification data that the tests count.
 """
 
 import email
@@ -56,13 +56,13 @@ def certification_data(message):
     return None
 
 
-def list_mailbox(host, port, authority, user, mailbox):
+def list_mailbox(host, port, authority, user, mailbox, first="1"):
     password = sys.stdin.readline().rstrip("\n")
     with imaplib.IMAP4_SSL(host, int(port), ssl_context=context(authority), timeout=60) as client:
         client.login(user, password)
         client.select(mailbox, readonly=True)
         _, found = client.uid("SEARCH", "ALL")
-        for uid in found[0].split():
+        for uid in (uid for uid in found[0].split() if int(uid) >= int(first)):
             _, fetched = client.uid("FETCH", uid, "(BODY.PEEK[])")
             octets = next(item[1] for item in fetched if isinstance(item, tuple))
             message = email.message_from_bytes(octets, policy=email.policy.SMTP)

@@ -33,7 +33,7 @@ pub(crate) struct Ports {
     pub(crate) submission: u16,
     pub(crate) submissions: u16,
     pub(crate) imaps: u16,
-    pub pop3s: u16,
+    pub(crate) pop3s: u16,
     pub(crate) operations: u16,
 }
 
@@ -257,6 +257,25 @@ impl Provider {
         process.wait().expect("gone").success()
     }
 
+    /// Begins to measure the most memory anew.
+    pub(crate) fn forget_memory_peak(&self) {
+        // Where the kernel does not offer it the peak is that of the whole run: stricter.
+        let _ = std::fs::write(format!("/proc/{}/clear_refs", self.process_id()), "5");
+    }
+
+    /// The most memory that the process has had, in octets (`VmHWM` of proc_pid_status(5)).
+    pub(crate) fn memory_peak(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.process_id());
+        let status = std::fs::read_to_string(path).expect("the provider runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+        let kibibytes: u64 = line.trim_end_matches("kB").trim().parse().expect("a number");
+        kibibytes << 10
+    }
+
+    fn process_id(&self) -> u32 {
+        self.process.as_ref().expect("a running provider").id()
+    }
+
     /// The log, for messages of failing tests.
     pub(crate) fn log(&self) -> String {
         let mut text = String::new();
@@ -312,9 +331,21 @@ pub(crate) fn list(
     user: &str,
     mailbox: &str,
 ) -> Vec<serde_json::Value> {
-    let (port, authority) = (provider.ports.imaps.to_string(), authority.to_string_lossy());
-    let output =
-        run(mail_client(&["list", "localhost", &port, &authority, user, mailbox]), PASSWORD);
+    list_from(provider, authority, user, mailbox, 1)
+}
+
+/// As [`list`], from UID `first` on.
+pub(crate) fn list_from(
+    provider: &Provider,
+    authority: &Path,
+    user: &str,
+    mailbox: &str,
+    first: u64,
+) -> Vec<serde_json::Value> {
+    let (port, first) = (provider.ports.imaps.to_string(), first.to_string());
+    let authority = authority.to_string_lossy();
+    let arguments = ["list", "localhost", &port, &authority, user, mailbox, &first];
+    let output = run(mail_client(&arguments), PASSWORD);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout)
         .expect("UTF-8")
