@@ -19,13 +19,20 @@ async fn rest(pause: Duration, stopping: &CancellationToken) -> bool {
     }
 }
 
-/// Moves staged chunks into packs.
+/// Moves staged chunks into packs: pack after pack while there is enough for one, then a rest.
 pub async fn pack(store: Arc<Store>, interval: Duration, stopping: CancellationToken) {
     while rest(interval, &stopping).await {
-        match store.octets().pack_once().await {
-            Ok(_) | Err(StoreError::Conflict) => {}
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the packer is put off");
+        loop {
+            match store.octets().pack_once().await {
+                Ok(report) if report.did_something() && !stopping.is_cancelled() => {}
+                Ok(_) | Err(StoreError::Conflict) => break,
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the packer is put off"
+                    );
+                    break;
+                }
             }
         }
     }
