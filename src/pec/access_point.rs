@@ -150,7 +150,7 @@ pub(super) struct Collected {
     engine: Arc<PecEngine>,
     octets: BytesMut,
     octets_max: u64,
-    reserved: Vec<OwnedSemaphorePermit>,
+    reserved: Option<OwnedSemaphorePermit>,
     reserved_octets: usize,
 }
 
@@ -160,13 +160,7 @@ const RESERVATION_OCTETS: usize = 256 * 1024;
 impl Collected {
     /// Collects at most `octets_max`.
     pub(super) fn new(engine: Arc<PecEngine>, octets_max: u64) -> Self {
-        Self {
-            engine,
-            octets: BytesMut::new(),
-            octets_max,
-            reserved: Vec::new(),
-            reserved_octets: 0,
-        }
+        Self { engine, octets: BytesMut::new(), octets_max, reserved: None, reserved_octets: 0 }
     }
 
     /// Takes the next octets.
@@ -175,18 +169,19 @@ impl Collected {
         if total as u64 > self.octets_max {
             return Err(refusals::message_too_large(self.octets_max));
         }
-        while self.reserved_octets < total {
-            let permit =
-                self.engine.try_reserve(RESERVATION_OCTETS as u64).ok_or_else(refusals::busy)?;
-            self.reserved.push(permit);
-            self.reserved_octets += RESERVATION_OCTETS;
+        if self.reserved_octets < total {
+            let wanted = total.next_multiple_of(RESERVATION_OCTETS);
+            if !self.engine.try_extend(&mut self.reserved, wanted as u64) {
+                return Err(refusals::busy());
+            }
+            self.reserved_octets = wanted;
         }
         self.octets.extend_from_slice(octets);
         Ok(())
     }
 
     /// Returns the octets and what keeps their memory reserved.
-    pub(super) fn finish(self) -> (Bytes, Vec<OwnedSemaphorePermit>) {
+    pub(super) fn finish(self) -> (Bytes, Option<OwnedSemaphorePermit>) {
         (self.octets.freeze(), self.reserved)
     }
 }

@@ -312,9 +312,22 @@ impl PecEngine {
         Arc::clone(&self.memory).acquire_many_owned(permits).await.map_err(|_| PecError::Stopping)
     }
 
-    /// Reserves memory for `octets` if there is some now.
-    pub fn try_reserve(&self, octets: u64) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.memory).try_acquire_many_owned(self.permits(octets)).ok()
+    /// Makes `held` a reservation for `octets` in all, if there is that much memory now. As with
+    /// [`PecEngine::reserve`], the whole budget is enough for any message.
+    ///
+    /// Never waits: whoever holds some memory while waiting for more could wait for ever.
+    #[must_use]
+    pub fn try_extend(&self, held: &mut Option<OwnedSemaphorePermit>, octets: u64) -> bool {
+        let has = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let missing = self.permits(octets).saturating_sub(u32::try_from(has).unwrap_or(u32::MAX));
+        let Ok(more) = Arc::clone(&self.memory).try_acquire_many_owned(missing) else {
+            return false;
+        };
+        match held {
+            Some(held) => held.merge(more),
+            None => *held = Some(more),
+        }
+        true
     }
 
     fn permits(&self, octets: u64) -> u32 {
