@@ -1,0 +1,91 @@
+//! What is not certified mail (RFC 6109 §3.2.2).
+
+use ceralacca::pec::{
+    engine::{EngineSettings, OrdinaryMail},
+    records::{AnomalyKind, INCOMING_MESSAGES, IncomingRecord},
+};
+
+use crate::{
+    letter::{kinds, written},
+    network::{ALFA, ANNA, Foreign, GAMMA, authority, issue, keys},
+    provider::{BRUNO, Provider},
+};
+
+const STRANGER: &str = "ospite@posta.example";
+
+fn ordinary() -> Vec<u8> {
+    written(STRANGER, BRUNO.address, "", &"una riga\r\n".repeat(50))
+}
+
+/// An envelope of Alfa with one octet of the signed entity changed.
+fn changed() -> Vec<u8> {
+    let mut envelope = Foreign::alfa().envelope(&[BRUNO.address], "cento euro");
+    let at = envelope.windows(10).position(|octets| octets == b"cento euro").expect("the body");
+    envelope[at] = b'C';
+    envelope
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_certified_arrives_in_an_anomaly_envelope_and_is_not_answered() {
+    let provider = Provider::start().await;
+    let another = authority();
+    let unknown_authority = Foreign::new(ALFA, &issue(&another, ALFA));
+    // Alfa's certificate may not speak in the name of Gamma.
+    let wrong_name = Foreign::new(GAMMA, &keys().alfa);
+    let unlisted = Foreign::new(ALFA, &keys().unlisted);
+    let to = [BRUNO.address];
+    let cases = [
+        ("ordinary", ordinary(), AnomalyKind::OrdinaryMail),
+        ("changed", changed(), AnomalyKind::InvalidSignature),
+        ("unknown authority", unknown_authority.envelope(&to, "a"), AnomalyKind::InvalidSignature),
+        ("unlisted signer", unlisted.envelope(&to, "b"), AnomalyKind::OrdinaryMail),
+        ("another's name", wrong_name.envelope(&to, "c"), AnomalyKind::Malformed),
+    ];
+    for (number, (name, message, kind)) in cases.iter().enumerate() {
+        let taken = provider.relay(ANNA, &to, message).await.expect(name);
+        provider.settle().await;
+        let letters = provider.inbox(BRUNO).await;
+        assert_eq!(kinds(&letters), vec!["errore"; number + 1], "{name}");
+        let letter = letters.last().expect("an anomaly envelope");
+        assert!(letter.subject().starts_with("ANOMALIA MESSAGGIO: "), "{}", letter.subject());
+        let included = letter.included().expect("the message");
+        assert!(included.ends_with(message), "{name}: as received, but for the trace field");
+        assert!(included.starts_with(b"Received: "), "{name}");
+        let id = hex::decode(taken.identifier).expect("an incoming id");
+        let record = provider.engine.record::<IncomingRecord>(INCOMING_MESSAGES, &id).await;
+        let (record, _) = record.expect("a record").expect("the message's");
+        assert_eq!(record.anomaly(), *kind, "{name}: {}", record.reason);
+    }
+    assert!(provider.queued().await.is_empty(), "an anomaly is not answered");
+    let events = provider.events().await;
+    assert_eq!(events.iter().filter(|event| *event == "anomaly-envelope").count(), cases.len());
+    assert!(!events.iter().any(|event| event.ends_with("-receipt") || event.ends_with("-notice")));
+    provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ordinary_mail_to_a_full_mailbox_is_refused_before_it_is_taken() {
+    let provider = Provider::start().await;
+    provider.set(BRUNO, |settings| settings.quota_octets = Some(400)).await;
+    let refusal = provider.relay(STRANGER, &[BRUNO.address], &ordinary()).await.expect_err("full");
+    assert_eq!((refusal.code, refusal.enhanced), (552, "5.2.2"));
+    provider.settle().await;
+    assert!(provider.journal().await.is_empty());
+    assert!(provider.rows(BRUNO).await.is_empty());
+    provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_may_refuse_ordinary_mail_but_never_what_a_provider_has_signed() {
+    let settings =
+        EngineSettings { ordinary_mail: OrdinaryMail::Refuse, ..EngineSettings::default() };
+    let provider = Provider::start_with(settings).await;
+    let refusal = provider.relay(STRANGER, &[BRUNO.address], &ordinary()).await.expect_err("mail");
+    assert_eq!((refusal.code, refusal.enhanced), (550, "5.7.1"));
+    assert!(provider.journal().await.is_empty());
+    let malformed = Foreign::new(GAMMA, &keys().alfa).envelope(&[BRUNO.address], "ciao");
+    provider.relay(ANNA, &[BRUNO.address], &malformed).await.expect("signed by a provider");
+    provider.settle().await;
+    assert_eq!(kinds(&provider.inbox(BRUNO).await), ["errore"]);
+    provider.stop().await;
+}

@@ -1,0 +1,78 @@
+//! A message as its reader opens it, and messages as senders write them.
+
+use ceralacca::pec::{
+    classify::{PecMessage, classify},
+    daticert::CertificationData,
+    encoded_word::decode,
+    header::Header,
+    mime::Entity,
+};
+use trust::{
+    clock::UnixMillis,
+    smime::{structure::find_signed, verify::Verifier},
+};
+
+/// A signed message of some provider, opened.
+#[derive(Debug)]
+pub(crate) struct Letter {
+    pub(crate) octets: Vec<u8>,
+    pub(crate) header: Header,
+    pub(crate) entity: Vec<u8>,
+    message: PecMessage,
+}
+
+impl Letter {
+    /// Opens a message whose signature must be valid: nothing leaves unsigned (RFC 6109 §2.1).
+    pub(crate) fn open(octets: Vec<u8>, verifier: &Verifier, now: UnixMillis) -> Self {
+        let signed = find_signed(&octets).expect("a signed message");
+        let entity = octets[signed.entity].to_vec();
+        verifier.verify(&entity, &signed.signature, now).expect("a valid signature");
+        let (header, _) = Header::parse(&octets).expect("a header");
+        let message = classify(&header, &entity);
+        Self { octets, header, entity, message }
+    }
+
+    /// The marker of RFC 6109 §2.1.1: what X-Trasporto or X-Ricevuta says.
+    pub(crate) fn kind(&self) -> String {
+        let marker = self.header.text("X-Trasporto").or_else(|| self.header.text("X-Ricevuta"));
+        marker.expect("a marker")
+    }
+
+    pub(crate) fn subject(&self) -> String {
+        decode(&self.header.value("Subject").expect("a subject"))
+    }
+
+    pub(crate) fn data(&self) -> &CertificationData {
+        match &self.message {
+            PecMessage::TransportEnvelope(envelope) => &envelope.data,
+            PecMessage::Receipt(notice) => &notice.data,
+            PecMessage::Malformed(reason) => panic!("no certification data: {reason}"),
+        }
+    }
+
+    /// The included message.
+    pub(crate) fn included(&self) -> Option<&[u8]> {
+        let octets = self.entity.as_slice();
+        let entity = Entity::parse(octets, 0..octets.len()).expect("an entity");
+        entity.parts(octets).expect("parts").into_iter().find_map(|part| {
+            let part = Entity::parse(octets, part).expect("a part");
+            (part.content_type().value == "message/rfc822").then(|| &octets[part.body])
+        })
+    }
+}
+
+/// The kinds of `letters`, sorted.
+pub(crate) fn kinds(letters: &[Letter]) -> Vec<String> {
+    let mut kinds: Vec<String> = letters.iter().map(Letter::kind).collect();
+    kinds.sort();
+    kinds
+}
+
+/// A message of a sender; `fields` are whole lines.
+pub(crate) fn written(from: &str, to: &str, fields: &str, body: &str) -> Vec<u8> {
+    let text = format!(
+        "From: {from}\r\nTo: {to}\r\n{fields}Subject: Offerta\r\nMessage-ID: <1@client.example>\r\n\
+         \r\n{body}\r\n"
+    );
+    text.into_bytes()
+}

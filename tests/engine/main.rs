@@ -1,0 +1,16 @@
+//! The engine in process, without doors: messages go in through the points, and what is then in
+//! mailboxes, queue, records and journal is what the rules ask for.
+//!
+//! The provider under test is Beta; Alfa and Gamma are other providers with keys of their own.
+
+mod anomalies;
+mod failures;
+mod incoming;
+mod journal;
+mod letter;
+mod local;
+mod memory;
+mod network;
+mod provider;
+mod queue;
+mod receipts;

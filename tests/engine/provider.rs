@@ -1,0 +1,355 @@
+//! The provider under test: the engine on a store in memory, and looks into what it keeps.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use ceralacca::pec::{
+    access_point::AccessPoint,
+    destination::{Destinations, Target},
+    engine::{EngineParts, EngineSettings, PecEngine},
+    incoming_point::IncomingPoint,
+    queue::{self, QueueHandle, QueueReceiver},
+    records::{
+        DELIVERY_WORK, INCOMING_WORK, JOURNAL, JournalRecord, OUTGOING_QUEUE, QueueRecord,
+        RecipientRecord, TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK, decode,
+    },
+    relay::Relay,
+    work::{self, WorkQueue},
+};
+use protocols::{
+    access::Identity,
+    smtp::{
+        client::{ClientSettings, TlsPolicy},
+        grammar::ClientName,
+        transport::{Envelope, Peer, Refusal, Service, Taken, Transport},
+    },
+};
+use storage::{
+    account::settings::AccountSettings,
+    catalog::{
+        engine::{Entries, Family, Scan},
+        simulated::SimulatedEngine,
+    },
+    ids::AccountId,
+    mailbox::view::{MailboxView as _, MessageRow},
+    octets::OctetStoreConfig,
+    store::{Store, StoreLimits},
+};
+use tokio::{sync::watch, task::JoinSet};
+use trust::{
+    certificate::chain::{RevocationPolicy, TrustedAuthorities},
+    clock::ManualClock,
+    random::SeededRandom,
+    smime::verify::Verifier,
+};
+
+use crate::{
+    letter::Letter,
+    network::{self, BETA, NOON, keys},
+};
+
+/// A holder of the provider under test.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Holder {
+    pub(crate) id: AccountId,
+    pub(crate) address: &'static str,
+}
+
+pub(crate) const BRUNO: Holder = Holder { id: AccountId(1), address: "bruno@pec.beta.example" };
+pub(crate) const CARLA: Holder = Holder { id: AccountId(2), address: "carla@pec.beta.example" };
+pub(crate) const DARIO: Holder = Holder { id: AccountId(3), address: "dario@pec.beta.example" };
+/// Has no account.
+pub(crate) const NOBODY: &str = "nessuno@pec.beta.example";
+
+/// How long a test waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Entries of one family that a test may leave.
+const ENTRIES_MAX: usize = 10_000;
+
+/// Waits until `look` finds something.
+pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let seen = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let found = tokio::time::timeout(PATIENCE, seen).await;
+    found.unwrap_or_else(|elapsed| panic!("{what}: {elapsed}"))
+}
+
+/// Beta.
+pub(crate) struct Provider {
+    pub(crate) engine: Arc<PecEngine>,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) incoming_point: IncomingPoint,
+    access_point: AccessPoint,
+    receiver: Option<QueueReceiver>,
+    versions: AtomicU64,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Provider {
+    /// Starts it with its workers; the queue stands still until [`Provider::run_queue`].
+    pub(crate) async fn start() -> Self {
+        Self::start_with(EngineSettings::default()).await
+    }
+
+    pub(crate) async fn start_with(settings: EngineSettings) -> Self {
+        let settings = EngineSettings { rescan_millis: 200, ..settings };
+        let clock = Arc::new(ManualClock::new(NOON));
+        let random = Arc::new(SeededRandom::new(1));
+        let store = open_store(&clock, &random).await;
+        let trusted = TrustedAuthorities::new(vec![keys().authority.clone()]);
+        let (work, work_receiver) = WorkQueue::new(settings.work_entries_max);
+        let (queue, receiver) = QueueHandle::new(settings.work_entries_max);
+        let engine = PecEngine::new(EngineParts {
+            store,
+            signer: Arc::new(network::signer(&keys().beta, Arc::clone(&clock))),
+            issuer: network::issuer(BETA, 2),
+            clock: clock.clone(),
+            random,
+            host_name: "mail.beta.example".to_owned(),
+            domains: BTreeSet::from(["pec.beta.example".to_owned()]),
+            verifier: Arc::new(Verifier::new(trusted, RevocationPolicy::WhenKnown)),
+            directory: network::directory(),
+            settings,
+            work,
+            queue,
+        });
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(work::run(Arc::clone(&engine), work_receiver, stopped));
+        let provider = Self {
+            access_point: AccessPoint::new(Arc::clone(&engine)),
+            incoming_point: IncomingPoint::new(Arc::clone(&engine)),
+            engine,
+            clock,
+            receiver: Some(receiver),
+            versions: AtomicU64::new(1),
+            stop,
+            tasks,
+        };
+        for holder in [BRUNO, CARLA, DARIO] {
+            provider.set(holder, |_| {}).await;
+        }
+        provider
+    }
+
+    /// Sets the outgoing queue in motion; all mail to `domain` goes to `port` on this machine.
+    pub(crate) fn run_queue(&mut self, domain: &str, port: u16) {
+        let target = Target { host: "127.0.0.1".to_owned(), port };
+        let routes = BTreeMap::from([(domain.to_owned(), target)]);
+        let client_name = ClientName::parse("mail.beta.example").expect("a client name");
+        let relay = Relay {
+            destinations: Destinations::new(routes).expect("a resolver"),
+            client: Arc::new(ClientSettings::new(client_name, TlsPolicy::Never)),
+        };
+        let receiver = self.receiver.take().expect("the queue runs once");
+        let (engine, stopped) = (Arc::clone(&self.engine), self.stop.subscribe());
+        self.tasks.spawn(queue::run(engine, Arc::new(relay), receiver, stopped));
+    }
+
+    /// Lets the workers end.
+    pub(crate) async fn stop(self) {
+        self.stop.send(true).expect("the workers listen");
+        self.tasks.join_all().await;
+    }
+
+    /// Gives `holder` his settings, with the changes of `change`.
+    pub(crate) async fn set(&self, holder: Holder, change: impl FnOnce(&mut AccountSettings)) {
+        let mut settings = AccountSettings {
+            address: holder.address.to_owned(),
+            plan: "base".to_owned(),
+            message_octets_max: 50 << 20,
+            recipients_max: 50,
+            ..AccountSettings::default()
+        };
+        change(&mut settings);
+        let version = self.versions.fetch_add(1, Ordering::SeqCst);
+        self.engine.store().apply_account(holder.id, version, settings).await.expect("applied");
+    }
+
+    /// A holder submits `message`.
+    pub(crate) async fn submit(
+        &self,
+        sender: Holder,
+        recipients: &[&str],
+        message: &[u8],
+    ) -> Result<Taken, Refusal> {
+        let identity = Identity { account_id: sender.id, address: sender.address.to_owned() };
+        let peer = peer(Service::Submission, Some(identity));
+        let envelope = Envelope { reverse_path: sender.address.to_owned(), ..Envelope::default() };
+        self.access_point.mail(&peer, &envelope).await?;
+        transact(&self.access_point, &peer, envelope, recipients, message, true).await
+    }
+
+    /// Another server hands over `message`.
+    pub(crate) async fn relay(
+        &self,
+        reverse_path: &str,
+        recipients: &[&str],
+        message: &[u8],
+    ) -> Result<Taken, Refusal> {
+        let envelope = Envelope { reverse_path: reverse_path.to_owned(), ..Envelope::default() };
+        let peer = peer(Service::Relay, None);
+        transact(&self.incoming_point, &peer, envelope, recipients, message, true).await
+    }
+
+    /// As [`Provider::relay`], for recipients that were there at RCPT and no longer are.
+    pub(crate) async fn relay_to_the_gone(&self, recipient: &str, message: &[u8]) {
+        let envelope = Envelope { reverse_path: network::ANNA.to_owned(), ..Envelope::default() };
+        let peer = peer(Service::Relay, None);
+        let refused = self.incoming_point.recipient(&peer, &envelope, recipient).await;
+        assert_eq!(refused.expect_err("nobody is there").enhanced, "5.1.1");
+        transact(&self.incoming_point, &peer, envelope, &[recipient], message, false)
+            .await
+            .expect("taken");
+    }
+
+    /// Waits until no point owes anything. The families stand in the order in which work passes
+    /// through them, so that nothing slips by between two looks.
+    pub(crate) async fn settle(&self) {
+        eventually("no work left", async || {
+            for family in [TRANSMISSION_WORK, INCOMING_WORK, DELIVERY_WORK] {
+                if !self.entries(family).await.is_empty() {
+                    return None;
+                }
+            }
+            self.engine.work().is_empty().then_some(())
+        })
+        .await;
+    }
+
+    pub(crate) async fn entries(&self, family: Family) -> Entries {
+        let scan = Scan::prefix(family, b"", ENTRIES_MAX);
+        self.engine.store().engine().scan(&scan).await.expect("a scan")
+    }
+
+    /// The rows of the INBOX.
+    pub(crate) async fn rows(&self, holder: Holder) -> Vec<MessageRow> {
+        let account = self.engine.store().account(holder.id).await.expect("an account");
+        let inbox = account.mailbox_by_name("INBOX").await.expect("an INBOX");
+        inbox.rows().await.expect("rows").1
+    }
+
+    /// The messages of the INBOX, in order.
+    pub(crate) async fn inbox(&self, holder: Holder) -> Vec<Letter> {
+        let account = self.engine.store().account(holder.id).await.expect("an account");
+        let inbox = account.mailbox_by_name("INBOX").await.expect("an INBOX");
+        let mut letters = Vec::new();
+        for row in self.rows(holder).await {
+            let mut octets = Vec::new();
+            while (octets.len() as u64) < row.size {
+                let rest = octets.len() as u64..row.size;
+                let piece = inbox.read(row.email_number, rest).await.expect("octets");
+                octets.extend_from_slice(&piece);
+            }
+            letters.push(self.open(octets));
+        }
+        letters
+    }
+
+    pub(crate) async fn used_octets(&self, holder: Holder) -> u64 {
+        let account = self.engine.store().account(holder.id).await.expect("an account");
+        account.quota().await.expect("a quota").used_octets
+    }
+
+    /// What waits in the outgoing queue, in no order.
+    pub(crate) async fn queued(&self) -> Vec<(QueueRecord, Letter)> {
+        let mut queued = Vec::new();
+        for (key, value) in self.entries(OUTGOING_QUEUE).await {
+            let record: QueueRecord = decode(OUTGOING_QUEUE, &key, &value).expect("a record");
+            let held = self.engine.held(&record.message, "the queue").await.expect("held");
+            let octets = self.engine.read_held(&held).await.expect("octets");
+            queued.push((record, self.open(octets.to_vec())));
+        }
+        queued
+    }
+
+    /// The queued messages alone.
+    pub(crate) async fn queued_letters(&self) -> Vec<Letter> {
+        self.queued().await.into_iter().map(|(_, letter)| letter).collect()
+    }
+
+    /// The journal with its numbers.
+    pub(crate) async fn journal(&self) -> Vec<(u64, JournalRecord)> {
+        let read = |(key, value): &(bytes::Bytes, bytes::Bytes)| {
+            let number = key[8..].try_into().map(u64::from_be_bytes).expect("a number");
+            (number, decode(JOURNAL, key, value).expect("a record"))
+        };
+        self.entries(JOURNAL).await.iter().map(read).collect()
+    }
+
+    /// The words of the journal, in order.
+    pub(crate) async fn events(&self) -> Vec<String> {
+        self.journal().await.into_iter().map(|(_, record)| record.event).collect()
+    }
+
+    /// Where the recipients of all transmissions stand.
+    pub(crate) async fn recipients(&self) -> Vec<RecipientRecord> {
+        let read = |(key, value): &(bytes::Bytes, bytes::Bytes)| {
+            decode(TRANSMISSION_RECIPIENTS, key, value).expect("a record")
+        };
+        self.entries(TRANSMISSION_RECIPIENTS).await.iter().map(read).collect()
+    }
+
+    fn open(&self, octets: Vec<u8>) -> Letter {
+        Letter::open(octets, self.engine.verifier(), self.engine.now())
+    }
+}
+
+async fn open_store(clock: &Arc<ManualClock>, random: &Arc<SeededRandom>) -> Arc<Store> {
+    let families = Store::families(&ceralacca::pec::records::FAMILIES);
+    Store::open_with_engine(
+        SimulatedEngine::new(&families),
+        Arc::new(object_store::memory::InMemory::new()),
+        clock.clone(),
+        random.clone(),
+        OctetStoreConfig::default(),
+        StoreLimits::default(),
+    )
+    .await
+    .expect("a store")
+}
+
+fn peer(service: Service, identity: Option<Identity>) -> Peer {
+    Peer {
+        service,
+        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        helo: "client.example".to_owned(),
+        extended: true,
+        tls: None,
+        identity,
+    }
+}
+
+async fn transact(
+    point: &dyn Transport,
+    peer: &Peer,
+    mut envelope: Envelope,
+    recipients: &[&str],
+    message: &[u8],
+    ask: bool,
+) -> Result<Taken, Refusal> {
+    for recipient in recipients {
+        if ask {
+            point.recipient(peer, &envelope, recipient).await?;
+        }
+        envelope.forward_paths.push((*recipient).to_owned());
+    }
+    let mut sink = point.data(peer, &envelope).await?;
+    sink.write(message).await?;
+    sink.finish().await
+}

@@ -1,0 +1,114 @@
+//! Receipts that other providers send for our transmissions.
+
+use ceralacca::pec::{
+    address::Address,
+    brief::BriefHash,
+    facts::ReceiptType,
+    issuer::Unsealed,
+    receipt::{Delivered, DeliveryFault},
+    records::{RecipientRecord, RecipientState},
+};
+use storage::account::settings::{AccountSettings, AccountState};
+
+use crate::{
+    letter::{Letter, kinds, written},
+    network::{ALFA, ANNA, Foreign, GAMMA},
+    provider::{BRUNO, DARIO, Provider},
+};
+
+/// Bruno has sent a message to Anna; returns the envelope that waits for Alfa.
+async fn with_a_transmission() -> (Provider, Letter) {
+    let provider = Provider::start().await;
+    let message = written(BRUNO.address, ANNA, "", &"una riga\r\n".repeat(500));
+    provider.submit(BRUNO, &[ANNA], &message).await.expect("taken");
+    provider.settle().await;
+    let envelope = provider.queued_letters().await.pop().expect("the envelope");
+    assert_eq!(envelope.kind(), "posta-certificata");
+    assert_eq!(states(&provider).await, [RecipientState::Accepted]);
+    (provider, envelope)
+}
+
+async fn states(provider: &Provider) -> Vec<RecipientState> {
+    provider.recipients().await.iter().map(RecipientRecord::state).collect()
+}
+
+fn delivery(by: &Foreign, envelope: &Letter) -> Unsealed {
+    let delivered = Delivered {
+        recipient: &anna(),
+        requested: ReceiptType::Complete,
+        due: ReceiptType::Complete,
+        original: envelope.included().expect("the original"),
+        hash: BriefHash::Encoded,
+    };
+    by.issuer.delivery_receipt(&envelope.data().facts, &by.now(), &delivered)
+}
+
+fn anna() -> Address {
+    Address::parse(ANNA).expect("an address")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_moves_the_recipient_on_and_reaches_even_a_sender_blocked_and_full() {
+    let (provider, envelope) = with_a_transmission().await;
+    let blocked_and_full = |settings: &mut AccountSettings| {
+        (settings.state, settings.quota_octets) = (AccountState::Blocked, Some(1));
+    };
+    provider.set(BRUNO, blocked_and_full).await;
+    let (alfa, facts) = (Foreign::alfa(), &envelope.data().facts);
+    let service = provider.engine.issuer().service_address.clone();
+    let charge = alfa.issuer.take_charge_receipt(facts, &alfa.now(), &[anna()], &service);
+    // It goes to the service mailbox, which has an account of its own.
+    provider.set(DARIO, |settings| settings.address = service.to_string()).await;
+    provider.engine.replace_domains(
+        ["pec.beta.example", "beta.example"].into_iter().map(str::to_owned).collect(),
+    );
+    provider
+        .relay(&ALFA.service_address(), &[service.as_str()], &alfa.seal(&charge))
+        .await
+        .expect("taken");
+    provider.settle().await;
+    assert_eq!(states(&provider).await, [RecipientState::TakenInCharge]);
+
+    let receipt = alfa.seal(&delivery(&alfa, &envelope));
+    provider.relay(&ALFA.service_address(), &[BRUNO.address], &receipt).await.expect("taken");
+    provider.settle().await;
+    assert_eq!(states(&provider).await, [RecipientState::Delivered]);
+    let letters = provider.inbox(BRUNO).await;
+    assert_eq!(kinds(&letters), ["accettazione", "avvenuta-consegna"]);
+    let row = provider.rows(BRUNO).await.pop().expect("the receipt's row");
+    let own = letters[1].included().expect("his message").len() as u64;
+    assert_eq!(row.charged_octets, row.size - own, "his own message is not charged to him");
+    assert!(own > 4_000 && row.charged_octets > 0);
+
+    // States only move forward: a take-charge receipt that comes late changes nothing.
+    let late = alfa.seal(&charge);
+    provider.relay(&ALFA.service_address(), &[BRUNO.address], &late).await.expect("taken");
+    provider.settle().await;
+    assert_eq!(states(&provider).await, [RecipientState::Delivered]);
+    provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_cannot_speak_for_a_recipient_of_another() {
+    let (provider, envelope) = with_a_transmission().await;
+    let gamma = Foreign::gamma();
+    let facts = &envelope.data().facts;
+    let fault = DeliveryFault::unknown_mailbox();
+    for unsealed in [
+        delivery(&gamma, &envelope),
+        gamma.issuer.non_delivery_notice(facts, &gamma.now(), &anna(), &fault),
+        gamma.issuer.take_charge_receipt(
+            facts,
+            &gamma.now(),
+            &[anna()],
+            &Address::parse(BRUNO.address).expect("an address"),
+        ),
+    ] {
+        let forged = gamma.seal(&unsealed);
+        provider.relay(&GAMMA.service_address(), &[BRUNO.address], &forged).await.expect("taken");
+        provider.settle().await;
+        assert_eq!(states(&provider).await, [RecipientState::Accepted]);
+    }
+    assert_eq!(provider.queued().await.len(), 1, "nothing answers a receipt");
+    provider.stop().await;
+}
