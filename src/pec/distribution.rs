@@ -240,7 +240,7 @@ async fn note_states(
         };
         let Ok(address) = Address::parse(&row.address) else { continue };
         // Somebody else's provider cannot speak for this recipient; states only move forward.
-        if !speaks_of.contains(&address) || !signer_manages(&address) || row.state >= state.into() {
+        if !speaks_of.contains(&address) || !signer_manages(&address) || !row.may_become(state) {
             continue;
         }
         let next =

@@ -189,7 +189,7 @@ pub async fn move_recipient(
     else {
         return Ok(());
     };
-    if row.state >= state.into() {
+    if !row.may_become(state) {
         return Ok(());
     }
     let next = RecipientRecord { state: state.into(), changed_millis: instant_millis, ..row };

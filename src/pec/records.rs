@@ -280,6 +280,19 @@ pub struct RecipientRecord {
     pub changed_millis: i64,
 }
 
+impl RecipientRecord {
+    /// Whether the recipient may come to `next`: forward only. What his provider has certified as
+    /// delivered stays so, and it may say so after a notice that it would not arrive (RFC 6109
+    /// §3.1.6).
+    pub fn may_become(&self, next: RecipientState) -> bool {
+        match (self.state(), next) {
+            (RecipientState::Delivered, _) => false,
+            (RecipientState::Failed, RecipientState::Delivered) => true,
+            (now, next) => now < next,
+        }
+    }
+}
+
 /// What kind of message the incoming point has taken.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, prost::Enumeration)]
 #[repr(i32)]
@@ -517,6 +530,26 @@ mod tests {
             decode::<JournalRecord>(JOURNAL, b"k", b"\x01\xff"),
             Err(StoreError::Damaged { .. })
         ));
+    }
+
+    #[test]
+    fn a_recipient_only_moves_forward_and_delivered_stays() {
+        use RecipientState::{Accepted, Delivered, Failed, Relayed, TakenInCharge};
+        let at = |state: RecipientState| RecipientRecord {
+            state: state.into(),
+            ..RecipientRecord::default()
+        };
+        for (now, next, may) in [
+            (Accepted, Relayed, true),
+            (Relayed, Relayed, false),
+            (TakenInCharge, Relayed, false),
+            (TakenInCharge, Failed, true),
+            (Delivered, Failed, false),
+            (Failed, Delivered, true),
+            (Failed, TakenInCharge, false),
+        ] {
+            assert_eq!(at(now).may_become(next), may, "{now:?} to {next:?}");
+        }
     }
 
     #[test]
