@@ -126,6 +126,45 @@ impl MessageSigner for FileSigner {
 pub struct Frame {
     headers: Vec<u8>,
     boundary: String,
+    transfer_encoding: TransferEncoding,
+}
+
+/// The domain of a message's octets, named on every multipart around them (RFC 2045 §6.4).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum TransferEncoding {
+    /// ASCII in lines of at most 998 octets; needs no field.
+    #[default]
+    SevenBit,
+    /// Lines as above with octets above 127.
+    EightBit,
+    /// Anything else.
+    Binary,
+}
+
+/// Octets of a line without its CRLF (RFC 5322 §2.1.1).
+const LINE_OCTETS_MAX: usize = 998;
+
+impl TransferEncoding {
+    /// The narrowest domain that `octets` are in.
+    pub fn of(octets: &[u8]) -> Self {
+        let long = |line: &[u8]| line.strip_suffix(b"\r").unwrap_or(line).len() > LINE_OCTETS_MAX;
+        if octets.contains(&0) || octets.split(|octet| *octet == b'\n').any(long) {
+            Self::Binary
+        } else if octets.is_ascii() {
+            Self::SevenBit
+        } else {
+            Self::EightBit
+        }
+    }
+
+    /// The header field, with its CRLF; empty for 7bit.
+    fn field(self) -> &'static str {
+        match self {
+            Self::SevenBit => "",
+            Self::EightBit => "Content-Transfer-Encoding: 8bit\r\n",
+            Self::Binary => "Content-Transfer-Encoding: binary\r\n",
+        }
+    }
 }
 
 /// What a reader without S/MIME sees first (RFC 2046 §5.1.1).
@@ -168,18 +207,28 @@ impl Frame {
             }
             rest = &rest[line_end + 2..];
         }
-        Ok(Self { headers: headers.to_vec(), boundary: boundary.to_owned() })
+        let transfer_encoding = TransferEncoding::default();
+        Ok(Self { headers: headers.to_vec(), boundary: boundary.to_owned(), transfer_encoding })
+    }
+
+    /// Says what kind of octets the entity has.
+    #[must_use]
+    pub fn with_transfer_encoding(mut self, transfer_encoding: TransferEncoding) -> Self {
+        self.transfer_encoding = transfer_encoding;
+        self
     }
 
     /// Returns the octets before the entity.
     pub fn octets_before(&self) -> Vec<u8> {
         let mut octets = self.headers.clone();
         let Self { boundary, .. } = self;
+        let encoding = self.transfer_encoding.field();
         octets.extend_from_slice(
             format!(
                 "MIME-Version: 1.0\r\n\
                  Content-Type: multipart/signed; protocol=\"application/pkcs7-signature\";\r\n \
                  micalg=sha-256; boundary=\"{boundary}\"\r\n\
+                 {encoding}\
                  \r\n\
                  {PREAMBLE}\r\n\
                  \r\n\
@@ -227,9 +276,9 @@ pub fn multipart_signed(
     entity: &[u8],
     boundary: &str,
 ) -> Result<Vec<u8>, SignError> {
-    let frame = Frame::new(headers, boundary)?;
+    let frame = Frame::new(headers, boundary)?.with_transfer_encoding(TransferEncoding::of(entity));
     let delimiter = format!("--{boundary}");
-    if entity.windows(delimiter.len()).any(|window| window == delimiter.as_bytes()) {
+    if memchr::memmem::find(entity, delimiter.as_bytes()).is_some() {
         return Err(SignError::Frame("the boundary occurs in the signed entity"));
     }
     let signature = signer.sign_entity(entity)?;

@@ -103,6 +103,28 @@ fn openssl_verifies_what_we_sign_and_finds_the_same_octets() {
     }
 }
 
+/// RFC 2045 §6.4: a multipart names the widest domain of what is in it.
+#[test]
+fn eight_bit_and_binary_content_is_named_on_the_signed_message() {
+    let cases: [(&[u8], &str); 4] = [
+        (b"Content-Type: text/plain\r\n\r\nciao\r\n", ""),
+        ("Content-Type: text/plain\r\n\r\nperch\u{e9}\r\n".as_bytes(), "8bit"),
+        (&[b'x'; 999], "binary"),
+        (b"Content-Type: text/plain\r\n\r\n\0\r\n", "binary"),
+    ];
+    let world = World::new();
+    for (entity, encoding) in cases {
+        let message = multipart_signed(&world.signer(), b"From: a@b.example\r\n", entity, "=_b")
+            .expect("signed");
+        let (header, _) =
+            message.split_at(memchr::memmem::find(&message, b"\r\n\r\n").expect("a header"));
+        let header = String::from_utf8_lossy(header);
+        let named =
+            header.lines().find_map(|line| line.strip_prefix("Content-Transfer-Encoding: "));
+        assert_eq!(named.unwrap_or_default(), encoding, "{header}");
+    }
+}
+
 #[test]
 fn what_we_sign_is_found_and_verified_by_us() {
     let world = World::new();
