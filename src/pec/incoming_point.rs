@@ -208,8 +208,9 @@ async fn refuse_undeliverable(
         let Some((account_id, settings)) = found.map_err(|error| refusals::store(&error))? else {
             return Err(refusals::unknown_recipient());
         };
+        // That an account is blocked is nobody else's affair.
         if settings.state != AccountState::Active {
-            return Err(refusals::mailbox_blocked());
+            return Err(refusals::unknown_recipient());
         }
         let account = engine.store().account(account_id).await;
         let quota = match account {

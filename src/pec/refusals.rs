@@ -84,11 +84,6 @@ pub fn mailbox_full() -> Refusal {
     )
 }
 
-/// The mailbox is blocked.
-pub fn mailbox_blocked() -> Refusal {
-    Refusal::new(550, "5.2.1", "Casella non attiva / Mailbox is not in use")
-}
-
 /// The domain is not ours.
 pub fn relaying_denied() -> Refusal {
     Refusal::new(550, "5.7.1", "Dominio non gestito qui / This domain is not served here")
@@ -158,7 +153,6 @@ mod tests {
             invalid_recipient(),
             unknown_recipient(),
             mailbox_full(),
-            mailbox_blocked(),
             relaying_denied(),
             certified_mail_only(),
             busy(),

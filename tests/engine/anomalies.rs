@@ -4,6 +4,7 @@ use ceralacca::pec::{
     engine::{EngineSettings, OrdinaryMail},
     records::{AnomalyKind, INCOMING_MESSAGES, IncomingRecord},
 };
+use storage::account::settings::AccountState;
 
 use crate::{
     letter::{kinds, written},
@@ -71,6 +72,20 @@ async fn ordinary_mail_to_a_full_mailbox_is_refused_before_it_is_taken() {
     assert_eq!((refusal.code, refusal.enhanced), (552, "5.2.2"));
     provider.settle().await;
     assert!(provider.journal().await.is_empty());
+    assert!(provider.rows(BRUNO).await.is_empty());
+    provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ordinary_mail_learns_no_more_of_a_blocked_mailbox_than_of_an_unknown_one() {
+    let provider = Provider::start().await;
+    provider.set(BRUNO, |settings| settings.state = AccountState::Blocked).await;
+    let blocked =
+        provider.relay(STRANGER, &[BRUNO.address], &ordinary()).await.expect_err("blocked");
+    let nobody = BRUNO.address.replace("bruno", "nessuno");
+    let unknown = provider.relay(STRANGER, &[&nobody], &ordinary()).await.expect_err("unknown");
+    assert_eq!(blocked, unknown);
+    provider.settle().await;
     assert!(provider.rows(BRUNO).await.is_empty());
     provider.stop().await;
 }
