@@ -2,6 +2,7 @@
 //!
 //! * [`cli`]: the command line.
 //! * [`config`]: the one file of settings.
+//! * [`control`]: operations that commands ask of a running server or do themselves.
 //! * [`demo`]: two providers on loopback, checked with public tools.
 //! * [`http`]: the operations port; [`metrics_names`] and [`logging`] with it.
 //! * [`mail_access`]: the store as IMAP and POP3 see it.
@@ -14,6 +15,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod demo;
 pub mod http;
 pub mod logging;

@@ -15,6 +15,9 @@ pub const LOGIN_HASHING: &str = "ceralacca_login_hashing_seconds";
 pub const ACCOUNT_CHANGES: &str = "ceralacca_account_changes_total";
 /// Requests on the operations port, by `path` and `status`.
 pub const HTTP_REQUESTS: &str = "ceralacca_http_requests_total";
+/// Operations that commands asked of the server, by `operation` and `outcome` (`done`, `failed`,
+/// `cancelled`).
+pub const CONTROL_OPERATIONS: &str = "ceralacca_control_operations_total";
 
 /// Messages taken from holders at the access point.
 pub const SUBMISSIONS: &str = "ceralacca_submissions_total";
@@ -25,7 +28,7 @@ pub const INCOMING_REPEATS: &str = "ceralacca_incoming_repeats_total";
 
 /// Counters and histograms, each with its help text. Those of sessions are counted on the floor
 /// below, under the names that stand here as text.
-const COUNTERS: [(&str, &str); 12] = [
+const COUNTERS: [(&str, &str); 13] = [
     ("ceralacca_connections_total", "Connections that were let in, by protocol"),
     ("ceralacca_connections_refused_total", "Connections over a limit, by protocol and limit"),
     ("ceralacca_tls_handshakes_failed_total", "TLS handshakes that failed, by protocol"),
@@ -38,6 +41,7 @@ const COUNTERS: [(&str, &str); 12] = [
     (LOGINS, "Logins, by protocol and outcome"),
     (ACCOUNT_CHANGES, "Changes of accounts handed to the store, by outcome"),
     (HTTP_REQUESTS, "Requests on the operations port, by path and status"),
+    (CONTROL_OPERATIONS, "Operations that commands asked of the server, by operation and outcome"),
 ];
 const HISTOGRAMS: [(&str, &str); 1] =
     [(LOGIN_HASHING, "Seconds that a password hashing took, waiting not included")];

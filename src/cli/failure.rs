@@ -4,6 +4,7 @@ use std::error::Error;
 
 use crate::{
     config::ConfigErrors,
+    control::{Kind, OperationError},
     registry::{
         ErrorKind, RegistryError, address::AddressError, codes::CodeError,
         credential::CredentialError, password::PasswordError,
@@ -84,6 +85,20 @@ impl From<ConfigErrors> for Failure {
             code: 2,
             text: Text::filled(lines(Language::Italian), lines(Language::English)),
         }
+    }
+}
+
+impl From<OperationError> for Failure {
+    fn from(error: OperationError) -> Self {
+        let (kind, code) = match error.kind {
+            Kind::Failed => ("failed", 1),
+            Kind::Invalid => ("invalid", 2),
+            Kind::NotFound => ("not_found", 3),
+            Kind::Conflict => ("conflict", 4),
+            Kind::Temporary => ("temporary", 75),
+            Kind::Cancelled => ("cancelled", 130),
+        };
+        Self { kind, code, text: error.text }
     }
 }
 

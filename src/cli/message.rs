@@ -16,7 +16,7 @@ use storage::{
 };
 use trust::digest::Sha256Hasher;
 
-use super::{failure::Failure, output::Output, say, store::with_store};
+use super::{failure::Failure, operation::with_store, output::Output, say};
 use crate::{
     registry::address::AccountAddress,
     texts::{Language, Text},

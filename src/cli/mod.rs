@@ -3,7 +3,7 @@
 //! * What a command found or made goes to standard output: aligned for people, or one JSON value
 //!   with `--json`, whose shape only grows. Everything else goes to standard error.
 //! * Exit codes: 0 done, 1 failed, 2 wrong request or configuration, 3 no such thing, 4 in conflict
-//!   with the present state, 75 try again later.
+//!   with the present state, 75 try again later, 130 interrupted.
 //! * A password is read from standard input or a prompt, never from the arguments, which every user
 //!   of the machine can see.
 //! * Commands on domains, owners and accounts work on the registry's file alone, so they may run
@@ -33,6 +33,7 @@ mod config;
 mod domain;
 mod failure;
 mod message;
+mod operation;
 mod output;
 mod owner;
 mod password;
@@ -55,8 +56,8 @@ fn say(italian: &'static str, english: &'static str) -> &'static str {
     version,
     about = say("Un gestore di posta elettronica certificata (PEC)", "A certified-mail (PEC) provider"),
     after_help = say(
-        "Esempi:\n  ceralacca config example > ceralacca.toml\n  ceralacca domain add pec.example\n  ceralacca owner add --name Maria --surname Rossi --codice-fiscale RSSMRA79B11C566R\n  ceralacca account add maria.rossi@pec.example --owner 1 --generate\n\nCodici di uscita: 0 fatto, 1 errore, 2 richiesta o configurazione errata, 3 non esiste,\n4 in conflitto con lo stato presente, 75 riprovare più tardi.\nLingua: italiano, o inglese con LANG=en (CERALACCA_LANG prevale).",
-        "Examples:\n  ceralacca config example > ceralacca.toml\n  ceralacca domain add pec.example\n  ceralacca owner add --name Maria --surname Rossi --codice-fiscale RSSMRA79B11C566R\n  ceralacca account add maria.rossi@pec.example --owner 1 --generate\n\nExit codes: 0 done, 1 failed, 2 wrong request or configuration, 3 no such thing,\n4 in conflict with the present state, 75 try again later.\nLanguage: Italian, or English with LANG=en (CERALACCA_LANG overrides).",
+        "Esempi:\n  ceralacca config example > ceralacca.toml\n  ceralacca domain add pec.example\n  ceralacca owner add --name Maria --surname Rossi --codice-fiscale RSSMRA79B11C566R\n  ceralacca account add maria.rossi@pec.example --owner 1 --generate\n\nCodici di uscita: 0 fatto, 1 errore, 2 richiesta o configurazione errata, 3 non esiste,\n4 in conflitto con lo stato presente, 75 riprovare più tardi, 130 interrotto.\nLingua: italiano, o inglese con LANG=en (CERALACCA_LANG prevale).",
+        "Examples:\n  ceralacca config example > ceralacca.toml\n  ceralacca domain add pec.example\n  ceralacca owner add --name Maria --surname Rossi --codice-fiscale RSSMRA79B11C566R\n  ceralacca account add maria.rossi@pec.example --owner 1 --generate\n\nExit codes: 0 done, 1 failed, 2 wrong request or configuration, 3 no such thing,\n4 in conflict with the present state, 75 try again later, 130 interrupted.\nLanguage: Italian, or English with LANG=en (CERALACCA_LANG overrides).",
     ),
     subcommand_required = true,
     arg_required_else_help = true,

@@ -126,6 +126,9 @@ settings! {
     http_timeout: Millis = Millis::seconds(10), TIME,
         "Tempo per una richiesta alla porta di esercizio.",
         "Time for one request on the operations port.";
+    control_requests_max: usize = 4, (1, 64),
+        "Comandi sull'archivio eseguiti contemporaneamente dal server acceso.",
+        "Commands on the store that the running server carries out at a time.";
 }
 
 settings! {

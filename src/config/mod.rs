@@ -109,6 +109,12 @@ impl DataSettings {
         self.folder.join("objects")
     }
 
+    /// The socket on which commands reach the running server.
+    #[must_use]
+    pub fn control_socket(&self) -> PathBuf {
+        self.folder.join("control.socket")
+    }
+
     /// Keys and certificates of the development authority.
     #[must_use]
     pub fn authority_folder(&self) -> PathBuf {

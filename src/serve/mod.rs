@@ -39,6 +39,7 @@ use self::{
 };
 use crate::{
     config::Config,
+    control::{self, ControlSocket, Site},
     http::{self, Readiness},
     mail_access::StoreMailAccess,
     pec::{
@@ -117,6 +118,7 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     let doors = Doors::open(&config, &tls, rooms, &stopping).await?;
     let mut beside = start_beside(&config, &credentials, &registry, &engine.engine, &stopping);
     let operations = open_operations(&config, &registry, &store).await?;
+    let control = open_control(&config, &registry, &store)?;
     tracing::info!(provider = config.provider.name, "ready");
 
     tokio::join!(doors.serve(), async {
@@ -124,6 +126,9 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
         stopping.cancelled().await;
         operations.drain();
     });
+    if let Some(control) = control {
+        control.close().await;
+    }
     engine.stop(config.limits.shutdown_timeout.duration()).await;
     while let Some(ended) = beside.join_next().await {
         if let Err(error) = ended {
@@ -334,6 +339,22 @@ async fn open_operations(
         }
     };
     Ok(Operations { readiness, stop, server })
+}
+
+/// Opens the socket on which commands ask for operations on the store.
+fn open_control(
+    config: &Arc<Config>,
+    registry: &Arc<Registry>,
+    store: &Arc<Store>,
+) -> anyhow::Result<Option<ControlSocket>> {
+    let site = Site {
+        config: Arc::clone(config),
+        store: Arc::clone(store),
+        registry: Arc::clone(registry),
+    };
+    let path = config.data.control_socket();
+    ControlSocket::open(path.clone(), site, control::operations::served(), &config.limits)
+        .with_context(|| format!("opening the control socket {}", path.display()))
 }
 
 impl Operations {

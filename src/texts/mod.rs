@@ -41,7 +41,7 @@ impl Language {
 }
 
 /// One sentence in both languages.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, serde::Deserialize, Eq, PartialEq, serde::Serialize)]
 pub struct Text {
     italian: Cow<'static, str>,
     english: Cow<'static, str>,

@@ -1,0 +1,180 @@
+//! Runs an operation for a command: in the running server, or here when there is none.
+//!
+//! * Progress is shown on standard error, when that is a terminal and JSON was not asked for.
+//! * Ctrl-C cancels the operation between two steps; a second one ends the command at once.
+//!
+//! Not here: the operations (`control::operations`), what their outcomes look like (one file for
+//! each command).
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use storage::store::Store;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use trust::{clock::SystemClock, random::SystemRandom};
+
+use super::{failure::Failure, output::Output, runtime};
+use crate::{
+    config::Config,
+    control::{self, Operation, OperationError, Progress, Run, Site},
+    registry::Registry,
+    texts::{Language, Text},
+};
+
+/// How often the progress is drawn.
+const DRAW_INTERVAL: Duration = Duration::from_millis(200);
+
+/// The exit code of a command that a signal ended: 128 and the number of SIGINT.
+const INTERRUPTED: i32 = 130;
+
+/// Does `operation` in the running server, or here when no server runs.
+pub(super) fn run<O: Operation>(
+    file: Option<&Path>,
+    output: &Output,
+    operation: &O,
+) -> Result<O::Outcome, Failure> {
+    let config = Config::load(file, std::env::vars()).map_err(Failure::from)?;
+    runtime()?.block_on(async {
+        match control::connect(&config.data.control_socket()).await.map_err(Failure::from)? {
+            Some(server) => follow(output, async |run| server.ask(operation, run).await).await,
+            None => here(config, output, operation).await,
+        }
+    })
+}
+
+/// Opens the store of the configuration, runs `command`, and closes it: for what needs the store
+/// itself, with the server stopped.
+pub(super) fn with_store(
+    file: Option<&Path>,
+    command: impl AsyncFnOnce(&Store) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let config = Config::load(file, std::env::vars()).map_err(Failure::from)?;
+    runtime()?.block_on(async {
+        let store = open_store(&config).await?;
+        let result = command(&store).await;
+        store.close().await.map_err(|error| Failure::of_machine(&error))?;
+        result
+    })
+}
+
+async fn here<O: Operation>(
+    config: Config,
+    output: &Output,
+    operation: &O,
+) -> Result<O::Outcome, Failure> {
+    let store = open_store(&config).await?;
+    let registry = Registry::open(
+        &config.data.registry_file(),
+        &config.registry,
+        config.plans.clone(),
+        Arc::new(SystemClock),
+    )
+    .await?;
+    let site = Site { config: Arc::new(config), store, registry };
+    let result = follow(output, async |run| operation.run(&site, run).await).await;
+    site.registry.close().await;
+    site.store.close().await.map_err(|error| Failure::of_machine(&error))?;
+    result
+}
+
+async fn open_store(config: &Config) -> Result<Arc<Store>, Failure> {
+    let folder = config.data.catalog_folder();
+    if !folder.exists() {
+        return Err(Failure::not_found(Text::filled(
+            format!("non c'è un archivio in {}: controllare data.folder", folder.display()),
+            format!("there is no store in {}: check data.folder", folder.display()),
+        )));
+    }
+    crate::serve::store::open(config, Arc::new(SystemClock), Arc::new(SystemRandom)).await.map_err(
+        |error| {
+            Failure::failed(Text::filled(
+                format!(
+                    "l'archivio non si apre: se il server è acceso, fermarlo prima ({error:#})"
+                ),
+                format!(
+                    "the store cannot be opened: when the server runs, stop it first ({error:#})"
+                ),
+            ))
+        },
+    )
+}
+
+/// Waits for `work`, shows how far it is and passes Ctrl-C on.
+async fn follow<T>(
+    output: &Output,
+    work: impl AsyncFnOnce(&Run) -> Result<T, OperationError>,
+) -> Result<T, Failure> {
+    let cancelled = CancellationToken::new();
+    let (run, progress) = Run::new(cancelled.clone());
+    let bar = Bar::new(output);
+    let mut work = std::pin::pin!(work(&run));
+    let mut draw = tokio::time::interval(DRAW_INTERVAL);
+    let result = loop {
+        tokio::select! {
+            result = &mut work => break result,
+            _ = draw.tick() => bar.draw(&progress),
+            signal = tokio::signal::ctrl_c() => {
+                if signal.is_ok() && cancelled.is_cancelled() {
+                    std::process::exit(INTERRUPTED);
+                }
+                cancelled.cancel();
+            }
+        }
+    };
+    bar.clear();
+    result.map_err(Failure::from)
+}
+
+/// The line that a person watches.
+struct Bar {
+    bar: ProgressBar,
+    language: Language,
+}
+
+impl Bar {
+    fn new(output: &Output) -> Self {
+        // Drawn on a terminal only.
+        let target = if output.wants_json() {
+            ProgressDrawTarget::hidden()
+        } else {
+            ProgressDrawTarget::stderr()
+        };
+        Self { bar: ProgressBar::with_draw_target(None, target), language: output.language() }
+    }
+
+    fn draw(&self, progress: &watch::Receiver<Progress>) {
+        let progress = progress.borrow().clone();
+        let template = match (progress.total, self.language) {
+            (None, _) => "{spinner} {msg} {human_pos}  ({elapsed})",
+            (Some(_), Language::Italian) => {
+                "{msg} [{wide_bar}] {human_pos} / {human_len}  (mancano {eta})"
+            }
+            (Some(_), Language::English) => {
+                "{msg} [{wide_bar}] {human_pos} / {human_len}  ({eta} left)"
+            }
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.bar.set_style(style.progress_chars("=> "));
+        }
+        let what = progress.what.get(self.language);
+        let message = match (progress.troubles, self.language) {
+            (0, _) => what.to_owned(),
+            (troubles, Language::Italian) => format!("{what}, problemi {troubles},"),
+            (troubles, Language::English) => format!("{what}, troubles {troubles},"),
+        };
+        if message != self.bar.message() {
+            self.bar.set_message(message);
+        }
+        match progress.total {
+            Some(total) => self.bar.set_length(total.max(progress.done)),
+            None => self.bar.unset_length(),
+        }
+        self.bar.set_position(progress.done);
+        self.bar.tick();
+    }
+
+    fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,198 @@
+//! What an operation is, and what it works with.
+
+use std::{error::Error, sync::Arc};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use storage::{error::StoreError, store::Store};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::Config,
+    registry::Registry,
+    texts::{Language, Text},
+};
+
+/// One thing that can be asked of a store. The value is the request; it travels as JSON.
+///
+/// Fields are added with `#[serde(default)]` and never change their meaning, so that a command
+/// and a server of two versions understand each other.
+#[async_trait::async_trait]
+pub trait Operation: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// Its name on the socket: `store/check`.
+    const NAME: &'static str;
+
+    /// What it ends with.
+    type Outcome: Serialize + DeserializeOwned + Send + 'static;
+
+    /// Does it. Tells `run` how far it is, and ends with [`OperationError::cancelled`] between
+    /// two steps soon after `run` is cancelled; what is done by then stays done.
+    async fn run(&self, site: &Site, run: &Run) -> Result<Self::Outcome, OperationError>;
+}
+
+/// What an operation works with.
+#[derive(Debug)]
+pub struct Site {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The store, open in this process.
+    pub store: Arc<Store>,
+    /// Owners, accounts, plans.
+    pub registry: Arc<Registry>,
+}
+
+/// How far an operation is.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Progress {
+    /// What `done` counts: `messages rebuilt`.
+    pub what: Text,
+    /// How many are done.
+    pub done: u64,
+    /// How many there are, when it is known.
+    pub total: Option<u64>,
+    /// What was found wrong so far.
+    #[serde(default)]
+    pub troubles: u64,
+}
+
+impl Progress {
+    /// `done` of `total`.
+    #[must_use]
+    pub fn new(what: Text, done: u64, total: Option<u64>) -> Self {
+        Self { what, done, total, troubles: 0 }
+    }
+
+    /// The same, with what was found wrong.
+    #[must_use]
+    pub fn with_troubles(self, troubles: u64) -> Self {
+        Self { troubles, ..self }
+    }
+}
+
+/// One run of an operation: whom it tells, and whether it shall end.
+#[derive(Debug)]
+pub struct Run {
+    progress: watch::Sender<Progress>,
+    cancelled: CancellationToken,
+}
+
+impl Run {
+    /// A run that ends when `cancelled` is; the receiver has its latest progress.
+    #[must_use]
+    pub fn new(cancelled: CancellationToken) -> (Self, watch::Receiver<Progress>) {
+        let start = Progress::new(Text::fixed("inizio", "starting"), 0, None);
+        let (progress, receiver) = watch::channel(start);
+        (Self { progress, cancelled }, receiver)
+    }
+
+    /// Says how far it is. Cheap: only the latest is kept.
+    pub fn tell(&self, progress: Progress) {
+        self.progress.send_replace(progress);
+    }
+
+    /// Whether to end at the next step.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.is_cancelled()
+    }
+
+    /// Fails when the run shall end: for the place between two steps.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError::cancelled`].
+    pub fn go_on(&self) -> Result<(), OperationError> {
+        if self.is_cancelled() { Err(OperationError::cancelled()) } else { Ok(()) }
+    }
+
+    /// The token behind [`Run::is_cancelled`].
+    #[must_use]
+    pub fn token(&self) -> &CancellationToken {
+        &self.cancelled
+    }
+
+    /// Waits for `reading`, which changes nothing and may be given up at any point.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError::cancelled`] when the run was cancelled first.
+    pub async fn reading<T>(&self, reading: impl Future<Output = T>) -> Result<T, OperationError> {
+        tokio::select! {
+            biased;
+            () = self.cancelled.cancelled() => Err(OperationError::cancelled()),
+            read = reading => Ok(read),
+        }
+    }
+}
+
+/// What whoever asked must do about a failure.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Read the text.
+    Failed,
+    /// Correct the request.
+    Invalid,
+    /// Name something that exists.
+    NotFound,
+    /// The present state does not allow it.
+    Conflict,
+    /// Try again later.
+    Temporary,
+    /// Nothing: it was asked to end.
+    Cancelled,
+}
+
+/// Why an operation was not done.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct OperationError {
+    /// What to do about it.
+    pub kind: Kind,
+    /// What happened.
+    pub text: Text,
+}
+
+impl OperationError {
+    /// A failure with a text of its own.
+    #[must_use]
+    pub fn new(kind: Kind, text: Text) -> Self {
+        Self { kind, text }
+    }
+
+    /// It ended because it was asked to.
+    #[must_use]
+    pub fn cancelled() -> Self {
+        Self::new(Kind::Cancelled, Text::fixed("interrotto", "cancelled"))
+    }
+
+    /// The machine refused something; the message is the cause's, in English.
+    #[must_use]
+    pub fn of_machine(error: &dyn Error) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        Self::new(Kind::Failed, Text::filled(text.clone(), text))
+    }
+}
+
+impl From<StoreError> for OperationError {
+    fn from(error: StoreError) -> Self {
+        let mut this = Self::of_machine(&error);
+        if matches!(error, StoreError::Conflict) {
+            this.kind = Kind::Conflict;
+        }
+        this
+    }
+}
+
+impl std::fmt::Display for OperationError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.text.get(Language::English))
+    }
+}
+
+impl Error for OperationError {}

@@ -1,0 +1,12 @@
+//! The operations, one file each.
+
+use super::Operations;
+
+pub mod check;
+
+/// What a running server offers. Operations that must have the store for themselves are not here:
+/// their commands open it when the server is stopped.
+#[must_use]
+pub fn served() -> Operations {
+    Operations::default().with::<check::StoreCheck>()
+}
