@@ -26,6 +26,7 @@ pub mod mime;
 pub mod octets;
 pub mod pack;
 mod record;
+mod sabotage;
 pub mod store;
 pub mod summary;
 

@@ -40,6 +40,16 @@ pub(crate) struct ChunkKeeper {
     staged_octets: usize,
     open_pack: OpenPack,
     packs: Vec<(PackId, PackRow)>,
+    /// The newest generation before the first of `packs` was written.
+    generation: Option<u64>,
+}
+
+/// What was kept of one message, for its batch.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) new: HashMap<StoredId, NewChunk>,
+    pub(crate) packs: Vec<(PackId, PackRow)>,
+    pub(crate) generation: Option<u64>,
 }
 
 /// The pack that is being filled. It has its name from the start, so that index rows can be made
@@ -60,6 +70,7 @@ impl ChunkKeeper {
             staged_octets: 0,
             open_pack: OpenPack { id, builder: PackBuilder::default() },
             packs: Vec::new(),
+            generation: None,
         }
     }
 
@@ -74,8 +85,8 @@ impl ChunkKeeper {
     }
 
     /// The new chunks and packs.
-    pub(crate) fn finish(self) -> (HashMap<StoredId, NewChunk>, Vec<(PackId, PackRow)>) {
-        (self.new, self.packs)
+    pub(crate) fn finish(self) -> Kept {
+        Kept { new: self.new, packs: self.packs, generation: self.generation }
     }
 
     /// Names a chunk, and keeps it unless the store has it.
@@ -89,7 +100,7 @@ impl ChunkKeeper {
             self.chunks.resize(position + 1, None);
         }
         self.chunks[position] = Some(ChunkRef { chunk, stored, plain_octets });
-        if self.new.contains_key(&stored) || self.store.index_row(stored).await?.is_some() {
+        if self.new.contains_key(&stored) || self.store.offers(stored).await? {
             return Ok(());
         }
         let level = self.store.config.compression_level;
@@ -143,6 +154,9 @@ impl ChunkKeeper {
         let chunks = u32::try_from(builder.chunks()).unwrap_or(u32::MAX);
         let (octets, _) = builder.finish();
         let row = PackRow { pack_octets: octets.len() as u64, chunks };
+        if self.generation.is_none() {
+            self.generation = Some(self.store.generation().await?);
+        }
         self.store.packs.put(id, octets).await?;
         self.packs.push((id, row));
         Ok(())
@@ -154,7 +168,7 @@ impl ChunkKeeper {
 impl ChunkSource for ChunkKeeper {
     async fn plain(&self, chunk: &ChunkRef) -> Result<Bytes, StoreError> {
         let Some(new) = self.new.get(&chunk.stored) else {
-            return self.store.chunk(chunk).await;
+            return self.store.shared_chunk(chunk).await;
         };
         let plain = self.store.new_chunk(chunk, &new.row, new.staged.as_ref()).await?;
         plain.ok_or_else(|| StoreError::Damaged {

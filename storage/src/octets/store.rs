@@ -28,19 +28,21 @@ use super::{
     writer::MessageWriter,
 };
 use crate::{
-    catalog::engine::{Batch, Engine, Expected, Family, Scan},
+    catalog::engine::{Batch, Durability, Engine, Expected, Family, Scan},
     error::StoreError,
     ids::StoredId,
     pack::{
         cache::ChunkCache,
         index::{
-            CHUNK_INDEX, CONDEMNED, IndexRow, PACKS, Place, STAGED_CHUNKS, staged_key,
-            staged_key_parts, stored_id_key,
+            BACKUP_CHECKPOINTS, CHUNK_INDEX, CONDEMNED, DAMAGED_CHUNKS, DOOMED_PACKS,
+            GenerationRow, IndexRow, PACK_GENERATIONS, PACKS, Place, STAGED_CHUNKS, generation_key,
+            generation_of, staged_key, staged_key_parts, stored_id_key,
         },
         packer::PackerState,
         store::PackStore,
         stored::{self, StoreSecret},
     },
+    sabotage::{PlantedBug, planted},
 };
 
 /// What names this store: its secret.
@@ -49,7 +51,17 @@ const SECRET_KEY: &[u8] = b"secret";
 /// Version octet and the 32 octets of the secret.
 const SECRET_VERSION: u8 = 1;
 
-const FAMILIES: [Family; 5] = [STAGED_CHUNKS, CHUNK_INDEX, PACKS, CONDEMNED, STORE_IDENTITY];
+const FAMILIES: [Family; 9] = [
+    STAGED_CHUNKS,
+    CHUNK_INDEX,
+    PACKS,
+    CONDEMNED,
+    DAMAGED_CHUNKS,
+    PACK_GENERATIONS,
+    DOOMED_PACKS,
+    BACKUP_CHECKPOINTS,
+    STORE_IDENTITY,
+];
 
 /// Where the stored form of a chunk lies.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -118,6 +130,7 @@ impl OctetStore {
         config: OctetStoreConfig,
     ) -> Result<Arc<Self>, StoreError> {
         let secret = open_secret(&*engine, &*random).await?;
+        open_generation(&*engine).await?;
         let last =
             Scan { family: STAGED_CHUNKS, start: Bytes::new(), end: None, reverse: true, limit: 1 };
         let last = engine.scan(&last).await?;
@@ -205,6 +218,22 @@ impl OctetStore {
         }
     }
 
+    /// As [`OctetStore::chunk`], for a message that is being taken in and shares the chunk. When
+    /// the chunk is damaged, that is remembered, and the answer is [`StoreError::Conflict`]: the
+    /// same message, sent again, stores the chunk anew, which heals all messages that share it.
+    pub(crate) async fn shared_chunk(&self, chunk: &ChunkRef) -> Result<Bytes, StoreError> {
+        match self.chunk(chunk).await {
+            Err(StoreError::Damaged { object, detail }) => {
+                let Some(row) = self.index_row(chunk.stored).await? else {
+                    return Err(StoreError::Damaged { object, detail });
+                };
+                self.note_damaged(chunk.stored, &row).await?;
+                Err(StoreError::Conflict)
+            }
+            outcome => outcome,
+        }
+    }
+
     /// The stored form at the place that `row` names; `None` when it is not there.
     pub(crate) async fn stored_form(
         &self,
@@ -258,6 +287,59 @@ impl OctetStore {
         }
     }
 
+    /// Says whether a message that is being taken in may rely on the store's copy of a chunk: it
+    /// is there, and its stored form is not known to be damaged. A condemnation is taken back at
+    /// once, so that a long session does not find the chunk gone at its end.
+    pub(crate) async fn offers(&self, stored: StoredId) -> Result<bool, StoreError> {
+        let Some(row) = self.engine.get(CHUNK_INDEX, &stored.0).await? else { return Ok(false) };
+        let key = stored_id_key(stored);
+        let marks = [(DAMAGED_CHUNKS, key.clone()), (CONDEMNED, key.clone())];
+        let mut marks = self.engine.multi_get(&marks).await?.into_iter();
+        if marks.next().flatten().is_some_and(|damaged| damaged == row) {
+            return Ok(false);
+        }
+        if marks.next().flatten().is_none() || planted(PlantedBug::DedupHitKeepsCondemnation) {
+            return Ok(true);
+        }
+        let mut batch = Batch { durability: Durability::Buffered, ..Batch::default() };
+        batch.expect(CHUNK_INDEX, key.clone(), Expected::Present).delete(CONDEMNED, key);
+        match self.engine.commit(batch).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::Conflict) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Remembers that the stored form of a chunk is damaged, so that the next message with the
+    /// same octets brings them back. `row` is the index row that led to it.
+    pub(crate) async fn note_damaged(
+        &self,
+        stored: StoredId,
+        row: &IndexRow,
+    ) -> Result<(), StoreError> {
+        let (key, row) = (stored_id_key(stored), row.encode());
+        let mut batch = Batch { durability: Durability::Buffered, ..Batch::default() };
+        batch.expect(CHUNK_INDEX, key.clone(), Expected::Value(row.clone()));
+        batch.put(DAMAGED_CHUNKS, key, row);
+        match self.engine.commit(batch).await {
+            Ok(_) | Err(StoreError::Conflict) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The newest generation: read it before a pack is written, and let the batch that names the
+    /// pack expect it.
+    pub(crate) async fn generation(&self) -> Result<u64, StoreError> {
+        let scan = Scan { reverse: true, ..Scan::prefix(PACK_GENERATIONS, &[], 1) };
+        match self.engine.scan(&scan).await?.first() {
+            Some((key, _)) => generation_of(key),
+            None => Err(StoreError::Damaged {
+                object: "the family pack_generations".into(),
+                detail: "it is empty".into(),
+            }),
+        }
+    }
+
     /// The sequence for the next staged chunk.
     pub(crate) fn next_sequence(&self) -> u64 {
         self.sequence.fetch_add(1, Ordering::Relaxed)
@@ -271,7 +353,9 @@ impl OctetStore {
         stored.dedup();
         for stored in stored {
             batch.expect(CHUNK_INDEX, stored_id_key(stored), Expected::Present);
-            batch.delete(CONDEMNED, stored_id_key(stored));
+            if !planted(PlantedBug::DedupHitKeepsCondemnation) {
+                batch.delete(CONDEMNED, stored_id_key(stored));
+            }
         }
     }
 }
@@ -374,6 +458,21 @@ pub(crate) async fn verify(
         });
     }
     Ok(())
+}
+
+/// Begins the first generation of a store that has none.
+async fn open_generation(engine: &dyn Engine) -> Result<(), StoreError> {
+    if !engine.scan(&Scan::prefix(PACK_GENERATIONS, &[], 1)).await?.is_empty() {
+        return Ok(());
+    }
+    let mut batch = Batch::default();
+    batch.expect(PACK_GENERATIONS, generation_key(1), Expected::Absent);
+    batch.put(PACK_GENERATIONS, generation_key(1), GenerationRow { since_millis: 0 }.encode());
+    match engine.commit(batch).await {
+        // Another node opened the new store at the same time.
+        Ok(_) | Err(StoreError::Conflict) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 async fn open_secret(

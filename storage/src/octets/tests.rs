@@ -270,10 +270,10 @@ async fn an_acknowledged_message_survives_a_crash() {
 }
 
 #[tokio::test]
-async fn a_message_that_shares_a_damaged_chunk_is_not_acknowledged() {
+async fn a_message_that_shares_a_damaged_chunk_heals_it_when_it_is_sent_again() {
     let house = House::new(uncached()).await;
     let octets = message_with_text(&random(900, 9));
-    house.add(&octets).await;
+    let first = house.add(&octets).await;
     let staged = house.engine.scan(&Scan::prefix(STAGED_CHUNKS, b"", 1)).await.unwrap();
     let (key, stored) = staged[0].clone();
     let mut changed = stored.to_vec();
@@ -283,7 +283,12 @@ async fn a_message_that_shares_a_damaged_chunk_is_not_acknowledged() {
     house.engine.commit(batch).await.unwrap();
     let mut writer = house.store.writer();
     writer.write(&octets).await.unwrap();
-    assert!(matches!(writer.finish().await, Err(StoreError::Damaged { .. })));
+    assert!(matches!(writer.finish().await, Err(StoreError::Conflict)), "not acknowledged");
+    assert!(matches!(house.read_all(&first).await, Err(StoreError::Damaged { .. })));
+    let again = house.add(&octets).await;
+    assert_eq!(house.read_all(&again).await.unwrap(), octets);
+    assert_eq!(house.read_all(&first).await.unwrap(), octets, "the first message is healed");
+    house.stage(&octets).await;
 }
 
 #[tokio::test]

@@ -19,12 +19,18 @@
 //! [`writer_pack_octets_max`]: super::OctetStoreConfig::writer_pack_octets_max
 //! [`staged_octets_max`]: super::OctetStoreConfig::staged_octets_max
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use trust::digest::{Sha256Digest, Sha256Hasher};
 
 use super::{
-    keeper::{ChunkKeeper, NewChunk},
+    keeper::{ChunkKeeper, Kept, NewChunk},
     message::StoredMessage,
     recipe::Recipe,
     splitter::Splitter,
@@ -39,9 +45,13 @@ use crate::{
         walker::{WalkLimits, Walker},
     },
     pack::{
-        index::{CHUNK_INDEX, PACKS, PackRow, Place, STAGED_CHUNKS, staged_key, stored_id_key},
+        index::{
+            CHUNK_INDEX, CONDEMNED, PACKS, PackRow, Place, STAGED_CHUNKS, expect_generation,
+            staged_key, stored_id_key,
+        },
         store::PackId,
     },
+    sabotage::{PlantedBug, planted},
     summary::Summary,
 };
 
@@ -64,6 +74,10 @@ pub struct StagedMessage {
     summary: Arc<Summary>,
     new: Arc<HashMap<StoredId, NewChunk>>,
     packs: Arc<Vec<(PackId, PackRow)>>,
+    /// The newest generation before the first of `packs` was written.
+    generation: Option<u64>,
+    /// Batches made with `packs`.
+    uses: Arc<AtomicU64>,
 }
 
 impl MessageWriter {
@@ -113,12 +127,14 @@ impl MessageWriter {
         let recipe = Recipe { chunks: keeper.chunks()?, segments };
         let stored = StoredMessage::new(size, hasher.finish(), recipe);
         verify(&stored, &keeper).await?;
-        let (new, packs) = keeper.finish();
+        let Kept { new, packs, generation } = keeper.finish();
         Ok(StagedMessage {
             stored: Arc::new(stored),
             summary: Arc::new(summary.finish()),
             new: Arc::new(new),
             packs: Arc::new(packs),
+            generation,
+            uses: Arc::default(),
         })
     }
 }
@@ -127,7 +143,14 @@ impl StagedMessage {
     /// Makes a message whose octets are durable already ready for another batch.
     #[must_use]
     pub fn restage(stored: StoredMessage, summary: Arc<Summary>) -> Self {
-        Self { stored: Arc::new(stored), summary, new: Arc::default(), packs: Arc::default() }
+        Self {
+            stored: Arc::new(stored),
+            summary,
+            new: Arc::default(),
+            packs: Arc::default(),
+            generation: None,
+            uses: Arc::default(),
+        }
     }
 
     /// The message, as it is kept under its key.
@@ -155,17 +178,29 @@ impl StagedMessage {
     }
 
     /// Adds to `batch` what makes the octets durable: staged chunks, index rows, rows of packs.
-    /// Chunks that were in the store already are expected to be there still, and are not
-    /// condemned any more. The batch that makes the row must be this one.
+    /// The batch that makes the row must be this one. Whenever it is committed, nothing that it
+    /// names can be lost:
+    ///
+    /// * Chunks that were in the store already are expected to be there still.
+    /// * None of its chunks is condemned any more. That holds for new ones too: somebody else may
+    ///   have stored the same chunk meanwhile, and the collector may have condemned that one.
+    /// * The generation of its packs is expected: when it was retired, they may be gone.
     pub fn add_to(&self, batch: &mut Batch) {
         for (stored, new) in &*self.new {
             batch.put(CHUNK_INDEX, stored_id_key(*stored), new.row.encode());
             if let (Place::Staged { sequence }, Some(octets)) = (new.row.place, &new.staged) {
                 batch.put(STAGED_CHUNKS, staged_key(sequence, *stored), octets.clone());
             }
+            if !planted(PlantedBug::NewChunkKeepsCondemnation) {
+                batch.delete(CONDEMNED, stored_id_key(*stored));
+            }
         }
-        for (id, row) in &*self.packs {
-            batch.put(PACKS, id.0.to_vec(), row.encode());
+        if let Some(generation) = self.generation {
+            expect_generation(generation, batch);
+            let uses = self.uses.fetch_add(1, Ordering::Relaxed);
+            for (id, row) in &*self.packs {
+                batch.put(PACKS, id.0.to_vec(), row.encode_use(uses));
+            }
         }
         let known = self.stored.stored_ids().filter(|stored| !self.new.contains_key(stored));
         OctetStore::keep_chunks(known, batch);

@@ -6,18 +6,36 @@
 //! | `staged_chunks` | sequence (8), StoredId (32) | stored form of the chunk (`pack::stored`) |
 //! | `packs` | PackId (16) | [`PackRow`] |
 //! | `condemned` | StoredId (32) | written by the collector before it removes a chunk |
+//! | `damaged_chunks` | StoredId (32) | the index row whose stored form was found damaged |
+//! | `pack_generations` | number (8) | [`GenerationRow`] |
+//! | `doomed_packs` | instant in ms (8), PackId (16) | the collector's own |
+//! | `backup_checkpoints` | instant in ms (8) | the back-up's own |
 //!
 //! * A chunk exists when, and only when, it has a `chunk_index` row; the row names the one place
 //!   it is read from. Moving a chunk rewrites the row in the batch that makes the old place go.
 //! * The sequence of a staged chunk only brings them into the order in which they came; two may
 //!   have the same. The value under a staged key never changes.
+//! * A batch that puts a row of `packs` expects the generation that was the newest before the
+//!   pack was written ([`expect_generation`]). Generations are retired when the grace period after
+//!   their end is over, and only then packs that no row names go: so a batch that comes too late
+//!   fails, and never names a pack that is gone.
+//! * A row of `packs` differs each time a batch puts it ([`PackRow::encode_use`]): the collector
+//!   expects it as it was read, and so notices that a pack came into use again.
+//! * A row of `backup_checkpoints` is committed before the state that the checkpoint keeps is
+//!   fixed, and stays as long as the checkpoint. A pack doomed later than it is kept for it.
 //!
 //! Not here: who writes them (`octets::writer`, `pack::packer`), who removes them (`collector`).
 
 use bytes::Bytes;
 
 use super::store::PackId;
-use crate::{catalog::engine::Family, error::StoreError, ids::StoredId, record};
+use crate::{
+    catalog::engine::{Batch, Expected, Family},
+    error::StoreError,
+    ids::StoredId,
+    record,
+    sabotage::{PlantedBug, planted},
+};
 
 /// Where each chunk is.
 pub const CHUNK_INDEX: Family = Family("chunk_index");
@@ -27,6 +45,14 @@ pub const STAGED_CHUNKS: Family = Family("staged_chunks");
 pub const PACKS: Family = Family("packs");
 /// Chunks that the collector will remove unless somebody uses them again.
 pub const CONDEMNED: Family = Family("condemned");
+/// Chunks whose stored form was found damaged; a writer that meets one stores it anew.
+pub const DAMAGED_CHUNKS: Family = Family("damaged_chunks");
+/// The generations in which packs may still be named by a batch.
+pub const PACK_GENERATIONS: Family = Family("pack_generations");
+/// Packs that no row names any more, and that will be removed.
+pub const DOOMED_PACKS: Family = Family("doomed_packs");
+/// The instants at which retained back-up checkpoints were taken.
+pub const BACKUP_CHECKPOINTS: Family = Family("backup_checkpoints");
 
 const ROW_VERSION: u8 = 1;
 
@@ -122,13 +148,23 @@ struct PackFields {
     pack_octets: u64,
     #[prost(uint32, tag = "2")]
     chunks: u32,
+    /// Tells this row from those that earlier batches put for the same pack.
+    #[prost(uint64, tag = "3")]
+    uses: u64,
 }
 
 impl PackRow {
     /// The row's octets.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let fields = PackFields { pack_octets: self.pack_octets, chunks: self.chunks };
+        self.encode_use(0)
+    }
+
+    /// The row's octets, for a batch that may not be the first to put it: `uses` differs from
+    /// batch to batch.
+    #[must_use]
+    pub fn encode_use(&self, uses: u64) -> Bytes {
+        let fields = PackFields { pack_octets: self.pack_octets, chunks: self.chunks, uses };
         record::encode(ROW_VERSION, &fields).into()
     }
 
@@ -137,6 +173,57 @@ impl PackRow {
         let fields: PackFields =
             record::decode(octets, ROW_VERSION, || format!("packs row {pack}"))?;
         Ok(Self { pack_octets: fields.pack_octets, chunks: fields.chunks })
+    }
+}
+
+/// What the catalog knows of one generation.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct GenerationRow {
+    /// When it began, in milliseconds since 1970, and so the one before ended; 0 for the first.
+    pub since_millis: i64,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+struct GenerationFields {
+    #[prost(sint64, tag = "1")]
+    since_millis: i64,
+}
+
+impl GenerationRow {
+    /// The row's octets.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let fields = GenerationFields { since_millis: self.since_millis };
+        record::encode(ROW_VERSION, &fields).into()
+    }
+
+    /// Reads the row of `generation`.
+    pub fn decode(octets: &[u8], generation: u64) -> Result<Self, StoreError> {
+        let object = || format!("pack_generations row {generation}");
+        let fields: GenerationFields = record::decode(octets, ROW_VERSION, object)?;
+        Ok(Self { since_millis: fields.since_millis })
+    }
+}
+
+/// The key of a generation.
+#[must_use]
+pub fn generation_key(generation: u64) -> Bytes {
+    Bytes::copy_from_slice(&generation.to_be_bytes())
+}
+
+/// The generation that a key is.
+pub fn generation_of(key: &[u8]) -> Result<u64, StoreError> {
+    key.try_into().map(u64::from_be_bytes).map_err(|_| StoreError::Damaged {
+        object: format!("pack_generations key of {} octets", key.len()),
+        detail: "it is not a number of 8 octets".into(),
+    })
+}
+
+/// Adds to a batch that names a pack what keeps it from coming too late: `generation` was the
+/// newest before the pack was written.
+pub fn expect_generation(generation: u64, batch: &mut Batch) {
+    if !planted(PlantedBug::RetiredGenerationAccepted) {
+        batch.expect(PACK_GENERATIONS, generation_key(generation), Expected::Present);
     }
 }
 

@@ -24,8 +24,8 @@ use bytes::Bytes;
 use super::{
     format::PackBuilder,
     index::{
-        CHUNK_INDEX, IndexRow, PACKS, PackRow, Place, STAGED_CHUNKS, staged_key_parts,
-        stored_id_key,
+        CHUNK_INDEX, IndexRow, PACKS, PackRow, Place, STAGED_CHUNKS, expect_generation,
+        staged_key_parts, stored_id_key,
     },
     store::PackId,
 };
@@ -97,6 +97,7 @@ impl OctetStore {
     pub async fn pack_once(&self) -> Result<PackReport, StoreError> {
         let _running = self.packer.running.lock().await;
         let pack = PackId::random(&*self.random);
+        let generation = self.generation().await?;
         let gathered = self.gather(pack).await?;
         let found = gathered.builder.chunks();
         if found == 0 && gathered.superseded.is_empty() {
@@ -111,7 +112,7 @@ impl OctetStore {
             return Ok(PackReport { waiting: found as u64, ..PackReport::default() });
         }
         self.packer.patience_used.store(0, Ordering::Relaxed);
-        self.move_chunks(pack, gathered).await
+        self.move_chunks(pack, generation, gathered).await
     }
 
     fn scan_start(&self) -> Bytes {
@@ -178,6 +179,7 @@ impl OctetStore {
     async fn move_chunks(
         &self,
         pack: PackId,
+        generation: u64,
         gathered: Gathered,
     ) -> Result<PackReport, StoreError> {
         let Gathered { builder, moved, superseded, last } = gathered;
@@ -198,6 +200,7 @@ impl OctetStore {
             let row = PackRow { pack_octets: octets.len() as u64, chunks };
             report.pack_octets = row.pack_octets;
             self.packs.put(pack, octets).await?;
+            expect_generation(generation, &mut batch);
             batch.put(PACKS, pack.0.to_vec(), row.encode());
         }
         for Moved { key, stored, row_before, row } in moved {
