@@ -263,6 +263,9 @@ impl AccountSink for Store {
             messages_per_minute_max: change.messages_per_minute_max,
             messages_per_day_max: change.messages_per_day_max,
             service: change.service,
+            // No plan limits how many messages or mailboxes an account has.
+            quota_messages: None,
+            quota_mailboxes: None,
         };
         let id = AccountId(change.account_id);
         Self::apply_account(self, id, change.version, settings).await.map(drop)

@@ -50,6 +50,8 @@ pub(crate) struct Draft<'e> {
     pub(crate) limits: &'e StoreLimits,
     found_head: Option<Bytes>,
     head: Option<HeadRecord>,
+    /// `head` as it was found.
+    began_with: Option<HeadRecord>,
     /// What the draft changes.
     writes: BTreeMap<Key, Write>,
     /// What stood in `writes` before each change, to take it back.
@@ -79,7 +81,7 @@ impl<'e> Draft<'e> {
     ) -> Result<Self, StoreError> {
         let key = keys::account(account);
         let found_head = engine.get(keys::ACCOUNT_HEADS, &key).await?;
-        let head = found_head
+        let head: Option<HeadRecord> = found_head
             .as_ref()
             .map(|octets| records::decode(keys::ACCOUNT_HEADS, &key, octets))
             .transpose()?;
@@ -90,6 +92,7 @@ impl<'e> Draft<'e> {
             limits,
             found_head,
             head,
+            began_with: head,
             writes: BTreeMap::new(),
             undo: Vec::new(),
             extra: Vec::new(),
@@ -111,6 +114,16 @@ impl<'e> Draft<'e> {
     /// Says whether the account exists in this draft.
     pub(crate) fn exists(&self) -> bool {
         self.head.is_some()
+    }
+
+    /// The head this draft began with, `None` for an account that it creates.
+    pub(crate) fn began_with(&self) -> Option<&HeadRecord> {
+        self.began_with.as_ref()
+    }
+
+    /// Says whether this draft changes what stands under `key`.
+    pub(crate) fn changes(&self, family: Family, key: &Bytes) -> bool {
+        self.writes.contains_key(&(family, key.clone()))
     }
 
     /// Creates the account's head.

@@ -29,7 +29,7 @@ use trust::clock::UnixMillis;
 use self::{
     name::{INBOX, MailboxName},
     queue::AccountQueue,
-    quota::Quota,
+    quota::{Quota, QuotaWarning},
     settings::AccountSettings,
     tree::{
         CreateMailbox, DeleteMailbox, Doomed, RenameMailbox, SetSpecialUse, SpecialUse, Subscribe,
@@ -108,11 +108,14 @@ impl Account {
         };
         let head: HeadRecord = records::decode(keys::ACCOUNT_HEADS, &key, head)?;
         let settings: AccountRecord = records::decode(keys::ACCOUNTS, &key, settings)?;
-        Ok(Quota {
-            used_octets: head.usage_octets,
-            limit_octets: settings.quota_octets,
-            used_messages: head.usage_messages,
-        })
+        let mailboxes_max = self.core.limits.mailboxes_per_account_max;
+        Ok(Quota::of(&head, &settings, mailboxes_max))
+    }
+
+    /// Says whether `warning` is still to be passed on: usage has not fallen again, and no later
+    /// warning of this account says more.
+    pub async fn warning_stands(&self, warning: &QuotaWarning) -> Result<bool, StoreError> {
+        quota::stands(&*self.core.engine, warning).await
     }
 
     /// Returns a receiver that is marked changed after every committed change of the account. Its

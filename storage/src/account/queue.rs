@@ -19,7 +19,7 @@ use std::{
 
 use tokio::sync::{Semaphore, oneshot, watch};
 
-use super::draft::Draft;
+use super::{draft::Draft, quota};
 use crate::{catalog::keys, error::StoreError, ids::AccountId, store::StoreCore};
 
 /// Times a group is worked out anew because another process changed the account meanwhile.
@@ -230,6 +230,7 @@ async fn commit_once(
         }
         merged += 1;
     }
+    quota::note_level(&mut draft).await?;
     let found_head = draft.found_head().cloned();
     let Some((batch, mod_seq)) = draft.into_batch() else {
         return Ok((merged, Attempt::Committed));

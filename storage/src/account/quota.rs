@@ -1,14 +1,38 @@
-//! Usage of an account, and the limit it is held against.
+//! Usage of an account, the limits it is held against, and the warnings that it nears one.
 //!
-//! Usage is the sum of `charged_octets` over the account's rows, and the number of its rows. It
-//! stands in the head record, which every change rewrites in the batch that adds or removes rows,
-//! so it is exact at every instant. A copy is a row of its own and is charged like its source.
+//! Usage is the sum of `charged_octets` over the account's rows, the number of its rows, and the
+//! number of its mailboxes. It stands in the head record, which every change rewrites in the batch
+//! that adds or removes rows, so it is exact at every instant. A copy is a row of its own and is
+//! charged like its source.
 //!
-//! A change that makes room, or moves rows, is never refused; nor is one that is exempt (receipts
-//! and notices, which the rules oblige the provider to store).
+//! * A change that makes room, or moves rows, is never refused; nor is one that is exempt (receipts
+//!   and notices, which the rules oblige the provider to store).
+//! * The batch in which usage of octets reaches a level of [`WARNING_LEVELS`] notes the level in
+//!   the head and writes one row of `quota_warnings`. The level stays noted, and is not warned of
+//!   again, until usage is [`REARMED_BELOW`] per cent of the limit under it.
+//!
+//! Not here: what the holder is told, and how (a floor above, which takes the rows).
 
-use super::draft::Draft;
-use crate::error::StoreError;
+use bytes::Bytes;
+use trust::clock::UnixMillis;
+
+use super::{after, draft::Draft, read};
+use crate::{
+    catalog::{
+        engine::{Batch, Engine, Expected, Reader, Scan},
+        keys::{self, KeyReader},
+        records::{self, AccountRecord, HeadRecord, QuotaWarningRecord},
+    },
+    error::StoreError,
+    ids::AccountId,
+};
+
+/// Per cent of the limit at which the holder is warned.
+pub const WARNING_LEVELS: [u32; 3] = [80, 90, 95];
+
+/// How far usage must fall below a level, in per cent of the limit, before crossing it warns again:
+/// otherwise a mailbox that is emptied and filled around a level would warn with every message.
+pub const REARMED_BELOW: u32 = 5;
 
 /// Whether an append may be refused for lack of space.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -19,7 +43,7 @@ pub enum QuotaRule {
     Exempt,
 }
 
-/// Usage and limit of one account (RFC 9208).
+/// Usage and limits of one account (RFC 9208 §5: STORAGE, MESSAGE, MAILBOX).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Quota {
     /// Octets charged.
@@ -28,6 +52,25 @@ pub struct Quota {
     pub limit_octets: Option<u64>,
     /// Rows, copies counted each.
     pub used_messages: u64,
+    /// Rows allowed; `None` = unlimited.
+    pub limit_messages: Option<u64>,
+    /// Mailboxes.
+    pub used_mailboxes: u64,
+    /// Mailboxes allowed.
+    pub limit_mailboxes: u64,
+}
+
+impl Quota {
+    pub(crate) fn of(head: &HeadRecord, settings: &AccountRecord, mailboxes_max: u64) -> Self {
+        Self {
+            used_octets: head.usage_octets,
+            limit_octets: settings.quota_octets,
+            used_messages: head.usage_messages,
+            limit_messages: settings.quota_messages,
+            used_mailboxes: head.mailboxes,
+            limit_mailboxes: limit_mailboxes(settings, mailboxes_max),
+        }
+    }
 }
 
 /// Charges `octets` for `messages` new rows.
@@ -37,21 +80,35 @@ pub(crate) async fn charge(
     messages: u64,
     rule: QuotaRule,
 ) -> Result<(), StoreError> {
-    let limit = match rule {
-        QuotaRule::Enforce => draft.settings().await?.quota_octets,
-        QuotaRule::Exempt => None,
+    let (limit, limit_messages) = match rule {
+        QuotaRule::Enforce => {
+            let settings = draft.settings().await?;
+            (settings.quota_octets, settings.quota_messages)
+        }
+        QuotaRule::Exempt => (None, None),
     };
     let head = draft.head()?;
-    let used = head.usage_octets;
-    let usage = used.checked_add(octets).ok_or(StoreError::Exhausted("quota octets"))?;
-    if let Some(limit) = limit
-        && usage > limit
-    {
-        return Err(StoreError::OverQuota { resource: "octets", used, limit });
-    }
+    let sum =
+        |used: u64, more: u64, what| used.checked_add(more).ok_or(StoreError::Exhausted(what));
+    let usage = sum(head.usage_octets, octets, "quota octets")?;
+    let rows = sum(head.usage_messages, messages, "quota messages")?;
+    within("octets", head.usage_octets, usage, limit)?;
+    within("messages", head.usage_messages, rows, limit_messages)?;
     head.usage_octets = usage;
-    head.usage_messages += messages;
+    head.usage_messages = rows;
     Ok(())
+}
+
+fn within(
+    resource: &'static str,
+    used: u64,
+    next: u64,
+    limit: Option<u64>,
+) -> Result<(), StoreError> {
+    match limit {
+        Some(limit) if next > limit => Err(StoreError::OverQuota { resource, used, limit }),
+        _ => Ok(()),
+    }
 }
 
 /// Gives back what removed rows were charged.
@@ -72,4 +129,155 @@ pub(crate) fn discharge(
     head.usage_octets = octets;
     head.usage_messages = messages;
     Ok(())
+}
+
+/// Refuses one mailbox more than the account may have.
+pub(crate) async fn check_mailbox(draft: &mut Draft<'_>) -> Result<(), StoreError> {
+    let limit = limit_mailboxes(&draft.settings().await?, draft.limits.mailboxes_per_account_max);
+    let used = draft.head()?.mailboxes;
+    within("mailboxes", used, used.saturating_add(1), Some(limit))
+}
+
+fn limit_mailboxes(settings: &AccountRecord, mailboxes_max: u64) -> u64 {
+    settings.quota_mailboxes.map_or(mailboxes_max, |limit| limit.min(mailboxes_max))
+}
+
+/// Notes in the head which level usage has reached, and writes a warning when it is a higher one.
+/// Run once for each batch, after all its changes.
+pub(crate) async fn note_level(draft: &mut Draft<'_>) -> Result<(), StoreError> {
+    let Some(before) = draft.began_with().copied() else { return Ok(()) };
+    let Ok(head) = draft.head().copied() else { return Ok(()) };
+    let key = keys::account(draft.account);
+    if head.usage_octets == before.usage_octets && !draft.changes(keys::ACCOUNTS, &key) {
+        return Ok(());
+    }
+    let limit = match draft.settings().await {
+        Ok(settings) => settings.quota_octets,
+        // `check` names what is missing; the change is not to be refused for it.
+        Err(StoreError::NoSuchAccount(_)) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let level = next_level(head.quota_level, head.usage_octets, limit);
+    draft.head()?.quota_level = level;
+    if let Some(limit_octets) = limit
+        && level > head.quota_level
+    {
+        let record = QuotaWarningRecord {
+            level,
+            used_octets: head.usage_octets,
+            limit_octets,
+            at: draft.now.0,
+        };
+        let key = keys::quota_warning(draft.account, head.version);
+        draft.put_record(keys::QUOTA_WARNINGS, key, &record);
+    }
+    Ok(())
+}
+
+/// The level after usage has become `used` of `limit`, when `noted` was the level before.
+fn next_level(noted: u32, used: u64, limit: Option<u64>) -> u32 {
+    let Some(limit) = limit.filter(|_| used > 0) else { return 0 };
+    let reaches =
+        |per_cent: u32| u128::from(used) * 100 >= u128::from(limit) * u128::from(per_cent);
+    let holds = |level: &u32| {
+        if *level <= noted { reaches(*level - REARMED_BELOW) } else { reaches(*level) }
+    };
+    WARNING_LEVELS.into_iter().rev().find(holds).unwrap_or(0)
+}
+
+/// A level that an account's usage has reached, not passed on to the holder yet.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct QuotaWarning {
+    /// The account.
+    pub account: AccountId,
+    /// One of [`WARNING_LEVELS`].
+    pub level: u32,
+    /// Octets charged when it was reached.
+    pub used_octets: u64,
+    /// The limit then.
+    pub limit_octets: u64,
+    /// When.
+    pub at: UnixMillis,
+    key: Bytes,
+    value: Bytes,
+}
+
+impl QuotaWarning {
+    fn decode(key: &Bytes, value: &Bytes) -> Result<Self, StoreError> {
+        let mut reader = KeyReader::new(keys::QUOTA_WARNINGS, key);
+        let account = AccountId(reader.take_u64()?);
+        reader.take_u64()?;
+        reader.finish()?;
+        let record: QuotaWarningRecord = records::decode(keys::QUOTA_WARNINGS, key, value)?;
+        let QuotaWarningRecord { level, used_octets, limit_octets, at } = record;
+        let (key, value) = (key.clone(), value.clone());
+        let at = UnixMillis(at);
+        Ok(Self { account, level, used_octets, limit_octets, at, key, value })
+    }
+
+    /// Adds to `batch` that the warning is passed on, or needs no passing on: it happens once,
+    /// however many try.
+    pub fn settle(&self, batch: &mut Batch) {
+        let expected = Expected::Value(self.value.clone());
+        batch.expect(keys::QUOTA_WARNINGS, self.key.clone(), expected);
+        batch.delete(keys::QUOTA_WARNINGS, self.key.clone());
+    }
+}
+
+/// The warnings after `start_after`.
+pub(crate) async fn warnings(
+    engine: &dyn Engine,
+    start_after: Option<&QuotaWarning>,
+    limit: usize,
+) -> Result<Vec<QuotaWarning>, StoreError> {
+    let mut scan = Scan::prefix(keys::QUOTA_WARNINGS, &[], limit);
+    if let Some(warning) = start_after {
+        scan.start = after(&warning.key);
+    }
+    let entries = engine.scan(&scan).await?;
+    entries.iter().map(|(key, value)| QuotaWarning::decode(key, value)).collect()
+}
+
+pub(crate) async fn stands(
+    engine: &(impl Reader + ?Sized),
+    warning: &QuotaWarning,
+) -> Result<bool, StoreError> {
+    let key = keys::account(warning.account);
+    let head = read::<HeadRecord>(engine, keys::ACCOUNT_HEADS, &key).await?;
+    if head.is_none_or(|head| head.quota_level < warning.level) {
+        return Ok(false);
+    }
+    let later = Scan { start: after(&warning.key), ..Scan::prefix(keys::QUOTA_WARNINGS, &key, 1) };
+    Ok(engine.scan(&later).await?.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_is_reached_exactly_and_left_only_five_points_below() {
+        // Noted before, used of 1,000, noted after.
+        let cases = [
+            (0, 799, 0),
+            (0, 800, 80),
+            (80, 899, 80),
+            (80, 900, 90),
+            (0, 950, 95),
+            (95, 900, 95),
+            (95, 899, 90),
+            (90, 850, 90),
+            (90, 849, 80),
+            (80, 750, 80),
+            (80, 749, 0),
+            (95, 5_000, 95),
+            (95, 0, 0),
+        ];
+        for (noted, used, level) in cases {
+            assert_eq!(next_level(noted, used, Some(1_000)), level, "{noted} and {used}");
+        }
+        assert_eq!(next_level(95, 1, None), 0);
+        assert_eq!(next_level(0, 1, Some(0)), 95, "anything is too much for nothing");
+        assert_eq!(next_level(0, u64::MAX, Some(u64::MAX)), 95);
+    }
 }

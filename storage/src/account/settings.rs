@@ -49,6 +49,10 @@ pub struct AccountSettings {
     pub messages_per_day_max: u32,
     /// An account of the provider itself.
     pub service: bool,
+    /// Messages that may be kept, copies counted each; `None` = unlimited.
+    pub quota_messages: Option<u64>,
+    /// Mailboxes; `None` = as many as the store allows.
+    pub quota_mailboxes: Option<u64>,
 }
 
 /// What [`Store::apply_account`](crate::store::Store::apply_account) did.
@@ -79,6 +83,8 @@ impl AccountSettings {
             messages_per_minute_max: self.messages_per_minute_max,
             messages_per_day_max: self.messages_per_day_max,
             service: self.service,
+            quota_messages: self.quota_messages,
+            quota_mailboxes: self.quota_mailboxes,
         }
     }
 
@@ -103,6 +109,8 @@ impl AccountSettings {
             messages_per_minute_max: record.messages_per_minute_max,
             messages_per_day_max: record.messages_per_day_max,
             service: record.service,
+            quota_messages: record.quota_messages,
+            quota_mailboxes: record.quota_mailboxes,
         })
     }
 }
@@ -175,6 +183,7 @@ fn create(draft: &mut Draft<'_>) -> Result<(), StoreError> {
         usage_octets: 0,
         usage_messages: 0,
         mailboxes: 0,
+        quota_level: 0,
     });
     Ok(())
 }

@@ -13,6 +13,7 @@ use super::{
     draft::Draft,
     name::{INBOX, MailboxName},
     queue::Change,
+    quota,
 };
 use crate::{
     catalog::{
@@ -80,7 +81,7 @@ const DEFAULT_MAILBOXES: [(&str, Option<SpecialUse>); 5] = [
 pub(crate) fn create_default_mailboxes(draft: &mut Draft<'_>) -> Result<(), StoreError> {
     let mut names = Vec::new();
     for (name, special_use) in DEFAULT_MAILBOXES {
-        add_mailbox(draft, &MailboxName::new(name)?, special_use)?;
+        put_mailbox(draft, &MailboxName::new(name)?, special_use)?;
         names.push(name.to_owned());
     }
     names.sort_unstable();
@@ -107,18 +108,23 @@ async fn find_existing(draft: &Draft<'_>, name: &MailboxName) -> Result<MailboxI
     }
 }
 
-/// Gives `name`, which is free, to a new mailbox.
-fn add_mailbox(
+/// Gives `name`, which is free, to a new mailbox, within the account's limit of mailboxes.
+async fn add_mailbox(
     draft: &mut Draft<'_>,
     name: &MailboxName,
     special_use: Option<SpecialUse>,
 ) -> Result<MailboxId, StoreError> {
-    let limit = draft.limits.mailboxes_per_account_max;
-    let head = draft.head()?;
-    if head.mailboxes >= limit {
-        return Err(StoreError::OverQuota { resource: "mailboxes", used: head.mailboxes, limit });
-    }
-    head.mailboxes += 1;
+    quota::check_mailbox(draft).await?;
+    put_mailbox(draft, name, special_use)
+}
+
+/// As [`add_mailbox`], whatever the limit: what an account is created with.
+fn put_mailbox(
+    draft: &mut Draft<'_>,
+    name: &MailboxName,
+    special_use: Option<SpecialUse>,
+) -> Result<MailboxId, StoreError> {
+    draft.head()?.mailboxes += 1;
     let id = draft.take_mailbox_id()?;
     let mod_seq = draft.take_mod_seq()?;
     let record = MailboxRecord {
@@ -149,7 +155,7 @@ fn delete_name(draft: &mut Draft<'_>, name: &str) {
 async fn add_above(draft: &mut Draft<'_>, name: &MailboxName) -> Result<(), StoreError> {
     for above in name.above() {
         if find(draft, &above).await?.is_none() {
-            add_mailbox(draft, &above, None)?;
+            add_mailbox(draft, &above, None).await?;
         }
     }
     Ok(())
@@ -170,7 +176,7 @@ impl Change for CreateMailbox {
             return Err(StoreError::MailboxExists(self.name.to_string()));
         }
         add_above(draft, &self.name).await?;
-        add_mailbox(draft, &self.name, self.special_use)
+        add_mailbox(draft, &self.name, self.special_use).await
     }
 }
 
@@ -294,7 +300,7 @@ impl RenameMailbox {
             return Err(too_many_rows(limit));
         }
         add_above(draft, &self.to).await?;
-        let to = add_mailbox(draft, &self.to, None)?;
+        let to = add_mailbox(draft, &self.to, None).await?;
         let mut to = OpenMailbox::open(draft, to).await?;
         let rows = inbox.first(draft, usize::MAX).await?;
         let mod_seq = draft.take_mod_seq()?;

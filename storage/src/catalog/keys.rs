@@ -44,6 +44,9 @@ pub const MESSAGES: Family = Family("messages");
 pub const SUMMARIES: Family = Family("summaries");
 /// Numbers of rows of messages that have more than one. Key: AccountId (8), EmailNumber (8).
 pub const MESSAGE_REFERENCES: Family = Family("message_references");
+/// Warnings that an account nears its quota, until the floor above has passed them on. Key:
+/// AccountId (8), number of the batch that crossed the level (8).
+pub const QUOTA_WARNINGS: Family = Family("quota_warnings");
 /// Messages owned by a record of a floor above. Key: HeldId (16).
 pub const HELD_MESSAGES: Family = Family("held_messages");
 
@@ -51,7 +54,7 @@ pub const HELD_MESSAGES: Family = Family("held_messages");
 pub const FORMAT_KEY: &[u8] = b"format";
 
 /// The families whose keys begin with an AccountId.
-pub const OF_ACCOUNTS: [Family; 12] = [
+pub const OF_ACCOUNTS: [Family; 13] = [
     ACCOUNTS,
     ACCOUNT_HEADS,
     SUBSCRIPTIONS,
@@ -64,6 +67,7 @@ pub const OF_ACCOUNTS: [Family; 12] = [
     MESSAGES,
     SUMMARIES,
     MESSAGE_REFERENCES,
+    QUOTA_WARNINGS,
 ];
 
 /// Every family declared here.
@@ -130,6 +134,12 @@ pub fn mod_seq(account: AccountId, mailbox: MailboxId, mod_seq: ModSeq) -> Bytes
 #[must_use]
 pub fn message(account: AccountId, email_number: EmailNumber) -> Bytes {
     numbers(&[account.0, email_number.0])
+}
+
+/// The key in [`QUOTA_WARNINGS`].
+#[must_use]
+pub fn quota_warning(account: AccountId, batch: u64) -> Bytes {
+    numbers(&[account.0, batch])
 }
 
 fn numbers(numbers: &[u64]) -> Bytes {

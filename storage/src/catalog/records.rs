@@ -93,6 +93,12 @@ pub(crate) struct AccountRecord {
     pub(crate) messages_per_day_max: u32,
     #[prost(bool, tag = "10")]
     pub(crate) service: bool,
+    /// Rows; absent = unlimited.
+    #[prost(uint64, optional, tag = "11")]
+    pub(crate) quota_messages: Option<u64>,
+    /// Mailboxes; absent = the store's bound.
+    #[prost(uint64, optional, tag = "12")]
+    pub(crate) quota_mailboxes: Option<u64>,
 }
 
 /// Value in [`keys::ACCOUNT_HEADS`]. Every change of an account expects and rewrites it.
@@ -117,6 +123,26 @@ pub(crate) struct HeadRecord {
     pub(crate) usage_messages: u64,
     #[prost(uint64, tag = "8")]
     pub(crate) mailboxes: u64,
+    /// The highest warning level that usage has crossed and not left again, in per cent; 0 = none.
+    #[prost(uint32, tag = "9")]
+    pub(crate) quota_level: u32,
+}
+
+/// Value in [`keys::QUOTA_WARNINGS`].
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct QuotaWarningRecord {
+    /// The level crossed, in per cent.
+    #[prost(uint32, tag = "1")]
+    pub(crate) level: u32,
+    /// Octets charged after the change that crossed it.
+    #[prost(uint64, tag = "2")]
+    pub(crate) used_octets: u64,
+    /// The limit then.
+    #[prost(uint64, tag = "3")]
+    pub(crate) limit_octets: u64,
+    /// When, in milliseconds since 1970.
+    #[prost(sint64, tag = "4")]
+    pub(crate) at: i64,
 }
 
 /// Value in [`keys::ACCOUNT_ADDRESSES`] and [`keys::MAILBOX_NAMES`].

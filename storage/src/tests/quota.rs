@@ -2,12 +2,20 @@
 
 use std::sync::Arc;
 
+use trust::random::{RandomSource as _, SeededRandom};
+
 use super::house::{ANNA, House, message, request, settings};
 use crate::{
-    account::quota::{Quota, QuotaRule},
+    account::{
+        Account,
+        quota::{Quota, QuotaRule, QuotaWarning, REARMED_BELOW, WARNING_LEVELS},
+        settings::AccountSettings,
+    },
+    catalog::engine::Batch,
     error::StoreError,
     ids::MailboxId,
     mailbox::{
+        append::AppendRequest,
         flags::{FlagChange, Flags},
         view::MailboxView as _,
     },
@@ -49,7 +57,15 @@ async fn receipts_are_stored_over_quota_and_room_can_always_be_made() {
     receipt.quota = QuotaRule::Exempt;
     let second = anna.append(receipt).await.expect("a receipt").uid;
     let quota = anna.quota().await.expect("quota");
-    assert_eq!(quota, Quota { used_octets: 2 * size, limit_octets: Some(size), used_messages: 2 });
+    let expected = Quota {
+        used_octets: 2 * size,
+        limit_octets: Some(size),
+        used_messages: 2,
+        limit_messages: None,
+        used_mailboxes: 5,
+        limit_mailboxes: 40,
+    };
+    assert_eq!(quota, expected);
     let copy = inbox.copy(&[first], trash.id()).await;
     assert!(matches!(copy, Err(StoreError::OverQuota { .. })));
     assert_eq!(anna.quota().await.expect("quota"), quota);
@@ -95,5 +111,219 @@ async fn many_tasks_together_fill_the_quota_exactly_and_never_exceed_it() {
     assert_eq!((quota.used_octets, quota.used_messages), (100 * size, 100));
     let rows = anna.mailbox(INBOX).await.expect("open").rows().await.expect("rows").1;
     assert_eq!(rows.iter().map(|row| row.charged_octets).sum::<u64>(), quota.used_octets);
+    house.is_sound().await;
+}
+
+#[tokio::test]
+async fn limits_of_messages_and_of_mailboxes_are_checked_in_the_batch() {
+    let house = House::new().await;
+    let anna = house.create(ANNA, "anna@pec.example", None).await;
+    let limited = AccountSettings {
+        quota_messages: Some(2),
+        quota_mailboxes: Some(6),
+        ..settings("anna@pec.example", None)
+    };
+    house.store.apply_account(ANNA, 2, limited).await.expect("limit");
+    let first = house.append(&anna, INBOX, 1).await.expect("the first").uid;
+    house.append(&anna, INBOX, 2).await.expect("the second");
+    let third = house.append(&anna, INBOX, 3).await;
+    assert!(matches!(
+        third,
+        Err(StoreError::OverQuota { resource: "messages", used: 2, limit: 2 })
+    ));
+    let inbox = anna.mailbox(INBOX).await.expect("open");
+    let trash = anna.mailbox_by_name("Cestino").await.expect("Cestino");
+    let copy = inbox.copy(&[first], trash.id()).await;
+    assert!(matches!(copy, Err(StoreError::OverQuota { resource: "messages", .. })));
+    inbox.move_to(&[first], trash.id()).await.expect("a move is never refused");
+    anna.create_mailbox("Sesta", None).await.expect("the sixth mailbox");
+    let seventh = anna.create_mailbox("Settima", None).await;
+    assert!(matches!(
+        seventh,
+        Err(StoreError::OverQuota { resource: "mailboxes", used: 6, limit: 6 })
+    ));
+    let quota = anna.quota().await.expect("quota");
+    assert_eq!((quota.limit_messages, quota.limit_mailboxes), (Some(2), 6));
+    house.is_sound().await;
+}
+
+/// Appends a message that is charged `octets`, whatever space is left.
+async fn charge(house: &House, account: &Account, octets: u64) -> crate::ids::Uid {
+    let staged = house.stage(&message(1)).await;
+    let request = AppendRequest {
+        charged_octets: Some(octets),
+        quota: QuotaRule::Exempt,
+        ..request(INBOX, &staged)
+    };
+    account.append(request).await.expect("append").uid
+}
+
+async fn expunge(account: &Account, uid: crate::ids::Uid) {
+    let inbox = account.mailbox(INBOX).await.expect("open");
+    let deleted = Flags { deleted: true, ..Flags::default() };
+    inbox.store_flags(&[uid], FlagChange::Add, &deleted, None).await.expect("flags");
+    assert_eq!(inbox.expunge(&[uid]).await.expect("expunge"), [uid]);
+}
+
+async fn warnings(house: &House) -> Vec<QuotaWarning> {
+    house.store.quota_warnings(None, 100).await.expect("warnings")
+}
+
+#[tokio::test]
+async fn a_level_warns_once_until_usage_has_fallen_well_below_it() {
+    let house = House::new().await;
+    let anna = house.create(ANNA, "anna@pec.example", Some(1_000)).await;
+    charge(&house, &anna, 799).await;
+    assert_eq!(warnings(&house).await, []);
+    let last = charge(&house, &anna, 1).await;
+    let [warning] = &*warnings(&house).await else { panic!("one warning") };
+    assert_eq!((warning.account, warning.level), (ANNA, 80));
+    assert_eq!((warning.used_octets, warning.limit_octets), (800, 1_000));
+    assert!(anna.warning_stands(warning).await.expect("stands"));
+    expunge(&anna, last).await;
+    charge(&house, &anna, 1).await;
+    assert_eq!(warnings(&house).await.len(), 1, "not again around the level");
+
+    let large = charge(&house, &anna, 160).await;
+    let all = warnings(&house).await;
+    let levels: Vec<u32> = all.iter().map(|warning| warning.level).collect();
+    assert_eq!(levels, [80, 95], "a jump over two levels warns of the higher one");
+    assert!(!anna.warning_stands(&all[0]).await.expect("stands"), "a later one says more");
+    assert!(anna.warning_stands(&all[1]).await.expect("stands"));
+    expunge(&anna, large).await;
+    assert!(!anna.warning_stands(&all[1]).await.expect("stands"), "usage has fallen");
+
+    house
+        .store
+        .apply_account(ANNA, 2, settings("anna@pec.example", Some(4_000)))
+        .await
+        .expect("up");
+    house
+        .store
+        .apply_account(ANNA, 3, settings("anna@pec.example", Some(840)))
+        .await
+        .expect("down");
+    let all = warnings(&house).await;
+    assert_eq!(all.last().expect("a warning").level, 95, "a lower limit warns too");
+    house.is_sound().await;
+}
+
+#[tokio::test]
+async fn a_warning_is_settled_once_however_many_try() {
+    let house = House::new().await;
+    let anna = house.create(ANNA, "anna@pec.example", Some(100)).await;
+    charge(&house, &anna, 90).await;
+    let [warning] = &*warnings(&house).await else { panic!("one warning") };
+    let notice = house.stage(&message(9)).await;
+    let tell = || {
+        let mut also = Batch::default();
+        warning.settle(&mut also);
+        let request = AppendRequest {
+            charged_octets: Some(0),
+            quota: QuotaRule::Exempt,
+            also,
+            ..request(INBOX, &notice)
+        };
+        anna.append(request)
+    };
+    let outcomes = futures::future::join_all((0..8).map(|_| tell())).await;
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+    assert!(
+        outcomes.iter().all(|outcome| matches!(outcome, Ok(_) | Err(StoreError::Conflict))),
+        "{outcomes:?}"
+    );
+    assert_eq!(warnings(&house).await, [], "the notice itself warns of nothing");
+    assert_eq!(anna.quota().await.expect("quota").used_messages, 2);
+    house.is_sound().await;
+}
+
+/// What a reader of the rules would keep beside the store.
+#[derive(Default)]
+struct Model {
+    limit: u64,
+    rows: Vec<(crate::ids::Uid, u64)>,
+    level: u32,
+    warned: Vec<u32>,
+}
+
+impl Model {
+    fn used(&self) -> u64 {
+        self.rows.iter().map(|(_, octets)| octets).sum()
+    }
+
+    fn settle_level(&mut self) {
+        let per_cent = |level: u32| self.limit * u64::from(level);
+        let used = self.used() * 100;
+        let mut level = 0;
+        for candidate in WARNING_LEVELS {
+            let needed =
+                if candidate <= self.level { candidate - REARMED_BELOW } else { candidate };
+            if self.used() > 0 && used >= per_cent(needed) {
+                level = candidate;
+            }
+        }
+        if level > self.level {
+            self.warned.push(level);
+        }
+        self.level = level;
+    }
+}
+
+#[tokio::test]
+async fn usage_limits_and_warnings_are_those_of_a_model_over_many_changes() {
+    const STEPS: u64 = 400;
+    let house = House::new().await;
+    let anna = house.create(ANNA, "anna@pec.example", Some(1_000)).await;
+    let random = SeededRandom::new(20);
+    let mut model = Model { limit: 1_000, ..Model::default() };
+    let mut refused = 0;
+    for step in 0..STEPS {
+        let mut octets = [0; 8];
+        random.fill(&mut octets);
+        let draw = u64::from_be_bytes(octets);
+        match draw % 10 {
+            0..=5 => {
+                let charged = draw / 10 % 180;
+                let rule = if draw % 10 == 5 { QuotaRule::Exempt } else { QuotaRule::Enforce };
+                let staged = house.stage(&message(1)).await;
+                let request = AppendRequest {
+                    charged_octets: Some(charged),
+                    quota: rule,
+                    ..request(INBOX, &staged)
+                };
+                let fits = rule == QuotaRule::Exempt || model.used() + charged <= model.limit;
+                match anna.append(request).await {
+                    Ok(appended) => {
+                        assert!(fits, "step {step}");
+                        model.rows.push((appended.uid, charged));
+                    }
+                    Err(StoreError::OverQuota { resource: "octets", .. }) => {
+                        assert!(!fits, "step {step}");
+                        refused += 1;
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            6..=8 if !model.rows.is_empty() => {
+                let place = usize::try_from(draw / 10).unwrap_or(0) % model.rows.len();
+                let (uid, _) = model.rows.remove(place);
+                expunge(&anna, uid).await;
+            }
+            _ => {
+                model.limit = 500 + draw / 10 % 1_000;
+                let changed = settings("anna@pec.example", Some(model.limit));
+                house.store.apply_account(ANNA, step + 2, changed).await.expect("limit");
+            }
+        }
+        model.settle_level();
+        let quota = anna.quota().await.expect("quota");
+        assert_eq!(quota.used_octets, model.used(), "step {step}");
+        assert_eq!(quota.used_messages, model.rows.len() as u64, "step {step}");
+        assert_eq!(quota.limit_octets, Some(model.limit), "step {step}");
+    }
+    let all = house.store.quota_warnings(None, 1_000).await.expect("warnings");
+    let levels: Vec<u32> = all.iter().map(|warning| warning.level).collect();
+    assert_eq!(levels, model.warned);
+    assert!(refused > 20 && levels.len() > 10, "the model met its cases");
     house.is_sound().await;
 }
