@@ -11,6 +11,7 @@
 //!   owns.
 //! * [`account`]: the tree of mailboxes, settings, quota and events of one account.
 //! * [`mailbox`]: rows, flags, and the [`mailbox::view::MailboxView`] that protocols read.
+//! * [`figures`]: logical and physical octets, per account and in total.
 //! * [`check`]: says whether a store keeps its invariants, object by object.
 //!
 //! Not here: IMAP or any other protocol, the wall clock (handed in), the environment.
@@ -19,6 +20,7 @@ pub mod account;
 pub mod catalog;
 pub mod check;
 pub mod error;
+pub mod figures;
 pub mod held;
 pub mod ids;
 pub mod mailbox;

@@ -24,6 +24,7 @@ use crate::{
     account::{
         Account,
         queue::AccountQueue,
+        quota::{self, QuotaWarning},
         read, scan_all,
         settings::{AccountSettings, Applied, ApplySettings},
         tree::Doomed,
@@ -36,6 +37,7 @@ use crate::{
     },
     check::{self, CheckReport, Progress},
     error::StoreError,
+    figures::{self, AccountFigures, Shares, TotalFigures},
     held::{self, HeldId, HeldMessage},
     ids::{AccountId, MailboxId},
     octets::{MessageWriter, OctetStore, OctetStoreConfig, StagedMessage},
@@ -251,6 +253,16 @@ impl Store {
         Ok(accounts)
     }
 
+    /// Returns at most `limit` quota warnings that wait to be passed on, after `after` in the order
+    /// of accounts.
+    pub async fn quota_warnings(
+        &self,
+        after: Option<&QuotaWarning>,
+        limit: usize,
+    ) -> Result<Vec<QuotaWarning>, StoreError> {
+        quota::warnings(&*self.core.engine, after, limit).await
+    }
+
     /// Finds an account by its address, compared without case.
     pub async fn account_by_address(
         &self,
@@ -291,6 +303,22 @@ impl Store {
     /// store did not answer.
     pub async fn check(&self, progress: Progress<'_>) -> Result<CheckReport, StoreError> {
         check::run(&self.core, progress).await
+    }
+
+    /// Returns what one account keeps, logical and physical. [`StoreError::NoSuchAccount`].
+    pub async fn figures(&self, id: AccountId) -> Result<AccountFigures, StoreError> {
+        figures::of_account(&self.core, id).await
+    }
+
+    /// Returns what an account has for itself of the chunks that it refers to. Reads the message
+    /// records of all accounts: minutes on a large store.
+    pub async fn shares(&self, id: AccountId) -> Result<Shares, StoreError> {
+        figures::shares(&self.core, id).await
+    }
+
+    /// Returns what the whole store keeps, logical and physical.
+    pub async fn figures_total(&self) -> Result<TotalFigures, StoreError> {
+        figures::of_store(&self.core).await
     }
 
     /// Waits for what the accounts' queues hold, makes everything durable and closes. Later calls

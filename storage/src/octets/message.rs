@@ -107,6 +107,14 @@ impl StoredMessage {
         Ok(Self { size: fields.size, digest, recipe })
     }
 
+    /// Reads only the size of a message; the recipe may be sealed.
+    pub(crate) fn decode_size(
+        octets: &[u8],
+        object: impl Fn() -> String,
+    ) -> Result<u64, StoreError> {
+        decode_fields(octets, &object).map(|fields| fields.size)
+    }
+
     /// Reads only the chunks a record refers to, as the collector does; the recipe may be sealed.
     pub fn decode_stored_ids(
         octets: &[u8],

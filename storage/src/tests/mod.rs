@@ -3,6 +3,7 @@
 mod accounts;
 mod check;
 mod conditions;
+mod figures;
 mod house;
 mod mailboxes;
 mod model;
