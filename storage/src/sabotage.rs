@@ -19,6 +19,12 @@ pub(crate) enum PlantedBug {
     ScanIgnoresMove,
     /// A batch may name a pack of a generation that has been retired.
     RetiredGenerationAccepted,
+    /// A writer does not wait for its packs: rows may stand before their chunks.
+    RowBeforeChunk,
+    /// A batch of an account is answered before the log is synced.
+    MissingSync,
+    /// A reader that does not find a chunk does not look where it was moved to.
+    ReaderIgnoresMove,
 }
 
 #[cfg(test)]
@@ -69,6 +75,9 @@ mod tests {
             PlantedBug::NewChunkKeepsCondemnation,
             PlantedBug::ScanIgnoresMove,
             PlantedBug::RetiredGenerationAccepted,
+            PlantedBug::RowBeforeChunk,
+            PlantedBug::MissingSync,
+            PlantedBug::ReaderIgnoresMove,
         ] {
             let planted_bug = plant(bug);
             assert!(planted(bug));

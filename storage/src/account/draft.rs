@@ -28,6 +28,7 @@ use crate::{
     },
     error::StoreError,
     ids::{AccountId, EmailNumber, MailboxId, ModSeq, UidValidity},
+    sabotage::{PlantedBug, planted},
     store::StoreLimits,
 };
 
@@ -355,7 +356,7 @@ impl<'e> Draft<'e> {
             return None;
         }
         let mut batch = Batch::default();
-        if !self.durable {
+        if !self.durable || planted(PlantedBug::MissingSync) {
             batch.durability = Durability::Buffered;
         }
         let key = keys::account(self.account);

@@ -119,6 +119,19 @@ impl SimulatedEngine {
         })
     }
 
+    /// A consistent copy of what is visible now, without faults: what a back-up takes.
+    #[must_use]
+    pub fn checkpoint(&self) -> Arc<Self> {
+        let visible = self.lock().visible.clone();
+        let state = State { visible: visible.clone(), durable: visible, ..State::default() };
+        Arc::new(Self {
+            families: self.families.clone(),
+            faults: Faults::default(),
+            random: Arc::new(SeededRandom::new(0)),
+            state: Mutex::new(state),
+        })
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -21,6 +21,7 @@ use crate::{
         store::PackId,
         stored,
     },
+    sabotage::{PlantedBug, planted},
 };
 
 /// A chunk that the store did not have.
@@ -157,7 +158,12 @@ impl ChunkKeeper {
         if self.generation.is_none() {
             self.generation = Some(self.store.generation().await?);
         }
-        self.store.packs.put(id, octets).await?;
+        if planted(PlantedBug::RowBeforeChunk) {
+            let packs = self.store.packs.clone();
+            drop(tokio::spawn(async move { packs.put(id, octets).await }));
+        } else {
+            self.store.packs.put(id, octets).await?;
+        }
         self.packs.push((id, row));
         Ok(())
     }

@@ -9,3 +9,4 @@ mod mailboxes;
 mod model;
 mod power_cut;
 mod quota;
+mod simulation;

@@ -1,0 +1,89 @@
+//! The simulated engine with a pause before and after everything that it does.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::world::World;
+use crate::{
+    catalog::{
+        engine::{Batch, Engine, Entries, Family, Reader, Scan},
+        simulated::SimulatedEngine,
+    },
+    error::StoreError,
+};
+
+pub(super) struct PacedEngine {
+    world: Arc<World>,
+    engine: Arc<SimulatedEngine>,
+}
+
+impl PacedEngine {
+    pub(super) fn new(world: &Arc<World>, engine: &Arc<SimulatedEngine>) -> Arc<Self> {
+        Arc::new(Self { world: Arc::clone(world), engine: Arc::clone(engine) })
+    }
+}
+
+#[async_trait::async_trait]
+impl Reader for PacedEngine {
+    async fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.world.pause("get").await;
+        self.engine.get(family, key).await
+    }
+
+    async fn multi_get(&self, keys: &[(Family, Bytes)]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        self.world.pause("multi_get").await;
+        self.engine.multi_get(keys).await
+    }
+
+    async fn scan(&self, scan: &Scan) -> Result<Entries, StoreError> {
+        self.world.pause("scan").await;
+        self.engine.scan(scan).await
+    }
+}
+
+#[async_trait::async_trait]
+impl Engine for PacedEngine {
+    async fn snapshot(&self) -> Result<Arc<dyn Reader>, StoreError> {
+        self.world.pause("snapshot").await;
+        let reader = self.engine.snapshot().await?;
+        Ok(Arc::new(PacedSnapshot { world: Arc::clone(&self.world), reader }))
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Vec<u64>, StoreError> {
+        self.world.pause("commit").await;
+        let outcome = self.engine.commit(batch).await;
+        if matches!(outcome, Err(StoreError::Engine { .. })) {
+            self.world.break_down();
+        }
+        self.world.pause("committed").await;
+        outcome
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.engine.close().await
+    }
+}
+
+struct PacedSnapshot {
+    world: Arc<World>,
+    reader: Arc<dyn Reader>,
+}
+
+#[async_trait::async_trait]
+impl Reader for PacedSnapshot {
+    async fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.world.pause("snapshot get").await;
+        self.reader.get(family, key).await
+    }
+
+    async fn multi_get(&self, keys: &[(Family, Bytes)]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        self.world.pause("snapshot multi_get").await;
+        self.reader.multi_get(keys).await
+    }
+
+    async fn scan(&self, scan: &Scan) -> Result<Entries, StoreError> {
+        self.world.pause("snapshot scan").await;
+        self.reader.scan(scan).await
+    }
+}
