@@ -179,6 +179,10 @@ pub struct StoreSettings {
     pub catalog_cache_octets_max: Octets,
     /// Pause of the packer between two runs.
     pub pack_interval: Millis,
+    /// Pause of the builder of blocks between two runs.
+    pub block_interval: Millis,
+    /// Rows and headers that the builder of blocks reads in a second, at most.
+    pub block_rows_per_second_max: u32,
 }
 
 /// `[registry]`: owners and accounts.

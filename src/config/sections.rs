@@ -292,6 +292,24 @@ impl StoreSettings {
                 (Millis(100), Millis::hours(1)),
                 Text::fixed("Pausa del packer tra due giri.", "Pause of the packer between two runs."),
             ),
+            block_interval: section.within(
+                "block_interval",
+                Millis::seconds(10),
+                (Millis(100), Millis::hours(1)),
+                Text::fixed(
+                    "Pausa tra due giri di chi prepara i blocchi, con cui le cartelle grandi si aprono in fretta.",
+                    "Pause between two runs of the builder of blocks, by which large mailboxes open fast.",
+                ),
+            ),
+            block_rows_per_second_max: section.within(
+                "block_rows_per_second_max",
+                20_000,
+                (100, 10_000_000),
+                Text::fixed(
+                    "Righe che chi prepara i blocchi legge al più in un secondo.",
+                    "Rows that the builder of blocks reads in a second, at most.",
+                ),
+            ),
         }
     }
 }

@@ -1,10 +1,12 @@
-//! What goes on beside the sessions: the packer, the provider's domains, the directory.
+//! What goes on beside the sessions: the packer, the builder of blocks, the provider's domains, the
+//! directory.
 //!
 //! Each loop ends when `stopping` is cancelled, between two rounds. A round that fails is logged
 //! and tried again: none of them is needed for a message to be taken or delivered.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use futures::FutureExt as _;
 use storage::{error::StoreError, store::Store};
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +35,35 @@ pub async fn pack(store: Arc<Store>, interval: Duration, stopping: CancellationT
                     );
                     break;
                 }
+            }
+        }
+    }
+}
+
+/// Builds blocks: reads at most `rows_per_second_max` rows in a second.
+pub async fn build_blocks(
+    store: Arc<Store>,
+    interval: Duration,
+    rows_per_second_max: u32,
+    stopping: CancellationToken,
+) {
+    while rest(interval, &stopping).await {
+        let pace = |rows: u64| {
+            let rows = u32::try_from(rows).unwrap_or(u32::MAX);
+            let (pause, stopping) =
+                (Duration::from_secs(1) * rows / rows_per_second_max.max(1), stopping.clone());
+            async move { rest(pause, &stopping).await }.boxed()
+        };
+        match store.build_blocks(&pace).await {
+            Ok(report) if report.blocks > 0 => {
+                tracing::debug!(blocks = report.blocks, rows = report.rows, "blocks were built");
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "building blocks is put off"
+                );
             }
         }
     }

@@ -290,6 +290,12 @@ fn start_beside(
         config.store.pack_interval.duration(),
         stopping.clone(),
     ));
+    tasks.spawn(background::build_blocks(
+        Arc::clone(&store),
+        config.store.block_interval.duration(),
+        config.store.block_rows_per_second_max,
+        stopping.clone(),
+    ));
     tasks.spawn({
         let (registry, stopping) = (Arc::clone(registry), stopping.clone());
         async move { outbox::keep_applied(&registry, &*store, interval, stopping).await }

@@ -29,6 +29,7 @@ pub mod octets;
 pub mod pack;
 mod record;
 mod sabotage;
+mod sealed;
 pub mod store;
 pub mod summary;
 

@@ -11,18 +11,19 @@
 //! Not here: which records of floors above refer to a held message (theirs).
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
+use bytes::Bytes;
 use object_store::ObjectStore;
 use tokio_util::task::TaskTracker;
 use trust::{clock::Clock, random::RandomSource};
 
 use crate::{
     account::{
-        Account,
+        Account, after,
         queue::AccountQueue,
         quota::{self, QuotaWarning},
         read, scan_all,
@@ -40,11 +41,21 @@ use crate::{
     figures::{self, AccountFigures, Shares, TotalFigures},
     held::{self, HeldId, HeldMessage},
     ids::{AccountId, MailboxId},
+    mailbox::blocks::{
+        build::{self, BlockReport, Pace, enough_changes, passed_over},
+        due::DueMailboxes,
+    },
     octets::{MessageWriter, OctetStore, OctetStoreConfig, StagedMessage},
 };
 
 /// The format of the catalog that this program writes.
 pub const CATALOG_FORMAT: u32 = 1;
+
+/// The most that [`StoreLimits::block_rows`] can be.
+const BLOCK_ROWS_LIMIT: u32 = 1 << 16;
+
+/// Mailboxes that one run of the builder of blocks looks at although nothing is known of them.
+const SWEEP_MAILBOXES: usize = 256;
 
 /// Everything a store is opened with.
 #[derive(Clone, Debug)]
@@ -76,6 +87,12 @@ pub struct StoreLimits {
     pub merged_changes_max: usize,
     /// Octets of changes that are merged into one batch; a larger change goes alone. 4 MiB.
     pub merged_octets_max: usize,
+    /// Successive UIDs, or EmailNumbers, that one block stands for. 1,024, at most 65,536. Blocks
+    /// made with another number are built anew.
+    pub block_rows: u32,
+    /// Mailboxes of which it is remembered that they changed since blocks were built; others are
+    /// found by the sweep. 10,000.
+    pub changed_mailboxes_max: usize,
 }
 
 impl Default for StoreLimits {
@@ -87,6 +104,8 @@ impl Default for StoreLimits {
             queued_changes_max: 1_024,
             merged_changes_max: 128,
             merged_octets_max: 4 << 20,
+            block_rows: 1_024,
+            changed_mailboxes_max: 10_000,
         }
     }
 }
@@ -100,6 +119,25 @@ pub(crate) struct StoreCore {
     /// Runs of account queues.
     pub(crate) tasks: TaskTracker,
     accounts: Mutex<Accounts>,
+    /// What the builder of blocks is to look at.
+    pub(crate) due: DueMailboxes,
+    /// Where the builder's sweep over all mailboxes goes on.
+    sweep: Mutex<Bytes>,
+}
+
+impl StoreCore {
+    /// Remembers what changed, for the builder of blocks.
+    pub(crate) fn note_changes(&self, account: AccountId, touched: BTreeMap<MailboxId, u64>) {
+        let enough = enough_changes(self.limits.block_rows);
+        for (mailbox, changes) in touched {
+            self.due.note((account, mailbox), changes, enough, self.limits.changed_mailboxes_max);
+        }
+    }
+
+    /// Remembers that a block of a mailbox could not be used.
+    pub(crate) fn note_unusable(&self, account: AccountId, mailbox: MailboxId) {
+        self.note_changes(account, BTreeMap::from([(mailbox, u64::MAX)]));
+    }
 }
 
 impl std::fmt::Debug for StoreCore {
@@ -167,6 +205,7 @@ impl Store {
     ) -> Result<Arc<Self>, StoreError> {
         limits.rows_per_batch_max = limits.rows_per_batch_max.min(records::ROWS_PER_BATCH_LIMIT);
         limits.rows_per_step_max = limits.rows_per_step_max.clamp(1, records::ROWS_PER_BATCH_LIMIT);
+        limits.block_rows = limits.block_rows.clamp(1, BLOCK_ROWS_LIMIT);
         pass_format_gate(&*engine).await?;
         let octets = OctetStore::open(Arc::clone(&engine), objects, random, octets).await?;
         let core = StoreCore {
@@ -176,6 +215,8 @@ impl Store {
             limits,
             tasks: TaskTracker::new(),
             accounts: Mutex::default(),
+            due: DueMailboxes::default(),
+            sweep: Mutex::default(),
         };
         let store = Arc::new(Self { core: Arc::new(core) });
         store.finish_deletions().await?;
@@ -319,6 +360,50 @@ impl Store {
     /// Returns what the whole store keeps, logical and physical.
     pub async fn figures_total(&self) -> Result<TotalFigures, StoreError> {
         figures::of_store(&self.core).await
+    }
+
+    /// Builds blocks where enough changed, and looks at some more mailboxes. `pace` is told after
+    /// every step how many rows it read, and says whether to go on. What fails is left for another
+    /// run: nobody needs blocks.
+    pub async fn build_blocks(&self, pace: Pace<'_>) -> Result<BlockReport, StoreError> {
+        let mut report = BlockReport::default();
+        while let Some(((account, mailbox), verify)) = self.core.due.take() {
+            let account = self.handle(account);
+            let built = build::build(&account, mailbox, verify, pace, &mut report).await;
+            passed_over(built)?;
+            if report.stopped {
+                return Ok(report);
+            }
+        }
+        self.sweep_mailboxes(pace, &mut report).await?;
+        Ok(report)
+    }
+
+    /// Goes on through all mailboxes, from the last back to the first.
+    async fn sweep_mailboxes(
+        &self,
+        pace: Pace<'_>,
+        report: &mut BlockReport,
+    ) -> Result<(), StoreError> {
+        let lock = || self.core.sweep.lock().unwrap_or_else(PoisonError::into_inner);
+        let scan = Scan::prefix(keys::MAILBOXES, &[], SWEEP_MAILBOXES);
+        let start = lock().clone();
+        let found = self.core.engine.scan(&Scan { start, ..scan }).await?;
+        for (key, _) in &found {
+            *lock() = after(key);
+            let mut reader = KeyReader::new(keys::MAILBOXES, key);
+            let (account, mailbox) = (reader.take_u64()?, reader.take_u64()?);
+            let account = self.handle(AccountId(account));
+            let built = build::build(&account, MailboxId(mailbox), false, pace, report).await;
+            passed_over(built)?;
+            if report.stopped {
+                return Ok(());
+            }
+        }
+        if found.len() < SWEEP_MAILBOXES {
+            *lock() = Bytes::new();
+        }
+        Ok(())
     }
 
     /// Waits for what the accounts' queues hold, makes everything durable and closes. Later calls

@@ -15,7 +15,7 @@ use storage::{
     ids::{ModSeq, Uid},
     mailbox::{
         flags::{Flags, Keyword},
-        view::{Access, MailboxView, MessageRow},
+        view::{Access, ListedMessage, MailboxView, MessageRow},
     },
 };
 
@@ -31,13 +31,13 @@ pub(crate) struct SelectedMailbox {
     pub(crate) view: Arc<dyn MailboxView>,
     /// Whether the session may change it: SELECT of a mailbox that is not read-only itself.
     pub(crate) writable: bool,
-    rows: Vec<MessageRow>,
+    rows: Vec<ListedMessage>,
     mod_seq: ModSeq,
     recent: BTreeSet<Uid>,
     /// Messages that are gone while the client still counts them.
     expunged: BTreeSet<Uid>,
     /// Rows that are new since the client was last told a number.
-    arrived: Vec<MessageRow>,
+    arrived: Vec<ListedMessage>,
     /// Messages whose new flags the client has not been told.
     reflagged: BTreeSet<Uid>,
     keywords: BTreeSet<Keyword>,
@@ -52,7 +52,7 @@ impl SelectedMailbox {
         examine: bool,
     ) -> Result<Self, StoreError> {
         let writable = !examine && view.access() == Access::ReadWrite;
-        let (mod_seq, rows) = view.rows().await?;
+        let (mod_seq, rows) = view.list().await?;
         let recent_from =
             if writable { view.claim_recent().await? } else { view.state().await?.recent_from };
         let recent = recent_from.map_or_else(BTreeSet::new, |from| {
@@ -74,7 +74,7 @@ impl SelectedMailbox {
     }
 
     /// The messages that the client counts, in order: the row at index `i` has number `i + 1`.
-    pub(crate) fn rows(&self) -> &[MessageRow] {
+    pub(crate) fn rows(&self) -> &[ListedMessage] {
         &self.rows
     }
 
@@ -162,11 +162,11 @@ impl SelectedMailbox {
     async fn read_changes(&mut self) -> Result<(), StoreError> {
         let changes = self.view.changes_since(self.mod_seq).await?;
         if changes.incomplete {
-            let (mod_seq, rows) = self.view.rows().await?;
+            let (mod_seq, rows) = self.view.list().await?;
             let present: BTreeSet<Uid> = rows.iter().map(|row| row.uid).collect();
             let known = self.rows.iter().map(|row| row.uid);
             self.expunged.extend(known.filter(|uid| !present.contains(uid)));
-            self.learn(rows);
+            self.learn_listed(rows);
             self.mod_seq = mod_seq;
         } else {
             for uid in changes.expunged {
@@ -187,6 +187,10 @@ impl SelectedMailbox {
 
     /// Takes in rows as they are now.
     pub(crate) fn learn(&mut self, rows: Vec<MessageRow>) {
+        self.learn_listed(rows.into_iter().map(ListedMessage::from));
+    }
+
+    fn learn_listed(&mut self, rows: impl IntoIterator<Item = ListedMessage>) {
         let last_known = self.rows.last().map(|row| row.uid);
         for row in rows {
             self.learn_keywords(&row.flags);
@@ -217,7 +221,7 @@ impl SelectedMailbox {
             self.learn_keywords(&row.flags);
             self.reflagged.remove(&row.uid);
             if let Some(index) = self.index_of(row.uid) {
-                self.rows[index] = row;
+                self.rows[index] = row.into();
             }
         }
     }

@@ -14,7 +14,7 @@ use storage::{
     ids::{AccountId, Uid, UidValidity},
     mailbox::{
         flags::{FlagChange, Flags},
-        view::{MailboxView, MessageRow},
+        view::{ListedMessage, MailboxView},
     },
 };
 
@@ -49,7 +49,7 @@ pub(super) enum OpenError {
 pub(super) struct Maildrop {
     pub(super) view: Arc<dyn MailboxView>,
     uid_validity: UidValidity,
-    rows: Vec<MessageRow>,
+    rows: Vec<ListedMessage>,
     /// Indexes of the messages that QUIT will delete.
     deleted: BTreeSet<usize>,
     _lock: Lock,
@@ -78,18 +78,18 @@ impl Maildrop {
         let lock = Lock { shared: Arc::clone(shared), account };
         let view = shared.mail.open(identity).await?.open("INBOX").await?;
         let uid_validity = view.state().await?.uid_validity;
-        let (_, rows) = view.rows().await?;
+        let (_, rows) = view.list().await?;
         Ok(Self { view, uid_validity, rows, deleted: BTreeSet::new(), _lock: lock })
     }
 
     /// The message with `number`, unless there is none or it is marked as deleted.
-    pub(super) fn message(&self, number: usize) -> Option<&MessageRow> {
+    pub(super) fn message(&self, number: usize) -> Option<&ListedMessage> {
         let index = number.checked_sub(1)?;
         self.rows.get(index).filter(|_| !self.deleted.contains(&index))
     }
 
     /// Numbers and messages that are not marked as deleted.
-    pub(super) fn messages(&self) -> impl Iterator<Item = (usize, &MessageRow)> {
+    pub(super) fn messages(&self) -> impl Iterator<Item = (usize, &ListedMessage)> {
         let numbered = self.rows.iter().enumerate();
         numbered
             .filter(|(index, _)| !self.deleted.contains(index))
@@ -102,7 +102,7 @@ impl Maildrop {
     }
 
     /// A name that the message keeps over sessions and no other message gets (RFC 1939 §7).
-    pub(super) fn unique_id(&self, row: &MessageRow) -> String {
+    pub(super) fn unique_id(&self, row: &ListedMessage) -> String {
         format!("{}.{}", self.uid_validity, row.uid)
     }
 

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use storage::{error::StoreError, mailbox::view::MessageRow};
+use storage::{error::StoreError, mailbox::view::ListedMessage};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -177,7 +177,7 @@ impl<S: Stream> Session<S> {
                 Reply::ok("RSET")
             }
             (b"LIST" | b"UIDL", []) => {
-                let line = |(number, row): (usize, &MessageRow)| {
+                let line = |(number, row): (usize, &ListedMessage)| {
                     format!("{number} {}", listed(keyword, maildrop, row))
                 };
                 let (count, octets) = maildrop.totals();
@@ -270,7 +270,7 @@ impl<S: Stream> Session<S> {
     /// RETR and TOP: streams a message, up to where `top` stops.
     async fn retrieve(
         &mut self,
-        row: &MessageRow,
+        row: &ListedMessage,
         mut top: Option<Top>,
     ) -> Result<Reply, Disconnect> {
         let State::Transaction(maildrop) = &self.state else { return Ok(WRONG_STATE) };
@@ -378,12 +378,12 @@ fn numbers(words: &[&str]) -> Option<Vec<u64>> {
     words.iter().map(number).collect()
 }
 
-fn message(maildrop: &Maildrop, number: u64) -> Option<&MessageRow> {
+fn message(maildrop: &Maildrop, number: u64) -> Option<&ListedMessage> {
     usize::try_from(number).ok().and_then(|number| maildrop.message(number))
 }
 
 /// What LIST or UIDL says of a message.
-fn listed(keyword: &[u8], maildrop: &Maildrop, row: &MessageRow) -> String {
+fn listed(keyword: &[u8], maildrop: &Maildrop, row: &ListedMessage) -> String {
     if keyword == b"UIDL" { maildrop.unique_id(row) } else { row.size.to_string() }
 }
 

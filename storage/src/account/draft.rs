@@ -62,6 +62,8 @@ pub(crate) struct Draft<'e> {
     /// Keys that `extra` of settled changes writes.
     extra_written: HashSet<Key>,
     durable: bool,
+    /// Rows changed, by mailbox.
+    touched: BTreeMap<MailboxId, u64>,
 }
 
 /// A point to which a draft can be rolled back.
@@ -99,6 +101,7 @@ impl<'e> Draft<'e> {
             extra: Vec::new(),
             extra_written: HashSet::new(),
             durable: false,
+            touched: BTreeMap::new(),
         })
     }
 
@@ -274,6 +277,24 @@ impl<'e> Draft<'e> {
         let durable = self.durable;
         self.put_record(family, key, record);
         self.durable = durable;
+    }
+
+    /// Writes or removes `key` without asking for a sync.
+    pub(crate) fn change_lazily(&mut self, family: Family, key: Bytes, value: Option<Bytes>) {
+        let durable = self.durable;
+        self.write((family, key), value);
+        self.durable = durable;
+    }
+
+    /// Notes that a row of `mailbox` changes. Changes that are rolled back count too: this only
+    /// tells the builder of blocks where to look.
+    pub(crate) fn touch(&mut self, mailbox: MailboxId) {
+        *self.touched.entry(mailbox).or_default() += 1;
+    }
+
+    /// How many rows changed in which mailbox.
+    pub(crate) fn take_touched(&mut self) -> BTreeMap<MailboxId, u64> {
+        std::mem::take(&mut self.touched)
     }
 
     /// Adds conditions and changes of another owner to the batch.

@@ -77,6 +77,9 @@ const DEFAULT_MAILBOXES: [(&str, Option<SpecialUse>); 5] = [
     ("Indesiderata", Some(SpecialUse::Junk)),
 ];
 
+/// Blocks that one step of deleting a mailbox removes.
+const BLOCKS_PER_STEP: usize = 64;
+
 /// Creates what every account has from its first day.
 pub(crate) fn create_default_mailboxes(draft: &mut Draft<'_>) -> Result<(), StoreError> {
     let mut names = Vec::new();
@@ -220,9 +223,15 @@ impl Change for DeleteMailbox {
         let rows = mailbox.first(draft, step).await?;
         mailbox.expunge(draft, &rows).await?;
         let log = draft.scan_prefix(keys::EXPUNGE_LOG, &key, step).await?;
-        let finished = rows.len() < step && log.len() < step;
+        // Blocks are long values: fewer at a time.
+        let blocks_max = step.min(BLOCKS_PER_STEP);
+        let blocks = draft.scan_prefix(keys::MAILBOX_BLOCKS, &key, blocks_max).await?;
+        let finished = rows.len() < step && log.len() < step && blocks.len() < blocks_max;
         for (entry, _) in log {
             draft.delete(keys::EXPUNGE_LOG, entry);
+        }
+        for (block, _) in blocks {
+            draft.delete(keys::MAILBOX_BLOCKS, block);
         }
         if !finished {
             mailbox.close(draft);

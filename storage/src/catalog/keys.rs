@@ -47,6 +47,9 @@ pub const MESSAGE_REFERENCES: Family = Family("message_references");
 /// Warnings that an account nears its quota, until the floor above has passed them on. Key:
 /// AccountId (8), number of the batch that crossed the level (8).
 pub const QUOTA_WARNINGS: Family = Family("quota_warnings");
+/// Blocks of rows, and under UID 0 the list of them. Key: AccountId (8), MailboxId (8), first
+/// UID (4). Nobody needs them: see `mailbox::blocks`.
+pub const MAILBOX_BLOCKS: Family = Family("mailbox_blocks");
 /// Messages owned by a record of a floor above. Key: HeldId (16).
 pub const HELD_MESSAGES: Family = Family("held_messages");
 
@@ -54,7 +57,7 @@ pub const HELD_MESSAGES: Family = Family("held_messages");
 pub const FORMAT_KEY: &[u8] = b"format";
 
 /// The families whose keys begin with an AccountId.
-pub const OF_ACCOUNTS: [Family; 13] = [
+pub const OF_ACCOUNTS: [Family; 14] = [
     ACCOUNTS,
     ACCOUNT_HEADS,
     SUBSCRIPTIONS,
@@ -68,6 +71,7 @@ pub const OF_ACCOUNTS: [Family; 13] = [
     SUMMARIES,
     MESSAGE_REFERENCES,
     QUOTA_WARNINGS,
+    MAILBOX_BLOCKS,
 ];
 
 /// Every family declared here.
@@ -110,6 +114,16 @@ pub fn row(account: AccountId, mailbox: MailboxId, uid: Uid) -> Bytes {
     key.put_u64(account.0);
     key.put_u64(mailbox.0);
     key.put_u32(uid.get());
+    key.freeze()
+}
+
+/// The key in [`MAILBOX_BLOCKS`]; `first_uid` 0 is the list.
+#[must_use]
+pub fn mailbox_block(account: AccountId, mailbox: MailboxId, first_uid: u32) -> Bytes {
+    let mut key = BytesMut::with_capacity(20);
+    key.put_u64(account.0);
+    key.put_u64(mailbox.0);
+    key.put_u32(first_uid);
     key.freeze()
 }
 

@@ -294,14 +294,27 @@ const FLAG_BITS: [FlagBit; 5] = [
     (16, |flags| &mut flags.draft),
 ];
 
+/// The sum of the bits of the system flags that are set.
+pub(crate) fn system_flags(flags: &Flags) -> u32 {
+    let mut flags = flags.clone();
+    FLAG_BITS.iter().filter(|(_, flag)| *flag(&mut flags)).map(|(bit, _)| bit).sum()
+}
+
+/// The system flags whose bits are set, and no keywords.
+pub(crate) fn flags_of(bits: u32) -> Flags {
+    let mut flags = Flags::default();
+    for (bit, flag) in &FLAG_BITS {
+        *flag(&mut flags) = bits & bit != 0;
+    }
+    flags
+}
+
 impl RowRecord {
     /// The record of `row`.
     pub(crate) fn of(row: &MessageRow) -> Self {
-        let mut flags = row.flags.clone();
-        let bits = FLAG_BITS.iter().filter(|(_, flag)| *flag(&mut flags)).map(|(bit, _)| bit).sum();
         Self {
             email_number: row.email_number.0,
-            system_flags: bits,
+            system_flags: system_flags(&row.flags),
             keywords: row.flags.keywords.iter().map(|word| word.as_str().to_owned()).collect(),
             mod_seq: row.mod_seq.0,
             internal_date: row.internal_date.0,
@@ -314,10 +327,7 @@ impl RowRecord {
 
     /// The row with `uid`; the error says which field is wrong.
     pub(crate) fn row(self, uid: Uid) -> Result<MessageRow, String> {
-        let mut flags = Flags::default();
-        for (bit, flag) in &FLAG_BITS {
-            *flag(&mut flags) = self.system_flags & bit != 0;
-        }
+        let mut flags = flags_of(self.system_flags);
         for word in &self.keywords {
             flags.keywords.insert(Keyword::new(word).map_err(|error| error.to_string())?);
         }

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Invariant, PAGE, Reporter, messages};
+use super::{Invariant, PAGE, Reporter, blocks, messages};
 use crate::{
     account::{after, read, scan_all, tree},
     catalog::{
@@ -60,12 +60,18 @@ pub(super) async fn check(
     checked.changes(reporter).await?;
     checked.expunge_log(reporter).await?;
     checked.sums(reporter);
+    blocks::check(&checked, reporter).await?;
     messages::check(&checked, reporter).await
 }
 
 impl Checked<'_> {
     fn name(&self) -> String {
         format!("account {}", self.id)
+    }
+
+    /// The mailboxes whose records could be read.
+    pub(super) fn mailbox_records(&self) -> impl Iterator<Item = (MailboxId, &MailboxRecord)> {
+        self.mailboxes.iter().map(|(id, (record, _))| (*id, record))
     }
 
     fn mailbox_name(&self, mailbox: MailboxId) -> String {

@@ -16,6 +16,7 @@
 //! Not here: repair. Invariants of snapshots and conservation (their floors).
 
 mod account;
+mod blocks;
 mod messages;
 mod orphans;
 
@@ -165,6 +166,15 @@ impl Reporter<'_> {
 
     fn tell(&self) {
         (self.progress)(&self.report.seen);
+    }
+}
+
+/// Passes over damage that is reported with the object it was found in.
+fn pass_over<T>(outcome: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match outcome {
+        Ok(value) => Ok(Some(value)),
+        Err(StoreError::Damaged { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

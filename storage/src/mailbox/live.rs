@@ -12,19 +12,23 @@ use std::{
 use bytes::Bytes;
 
 use super::{
+    blocks::{
+        read::{self, Listing},
+        touched,
+    },
     copy::CopyRows,
     expunge::Expunge,
     flags::{FlagChange, Flags},
     rows,
     store_flags::StoreFlags,
-    view::{Access, Changes, Copied, MailboxState, MailboxView, MessageRow},
+    view::{Access, Changes, Copied, ListedMessage, MailboxState, MailboxView, MessageRow},
 };
 use crate::{
-    account::{Account, after, draft::Draft, queue::Change, read, scan_all},
+    account::{Account, after, draft::Draft, queue::Change, read as read_record, scan_all},
     catalog::{
         engine::{Reader, Scan},
-        keys::{self, KeyReader},
-        records::{self, ExpungeRecord, MailboxRecord},
+        keys,
+        records::{self, MailboxRecord},
     },
     error::StoreError,
     ids::{AccountId, EmailNumber, MailboxId, ModSeq, Uid},
@@ -68,7 +72,7 @@ impl LiveMailbox {
         reader: &(impl Reader + ?Sized),
     ) -> Result<MailboxRecord, StoreError> {
         let key = keys::mailbox(self.account.id(), self.id);
-        let record = read::<MailboxRecord>(reader, keys::MAILBOXES, &key).await?;
+        let record = read_record::<MailboxRecord>(reader, keys::MAILBOXES, &key).await?;
         record.filter(|record| !record.deleting).ok_or_else(|| self.no_such_mailbox())
     }
 
@@ -86,6 +90,18 @@ impl LiveMailbox {
         let key = keys::row(self.account.id(), self.id, uid);
         let value = self.account.core.engine.get(keys::MAILBOX_ROWS, &key).await?;
         value.map(|value| rows::row_at(&key, &value)).transpose()
+    }
+
+    /// Returns what [`MailboxView::list`] does, and where it was read.
+    pub async fn listing(&self) -> Result<Listing, StoreError> {
+        let snapshot = self.account.core.engine.snapshot().await?;
+        let record = self.record(&*snapshot).await?;
+        let account = self.account.id();
+        let listing = read::listing(&*snapshot, account, self.id, &record).await?;
+        if listing.unusable {
+            self.account.core.note_unusable(account, self.id);
+        }
+        Ok(listing)
     }
 
     /// Returns what a message is rebuilt from. [`StoreError::NoSuchMessage`] when it is gone.
@@ -111,19 +127,15 @@ impl LiveMailbox {
         since: ModSeq,
     ) -> Result<Vec<MessageRow>, StoreError> {
         let account = self.account.id();
-        let mut scan = self.after_mod_seq(keys::MAILBOX_CHANGES, since);
+        let mut scan = touched::entries_after(keys::MAILBOX_CHANGES, account, self.id, since);
+        let page_max = scan.limit;
         let mut changed = Vec::new();
         loop {
             let page = snapshot.scan(&scan).await?;
             let mut asked = Vec::with_capacity(page.len());
             let mut uids = Vec::with_capacity(page.len());
             for (key, _) in &page {
-                let mut reader = KeyReader::new(keys::MAILBOX_CHANGES, key);
-                reader.take_u64()?;
-                reader.take_u64()?;
-                reader.take_u64()?;
-                let uid = reader.take_uid()?;
-                reader.finish()?;
+                let uid = touched::uid_of_change(key)?;
                 uids.push(uid);
                 asked.push((keys::MAILBOX_ROWS, keys::row(account, self.id, uid)));
             }
@@ -135,37 +147,12 @@ impl LiveMailbox {
                 changed.push(records::decode_row(&key, uid, &value)?);
             }
             match page.last() {
-                Some((last, _)) if page.len() == PAGE => scan.start = after(last),
+                Some((last, _)) if page.len() == page_max => scan.start = after(last),
                 _ => break,
             }
         }
         changed.sort_unstable_by_key(|row| row.uid);
         Ok(changed)
-    }
-
-    async fn expunged_uids(
-        &self,
-        snapshot: &dyn Reader,
-        since: ModSeq,
-    ) -> Result<Vec<Uid>, StoreError> {
-        let entries = scan_all(snapshot, self.after_mod_seq(keys::EXPUNGE_LOG, since)).await?;
-        let mut uids = Vec::new();
-        for (key, value) in &entries {
-            let record: ExpungeRecord = records::decode(keys::EXPUNGE_LOG, key, value)?;
-            uids.extend(record.uids().ok_or_else(|| {
-                records::damaged(keys::EXPUNGE_LOG, key, "its ranges are none".to_owned())
-            })?);
-        }
-        uids.sort_unstable();
-        Ok(uids)
-    }
-
-    /// The entries of this mailbox with a MODSEQ above `since`.
-    fn after_mod_seq(&self, family: crate::catalog::engine::Family, since: ModSeq) -> Scan {
-        let account = self.account.id();
-        let prefix = keys::mailbox(account, self.id);
-        let start = keys::mod_seq(account, self.id, ModSeq(since.0.saturating_add(1)));
-        Scan { start, ..Scan::prefix(family, &prefix, PAGE) }
     }
 }
 
@@ -211,6 +198,11 @@ impl MailboxView for LiveMailbox {
         Ok((ModSeq(record.highest_mod_seq), rows?))
     }
 
+    async fn list(&self) -> Result<(ModSeq, Vec<ListedMessage>), StoreError> {
+        let listing = self.listing().await?;
+        Ok((listing.mod_seq, listing.messages))
+    }
+
     async fn changes_since(&self, since: ModSeq) -> Result<Changes, StoreError> {
         let engine = &self.account.core.engine;
         let present = self.record(&**engine).await?;
@@ -223,7 +215,7 @@ impl MailboxView for LiveMailbox {
         Ok(Changes {
             up_to: ModSeq(record.highest_mod_seq),
             changed: self.changed_rows(&*snapshot, since).await?,
-            expunged: self.expunged_uids(&*snapshot, since).await?,
+            expunged: touched::expunged(&*snapshot, self.account.id(), self.id, since).await?,
             incomplete: since.0 < record.expunge_floor,
         })
     }

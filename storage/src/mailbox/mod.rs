@@ -2,11 +2,13 @@
 //!
 //! * [`view`]: the seam; [`live`] implements it for the mailboxes of an account.
 //! * [`append`], `store_flags`, `expunge`, `copy`: one file per change.
+//! * `blocks`: rows once more, many to a value, for mailboxes that are large.
 //! * `rows`: the only places where rows appear, change and go.
 //!
 //! Not here: the tree of mailboxes and quota (`account`), octets (`octets`).
 
 pub mod append;
+pub mod blocks;
 pub(crate) mod copy;
 pub(crate) mod expunge;
 pub mod flags;

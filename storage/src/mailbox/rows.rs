@@ -82,6 +82,7 @@ impl OpenMailbox {
         row: &MessageRow,
     ) -> Result<(), StoreError> {
         self.discount(draft, row)?;
+        draft.touch(self.id);
         let account = draft.account;
         let change = keys::change(account, self.id, row.mod_seq, row.uid);
         draft.delete(keys::MAILBOX_CHANGES, change);
@@ -155,6 +156,7 @@ impl OpenMailbox {
     }
 
     fn write(&mut self, draft: &mut Draft<'_>, row: &MessageRow) {
+        draft.touch(self.id);
         let account = draft.account;
         self.record.highest_mod_seq = self.record.highest_mod_seq.max(row.mod_seq.0);
         draft.put_record(

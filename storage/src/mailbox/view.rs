@@ -42,6 +42,34 @@ pub struct MessageRow {
     pub digest: Sha256Digest,
 }
 
+/// What a list of a mailbox says of a message: a [`MessageRow`] without what no session asks for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ListedMessage {
+    /// Its number in the mailbox.
+    pub uid: Uid,
+    /// Its number in the account.
+    pub email_number: EmailNumber,
+    /// Its flags.
+    pub flags: Flags,
+    /// The account's MODSEQ when the row was last changed.
+    pub mod_seq: ModSeq,
+    /// INTERNALDATE.
+    pub internal_date: UnixMillis,
+    /// SAVEDATE (RFC 8514).
+    pub save_date: UnixMillis,
+    /// Octets of the message (RFC822.SIZE).
+    pub size: u64,
+}
+
+impl From<MessageRow> for ListedMessage {
+    fn from(row: MessageRow) -> Self {
+        let MessageRow {
+            uid, email_number, flags, mod_seq, internal_date, save_date, size, ..
+        } = row;
+        Self { uid, email_number, flags, mod_seq, internal_date, save_date, size }
+    }
+}
+
 /// The counters of a mailbox.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct MailboxState {
@@ -107,6 +135,13 @@ pub trait MailboxView: Send + Sync + 'static {
 
     /// Returns every row, ascending by UID, with the MODSEQ that the list stands for.
     async fn rows(&self) -> Result<(ModSeq, Vec<MessageRow>), StoreError>;
+
+    /// Returns what [`MailboxView::rows`] does, of each message only what a session needs. This is
+    /// how a large mailbox is opened.
+    async fn list(&self) -> Result<(ModSeq, Vec<ListedMessage>), StoreError> {
+        let (mod_seq, rows) = self.rows().await?;
+        Ok((mod_seq, rows.into_iter().map(ListedMessage::from).collect()))
+    }
 
     /// Returns what changed after `since`.
     async fn changes_since(&self, since: ModSeq) -> Result<Changes, StoreError>;

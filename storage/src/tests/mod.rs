@@ -1,6 +1,7 @@
 //! The store as a whole, through its public face.
 
 mod accounts;
+mod blocks;
 mod check;
 mod conditions;
 mod figures;

@@ -10,7 +10,7 @@ use storage::{
     ids::Uid,
     mailbox::{
         flags::{FlagChange, Flags},
-        view::MessageRow,
+        view::ListedMessage,
     },
     summary::Summary,
 };
@@ -97,7 +97,7 @@ async fn fetch_message<S: Stream>(
     context: &mut Context<S>,
     mailbox: &SelectedMailbox,
     index: usize,
-    row: &MessageRow,
+    row: &ListedMessage,
     items: &[FetchItem],
     with_flags: bool,
 ) -> Result<Result<(), StoreError>, Disconnect> {
@@ -134,7 +134,7 @@ async fn fetch_message<S: Stream>(
 async fn answers(
     settings: &ServerSettings,
     mailbox: &SelectedMailbox,
-    row: &MessageRow,
+    row: &ListedMessage,
     items: &[FetchItem],
     with_flags: bool,
 ) -> Result<Vec<Answer>, StoreError> {
@@ -191,7 +191,7 @@ fn is_whole_message(section: &Section) -> bool {
 fn attribute(
     settings: &ServerSettings,
     mailbox: &SelectedMailbox,
-    row: &MessageRow,
+    row: &ListedMessage,
     item: &FetchItem,
     summary: &Summary,
 ) -> Vec<u8> {

@@ -49,6 +49,6 @@ async fn recent(
     if counters.exists == 0 || counters.uid_next.is_some_and(|next| from >= next) {
         return Ok(0);
     }
-    let (_, rows) = state.account.open(name).await?.rows().await?;
+    let (_, rows) = state.account.open(name).await?.list().await?;
     Ok(rows.len() - rows.partition_point(|row| row.uid < from))
 }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use jiff::{civil::Date, tz::TimeZone};
 use storage::{
     error::StoreError,
-    mailbox::view::{MailboxView, MessageRow},
+    mailbox::view::{ListedMessage, MailboxView},
     summary::{Address, BodyPart, Summary},
 };
 use trust::clock::UnixMillis;
@@ -34,7 +34,7 @@ const DEPTH_MAX: usize = 100;
 /// One message to be judged.
 pub(crate) struct Candidate<'a> {
     pub(crate) view: &'a dyn MailboxView,
-    pub(crate) row: &'a MessageRow,
+    pub(crate) row: &'a ListedMessage,
     pub(crate) recent: bool,
 }
 
