@@ -5,6 +5,7 @@
 //! * [`key`] and [`certificate`]: private keys, certificates, chains, revocation lists.
 //! * [`authority`]: the development authority, which makes a provider work with nobody's help.
 //! * [`smime`]: signing and verifying `multipart/signed`.
+//! * [`seal`]: data keys, and the seals they travel in.
 //! * [`timestamp`]: RFC 3161 time stamps: client, development authority, verification.
 //!
 //! Not here: who may use which key, where messages are kept, what a receipt says, and TLS
@@ -16,6 +17,7 @@ pub mod clock;
 pub mod digest;
 pub mod key;
 pub mod random;
+pub mod seal;
 mod signed_data;
 pub mod smime;
 pub mod timestamp;
