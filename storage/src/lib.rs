@@ -12,11 +12,13 @@
 //! * [`account`]: the tree of mailboxes, settings, quota and events of one account.
 //! * [`mailbox`]: rows, flags, and the [`mailbox::view::MailboxView`] that protocols read.
 //! * [`figures`]: logical and physical octets, per account and in total.
+//! * [`backup`]: checkpoints of the catalog in an object store elsewhere, and what a restore changes.
 //! * [`check`]: says whether a store keeps its invariants, object by object.
 //!
 //! Not here: IMAP or any other protocol, the wall clock (handed in), the environment.
 
 pub mod account;
+pub mod backup;
 pub mod catalog;
 pub mod check;
 pub mod error;

@@ -30,6 +30,7 @@ use crate::{
         settings::{AccountSettings, Applied, ApplySettings},
         tree::Doomed,
     },
+    backup::epoch,
     catalog::{
         engine::{Batch, Durability, Engine, Expected, Family, Scan},
         keys::{self, KeyReader},
@@ -240,6 +241,12 @@ impl Store {
     /// The octet store.
     pub fn octets(&self) -> &Arc<OctetStore> {
         &self.core.octets
+    }
+
+    /// How often this store was restored, and one: part of every identifier that must not come
+    /// back from a lost time.
+    pub async fn epoch(&self) -> Result<u32, StoreError> {
+        epoch::read(&*self.core.engine).await
     }
 
     /// Starts to take in a message.

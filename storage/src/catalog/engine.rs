@@ -13,7 +13,7 @@
 //!
 //! Not here: what keys and values mean (`keys`, `records`).
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
 
@@ -177,6 +177,20 @@ pub trait Engine: Reader + 'static {
 
     /// Makes everything durable and closes; later calls fail with [`StoreError::Closed`].
     async fn close(&self) -> Result<(), StoreError>;
+
+    /// What writes checkpoints of this engine; `None` when it keeps its data elsewhere.
+    fn checkpoints(&self) -> Option<&dyn CheckpointSource> {
+        None
+    }
+}
+
+/// Writes checkpoints of an engine that keeps its data in files.
+#[async_trait::async_trait]
+pub trait CheckpointSource: Send + Sync {
+    /// Writes files into `folder`, which does not exist yet, that open as the state of one instant
+    /// during the call: every batch that was answered before the call is in it, no batch in part.
+    /// Commits go on meanwhile.
+    async fn checkpoint(&self, folder: &Path) -> Result<(), StoreError>;
 }
 
 #[cfg(test)]

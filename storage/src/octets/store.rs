@@ -28,6 +28,7 @@ use super::{
     writer::MessageWriter,
 };
 use crate::{
+    backup::epoch::STORE_IDENTITY,
     catalog::engine::{Batch, Durability, Engine, Expected, Family, Scan},
     error::StoreError,
     ids::StoredId,
@@ -45,8 +46,6 @@ use crate::{
     sabotage::{PlantedBug, planted},
 };
 
-/// What names this store: its secret.
-const STORE_IDENTITY: Family = Family("store_identity");
 const SECRET_KEY: &[u8] = b"secret";
 /// Version octet and the 32 octets of the secret.
 const SECRET_VERSION: u8 = 1;

@@ -50,7 +50,8 @@ impl PackId {
         format!("{PREFIX}/{:02x}/{self}{SUFFIX}", self.0[0])
     }
 
-    fn from_path(path: &str) -> Option<Self> {
+    /// The pack whose object has this path.
+    pub(crate) fn from_path(path: &str) -> Option<Self> {
         let digits = path.rsplit('/').next()?.strip_suffix(SUFFIX)?;
         if digits.len() != 32 || !digits.is_ascii() {
             return None;
@@ -124,6 +125,11 @@ impl PackStore {
     #[must_use]
     pub fn new(objects: Arc<dyn ObjectStore>) -> Self {
         Self { objects }
+    }
+
+    /// Where the packs are.
+    pub(crate) fn objects(&self) -> &Arc<dyn ObjectStore> {
+        &self.objects
     }
 
     /// Writes a whole pack; durable on return.

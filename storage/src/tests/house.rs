@@ -29,36 +29,36 @@ use crate::{
     store::{Store, StoreLimits},
 };
 
-pub(super) const ANNA: AccountId = AccountId(7);
+pub(crate) const ANNA: AccountId = AccountId(7);
 /// 2026-11-21T06:00:00Z.
-pub(super) const MORNING: UnixMillis = UnixMillis(1_795_240_800_000);
+pub(crate) const MORNING: UnixMillis = UnixMillis(1_795_240_800_000);
 
-pub(super) struct House {
-    pub(super) engine: Arc<SimulatedEngine>,
-    pub(super) objects: Arc<dyn ObjectStore>,
-    pub(super) clock: Arc<ManualClock>,
-    pub(super) store: Arc<Store>,
+pub(crate) struct House {
+    pub(crate) engine: Arc<SimulatedEngine>,
+    pub(crate) objects: Arc<dyn ObjectStore>,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) store: Arc<Store>,
 }
 
 impl House {
     /// An empty store with small limits, so that steps and bounds are met.
-    pub(super) async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let engine = SimulatedEngine::new(&Store::families(&[]));
         Self::open(engine, Arc::new(InMemory::new())).await
     }
 
-    pub(super) async fn open(engine: Arc<SimulatedEngine>, objects: Arc<dyn ObjectStore>) -> Self {
+    pub(crate) async fn open(engine: Arc<SimulatedEngine>, objects: Arc<dyn ObjectStore>) -> Self {
         Self::try_open(engine, objects).await.expect("open the store")
     }
 
-    pub(super) async fn try_open(
+    pub(crate) async fn try_open(
         engine: Arc<SimulatedEngine>,
         objects: Arc<dyn ObjectStore>,
     ) -> Result<Self, StoreError> {
         Self::try_open_with(engine, objects, limits()).await
     }
 
-    pub(super) async fn try_open_with(
+    pub(crate) async fn try_open_with(
         engine: Arc<SimulatedEngine>,
         objects: Arc<dyn ObjectStore>,
         limits: StoreLimits,
@@ -76,7 +76,7 @@ impl House {
     }
 
     /// A store that also keeps `families` of a floor above, with the account of Anna.
-    pub(super) async fn with_families(families: &[Family]) -> (Self, Account) {
+    pub(crate) async fn with_families(families: &[Family]) -> (Self, Account) {
         let engine = SimulatedEngine::new(&Store::families(families));
         let house = Self::open(engine, Arc::new(InMemory::new())).await;
         let account = house.create(ANNA, "anna@pec.example", None).await;
@@ -84,13 +84,13 @@ impl House {
     }
 
     /// A store with the account of Anna.
-    pub(super) async fn with_anna() -> (Self, Account) {
+    pub(crate) async fn with_anna() -> (Self, Account) {
         let house = Self::new().await;
         let account = house.create(ANNA, "anna@pec.example", None).await;
         (house, account)
     }
 
-    pub(super) async fn create(
+    pub(crate) async fn create(
         &self,
         id: AccountId,
         address: &str,
@@ -101,20 +101,20 @@ impl House {
         self.store.account(id).await.expect("the account")
     }
 
-    pub(super) async fn stage(&self, octets: &[u8]) -> StagedMessage {
+    pub(crate) async fn stage(&self, octets: &[u8]) -> StagedMessage {
         let mut writer = self.store.message_writer();
         writer.write(octets).await.expect("write");
         writer.finish().await.expect("finish")
     }
 
     /// What every test of the store ends with: all invariants hold.
-    pub(super) async fn is_sound(&self) {
+    pub(crate) async fn is_sound(&self) {
         let report = self.store.check(&|_| {}).await.expect("check");
         assert_eq!(report.violations, []);
     }
 
     /// Appends a message that only `number` tells from others.
-    pub(super) async fn append(
+    pub(crate) async fn append(
         &self,
         account: &Account,
         mailbox: MailboxId,
@@ -125,7 +125,7 @@ impl House {
     }
 
     /// Appends `count` messages and returns their UIDs.
-    pub(super) async fn fill(
+    pub(crate) async fn fill(
         &self,
         account: &Account,
         mailbox: &LiveMailbox,
@@ -139,7 +139,7 @@ impl House {
     }
 }
 
-pub(super) fn limits() -> StoreLimits {
+pub(crate) fn limits() -> StoreLimits {
     StoreLimits {
         mailboxes_per_account_max: 40,
         rows_per_step_max: 3,
@@ -148,7 +148,7 @@ pub(super) fn limits() -> StoreLimits {
     }
 }
 
-pub(super) fn settings(address: &str, quota_octets: Option<u64>) -> AccountSettings {
+pub(crate) fn settings(address: &str, quota_octets: Option<u64>) -> AccountSettings {
     AccountSettings {
         address: address.to_owned(),
         plan: "base".to_owned(),
@@ -161,7 +161,7 @@ pub(super) fn settings(address: &str, quota_octets: Option<u64>) -> AccountSetti
     }
 }
 
-pub(super) fn message(number: usize) -> Vec<u8> {
+pub(crate) fn message(number: usize) -> Vec<u8> {
     format!(
         "From: bruno@pec.example\r\nTo: anna@pec.example\r\nSubject: numero {number}\r\n\
          Message-ID: <{number}@pec.example>\r\n\r\nTesto del messaggio {number}.\r\n"
@@ -169,7 +169,7 @@ pub(super) fn message(number: usize) -> Vec<u8> {
     .into_bytes()
 }
 
-pub(super) fn request(mailbox: MailboxId, message: &StagedMessage) -> AppendRequest<'_> {
+pub(crate) fn request(mailbox: MailboxId, message: &StagedMessage) -> AppendRequest<'_> {
     AppendRequest {
         mailbox,
         message,
@@ -181,6 +181,6 @@ pub(super) fn request(mailbox: MailboxId, message: &StagedMessage) -> AppendRequ
     }
 }
 
-pub(super) fn uid(number: u32) -> Uid {
+pub(crate) fn uid(number: u32) -> Uid {
     Uid::new(number).expect("not zero")
 }

@@ -5,7 +5,7 @@ mod blocks;
 mod check;
 mod conditions;
 mod figures;
-mod house;
+pub(crate) mod house;
 mod mailboxes;
 mod model;
 mod power_cut;

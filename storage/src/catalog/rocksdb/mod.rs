@@ -11,6 +11,7 @@
 //!
 //! Not here: what keys and values mean (`keys`, `records`).
 
+mod checkpoint;
 mod group;
 mod options;
 mod read;
@@ -30,7 +31,7 @@ pub use self::options::RocksConfig;
 use self::{group::Request, read::View};
 use super::{
     commit::NUMBERED_SEQUENCES,
-    engine::{Batch, Engine, Entries, Family, Reader, Scan},
+    engine::{Batch, CheckpointSource, Engine, Entries, Family, Reader, Scan},
 };
 use crate::error::StoreError;
 
@@ -229,6 +230,10 @@ impl Engine for RocksEngine {
                 source: "the commit thread ended by a panic".into(),
             }),
         }
+    }
+
+    fn checkpoints(&self) -> Option<&dyn CheckpointSource> {
+        Some(self)
     }
 }
 

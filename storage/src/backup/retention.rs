@@ -1,0 +1,151 @@
+//! Which checkpoints stay, and the removal of what none of them names.
+//!
+//! * The newest checkpoint always stays.
+//! * A manifest goes first; pieces and copies of packs go only when every manifest that is left was
+//!   read and names none of them. One manifest that cannot be read stops the removal.
+//! * What nobody names is left alone while it is young: another node, or the next increment, may be
+//!   about to name it.
+//!
+//! Not here: the pins of the collector (`run`), which follow the manifests that are left.
+
+use std::collections::{BTreeSet, HashSet};
+
+use trust::clock::UnixMillis;
+
+use super::{
+    BackupError,
+    manifest::{CheckpointName, PieceId},
+    packs::list_packs,
+    repository::{Repository, delete, modified},
+};
+use crate::pack::store::PackId;
+
+const HOUR: i64 = 3_600_000;
+const DAY: i64 = 24 * HOUR;
+
+/// How long which checkpoints stay, in milliseconds of age.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RetentionRules {
+    /// Every one.
+    pub keep_all_millis: i64,
+    /// The last one of each hour.
+    pub keep_hourly_millis: i64,
+    /// The last one of each day.
+    pub keep_daily_millis: i64,
+    /// Objects that nobody names stay at least this long. A day.
+    pub unnamed_millis: i64,
+}
+
+/// What a sweep removed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Swept {
+    /// Checkpoints that stay.
+    pub kept: u64,
+    /// Checkpoints removed.
+    pub checkpoints: u64,
+    /// Pieces removed.
+    pub pieces: u64,
+    /// Copies of packs removed.
+    pub packs: u64,
+    /// Octets of all objects removed but manifests.
+    pub octets: u64,
+}
+
+/// The checkpoints of `names` (oldest first) that stay at `now`.
+#[must_use]
+pub fn retained(
+    names: &[CheckpointName],
+    now: UnixMillis,
+    rules: &RetentionRules,
+) -> BTreeSet<CheckpointName> {
+    let mut stay = BTreeSet::new();
+    let (mut hours, mut days) = (HashSet::new(), HashSet::new());
+    for name in names.iter().rev() {
+        let age = now.0.saturating_sub(name.instant.0);
+        // The first one met of each hour and day is its last.
+        let last_of_hour = hours.insert((name.epoch, name.instant.0.div_euclid(HOUR)));
+        let last_of_day = days.insert((name.epoch, name.instant.0.div_euclid(DAY)));
+        let stays = stay.is_empty()
+            || age <= rules.keep_all_millis
+            || last_of_hour && age <= rules.keep_hourly_millis
+            || last_of_day && age <= rules.keep_daily_millis;
+        if stays {
+            stay.insert(*name);
+        }
+    }
+    stay
+}
+
+/// Removes checkpoints that are over their time, then what no other names.
+///
+/// Copies of packs are only removed from a repository that has such copies: `packs_in_place` says
+/// that the packs there belong to the store itself.
+pub async fn sweep(
+    repository: &Repository,
+    packs_in_place: bool,
+    now: UnixMillis,
+    rules: &RetentionRules,
+) -> Result<Swept, BackupError> {
+    let names = repository.checkpoints().await?;
+    let stay = retained(&names, now, rules);
+    let mut swept = Swept { kept: stay.len() as u64, ..Swept::default() };
+    for name in names.iter().filter(|name| !stay.contains(name)) {
+        repository.delete_manifest(*name).await?;
+        swept.checkpoints += 1;
+    }
+    let mut pieces: HashSet<PieceId> = HashSet::new();
+    let mut packs: HashSet<PackId> = HashSet::new();
+    for name in &stay {
+        let manifest = repository.manifest(*name).await?;
+        pieces.extend(manifest.files.iter().flat_map(|file| &file.pieces).map(|piece| piece.id));
+        packs.extend(manifest.packs.iter().map(|copy| copy.pack));
+    }
+    let old = now.0.saturating_sub(rules.unnamed_millis);
+    for (id, meta) in repository.list_pieces().await? {
+        if modified(&meta).0 < old && !pieces.contains(&id) {
+            repository.delete_piece(id).await?;
+            swept.pieces += 1;
+            swept.octets += meta.size;
+        }
+    }
+    if packs_in_place {
+        return Ok(swept);
+    }
+    for (pack, meta) in list_packs(&*repository.objects).await? {
+        if modified(&meta).0 < old && !packs.contains(&pack) {
+            delete(&*repository.objects, &pack.path()).await?;
+            swept.packs += 1;
+            swept.octets += meta.size;
+        }
+    }
+    Ok(swept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_stay_while_young_then_one_an_hour_then_one_a_day_and_the_newest_always() {
+        let rules = RetentionRules {
+            keep_all_millis: 2 * HOUR,
+            keep_hourly_millis: DAY,
+            keep_daily_millis: 7 * DAY,
+            unnamed_millis: DAY,
+        };
+        let now = UnixMillis(1_795_240_800_000);
+        let at = |ago: i64| CheckpointName { epoch: 1, instant: UnixMillis(now.0 - ago) };
+        // One every ten minutes for ten days.
+        let names: Vec<_> = (0..10 * 24 * 6).rev().map(|step| at(step * HOUR / 6)).collect();
+        let stay = retained(&names, now, &rules);
+        let within = |from: i64, to: i64| {
+            stay.iter().filter(|name| (from..to).contains(&(now.0 - name.instant.0))).count()
+        };
+        assert_eq!(within(0, 2 * HOUR), 12, "every ten minutes");
+        assert!((21..=23).contains(&within(2 * HOUR + 1, DAY)), "{}", within(2 * HOUR + 1, DAY));
+        assert!((6..=7).contains(&within(DAY + 1, 7 * DAY + 1)));
+        assert_eq!(within(7 * DAY + 1, 11 * DAY), 0);
+        let years = retained(&[at(900 * DAY), at(800 * DAY)], now, &rules);
+        assert_eq!(years.into_iter().collect::<Vec<_>>(), [at(800 * DAY)]);
+    }
+}
