@@ -224,3 +224,34 @@ async fn a_path_too_long_for_a_socket_leaves_the_server_without_one() {
     assert!(opened.unwrap().is_none());
     assert!(connect(&path).await.unwrap().is_none());
 }
+
+#[tokio::test]
+async fn check_names_every_account_of_which_registry_and_catalog_say_different_things() {
+    let served = serve().await;
+    let Site { registry, store, .. } = &served.site;
+    let check = async || served.ask(&StoreCheck {}).await.unwrap();
+    registry.ensure_domains(&["gestore.example".parse().unwrap()]).await.unwrap();
+    let address = "servizio@gestore.example".parse().unwrap();
+    let account = registry.ensure_service_account(&address).await.unwrap();
+    assert!(check().await.clean, "the change is on its way");
+    crate::registry::outbox::apply_pending(registry, &**store).await.unwrap();
+    let clean = check().await;
+    assert!(clean.clean && clean.accounts == 1, "{clean:?}");
+    assert_eq!(clean.not_checked.iter().map(|one| one.number).collect::<Vec<_>>(), [6, 7]);
+
+    let mut settings = store.accounts(None, 1).await.unwrap().remove(0).2;
+    settings.plan = "base".to_owned();
+    store.apply_account(account.id, 9, settings.clone()).await.unwrap();
+    settings.address = "nessuno@gestore.example".to_owned();
+    store.apply_account(storage::ids::AccountId(77), 1, settings).await.unwrap();
+    let found = check().await;
+    let of_nine: Vec<_> =
+        found.first_violations.iter().filter(|violation| violation.invariant == 9).collect();
+    assert_eq!((of_nine.len(), found.violations), (2, 2), "{found:?}");
+    assert_eq!(
+        of_nine[0].detail,
+        "version 1 in the registry, 9 in the catalog; plan differs from the registry's"
+    );
+    assert_eq!((of_nine[1].object.as_str(), found.clean), ("account 77", false));
+    served.close().await;
+}

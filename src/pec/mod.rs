@@ -10,6 +10,7 @@ pub mod acceptance;
 pub mod access_point;
 pub mod address;
 pub mod brief;
+pub mod check;
 pub mod classify;
 pub mod daticert;
 pub mod delivery_point;

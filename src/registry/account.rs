@@ -436,7 +436,7 @@ impl Registry {
 }
 
 /// The plan's limits in a form that can be compared.
-fn limits_text(registry: &Registry, plan: Plan) -> String {
+pub(super) fn limits_text(registry: &Registry, plan: Plan) -> String {
     format!("{:?}", registry.plans.limits(plan))
 }
 

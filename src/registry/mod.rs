@@ -26,6 +26,8 @@ pub mod password;
 pub mod plan;
 mod recent;
 mod throttle;
+mod told;
 
 pub use database::Registry;
 pub use error::{Entity, ErrorKind, RegistryError};
+pub use told::Told;

@@ -70,6 +70,28 @@ impl AccountChange {
             service: account.owner.is_none(),
         }
     }
+
+    /// The settings as the store keeps them.
+    pub(super) fn settings(&self) -> AccountSettings {
+        AccountSettings {
+            address: self.address.clone(),
+            state: match self.state {
+                AccountState::Active => settings::AccountState::Active,
+                AccountState::Blocked => settings::AccountState::Blocked,
+                AccountState::Closed => settings::AccountState::Closed,
+            },
+            plan: self.plan.clone(),
+            quota_octets: self.quota_octets,
+            message_octets_max: self.message_octets_max,
+            recipients_max: self.recipients_max,
+            messages_per_minute_max: self.messages_per_minute_max,
+            messages_per_day_max: self.messages_per_day_max,
+            service: self.service,
+            // No plan limits how many messages or mailboxes an account has.
+            quota_messages: None,
+            quota_mailboxes: None,
+        }
+    }
 }
 
 /// Takes changes of accounts: the store.
@@ -249,25 +271,7 @@ async fn forget(registry: &Registry, done: &[(i64, AccountChange)]) -> Result<()
 #[async_trait::async_trait]
 impl AccountSink for Store {
     async fn apply_account(&self, change: &AccountChange) -> Result<(), StoreError> {
-        let settings = AccountSettings {
-            address: change.address.clone(),
-            state: match change.state {
-                AccountState::Active => settings::AccountState::Active,
-                AccountState::Blocked => settings::AccountState::Blocked,
-                AccountState::Closed => settings::AccountState::Closed,
-            },
-            plan: change.plan.clone(),
-            quota_octets: change.quota_octets,
-            message_octets_max: change.message_octets_max,
-            recipients_max: change.recipients_max,
-            messages_per_minute_max: change.messages_per_minute_max,
-            messages_per_day_max: change.messages_per_day_max,
-            service: change.service,
-            // No plan limits how many messages or mailboxes an account has.
-            quota_messages: None,
-            quota_mailboxes: None,
-        };
         let id = AccountId(change.account_id);
-        Self::apply_account(self, id, change.version, settings).await.map(drop)
+        Self::apply_account(self, id, change.version, change.settings()).await.map(drop)
     }
 }

@@ -26,16 +26,19 @@ pub(super) fn run(file: Option<&Path>, output: &Output) -> Result<(), Failure> {
 }
 
 fn text(outcome: &CheckOutcome, language: Language) -> String {
-    let CheckOutcome { accounts, mailboxes, rows, messages, octets, chunks, violations, .. } =
+    let CheckOutcome { accounts, mailboxes, rows, messages, octets, chunks, engine_rows, .. } =
         outcome;
+    let (violations, orphans) = (outcome.violations, outcome.orphan_held_messages);
     let mut text = match language {
         Language::Italian => format!(
             "Caselle {accounts}, cartelle {mailboxes}, righe {rows}, messaggi ricostruiti {messages} \
-             ({octets} ottetti), chunk {chunks}\nViolazioni: {violations}\n"
+             ({octets} ottetti), chunk {chunks}, righe del motore {engine_rows}\n\
+             Violazioni: {violations}\n"
         ),
         Language::English => format!(
             "Accounts {accounts}, mailboxes {mailboxes}, rows {rows}, messages rebuilt {messages} \
-             ({octets} octets), chunks {chunks}\nViolations: {violations}\n"
+             ({octets} octets), chunks {chunks}, rows of the engine {engine_rows}\n\
+             Violations: {violations}\n"
         ),
     };
     for violation in &outcome.first_violations {
@@ -43,15 +46,29 @@ fn text(outcome: &CheckOutcome, language: Language) -> String {
         text.extend([format!("  [{invariant}] {object}: {detail}\n")]);
     }
     let unnamed = outcome.unnamed_objects.len();
-    if unnamed > 0 {
-        text.extend([match language {
-            Language::Italian => {
-                format!("{unnamed} oggetti che il catalogo non nomina (scritture interrotte)\n")
-            }
-            Language::English => {
-                format!("{unnamed} objects that the catalog does not name (interrupted writes)\n")
-            }
-        }]);
+    let notes = [
+        (
+            unnamed as u64,
+            Text::fixed(
+                "oggetti che il catalogo non nomina (scritture interrotte)",
+                "objects that the catalog does not name (interrupted writes)",
+            ),
+        ),
+        (
+            orphans,
+            Text::fixed(
+                "messaggi trattenuti che nessuna riga nomina (si conservano)",
+                "held messages that no record names (they are kept)",
+            ),
+        ),
+    ];
+    for (count, note) in notes.iter().filter(|(count, _)| *count > 0) {
+        text.extend([format!("{count} {}\n", note.get(language))]);
+    }
+    let head = Text::fixed("Non verificati", "Not checked");
+    text.extend([format!("{}:\n", head.get(language))]);
+    for invariant in &outcome.not_checked {
+        text.extend([format!("  [{}] {}\n", invariant.number, invariant.text)]);
     }
     text
 }

@@ -27,11 +27,15 @@ use crate::{
     catalog::{
         engine::Scan,
         keys::{self, KeyReader},
-        records::{self, HeldRecord},
+        records::{self, HeadRecord, HeldRecord},
     },
     error::StoreError,
     held::{self, HeldId},
     ids::AccountId,
+    pack::{
+        index::{PACKS, PackRow},
+        store::PackId,
+    },
     store::StoreCore,
 };
 
@@ -107,6 +111,10 @@ pub struct CheckProgress {
     pub octets: u64,
     /// Chunks verified.
     pub chunks: u64,
+    /// Rows of all accounts when the check began: about as many messages are rebuilt.
+    pub rows_total: u64,
+    /// Chunks of all packs when the check began, removed ones included.
+    pub chunks_total: u64,
     /// Violations found.
     pub violations: u64,
 }
@@ -184,6 +192,7 @@ pub(crate) async fn run(
     progress: Progress<'_>,
 ) -> Result<CheckReport, StoreError> {
     let mut reporter = Reporter { report: CheckReport::default(), progress };
+    totals(core, &mut reporter.report.seen).await?;
     let mut scan = Scan::prefix(keys::ACCOUNT_HEADS, &[], PAGE);
     loop {
         let page = core.engine.scan(&scan).await?;
@@ -203,6 +212,33 @@ pub(crate) async fn run(
     check_chunks(core, &mut reporter).await?;
     reporter.tell();
     Ok(reporter.report)
+}
+
+/// Counts, from the few records that know, how much there is to look at.
+async fn totals(core: &Arc<StoreCore>, seen: &mut CheckProgress) -> Result<(), StoreError> {
+    for family in [keys::ACCOUNT_HEADS, PACKS] {
+        let mut scan = Scan::prefix(family, &[], PAGE);
+        loop {
+            let page = core.engine.scan(&scan).await?;
+            for (key, value) in &page {
+                // Damaged records are reported where they are checked.
+                if family == PACKS {
+                    let pack = PackId::from_octets(key).map(|pack| PackRow::decode(value, pack));
+                    seen.chunks_total +=
+                        pack.map_or(0, |row| row.map_or(0, |row| row.chunks.into()));
+                } else {
+                    let head = records::decode::<HeadRecord>(family, key, value);
+                    seen.rows_total =
+                        seen.rows_total.saturating_add(head.map_or(0, |head| head.usage_messages));
+                }
+            }
+            match page.last() {
+                Some((last, _)) if page.len() == PAGE => scan.start = after(last),
+                _ => break,
+            }
+        }
+    }
+    Ok(())
 }
 
 fn account_id(key: &[u8]) -> Result<AccountId, StoreError> {

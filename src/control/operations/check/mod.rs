@@ -1,0 +1,187 @@
+//! `store check`: every invariant that the program can decide.
+//!
+//! | invariant | decided by |
+//! |---|---|
+//! | 1, 3, 4, 5 | `storage::check` |
+//! | 1, for the engine's own records | `pec::check` |
+//! | 9 | [`accounts`] |
+//!
+//! Those of snapshots (6) and of conservation (7) are named as not checked: this program takes no
+//! snapshot and conserves nothing yet.
+
+mod accounts;
+
+use serde::{Deserialize, Serialize};
+use storage::check::{CheckProgress, CheckReport, Invariant};
+
+use crate::{
+    control::{Operation, OperationError, Progress, Run, Site},
+    texts::Text,
+};
+
+/// Asks for a check of the whole store.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+pub struct StoreCheck {}
+
+#[async_trait::async_trait]
+impl Operation for StoreCheck {
+    const NAME: &'static str = "store/check";
+
+    type Outcome = CheckOutcome;
+
+    async fn run(&self, site: &Site, run: &Run) -> Result<CheckOutcome, OperationError> {
+        let tell = |progress: &CheckProgress| run.tell(progress_of(progress));
+        let report = run.reading(site.store.check(&tell)).await??;
+        let mut outcome = CheckOutcome::of(&report);
+        let violations = outcome.violations;
+        let tell = |rows| {
+            let what = Text::fixed("righe del motore", "rows of the engine");
+            run.tell(Progress::new(what, rows, None).with_troubles(violations));
+        };
+        let duties = run.reading(crate::pec::check::check(&**site.store.engine(), &tell)).await??;
+        let mut findings = Findings { count: violations, list: outcome.first_violations };
+        outcome.engine_rows = duties.rows;
+        for (object, detail) in duties.faults {
+            findings.add(Invariant::Durable.number(), object, detail);
+        }
+        findings.count += duties.faults_left_out;
+        outcome.orphan_held_messages = duties.orphans.len() as u64 + duties.orphans_left_out;
+        outcome.first_orphan_held_messages = duties.orphans;
+        accounts::compare(site, run, &mut findings).await?;
+        outcome.first_violations = findings.list;
+        outcome.violations = findings.count;
+        outcome.clean = findings.count == 0;
+        Ok(outcome)
+    }
+}
+
+/// Violations as they are found: the first are listed, all are counted.
+struct Findings {
+    count: u64,
+    list: Vec<ViolationView>,
+}
+
+/// Violations that are listed.
+const LISTED_MAX: usize = 1_000;
+
+impl Findings {
+    fn add(&mut self, invariant: u8, object: String, detail: String) {
+        self.count += 1;
+        if self.list.len() < LISTED_MAX {
+            self.list.push(ViolationView { invariant, object, detail });
+        }
+    }
+}
+
+fn progress_of(progress: &CheckProgress) -> Progress {
+    let CheckProgress { chunks, chunks_total, messages, rows_total, .. } = *progress;
+    let progress_bar = if chunks > 0 {
+        let what = Text::fixed("chunk verificati", "chunks verified");
+        Progress::new(what, chunks, Some(chunks_total))
+    } else if messages > rows_total {
+        let what = Text::fixed("messaggi trattenuti ricostruiti", "held messages rebuilt");
+        Progress::new(what, messages - rows_total, None)
+    } else {
+        let what = Text::fixed("messaggi ricostruiti", "messages rebuilt");
+        Progress::new(what, messages, Some(rows_total))
+    };
+    progress_bar.with_troubles(progress.violations)
+}
+
+/// Invariants of parts that this program does not use.
+const NOT_CHECKED: [(u8, &str); 2] = [
+    (6, "a snapshot never changes: no snapshot is taken by this program yet"),
+    (7, "a conserved copy stays until its term: nothing is conserved by this program yet"),
+];
+
+/// What a check found.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct CheckOutcome {
+    /// Whether all that was checked holds.
+    pub clean: bool,
+    /// What was checked.
+    pub invariants: Vec<InvariantView>,
+    /// Accounts seen.
+    pub accounts: u64,
+    /// Mailboxes seen.
+    pub mailboxes: u64,
+    /// Rows seen.
+    pub rows: u64,
+    /// Messages rebuilt.
+    pub messages: u64,
+    /// Octets rebuilt.
+    pub octets: u64,
+    /// Chunks verified.
+    pub chunks: u64,
+    /// Violations, all of them.
+    pub violations: u64,
+    /// The first of them.
+    pub first_violations: Vec<ViolationView>,
+    /// Objects that the catalog does not name.
+    pub unnamed_objects: Vec<String>,
+    /// What was not checked, and why.
+    #[serde(default)]
+    pub not_checked: Vec<InvariantView>,
+    /// Rows of the engine that were looked at.
+    #[serde(default)]
+    pub engine_rows: u64,
+    /// Held messages that no record names. No violation; they are kept.
+    #[serde(default)]
+    pub orphan_held_messages: u64,
+    /// The first of them.
+    #[serde(default)]
+    pub first_orphan_held_messages: Vec<String>,
+}
+
+/// An invariant that was checked.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct InvariantView {
+    /// Its number.
+    pub number: u8,
+    /// What it says.
+    pub text: String,
+}
+
+/// Something that is not as it must be.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ViolationView {
+    /// The invariant's number.
+    pub invariant: u8,
+    /// What it is about.
+    pub object: String,
+    /// What was found.
+    pub detail: String,
+}
+
+impl CheckOutcome {
+    fn of(report: &CheckReport) -> Self {
+        let seen = &report.seen;
+        let invariant = |invariant: Invariant| InvariantView {
+            number: invariant.number(),
+            text: invariant.text().to_owned(),
+        };
+        let violation = |violation: &storage::check::Violation| ViolationView {
+            invariant: violation.invariant.number(),
+            object: violation.object.clone(),
+            detail: violation.detail.clone(),
+        };
+        let known = |(number, text): (u8, &str)| InvariantView { number, text: text.to_owned() };
+        let accounts = (accounts::INVARIANT, "registry and catalog say the same of every account");
+        let invariants = Invariant::ALL.into_iter().map(invariant).chain([known(accounts)]);
+        Self {
+            clean: report.is_clean(),
+            invariants: invariants.collect(),
+            not_checked: NOT_CHECKED.into_iter().map(known).collect(),
+            accounts: seen.accounts,
+            mailboxes: seen.mailboxes,
+            rows: seen.rows,
+            messages: seen.messages,
+            octets: seen.octets,
+            chunks: seen.chunks,
+            violations: seen.violations,
+            first_violations: report.violations.iter().map(violation).collect(),
+            unnamed_objects: report.unnamed_objects.clone(),
+            ..Self::default()
+        }
+    }
+}
