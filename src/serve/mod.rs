@@ -12,6 +12,7 @@ pub mod credentials;
 pub mod directory;
 pub mod doors;
 pub mod readiness;
+pub mod service_manager;
 pub mod store;
 pub mod trusted;
 
@@ -119,11 +120,14 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     let mut beside = start_beside(&config, &credentials, &registry, &engine.engine, &stopping);
     let operations = open_operations(&config, &registry, &store).await?;
     let control = open_control(&config, &registry, &store)?;
+    let heart = tokio::spawn(service_manager::beat(Arc::clone(&store)));
+    service_manager::ready();
     tracing::info!(provider = config.provider.name, "ready");
 
     tokio::join!(doors.serve(), async {
         // Balancers look elsewhere while the sessions here come to their end.
         stopping.cancelled().await;
+        service_manager::stopping();
         operations.drain();
     });
     if let Some(control) = control {
@@ -139,6 +143,7 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
         }
     }
     registry.close().await;
+    heart.abort();
     store.close().await.context("closing the store")?;
     operations.close().await;
     tracing::info!("stopped");

@@ -13,6 +13,7 @@ use storage::{
 };
 use trust::{clock::Clock, random::RandomSource};
 
+use super::service_manager::NODE_STATE;
 use crate::{config::Config, pec::records};
 
 /// Opens the store, making it when the data folder is empty.
@@ -34,7 +35,7 @@ pub async fn open(
     })?;
     let store = StoreConfig {
         catalog_folder: config.data.catalog_folder(),
-        families: records::FAMILIES.to_vec(),
+        families: [records::FAMILIES.as_slice(), &[NODE_STATE]].concat(),
         catalog: RocksConfig {
             cache_octets_max: octets(settings.catalog_cache_octets_max),
             ..RocksConfig::default()

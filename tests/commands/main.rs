@@ -9,6 +9,9 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+mod packaging;
+mod service;
+
 const PASSWORD: &str = "tavolo lampada fiume";
 
 struct Site {
