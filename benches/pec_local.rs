@@ -247,6 +247,7 @@ async fn open(folder: &Path) -> Result<Arc<Store>, Failure> {
     let config = StoreConfig {
         catalog_folder: folder.join("catalog"),
         families: records::FAMILIES.to_vec(),
+        references: Vec::new(),
         catalog: RocksConfig::default(),
         octets: OctetStoreConfig::default(),
         limits: StoreLimits::default(),

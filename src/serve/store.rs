@@ -36,6 +36,7 @@ pub async fn open(
     let store = StoreConfig {
         catalog_folder: config.data.catalog_folder(),
         families: [records::FAMILIES.as_slice(), &[NODE_STATE]].concat(),
+        references: Vec::new(),
         catalog: RocksConfig {
             cache_octets_max: octets(settings.catalog_cache_octets_max),
             ..RocksConfig::default()

@@ -11,6 +11,7 @@
 //!   owns.
 //! * [`account`]: the tree of mailboxes, settings, quota and events of one account.
 //! * [`mailbox`]: rows, flags, and the [`mailbox::view::MailboxView`] that protocols read.
+//! * [`collector`]: gives back the space of chunks that nothing refers to.
 //! * [`figures`]: logical and physical octets, per account and in total.
 //! * [`backup`]: checkpoints of the catalog in an object store elsewhere, and what a restore changes.
 //! * [`check`]: says whether a store keeps its invariants, object by object.
@@ -21,6 +22,7 @@ pub mod account;
 pub mod backup;
 pub mod catalog;
 pub mod check;
+pub mod collector;
 pub mod error;
 pub mod figures;
 pub mod held;

@@ -6,7 +6,6 @@
 
 /// A mistake that the store could make.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "the collector does not look for all yet"))]
 pub(crate) enum PlantedBug {
     /// The sweep expects neither the condemnation nor the index row as it read them.
     SweepWithoutRecheck,

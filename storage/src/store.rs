@@ -38,6 +38,7 @@ use crate::{
         rocksdb::{RocksConfig, RocksEngine},
     },
     check::{self, CheckReport, Progress},
+    collector::references::{self, References},
     error::StoreError,
     figures::{self, AccountFigures, Shares, TotalFigures},
     held::{self, HeldId, HeldMessage},
@@ -65,6 +66,8 @@ pub struct StoreConfig {
     pub catalog_folder: PathBuf,
     /// Families of floors above.
     pub families: Vec<Family>,
+    /// Those of them whose records refer to chunks. A held message keeps its chunks itself.
+    pub references: Vec<References>,
     /// The catalog's engine.
     pub catalog: RocksConfig,
     /// The octet store.
@@ -119,6 +122,7 @@ pub(crate) struct StoreCore {
     pub(crate) limits: StoreLimits,
     /// Runs of account queues.
     pub(crate) tasks: TaskTracker,
+    pub(crate) references: Vec<References>,
     accounts: Mutex<Accounts>,
     /// What the builder of blocks is to look at.
     pub(crate) due: DueMailboxes,
@@ -176,7 +180,7 @@ impl Accounts {
 /// The mailbox store.
 #[derive(Debug)]
 pub struct Store {
-    core: Arc<StoreCore>,
+    pub(crate) core: Arc<StoreCore>,
 }
 
 impl Store {
@@ -192,7 +196,8 @@ impl Store {
     ) -> Result<Arc<Self>, StoreError> {
         let families = Self::families(&config.families);
         let engine = RocksEngine::open(&config.catalog_folder, &families, &config.catalog).await?;
-        Self::open_with_engine(engine, objects, clock, random, config.octets, config.limits).await
+        let StoreConfig { octets, limits, references, .. } = config;
+        Self::open_with_references(engine, objects, clock, random, octets, limits, references).await
     }
 
     /// Opens the store on any engine that was opened with [`Store::families`].
@@ -202,7 +207,21 @@ impl Store {
         clock: Arc<dyn Clock>,
         random: Arc<dyn RandomSource>,
         octets: OctetStoreConfig,
+        limits: StoreLimits,
+    ) -> Result<Arc<Self>, StoreError> {
+        let none = Vec::new();
+        Self::open_with_references(engine, objects, clock, random, octets, limits, none).await
+    }
+
+    /// As [`Store::open_with_engine`], for floors above whose records refer to chunks.
+    pub async fn open_with_references(
+        engine: Arc<dyn Engine>,
+        objects: Arc<dyn ObjectStore>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn RandomSource>,
+        octets: OctetStoreConfig,
         mut limits: StoreLimits,
+        references: Vec<References>,
     ) -> Result<Arc<Self>, StoreError> {
         limits.rows_per_batch_max = limits.rows_per_batch_max.min(records::ROWS_PER_BATCH_LIMIT);
         limits.rows_per_step_max = limits.rows_per_step_max.clamp(1, records::ROWS_PER_BATCH_LIMIT);
@@ -215,6 +234,7 @@ impl Store {
             clock,
             limits,
             tasks: TaskTracker::new(),
+            references: references::OWN.into_iter().chain(references).collect(),
             accounts: Mutex::default(),
             due: DueMailboxes::default(),
             sweep: Mutex::default(),

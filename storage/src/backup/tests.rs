@@ -81,6 +81,7 @@ async fn open(folder: &Path, clock: &Arc<ManualClock>) -> Arc<Store> {
     let config = StoreConfig {
         catalog_folder: folder.join("catalog"),
         families: vec![JOURNAL],
+        references: Vec::new(),
         catalog: RocksConfig::default(),
         octets: OctetStoreConfig { small_chunk_octets_max: 4_096, ..OctetStoreConfig::default() },
         limits: StoreLimits::default(),

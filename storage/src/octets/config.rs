@@ -22,8 +22,14 @@ pub struct OctetStoreConfig {
     /// Octets of the packs that a writer makes while it reads: it holds one in memory, and one
     /// chunk beside it. 4 MiB.
     pub writer_pack_octets_max: usize,
-    /// Level of zstd. 3.
+    /// Level of zstd for what comes in. 3.
     pub compression_level: i32,
+    /// Level of zstd at which the packer, and the collector when it merges small packs, compress
+    /// again; a chunk that does not shrink by it keeps its stored form. At or below
+    /// `compression_level` nothing is compressed again. 6.
+    pub pack_compression_level: i32,
+    /// The same for packs that the collector rewrites because little in them is live. 12.
+    pub cold_compression_level: i32,
     /// Octets of headers that are kept for parsing, per message; what stands behind is stored but
     /// not looked at. 1 MiB.
     pub header_octets_max: usize,
@@ -44,6 +50,8 @@ impl Default for OctetStoreConfig {
             staged_octets_max: 1 << 20,
             writer_pack_octets_max: 4 << 20,
             compression_level: 3,
+            pack_compression_level: 6,
+            cold_compression_level: 12,
             header_octets_max: 1 << 20,
             depth_max: 32,
             parts_max: 10_000,

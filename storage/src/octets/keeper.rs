@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::{
     assembler::ClosedChunk,
     recipe::ChunkRef,
-    store::{ChunkSource, OctetStore, describe, off_thread},
+    store::{ChunkSource, OctetStore, off_thread},
 };
 use crate::{
     error::StoreError,
@@ -177,9 +177,7 @@ impl ChunkSource for ChunkKeeper {
             return self.store.shared_chunk(chunk).await;
         };
         let plain = self.store.new_chunk(chunk, &new.row, new.staged.as_ref()).await?;
-        plain.ok_or_else(|| StoreError::Damaged {
-            object: describe(chunk.stored, new.row.place),
-            detail: "the pack just written is gone".into(),
-        })
+        // The pack just written is gone: its generation was retired meanwhile.
+        plain.ok_or(StoreError::Conflict)
     }
 }

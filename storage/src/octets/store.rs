@@ -30,6 +30,7 @@ use super::{
 use crate::{
     backup::epoch::STORE_IDENTITY,
     catalog::engine::{Batch, Durability, Engine, Expected, Family, Scan},
+    collector::state::COLLECTOR_STATE,
     error::StoreError,
     ids::StoredId,
     pack::{
@@ -50,7 +51,7 @@ const SECRET_KEY: &[u8] = b"secret";
 /// Version octet and the 32 octets of the secret.
 const SECRET_VERSION: u8 = 1;
 
-const FAMILIES: [Family; 9] = [
+const FAMILIES: [Family; 10] = [
     STAGED_CHUNKS,
     CHUNK_INDEX,
     PACKS,
@@ -59,6 +60,7 @@ const FAMILIES: [Family; 9] = [
     PACK_GENERATIONS,
     DOOMED_PACKS,
     BACKUP_CHECKPOINTS,
+    COLLECTOR_STATE,
     STORE_IDENTITY,
 ];
 
@@ -98,6 +100,8 @@ pub struct OctetStore {
     pub(crate) config: OctetStoreConfig,
     pub(crate) secret: StoreSecret,
     pub(crate) packer: PackerState,
+    /// One run of the collector at a time.
+    pub(crate) collecting: tokio::sync::Mutex<()>,
     cache: ChunkCache,
     sequence: AtomicU64,
 }
@@ -143,6 +147,7 @@ impl OctetStore {
             config,
             secret,
             packer: PackerState::default(),
+            collecting: tokio::sync::Mutex::default(),
             sequence: AtomicU64::new(sequence),
         }))
     }

@@ -36,7 +36,8 @@ const FOOTER_MAGIC: [u8; 8] = *b"KCAPAREC";
 const VERSION: u32 = 1;
 /// Octets before the first chunk.
 pub const HEADER_OCTETS: u64 = 16;
-const ENTRY_OCTETS: usize = 48;
+/// Octets of one entry of the index.
+pub const ENTRY_OCTETS: usize = 48;
 /// Octets of the footer.
 pub const FOOTER_OCTETS: usize = 64;
 

@@ -5,7 +5,7 @@
 //! * [`format`](mod@format): the octets of a pack.
 //! * [`index`]: the rows of the catalog that find a chunk.
 //! * [`store`]: packs in the object store.
-//! * [`packer`]: moves staged chunks into packs, in the background.
+//! * [`packer`]: moves staged chunks into packs, in the background; `repack` verifies what is moved.
 //! * [`cache`]: plain chunks kept in memory, bounded by octets.
 //!
 //! Not here: how messages become chunks (`octets`), which chunks may go (`collector`).
@@ -14,5 +14,6 @@ pub mod cache;
 pub mod format;
 pub mod index;
 pub mod packer;
+pub(crate) mod repack;
 pub mod store;
 pub mod stored;

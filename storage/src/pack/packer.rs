@@ -6,6 +6,9 @@
 //! somebody else moved meanwhile makes the whole batch fail and nothing is half moved. The pack is
 //! then named by no row and is removed at once.
 //!
+//! * Every chunk is verified before it is moved, and compressed again at the level of packs. A
+//!   damaged one stays staged, and is remembered, so that the next message with the same octets
+//!   brings it back.
 //! * A crash after the put leaves a pack that no row names, for the collector.
 //! * Readers are never blocked: until the batch they read the staged row, afterwards the pack.
 //! * Scans start where the last one ended, so that they do not crawl through the tombstones of
@@ -27,10 +30,11 @@ use super::{
         CHUNK_INDEX, IndexRow, PACKS, PackRow, Place, STAGED_CHUNKS, expect_generation,
         staged_key_parts, stored_id_key,
     },
+    repack::{Repack, repack_all},
     store::PackId,
 };
 use crate::{
-    catalog::engine::{Batch, Expected, Scan},
+    catalog::engine::{Batch, Entries, Expected, Scan},
     error::StoreError,
     ids::StoredId,
     octets::{OctetStore, check::after},
@@ -54,6 +58,8 @@ pub struct PackReport {
     pub superseded: u64,
     /// Chunks that wait for company, because there are too few octets for a pack.
     pub waiting: u64,
+    /// Chunks that were left where they are, because they are damaged.
+    pub damaged: u64,
 }
 
 impl PackReport {
@@ -80,6 +86,7 @@ struct Gathered {
     builder: PackBuilder,
     moved: Vec<Moved>,
     superseded: Vec<(Bytes, StoredId, Option<Bytes>)>,
+    damaged: u64,
     /// The last staged key looked at.
     last: Bytes,
 }
@@ -89,6 +96,13 @@ struct Moved {
     stored: StoredId,
     row_before: Bytes,
     row: IndexRow,
+}
+
+fn staged_parts(key: &[u8]) -> Result<(u64, StoredId), StoreError> {
+    staged_key_parts(key).ok_or_else(|| StoreError::Damaged {
+        object: format!("staged_chunks key of {} octets", key.len()),
+        detail: "it is not a sequence and a StoredId".into(),
+    })
 }
 
 impl OctetStore {
@@ -101,7 +115,7 @@ impl OctetStore {
         let gathered = self.gather(pack).await?;
         let found = gathered.builder.chunks();
         if found == 0 && gathered.superseded.is_empty() {
-            return Ok(PackReport::default());
+            return Ok(PackReport { damaged: gathered.damaged, ..PackReport::default() });
         }
         if gathered.superseded.is_empty()
             && gathered.builder.octets() < self.config.pack_octets_min
@@ -109,7 +123,8 @@ impl OctetStore {
             && self.packer.patience_used.fetch_add(1, Ordering::Relaxed)
                 < self.config.pack_patience_calls
         {
-            return Ok(PackReport { waiting: found as u64, ..PackReport::default() });
+            let (waiting, damaged) = (found as u64, gathered.damaged);
+            return Ok(PackReport { waiting, damaged, ..PackReport::default() });
         }
         self.packer.patience_used.store(0, Ordering::Relaxed);
         self.move_chunks(pack, generation, gathered).await
@@ -137,43 +152,83 @@ impl OctetStore {
             let entries = self.engine.scan(&scan).await?;
             let Some((last, _)) = entries.last() else { return Ok(gathered) };
             start = after(last);
-            for (key, octets) in entries {
-                if gathered.builder.octets() + octets.len() > self.config.pack_octets_max
-                    || gathered.builder.chunks() >= CHUNKS_MAX
-                {
-                    return Ok(gathered);
-                }
-                self.gather_one(pack, key, &octets, &mut gathered).await?;
+            if !self.gather_page(pack, entries, &mut gathered).await? {
+                return Ok(gathered);
             }
         }
     }
 
-    async fn gather_one(
+    /// Takes staged chunks into the pack; says whether there is room for more.
+    async fn gather_page(
         &self,
         pack: PackId,
-        key: Bytes,
-        octets: &[u8],
+        mut entries: Entries,
+        gathered: &mut Gathered,
+    ) -> Result<bool, StoreError> {
+        let found = entries.len();
+        let fits = self.fitting(&entries, &gathered.builder);
+        entries.truncate(fits);
+        let staged = entries.iter().map(|(key, _)| staged_parts(key));
+        let staged = staged.collect::<Result<Vec<_>, _>>()?;
+        let keys = staged.iter().map(|(_, stored)| (CHUNK_INDEX, stored_id_key(*stored)));
+        let rows = self.engine.multi_get(&keys.collect::<Vec<_>>()).await?;
+        let level = Some(self.config.pack_compression_level);
+        let level = level.filter(|level| *level > self.config.compression_level);
+        let (mut moving, mut forms) = (Vec::new(), Vec::new());
+        for (((key, octets), (sequence, stored)), row_before) in
+            entries.into_iter().zip(staged).zip(rows)
+        {
+            let row = row_before.as_ref().map(|octets| IndexRow::decode(octets, stored));
+            gathered.last = key.clone();
+            match (row.transpose()?, row_before) {
+                (Some(row), Some(row_before)) if row.place == (Place::Staged { sequence }) => {
+                    let (place, plain_octets) = (row.place, row.plain_octets);
+                    forms.push(Repack { stored, place, plain_octets, octets, level });
+                    moving.push(Moved { key, stored, row_before, row });
+                }
+                (_, row_before) => gathered.superseded.push((key, stored, row_before)),
+            }
+        }
+        let forms = repack_all(&self.secret, forms).await?;
+        for (moved, form) in moving.into_iter().zip(forms) {
+            self.take_in(pack, moved, form, gathered).await?;
+        }
+        Ok(fits == found)
+    }
+
+    /// How many of the next staged chunks the pack has room for.
+    fn fitting(&self, entries: &Entries, builder: &PackBuilder) -> usize {
+        let mut octets = builder.octets();
+        let room = CHUNKS_MAX.saturating_sub(builder.chunks());
+        let fits = |(_, form): &&(Bytes, Bytes)| {
+            octets += form.len();
+            octets <= self.config.pack_octets_max
+        };
+        entries.iter().take(room).take_while(fits).count()
+    }
+
+    async fn take_in(
+        &self,
+        pack: PackId,
+        mut moved: Moved,
+        form: Result<Bytes, StoreError>,
         gathered: &mut Gathered,
     ) -> Result<(), StoreError> {
-        let Some((sequence, stored)) = staged_key_parts(&key) else {
-            return Err(StoreError::Damaged {
-                object: format!("staged_chunks key of {} octets", key.len()),
-                detail: "it is not a sequence and a StoredId".into(),
-            });
-        };
-        let row_before = self.engine.get(CHUNK_INDEX, &stored.0).await?;
-        let row = row_before.as_ref().map(|octets| IndexRow::decode(octets, stored)).transpose()?;
-        gathered.last = key.clone();
-        match (row, row_before) {
-            (Some(row), Some(row_before)) if row.place == (Place::Staged { sequence }) => {
-                let entry = gathered.builder.add(stored, octets, row.plain_octets);
+        match form {
+            Ok(octets) => {
+                let plain_octets = moved.row.plain_octets;
+                let entry = gathered.builder.add(moved.stored, &octets, plain_octets);
                 let place = Place::Packed { pack, offset: entry.offset };
-                let row = IndexRow { place, ..row };
-                gathered.moved.push(Moved { key, stored, row_before, row });
+                moved.row = IndexRow { place, stored_octets: entry.stored_octets, plain_octets };
+                gathered.moved.push(moved);
+                Ok(())
             }
-            (_, row_before) => gathered.superseded.push((key, stored, row_before)),
+            Err(StoreError::Damaged { .. }) => {
+                gathered.damaged += 1;
+                self.note_damaged(moved.stored, &moved.row).await
+            }
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 
     async fn move_chunks(
@@ -182,11 +237,12 @@ impl OctetStore {
         generation: u64,
         gathered: Gathered,
     ) -> Result<PackReport, StoreError> {
-        let Gathered { builder, moved, superseded, last } = gathered;
+        let Gathered { builder, moved, superseded, damaged, last } = gathered;
         let mut batch = Batch::default();
         let mut report = PackReport {
             chunks: moved.len() as u64,
             superseded: superseded.len() as u64,
+            damaged,
             ..PackReport::default()
         };
         for (key, stored, row) in superseded {

@@ -12,7 +12,7 @@
 use std::{fmt, ops::Range, path::Path as FolderPath, sync::Arc};
 
 use bytes::Bytes;
-use futures::TryStreamExt as _;
+use futures::{Stream, TryStreamExt as _};
 use object_store::{
     GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload,
     local::LocalFileSystem, path::Path,
@@ -112,6 +112,17 @@ pub fn local_objects(folder: &FolderPath) -> Result<Arc<dyn ObjectStore>, StoreE
             source: Box::new(error),
         })?;
     Ok(Arc::new(objects.with_fsync(true)))
+}
+
+/// An object under `packs/`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ListedObject {
+    /// Its path.
+    pub path: String,
+    /// The pack that it is by its path; `None` = it is a file of somebody else.
+    pub pack: Option<PackId>,
+    /// Its octets.
+    pub octets: u64,
 }
 
 /// Reads and writes packs.
@@ -215,6 +226,24 @@ impl PackStore {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(failed("delete", pack, error)),
         }
+    }
+
+    /// Every object under `packs/`, in no order, at most `objects` at a time.
+    pub fn pages(
+        &self,
+        objects: usize,
+    ) -> impl Stream<Item = Result<Vec<ListedObject>, StoreError>> + use<> {
+        let listed = self.objects.list(Some(&Path::from(PREFIX)));
+        let listed = listed.map_ok(|meta| ListedObject {
+            pack: PackId::from_path(meta.location.as_ref()),
+            octets: meta.size,
+            path: meta.location.to_string(),
+        });
+        listed.try_chunks(objects.max(1)).map_err(|error| StoreError::Objects {
+            operation: "list",
+            object: PREFIX.into(),
+            source: Box::new(error.1),
+        })
     }
 
     /// Lists every pack there is, and the paths under `packs/` that are none.

@@ -121,6 +121,18 @@ pub fn verify(
     secret: &StoreSecret,
     object: &dyn Fn() -> String,
 ) -> Result<(), StoreError> {
+    decode_stored(stored, plain_octets, stored_id, secret, object).map(|_| ())
+}
+
+/// Returns the plain octets of a stored form for which only the [`StoredId`] is known, or
+/// [`StoreError::Damaged`].
+pub fn decode_stored(
+    stored: &[u8],
+    plain_octets: u32,
+    stored_id: StoredId,
+    secret: &StoreSecret,
+    object: &dyn Fn() -> String,
+) -> Result<Bytes, StoreError> {
     let plain = decode(stored, plain_octets, object)?;
     if secret.stored_id(chunk_id(&plain)) != stored_id {
         return Err(StoreError::Damaged {
@@ -128,7 +140,7 @@ pub fn verify(
             detail: "the octets do not have the digest they are named by".into(),
         });
     }
-    Ok(())
+    Ok(plain)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod accounts;
 mod blocks;
 mod check;
+mod collector;
 mod conditions;
 mod figures;
 pub(crate) mod house;

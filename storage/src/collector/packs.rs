@@ -1,0 +1,259 @@
+//! Which packs go, which are rewritten, which are merged.
+//!
+//! What is live in a pack is counted during the pass over the chunks. That count only says where to
+//! look: what is done to a pack is decided by the index rows of the chunks that its own index
+//! names, as they are at the time.
+
+use bytes::Bytes;
+
+use super::{
+    CollectPhase, Run,
+    chunks::{Live, PackLive},
+    doomed::{self, DoomedRow},
+    rewrite::{Group, Moving, Victim, Why},
+};
+use crate::{
+    catalog::engine::{Batch, Durability, Expected, Scan},
+    error::StoreError,
+    ids::StoredId,
+    octets::check::after,
+    pack::{
+        format::{ENTRY_OCTETS, FOOTER_OCTETS, HEADER_OCTETS},
+        index::{CHUNK_INDEX, DAMAGED_CHUNKS, IndexRow, PACKS, PackRow, Place, stored_id_key},
+        store::PackId,
+    },
+    sabotage::{PlantedBug, planted},
+};
+
+/// Rows read at a time.
+const PAGE: usize = 512;
+/// So many small packs are merged, even when they do not make a large one together.
+const SMALL_PACKS_MAX: usize = 64;
+
+/// A row of `packs`.
+#[derive(Clone, Debug)]
+pub(super) struct Named {
+    pub(super) pack: PackId,
+    /// The row as it was before the pack was looked at.
+    pub(super) octets: Bytes,
+    pub(super) row: PackRow,
+}
+
+/// Small packs that wait for company.
+#[derive(Debug, Default)]
+struct Small {
+    packs: Vec<(Named, PackLive)>,
+    live_octets: u64,
+}
+
+impl Run<'_> {
+    /// Goes over all packs.
+    pub(super) async fn collect_packs(&mut self, live: Live) -> Result<(), StoreError> {
+        let mut group = Group::default();
+        let mut small = Small::default();
+        let mut scan = Scan::prefix(PACKS, &[], PAGE);
+        loop {
+            let page = self.octets.engine.scan(&scan).await?;
+            let Some((last, _)) = page.last() else { break };
+            scan.start = after(last);
+            for (key, octets) in page {
+                let named = named(&key, octets)?;
+                let live = live.of(named.pack);
+                self.place(named, live, &mut group, &mut small).await?;
+            }
+            self.tell(CollectPhase::Packs);
+        }
+        if small.packs.len() >= SMALL_PACKS_MAX {
+            self.merge(small, &mut group).await?;
+        }
+        self.move_group(group).await
+    }
+
+    async fn place(
+        &mut self,
+        named: Named,
+        live: PackLive,
+        group: &mut Group,
+        small: &mut Small,
+    ) -> Result<(), StoreError> {
+        let needed = live.octets + overhead(live.chunks);
+        let whole = named.row.pack_octets;
+        if live.chunks == 0 {
+            return self.remove_dead(named).await;
+        }
+        if needed.saturating_mul(100) < whole.saturating_mul(self.options.live_percent_min.into()) {
+            self.plan(named, live, Why::HalfDead, group).await?;
+        } else if whole < self.small_pack_octets() {
+            small.live_octets += needed;
+            small.packs.push((named, live));
+            if small.live_octets >= self.small_pack_octets() && small.packs.len() > 1 {
+                let small = std::mem::take(small);
+                self.merge(small, group).await?;
+            }
+        }
+        if group.memory_octets() >= self.options.memory_octets_max {
+            self.move_group(std::mem::take(group)).await?;
+        }
+        Ok(())
+    }
+
+    /// What is smaller is merged; a pack that merging makes must not be small again.
+    fn small_pack_octets(&self) -> u64 {
+        self.options.small_pack_octets.min(self.octets.config.pack_octets_max as u64 / 4)
+    }
+
+    async fn merge(&mut self, small: Small, group: &mut Group) -> Result<(), StoreError> {
+        for (named, live) in small.packs {
+            self.plan(named, live, Why::Small, group).await?;
+        }
+        Ok(())
+    }
+
+    /// Adds what is live in a pack to the chunks that will be moved.
+    async fn plan(
+        &mut self,
+        named: Named,
+        live: PackLive,
+        why: Why,
+        group: &mut Group,
+    ) -> Result<(), StoreError> {
+        if self.options.dry_run {
+            // The rows of what would have been swept are still there: only the count is right.
+            group.dry_chunks = group.dry_chunks.saturating_add(live.chunks);
+            group.dry_octets += live.octets;
+            group.victims.push(Victim { named, why, damaged: false });
+            return Ok(());
+        }
+        let Some(chunks) = self.live_chunks(&named).await? else { return Ok(()) };
+        let victim = u32::try_from(group.victims.len()).unwrap_or(u32::MAX);
+        let damaged = self.known_damaged(&chunks).await?;
+        let any_damaged = damaged.contains(&true);
+        for ((stored, row), damaged) in chunks.into_iter().zip(damaged) {
+            let Place::Packed { offset, .. } = row.place else { continue };
+            if damaged {
+                self.report.damage(format!("chunk {stored} in {}", named.pack.path()));
+                continue;
+            }
+            let IndexRow { stored_octets, plain_octets, .. } = row;
+            let order = u32::MAX;
+            group.chunks.push(Moving {
+                stored,
+                victim,
+                offset,
+                stored_octets,
+                plain_octets,
+                order,
+            });
+        }
+        group.victims.push(Victim { named, why, damaged: any_damaged });
+        Ok(())
+    }
+
+    async fn known_damaged(
+        &self,
+        chunks: &[(StoredId, IndexRow)],
+    ) -> Result<Vec<bool>, StoreError> {
+        let keys = chunks.iter().map(|(stored, _)| (DAMAGED_CHUNKS, stored_id_key(*stored)));
+        let damaged = self.octets.engine.multi_get(&keys.collect::<Vec<_>>()).await?;
+        let pairs = chunks.iter().zip(damaged);
+        Ok(pairs.map(|((_, row), damaged)| damaged.is_some_and(|it| it == row.encode())).collect())
+    }
+
+    /// The chunks of a pack whose index rows name it; `None` when the pack cannot be read, which is
+    /// reported.
+    async fn live_chunks(
+        &mut self,
+        named: &Named,
+    ) -> Result<Option<Vec<(StoredId, IndexRow)>>, StoreError> {
+        let entries = match self.octets.packs.read_index(named.pack).await {
+            Ok(Some((_, entries))) => entries,
+            Ok(None) => {
+                self.report.damage(format!("{}: there is no such object", named.pack.path()));
+                return Ok(None);
+            }
+            Err(StoreError::Damaged { object, detail }) => {
+                self.report.damage(format!("{object}: {detail}"));
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        self.budget.pay(overhead(u32::try_from(entries.len()).unwrap_or(u32::MAX)), 3).await;
+        let stored: Vec<StoredId> = entries.into_iter().map(|entry| entry.stored_id).collect();
+        self.still_named(named.pack, &stored).await.map(Some)
+    }
+
+    /// Those of `stored` whose index rows name `pack`, with the rows.
+    pub(super) async fn still_named(
+        &self,
+        pack: PackId,
+        stored: &[StoredId],
+    ) -> Result<Vec<(StoredId, IndexRow)>, StoreError> {
+        let mut found = Vec::new();
+        for stored in stored.chunks(PAGE) {
+            let keys = stored.iter().map(|stored| (CHUNK_INDEX, stored_id_key(*stored)));
+            let rows = self.octets.engine.multi_get(&keys.collect::<Vec<_>>()).await?;
+            for (stored, row) in stored.iter().zip(rows) {
+                let Some(row) = row else { continue };
+                let row = IndexRow::decode(&row, *stored)?;
+                if matches!(row.place, Place::Packed { pack: named, .. } if named == pack) {
+                    found.push((*stored, row));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Removes a pack in which the pass over the chunks found nothing live.
+    async fn remove_dead(&mut self, named: Named) -> Result<(), StoreError> {
+        if planted(PlantedBug::ScanIgnoresMove) {
+            self.doom(&named).await?;
+            return Ok(());
+        }
+        if self.options.dry_run {
+            // The rows of what would have been swept are still there.
+            self.report.packs_removed += 1;
+            self.doom(&named).await?;
+            return Ok(());
+        }
+        let Some(chunks) = self.live_chunks(&named).await? else { return Ok(()) };
+        if chunks.is_empty() && self.doom(&named).await? {
+            self.report.packs_removed += 1;
+        }
+        Ok(())
+    }
+
+    /// Removes the row of a pack that no index row names, and dooms the object. Says whether the row
+    /// was still as it had been before the index was looked at.
+    pub(super) async fn doom(&mut self, named: &Named) -> Result<bool, StoreError> {
+        let pack_octets = named.row.pack_octets;
+        if self.options.dry_run {
+            self.dry_doomed.push((named.pack, pack_octets));
+            return Ok(true);
+        }
+        let generation = self.octets.generation().await?;
+        let mut batch = Batch { durability: Durability::Buffered, ..Batch::default() };
+        let key = Bytes::copy_from_slice(&named.pack.0);
+        if !planted(PlantedBug::ScanIgnoresMove) {
+            batch.expect(PACKS, key.clone(), Expected::Value(named.octets.clone()));
+        }
+        batch.delete(PACKS, key);
+        doomed::doom(named.pack, &DoomedRow { generation, pack_octets }, &mut batch);
+        let applied = self.commit_or_leave(batch).await?;
+        self.report.conflicts += u64::from(!applied);
+        Ok(applied)
+    }
+}
+
+fn named(key: &[u8], octets: Bytes) -> Result<Named, StoreError> {
+    let pack = PackId::from_octets(key).ok_or_else(|| StoreError::Damaged {
+        object: format!("packs key of {} octets", key.len()),
+        detail: "it is not a PackId".into(),
+    })?;
+    let row = PackRow::decode(&octets, pack)?;
+    Ok(Named { pack, octets, row })
+}
+
+/// Octets of a pack of so many chunks beside their stored forms.
+pub(super) fn overhead(chunks: u32) -> u64 {
+    HEADER_OCTETS + FOOTER_OCTETS as u64 + u64::from(chunks) * ENTRY_OCTETS as u64
+}

@@ -1,0 +1,125 @@
+//! What the collector writes down: condemnations, and how far a run is.
+//!
+//! | family | key | value |
+//! |---|---|---|
+//! | `condemned` | StoredId (32) | [`Condemned`] |
+//! | `collector_state` | `run` | [`Position`]: only while a run is not finished |
+
+use bytes::Bytes;
+use trust::clock::UnixMillis;
+
+use super::Run;
+use crate::{
+    catalog::engine::{Batch, Durability, Family},
+    error::StoreError,
+    record,
+};
+
+/// How far the run is that is not finished.
+pub(crate) const COLLECTOR_STATE: Family = Family("collector_state");
+const RUN_KEY: &[u8] = b"run";
+
+const ROW_VERSION: u8 = 1;
+
+/// That a chunk will be removed unless something refers to it again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Condemned {
+    /// Since when.
+    pub(super) since: UnixMillis,
+    /// The run that did it.
+    pub(super) run: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+struct CondemnedFields {
+    #[prost(sint64, tag = "1")]
+    since_millis: i64,
+    #[prost(fixed64, tag = "2")]
+    run: u64,
+}
+
+impl Condemned {
+    pub(super) fn encode(self) -> Bytes {
+        let fields = CondemnedFields { since_millis: self.since.0, run: self.run };
+        record::encode(ROW_VERSION, &fields).into()
+    }
+
+    pub(super) fn decode(
+        octets: &[u8],
+        object: impl FnOnce() -> String,
+    ) -> Result<Self, StoreError> {
+        let fields: CondemnedFields = record::decode(octets, ROW_VERSION, object)?;
+        Ok(Self { since: UnixMillis(fields.since_millis), run: fields.run })
+    }
+}
+
+/// Where a run that was cut short goes on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Position {
+    /// At a partition.
+    Chunks {
+        /// In the second pass of a run without grace.
+        second: bool,
+        /// First prefix of the partition.
+        next: u64,
+    },
+    /// At the packs.
+    Packs,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+struct PositionFields {
+    /// 1 first pass over the chunks, 2 second pass, 3 packs.
+    #[prost(uint32, tag = "1")]
+    phase: u32,
+    #[prost(fixed64, tag = "2")]
+    next: u64,
+}
+
+impl Run<'_> {
+    /// Where an earlier run was cut short, if one was. A record that cannot be read means from the
+    /// start, which is always right.
+    pub(super) async fn resume(&mut self) -> Result<Option<Position>, StoreError> {
+        let Some(octets) = self.octets.engine.get(COLLECTOR_STATE, RUN_KEY).await? else {
+            return Ok(None);
+        };
+        let object = || "collector_state row `run`".to_owned();
+        let fields = match record::decode::<PositionFields>(&octets, ROW_VERSION, object) {
+            Ok(fields) => fields,
+            Err(StoreError::Damaged { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        self.report.resumed = true;
+        Ok(match fields.phase {
+            1 | 2 => Some(Position::Chunks { second: fields.phase == 2, next: fields.next }),
+            3 => Some(Position::Packs),
+            _ => None,
+        })
+    }
+
+    /// Writes down how far the run is.
+    pub(super) async fn save(&self, position: Position) -> Result<(), StoreError> {
+        let (phase, next) = match position {
+            Position::Chunks { second, next } => (1 + u32::from(second), next),
+            Position::Packs => (3, 0),
+        };
+        let mut batch = Batch { durability: Durability::Buffered, ..Batch::default() };
+        let octets = record::encode(ROW_VERSION, &PositionFields { phase, next });
+        batch.put(COLLECTOR_STATE, RUN_KEY, octets);
+        self.commit_unless_dry(batch).await
+    }
+
+    /// Ends the run.
+    pub(super) async fn finish(&self) -> Result<(), StoreError> {
+        let mut batch = Batch::default();
+        batch.delete(COLLECTOR_STATE, RUN_KEY);
+        self.commit_unless_dry(batch).await
+    }
+
+    pub(super) async fn commit_unless_dry(&self, batch: Batch) -> Result<(), StoreError> {
+        if !self.options.dry_run {
+            self.octets.engine.commit(batch).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,7 @@
+//! The collector: what nobody refers to goes, what somebody refers to stays, whatever happens
+//! between two of its steps.
+
+mod interleaved;
+mod packs;
+mod runs;
+mod yard;
