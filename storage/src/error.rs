@@ -1,5 +1,7 @@
 //! What can go wrong in the store, grouped by what the caller must do.
 
+use trust::clock::UnixMillis;
+
 use crate::ids::{AccountId, EmailNumber, MailboxId};
 
 /// An error of the store. Unless a variant says otherwise, nothing was changed.
@@ -59,6 +61,14 @@ pub enum StoreError {
         used: u64,
         /// The limit.
         limit: u64,
+    },
+    /// The message was erased: its octets are gone for good, its place is kept.
+    #[error("{object} was erased for a reason that the journal names: it cannot be read any more")]
+    Erased {
+        /// Which message.
+        object: String,
+        /// When it was erased.
+        at: UnixMillis,
     },
     /// The mailbox is read-only (a snapshot, or EXAMINE).
     #[error("the mailbox is read-only: copy the messages to another mailbox instead")]

@@ -193,7 +193,7 @@ pub(crate) async fn of_store(core: &StoreCore) -> Result<TotalFigures, StoreErro
         let record: HeldRecord = records::decode(keys::HELD_MESSAGES, key, value)?;
         let object = || keys::object(keys::HELD_MESSAGES, key);
         total.held_messages += 1;
-        total.held_octets += StoredMessage::decode_size(&record.message, object)?;
+        total.held_octets += StoredMessage::decode_identity(&record.message, object)?.0;
         Ok(())
     })
     .await?;

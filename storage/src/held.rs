@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use trust::digest::Sha256Digest;
+use trust::{clock::UnixMillis, digest::Sha256Digest};
 
 use crate::{
     account::read,
@@ -17,8 +17,8 @@ use crate::{
         records::{self, HeldRecord},
     },
     error::StoreError,
-    octets::{StagedMessage, StoredMessage},
-    summary::Summary,
+    octets::{Erased, ErasureReason, Kept, StagedMessage, StoredMessage},
+    summary::{Envelope, Summary},
 };
 
 /// Names a held message. The owner takes it from its random source and never uses it twice.
@@ -78,6 +78,30 @@ pub(crate) fn hold(id: HeldId, message: &StagedMessage, batch: &mut Batch) {
     };
     batch.expect(keys::HELD_MESSAGES, key(id), Expected::Absent);
     batch.put(keys::HELD_MESSAGES, key(id), records::encode(&record));
+}
+
+/// Adds to `batch` that the message which `id` owns is erased at `at`. Nothing to do when `id` owns
+/// nothing, or was erased before: false.
+pub(crate) async fn erase(
+    reader: &(impl Reader + ?Sized),
+    id: HeldId,
+    at: UnixMillis,
+    reason: ErasureReason,
+    envelope: &Envelope,
+    batch: &mut Batch,
+) -> Result<bool, StoreError> {
+    let Some(value) = reader.get(keys::HELD_MESSAGES, &key(id)).await? else { return Ok(false) };
+    let record: HeldRecord = records::decode(keys::HELD_MESSAGES, &key(id), &value)?;
+    let name = || format!("held message {id}");
+    let Kept::Message(stored) = Kept::decode(&record.message, name)? else { return Ok(false) };
+    let erased = Erased { size: stored.size(), digest: stored.digest(), at, reason };
+    let record = HeldRecord {
+        message: erased.encode().into(),
+        summary: Summary::of_erased(erased.size, envelope.clone()).encode().into(),
+    };
+    batch.expect(keys::HELD_MESSAGES, key(id), Expected::Value(value));
+    batch.put(keys::HELD_MESSAGES, key(id), records::encode(&record));
+    Ok(true)
 }
 
 pub(crate) fn release(id: HeldId, batch: &mut Batch) {

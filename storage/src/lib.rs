@@ -12,6 +12,7 @@
 //! * [`account`]: the tree of mailboxes, settings, quota and events of one account.
 //! * [`mailbox`]: rows, flags, and the [`mailbox::view::MailboxView`] that protocols read.
 //! * [`collector`]: gives back the space of chunks that nothing refers to.
+//! * [`find`]: where else the octets of a message are.
 //! * [`figures`]: logical and physical octets, per account and in total.
 //! * [`backup`]: checkpoints of the catalog in an object store elsewhere, and what a restore changes.
 //! * [`check`]: says whether a store keeps its invariants, object by object.
@@ -25,6 +26,7 @@ pub mod check;
 pub mod collector;
 pub mod error;
 pub mod figures;
+pub mod find;
 pub mod held;
 pub mod ids;
 pub mod mailbox;

@@ -41,13 +41,18 @@ use crate::{
     collector::references::{self, References},
     error::StoreError,
     figures::{self, AccountFigures, Shares, TotalFigures},
+    find::{self, Found},
     held::{self, HeldId, HeldMessage},
     ids::{AccountId, MailboxId},
     mailbox::blocks::{
         build::{self, BlockReport, Pace, enough_changes, passed_over},
         due::DueMailboxes,
     },
-    octets::{MessageWriter, OctetStore, OctetStoreConfig, StagedMessage},
+    octets::{
+        ErasureReason, MessageWriter, OctetStore, OctetStoreConfig, StagedMessage, StoredMessage,
+    },
+    pack::index::STAGED_CHUNKS,
+    summary::Envelope,
 };
 
 /// The format of the catalog that this program writes.
@@ -371,6 +376,40 @@ impl Store {
     /// store did not answer.
     pub async fn check(&self, progress: Progress<'_>) -> Result<CheckReport, StoreError> {
         check::run(&self.core, progress).await
+    }
+
+    /// Adds to `batch` that the message which `id` owns is erased; false when there is nothing to
+    /// erase. The owner must not need the octets any more.
+    pub async fn erase_held(
+        &self,
+        id: HeldId,
+        reason: ErasureReason,
+        envelope: &Envelope,
+        batch: &mut Batch,
+    ) -> Result<bool, StoreError> {
+        let at = self.core.clock.now();
+        held::erase(&*self.core.engine, id, at, reason, envelope, batch).await
+    }
+
+    /// Returns where the octets of `message` are, in whole or in part: every message and held
+    /// message that is the same, or that refers to one of its chunks. Reads all message records.
+    pub async fn find_octets(&self, message: &StoredMessage) -> Result<Vec<Found>, StoreError> {
+        find::find_octets(&self.core, message).await
+    }
+
+    /// Makes what was erased or removed before the call be gone from the catalog's files: message
+    /// records of `accounts`, held messages, staged chunks. Chunks in packs are the collector's.
+    pub async fn purge(&self, accounts: &[AccountId]) -> Result<(), StoreError> {
+        let of = |family, prefix: &[u8]| {
+            let Scan { family, start, end, .. } = Scan::prefix(family, prefix, 0);
+            (family, start, end)
+        };
+        let mut ranges = vec![of(keys::HELD_MESSAGES, &[]), of(STAGED_CHUNKS, &[])];
+        for account in accounts {
+            let prefix = keys::account(*account);
+            ranges.extend([of(keys::MESSAGES, &prefix), of(keys::SUMMARIES, &prefix)]);
+        }
+        self.core.engine.purge(&ranges).await
     }
 
     /// Returns what one account keeps, logical and physical. [`StoreError::NoSuchAccount`].

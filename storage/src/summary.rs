@@ -20,6 +20,22 @@ pub struct Summary {
     pub body: BodyPart,
     /// At most 200 characters of the first readable text (RFC 8970), empty when there is none.
     pub preview: String,
+    /// The message was erased: nothing here was parsed from it but its size.
+    pub erased: bool,
+}
+
+impl Summary {
+    /// What stands in place of the summary of a message of `size` octets that was erased: lists
+    /// show `envelope`.
+    #[must_use]
+    pub fn of_erased(size: u64, envelope: Envelope) -> Self {
+        let body = BodyPart {
+            media_type: b"text".to_vec(),
+            media_subtype: b"plain".to_vec(),
+            ..BodyPart::default()
+        };
+        Self { size, envelope, body, preview: String::new(), erased: true }
+    }
 }
 
 /// The fields of RFC 9051 §7.5.2 ENVELOPE. `None` = the field is absent.

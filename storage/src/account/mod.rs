@@ -6,11 +6,13 @@
 //! * [`settings`]: state and limits, as the registry gave them.
 //! * [`tree`], [`name`]: mailboxes and their names.
 //! * [`quota`]: usage, exact at every instant.
+//! * [`erase`]: takes the octets of a message away and leaves its place.
 //! * [`draft`]: the next state of an account while changes are worked out.
 //!
 //! Not here: rows (`mailbox`), passwords and owners (the registry).
 
 pub(crate) mod draft;
+pub mod erase;
 pub mod name;
 pub(crate) mod queue;
 pub mod quota;
@@ -27,6 +29,7 @@ use tokio::sync::watch;
 use trust::clock::UnixMillis;
 
 use self::{
+    erase::{EraseMessage, EraseRequest},
     name::{INBOX, MailboxName},
     queue::AccountQueue,
     quota::{Quota, QuotaWarning},
@@ -50,7 +53,7 @@ use crate::{
         expunge::TrimExpungeLog,
         live::LiveMailbox,
     },
-    octets::StoredMessage,
+    octets::{Erased, StoredMessage},
     store::StoreCore,
     summary::Summary,
 };
@@ -242,7 +245,23 @@ impl Account {
         self.queue.submit(&self.core, Append::new(request)).await
     }
 
-    /// Returns what a message is rebuilt from. [`StoreError::NoSuchMessage`].
+    /// Erases a message durably: its octets can be read no more, its rows stay.
+    /// [`StoreError::NoSuchMessage`], [`StoreError::Erased`] when it was erased before,
+    /// [`StoreError::Conflict`] when a condition of `request.also` fails; on every error nothing is
+    /// changed.
+    pub async fn erase(&self, request: EraseRequest) -> Result<Erased, StoreError> {
+        let erased = self.queue.submit(&self.core, EraseMessage(request)).await?;
+        self.queue.forget_messages();
+        Ok(erased)
+    }
+
+    /// Returns the messages whose octets were erased.
+    pub async fn erased(&self) -> Result<BTreeSet<EmailNumber>, StoreError> {
+        erase::erased_messages(&*self.core.engine, self.id).await
+    }
+
+    /// Returns what a message is rebuilt from. [`StoreError::NoSuchMessage`],
+    /// [`StoreError::Erased`].
     pub async fn stored(&self, email_number: EmailNumber) -> Result<StoredMessage, StoreError> {
         let octets = self.message_value(keys::MESSAGES, email_number).await?;
         StoredMessage::decode(&octets, || message_name(self.id, email_number))

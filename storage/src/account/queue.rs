@@ -14,7 +14,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -49,6 +52,8 @@ pub(crate) struct AccountQueue {
     waiting: Mutex<Waiting>,
     places: Arc<Semaphore>,
     changes: watch::Sender<u64>,
+    /// Raised when a message is erased: what readers remember of messages no longer holds.
+    erasures: AtomicU64,
 }
 
 #[derive(Default)]
@@ -75,7 +80,18 @@ impl AccountQueue {
             waiting: Mutex::default(),
             places: Arc::new(Semaphore::new(changes_max)),
             changes: watch::Sender::new(0),
+            erasures: AtomicU64::new(0),
         }
+    }
+
+    /// Makes readers forget what they remember of messages.
+    pub(crate) fn forget_messages(&self) {
+        self.erasures.fetch_add(1, Ordering::Release);
+    }
+
+    /// A number that changes when readers have to forget what they remember of messages.
+    pub(crate) fn erasures(&self) -> u64 {
+        self.erasures.load(Ordering::Acquire)
     }
 
     /// A receiver that is marked changed after every committed change; the value is the account's

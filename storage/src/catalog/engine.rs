@@ -145,6 +145,9 @@ impl Scan {
     }
 }
 
+/// A range of keys of which no old values shall stay: family, first key, key to stop before.
+pub type PurgeRange = (Family, Bytes, Option<Bytes>);
+
 /// Keys and values of a scan, in order.
 pub type Entries = Vec<(Bytes, Bytes)>;
 
@@ -174,6 +177,15 @@ pub trait Engine: Reader + 'static {
     /// after a failed sync, when it is unknown: such an engine refuses every later commit until
     /// it is reopened, so that the caller never builds on a lost batch.
     async fn commit(&self, batch: Batch) -> Result<Vec<u64>, StoreError>;
+
+    /// Makes values that were replaced or removed before the call, under keys of `ranges`, be gone
+    /// from the engine's files: where `None` ends a range, it goes to the end of the family.
+    /// Values that a snapshot still sees may stay. Slow; takes a place beside other work. An engine
+    /// that keeps no old values does nothing.
+    async fn purge(&self, ranges: &[PurgeRange]) -> Result<(), StoreError> {
+        let _ = ranges;
+        Ok(())
+    }
 
     /// Makes everything durable and closes; later calls fail with [`StoreError::Closed`].
     async fn close(&self) -> Result<(), StoreError>;

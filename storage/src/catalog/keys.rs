@@ -44,6 +44,8 @@ pub const MESSAGES: Family = Family("messages");
 pub const SUMMARIES: Family = Family("summaries");
 /// Numbers of rows of messages that have more than one. Key: AccountId (8), EmailNumber (8).
 pub const MESSAGE_REFERENCES: Family = Family("message_references");
+/// Messages whose octets were erased. Key: AccountId (8), EmailNumber (8).
+pub const ERASURES: Family = Family("erasures");
 /// Warnings that an account nears its quota, until the floor above has passed them on. Key:
 /// AccountId (8), number of the batch that crossed the level (8).
 pub const QUOTA_WARNINGS: Family = Family("quota_warnings");
@@ -57,7 +59,7 @@ pub const HELD_MESSAGES: Family = Family("held_messages");
 pub const FORMAT_KEY: &[u8] = b"format";
 
 /// The families whose keys begin with an AccountId.
-pub const OF_ACCOUNTS: [Family; 14] = [
+pub const OF_ACCOUNTS: [Family; 15] = [
     ACCOUNTS,
     ACCOUNT_HEADS,
     SUBSCRIPTIONS,
@@ -70,6 +72,7 @@ pub const OF_ACCOUNTS: [Family; 14] = [
     MESSAGES,
     SUMMARIES,
     MESSAGE_REFERENCES,
+    ERASURES,
     QUOTA_WARNINGS,
     MAILBOX_BLOCKS,
 ];
@@ -144,7 +147,7 @@ pub fn mod_seq(account: AccountId, mailbox: MailboxId, mod_seq: ModSeq) -> Bytes
     numbers(&[account.0, mailbox.0, mod_seq.0])
 }
 
-/// The key in [`MESSAGES`], [`SUMMARIES`] and [`MESSAGE_REFERENCES`].
+/// The key in [`MESSAGES`], [`SUMMARIES`], [`MESSAGE_REFERENCES`] and [`ERASURES`].
 #[must_use]
 pub fn message(account: AccountId, email_number: EmailNumber) -> Bytes {
     numbers(&[account.0, email_number.0])

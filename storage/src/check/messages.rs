@@ -3,7 +3,10 @@
 //! Rows come in UID order and messages in EmailNumber order, so they are joined in memory, one
 //! range of EmailNumbers after the other: the rows are read once for each range.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use trust::digest::Sha256Digest;
@@ -19,7 +22,7 @@ use crate::{
     error::StoreError,
     ids::EmailNumber,
     mailbox::{rows::row_at, view::MessageRow},
-    octets::StoredMessage,
+    octets::{Kept, StoredMessage},
     store::StoreCore,
     summary::Summary,
 };
@@ -32,6 +35,13 @@ struct Found {
     size: u64,
     digest: Sha256Digest,
     rows: u64,
+    erased: bool,
+}
+
+impl Found {
+    fn new(size: u64, digest: Sha256Digest, erased: bool) -> Self {
+        Self { size, digest, rows: 0, erased }
+    }
 }
 
 /// The messages with EmailNumbers from `first` to `last`.
@@ -51,6 +61,7 @@ pub(super) async fn check(
         let mut range = read_range(checked, first, reporter).await?;
         count_rows(checked, &mut range, reporter).await?;
         compare_references(checked, &range, reporter).await?;
+        check_erasures(checked, &range, reporter).await?;
         check_summaries(checked, &mut range, reporter).await?;
         match range.last.checked_add(1) {
             Some(next) => first = next,
@@ -80,10 +91,15 @@ async fn read_range(
                 let detail = "its number is not below the account's next one";
                 reporter.violation(Invariant::Ascending, name.clone(), detail);
             }
-            let stored = StoredMessage::decode(value, || name.clone());
-            let Some(stored) = reporter.take(Invariant::Durable, stored)? else { continue };
-            rebuild(checked.core, &name, &stored, reporter).await?;
-            let found = Found { size: stored.size(), digest: stored.digest(), rows: 0 };
+            let kept = Kept::decode(value, || name.clone());
+            let found = match reporter.take(Invariant::Durable, kept)? {
+                None => continue,
+                Some(Kept::Message(stored)) => {
+                    rebuild(checked.core, &name, &stored, reporter).await?;
+                    Found::new(stored.size(), stored.digest(), false)
+                }
+                Some(Kept::Erased(erased)) => Found::new(erased.size, erased.digest, true),
+            };
             range.messages.insert(number.0, found);
             range.last = number.0;
         }
@@ -192,6 +208,28 @@ async fn compare_references(
     Ok(())
 }
 
+/// The list of erased messages is that of the message records.
+async fn check_erasures(
+    checked: &Checked<'_>,
+    range: &Range,
+    reporter: &mut Reporter<'_>,
+) -> Result<(), StoreError> {
+    let mut listed = BTreeSet::new();
+    for_each(checked, keys::ERASURES, range, reporter, |number, _, _, _| {
+        listed.insert(number);
+        Ok(())
+    })
+    .await?;
+    let erased = range.messages.iter().filter(|(_, found)| found.erased);
+    let erased: BTreeSet<u64> = erased.map(|(number, _)| *number).collect();
+    for number in listed.symmetric_difference(&erased) {
+        let name = message_name(checked.id, EmailNumber(*number));
+        let detail = "its record and the list of erased messages disagree";
+        reporter.violation(Invariant::Durable, name, detail);
+    }
+    Ok(())
+}
+
 /// Every message has a summary that can be read, every summary its message.
 async fn check_summaries(
     checked: &Checked<'_>,
@@ -210,6 +248,10 @@ async fn check_summaries(
             }
             (Some(message), Some(summary)) if message.size != summary.size => {
                 reporter.violation(Invariant::Rebuilt, name, "its summary has another size");
+            }
+            (Some(message), Some(summary)) if message.erased != summary.erased => {
+                let detail = "its record and its summary disagree on whether it was erased";
+                reporter.violation(Invariant::Rebuilt, name, detail);
             }
             _ => {}
         }

@@ -287,6 +287,9 @@ async fn check_held(core: &Arc<StoreCore>, reporter: &mut Reporter<'_>) -> Resul
             let id = HeldId(id);
             let held = records::decode::<HeldRecord>(keys::HELD_MESSAGES, key, value)
                 .and_then(|record| held::decode(id, &record));
+            if matches!(held, Err(StoreError::Erased { .. })) {
+                continue;
+            }
             let Some(held) = reporter.take(Invariant::Durable, held)? else { continue };
             messages::rebuild(core, &format!("held message {id}"), held.stored(), reporter).await?;
         }

@@ -5,6 +5,7 @@
 //! only COPY and MOVE are one batch as a whole, as their standards ask.
 
 use std::{
+    collections::BTreeSet,
     ops::Range,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -44,9 +45,12 @@ const PAGE: usize = 1_000;
 pub struct LiveMailbox {
     account: Account,
     id: MailboxId,
-    /// The message that was read last: a message is read in many small pieces.
-    last_read: Mutex<Option<(EmailNumber, Arc<StoredMessage>)>>,
+    /// The message that was read last, a message being read in many small pieces, and the
+    /// queue's number of erasures before it was read.
+    last_read: Mutex<Option<LastRead>>,
 }
+
+type LastRead = (EmailNumber, u64, Arc<StoredMessage>);
 
 impl LiveMailbox {
     pub(crate) fn new(account: Account, id: MailboxId) -> Self {
@@ -104,20 +108,22 @@ impl LiveMailbox {
         Ok(listing)
     }
 
-    /// Returns what a message is rebuilt from. [`StoreError::NoSuchMessage`] when it is gone.
+    /// Returns what a message is rebuilt from. [`StoreError::NoSuchMessage`] when it is gone,
+    /// [`StoreError::Erased`].
     pub async fn stored(
         &self,
         email_number: EmailNumber,
     ) -> Result<Arc<StoredMessage>, StoreError> {
+        let erasures = self.account.queue.erasures();
         let last = self.last_read.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((number, stored)) = last
-            && number == email_number
+        if let Some((number, before, stored)) = last
+            && (number, before) == (email_number, erasures)
         {
             return Ok(stored);
         }
         let stored = Arc::new(self.account.stored(email_number).await?);
         let mut last = self.last_read.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = Some((email_number, Arc::clone(&stored)));
+        *last = Some((email_number, erasures, Arc::clone(&stored)));
         Ok(stored)
     }
 
@@ -227,6 +233,10 @@ impl MailboxView for LiveMailbox {
 
     async fn summary(&self, email_number: EmailNumber) -> Result<Arc<Summary>, StoreError> {
         self.account.summary(email_number).await
+    }
+
+    async fn erased(&self) -> Result<BTreeSet<EmailNumber>, StoreError> {
+        self.account.erased().await
     }
 
     async fn read(

@@ -240,7 +240,8 @@ async fn release_message(
         0 | 1 => {
             draft.delete(keys::MESSAGES, key.clone());
             draft.delete(keys::SUMMARIES, key.clone());
-            draft.delete(keys::MESSAGE_REFERENCES, key);
+            draft.delete(keys::MESSAGE_REFERENCES, key.clone());
+            draft.delete(keys::ERASURES, key);
         }
         2 => draft.delete(keys::MESSAGE_REFERENCES, key),
         rows => {

@@ -7,7 +7,7 @@
 //!
 //! Not here: the tree of mailboxes and who may open it (`protocols::access`).
 
-use std::{ops::Range, sync::Arc};
+use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use trust::{clock::UnixMillis, digest::Sha256Digest};
@@ -154,9 +154,15 @@ pub trait MailboxView: Send + Sync + 'static {
     /// Returns the summary of a message. [`StoreError::NoSuchMessage`] when it is gone.
     async fn summary(&self, email_number: EmailNumber) -> Result<Arc<Summary>, StoreError>;
 
+    /// Returns the messages of the account whose octets were erased: their rows stand, and reading
+    /// them answers [`StoreError::Erased`].
+    async fn erased(&self) -> Result<BTreeSet<EmailNumber>, StoreError> {
+        Ok(BTreeSet::new())
+    }
+
     /// Reads octets of a message, at most 64 KiB at a time: a shorter answer than asked for is
     /// normal, an empty one means that `range` begins at or after the end. Touches only the
-    /// chunks that `range` needs. [`StoreError::Damaged`] names what cannot be read; wrong octets
+    /// chunks that `range` needs. [`StoreError::Erased`]; [`StoreError::Damaged`] names what cannot be read; wrong octets
     /// are never returned.
     async fn read(&self, email_number: EmailNumber, range: Range<u64>)
     -> Result<Bytes, StoreError>;

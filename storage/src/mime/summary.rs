@@ -62,7 +62,7 @@ impl SummaryBuilder {
     pub fn finish(self) -> Summary {
         let (envelope, body) = self.root.unwrap_or_default();
         let preview = self.preview.map(|source| source.preview()).unwrap_or_default();
-        Summary { size: self.size, envelope, body, preview }
+        Summary { size: self.size, envelope, body, preview, erased: false }
     }
 
     fn parameters(&mut self, mut parameters: Vec<Parameter>) -> Vec<Parameter> {

@@ -37,7 +37,7 @@ mod tests;
 
 pub use check::{IndexRebuilt, OctetCheck};
 pub use config::OctetStoreConfig;
-pub use message::StoredMessage;
+pub use message::{Erased, ErasureReason, Kept, StoredMessage};
 pub use store::{ChunkPlace, ChunkUse, OctetStore};
 pub use writer::{MessageWriter, StagedMessage};
 

@@ -3,7 +3,7 @@
 //! ```text
 //! framed record (`record`) of version 1, fields:
 //! 1 uint64 octets of the message      2 message envelope      3 message body part
-//! 4 string preview
+//! 4 string preview            5 bool the message was erased
 //!
 //! envelope:    1 bytes date  2 bytes subject  3..8 address*: from, sender, reply-to, to, cc, bcc
 //!              9 bytes in-reply-to  10 bytes message-id
@@ -36,6 +36,8 @@ struct SummaryFields {
     body: Option<BodyPartFields>,
     #[prost(string, tag = "4")]
     preview: String,
+    #[prost(bool, tag = "5")]
+    erased: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -135,6 +137,7 @@ impl Summary {
             envelope: Some((&self.envelope).into()),
             body: Some((&self.body).into()),
             preview: self.preview.clone(),
+            erased: self.erased,
         };
         record::encode(VERSION, &fields)
     }
@@ -148,6 +151,7 @@ impl Summary {
             envelope: fields.envelope.unwrap_or_default().into(),
             body: fields.body.unwrap_or_default().into(),
             preview: fields.preview,
+            erased: fields.erased,
         })
     }
 }
@@ -331,7 +335,13 @@ mod tests {
             embedded_envelope: Some(Box::new(envelope())),
         };
         let body = BodyPart { parts: vec![part.clone(), part], ..BodyPart::default() };
-        Summary { size: 1 << 40, envelope: envelope(), body, preview: "È arrivata".into() }
+        Summary {
+            size: 1 << 40,
+            envelope: envelope(),
+            body,
+            preview: "È arrivata".into(),
+            erased: true,
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod blocks;
 mod check;
 mod collector;
 mod conditions;
+mod erase;
 mod figures;
 pub(crate) mod house;
 mod mailboxes;

@@ -14,6 +14,7 @@
 mod checkpoint;
 mod group;
 mod options;
+mod purge;
 mod read;
 
 use std::{
@@ -31,7 +32,7 @@ pub use self::options::RocksConfig;
 use self::{group::Request, read::View};
 use super::{
     commit::NUMBERED_SEQUENCES,
-    engine::{Batch, CheckpointSource, Engine, Entries, Family, Reader, Scan},
+    engine::{Batch, CheckpointSource, Engine, Entries, Family, PurgeRange, Reader, Scan},
 };
 use crate::error::StoreError;
 
@@ -218,6 +219,14 @@ impl Engine for RocksEngine {
         requests.send(request).await.map_err(|_| StoreError::Closed)?;
         drop(requests);
         answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    async fn purge(&self, ranges: &[PurgeRange]) -> Result<(), StoreError> {
+        let (db, families, ranges) = (self.db()?, Arc::clone(&self.families), ranges.to_vec());
+        let purging = tokio::task::spawn_blocking(move || {
+            purge::purge(&db, families.iter().copied(), &ranges)
+        });
+        purging.await.map_err(|error| engine_error("purge", error))?
     }
 
     async fn close(&self) -> Result<(), StoreError> {

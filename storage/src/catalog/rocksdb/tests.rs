@@ -118,3 +118,35 @@ async fn a_hundred_writers_share_syncs_and_all_are_answered() {
     }
     assert_eq!(engine.scan(&Scan::prefix(ROWS, b"", 1_000)).await.expect("scan").len(), 100);
 }
+
+/// Says whether `needle` stands anywhere in the files of `folder`.
+fn stands_in(folder: &Path, needle: &[u8]) -> bool {
+    std::fs::read_dir(folder).expect("list").any(|entry| {
+        let octets = std::fs::read(entry.expect("an entry").path()).expect("read");
+        octets.windows(needle.len()).any(|window| window == needle)
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_leaves_no_old_value_in_log_or_tables() {
+    const SECRET: &[u8] = b"Zq7-secret-8Xw";
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = open(folder.path(), &[ROWS]).await.expect("open");
+    for (key, old) in [("in the log", false), ("in a table", true)] {
+        let mut batch = Batch::default();
+        batch.put(ROWS, key, SECRET);
+        engine.commit(batch).await.expect("commit");
+        if old {
+            let db = engine.db().expect("open");
+            db.flush_cf(&db.cf_handle(ROWS.0).expect("a family")).expect("flush");
+        }
+    }
+    let mut batch = Batch::default();
+    batch.put(ROWS, "in the log", "erased").delete(ROWS, "in a table");
+    engine.commit(batch).await.expect("commit");
+    assert!(stands_in(folder.path(), SECRET), "otherwise the test shows nothing");
+    engine.purge(&[(ROWS, Bytes::new(), None)]).await.expect("purge");
+    assert!(!stands_in(folder.path(), SECRET));
+    let kept = engine.get(ROWS, b"in the log").await.expect("read");
+    assert_eq!(kept.as_deref(), Some(b"erased".as_slice()));
+}
