@@ -8,8 +8,8 @@
 use std::{fmt, sync::Arc};
 
 use protocols::access::{
-    AppendAttributes, AppendSink, Identity, MailAccess, MailAccount, MailboxEntry, ResourceUse,
-    SpecialUse,
+    AccountUse, AppendAttributes, AppendSink, Identity, MailAccess, MailAccount, MailboxEntry,
+    ResourceUse, SpecialUse,
 };
 use storage::{
     account::{Account, quota::QuotaRule, tree},
@@ -122,10 +122,14 @@ impl MailAccount for LiveMailAccount {
         Ok(Box::new(StoreAppend { account: self.account.clone(), mailbox, attributes, writer }))
     }
 
-    async fn quota(&self) -> Result<(ResourceUse, ResourceUse), StoreError> {
+    async fn quota(&self) -> Result<AccountUse, StoreError> {
         let quota = self.account.quota().await?;
-        let octets = ResourceUse { used: quota.used_octets, limit: quota.limit_octets };
-        Ok((octets, ResourceUse { used: quota.used_messages, limit: None }))
+        let of = |used, limit| ResourceUse { used, limit };
+        Ok(AccountUse {
+            octets: of(quota.used_octets, quota.limit_octets),
+            messages: of(quota.used_messages, quota.limit_messages),
+            mailboxes: of(quota.used_mailboxes, Some(quota.limit_mailboxes)),
+        })
     }
 
     fn changes(&self) -> tokio::sync::watch::Receiver<u64> {

@@ -134,6 +134,17 @@ pub struct ResourceUse {
     pub limit: Option<u64>,
 }
 
+/// Usage and limits of an account (RFC 9208 §5).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct AccountUse {
+    /// Octets charged to the holder (STORAGE).
+    pub octets: ResourceUse,
+    /// Messages, copies counted each (MESSAGE).
+    pub messages: ResourceUse,
+    /// Mailboxes (MAILBOX).
+    pub mailboxes: ResourceUse,
+}
+
 /// What a new message gets besides its octets.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct AppendAttributes {
@@ -189,8 +200,8 @@ pub trait MailAccount: Send + Sync + 'static {
         attributes: AppendAttributes,
     ) -> Result<Box<dyn AppendSink>, StoreError>;
 
-    /// Usage and limit of storage octets and of messages (RFC 9208 STORAGE, MESSAGE).
-    async fn quota(&self) -> Result<(ResourceUse, ResourceUse), StoreError>;
+    /// Usage and limits, of one instant.
+    async fn quota(&self) -> Result<AccountUse, StoreError>;
 
     /// Returns a receiver that is marked changed after every committed change of the account.
     fn changes(&self) -> tokio::sync::watch::Receiver<u64>;

@@ -120,6 +120,11 @@ pub(crate) fn refusal(error: &StoreError) -> Completion {
             "Questa cartella non si puo' eliminare o rinominare / This mailbox cannot be deleted or renamed",
         ),
         StoreError::NoSuchMessage { .. } => expunged(),
+        // Not UNAVAILABLE, which invites to try again (RFC 5530 §3).
+        StoreError::Erased { .. } => Completion::no(
+            "CANNOT",
+            "Messaggio cancellato per ordine o per diritto dell'interessato: il contenuto non esiste piu' / Message erased by order or by right: its content exists no more",
+        ),
         StoreError::OverQuota { used, limit, .. } => Completion::no(
             "OVERQUOTA",
             format!(
@@ -186,6 +191,7 @@ mod tests {
             StoreError::ReadOnly,
             StoreError::Exhausted("UIDs"),
             StoreError::Conflict,
+            StoreError::Erased { object: "è".to_owned(), at: trust::clock::UnixMillis(0) },
             StoreError::LimitExceeded { what: "message", limit: 3, remedy: "" },
             StoreError::Damaged { object: "é".to_owned(), detail: "\n".to_owned() },
         ];

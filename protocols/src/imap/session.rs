@@ -365,6 +365,12 @@ async fn authenticated<S: Stream>(
         Command::Status { mailbox, items } => {
             stay(command::status::status(context, state, &mailbox, &items).await)
         }
+        Command::GetQuota { root } => {
+            stay(command::getquota::get_quota(context, state, &root).await)
+        }
+        Command::GetQuotaRoot { mailbox } => {
+            stay(command::getquota::get_quota_root(context, state, &mailbox).await)
+        }
         Command::Create { mailbox } => stay(command::create::create(state, &mailbox).await),
         Command::Delete { mailbox } => stay(command::delete::delete(state, &mailbox).await),
         Command::Rename { from, to } => stay(command::rename::rename(state, &from, &to).await),

@@ -1,7 +1,7 @@
 //! The INBOX of one account, locked for one session (RFC 1939 §4).
 //!
 //! Invariants: the list of messages is the one of the login until QUIT; a lock is given back
-//! whatever ends the session.
+//! whatever ends the session. Messages that were erased are not listed.
 
 use std::{
     collections::BTreeSet,
@@ -78,7 +78,11 @@ impl Maildrop {
         let lock = Lock { shared: Arc::clone(shared), account };
         let view = shared.mail.open(identity).await?.open("INBOX").await?;
         let uid_validity = view.state().await?.uid_validity;
-        let (_, rows) = view.list().await?;
+        let (_, mut rows) = view.list().await?;
+        // An erased message cannot be retrieved. Clients that take all messages would stop at it,
+        // at every visit, so that it is not in the maildrop.
+        let erased = view.erased().await?;
+        rows.retain(|row| !erased.contains(&row.email_number));
         Ok(Self { view, uid_validity, rows, deleted: BTreeSet::new(), _lock: lock })
     }
 

@@ -12,8 +12,8 @@ use std::{
 
 use bytes::Bytes;
 use protocols::access::{
-    AppendAttributes, AppendSink, Authenticator, Identity, LoginError, MailAccess, MailAccount,
-    MailboxEntry, Protocol, ResourceUse, SpecialUse,
+    AccountUse, AppendAttributes, AppendSink, Authenticator, Identity, LoginError, MailAccess,
+    MailAccount, MailboxEntry, Protocol, ResourceUse, SpecialUse,
 };
 use storage::{
     error::StoreError,
@@ -22,7 +22,7 @@ use storage::{
         flags::{FlagChange, Flags},
         view::{Access, Changes, Copied, MailboxState, MailboxView, MessageRow},
     },
-    summary::Summary,
+    summary::{Envelope, Summary},
 };
 use tokio::sync::watch;
 use trust::{clock::UnixMillis, digest::Sha256Digest};
@@ -58,6 +58,7 @@ struct Tree {
     limit: Option<u64>,
     /// Messages from this octet on cannot be read.
     damaged_from: Option<u64>,
+    erased: BTreeSet<EmailNumber>,
 }
 
 /// An account and everything that may be done to it from outside a session.
@@ -117,6 +118,18 @@ impl MemoryAccount {
 
     pub(crate) fn set_limit(&self, octets: u64) {
         self.tree().limit = Some(octets);
+    }
+
+    /// Erases a message, as the store does: its row stays.
+    pub(crate) fn erase(&self, number: u64) {
+        let mut tree = self.tree();
+        let number = EmailNumber(number);
+        let (octets, summary) = tree.messages.get_mut(&number).unwrap();
+        *octets = Bytes::new();
+        let subject = Some(b"[Messaggio cancellato / Message erased]".to_vec());
+        let envelope = Envelope { subject, ..Envelope::default() };
+        *summary = Arc::new(Summary::of_erased(summary.size, envelope));
+        tree.erased.insert(number);
     }
 
     pub(crate) fn damage_from(&self, octet: u64) {
@@ -336,8 +349,15 @@ impl MailAccount for Handle {
         }))
     }
 
-    async fn quota(&self) -> Result<(ResourceUse, ResourceUse), StoreError> {
-        Ok((ResourceUse::default(), ResourceUse::default()))
+    async fn quota(&self) -> Result<AccountUse, StoreError> {
+        let tree = self.0.tree();
+        let rows = || tree.mailboxes.values().flat_map(|mailbox| &mailbox.rows);
+        let of = |used, limit| ResourceUse { used, limit };
+        Ok(AccountUse {
+            octets: of(rows().map(|row| row.charged_octets).sum(), tree.limit),
+            messages: of(rows().count() as u64, None),
+            mailboxes: of(tree.mailboxes.len() as u64, Some(10)),
+        })
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
@@ -493,6 +513,10 @@ impl MailboxView for MemoryView {
         message.map(|message| Arc::clone(&message.1)).ok_or_else(|| Self::gone(email_number))
     }
 
+    async fn erased(&self) -> Result<BTreeSet<EmailNumber>, StoreError> {
+        Ok(self.account.tree().erased.clone())
+    }
+
     async fn read(
         &self,
         email_number: EmailNumber,
@@ -500,6 +524,9 @@ impl MailboxView for MemoryView {
     ) -> Result<Bytes, StoreError> {
         self.account.reads.fetch_add(1, Ordering::SeqCst);
         let tree = self.account.tree();
+        if tree.erased.contains(&email_number) {
+            return Err(StoreError::Erased { object: "message".to_owned(), at: NOW });
+        }
         if tree.damaged_from.is_some_and(|from| range.start >= from) {
             return Err(StoreError::Damaged {
                 object: "pack".to_owned(),

@@ -23,6 +23,7 @@ use crate::{
             body_structure::{Form, write_body},
             content::send_literal,
             envelope::write_envelope,
+            erased,
             section::{self, Octets},
         },
         selected::SelectedMailbox,
@@ -48,22 +49,30 @@ pub(crate) async fn fetch<S: Stream>(
     }
     let marks_seen = mailbox.writable && items.iter().any(FetchItem::marks_seen);
     let mut failed = None;
+    let mut erased = None;
+    let mut readable = false;
     for batch in named.chunks(SEEN_BATCH) {
         let newly_seen = if marks_seen { mark_seen(mailbox, batch).await? } else { Vec::new() };
         for &index in batch {
             let Some(row) = mailbox.rows().get(index) else { continue };
             let with_flags = newly_seen.binary_search(&row.uid).is_ok();
             match fetch_message(context, mailbox, index, row, &items, with_flags).await? {
-                Ok(()) => {}
+                Ok(()) => readable = true,
+                Err(error @ StoreError::Erased { .. }) => erased = Some(error),
                 // A UID that is gone is no error (§6.4.8), a number is (RFC 2180 §4.1).
                 Err(StoreError::NoSuchMessage { .. }) if uid => {}
                 Err(error) => failed = Some(refusal(&error)),
             }
         }
     }
-    match failed {
-        Some(completion) => Err(completion.into()),
-        None => Ok(Completion::ok("FETCH")),
+    match (failed, erased) {
+        (Some(completion), _) => Err(completion.into()),
+        (None, Some(error)) if !readable => Err(error.into()),
+        // One erased message among others must not spoil a client's synchronisation: it reads NIL.
+        (None, Some(_)) => Ok(Completion::ok(
+            "FETCH: alcuni messaggi sono stati cancellati / some of the messages were erased",
+        )),
+        (None, None) => Ok(Completion::ok("FETCH")),
     }
 }
 
@@ -90,6 +99,13 @@ enum Answer {
     Octets(Vec<u8>),
     /// A label and the literal behind it; `None` where there is no such part.
     Literal(Vec<u8>, Option<Octets>),
+    /// The label of octets that were erased.
+    Erased(Vec<u8>),
+}
+
+fn erased_message(row: &ListedMessage) -> StoreError {
+    let object = format!("message {}", row.email_number);
+    StoreError::Erased { object, at: trust::clock::UnixMillis(0) }
 }
 
 /// Answers for one message. Nothing of it is sent when its summary or header cannot be read.
@@ -125,6 +141,11 @@ async fn fetch_message<S: Stream>(
                 let sent = send_literal(frame, view, row.email_number, &octets).await?;
                 outcome = outcome.and(sent);
             }
+            Answer::Erased(label) => {
+                frame.put(&label).await?;
+                frame.put(b" NIL").await?;
+                outcome = outcome.and_then(|()| Err(erased_message(row)));
+            }
         }
     }
     frame.put(b")\r\n").await?;
@@ -146,6 +167,12 @@ async fn answers(
     let mut answers = Vec::with_capacity(items.len() + 1);
     for item in items {
         let answer = match wanted_section(item) {
+            Some((label, section, partial)) if summary.erased => {
+                match erased::section(&summary.envelope, &section) {
+                    Some(octets) => Answer::Octets(literal(label, &octets, partial)),
+                    None => Answer::Erased(label),
+                }
+            }
             Some((label, section, partial)) => {
                 let found = if is_whole_message(&section) {
                     Some(Octets::range(0..row.size))
@@ -169,6 +196,19 @@ async fn answers(
         answers.push(Answer::Octets(flags));
     }
     Ok(answers)
+}
+
+/// `label` and as much of `octets` as `partial` asks for, as a literal.
+fn literal(mut label: Vec<u8>, octets: &[u8], partial: Option<(u32, NonZeroU32)>) -> Vec<u8> {
+    let place = |number: u32| usize::try_from(number).unwrap_or(usize::MAX).min(octets.len());
+    let (from, to) = partial.map_or((0, octets.len()), |(origin, count)| {
+        (place(origin), place(origin.saturating_add(count.get())))
+    });
+    let octets = octets.get(from..to).unwrap_or_default();
+    label.push(b' ');
+    write::literal_announcement(&mut label, octets.len() as u64);
+    label.extend_from_slice(octets);
+    label
 }
 
 fn needs_summary(item: &FetchItem) -> bool {

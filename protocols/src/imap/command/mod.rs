@@ -13,6 +13,7 @@ pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod expunge;
 pub(crate) mod fetch;
+pub(crate) mod getquota;
 pub(crate) mod id;
 pub(crate) mod idle;
 pub(crate) mod list;

@@ -1,4 +1,4 @@
-//! STATUS (RFC 3501 §6.3.10).
+//! STATUS (RFC 3501 §6.3.10, RFC 9208 §4.1.4).
 
 use storage::mailbox::view::MailboxState;
 
@@ -30,6 +30,9 @@ pub(crate) async fn status<S: Stream>(
             StatusItem::UidValidity => format!("UIDVALIDITY {}", counters.uid_validity),
             StatusItem::Unseen => format!("UNSEEN {}", counters.unseen),
             StatusItem::Deleted => format!("DELETED {}", counters.deleted),
+            StatusItem::DeletedStorage => {
+                format!("DELETED-STORAGE {}", deleted_octets(state, name, &counters).await?)
+            }
         });
     }
     let mut line = b"* STATUS ".to_vec();
@@ -37,6 +40,20 @@ pub(crate) async fn status<S: Stream>(
     line.extend_from_slice(format!(" ({})\r\n", values.join(" ")).as_bytes());
     context.frame.put(&line).await?;
     Ok(Completion::ok("STATUS"))
+}
+
+/// The octets that EXPUNGE would give back (RFC 9208 §4.1.4).
+async fn deleted_octets(
+    state: &Authenticated,
+    name: &str,
+    counters: &MailboxState,
+) -> Result<u64, Failure> {
+    if counters.deleted == 0 {
+        return Ok(0);
+    }
+    let (_, rows) = state.account.open(name).await?.rows().await?;
+    let deleted = rows.iter().filter(|row| row.flags.deleted);
+    Ok(deleted.map(|row| row.charged_octets).sum())
 }
 
 /// Counts the messages that no session has been told of.

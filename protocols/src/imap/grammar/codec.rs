@@ -76,8 +76,10 @@ fn with_names(body: CommandBody<'_>) -> Result<Command, ParseError> {
         }
         CommandBody::Status { mailbox, item_names } => Command::Status {
             mailbox: name(&mailbox)?,
-            items: item_names.iter().map(status_item).collect::<Result<_, _>>()?,
+            items: item_names.iter().map(status_item).collect(),
         },
+        CommandBody::GetQuota { root } => Command::GetQuota { root: root.as_ref().to_vec() },
+        CommandBody::GetQuotaRoot { mailbox } => Command::GetQuotaRoot { mailbox: name(&mailbox)? },
         CommandBody::Select { mailbox } => {
             Command::Select { mailbox: name(&mailbox)?, read_only: false }
         }
@@ -168,16 +170,16 @@ fn pattern(pattern: &ListMailbox<'_>) -> Result<String, ParseError> {
     mailbox_name::decode(encoded).ok_or(BAD_NAME)
 }
 
-fn status_item(item: &StatusDataItemName) -> Result<StatusItem, ParseError> {
-    Ok(match item {
+fn status_item(item: &StatusDataItemName) -> StatusItem {
+    match item {
         StatusDataItemName::Messages => StatusItem::Messages,
         StatusDataItemName::Recent => StatusItem::Recent,
         StatusDataItemName::UidNext => StatusItem::UidNext,
         StatusDataItemName::UidValidity => StatusItem::UidValidity,
         StatusDataItemName::Unseen => StatusItem::Unseen,
         StatusDataItemName::Deleted => StatusItem::Deleted,
-        StatusDataItemName::DeletedStorage => return Err(NOT_IN_THE_GRAMMAR),
-    })
+        StatusDataItemName::DeletedStorage => StatusItem::DeletedStorage,
+    }
 }
 
 fn set(set: &CodecSet) -> SequenceSet {

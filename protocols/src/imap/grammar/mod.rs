@@ -59,6 +59,8 @@ pub(crate) enum Command {
     List { reference: String, pattern: String },
     Lsub { reference: String, pattern: String },
     Status { mailbox: String, items: Vec<StatusItem> },
+    GetQuota { root: Vec<u8> },
+    GetQuotaRoot { mailbox: String },
     Select { mailbox: String, read_only: bool },
     Create { mailbox: String },
     Delete { mailbox: String },
@@ -121,7 +123,8 @@ pub(crate) struct AppendHead {
     pub(crate) internal_date: Option<UnixMillis>,
 }
 
-/// What STATUS tells (RFC 3501 §6.3.10, RFC 9051 §6.3.11 for DELETED).
+/// What STATUS tells (RFC 3501 §6.3.10, RFC 9051 §6.3.11 for DELETED,
+/// RFC 9208 §4.1.4 for DELETED-STORAGE).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum StatusItem {
     Messages,
@@ -130,6 +133,7 @@ pub(crate) enum StatusItem {
     UidValidity,
     Unseen,
     Deleted,
+    DeletedStorage,
 }
 
 /// What FETCH tells of a message (RFC 3501 §6.4.5).

@@ -7,5 +7,6 @@
 pub(crate) mod body_structure;
 pub(crate) mod content;
 pub(crate) mod envelope;
+pub(crate) mod erased;
 pub(crate) mod search;
 pub(crate) mod section;
