@@ -42,11 +42,25 @@ pub(super) enum MessageCommand {
         #[arg(long, help = say("Scrive il messaggio stesso, ottetto per ottetto", "Writes the message itself, octet for octet"))]
         octets: bool,
     },
+    #[command(
+        about = say(
+            "Cancella gli ottetti di un messaggio; restano il suo posto, l'impronta e il motivo nel giornale",
+            "Erases the octets of a message; its place, digest and the reason in the journal stay",
+        ),
+        after_help = say(
+            "Esempi:\n  ceralacca message erase maria.rossi@pec.example 7 --reason \"ordinanza 12/2026\" --category authority --by \"resp. Bianchi\" --everywhere --dry-run\n  ceralacca message erase maria.rossi@pec.example 7 --reason \"ordinanza 12/2026\" --category authority --by \"resp. Bianchi\" --everywhere --yes\n\nI chunk che nessun altro messaggio usa spariscono con la raccolta successiva.",
+            "Examples:\n  ceralacca message erase maria.rossi@pec.example 7 --reason \"order 12/2026\" --category authority --by \"officer Bianchi\" --everywhere --dry-run\n  ceralacca message erase maria.rossi@pec.example 7 --reason \"order 12/2026\" --category authority --by \"officer Bianchi\" --everywhere --yes\n\nChunks that no other message uses go with the next collection.",
+        ),
+    )]
+    Erase(super::erase::EraseArguments),
 }
 
 impl MessageCommand {
     pub(super) fn run(self, file: Option<&Path>, output: &Output) -> Result<(), Failure> {
-        let Self::Show { account, id, octets } = self;
+        let (account, id, octets) = match self {
+            Self::Show { account, id, octets } => (account, id, octets),
+            Self::Erase(arguments) => return super::erase::run(file, output, arguments),
+        };
         with_store(file, async |store| {
             let message = find(store, &account, EmailNumber(id)).await?;
             if octets {
@@ -78,6 +92,10 @@ async fn find(
         StoreError::NoSuchMessage { .. } => Failure::not_found(Text::filled(
             format!("la casella {address} non ha un messaggio {id}"),
             format!("account {address} has no message {id}"),
+        )),
+        StoreError::Erased { .. } => Failure::not_found(Text::filled(
+            format!("il messaggio {id} di {address} è stato cancellato: il giornale dice perché"),
+            format!("message {id} of {address} was erased: the journal says why"),
         )),
         other => Failure::of_machine(&other),
     })

@@ -29,8 +29,10 @@ use failure::Failure;
 use output::Output;
 
 mod account;
+mod account_quota;
 mod config;
 mod domain;
+mod erase;
 mod failure;
 mod message;
 mod operation;
@@ -109,7 +111,7 @@ enum Command {
     #[command(subcommand, about = say("I titolari", "Owners of accounts"))]
     Owner(owner::OwnerCommand),
     #[command(subcommand, about = say("Le caselle", "Accounts"))]
-    Account(account::AccountCommand),
+    Account(account_quota::AccountCommands),
     #[command(subcommand, about = say("L'archivio dei messaggi", "The message store"))]
     Store(store::StoreCommand),
     #[command(subcommand, about = say("Un messaggio nell'archivio", "A message in the store"))]
@@ -168,7 +170,10 @@ fn execute(cli: Cli, output: &Output) -> Result<(), Failure> {
         }
         Command::Store(command) => command.run(file.as_deref(), output),
         Command::Message(command) => command.run(file.as_deref(), output),
-        Command::Account(command) => {
+        Command::Account(account_quota::AccountCommands::Quota(arguments)) => {
+            account_quota::run(file.as_deref(), output, &arguments)
+        }
+        Command::Account(account_quota::AccountCommands::Account(command)) => {
             with_registry(file.as_deref(), async |site| command.run(site, output).await)
         }
     }

@@ -48,7 +48,7 @@ pub struct Issued {
 }
 
 /// Builds and signs on the blocking pool.
-async fn issue(
+pub(super) async fn issue(
     engine: &Arc<PecEngine>,
     embedded_octets: u64,
     build: impl FnOnce(&Issuer) -> Unsealed + Send + 'static,

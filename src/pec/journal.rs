@@ -44,6 +44,10 @@ pub enum JournalEvent {
     NonDelivery,
     /// A message could not be delivered and no notice is due.
     Undeliverable,
+    /// A holder was told that his mailbox fills.
+    SpaceNotice,
+    /// A message was erased; the detail says why and at whose word.
+    Erasure,
 }
 
 impl JournalEvent {
@@ -64,6 +68,8 @@ impl JournalEvent {
             Self::DeliveryReceipt => "delivery-receipt",
             Self::NonDelivery => "non-delivery-notice",
             Self::Undeliverable => "undeliverable",
+            Self::SpaceNotice => "space-notice",
+            Self::Erasure => "erasure",
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod distribution;
 pub mod encoded_word;
 pub mod engine;
 pub mod envelope;
+pub mod erasure;
 pub mod facts;
 pub mod formal;
 pub mod frame;
@@ -40,6 +41,7 @@ pub mod receipt;
 pub mod records;
 pub mod refusals;
 pub mod relay;
+pub mod space_notice;
 mod texts;
 pub mod work;
 

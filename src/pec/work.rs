@@ -71,6 +71,8 @@ pub enum Work {
     Distribute(IncomingId),
     /// Deliver to the mailboxes of this provider, and answer.
     Deliver(Source),
+    /// Tell holders that their mailboxes fill.
+    WarnHolders,
 }
 
 /// The sending half of the channel to the workers.
@@ -182,6 +184,7 @@ async fn perform(engine: &Arc<PecEngine>, work: Work) -> Result<(), super::engin
         Work::Accept(id) => super::acceptance::accept(engine, id).await,
         Work::Distribute(id) => super::distribution::distribute(engine, id).await,
         Work::Deliver(source) => super::delivery_point::deliver_all(engine, source).await,
+        Work::WarnHolders => super::space_notice::warn_holders(engine).await,
     }
 }
 
@@ -206,6 +209,9 @@ const SCAN_ENTRIES: usize = 1_000;
 
 /// Announces what stands in the work families.
 async fn announce_all(engine: &PecEngine) -> Result<(), StoreError> {
+    if !engine.store().quota_warnings(None, 1).await?.is_empty() {
+        engine.work().announce(Work::WarnHolders);
+    }
     scan_work(engine, TRANSMISSION_WORK, |key| {
         TransmissionId::from_octets(TRANSMISSION_WORK, key).map(Work::Accept)
     })

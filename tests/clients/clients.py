@@ -1,7 +1,7 @@
 """Python's own mail libraries, and IMAPClient, against a running provider.
 
 `clients.py send` submits a message after STARTTLS; `clients.py read` reads it back over IMAP and POP3 and
-compares. Ports, accounts and the authority come through the environment. An assertion that fails ends with
+compares; `clients.py erased` looks at a mailbox of which one message was erased. Ports, accounts and the authority come through the environment. An assertion that fails ends with
 a traceback, which the calling test shows.
 """
 
@@ -95,4 +95,26 @@ def read_with_imapclient(whole):
         assert client.search() == [first]
 
 
-{"send": send, "read": read}[sys.argv[1]]()
+def erased():
+    """The first message of the mailbox was erased, a second one was not."""
+    with imaplib.IMAP4_SSL("localhost", port("IMAPS"), ssl_context=TRUST, timeout=20) as client:
+        client.login(RECIPIENT, PASSWORD)
+        assert client.select("INBOX") == ("OK", [b"2"])
+        status, listed = client.fetch("1:2", "(UID FLAGS BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
+        headers = b"".join(part[1] for part in listed if isinstance(part, tuple))
+        assert status == "OK" and b"[Messaggio cancellato / Message erased]" in headers, listed
+        status, answer = client.fetch("1", "(BODY.PEEK[])")
+        assert status == "NO" and b"[CANNOT] Messaggio cancellato" in answer[0], answer
+        status, both = client.fetch("1:2", "(BODY.PEEK[])")
+        assert status == "OK" and len([part for part in both if isinstance(part, tuple)]) == 1, both
+        assert client.search(None, "BODY", "umid") == ("OK", [b""])
+        assert client.noop()[0] == "OK"
+    client = poplib.POP3_SSL("localhost", port("POP3S"), context=TRUST, timeout=20)
+    client.user(RECIPIENT)
+    client.pass_(PASSWORD)
+    assert client.stat()[0] == 1
+    assert b"Subject: intatto" in client.retr(1)[1]
+    client.quit()
+
+
+{"send": send, "read": read, "erased": erased}[sys.argv[1]]()

@@ -4,6 +4,7 @@
 //! Each test starts a provider of its own. A client that is absent fails its test with the command that
 //! installs it.
 
+mod erasure;
 mod provider;
 mod reading;
 mod submission;

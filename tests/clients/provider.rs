@@ -108,6 +108,13 @@ impl Provider {
         run(command)
     }
 
+    /// Runs a command of the program beside the running server.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Printed {
+        let mut command = ceralacca(self.folder.path());
+        command.arg("--json").args(arguments);
+        run(command)
+    }
+
     fn wait_until_ready(&self) {
         let url = format!("http://127.0.0.1:{}/readyz", self.ports.operations);
         let deadline = Instant::now() + START_LIMIT;

@@ -5,7 +5,7 @@ use std::{path::Path, process::Command};
 use crate::provider::{ANNA, BRUNO, PASSWORD, Printed, Provider, run};
 
 /// A provider in which Bruno has one transport envelope from Anna, sent by Python's smtplib.
-fn with_an_envelope() -> Provider {
+pub(crate) fn with_an_envelope() -> Provider {
     let provider = Provider::start();
     let sent = python(&provider, "send");
     assert_eq!(sent.status, 0, "{}", sent.complaint);
@@ -15,7 +15,7 @@ fn with_an_envelope() -> Provider {
 }
 
 /// Runs `clients.py` in the environment that the bootstrap made.
-fn python(provider: &Provider, what: &str) -> Printed {
+pub(crate) fn python(provider: &Provider, what: &str) -> Printed {
     let python = std::env::var("CERALACCA_PYTHON").unwrap_or_else(|_| {
         let cache = std::env::var("XDG_CACHE_HOME")
             .unwrap_or_else(|_| format!("{}/.cache", std::env::var("HOME").unwrap_or_default()));

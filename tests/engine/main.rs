@@ -15,3 +15,4 @@ mod network;
 mod provider;
 mod queue;
 mod receipts;
+mod space;

@@ -3,10 +3,15 @@
 use super::Operations;
 
 pub mod check;
+pub mod erase;
+pub mod quota;
 
 /// What a running server offers. Operations that must have the store for themselves are not here:
 /// their commands open it when the server is stopped.
 #[must_use]
 pub fn served() -> Operations {
-    Operations::default().with::<check::StoreCheck>()
+    Operations::default()
+        .with::<check::StoreCheck>()
+        .with::<erase::MessageErase>()
+        .with::<quota::AccountQuota>()
 }

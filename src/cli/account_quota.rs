@@ -1,0 +1,74 @@
+//! `ceralacca account quota`, beside the other commands on accounts.
+
+use std::path::Path;
+
+use clap::Subcommand;
+
+use super::{account::AccountCommand, failure::Failure, operation, output::Output, say};
+use crate::{
+    config::units::Octets,
+    control::operations::quota::{AccountQuota, QuotaOutcome},
+    texts::Language,
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AccountCommands {
+    #[command(flatten)]
+    Account(AccountCommand),
+    #[command(
+        about = say("Spazio usato e limiti di una casella; aggiunge spazio", "Space used and limits of an account; adds space"),
+        after_help = say(
+            "Esempi:\n  ceralacca account quota maria.rossi@pec.example\n  ceralacca account quota maria.rossi@pec.example --add-gb 2\n\nLo spazio aggiunto vale subito, anche a server acceso. Gli incrementi ammessi dipendono dal tipo.",
+            "Examples:\n  ceralacca account quota maria.rossi@pec.example\n  ceralacca account quota maria.rossi@pec.example --add-gb 2\n\nAdded space counts at once, with the server running too. The plan says how many increments there may be.",
+        ),
+    )]
+    Quota(QuotaArguments),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct QuotaArguments {
+    #[arg(value_name = "ADDRESS", help = say("L'indirizzo della casella", "The account's address"))]
+    account: String,
+    #[arg(long, value_name = "N", default_value_t = 0, help = say("Incrementi da 1 GB da aggiungere", "Increments of 1 GB to add"))]
+    add_gb: u32,
+}
+
+pub(super) fn run(
+    file: Option<&Path>,
+    output: &Output,
+    arguments: &QuotaArguments,
+) -> Result<(), Failure> {
+    let QuotaArguments { account, add_gb } = arguments;
+    let request = AccountQuota { account: account.clone(), add_gb: *add_gb };
+    let outcome = operation::run(file, output, &request)?;
+    if output.wants_json() {
+        Output::json(&outcome);
+    } else {
+        Output::raw(text(&outcome, output.language()).as_bytes());
+    }
+    Ok(())
+}
+
+fn text(outcome: &QuotaOutcome, language: Language) -> String {
+    let unlimited = match language {
+        Language::Italian => "illimitato",
+        Language::English => "unlimited",
+    };
+    let limit = |limit: Option<u64>| limit.map_or(unlimited.to_owned(), |limit| limit.to_string());
+    let space = outcome.limit_octets.map_or(unlimited.to_owned(), |limit| {
+        let per_cent = u128::from(outcome.used_octets) * 100 / u128::from(limit.max(1));
+        format!("{} ({per_cent} %)", Octets(limit))
+    });
+    let QuotaOutcome { account, plan, increments_gb, used_octets, .. } = outcome;
+    let QuotaOutcome { used_messages, limit_messages, used_mailboxes, limit_mailboxes, .. } =
+        outcome;
+    let (used, messages) = (Octets(*used_octets), limit(*limit_messages));
+    match language {
+        Language::Italian => format!(
+            "{account} ({plan}, {increments_gb} GB aggiunti)\nSpazio     {used} / {space}\nMessaggi   {used_messages} / {messages}\nCartelle   {used_mailboxes} / {limit_mailboxes}\n"
+        ),
+        Language::English => format!(
+            "{account} ({plan}, {increments_gb} GB added)\nSpace      {used} / {space}\nMessages   {used_messages} / {messages}\nMailboxes  {used_mailboxes} / {limit_mailboxes}\n"
+        ),
+    }
+}

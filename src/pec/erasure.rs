@@ -1,0 +1,233 @@
+//! Erasure of a message at the word of somebody who has the right to it, with its trace in the
+//! journal.
+//!
+//! Invariants:
+//!
+//! * What is erased and the journal record that says so are one batch, for each message. The
+//!   record names account, number, digest, reason and who gave the word; nothing of the content.
+//! * A held message is erased only when no duty of the engine needs its octets any more.
+//! * The message that was named goes last: an erasure that was interrupted is found and finished by
+//!   asking again.
+//!
+//! The journal's own records of the transmission stay: the law wants them for 30 months
+//! (RFC 6109 §2.3).
+//!
+//! Not here: what becomes of the octets (`storage::account::erase`, the collector), who asks
+//! (`control::operations::erase`).
+
+use std::collections::HashSet;
+
+use storage::{
+    account::erase::EraseRequest,
+    catalog::engine::{Batch, Entries, Family, Scan},
+    error::StoreError,
+    find::{Found, Holder},
+    held::HeldId,
+    ids::{AccountId, EmailNumber},
+    octets::ErasureReason,
+    store::Store,
+    summary::Envelope,
+};
+use trust::{clock::UnixMillis, digest::Sha256Digest};
+
+use super::{
+    journal::{self, JournalEvent},
+    records::{
+        DELIVERY_WORK, DeliveryRecord, INCOMING_MESSAGES, INCOMING_WORK, IncomingRecord,
+        JournalRecord, OUTGOING_QUEUE, QueueRecord, TRANSMISSION_WORK, TRANSMISSIONS,
+        TransmissionRecord, decode,
+    },
+};
+
+/// What lists of messages show in place of an erased one's subject.
+const SUBJECT: &str = "[Messaggio cancellato / Message erased]";
+
+/// Entries read at once.
+const PAGE: usize = 1_000;
+
+/// Why a message is erased.
+#[derive(Clone, Debug)]
+pub struct ErasureOrder {
+    /// In one word, which the message's place keeps.
+    pub category: ErasureReason,
+    /// In a sentence, for the journal.
+    pub reason: String,
+    /// Who gave the word.
+    pub actor: String,
+    /// The instant of the journal records.
+    pub instant: UnixMillis,
+    /// The node whose journal it is.
+    pub node: u64,
+}
+
+/// What an erasure does with one place where the octets are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fate {
+    /// The message that was named, or the same one elsewhere when all were asked for.
+    Erase,
+    /// The same message, which stays because only one was asked for.
+    Same,
+    /// Another message that shares octets with it: it stays.
+    Related,
+    /// The same message, held, and still needed by a duty of the engine: it stays.
+    Busy,
+}
+
+/// The places of a message's octets, with what becomes of each; the message itself last.
+#[derive(Clone, Debug)]
+pub struct ErasurePlan {
+    /// SHA-256 of the message.
+    pub digest: Sha256Digest,
+    /// Octets of the message.
+    pub size: u64,
+    /// Every place.
+    pub places: Vec<(Holder, Fate)>,
+}
+
+/// Lists where the octets of a message are, and what an erasure, `everywhere` or of this message
+/// alone, would do. Changes nothing.
+///
+/// # Errors
+///
+/// [`StoreError::NoSuchMessage`], [`StoreError::Erased`].
+pub async fn plan(
+    store: &Store,
+    account: AccountId,
+    number: EmailNumber,
+    everywhere: bool,
+) -> Result<ErasurePlan, StoreError> {
+    let message = store.account(account).await?.stored(number).await?;
+    let target = Holder::Account(account, number);
+    let busy = if everywhere { held_in_use(store).await? } else { HashSet::new() };
+    let fate = |found: &Found| match (found.same, found.holder) {
+        (false, _) => Fate::Related,
+        (true, Holder::Held(id)) if busy.contains(&id) => Fate::Busy,
+        (true, _) if everywhere => Fate::Erase,
+        (true, _) => Fate::Same,
+    };
+    let found = store.find_octets(&message).await?;
+    let others = found.iter().filter(|found| found.holder != target);
+    let mut places: Vec<_> = others.map(|found| (found.holder, fate(found))).collect();
+    places.push((target, Fate::Erase));
+    Ok(ErasurePlan { digest: message.digest(), size: message.size(), places })
+}
+
+/// Erases what `plan` says, one batch for each place, then makes the old records be gone from the
+/// catalog's files.
+///
+/// # Errors
+///
+/// The first error met; what is done by then stays done. [`StoreError::Conflict`] when a held
+/// message changed meanwhile.
+pub async fn erase(
+    store: &Store,
+    plan: &ErasurePlan,
+    order: &ErasureOrder,
+) -> Result<(), StoreError> {
+    let mut accounts = Vec::new();
+    for (holder, _) in plan.places.iter().filter(|(_, fate)| *fate == Fate::Erase) {
+        match *holder {
+            Holder::Account(account, number) => {
+                erase_in_account(store, plan, order, account, number).await?;
+                accounts.push(account);
+            }
+            Holder::Held(id) => erase_held(store, plan, order, id).await?,
+        }
+    }
+    store.purge(&accounts).await
+}
+
+async fn erase_in_account(
+    store: &Store,
+    plan: &ErasurePlan,
+    order: &ErasureOrder,
+    account_id: AccountId,
+    email_number: EmailNumber,
+) -> Result<(), StoreError> {
+    let account = store.account(account_id).await?;
+    let address = account.settings().await?.address;
+    let mut also = Batch::default();
+    let place = format!("message {email_number} of account {account_id}");
+    write_journal(&mut also, plan, order, vec![address], &place);
+    let (reason, envelope) = (order.category, envelope());
+    match account.erase(EraseRequest { email_number, reason, envelope, also }).await {
+        // Gone or erased meanwhile.
+        Err(StoreError::Erased { .. } | StoreError::NoSuchMessage { .. }) => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+async fn erase_held(
+    store: &Store,
+    plan: &ErasurePlan,
+    order: &ErasureOrder,
+    id: HeldId,
+) -> Result<(), StoreError> {
+    let mut batch = Batch::default();
+    if store.erase_held(id, order.category, &envelope(), &mut batch).await? {
+        write_journal(&mut batch, plan, order, Vec::new(), &format!("held message {id}"));
+        store.commit(batch).await?;
+    }
+    Ok(())
+}
+
+fn envelope() -> Envelope {
+    Envelope { subject: Some(SUBJECT.into()), ..Envelope::default() }
+}
+
+fn write_journal(
+    batch: &mut Batch,
+    plan: &ErasurePlan,
+    order: &ErasureOrder,
+    recipients: Vec<String>,
+    place: &str,
+) {
+    let ErasureOrder { category, reason, actor, instant, node } = order;
+    let detail = format!("{place}, SHA-256 {}, {category:?}: {reason}; by {actor}", plan.digest);
+    let record = JournalRecord { recipients, detail, ..JournalRecord::default() };
+    journal::write(batch, *node, *instant, JournalEvent::Erasure, record);
+}
+
+/// The held messages that a duty of the engine still needs.
+async fn held_in_use(store: &Store) -> Result<HashSet<HeldId>, StoreError> {
+    let mut in_use = HashSet::new();
+    let mut take = |octets: &[u8]| {
+        in_use.extend(<[u8; 16]>::try_from(octets).ok().map(HeldId));
+    };
+    for (key, _) in entries(store, TRANSMISSION_WORK).await? {
+        if let Some(value) = store.engine().get(TRANSMISSIONS, &key).await? {
+            let record: TransmissionRecord = decode(TRANSMISSIONS, &key, &value)?;
+            take(&record.original);
+            take(&record.envelope);
+        }
+    }
+    for (key, _) in entries(store, INCOMING_WORK).await? {
+        if let Some(value) = store.engine().get(INCOMING_MESSAGES, &key).await? {
+            take(&decode::<IncomingRecord>(INCOMING_MESSAGES, &key, &value)?.message);
+        }
+    }
+    for (key, value) in entries(store, DELIVERY_WORK).await? {
+        take(&decode::<DeliveryRecord>(DELIVERY_WORK, &key, &value)?.message);
+    }
+    for (key, value) in entries(store, OUTGOING_QUEUE).await? {
+        take(&decode::<QueueRecord>(OUTGOING_QUEUE, &key, &value)?.message);
+    }
+    Ok(in_use)
+}
+
+/// Every entry of a family of duties: as many as there is work, which the engine bounds.
+async fn entries(store: &Store, family: Family) -> Result<Entries, StoreError> {
+    let mut all = Entries::new();
+    let mut scan = Scan::prefix(family, b"", PAGE);
+    loop {
+        let page = store.engine().scan(&scan).await?;
+        let full = page.len() == PAGE;
+        if let Some((last, _)) = page.last() {
+            scan.start = [last.as_ref(), &[0]].concat().into();
+        }
+        all.extend(page);
+        if !full {
+            return Ok(all);
+        }
+    }
+}
