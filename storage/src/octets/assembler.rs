@@ -105,6 +105,10 @@ impl Run {
         while !octets.is_empty() {
             let room = CHUNK_OCTETS_MAX + 1 - self.open.len();
             let (now, later) = octets.split_at(room.min(octets.len()));
+            if self.open.len() > CUT_OCTETS_MIN {
+                // It will not get larger than this; doubling would.
+                self.open.reserve_exact(room);
+            }
             self.open.extend_from_slice(now);
             octets = later;
             if self.open.len() > CHUNK_OCTETS_MAX {

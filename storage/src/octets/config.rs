@@ -22,7 +22,7 @@ pub struct OctetStoreConfig {
     /// Octets of the packs that a writer makes while it reads: it holds one in memory, and one
     /// chunk beside it. 4 MiB.
     pub writer_pack_octets_max: usize,
-    /// Level of zstd for what comes in. 3.
+    /// Level of zstd at which messages are taken in. 1.
     pub compression_level: i32,
     /// Level of zstd at which the packer, and the collector when it merges small packs, compress
     /// again; a chunk that does not shrink by it keeps its stored form. At or below
@@ -49,7 +49,7 @@ impl Default for OctetStoreConfig {
             small_chunk_octets_max: 256 << 10,
             staged_octets_max: 1 << 20,
             writer_pack_octets_max: 4 << 20,
-            compression_level: 3,
+            compression_level: 1,
             pack_compression_level: 6,
             cold_compression_level: 12,
             header_octets_max: 1 << 20,

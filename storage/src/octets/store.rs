@@ -102,7 +102,7 @@ pub struct OctetStore {
     pub(crate) packer: PackerState,
     /// One run of the collector at a time.
     pub(crate) collecting: tokio::sync::Mutex<()>,
-    cache: ChunkCache,
+    pub(crate) cache: ChunkCache,
     sequence: AtomicU64,
 }
 
@@ -178,7 +178,7 @@ impl OctetStore {
     /// Rebuilds a whole message and compares its digest: [`StoreError::Damaged`] when a chunk is
     /// wrong or missing, or the digest differs.
     pub async fn verify_message(&self, message: &StoredMessage) -> Result<(), StoreError> {
-        verify(message, self).await
+        verify(message, self, None).await
     }
 
     /// Says, for every chunk of a message, where it lies and how large it is there.
@@ -262,33 +262,26 @@ impl OctetStore {
         row: &IndexRow,
         stored: Bytes,
     ) -> Result<Bytes, StoreError> {
-        let ChunkRef { chunk: id, plain_octets, stored: stored_id } = *chunk;
-        let place = row.place;
-        let plain = off_thread(stored.len(), move || {
-            stored::decode_chunk(&stored, plain_octets, id, &|| describe(stored_id, place))
-        })
-        .await?;
-        self.cache.put(id, plain.clone());
+        let plain = decoded(chunk, row, stored).await?;
+        self.cache.put(chunk.chunk, plain.clone());
         Ok(plain)
     }
 
-    /// The plain octets, verified, of a chunk that has no index row yet.
+    /// The plain octets, verified, of a chunk that has no index row yet. They are not cached: who
+    /// asks for them is at the end of a message too large to be kept in memory.
     pub(crate) async fn new_chunk(
         &self,
         chunk: &ChunkRef,
         row: &IndexRow,
         staged: Option<&Bytes>,
     ) -> Result<Option<Bytes>, StoreError> {
-        if let Some(octets) = self.cache.get(chunk.chunk) {
-            return Ok(Some(octets));
-        }
         let stored = match staged {
             Some(octets) => Some(octets.clone()),
             None => self.stored_form(chunk.stored, row).await?,
         };
         match stored {
             None => Ok(None),
-            Some(stored) => self.verified(chunk, row, stored).await.map(Some),
+            Some(stored) => decoded(chunk, row, stored).await.map(Some),
         }
     }
 
@@ -365,6 +358,16 @@ impl OctetStore {
     }
 }
 
+/// The plain octets of a stored form that lies where `row` says, verified.
+async fn decoded(chunk: &ChunkRef, row: &IndexRow, stored: Bytes) -> Result<Bytes, StoreError> {
+    let ChunkRef { chunk: id, plain_octets, stored: stored_id } = *chunk;
+    let place = row.place;
+    off_thread(stored.len(), move || {
+        stored::decode_chunk(&stored, plain_octets, id, &|| describe(stored_id, place))
+    })
+    .await
+}
+
 /// Where chunks come from while a message is rebuilt.
 #[async_trait::async_trait]
 pub(crate) trait ChunkSource: Send + Sync {
@@ -418,49 +421,85 @@ pub(crate) async fn read_window(
     range: Range<u64>,
     source: &dyn ChunkSource,
 ) -> Result<Bytes, StoreError> {
-    let end = range.end.min(size).min(range.start.saturating_add(WINDOW_OCTETS));
-    let range = range.start..end;
-    if range.is_empty() {
-        return Ok(Bytes::new());
-    }
-    let mut chunks = BTreeMap::new();
-    for position in rebuild::chunks_needed(recipe, &range) {
-        if let Some(chunk) = recipe.chunks.get(position as usize) {
-            chunks.insert(position, source.plain(chunk).await?);
-        }
-    }
-    let mut octets = Vec::with_capacity(usize::try_from(range.end - range.start).unwrap_or(0));
-    rebuild::rebuild(&recipe.segments, &range, &chunks, &mut octets).ok_or_else(|| {
-        StoreError::Damaged {
-            object: "a recipe".into(),
-            detail: "it asks for octets that its chunks do not have".into(),
-        }
-    })?;
+    let mut octets = Vec::new();
+    read_window_into(recipe, size, range, source, &mut BTreeMap::new(), &mut octets).await?;
     Ok(octets.into())
 }
 
-/// Rebuilds a message with chunks from `source` and compares size and digest.
+/// As [`read_window`], into a buffer. `chunks` has the chunks of the window before, and afterwards
+/// those of this one: whoever reads on needs most of them again.
+async fn read_window_into(
+    recipe: &Recipe,
+    size: u64,
+    range: Range<u64>,
+    source: &dyn ChunkSource,
+    chunks: &mut BTreeMap<u32, Bytes>,
+    octets: &mut Vec<u8>,
+) -> Result<(), StoreError> {
+    octets.clear();
+    let end = range.end.min(size).min(range.start.saturating_add(WINDOW_OCTETS));
+    let range = range.start..end;
+    if range.is_empty() {
+        return Ok(());
+    }
+    let needed = rebuild::chunks_needed(recipe, &range);
+    chunks.retain(|position, _| needed.binary_search(position).is_ok());
+    for position in needed {
+        if let Some(chunk) = recipe.chunks.get(position as usize)
+            && !chunks.contains_key(&position)
+        {
+            chunks.insert(position, source.plain(chunk).await?);
+        }
+    }
+    octets.reserve(usize::try_from(range.end - range.start).unwrap_or(0));
+    rebuild::rebuild(&recipe.segments, &range, chunks, octets).ok_or_else(|| StoreError::Damaged {
+        object: "a recipe".into(),
+        detail: "it asks for octets that its chunks do not have".into(),
+    })
+}
+
+/// Rebuilds a message with chunks from `source` and compares it with the octets `received`, or, where
+/// they are not at hand, its size and digest with those recorded.
 pub(crate) async fn verify(
     message: &StoredMessage,
     source: &dyn ChunkSource,
+    received: Option<&[u8]>,
 ) -> Result<(), StoreError> {
+    let damaged = |detail: String| StoreError::Damaged {
+        object: format!("the message with SHA-256 {}", message.digest()),
+        detail,
+    };
+    let mut left = received;
     let mut hasher = Sha256Hasher::default();
+    let (mut chunks, mut octets) = (BTreeMap::new(), Vec::new());
     let mut position = 0;
     while position < message.size() {
         let range = position..message.size();
-        let octets = read_window(message.recipe(), message.size(), range, source).await?;
+        let (recipe, size) = (message.recipe(), message.size());
+        read_window_into(recipe, size, range, source, &mut chunks, &mut octets).await?;
         if octets.is_empty() {
             break;
         }
         position += octets.len() as u64;
-        hasher.update(&octets);
+        match &mut left {
+            None => hasher.update(&octets),
+            Some(rest) => match rest.strip_prefix(octets.as_slice()) {
+                Some(after) => *rest = after,
+                None => return Err(damaged("its chunks rebuild other octets".to_owned())),
+            },
+        }
+    }
+    if let Some(rest) = left {
+        let whole = rest.is_empty() && position == message.size();
+        return if whole {
+            Ok(())
+        } else {
+            Err(damaged("its chunks rebuild too little".to_owned()))
+        };
     }
     let digest = hasher.finish();
     if digest != message.digest() || position != message.size() {
-        return Err(StoreError::Damaged {
-            object: format!("the message with SHA-256 {}", message.digest()),
-            detail: format!("its chunks rebuild {position} octets with SHA-256 {digest}"),
-        });
+        return Err(damaged(format!("its chunks rebuild {position} octets with SHA-256 {digest}")));
     }
     Ok(())
 }

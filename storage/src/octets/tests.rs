@@ -3,8 +3,8 @@
 mod check;
 mod dedup;
 mod hostile;
-mod memory;
 mod races;
+mod ranges;
 
 use std::sync::Arc;
 

@@ -11,10 +11,13 @@
 //!   chunks, and the index rows of all, become durable in the batch that makes the row
 //!   ([`StagedMessage::add_to`]). A batch that is never committed leaves packs that no row
 //!   names, for the collector.
-//! * `finish` rebuilds the message from the stored forms and compares size and SHA-256.
-//! * Memory, whatever the size of the message: 64 KiB of input, two open chunks of 1 MiB, one pack
-//!   of [`writer_pack_octets_max`], [`staged_octets_max`] of staged chunks, and the recipe (some
-//!   50 octets per 4 KiB part at worst). A [`StagedMessage`] keeps the staged chunks only.
+//! * `finish` rebuilds the message from its chunks and compares it with what was received: octet by
+//!   octet up to 256 KiB, by size and SHA-256 beyond that. Stored forms were compared with their
+//!   chunks when they were made (`octets::keeper`).
+//! * Memory, whatever the size of the message: 64 KiB of input, two open chunks of 1 MiB, 1.25 MiB of
+//!   plain chunks, one pack of [`writer_pack_octets_max`], [`staged_octets_max`] of staged chunks,
+//!   and the recipe (some 50 octets per 4 KiB part at worst). A [`StagedMessage`] keeps the staged
+//!   chunks only.
 //!
 //! [`writer_pack_octets_max`]: super::OctetStoreConfig::writer_pack_octets_max
 //! [`staged_octets_max`]: super::OctetStoreConfig::staged_octets_max
@@ -58,12 +61,17 @@ use crate::{
 /// Octets taken in at a time.
 const INPUT_OCTETS: usize = 64 << 10;
 
+/// Octets of a message that are kept as they came until it has been verified.
+const RECEIVED_OCTETS_MAX: usize = 256 << 10;
+
 /// Takes in one message. Dropping it leaves nothing but, for large messages, unnamed packs.
 #[derive(Debug)]
 pub struct MessageWriter {
     walker: Walker<(Splitter, SummaryBuilder)>,
     hasher: Sha256Hasher,
     size: u64,
+    /// The whole message so far; `None` once it was too large.
+    received: Option<Vec<u8>>,
     keeper: ChunkKeeper,
 }
 
@@ -91,6 +99,7 @@ impl MessageWriter {
             walker: Walker::new((Splitter::new(limits), SummaryBuilder::default()), limits),
             hasher: Sha256Hasher::default(),
             size: 0,
+            received: Some(Vec::new()),
             keeper: ChunkKeeper::new(store),
         }
     }
@@ -106,9 +115,17 @@ impl MessageWriter {
         for octets in octets.chunks(INPUT_OCTETS) {
             self.size += octets.len() as u64;
             self.hasher.update(octets);
+            if let Some(received) = &mut self.received {
+                if received.len() + octets.len() > RECEIVED_OCTETS_MAX {
+                    self.received = None;
+                } else {
+                    received.extend_from_slice(octets);
+                }
+            }
             self.walker.push(octets);
-            for chunk in self.walker.visitor().0.take_closed() {
-                self.keeper.keep(chunk).await?;
+            let closed = self.walker.visitor().0.take_closed();
+            if !closed.is_empty() {
+                self.keeper.keep(closed).await?;
             }
         }
         Ok(())
@@ -117,17 +134,15 @@ impl MessageWriter {
     /// Ends the message, verifies that it can be rebuilt, and returns it ready for a batch. What
     /// was too large to stage is durable.
     pub async fn finish(self) -> Result<StagedMessage, StoreError> {
-        let Self { walker, hasher, size, mut keeper } = self;
+        let Self { walker, hasher, size, received, mut keeper } = self;
         let (splitter, summary) = walker.finish();
         let (closed, segments) = splitter.finish();
-        for chunk in closed {
-            keeper.keep(chunk).await?;
-        }
+        keeper.keep(closed).await?;
         keeper.put_pack().await?;
         let recipe = Recipe { chunks: keeper.chunks()?, segments };
         let stored = StoredMessage::new(size, hasher.finish(), recipe);
         if !planted(PlantedBug::RowBeforeChunk) {
-            verify(&stored, &keeper).await?;
+            verify(&stored, &keeper, received.as_deref()).await?;
         }
         let Kept { new, packs, generation } = keeper.finish();
         Ok(StagedMessage {

@@ -41,6 +41,9 @@ pub const ENTRY_OCTETS: usize = 48;
 /// Octets of the footer.
 pub const FOOTER_OCTETS: usize = 64;
 
+/// Octets by which the room of a pack grows.
+const ROOM_STEP: usize = 1 << 20;
+
 /// Entries of one pack at most; with the largest index (48 MiB) still one ranged read.
 pub const ENTRIES_MAX: usize = 1 << 20;
 
@@ -71,6 +74,14 @@ impl Default for PackBuilder {
 }
 
 impl PackBuilder {
+    /// A pack with room for so many octets.
+    #[must_use]
+    pub fn with_room(octets: usize) -> Self {
+        let mut builder = Self::default();
+        builder.octets.reserve_exact(octets);
+        builder
+    }
+
     /// Octets so far, index and footer included.
     #[must_use]
     pub fn octets(&self) -> usize {
@@ -88,6 +99,12 @@ impl PackBuilder {
         let offset = self.octets.len() as u64;
         // A stored form is at most a chunk (4 MiB) and the overhead of zstd.
         let stored_octets = u32::try_from(stored.len()).unwrap_or(u32::MAX);
+        // Room by steps: doubling would take up to twice what a pack of some mebibytes needs.
+        if self.octets.capacity() - self.octets.len() < stored.len()
+            && self.octets.len() > ROOM_STEP
+        {
+            self.octets.reserve_exact(stored.len().max(ROOM_STEP));
+        }
         self.octets.extend_from_slice(stored);
         let entry = PackEntry { stored_id, offset, stored_octets, plain_octets };
         self.entries.push(entry);

@@ -12,9 +12,15 @@
 //!   damaged or hostile frame cannot fill the memory.
 //! * What is returned has the digest it is named by, or it is [`StoreError::Damaged`].
 //!
+//! A context of zstd is some hundred kilobytes of tables: as many as there are threads are kept for
+//! the next call ([`Contexts`]), because making one takes longer than compressing a small chunk.
+//!
 //! Not here: where stored forms lie (`pack::index`, `pack::store`).
 
+use std::sync::{Mutex, PoisonError};
+
 use bytes::Bytes;
+use zstd::bulk::{Compressor, Decompressor};
 
 use crate::{
     error::StoreError,
@@ -59,16 +65,76 @@ impl std::fmt::Debug for StoreSecret {
     }
 }
 
+/// Contexts kept for the next call, at most. More calls at a time make their own and drop it.
+const CONTEXTS_MAX: usize = 16;
+
+/// Contexts of zstd that are not in use.
+struct Contexts<T>(Mutex<Vec<T>>);
+
+static COMPRESSORS: Contexts<Compressor<'static>> = Contexts(Mutex::new(Vec::new()));
+static DECOMPRESSORS: Contexts<Decompressor<'static>> = Contexts(Mutex::new(Vec::new()));
+/// Room to decompress into for a comparison.
+static SCRATCH: Contexts<Vec<u8>> = Contexts(Mutex::new(Vec::new()));
+
+impl<T> Contexts<T> {
+    /// Does `work` with a context. One that failed is not used again.
+    fn with<R>(
+        &self,
+        make: impl FnOnce() -> std::io::Result<T>,
+        work: impl FnOnce(&mut T) -> std::io::Result<R>,
+    ) -> std::io::Result<R> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut context = match kept {
+            Some(context) => context,
+            None => make()?,
+        };
+        let result = work(&mut context)?;
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < CONTEXTS_MAX {
+            kept.push(context);
+        }
+        Ok(result)
+    }
+}
+
 /// Compresses `plain` into its stored form. Fails only when memory does.
 pub fn encode(plain: &[u8], level: i32) -> Result<Bytes, StoreError> {
-    let frame = zstd::bulk::compress(plain, level).map_err(|error| StoreError::Engine {
+    let mut stored = vec![SUITE_PLAIN; 1 + zstd::zstd_safe::compress_bound(plain.len())];
+    let make = || Compressor::new(level);
+    let compressed = COMPRESSORS.with(make, |compressor| {
+        compressor.set_compression_level(level)?;
+        compressor.compress_to_buffer(plain, &mut stored[1..])
+    });
+    let octets = compressed.map_err(|error| StoreError::Engine {
         operation: "compress a chunk",
         source: Box::new(error),
     })?;
-    let mut stored = Vec::with_capacity(1 + frame.len());
-    stored.push(SUITE_PLAIN);
-    stored.extend_from_slice(&frame);
+    stored.truncate(1 + octets);
+    stored.shrink_to_fit();
     Ok(stored.into())
+}
+
+/// As [`encode`], and decompresses the result again: [`StoreError::Damaged`] when that does not give
+/// `plain`, so that a fault of memory or compressor is found while the sender still has the octets.
+pub fn encode_verified(plain: &[u8], level: i32) -> Result<Bytes, StoreError> {
+    let stored = encode(plain, level)?;
+    let same = SCRATCH.with(
+        || Ok(Vec::new()),
+        |scratch| {
+            scratch.clear();
+            scratch.reserve_exact(plain.len());
+            DECOMPRESSORS.with(Decompressor::new, |decompressor| {
+                decompressor.decompress_to_buffer(&stored[1..], scratch)
+            })?;
+            Ok(scratch.as_slice() == plain)
+        },
+    );
+    let detail = match same {
+        Ok(true) => return Ok(stored),
+        Ok(false) => "it decompresses to other octets".to_owned(),
+        Err(error) => format!("it cannot be decompressed: {error}"),
+    };
+    Err(StoreError::Damaged { object: "a chunk that was just compressed".to_owned(), detail })
 }
 
 /// Returns the plain octets of a stored form, which must be `plain_octets` long; the digest is
@@ -88,8 +154,11 @@ fn decode(
     if plain_octets > PLAIN_OCTETS_MAX {
         return Err(damaged(format!("{plain_octets} octets are more than a chunk can have")));
     }
-    let plain = zstd::bulk::decompress(frame, plain_octets as usize)
-        .map_err(|error| damaged(format!("the zstd frame cannot be read: {error}")))?;
+    let decompressed = DECOMPRESSORS.with(Decompressor::new, |decompressor| {
+        decompressor.decompress(frame, plain_octets as usize)
+    });
+    let plain =
+        decompressed.map_err(|error| damaged(format!("the zstd frame cannot be read: {error}")))?;
     if plain.len() != plain_octets as usize {
         return Err(damaged(format!("{} octets instead of {plain_octets}", plain.len())));
     }
