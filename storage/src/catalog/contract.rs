@@ -29,8 +29,22 @@ where
     scans_are_ordered_bounded_and_resumable(&*fresh().await).await;
     a_snapshot_stays_as_it_was(&*fresh().await).await;
     numbers_have_no_gaps_and_never_repeat(fresh().await).await;
+    a_large_batch_is_applied_whole(&*fresh().await).await;
+    bounds_are_kept_octet_by_octet(&*fresh().await).await;
+    a_snapshot_outlives_the_rewriting_of_everything(&*fresh().await).await;
+    let many = MANY.map(Family).to_vec();
+    many_families_share_a_batch_and_nothing_else(&*open(many.clone()).await, &many).await;
+    an_undeclared_family_is_refused(&*fresh().await).await;
     a_closed_engine_answers_closed(&*fresh().await).await;
 }
+
+/// As many as the program has, and more.
+const MANY: [&str; 48] = [
+    "f00", "f01", "f02", "f03", "f04", "f05", "f06", "f07", "f08", "f09", "f10", "f11", "f12",
+    "f13", "f14", "f15", "f16", "f17", "f18", "f19", "f20", "f21", "f22", "f23", "f24", "f25",
+    "f26", "f27", "f28", "f29", "f30", "f31", "f32", "f33", "f34", "f35", "f36", "f37", "f38",
+    "f39", "f40", "f41", "f42", "f43", "f44", "f45", "f46", "f47",
+];
 
 fn put(family: Family, key: &'static str, value: &'static str) -> Batch {
     let mut batch = Batch::default();
@@ -208,6 +222,127 @@ async fn numbers_have_no_gaps_and_never_repeat<E: Engine>(engine: Arc<E>) {
     let mut batch = Batch::default();
     batch.append_numbered(JOURNAL, "node", "record");
     assert_eq!(engine.commit(batch).await.expect("commit"), [81], "also when all were deleted");
+}
+
+async fn a_large_batch_is_applied_whole(engine: &impl Engine) {
+    const ENTRIES: u32 = 20_000;
+    let mut batch = put(ROWS, "gone", "soon");
+    batch.put(OTHER, "large", vec![7; 6 << 20]).delete(ROWS, "gone");
+    for number in 0..ENTRIES {
+        batch.put(ROWS, number.to_be_bytes().to_vec(), number.to_le_bytes().to_vec());
+    }
+    let mut refused = batch.clone();
+    refused.expect(ROWS, "never there", Expected::Present);
+    assert!(matches!(engine.commit(refused).await, Err(StoreError::Conflict)));
+    assert!(engine.scan(&Scan::prefix(ROWS, b"", 1)).await.expect("scan").is_empty());
+    engine.commit(batch).await.expect("commit");
+    let entries = engine.scan(&Scan::prefix(ROWS, b"", 100_000)).await.expect("scan");
+    assert_eq!(entries.len(), ENTRIES as usize);
+    assert!(entries.iter().zip(0_u32..).all(|((key, value), number)| {
+        key.as_ref() == number.to_be_bytes() && value.as_ref() == number.to_le_bytes()
+    }));
+    let large = value(engine, OTHER, "large").await.expect("the large value");
+    assert!(large.len() == 6 << 20 && large.iter().all(|&octet| octet == 7));
+    let keys: Vec<_> =
+        (0..ENTRIES).map(|number| (ROWS, Bytes::copy_from_slice(&number.to_be_bytes()))).collect();
+    let values = engine.multi_get(&keys).await.expect("read");
+    assert!(values.iter().all(Option::is_some));
+}
+
+async fn bounds_are_kept_octet_by_octet(engine: &impl Engine) {
+    let keys: [&[u8]; 7] = [b"", b"\0", b"\0\0", b"a", b"a\0", b"a\xff\xff", b"b"];
+    let mut batch = Batch::default();
+    for key in keys {
+        batch.put(ROWS, key.to_vec(), "value");
+    }
+    engine.commit(batch).await.expect("commit");
+    for start in 0..keys.len() {
+        for end in (start..=keys.len()).rev() {
+            for reverse in [false, true] {
+                let scan = Scan {
+                    family: ROWS,
+                    start: Bytes::from_static(keys[start]),
+                    end: keys.get(end).map(|key| Bytes::from_static(key)),
+                    reverse,
+                    limit: 100,
+                };
+                let mut expected: Vec<&[u8]> = keys[start..end].to_vec();
+                if reverse {
+                    expected.reverse();
+                }
+                let entries = engine.scan(&scan).await.expect("scan");
+                let found: Vec<&[u8]> = entries.iter().map(|(key, _)| key.as_ref()).collect();
+                assert_eq!(found, expected, "{scan:?}");
+            }
+        }
+    }
+    // A bound need not be a key that is there.
+    let between = Scan {
+        start: Bytes::from_static(b"\0\0\0"),
+        end: Some(Bytes::from_static(b"a\xff")),
+        ..Scan::prefix(ROWS, b"", 100)
+    };
+    let found = engine.scan(&between).await.expect("scan");
+    assert_eq!(found.iter().map(|(key, _)| key.as_ref()).collect::<Vec<_>>(), [&b"a"[..], b"a\0"]);
+}
+
+async fn a_snapshot_outlives_the_rewriting_of_everything(engine: &impl Engine) {
+    const ENTRIES: u16 = 500;
+    let key = |number: u16| number.to_be_bytes().to_vec();
+    let mut batch = Batch::default();
+    for number in 0..ENTRIES {
+        batch.put(ROWS, key(number), vec![1; 200]);
+    }
+    engine.commit(batch).await.expect("commit");
+    let snapshot = engine.snapshot().await.expect("snapshot");
+    for round in 2..12_u8 {
+        let mut batch = Batch { durability: Durability::Buffered, ..Batch::default() };
+        for number in 0..ENTRIES {
+            if number % 3 == u16::from(round % 3) {
+                batch.delete(ROWS, key(number));
+            } else {
+                batch.put(ROWS, key(number), vec![round; 200]);
+            }
+        }
+        engine.commit(batch).await.expect("commit");
+    }
+    let entries = snapshot.scan(&Scan::prefix(ROWS, b"", 10_000)).await.expect("scan");
+    assert_eq!(entries.len(), usize::from(ENTRIES));
+    assert!(entries.iter().all(|(_, value)| value.as_ref() == [1; 200]));
+    let now = engine.scan(&Scan::prefix(ROWS, b"", 10_000)).await.expect("scan");
+    assert!(now.len() < entries.len());
+}
+
+async fn many_families_share_a_batch_and_nothing_else(engine: &impl Engine, families: &[Family]) {
+    let mut batch = Batch::default();
+    for family in families {
+        batch.put(*family, "name", family.0);
+        batch.append_numbered(*family, "n", "record");
+    }
+    let numbers = engine.commit(batch).await.expect("commit");
+    assert_eq!(numbers, vec![1; families.len()]);
+    let mut batch = Batch::default();
+    for family in families.iter().step_by(2) {
+        batch.expect(*family, "name", Expected::Value(family.0.into())).delete(*family, "name");
+    }
+    engine.commit(batch).await.expect("commit");
+    for (position, family) in families.iter().enumerate() {
+        let expected = (position % 2 == 1).then(|| Bytes::from(family.0));
+        assert_eq!(value(engine, *family, "name").await, expected, "{family:?}");
+    }
+}
+
+async fn an_undeclared_family_is_refused(engine: &impl Engine) {
+    let stranger = Family("nobody_declared_it");
+    let refused = |outcome: Result<(), StoreError>| {
+        assert!(matches!(outcome, Err(StoreError::Engine { .. })), "{outcome:?}");
+    };
+    refused(engine.get(stranger, b"a").await.map(drop));
+    refused(engine.scan(&Scan::prefix(stranger, b"", 1)).await.map(drop));
+    let mut batch = put(ROWS, "a", "one");
+    batch.put(stranger, "a", "one");
+    refused(engine.commit(batch).await.map(drop));
+    assert_eq!(value(engine, ROWS, "a").await, None, "nothing of the batch was applied");
 }
 
 async fn a_closed_engine_answers_closed(engine: &impl Engine) {

@@ -3,11 +3,14 @@
 //! * Batches are checked in the order in which they arrived, each against the database and the
 //!   batches before it in the group; one whose conditions fail gets its answer alone.
 //! * The whole group is one write to RocksDB, so a crash keeps all of it or nothing.
-//! * While one group syncs, the next one gathers: no timer, no waiting for company.
+//! * While one group syncs, the next one gathers. When the last groups had company, the next one
+//!   gathers for [`RocksConfig::group_wait`] longer: a sync costs as much for one batch as for many.
+//!   Who commits alone never waits.
 
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -31,12 +34,19 @@ pub(super) struct Request {
     pub(super) reply: Reply,
 }
 
+/// Groups that say whether there is company.
+const GROUPS_REMEMBERED: usize = 8;
+
 /// The one writer of the database.
 pub(super) struct Leader {
     db: Arc<DB>,
     families: Arc<BTreeSet<Family>>,
     batches_max: usize,
     octets_max: usize,
+    wait: Duration,
+    /// Batches of the last groups.
+    sizes: [usize; GROUPS_REMEMBERED],
+    next_size: usize,
     /// A write or sync failed: the log's end is unknown.
     failed: bool,
 }
@@ -48,6 +58,9 @@ impl Leader {
             families,
             batches_max: config.group_batches_max.max(1),
             octets_max: config.group_octets_max,
+            wait: config.group_wait,
+            sizes: [1; GROUPS_REMEMBERED],
+            next_size: 0,
             failed: false,
         }
     }
@@ -57,12 +70,17 @@ impl Leader {
         while let Some(first) = waiting.blocking_recv() {
             let mut octets = octets_of(&first.batch);
             let mut group = vec![first];
+            if self.has_company() {
+                std::thread::sleep(self.wait);
+            }
             while group.len() < self.batches_max && octets < self.octets_max {
                 let Ok(next) = waiting.try_recv() else { break };
                 octets += octets_of(&next.batch);
                 group.push(next);
             }
-            self.commit(group);
+            self.sizes[self.next_size % GROUPS_REMEMBERED] = group.len();
+            self.next_size = self.next_size.wrapping_add(1);
+            self.commit(group, octets);
         }
         if !self.failed {
             // Only buffered commits can be unsynced here, and those promised nothing.
@@ -70,19 +88,29 @@ impl Leader {
         }
     }
 
-    fn commit(&mut self, group: Vec<Request>) {
+    /// Says whether several batches are likely to come together.
+    fn has_company(&self) -> bool {
+        !self.wait.is_zero() && self.sizes.iter().sum::<usize>() > GROUPS_REMEMBERED
+    }
+
+    fn commit(&mut self, group: Vec<Request>, octets: usize) {
         let mut overlay: HashMap<(Family, Bytes), Option<Bytes>> = HashMap::new();
-        let mut write = WriteBatch::default();
+        let mut write = WriteBatch::with_capacity_bytes(octets);
+        let mut left = group.len();
         let mut sync = false;
         let mut accepted: Vec<(Reply, Vec<u64>)> = Vec::new();
         for Request { batch, reply } in group {
+            left -= 1;
             let durability = batch.durability;
             match self.resolve(batch, &overlay) {
                 Ok(Resolved { writes, numbers }) => {
                     sync |= durability == Durability::Synced;
                     for (family, key, value) in writes {
                         self.add(&mut write, family, &key, value.as_ref());
-                        overlay.insert((family, key), value);
+                        // Only batches that follow look at it.
+                        if left > 0 {
+                            overlay.insert((family, key), value);
+                        }
                     }
                     accepted.push((reply, numbers));
                 }
@@ -118,7 +146,9 @@ impl Leader {
             });
         }
         commit::resolve(batch, &self.families, |family, key| {
-            if let Some(value) = overlay.get(&(family, key.clone())) {
+            if !overlay.is_empty()
+                && let Some(value) = overlay.get(&(family, key.clone()))
+            {
                 return Ok(value.clone());
             }
             let Some(column) = self.db.cf_handle(family.0) else { return Ok(None) };
@@ -139,7 +169,13 @@ impl Leader {
     }
 }
 
+/// Octets that a write costs besides key and value, roughly.
+const WRITE_OCTETS: usize = 24;
+
+/// Octets of a batch in the log, roughly.
 fn octets_of(batch: &Batch) -> usize {
     let put = batch.put.iter().chain(&batch.numbered);
-    put.map(|(_, key, value)| key.len() + value.len()).sum()
+    let put: usize = put.map(|(_, key, value)| WRITE_OCTETS + key.len() + value.len()).sum();
+    let delete: usize = batch.delete.iter().map(|(_, key)| WRITE_OCTETS + key.len()).sum();
+    put + delete
 }

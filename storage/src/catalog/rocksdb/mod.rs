@@ -47,6 +47,33 @@ pub struct RocksEngine {
     blocking_reads: Arc<Semaphore>,
 }
 
+/// How often writers were held up.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Stalls {
+    /// Times they had to wait.
+    pub stops: u64,
+    /// Times they were slowed down.
+    pub delays: u64,
+}
+
+/// The property of a family that counts its stalls, as a text of `name : number` lines.
+const STALL_PROPERTY: &str = "rocksdb.cf-write-stall-stats";
+
+/// Properties that are above zero while there is work in the background.
+const BUSY_PROPERTIES: [&str; 4] = [
+    "rocksdb.mem-table-flush-pending",
+    "rocksdb.num-running-flushes",
+    "rocksdb.compaction-pending",
+    "rocksdb.num-running-compactions",
+];
+
+/// The number behind `name` in such a text.
+fn counted(text: &str, name: &str) -> u64 {
+    let numbers = text.lines().filter_map(|line| line.split_once(':'));
+    let mut wanted = numbers.filter(|(found, _)| found.trim() == name);
+    wanted.next().and_then(|(_, number)| number.trim().parse().ok()).unwrap_or(0)
+}
+
 /// The file that RocksDB's current manifest is named in; a database has it from its creation on.
 const CURRENT: &str = "CURRENT";
 
@@ -63,6 +90,36 @@ impl RocksEngine {
         let (folder, families, config) = (folder.to_owned(), families.to_vec(), config.clone());
         let opening = tokio::task::spawn_blocking(move || open_now(&folder, &families, &config));
         opening.await.map_err(|error| engine_error("open", error))?
+    }
+
+    /// How often writers had to wait, or to slow down, because tables were not written or merged fast
+    /// enough, since the database was opened.
+    pub fn stalls(&self) -> Result<Stalls, StoreError> {
+        let db = self.db()?;
+        let mut stalls = Stalls::default();
+        for family in self.families.iter() {
+            let Some(column) = db.cf_handle(family.0) else { continue };
+            let text = db.property_value_cf(column, STALL_PROPERTY);
+            let text = text.map_err(|error| engine_error("read", error))?.unwrap_or_default();
+            stalls.stops += counted(&text, "total-stops");
+            stalls.delays += counted(&text, "total-delays");
+        }
+        Ok(stalls)
+    }
+
+    /// Says whether tables are being written or merged, or are about to be.
+    pub fn is_busy(&self) -> Result<bool, StoreError> {
+        let db = self.db()?;
+        for family in self.families.iter() {
+            let Some(column) = db.cf_handle(family.0) else { continue };
+            for property in BUSY_PROPERTIES {
+                let number = db.property_int_value_cf(column, property);
+                if number.map_err(|error| engine_error("read", error))?.unwrap_or(0) > 0 {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     fn db(&self) -> Result<Arc<DB>, StoreError> {
@@ -104,10 +161,10 @@ fn open_now(
     let shared = options::Shared::new(config);
     let database = shared.database(config);
     check_families(folder, &database, &families)?;
-    let default = ColumnFamilyDescriptor::new("default", shared.family(config));
+    let default = ColumnFamilyDescriptor::new("default", shared.database(config));
     let descriptors = families
         .iter()
-        .map(|family| ColumnFamilyDescriptor::new(family.0, shared.family(config)))
+        .map(|family| ColumnFamilyDescriptor::new(family.0, shared.family(config, *family)))
         .chain([default]);
     let db = DB::open_cf_descriptors(&database, folder, descriptors)
         .map_err(|error| engine_error("open", error))?;

@@ -150,3 +150,61 @@ async fn a_purge_leaves_no_old_value_in_log_or_tables() {
     let kept = engine.get(ROWS, b"in the log").await.expect("read");
     assert_eq!(kept.as_deref(), Some(b"erased".as_slice()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_reads_the_same_while_everything_under_it_is_merged() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = RocksConfig { write_buffer_octets_max: 1 << 18, ..RocksConfig::default() };
+    let engine = RocksEngine::open(folder.path(), &[ROWS], &config).await.expect("open");
+    let key = |number: u32| number.to_be_bytes().to_vec();
+    let write = async |octet: u8, from: u32| {
+        let mut batch = Batch::default();
+        for number in 0..3_000 {
+            if number >= from {
+                batch.put(ROWS, key(number), vec![octet; 100]);
+            } else {
+                batch.delete(ROWS, key(number));
+            }
+        }
+        engine.commit(batch).await.expect("commit");
+    };
+    write(1, 0).await;
+    let snapshot = engine.snapshot().await.expect("snapshot");
+    for round in 2..8 {
+        write(round, 500 * u32::from(round)).await;
+    }
+    let db = engine.db().expect("open");
+    let column = db.cf_handle("rows").expect("a column");
+    db.flush_cf(column).expect("flush");
+    db.compact_range_cf(column, None::<&[u8]>, None::<&[u8]>);
+    let old = snapshot.scan(&Scan::prefix(ROWS, b"", 10_000)).await.expect("scan");
+    assert_eq!(old.len(), 3_000);
+    assert!(old.iter().all(|(_, value)| value.as_ref() == [1; 100]));
+    assert!(engine.scan(&Scan::prefix(ROWS, b"", 10_000)).await.expect("scan").is_empty());
+    drop(snapshot);
+    db.compact_range_cf(column, None::<&[u8]>, None::<&[u8]>);
+    drop(db);
+    engine.close().await.expect("close");
+    let engine = RocksEngine::open(folder.path(), &[ROWS], &config).await.expect("open again");
+    assert!(engine.scan(&Scan::prefix(ROWS, b"", 10_000)).await.expect("scan").is_empty());
+}
+
+#[test]
+fn the_numbers_of_a_stall_report_are_read() {
+    let text = "Write Stall\n  total-delays: 3\n total-stops : 12\nother: x\n";
+    assert_eq!((counted(text, "total-delays"), counted(text, "total-stops")), (3, 12));
+    assert_eq!((counted(text, "other"), counted(text, "missing")), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_nobody_held_up_reports_no_stall_and_names_the_property_rightly() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = open(folder.path(), &[ROWS]).await.expect("open");
+    engine.commit(row("a", Durability::Synced)).await.expect("commit");
+    assert_eq!(engine.stalls().expect("stalls"), Stalls::default());
+    assert!(!engine.is_busy().expect("properties"));
+    let db = engine.db().expect("open");
+    let column = db.cf_handle("rows").expect("a column");
+    let text = db.property_value_cf(column, STALL_PROPERTY).expect("read").expect("a property");
+    assert!(text.contains("total-stops") && text.contains("total-delays"), "{text}");
+}
