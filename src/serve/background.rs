@@ -55,8 +55,8 @@ pub async fn build_blocks(
             async move { rest(pause, &stopping).await }.boxed()
         };
         match store.build_blocks(&pace).await {
-            Ok(report) if report.blocks > 0 => {
-                tracing::debug!(blocks = report.blocks, rows = report.rows, "blocks were built");
+            Ok(report) if report.blocks + report.header_blocks > 0 => {
+                tracing::debug!(?report, "blocks were built");
             }
             Ok(_) => {}
             Err(error) => {

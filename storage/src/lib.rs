@@ -5,6 +5,7 @@
 //! * [`ids`], [`error`], [`summary`]: the values that cross the floor's boundary.
 //! * [`catalog`]: the ordered key-value space and its engines.
 //! * [`mime`]: the streaming walk over a message, and the summary made from it.
+//! * [`text`]: letters and header values made comparable.
 //! * [`octets`]: messages as recipes over chunks that are stored once.
 //! * [`pack`]: the stored form of chunks, packs, and the index that finds a chunk.
 //! * [`store`]: what floors above open; it hands out accounts. [`held`]: octets that a floor above
@@ -38,6 +39,7 @@ mod sabotage;
 mod sealed;
 pub mod store;
 pub mod summary;
+pub mod text;
 
 #[cfg(test)]
 mod tests;

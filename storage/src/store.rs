@@ -23,7 +23,7 @@ use trust::{clock::Clock, random::RandomSource};
 
 use crate::{
     account::{
-        Account, after,
+        Account, after, headers,
         queue::AccountQueue,
         quota::{self, QuotaWarning},
         read, scan_all,
@@ -137,15 +137,19 @@ pub(crate) struct StoreCore {
 
 impl StoreCore {
     /// Remembers what changed, for the builder of blocks.
-    pub(crate) fn note_changes(&self, account: AccountId, touched: BTreeMap<MailboxId, u64>) {
+    pub(crate) fn note_changes(
+        &self,
+        account: AccountId,
+        touched: BTreeMap<Option<MailboxId>, u64>,
+    ) {
         let enough = enough_changes(self.limits.block_rows);
         for (mailbox, changes) in touched {
             self.due.note((account, mailbox), changes, enough, self.limits.changed_mailboxes_max);
         }
     }
 
-    /// Remembers that a block of a mailbox could not be used.
-    pub(crate) fn note_unusable(&self, account: AccountId, mailbox: MailboxId) {
+    /// Remembers that a block of a mailbox, or with `None` of an account's headers, could not be used.
+    pub(crate) fn note_unusable(&self, account: AccountId, mailbox: Option<MailboxId>) {
         self.note_changes(account, BTreeMap::from([(mailbox, u64::MAX)]));
     }
 }
@@ -435,7 +439,10 @@ impl Store {
         let mut report = BlockReport::default();
         while let Some(((account, mailbox), verify)) = self.core.due.take() {
             let account = self.handle(account);
-            let built = build::build(&account, mailbox, verify, pace, &mut report).await;
+            let built = match mailbox {
+                Some(mailbox) => build::build(&account, mailbox, verify, pace, &mut report).await,
+                None => headers::build::build(&account, verify, pace, &mut report).await,
+            };
             passed_over(built)?;
             if report.stopped {
                 return Ok(report);
@@ -455,13 +462,19 @@ impl Store {
         let scan = Scan::prefix(keys::MAILBOXES, &[], SWEEP_MAILBOXES);
         let start = lock().clone();
         let found = self.core.engine.scan(&Scan { start, ..scan }).await?;
+        let mut last = None;
         for (key, _) in &found {
             *lock() = after(key);
             let mut reader = KeyReader::new(keys::MAILBOXES, key);
             let (account, mailbox) = (reader.take_u64()?, reader.take_u64()?);
             let account = self.handle(AccountId(account));
-            let built = build::build(&account, MailboxId(mailbox), false, pace, report).await;
-            passed_over(built)?;
+            if last.replace(account.id()) != Some(account.id()) {
+                passed_over(headers::build::build(&account, false, pace, report).await)?;
+            }
+            if !report.stopped {
+                let built = build::build(&account, MailboxId(mailbox), false, pace, report).await;
+                passed_over(built)?;
+            }
             if report.stopped {
                 return Ok(());
             }

@@ -18,6 +18,8 @@ pub struct Summary {
     pub envelope: Envelope,
     /// The MIME tree; the root is the message itself.
     pub body: BodyPart,
+    /// The top-level header's `References`, which ENVELOPE does not have.
+    pub references: Option<Vec<u8>>,
     /// At most 200 characters of the first readable text (RFC 8970), empty when there is none.
     pub preview: String,
     /// The message was erased: nothing here was parsed from it but its size.
@@ -34,7 +36,7 @@ impl Summary {
             media_subtype: b"plain".to_vec(),
             ..BodyPart::default()
         };
-        Self { size, envelope, body, preview: String::new(), erased: true }
+        Self { size, envelope, body, references: None, preview: String::new(), erased: true }
     }
 }
 

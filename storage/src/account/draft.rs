@@ -62,8 +62,8 @@ pub(crate) struct Draft<'e> {
     /// Keys that `extra` of settled changes writes.
     extra_written: HashSet<Key>,
     durable: bool,
-    /// Rows changed, by mailbox.
-    touched: BTreeMap<MailboxId, u64>,
+    /// Rows changed, by mailbox; `None` = messages.
+    touched: BTreeMap<Option<MailboxId>, u64>,
 }
 
 /// A point to which a draft can be rolled back.
@@ -143,6 +143,7 @@ impl<'e> Draft<'e> {
 
     /// Takes the account's next EmailNumber.
     pub(crate) fn take_email_number(&mut self) -> Result<EmailNumber, StoreError> {
+        self.touch(None);
         let next = &mut self.head()?.next_email_number;
         take(next, "email numbers").map(EmailNumber)
     }
@@ -286,14 +287,14 @@ impl<'e> Draft<'e> {
         self.durable = durable;
     }
 
-    /// Notes that a row of `mailbox` changes. Changes that are rolled back count too: this only
-    /// tells the builder of blocks where to look.
-    pub(crate) fn touch(&mut self, mailbox: MailboxId) {
+    /// Notes that a row of `mailbox` changes, or with `None` that a message comes or goes. Changes
+    /// that are rolled back count too: this only tells the builder of blocks where to look.
+    pub(crate) fn touch(&mut self, mailbox: Option<MailboxId>) {
         *self.touched.entry(mailbox).or_default() += 1;
     }
 
-    /// How many rows changed in which mailbox.
-    pub(crate) fn take_touched(&mut self) -> BTreeMap<MailboxId, u64> {
+    /// How many rows changed in which mailbox, and how many messages.
+    pub(crate) fn take_touched(&mut self) -> BTreeMap<Option<MailboxId>, u64> {
         std::mem::take(&mut self.touched)
     }
 

@@ -20,7 +20,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{draft::Draft, message_name, queue::Change};
+use super::{draft::Draft, headers, message_name, queue::Change};
 use crate::{
     catalog::{
         engine::{Batch, Reader, Scan},
@@ -76,6 +76,7 @@ impl Change for EraseMessage {
         draft.put(keys::MESSAGES, key.clone(), erased.encode().into());
         draft.put(keys::SUMMARIES, key.clone(), summary.encode().into());
         draft.put(keys::ERASURES, key, bytes::Bytes::new());
+        headers::list::forget(draft, email_number).await?;
         // Whoever follows the account sees that something happened.
         draft.take_mod_seq()?;
         draft.add(also.clone());

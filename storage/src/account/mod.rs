@@ -7,12 +7,14 @@
 //! * [`tree`], [`name`]: mailboxes and their names.
 //! * [`quota`]: usage, exact at every instant.
 //! * [`erase`]: takes the octets of a message away and leaves its place.
+//! * [`headers`]: what is searched for in messages, many messages at once.
 //! * [`draft`]: the next state of an account while changes are worked out.
 //!
 //! Not here: rows (`mailbox`), passwords and owners (the registry).
 
 pub(crate) mod draft;
 pub mod erase;
+pub mod headers;
 pub mod name;
 pub(crate) mod queue;
 pub mod quota;
@@ -30,6 +32,7 @@ use trust::clock::UnixMillis;
 
 use self::{
     erase::{EraseMessage, EraseRequest},
+    headers::page::MessageHeaders,
     name::{INBOX, MailboxName},
     queue::AccountQueue,
     quota::{Quota, QuotaWarning},
@@ -271,6 +274,15 @@ impl Account {
     pub async fn summary(&self, email_number: EmailNumber) -> Result<Arc<Summary>, StoreError> {
         let octets = self.message_value(keys::SUMMARIES, email_number).await?;
         Summary::decode(&octets, || message_name(self.id, email_number)).map(Arc::new)
+    }
+
+    /// Returns what is searched for in the headers of messages, in the order asked; `None` for one
+    /// that is gone. A message that went lately may still be answered.
+    pub async fn headers(
+        &self,
+        email_numbers: &[EmailNumber],
+    ) -> Result<Vec<Option<MessageHeaders>>, StoreError> {
+        Ok(headers::read::headers(self, email_numbers).await?.0)
     }
 
     async fn message_value(

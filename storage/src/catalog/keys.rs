@@ -52,6 +52,9 @@ pub const QUOTA_WARNINGS: Family = Family("quota_warnings");
 /// Blocks of rows, and under UID 0 the list of them. Key: AccountId (8), MailboxId (8), first
 /// UID (4). Nobody needs them: see `mailbox::blocks`.
 pub const MAILBOX_BLOCKS: Family = Family("mailbox_blocks");
+/// Blocks of headers, and under EmailNumber 0 the list of them. Key: AccountId (8), first
+/// EmailNumber (8). Nobody needs them: see `account::headers`.
+pub const HEADER_BLOCKS: Family = Family("header_blocks");
 /// Messages owned by a record of a floor above. Key: HeldId (16).
 pub const HELD_MESSAGES: Family = Family("held_messages");
 
@@ -59,7 +62,7 @@ pub const HELD_MESSAGES: Family = Family("held_messages");
 pub const FORMAT_KEY: &[u8] = b"format";
 
 /// The families whose keys begin with an AccountId.
-pub const OF_ACCOUNTS: [Family; 15] = [
+pub const OF_ACCOUNTS: [Family; 16] = [
     ACCOUNTS,
     ACCOUNT_HEADS,
     SUBSCRIPTIONS,
@@ -75,6 +78,7 @@ pub const OF_ACCOUNTS: [Family; 15] = [
     ERASURES,
     QUOTA_WARNINGS,
     MAILBOX_BLOCKS,
+    HEADER_BLOCKS,
 ];
 
 /// Every family declared here.
@@ -147,7 +151,8 @@ pub fn mod_seq(account: AccountId, mailbox: MailboxId, mod_seq: ModSeq) -> Bytes
     numbers(&[account.0, mailbox.0, mod_seq.0])
 }
 
-/// The key in [`MESSAGES`], [`SUMMARIES`], [`MESSAGE_REFERENCES`] and [`ERASURES`].
+/// The key in [`MESSAGES`], [`SUMMARIES`], [`MESSAGE_REFERENCES`], [`ERASURES`] and
+/// [`HEADER_BLOCKS`].
 #[must_use]
 pub fn message(account: AccountId, email_number: EmailNumber) -> Bytes {
     numbers(&[account.0, email_number.0])

@@ -5,15 +5,21 @@
 
 use super::{Invariant, Reporter, account::Checked, pass_over};
 use crate::{
-    account::after,
+    account::{
+        after,
+        headers::{page::MessageHeaders, read},
+        message_name,
+    },
     catalog::{
         engine::Scan,
         keys::{self, KeyReader},
         records::MailboxRecord,
     },
     error::StoreError,
-    ids::MailboxId,
+    ids::{EmailNumber, MailboxId},
     mailbox::blocks::read::{BlockReader, Rows, rows_between},
+    sealed::Opener,
+    summary::Summary,
 };
 
 /// Checks the blocks of every mailbox of an account.
@@ -24,7 +30,33 @@ pub(super) async fn check(
     for (id, record) in checked.mailbox_records() {
         mailbox(checked, id, record, reporter).await?;
     }
-    of_no_mailbox(checked, reporter).await
+    of_no_mailbox(checked, reporter).await?;
+    headers(checked, reporter).await
+}
+
+/// Every header in a block is what the message's summary says, if there is the message.
+async fn headers(checked: &Checked<'_>, reporter: &mut Reporter<'_>) -> Result<(), StoreError> {
+    let (account, window) = (checked.id, checked.core.limits.block_rows);
+    let mut opener = Opener::new()?;
+    let mut scan = Scan::prefix(keys::HEADER_BLOCKS, &keys::account(account), 1);
+    scan.start = after(&keys::message(account, EmailNumber(0)));
+    loop {
+        let found = checked.snapshot.scan(&scan).await?;
+        let Some((key, value)) = found.first() else { return Ok(()) };
+        scan.start = after(key);
+        let Some((_, page)) = read::open(&mut opener, window, key, value) else { continue };
+        for number in page.numbers() {
+            let key = keys::message(account, *number);
+            // What cannot be read of summaries is reported with them.
+            let Some(octets) = checked.snapshot.get(keys::SUMMARIES, &key).await? else { continue };
+            let summary = Summary::decode(&octets, || message_name(account, *number));
+            let Some(summary) = pass_over(summary)? else { continue };
+            if page.find(*number) != Some(MessageHeaders::of(*number, &summary)) {
+                let detail = "a block has other headers than its summary";
+                reporter.violation(Invariant::Durable, message_name(account, *number), detail);
+            }
+        }
+    }
 }
 
 async fn mailbox(

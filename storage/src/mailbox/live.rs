@@ -25,7 +25,10 @@ use super::{
     view::{Access, Changes, Copied, ListedMessage, MailboxState, MailboxView, MessageRow},
 };
 use crate::{
-    account::{Account, after, draft::Draft, queue::Change, read as read_record, scan_all},
+    account::{
+        Account, after, draft::Draft, headers::page::MessageHeaders, queue::Change,
+        read as read_record, scan_all,
+    },
     catalog::{
         engine::{Reader, Scan},
         keys,
@@ -103,7 +106,7 @@ impl LiveMailbox {
         let account = self.account.id();
         let listing = read::listing(&*snapshot, account, self.id, &record).await?;
         if listing.unusable {
-            self.account.core.note_unusable(account, self.id);
+            self.account.core.note_unusable(account, Some(self.id));
         }
         Ok(listing)
     }
@@ -237,6 +240,13 @@ impl MailboxView for LiveMailbox {
 
     async fn erased(&self) -> Result<BTreeSet<EmailNumber>, StoreError> {
         self.account.erased().await
+    }
+
+    async fn headers(
+        &self,
+        email_numbers: &[EmailNumber],
+    ) -> Result<Vec<Option<MessageHeaders>>, StoreError> {
+        self.account.headers(email_numbers).await
     }
 
     async fn read(

@@ -82,7 +82,7 @@ impl OpenMailbox {
         row: &MessageRow,
     ) -> Result<(), StoreError> {
         self.discount(draft, row)?;
-        draft.touch(self.id);
+        draft.touch(Some(self.id));
         let account = draft.account;
         let change = keys::change(account, self.id, row.mod_seq, row.uid);
         draft.delete(keys::MAILBOX_CHANGES, change);
@@ -156,7 +156,7 @@ impl OpenMailbox {
     }
 
     fn write(&mut self, draft: &mut Draft<'_>, row: &MessageRow) {
-        draft.touch(self.id);
+        draft.touch(Some(self.id));
         let account = draft.account;
         self.record.highest_mod_seq = self.record.highest_mod_seq.max(row.mod_seq.0);
         draft.put_record(
@@ -238,6 +238,7 @@ async fn release_message(
     let record = draft.record::<ReferencesRecord>(keys::MESSAGE_REFERENCES, &key).await?;
     match record.map_or(1, |record| record.rows) {
         0 | 1 => {
+            draft.touch(None);
             draft.delete(keys::MESSAGES, key.clone());
             draft.delete(keys::SUMMARIES, key.clone());
             draft.delete(keys::MESSAGE_REFERENCES, key.clone());

@@ -14,6 +14,7 @@ use trust::{clock::UnixMillis, digest::Sha256Digest};
 
 use super::flags::{FlagChange, Flags};
 use crate::{
+    account::headers::page::MessageHeaders,
     error::StoreError,
     ids::{EmailNumber, MailboxId, ModSeq, Uid, UidValidity},
     summary::Summary,
@@ -158,6 +159,24 @@ pub trait MailboxView: Send + Sync + 'static {
     /// them answers [`StoreError::Erased`].
     async fn erased(&self) -> Result<BTreeSet<EmailNumber>, StoreError> {
         Ok(BTreeSet::new())
+    }
+
+    /// Returns what is searched for in the headers of messages, in the order asked; `None` for one
+    /// that is gone. One that went lately may still be answered. It takes memory for the headers of
+    /// all: ask for some thousand at a time.
+    async fn headers(
+        &self,
+        email_numbers: &[EmailNumber],
+    ) -> Result<Vec<Option<MessageHeaders>>, StoreError> {
+        let mut headers = Vec::with_capacity(email_numbers.len());
+        for number in email_numbers {
+            headers.push(match self.summary(*number).await {
+                Ok(summary) => Some(MessageHeaders::of(*number, &summary)),
+                Err(StoreError::NoSuchMessage { .. }) => None,
+                Err(error) => return Err(error),
+            });
+        }
+        Ok(headers)
     }
 
     /// Reads octets of a message, at most 64 KiB at a time: a shorter answer than asked for is

@@ -26,9 +26,10 @@ pub enum FieldName {
     ContentMd5,
     ContentLanguage,
     ContentLocation,
+    References,
 }
 
-const NAMES: [(&str, FieldName); 18] = [
+const NAMES: [(&str, FieldName); 19] = [
     ("date", FieldName::Date),
     ("subject", FieldName::Subject),
     ("from", FieldName::From),
@@ -47,6 +48,7 @@ const NAMES: [(&str, FieldName); 18] = [
     ("content-md5", FieldName::ContentMd5),
     ("content-language", FieldName::ContentLanguage),
     ("content-location", FieldName::ContentLocation),
+    ("references", FieldName::References),
 ];
 
 /// A name is looked for in this many octets at the start of a line.

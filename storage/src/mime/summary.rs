@@ -27,6 +27,7 @@ const LANGUAGES_MAX: usize = 64;
 pub struct SummaryBuilder {
     open: Vec<Open>,
     root: Option<(Envelope, BodyPart)>,
+    references: Option<Vec<u8>>,
     size: u64,
     addresses_left: usize,
     parameters_left: usize,
@@ -47,6 +48,7 @@ impl Default for SummaryBuilder {
         Self {
             open: Vec::new(),
             root: None,
+            references: None,
             size: 0,
             addresses_left: ADDRESSES_MAX,
             parameters_left: PARAMETERS_MAX,
@@ -62,7 +64,8 @@ impl SummaryBuilder {
     pub fn finish(self) -> Summary {
         let (envelope, body) = self.root.unwrap_or_default();
         let preview = self.preview.map(|source| source.preview()).unwrap_or_default();
-        Summary { size: self.size, envelope, body, preview, erased: false }
+        let references = self.references;
+        Summary { size: self.size, envelope, body, references, preview, erased: false }
     }
 
     fn parameters(&mut self, mut parameters: Vec<Parameter>) -> Vec<Parameter> {
@@ -157,6 +160,9 @@ impl Visitor for SummaryBuilder {
     fn header(&mut self, end: &HeaderEnd<'_>) {
         let Some(mut open) = self.open.pop() else { return };
         let is_message = self.open.last().is_none_or(|parent| parent.kind == BodyKind::Message);
+        if self.open.is_empty() {
+            self.references = end.header.get(FieldName::References).map(<[u8]>::to_vec);
+        }
         if is_message {
             open.envelope = Some(self.envelope(end.header));
         }

@@ -3,7 +3,7 @@
 //! ```text
 //! framed record (`record`) of version 1, fields:
 //! 1 uint64 octets of the message      2 message envelope      3 message body part
-//! 4 string preview            5 bool the message was erased
+//! 4 string preview            5 bool the message was erased       6 bytes references
 //!
 //! envelope:    1 bytes date  2 bytes subject  3..8 address*: from, sender, reply-to, to, cc, bcc
 //!              9 bytes in-reply-to  10 bytes message-id
@@ -38,6 +38,8 @@ struct SummaryFields {
     preview: String,
     #[prost(bool, tag = "5")]
     erased: bool,
+    #[prost(bytes = "vec", optional, tag = "6")]
+    references: Option<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -138,6 +140,7 @@ impl Summary {
             body: Some((&self.body).into()),
             preview: self.preview.clone(),
             erased: self.erased,
+            references: self.references.clone(),
         };
         record::encode(VERSION, &fields)
     }
@@ -152,6 +155,7 @@ impl Summary {
             body: fields.body.unwrap_or_default().into(),
             preview: fields.preview,
             erased: fields.erased,
+            references: fields.references,
         })
     }
 }
@@ -339,6 +343,7 @@ mod tests {
             size: 1 << 40,
             envelope: envelope(),
             body,
+            references: Some(octets("<1@example.test> <0@example.test>")),
             preview: "È arrivata".into(),
             erased: true,
         }

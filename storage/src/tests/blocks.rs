@@ -16,7 +16,7 @@ use crate::{
         simulated::SimulatedEngine,
     },
     error::StoreError,
-    ids::{MailboxId, ModSeq, Uid},
+    ids::{AccountId, MailboxId, ModSeq, Uid},
     mailbox::{
         blocks::{
             build::BlockReport,
@@ -116,11 +116,18 @@ async fn blocks_go_with_their_mailbox_and_none_comes_after_it() {
     let works = anna.mailbox_by_name("Lavori").await.expect("open");
     // More windows than one step takes.
     house.fill(&anna, &works, 70).await;
-    let deleting = anna.clone();
+    let (deleting, engine) = (anna.clone(), house.engine.clone());
     // The mailbox is deleted between two steps.
     let stop = move |_| {
-        let anna = deleting.clone();
-        async move { anna.delete_mailbox("Lavori").await.is_ok() }.boxed()
+        let (anna, engine) = (deleting.clone(), engine.clone());
+        async move {
+            let begun = engine.scan(&Scan::prefix(keys::MAILBOX_BLOCKS, &[], 1)).await;
+            if begun.is_ok_and(|found| !found.is_empty()) {
+                anna.delete_mailbox("Lavori").await.expect("delete");
+            }
+            true
+        }
+        .boxed()
     };
     let report = house.store.build_blocks(&stop).await.expect("build");
     assert_eq!(report.blocks, 16, "the next step found nothing");
@@ -201,6 +208,8 @@ async fn blocks_made_with_another_size_are_built_anew() {
     let inbox = anna.mailbox_by_name("INBOX").await.expect("INBOX");
     house.fill(&anna, &inbox, 18).await;
     build(&house).await;
+    // A change that is synced makes the blocks durable that were there before it.
+    house.create(AccountId(8), "bruno@pec.example", None).await;
     let limits = StoreLimits { block_rows: 6, ..small_windows() };
     let again = House::try_open_with(house.engine.crash(), house.objects.clone(), limits);
     let again = again.await.expect("open");

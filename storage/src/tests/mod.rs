@@ -7,6 +7,7 @@ mod collector;
 mod conditions;
 mod erase;
 mod figures;
+mod headers;
 pub(crate) mod house;
 mod mailboxes;
 mod model;

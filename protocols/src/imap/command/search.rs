@@ -11,6 +11,9 @@ use crate::{
     lines::Stream,
 };
 
+/// Messages that are judged together: that many headers are held, about half a kilobyte each.
+const MESSAGES_AT_ONCE: usize = 8_192;
+
 pub(crate) async fn search<S: Stream>(
     context: &mut Context<S>,
     mailbox: &mut SelectedMailbox,
@@ -23,12 +26,23 @@ pub(crate) async fn search<S: Stream>(
     let settings = &context.server.settings;
     let search = Search { program: &program, zone: &settings.time_zone, limits: &settings.limits };
     let mut found = Vec::new();
-    for (number, row) in (1_u32..).zip(rows) {
-        let candidate =
-            Candidate { view: mailbox.view.as_ref(), row, recent: mailbox.is_recent(row.uid) };
-        if !mailbox.is_expunged(row.uid) && search.matches(&candidate, number).await? {
-            found.push(if uid { row.uid.get() } else { number });
-        }
+    let mut next = 1;
+    for some in rows.chunks(MESSAGES_AT_ONCE) {
+        let numbered = (next..).zip(some).filter(|(_, row)| !mailbox.is_expunged(row.uid));
+        let candidates: Vec<Candidate<'_>> = numbered
+            .map(|(number, row)| Candidate {
+                view: mailbox.view.as_ref(),
+                row,
+                number,
+                recent: mailbox.is_recent(row.uid),
+            })
+            .collect();
+        found.extend(search.find(&candidates).await?);
+        next = next.saturating_add(u32::try_from(some.len()).unwrap_or(u32::MAX));
+    }
+    if uid {
+        let uid = |number: &u32| rows.get(*number as usize - 1).map(|row| row.uid.get());
+        found = found.iter().filter_map(uid).collect();
     }
     context.frame.put(b"* SEARCH").await?;
     for number in found {

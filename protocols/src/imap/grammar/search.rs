@@ -4,15 +4,15 @@
 //! senders exceed, holds sizes in 32 bits, and knows no later form of the command.
 //!
 //! Invariants: keys and levels are bounded by [`ImapLimits`]; texts are folded
-//! ([`crate::imap::text::fold`]) here, once.
+//! ([`storage::text::fold`]) here, once.
 
 use std::ops::RangeInclusive;
 
 use jiff::civil::Date;
-use storage::mailbox::flags::Keyword;
+use storage::{mailbox::flags::Keyword, text::fold};
 
 use super::{ParseError, sequence::SequenceSet};
-use crate::imap::{limits::ImapLimits, text::fold::fold};
+use crate::imap::limits::ImapLimits;
 
 /// A system flag that a key asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

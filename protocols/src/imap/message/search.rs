@@ -1,9 +1,9 @@
 //! Whether a message matches a search program (RFC 3501 §6.4.4).
 //!
-//! A message is judged with as little of it as decides: its row first, then its summary, then its
-//! header, then, in one pass over its octets for all texts together, its content. Memory per
-//! message is bounded: the header by [`ImapLimits::header_octets_max`], the content by pieces of
-//! 64 KiB.
+//! A message is judged with as little of it as decides: its row first, then what is kept of its
+//! headers, which is read of many messages at once, then its header, then, in one pass over its
+//! octets for all texts together, its content. Memory per message is bounded: the header by
+//! [`ImapLimits::header_octets_max`], the content by pieces of 64 KiB.
 //!
 //! Looked through are headers with encoded words decoded (RFC 2047) and text parts without their
 //! transfer encoding, in their charset; attachments of other types are not.
@@ -12,9 +12,12 @@ use std::collections::BTreeMap;
 
 use jiff::{civil::Date, tz::TimeZone};
 use storage::{
+    account::headers::page::{HeaderField, MessageHeaders, SentDate},
     error::StoreError,
+    ids::EmailNumber,
     mailbox::view::{ListedMessage, MailboxView},
-    summary::{Address, BodyPart, Summary},
+    summary::{BodyPart, Summary},
+    text::{charset, encoded_word, fold},
 };
 use trust::clock::UnixMillis;
 
@@ -25,7 +28,7 @@ use super::{
 use crate::imap::{
     grammar::search::{Area, DateComparison, EnvelopeField, SearchKey, SearchProgram, SystemFlag},
     limits::ImapLimits,
-    text::{charset, encoded_word, fold::fold, transfer_encoding::TransferDecoder},
+    text::transfer_encoding::TransferDecoder,
 };
 
 /// Levels of the MIME tree that are looked through.
@@ -35,6 +38,8 @@ const DEPTH_MAX: usize = 100;
 pub(crate) struct Candidate<'a> {
     pub(crate) view: &'a dyn MailboxView,
     pub(crate) row: &'a ListedMessage,
+    /// Its sequence number.
+    pub(crate) number: u32,
     pub(crate) recent: bool,
 }
 
@@ -49,59 +54,107 @@ pub(crate) struct Search<'a> {
 /// What is known of a message so far.
 #[derive(Default)]
 struct Known<'p> {
-    summary: Option<std::sync::Arc<Summary>>,
+    headers: Option<MessageHeaders>,
     header: Option<Vec<(Vec<u8>, String)>>,
     content: Option<BTreeMap<(Area, &'p str), bool>>,
 }
 
+/// What is kept of a message's headers.
+enum Asked {
+    /// The message is gone.
+    Gone,
+    Headers(MessageHeaders),
+}
+
 impl Search<'_> {
-    /// Judges the message with the given sequence number. A message that is gone does not match.
-    pub(crate) async fn matches(
+    /// Returns the sequence numbers of `candidates`, all of one view, that match. A message that is
+    /// gone does not. The caller bounds how many there are: their headers are held together.
+    pub(crate) async fn find(&self, candidates: &[Candidate<'_>]) -> Result<Vec<u32>, StoreError> {
+        let unknown = Known::default();
+        let verdicts: Vec<Option<bool>> =
+            candidates.iter().map(|candidate| self.all(candidate, &unknown)).collect();
+        let undecided = candidates.iter().zip(&verdicts).filter(|(_, verdict)| verdict.is_none());
+        let numbers: Vec<EmailNumber> =
+            undecided.map(|(candidate, _)| candidate.row.email_number).collect();
+        let mut headers = self.headers(candidates, &numbers).await?.into_iter();
+        let mut found = Vec::new();
+        for (candidate, verdict) in candidates.iter().zip(verdicts) {
+            let matches = match verdict {
+                Some(verdict) => verdict,
+                None => match headers.next() {
+                    Some(Asked::Gone) => false,
+                    Some(Asked::Headers(headers)) => self.judge(candidate, Some(headers)).await?,
+                    None => self.judge(candidate, None).await?,
+                },
+            };
+            if matches {
+                found.push(candidate.number);
+            }
+        }
+        Ok(found)
+    }
+
+    /// What is kept of the headers of `numbers`, where a key asks for it.
+    async fn headers(
+        &self,
+        candidates: &[Candidate<'_>],
+        numbers: &[EmailNumber],
+    ) -> Result<Vec<Asked>, StoreError> {
+        let mut of_use = false;
+        self.program.visit(|key| {
+            of_use |= match key {
+                SearchKey::Envelope { .. } | SearchKey::SentDate(..) => true,
+                SearchKey::Header { name, .. } => kept_field(name).is_some(),
+                _ => false,
+            };
+        });
+        match candidates.first() {
+            Some(candidate) if of_use && !numbers.is_empty() => {
+                let headers = candidate.view.headers(numbers).await?;
+                Ok(headers.into_iter().map(|one| one.map_or(Asked::Gone, Asked::Headers)).collect())
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    async fn judge(
         &self,
         candidate: &Candidate<'_>,
-        number: u32,
+        headers: Option<MessageHeaders>,
     ) -> Result<bool, StoreError> {
-        match self.judge(candidate, number).await {
+        match self.judge_whole(candidate, headers).await {
             Err(StoreError::NoSuchMessage { .. }) => Ok(false),
             other => other,
         }
     }
 
-    async fn judge(&self, candidate: &Candidate<'_>, number: u32) -> Result<bool, StoreError> {
-        let mut known = Known::default();
-        let Candidate { view, row, .. } = candidate;
-        if let Some(verdict) = self.all(candidate, number, &known) {
+    async fn judge_whole(
+        &self,
+        candidate: &Candidate<'_>,
+        headers: Option<MessageHeaders>,
+    ) -> Result<bool, StoreError> {
+        let mut known = Known { headers, ..Known::default() };
+        if let Some(verdict) = self.all(candidate, &known) {
             return Ok(verdict);
         }
-        known.summary = Some(view.summary(row.email_number).await?);
-        if let Some(verdict) = self.all(candidate, number, &known) {
+        let summary = candidate.view.summary(candidate.row.email_number).await?;
+        known.header = Some(self.read_header(candidate, &summary.body).await?);
+        if let Some(verdict) = self.all(candidate, &known) {
             return Ok(verdict);
         }
-        if let Some(summary) = known.summary.clone() {
-            known.header = Some(self.read_header(candidate, &summary.body).await?);
-            if let Some(verdict) = self.all(candidate, number, &known) {
-                return Ok(verdict);
-            }
-            known.content = Some(self.scan(candidate, &summary, &known).await?);
-        }
-        Ok(self.all(candidate, number, &known).unwrap_or(false))
+        known.content = Some(self.scan(candidate, &summary, &known).await?);
+        Ok(self.all(candidate, &known).unwrap_or(false))
     }
 
-    fn all(&self, candidate: &Candidate<'_>, number: u32, known: &Known<'_>) -> Option<bool> {
+    fn all(&self, candidate: &Candidate<'_>, known: &Known<'_>) -> Option<bool> {
         let keys = self.program.keys.iter();
-        every(keys.map(|key| self.holds(key, candidate, number, known)))
+        every(keys.map(|key| self.holds(key, candidate, known)))
     }
 
     /// Whether `key` holds; `None` when more of the message has to be known.
-    fn holds(
-        &self,
-        key: &SearchKey,
-        candidate: &Candidate<'_>,
-        number: u32,
-        known: &Known<'_>,
-    ) -> Option<bool> {
+    fn holds(&self, key: &SearchKey, candidate: &Candidate<'_>, known: &Known<'_>) -> Option<bool> {
         let row = candidate.row;
-        let inner = |key: &SearchKey| self.holds(key, candidate, number, known);
+        let inner = |key: &SearchKey| self.holds(key, candidate, known);
         match key {
             SearchKey::All => Some(true),
             SearchKey::And(keys) => every(keys.iter().map(inner)),
@@ -110,7 +163,7 @@ impl Search<'_> {
                     .map(|neither| !neither)
             }
             SearchKey::Not(key) => inner(key).map(|held| !held),
-            SearchKey::Ranges { uid: false, ranges } => Some(contains(ranges, number)),
+            SearchKey::Ranges { uid: false, ranges } => Some(contains(ranges, candidate.number)),
             SearchKey::Ranges { uid: true, ranges } => Some(contains(ranges, row.uid.get())),
             // Resolved before the first message is judged.
             SearchKey::Sequence(_) | SearchKey::Uid(_) => Some(false),
@@ -124,17 +177,19 @@ impl Search<'_> {
             }
             SearchKey::Larger(octets) => Some(row.size > *octets),
             SearchKey::Smaller(octets) => Some(row.size < *octets),
-            SearchKey::SentDate(comparison, date) => known.summary.as_ref().map(|summary| {
-                sent_date(summary).is_some_and(|sent| compare(*comparison, sent, *date))
+            SearchKey::SentDate(comparison, date) => known.headers.as_ref().map(|headers| {
+                let day = headers.sent().and_then(day_of);
+                day.is_some_and(|day| compare(*comparison, day, *date))
             }),
             SearchKey::Envelope { field, folded } => {
-                known.summary.as_ref().map(|summary| envelope_contains(summary, *field, folded))
+                known.headers.as_ref().map(|headers| headers.contains(kept(*field), folded))
             }
-            SearchKey::Header { name, folded } => known.header.as_ref().map(|fields| {
-                fields.iter().any(|(field, value)| {
+            SearchKey::Header { name, folded } => match &known.header {
+                Some(fields) => Some(fields.iter().any(|(field, value)| {
                     field.eq_ignore_ascii_case(name) && value.contains(folded.as_str())
-                })
-            }),
+                })),
+                None => known.headers.as_ref().and_then(|headers| by_kept(headers, name, folded)),
+            },
             SearchKey::Content { area, folded } => known
                 .content
                 .as_ref()
@@ -244,38 +299,55 @@ fn compare(comparison: DateComparison, day: Date, with: Date) -> bool {
     }
 }
 
-fn sent_date(summary: &Summary) -> Option<Date> {
-    let text = String::from_utf8_lossy(summary.envelope.date.as_deref()?).into_owned();
-    let parser = jiff::fmt::rfc2822::DateTimeParser::new().relaxed_weekday(true);
-    parser.parse_zoned(text.trim()).ok().map(|zoned| zoned.date())
+/// The day that the sender wrote.
+fn day_of(sent: SentDate) -> Option<Date> {
+    let instant = jiff::Timestamp::from_second(sent.instant.seconds()).ok()?;
+    let offset = jiff::tz::Offset::from_seconds(sent.offset_seconds).ok()?;
+    Some(offset.to_datetime(instant).date())
 }
 
-fn envelope_contains(summary: &Summary, field: EnvelopeField, folded: &str) -> bool {
-    let envelope = &summary.envelope;
-    let addresses = match field {
-        EnvelopeField::Subject => {
-            return envelope
-                .subject
-                .as_deref()
-                .is_some_and(|subject| fold(&encoded_word::decode(subject)).contains(folded));
-        }
-        EnvelopeField::From => &envelope.from,
-        EnvelopeField::To => &envelope.to,
-        EnvelopeField::Cc => &envelope.cc,
-        EnvelopeField::Bcc => &envelope.bcc,
-    };
-    addresses.iter().any(|address| fold(&address_text(address)).contains(folded))
+/// The field that is kept for an envelope key.
+fn kept(field: EnvelopeField) -> HeaderField {
+    match field {
+        EnvelopeField::Bcc => HeaderField::Bcc,
+        EnvelopeField::Cc => HeaderField::Cc,
+        EnvelopeField::From => HeaderField::From,
+        EnvelopeField::Subject => HeaderField::Subject,
+        EnvelopeField::To => HeaderField::To,
+    }
 }
 
-/// An address as it reads in a header: `name <mailbox@host>`.
-fn address_text(address: &Address) -> String {
-    let text =
-        |octets: &Option<Vec<u8>>| octets.as_deref().map(encoded_word::decode).unwrap_or_default();
-    match &address.host {
-        Some(_) => {
-            format!("{} <{}@{}>", text(&address.name), text(&address.mailbox), text(&address.host))
+/// The field called `name`, if it is kept.
+fn kept_field(name: &[u8]) -> Option<HeaderField> {
+    let fields: [(&[u8], HeaderField); 8] = [
+        (b"From", HeaderField::From),
+        (b"To", HeaderField::To),
+        (b"Cc", HeaderField::Cc),
+        (b"Bcc", HeaderField::Bcc),
+        (b"Subject", HeaderField::Subject),
+        (b"Message-ID", HeaderField::MessageId),
+        (b"In-Reply-To", HeaderField::InReplyTo),
+        (b"References", HeaderField::References),
+    ];
+    let called = fields.into_iter().find(|(field, _)| name.eq_ignore_ascii_case(field));
+    called.map(|(_, field)| field)
+}
+
+/// Whether a field called `name` contains `folded`, judged by what is kept; `None` when only the
+/// header itself can tell.
+///
+/// Addresses are kept in one form, `name <mailbox@host>`, so what is not found in it may still stand
+/// in the header; and what is found must have no sign of that form in it. Of the others a
+/// message has one at most (RFC 5322 §3.6).
+fn by_kept(headers: &MessageHeaders, name: &[u8], folded: &str) -> Option<bool> {
+    let field = kept_field(name)?;
+    let found = headers.contains(field, folded);
+    match field {
+        HeaderField::From | HeaderField::To | HeaderField::Cc | HeaderField::Bcc => {
+            let plain = |letter: char| letter.is_alphanumeric() || "@.-_+".contains(letter);
+            (found && folded.chars().all(plain)).then_some(true)
         }
-        None => text(&address.mailbox),
+        _ => Some(found),
     }
 }
 
@@ -394,12 +466,37 @@ mod tests {
         );
     }
 
+    fn headers_with(date: &[u8]) -> MessageHeaders {
+        let mut summary = Summary::default();
+        summary.envelope.date = Some(date.to_vec());
+        summary.envelope.message_id = Some(b"<Uno@pec.example>".to_vec());
+        summary.envelope.from = vec![storage::summary::Address {
+            name: Some(b"Anna Rossi".to_vec()),
+            mailbox: Some(b"anna".to_vec()),
+            host: Some(b"pec.example".to_vec()),
+            ..storage::summary::Address::default()
+        }];
+        MessageHeaders::of(EmailNumber(1), &summary)
+    }
+
     #[test]
     fn the_sent_date_is_the_day_that_the_sender_wrote() {
-        let mut summary = Summary::default();
-        summary.envelope.date = Some(b"Wed, 17 Jul 1996 23:23:25 -0700 (PDT)".to_vec());
-        assert_eq!(sent_date(&summary), Some(jiff::civil::date(1996, 7, 17)));
-        summary.envelope.date = Some(b"yesterday".to_vec());
-        assert_eq!(sent_date(&summary), None);
+        let sent = |date: &[u8]| headers_with(date).sent().and_then(day_of);
+        let day = jiff::civil::date(1996, 7, 17);
+        assert_eq!(sent(b"Wed, 17 Jul 1996 23:23:25 -0700 (PDT)"), Some(day));
+        assert_eq!(sent(b"yesterday"), None);
+    }
+
+    #[test]
+    fn what_is_kept_decides_about_a_header_only_where_it_can() {
+        let headers = headers_with(b"");
+        let by_kept = |name: &str, folded| by_kept(&headers, name.as_bytes(), folded);
+        assert_eq!(by_kept("message-id", "<uno@"), Some(true));
+        assert_eq!(by_kept("Message-ID", "<due@"), Some(false));
+        assert_eq!(by_kept("References", ""), Some(false), "it has no such field");
+        assert_eq!(by_kept("from", "anna@pec"), Some(true));
+        assert_eq!(by_kept("from", "rossi <anna"), None, "the header may have quotes there");
+        assert_eq!(by_kept("from", "(anna)"), None, "the header may have a comment");
+        assert_eq!(by_kept("X-Ricevuta", "accettazione"), None);
     }
 }

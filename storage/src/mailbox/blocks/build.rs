@@ -39,7 +39,7 @@ use crate::{
 const CHANGES_OF_WINDOW: u64 = 2;
 const CHANGES_OF_MAILBOX: u64 = 64;
 
-/// Told after every step how many rows it read; says whether to go on.
+/// Told after every step how many rows or summaries it read; says whether to go on.
 pub type Pace<'p> = &'p (dyn Fn(u64) -> BoxFuture<'static, bool> + Send + Sync);
 
 /// What a run of the builder did.
@@ -47,10 +47,14 @@ pub type Pace<'p> = &'p (dyn Fn(u64) -> BoxFuture<'static, bool> + Send + Sync);
 pub struct BlockReport {
     /// Mailboxes and accounts that were looked at.
     pub looked_at: u64,
-    /// Blocks that were written.
+    /// Blocks of mailboxes that were written.
     pub blocks: u64,
-    /// Rows and summaries that were read for them.
+    /// Rows that were read for them.
     pub rows: u64,
+    /// Blocks of headers that were written.
+    pub header_blocks: u64,
+    /// Summaries that were read for them.
+    pub summaries: u64,
     /// Whether the run was told to stop.
     pub stopped: bool,
 }

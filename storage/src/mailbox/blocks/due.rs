@@ -16,8 +16,8 @@ pub(crate) struct DueMailboxes {
     noted: Mutex<Noted>,
 }
 
-/// A mailbox in the store.
-pub(crate) type Place = (AccountId, MailboxId);
+/// A mailbox in the store, or with `None` the messages of an account.
+pub(crate) type Place = (AccountId, Option<MailboxId>);
 
 #[derive(Debug, Default)]
 struct Noted {
@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn a_mailbox_is_due_once_it_changed_enough_and_then_counted_anew() {
         let due = DueMailboxes::default();
-        let place = |number| (AccountId(1), MailboxId(number));
+        let place = |number| (AccountId(1), Some(MailboxId(number)));
         due.note(place(1), 3, 4, 2);
         due.note(place(2), 4, 4, 2);
         due.note(place(2), 4, 4, 2);

@@ -4,7 +4,8 @@ use unicode_normalization::UnicodeNormalization as _;
 
 /// Returns `text` decomposed (NFKD) and in lower case: two texts that a reader takes for the same
 /// letters, in whatever case, fold to the same. Close to `i;unicode-casemap` (RFC 5051 §2).
-pub(crate) fn fold(text: &str) -> String {
+#[must_use]
+pub fn fold(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }

@@ -15,7 +15,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// Decodes an unstructured value: encoded words, and bare 8-bit octets as UTF-8 or, where they
 /// are not, as Windows-1252. What is no encoded word stays as it is.
-pub(crate) fn decode(value: &[u8]) -> String {
+#[must_use]
+pub fn decode(value: &[u8]) -> String {
     let mut text = String::with_capacity(value.len());
     let mut rest = value;
     let mut after_word = false;
