@@ -9,14 +9,21 @@ mod appender;
 mod line;
 mod messages;
 mod pec_local;
+mod select;
 
 use std::{io::Write as _, process::ExitCode};
 
 use line::Line;
 
 /// A measure by its name.
-const MEASURES: [(&str, Measure); 2] =
-    [("append", append::measure), ("pec_local", pec_local::measure)];
+const MEASURES: [(&str, Measure); 6] = [
+    ("append", append::measure),
+    ("pec_local", pec_local::measure),
+    ("select", select::select),
+    ("select_gain", select::select_gain),
+    ("header_search", select::header_search),
+    ("header_search_gain", select::header_search_gain),
+];
 
 /// Takes a measure.
 type Measure = fn() -> Result<Line, Failure>;
