@@ -14,6 +14,7 @@
 pub mod account;
 pub mod address;
 pub mod authenticator;
+mod back_up;
 
 pub mod codes;
 pub mod credential;
