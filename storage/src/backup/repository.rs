@@ -33,9 +33,8 @@ use std::{
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
-use object_store::{
-    ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload, path::Path,
-};
+pub use object_store::ObjectStore;
+use object_store::{ObjectMeta, ObjectStoreExt as _, PutMode, PutOptions, PutPayload, path::Path};
 use tokio::time::Instant;
 use trust::{
     clock::UnixMillis,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use bytes::Bytes;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload, memory::InMemory};
 use trust::{
-    clock::{ManualClock, UnixMillis},
+    clock::{Clock as _, ManualClock, UnixMillis},
     random::{RandomSource, SeededRandom},
     seal::DataKey,
 };
@@ -485,4 +485,59 @@ async fn the_pace_bounds_octets_a_second() {
     Pace::new(None).take(u64::MAX).await;
     let progress = FetchProgress::default();
     assert_eq!(progress.octets, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_outlives_every_checkpoint_that_names_it_and_not_the_last_of_them() {
+    const QUARTER: i64 = 15 * 60_000;
+    let node = Node::new().await;
+    let objects = Arc::clone(node.store.octets().packs.objects());
+    let random: Arc<dyn RandomSource> = Arc::new(trust::random::SystemRandom);
+    let key = DataKey::draw(&SeededRandom::new(7));
+    let repository = Arc::new(Repository::new(Arc::clone(&objects), key, random, Pace::new(None)));
+    let work = node.folder.path().join("backup.work");
+    let (shared, clock) = (Arc::clone(&repository), node.clock.clone());
+    let mut shipper = Shipper::new(shared, clock, work, true, "test".to_owned());
+    node.append(1).await;
+    let first = node.take(&mut shipper).await;
+    assert!(first.packs > 0);
+    let manifest = repository.manifest(first.name).await.expect("a manifest");
+
+    let account = node.account().await;
+    let inbox = account.mailbox_by_name("INBOX").await.expect("INBOX");
+    let uid = crate::ids::Uid::new(1).expect("not zero");
+    let deleted = crate::mailbox::flags::Flags { deleted: true, ..Default::default() };
+    let change = crate::mailbox::flags::FlagChange::Add;
+    inbox.store_flags(&[uid], change, &deleted, None).await.expect("flags");
+    assert_eq!(inbox.expunge(&[uid]).await.expect("expunge"), [uid]);
+    let options =
+        crate::collector::CollectOptions { grace: std::time::Duration::ZERO, ..Default::default() };
+    let collect = async || {
+        for _ in 0..4 {
+            node.clock.advance(QUARTER);
+            node.store.collect(&options, &|_| {}).await.expect("collect");
+        }
+    };
+    collect().await;
+    let named = packs::named(&**node.store.engine(), &*objects, UnixMillis(i64::MAX)).await;
+    let named = named.expect("packs");
+    assert!(manifest.packs.iter().all(|copy| !named.contains_key(&copy.pack)), "all are doomed");
+    let verified = fetch::verify(&repository, &manifest, &|_| {}).await.expect("verified");
+    assert_eq!(verified.faults, Vec::<String>::new(), "and still there for the checkpoint");
+
+    let rules = RetentionRules {
+        keep_all_millis: 60_000,
+        keep_hourly_millis: 0,
+        keep_daily_millis: 0,
+        unnamed_millis: i64::MAX,
+    };
+    node.take(&mut shipper).await;
+    let now = node.clock.now();
+    sweep(&repository, true, now, &rules).await.expect("swept");
+    node.clock.advance(QUARTER);
+    node.take(&mut shipper).await;
+    collect().await;
+    let there = packs::list_packs(&*objects).await.expect("list");
+    assert!(there.is_empty(), "no checkpoint names them any more: {there:?}");
+    is_sound(&node.store).await;
 }
