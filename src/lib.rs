@@ -1,5 +1,6 @@
 //! The program: PEC engine, registry, configuration, command line and wiring.
 //!
+//! * [`backup`]: checkpoints of the whole node elsewhere, and the way back.
 //! * [`cli`]: the command line.
 //! * [`config`]: the one file of settings.
 //! * [`control`]: operations that commands ask of a running server or do themselves.
@@ -13,6 +14,7 @@
 //!
 //! Not here: octets and mailboxes (`storage`), sessions (`protocols`), signatures (`trust`).
 
+pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod control;

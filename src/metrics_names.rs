@@ -26,9 +26,16 @@ pub const INCOMING_MESSAGES: &str = "ceralacca_incoming_messages_total";
 /// Messages that came again and were recognised.
 pub const INCOMING_REPEATS: &str = "ceralacca_incoming_repeats_total";
 
+/// Octets sent to the back-up.
+pub const BACKUP_OCTETS: &str = "ceralacca_backup_octets_total";
+/// Increments of the back-up that failed.
+pub const BACKUP_FAILURES: &str = "ceralacca_backup_failures_total";
+/// The instant of the last complete increment, in seconds since 1970.
+pub const BACKUP_INSTANT: &str = "ceralacca_backup_instant_seconds";
+
 /// Counters and histograms, each with its help text. Those of sessions are counted on the floor
 /// below, under the names that stand here as text.
-const COUNTERS: [(&str, &str); 13] = [
+const COUNTERS: [(&str, &str); 15] = [
     ("ceralacca_connections_total", "Connections that were let in, by protocol"),
     ("ceralacca_connections_refused_total", "Connections over a limit, by protocol and limit"),
     ("ceralacca_tls_handshakes_failed_total", "TLS handshakes that failed, by protocol"),
@@ -42,14 +49,22 @@ const COUNTERS: [(&str, &str); 13] = [
     (ACCOUNT_CHANGES, "Changes of accounts handed to the store, by outcome"),
     (HTTP_REQUESTS, "Requests on the operations port, by path and status"),
     (CONTROL_OPERATIONS, "Operations that commands asked of the server, by operation and outcome"),
+    (BACKUP_OCTETS, "Octets sent to the back-up"),
+    (BACKUP_FAILURES, "Increments of the back-up that failed"),
 ];
 const HISTOGRAMS: [(&str, &str); 1] =
     [(LOGIN_HASHING, "Seconds that a password hashing took, waiting not included")];
+
+const GAUGES: [(&str, &str); 1] =
+    [(BACKUP_INSTANT, "Instant of the last complete increment of the back-up, seconds since 1970")];
 
 /// Gives every metric its help text in the recorder that is installed.
 pub fn describe() {
     for (name, help) in COUNTERS {
         metrics::describe_counter!(name, help);
+    }
+    for (name, help) in GAUGES {
+        metrics::describe_gauge!(name, help);
     }
     for (name, help) in HISTOGRAMS {
         metrics::describe_histogram!(name, metrics::Unit::Seconds, help);

@@ -30,6 +30,7 @@ use output::Output;
 
 mod account;
 mod account_quota;
+mod backup;
 mod config;
 mod domain;
 mod erase;
@@ -39,7 +40,9 @@ mod operation;
 mod output;
 mod owner;
 mod password;
+mod restore;
 mod store;
+mod transmission;
 
 /// Configuration files looked for when none is named, in this order.
 const CONFIG_FILES: [&str; 2] = ["ceralacca.toml", "/etc/ceralacca/ceralacca.toml"];
@@ -117,6 +120,24 @@ enum Command {
     #[command(subcommand, about = say("Un messaggio nell'archivio", "A message in the store"))]
     Message(message::MessageCommand),
     #[command(
+        subcommand,
+        about = say("Le copie fuori da questa macchina", "Copies outside of this machine"),
+    )]
+    Backup(backup::BackupCommand),
+    #[command(
+        about = say("Ricostruisce la cartella dei dati da una copia", "Rebuilds the data folder from a back-up"),
+        after_help = say(
+            "Esempio:\n  ceralacca restore --from /mnt/backup/ceralacca --into /var/lib/ceralacca --recovery-key recovery.key\n\nSe si interrompe, ripetere lo stesso comando: riprende da dove era.",
+            "Example:\n  ceralacca restore --from /mnt/backup/ceralacca --into /var/lib/ceralacca --recovery-key recovery.key\n\nWhen it is interrupted, give the same command again: it goes on where it was.",
+        ),
+    )]
+    Restore(restore::RestoreArguments),
+    #[command(
+        subcommand,
+        about = say("Gli obblighi trattenuti da un ripristino", "Duties held by a restore"),
+    )]
+    Transmission(transmission::TransmissionCommand),
+    #[command(
         about = say("Completamento per la shell", "Completions for a shell"),
         after_help = say(
             "Esempio:\n  ceralacca completions bash > ~/.local/share/bash-completion/completions/ceralacca",
@@ -170,6 +191,9 @@ fn execute(cli: Cli, output: &Output) -> Result<(), Failure> {
         }
         Command::Store(command) => command.run(file.as_deref(), output),
         Command::Message(command) => command.run(file.as_deref(), output),
+        Command::Backup(command) => command.run(file.as_deref(), output),
+        Command::Restore(arguments) => arguments.run(file.as_deref(), output),
+        Command::Transmission(command) => command.run(file.as_deref(), output),
         Command::Account(account_quota::AccountCommands::Quota(arguments)) => {
             account_quota::run(file.as_deref(), output, &arguments)
         }

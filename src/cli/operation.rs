@@ -71,7 +71,7 @@ async fn here<O: Operation>(
         Arc::new(SystemClock),
     )
     .await?;
-    let site = Site { config: Arc::new(config), store, registry };
+    let site = Site { config: Arc::new(config), store, registry, engine: None, backup: None };
     let result = follow(output, async |run| operation.run(&site, run).await).await;
     site.registry.close().await;
     site.store.close().await.map_err(|error| Failure::of_machine(&error))?;

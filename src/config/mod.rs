@@ -15,6 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use backup::{BackupSettings, BackupTarget, BackupTiming};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use limits::{LimitSettings, LoginSettings};
 pub use value::{DomainName, HostPort, ListenAddress, NotADomainName, NotHostPort};
@@ -27,6 +28,7 @@ use reader::Reader;
 use source::Source;
 use units::{Millis, Octets};
 
+mod backup;
 mod error;
 mod limits;
 mod plans;
@@ -38,6 +40,8 @@ mod value;
 /// The whole configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Config {
+    /// The file it was read from.
+    pub file: Option<PathBuf>,
     /// `[provider]`
     pub provider: ProviderSettings,
     /// `[data]`
@@ -56,6 +60,8 @@ pub struct Config {
     pub routes: BTreeMap<DomainName, HostPort>,
     /// `[store]`
     pub store: StoreSettings,
+    /// `[backup]`
+    pub backup: BackupSettings,
     /// `[registry]`
     pub registry: RegistrySettings,
     /// `[login]`
@@ -113,6 +119,18 @@ impl DataSettings {
     #[must_use]
     pub fn control_socket(&self) -> PathBuf {
         self.folder.join("control.socket")
+    }
+
+    /// The data key of back-ups.
+    #[must_use]
+    pub fn backup_key_file(&self) -> PathBuf {
+        self.folder.join("backup.key")
+    }
+
+    /// Where a checkpoint is put together.
+    #[must_use]
+    pub fn backup_work_folder(&self) -> PathBuf {
+        self.folder.join("backup.work")
     }
 
     /// Keys and certificates of the development authority.
@@ -221,8 +239,9 @@ impl Config {
     ) -> Result<Self, ConfigErrors> {
         let source = Source::read(file, variables).map_err(|error| ConfigErrors(vec![error]))?;
         let mut reader = Reader::new(&source, file);
-        let config = Self::read(&mut reader);
+        let mut config = Self::read(&mut reader);
         reader.finish()?;
+        config.file = file.map(Path::to_owned);
         Ok(config)
     }
 
@@ -245,6 +264,7 @@ impl Config {
 
     fn read(reader: &mut Reader<'_>) -> Self {
         Self {
+            file: None,
             provider: ProviderSettings::read(reader),
             data: DataSettings::read(reader),
             listen: ListenSettings::read(reader),
@@ -279,6 +299,7 @@ impl Config {
                     Text::fixed("Una riga per dominio.", "One line per domain."),
                 ),
             store: StoreSettings::read(reader),
+            backup: BackupSettings::read(reader),
             registry: RegistrySettings::read(reader),
             login: LoginSettings::read(reader),
             limits: LimitSettings::read(reader),

@@ -302,7 +302,8 @@ impl Section<'_, '_> {
         value
     }
 
-    fn resolved(&self, key: &str, path: PathBuf) -> PathBuf {
+    /// A relative path of the file starts at the file's folder.
+    pub(super) fn resolved(&self, key: &str, path: PathBuf) -> PathBuf {
         let from_file = matches!(
             self.reader.given(&self.name, key),
             Some(Given { place: Place::Line { .. }, .. })

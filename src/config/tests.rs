@@ -13,7 +13,9 @@ fn load_with(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigErr
     let file = folder.path().join("ceralacca.toml");
     fs::write(&file, text).expect("the file is written");
     let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-    Config::load(Some(&file), variables.iter().map(own))
+    let config = Config::load(Some(&file), variables.iter().map(own))?;
+    assert_eq!(config.file, Some(file));
+    Ok(Config { file: None, ..config })
 }
 
 /// `line: text` of every error, in English.

@@ -8,7 +8,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    backup::service::BackupService,
     config::Config,
+    pec::engine::PecEngine,
     registry::Registry,
     texts::{Language, Text},
 };
@@ -39,6 +41,10 @@ pub struct Site {
     pub store: Arc<Store>,
     /// Owners, accounts, plans.
     pub registry: Arc<Registry>,
+    /// The engine, when a server runs it in this process.
+    pub engine: Option<Arc<PecEngine>>,
+    /// The back-up of the running server, when it has one.
+    pub backup: Option<Arc<BackupService>>,
 }
 
 /// How far an operation is.

@@ -80,7 +80,13 @@ async fn site(folder: &Path) -> Site {
     let store = store.await.unwrap();
     let (file, plans) = (config.data.registry_file(), config.plans.clone());
     let registry = Registry::open(&file, &config.registry, plans, Arc::new(SystemClock)).await;
-    Site { registry: registry.unwrap(), store, config: Arc::new(config) }
+    Site {
+        registry: registry.unwrap(),
+        store,
+        config: Arc::new(config),
+        engine: None,
+        backup: None,
+    }
 }
 
 async fn serve() -> Served {
@@ -90,6 +96,8 @@ async fn serve() -> Served {
         config: Arc::clone(&site.config),
         store: Arc::clone(&site.store),
         registry: Arc::clone(&site.registry),
+        engine: None,
+        backup: None,
     };
     let operations = Operations::default().with::<Count>().with::<StoreCheck>();
     let path = site.config.data.control_socket();

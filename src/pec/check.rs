@@ -23,12 +23,13 @@ use storage::{
 
 use super::{
     records::{
-        DELIVERY_WORK, DeliveryRecord, INCOMING_MESSAGES, INCOMING_WORK, IncomingRecord,
-        OUTGOING_QUEUE, QueueRecord, TRANSMISSION_IDENTIFIERS, TRANSMISSION_RECIPIENTS,
-        TRANSMISSION_WORK, TRANSMISSIONS, TransmissionRecord, decode,
+        DELIVERY_WORK, DeliveryRecord, HELD_FOR_OPERATOR, INCOMING_MESSAGES, INCOMING_WORK,
+        IncomingRecord, OUTGOING_QUEUE, QueueRecord, TRANSMISSION_IDENTIFIERS,
+        TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK, TRANSMISSIONS, TransmissionRecord, decode,
     },
     work::Source,
 };
+use crate::backup::held::held_row;
 
 /// Rows read at a time.
 const PAGE: usize = 500;
@@ -55,7 +56,8 @@ pub struct Duties {
 const LISTED_MAX: usize = 1_000;
 
 /// Families with duties or with names of records.
-const LOOKED_AT: [Family; 6] = [
+const LOOKED_AT: [Family; 7] = [
+    HELD_FOR_OPERATOR,
     TRANSMISSION_WORK,
     INCOMING_WORK,
     DELIVERY_WORK,
@@ -63,6 +65,10 @@ const LOOKED_AT: [Family; 6] = [
     TRANSMISSION_RECIPIENTS,
     TRANSMISSION_IDENTIFIERS,
 ];
+
+/// Families whose records name held messages.
+const NAMING_HELD: [Family; 5] =
+    [TRANSMISSIONS, INCOMING_MESSAGES, DELIVERY_WORK, OUTGOING_QUEUE, HELD_FOR_OPERATOR];
 
 /// Checks the engine's families; `tell` hears the number of rows now and then.
 ///
@@ -113,6 +119,10 @@ fn named_by(family: Family, key: &Bytes, value: &[u8]) -> Result<Names, StoreErr
         (!octets.is_empty()).then(|| (family, Bytes::copy_from_slice(octets)))
     };
     Ok(match family {
+        HELD_FOR_OPERATOR => {
+            let (family, key, value) = held_row(key, value)?;
+            named_by(family, &key, &value)?
+        }
         TRANSMISSION_WORK => vec![record(TRANSMISSIONS, key)],
         INCOMING_WORK => vec![record(INCOMING_MESSAGES, key)],
         DELIVERY_WORK => {
@@ -222,7 +232,7 @@ async fn find_orphans(
             held.extend(page.into_iter().map(|(key, _)| key));
         }
         if !held.is_empty() {
-            for family in [TRANSMISSIONS, INCOMING_MESSAGES, DELIVERY_WORK, OUTGOING_QUEUE] {
+            for family in NAMING_HELD {
                 strike_named(&*snapshot, family, &mut held, duties, tell).await?;
             }
         }
@@ -282,6 +292,10 @@ fn held_by(family: Family, key: &[u8], value: &[u8]) -> Result<Vec<Vec<u8>>, Sto
         INCOMING_MESSAGES => vec![decode::<IncomingRecord>(family, key, value)?.message],
         DELIVERY_WORK => vec![decode::<DeliveryRecord>(family, key, value)?.message],
         OUTGOING_QUEUE => vec![decode::<QueueRecord>(family, key, value)?.message],
+        HELD_FOR_OPERATOR => {
+            let (family, key, value) = held_row(key, value)?;
+            held_by(family, &key, &value)?
+        }
         _ => Vec::new(),
     })
 }

@@ -48,6 +48,10 @@ pub enum JournalEvent {
     SpaceNotice,
     /// A message was erased; the detail says why and at whose word.
     Erasure,
+    /// The store was restored from a back-up; the numbers between are those of the lost time.
+    Restored,
+    /// An operator released a duty that a restore had held.
+    Released,
 }
 
 impl JournalEvent {
@@ -70,6 +74,8 @@ impl JournalEvent {
             Self::Undeliverable => "undeliverable",
             Self::SpaceNotice => "space-notice",
             Self::Erasure => "erasure",
+            Self::Restored => "restored",
+            Self::Released => "released",
         }
     }
 }

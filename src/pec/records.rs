@@ -15,6 +15,7 @@
 //! | `delivery_work` | source (17 octets), u32 index | [`DeliveryRecord`] |
 //! | `outgoing_queue` | QueueId | [`QueueRecord`] |
 //! | `journal` | node (u64), sequence (u64) | [`JournalRecord`] |
+//! | `held_for_operator` | duty (u8), key in its family | [`HeldRecord`](crate::backup::held::HeldRecord) |
 //!
 //! A work row is written in the batch that creates the duty and removed in the batch that fulfils
 //! it, so that after a crash a scan of the work families finds exactly what is left to do.
@@ -45,8 +46,11 @@ pub const OUTGOING_QUEUE: Family = Family("outgoing_queue");
 /// The provider's log of operations (RFC 6109 §2.3).
 pub const JOURNAL: Family = Family("journal");
 
+/// Duties that a restore found unfinished; see [`crate::backup::held`].
+pub const HELD_FOR_OPERATOR: Family = Family("held_for_operator");
+
 /// Every family of the engine, for opening the store.
-pub const FAMILIES: [Family; 10] = [
+pub const FAMILIES: [Family; 11] = [
     TRANSMISSIONS,
     TRANSMISSION_IDENTIFIERS,
     TRANSMISSION_RECIPIENTS,
@@ -57,6 +61,7 @@ pub const FAMILIES: [Family; 10] = [
     DELIVERY_WORK,
     OUTGOING_QUEUE,
     JOURNAL,
+    HELD_FOR_OPERATOR,
 ];
 
 /// The version this program writes and the newest it reads.

@@ -39,6 +39,7 @@ use self::{
     doors::{Doors, Rooms},
 };
 use crate::{
+    backup::service::BackupService,
     config::Config,
     control::{self, ControlSocket, Site},
     http::{self, Readiness},
@@ -96,6 +97,7 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     let (clock, random): (Arc<dyn Clock>, Arc<dyn RandomSource>) =
         (Arc::new(SystemClock), Arc::new(SystemRandom));
     let credentials = Arc::new(Credentials::open(&config, &clock, &random)?);
+    crate::backup::restore::refuse_unfinished(&config.data.folder)?;
     let registry = open_registry(&config, Arc::clone(&clock)).await?;
     let store = store::open(&config, Arc::clone(&clock), Arc::clone(&random)).await?;
     outbox::apply_pending(&registry, &*store).await.context("applying changes of accounts")?;
@@ -118,8 +120,9 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     };
     let doors = Doors::open(&config, &tls, rooms, &stopping).await?;
     let mut beside = start_beside(&config, &credentials, &registry, &engine.engine, &stopping);
+    let backup = start_backup(&config, &registry, &store, &mut beside, &stopping);
     let operations = open_operations(&config, &registry, &store).await?;
-    let control = open_control(&config, &registry, &store)?;
+    let control = open_control(&config, &registry, &engine.engine, backup.clone())?;
     let heart = tokio::spawn(service_manager::beat(Arc::clone(&store)));
     service_manager::ready();
     tracing::info!(provider = config.provider.name, "ready");
@@ -141,6 +144,9 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
                 "a loop beside the sessions failed"
             );
         }
+    }
+    if let Some(backup) = backup {
+        backup.finish(config.limits.shutdown_timeout.duration()).await;
     }
     registry.close().await;
     heart.abort();
@@ -185,7 +191,8 @@ impl Running {
         clock: Arc<dyn Clock>,
         random: Arc<dyn RandomSource>,
     ) -> anyhow::Result<Self> {
-        let settings = engine_settings(config);
+        let epoch = store.epoch().await.context("reading the store's epoch")?;
+        let settings = EngineSettings { epoch, ..engine_settings(config) };
         let (work, work_receiver) = WorkQueue::new(settings.work_entries_max);
         let (queue, queue_receiver) = QueueHandle::new(settings.work_entries_max);
         let mail_domain =
@@ -321,6 +328,20 @@ fn start_beside(
     tasks
 }
 
+/// Starts the back-up, when there is one.
+fn start_backup(
+    config: &Arc<Config>,
+    registry: &Arc<Registry>,
+    store: &Arc<Store>,
+    tasks: &mut JoinSet<()>,
+    stopping: &CancellationToken,
+) -> Option<Arc<BackupService>> {
+    let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
+    let backup = BackupService::new(config, store, registry, clock, random)?;
+    tasks.spawn(Arc::clone(&backup).run(stopping.clone()));
+    Some(backup)
+}
+
 /// The operations port while it is open.
 struct Operations {
     readiness: Arc<Readiness>,
@@ -356,12 +377,15 @@ async fn open_operations(
 fn open_control(
     config: &Arc<Config>,
     registry: &Arc<Registry>,
-    store: &Arc<Store>,
+    engine: &Arc<PecEngine>,
+    backup: Option<Arc<BackupService>>,
 ) -> anyhow::Result<Option<ControlSocket>> {
     let site = Site {
         config: Arc::clone(config),
-        store: Arc::clone(store),
+        store: Arc::clone(engine.store()),
         registry: Arc::clone(registry),
+        engine: Some(Arc::clone(engine)),
+        backup,
     };
     let path = config.data.control_socket();
     ControlSocket::open(path.clone(), site, control::operations::served(), &config.limits)

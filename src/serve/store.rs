@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use storage::{
+    backup::repository::ObjectStore,
+    catalog::engine::Family,
     catalog::rocksdb::RocksConfig,
     octets::OctetStoreConfig,
     pack::store::local_objects,
@@ -15,6 +17,21 @@ use trust::{clock::Clock, random::RandomSource};
 
 use super::service_manager::NODE_STATE;
 use crate::{config::Config, pec::records};
+
+/// The families of this floor in the catalog.
+#[must_use]
+pub fn families() -> Vec<Family> {
+    [records::FAMILIES.as_slice(), &[NODE_STATE]].concat()
+}
+
+/// The object store of the packs when it is not in the data folder; `None` when it is.
+///
+/// # Errors
+///
+/// When it cannot be opened.
+pub fn remote_objects(_config: &Config) -> anyhow::Result<Option<Arc<dyn ObjectStore>>> {
+    Ok(None)
+}
 
 /// Opens the store, making it when the data folder is empty.
 ///
@@ -30,12 +47,13 @@ pub async fn open(
     let octets =
         |octets: crate::config::units::Octets| usize::try_from(octets.0).unwrap_or(usize::MAX);
     let settings = &config.store;
+    crate::backup::restore::refuse_unfinished(&config.data.folder)?;
     let objects = local_objects(&config.data.objects_folder()).with_context(|| {
         format!("opening the packs in {}", config.data.objects_folder().display())
     })?;
     let store = StoreConfig {
         catalog_folder: config.data.catalog_folder(),
-        families: [records::FAMILIES.as_slice(), &[NODE_STATE]].concat(),
+        families: families(),
         references: Vec::new(),
         catalog: RocksConfig {
             cache_octets_max: octets(settings.catalog_cache_octets_max),

@@ -2,6 +2,7 @@
 
 use super::Operations;
 
+pub mod backup;
 pub mod check;
 pub mod erase;
 pub mod quota;
@@ -14,4 +15,7 @@ pub fn served() -> Operations {
         .with::<check::StoreCheck>()
         .with::<erase::MessageErase>()
         .with::<quota::AccountQuota>()
+        .with::<backup::BackupNow>()
+        .with::<backup::ListHeld>()
+        .with::<backup::ReleaseHeld>()
 }

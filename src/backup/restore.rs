@@ -1,0 +1,348 @@
+//! Rebuilds a data folder from the object store alone.
+//!
+//! * The folder must be empty, or hold what an interrupted restore of the same checkpoint left: the
+//!   file `restore.json` says so from the first moment to the last, and a server refuses a folder
+//!   that has it.
+//! * Files and packs that are there and right are not fetched again. The catalog is changed under
+//!   another name and gets its own when everything is done; when that was cut short, it is fetched
+//!   again, because its rules are applied once.
+//! * What the node owed is held for an operator ([`super::held`]).
+//!
+//! Not here: what is raised, and why (`storage::backup::rules`).
+
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+use storage::{
+    backup::{
+        BackupError, fetch,
+        fetch::OnProgress,
+        manifest::{CheckpointName, Manifest},
+        repository::{ObjectStore, Pace, Repository, key_of_checkpoint, list_checkpoints},
+        rules,
+    },
+    catalog::{
+        engine::Engine as _,
+        rocksdb::{RocksConfig, RocksEngine},
+    },
+    pack::store::local_objects,
+    store::Store,
+};
+use trust::{clock::Clock, random::RandomSource};
+
+use super::{
+    companions::{OUTSIDE, REGISTRY},
+    held,
+    target::{self, Secret},
+};
+use crate::{config::Config, pec::engine::EngineSettings, registry::Registry, texts::Text};
+
+const MARKER: &str = "restore.json";
+const CATALOG: &str = "catalog";
+/// The catalog while it is changed.
+const CATALOG_RESTORING: &str = "catalog.restoring";
+/// What a fresh file system has, and no restore looks at.
+const LOST_AND_FOUND: &str = "lost+found";
+
+/// What is to be restored, and where.
+#[derive(Debug)]
+pub struct RestoreRequest {
+    /// The back-up's object store.
+    pub from: Arc<dyn ObjectStore>,
+    /// What opens the data key.
+    pub secret: Secret,
+    /// The new data folder.
+    pub into: PathBuf,
+    /// The checkpoint; `None`: the newest.
+    pub checkpoint: Option<CheckpointName>,
+    /// Where packs go when they were copied; `None`: into the new data folder.
+    pub packs_to: Option<Arc<dyn ObjectStore>>,
+}
+
+/// What a restore did.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Restored {
+    /// The checkpoint.
+    pub checkpoint: String,
+    /// Everything acknowledged before this instant is back, in ms since 1970.
+    pub instant_millis: i64,
+    /// The store's epoch from now on.
+    pub epoch: u32,
+    /// Accounts.
+    pub accounts: u64,
+    /// Packs copied.
+    pub packs: u64,
+    /// Duties held for an operator.
+    pub held: u64,
+    /// Files from outside of the data folder, now below it.
+    pub outside: Vec<PathBuf>,
+}
+
+/// Why there was no restore.
+#[derive(Debug)]
+pub enum RestoreError {
+    /// The request cannot be granted.
+    Refused(Text),
+    /// Something failed: start it again when that is mended.
+    Failed(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for RestoreError {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Marker {
+    checkpoint: String,
+    /// The catalog was whole and is being changed.
+    changing: bool,
+}
+
+/// Says when a data folder holds an unfinished restore.
+///
+/// # Errors
+///
+/// When it does.
+pub fn refuse_unfinished(folder: &Path) -> anyhow::Result<()> {
+    if folder.join(MARKER).exists() {
+        anyhow::bail!(
+            "{} holds a restore that has not ended: start the same `ceralacca restore` again",
+            folder.display()
+        );
+    }
+    Ok(())
+}
+
+/// Restores, or goes on with a restore that was interrupted.
+///
+/// # Errors
+///
+/// [`RestoreError::Refused`] when folder, checkpoint or key are not right; nothing was changed.
+pub async fn restore(
+    request: RestoreRequest,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn RandomSource>,
+    on_progress: OnProgress<'_>,
+) -> Result<Restored, RestoreError> {
+    let into = request.into.clone();
+    std::fs::create_dir_all(&into).with_context(|| format!("making {}", into.display()))?;
+    let marker = read_marker(&into)?;
+    let name = choose(&request, marker.as_ref()).await?;
+    let id = key_of_checkpoint(&*request.from, name).await?;
+    let key = match target::unseal(&*request.from, id, &request.secret).await {
+        Ok(key) => key,
+        Err(BackupError::Seal(_)) => return Err(RestoreError::Refused(wrong_secret())),
+        Err(error) => return Err(error.into()),
+    };
+    let repository = Repository::new(Arc::clone(&request.from), key, random, Pace::new(None));
+    let manifest = repository.manifest(name).await?;
+    if marker.as_ref().is_some_and(|marker| marker.changing) && !into.join(CATALOG).exists() {
+        // Its rules may be half applied.
+        remove_folder(&into.join(CATALOG_RESTORING))?;
+        for ending in ["", "-wal", "-shm"] {
+            remove_file(&into.join(format!("{REGISTRY}{ending}")))?;
+        }
+    }
+    let checkpoint = name.to_string();
+    if !into.join(CATALOG).exists() {
+        write_marker(&into, &Marker { checkpoint: checkpoint.clone(), changing: false })?;
+    }
+    let packs = fetch_all(&request, &repository, &manifest, on_progress).await?;
+    let mut restored = Restored {
+        checkpoint: checkpoint.clone(),
+        instant_millis: name.instant.0,
+        epoch: name.epoch.saturating_add(1),
+        accounts: 0,
+        packs,
+        held: 0,
+        outside: outside(&manifest, &into),
+    };
+    if !into.join(CATALOG).exists() {
+        write_marker(&into, &Marker { checkpoint, changing: true })?;
+        change_catalog(&into, name, &*clock, &mut restored).await?;
+        change_registry(&into, clock).await?;
+        target::keep_data_key(&into.join("backup.key"), repository.key())?;
+        std::fs::rename(into.join(CATALOG_RESTORING), into.join(CATALOG))
+            .context("giving the catalog its name")?;
+        sync(&into)?;
+    }
+    std::fs::remove_file(into.join(MARKER)).context("ending the restore")?;
+    sync(&into)?;
+    Ok(restored)
+}
+
+fn wrong_secret() -> Text {
+    Text::fixed(
+        "la chiave di recupero o la frase segreta non apre questa copia: provarne un'altra",
+        "the recovery key or pass phrase does not open this back-up: try another one",
+    )
+}
+
+fn read_marker(into: &Path) -> Result<Option<Marker>, RestoreError> {
+    match std::fs::read(into.join(MARKER)) {
+        Ok(octets) => Ok(Some(serde_json::from_slice(&octets).context("reading restore.json")?)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let mut entries =
+                std::fs::read_dir(into).with_context(|| format!("reading {}", into.display()))?;
+            let stranger = entries.find_map(|entry| {
+                entry.ok().map(|entry| entry.file_name()).filter(|name| name != LOST_AND_FOUND)
+            });
+            let Some(stranger) = stranger else { return Ok(None) };
+            let (folder, stranger) = (into.display(), stranger.to_string_lossy());
+            Err(RestoreError::Refused(Text::filled(
+                format!(
+                    "{folder} non è vuota ({stranger}): indicare una cartella nuova o vuota, o spostare quella che c'è"
+                ),
+                format!(
+                    "{folder} is not empty ({stranger}): name a new or empty folder, or move away the one that is there"
+                ),
+            )))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn write_marker(into: &Path, marker: &Marker) -> anyhow::Result<()> {
+    let new = into.join("restore.json.new");
+    let write = || -> anyhow::Result<()> {
+        let mut file = std::fs::File::create(&new)?;
+        file.write_all(&serde_json::to_vec(marker)?)?;
+        file.sync_all()?;
+        std::fs::rename(&new, into.join(MARKER))?;
+        Ok(())
+    };
+    write().context("writing restore.json")?;
+    sync(into)
+}
+
+fn sync(folder: &Path) -> anyhow::Result<()> {
+    std::fs::File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .with_context(|| format!("syncing {}", folder.display()))
+}
+
+fn remove_folder(folder: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn remove_file(file: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", file.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The checkpoint that was begun, else the one asked for, else the newest.
+async fn choose(
+    request: &RestoreRequest,
+    marker: Option<&Marker>,
+) -> Result<CheckpointName, RestoreError> {
+    let names = list_checkpoints(&*request.from).await?;
+    let begun = marker.map(|marker| marker.checkpoint.as_str());
+    let asked = request.checkpoint.map(|name| name.to_string());
+    if let (Some(begun), Some(asked)) = (begun, &asked)
+        && begun != asked
+    {
+        return Err(RestoreError::Refused(Text::filled(
+            format!(
+                "in questa cartella è iniziato il ripristino di {begun}: continuare con quello, o svuotarla"
+            ),
+            format!(
+                "in this folder the restore of {begun} was begun: go on with that one, or empty the folder"
+            ),
+        )));
+    }
+    let wanted = begun.map(str::to_owned).or(asked);
+    let found = match &wanted {
+        None => names.last(),
+        Some(wanted) => names.iter().find(|name| name.to_string() == *wanted),
+    };
+    found.copied().ok_or_else(|| {
+        let wanted = wanted.unwrap_or_default();
+        RestoreError::Refused(Text::filled(
+            format!("non c'è nessuna copia {wanted}: `ceralacca backup list` le elenca, controllare --from"),
+            format!("there is no checkpoint {wanted}: `ceralacca backup list` shows them, check --from"),
+        ))
+    })
+}
+
+async fn fetch_all(
+    request: &RestoreRequest,
+    repository: &Repository,
+    manifest: &Manifest,
+    on_progress: OnProgress<'_>,
+) -> Result<u64, RestoreError> {
+    let mut progress = fetch::beginning(manifest);
+    let into = &request.into;
+    let named = into.join(CATALOG).exists();
+    let place = |name: &str| match name.strip_prefix("catalog/") {
+        // It has its own name already: everything was done but the end.
+        Some(_) if named => None,
+        Some(file) => Some(Path::new(CATALOG_RESTORING).join(file)),
+        // The registry is changed too; it comes anew with the catalog.
+        None if name == REGISTRY && named => None,
+        None => Some(PathBuf::from(name)),
+    };
+    fetch::fetch_files(repository, manifest, into, place, &mut progress, on_progress).await?;
+    let packs_to: Arc<dyn ObjectStore> = match &request.packs_to {
+        _ if manifest.packs_in_place => Arc::clone(&request.from),
+        Some(objects) => Arc::clone(objects),
+        None => local_objects(&into.join("objects"))?,
+    };
+    Ok(fetch::fetch_packs(repository, manifest, &*packs_to, &mut progress, on_progress).await?)
+}
+
+fn outside(manifest: &Manifest, into: &Path) -> Vec<PathBuf> {
+    let prefix = format!("{OUTSIDE}/");
+    let outside = manifest.files.iter().filter(|file| file.name.starts_with(&prefix));
+    outside.map(|file| into.join(&file.name)).collect()
+}
+
+async fn change_catalog(
+    into: &Path,
+    name: CheckpointName,
+    clock: &dyn Clock,
+    restored: &mut Restored,
+) -> anyhow::Result<()> {
+    let families = Store::families(&crate::serve::store::families());
+    let folder = into.join(CATALOG_RESTORING);
+    let engine = RocksEngine::open(&folder, &families, &RocksConfig::default())
+        .await
+        .context("opening the restored catalog")?;
+    let applied = rules::apply(&*engine).await.context("raising the catalog's numbers")?;
+    let now = clock.now();
+    restored.epoch = applied.epoch;
+    restored.accounts = applied.accounts;
+    restored.held = held::hold_all(&*engine, name, now).await.context("holding duties")?;
+    let (epoch, duties) = (applied.epoch, restored.held);
+    let detail = format!("checkpoint {name}, epoch {epoch} from now on, {duties} duties held");
+    held::note_restore(&*engine, EngineSettings::default().node, now, detail)
+        .await
+        .context("writing the journal")?;
+    engine.close().await.context("closing the restored catalog")
+}
+
+async fn change_registry(into: &Path, clock: Arc<dyn Clock>) -> anyhow::Result<()> {
+    // Limits of plans that the provider has changed are told again when the server starts.
+    let settings = Config::default();
+    let file = into.join(REGISTRY);
+    let registry = Registry::open(&file, &settings.registry, settings.plans, clock).await?;
+    registry.raise_numbers().await?;
+    registry.tell_all_accounts().await?;
+    registry.close().await;
+    Ok(())
+}
