@@ -5,12 +5,13 @@
 #   make test          format, lint, every test (what continuous integration runs)
 #   make check         format, lint, unit tests: for daily work
 #   make bench         every measure, or one: make bench BENCH=append
+#   make fuzz         one target for a while: make fuzz TARGET=message SECONDS=300
 #   make lint, fmt     one step alone
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := check
-.PHONY: demo test check bench lint fmt
+.PHONY: demo test check bench fuzz lint fmt
 
 # Build output outlives a clone: a second clone rebuilds only the project's own crates.
 CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/ceralacca
@@ -46,6 +47,15 @@ check:
 bench:
 	@scripts/bootstrap bench
 	cargo bench --locked --bench measures -- $(BENCH)
+
+# The corpus grows in tests/fuzz/corpus, which is not committed; what it finds there lies in
+# tests/fuzz/artifacts. The fuzzer wants flags of an unstable compiler: RUSTC_BOOTSTRAP opens them.
+fuzz:
+	@scripts/bootstrap fuzz
+	@mkdir -p tests/fuzz/corpus/$(or $(TARGET),message)
+	RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)/fuzz" cargo fuzz run --fuzz-dir tests/fuzz --sanitizer none \
+		$(or $(TARGET),message) tests/fuzz/corpus/$(or $(TARGET),message) tests/fuzz/seeds/$(or $(TARGET),message) -- \
+		-max_total_time=$(or $(SECONDS),300) -max_len=20000
 
 lint:
 	@scripts/bootstrap check

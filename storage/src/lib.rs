@@ -28,6 +28,8 @@ pub mod collector;
 pub mod error;
 pub mod figures;
 pub mod find;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod held;
 pub mod ids;
 pub mod mailbox;

@@ -40,6 +40,12 @@ pub(crate) fn encode(version: u8, fields: &impl Message) -> Vec<u8> {
     octets
 }
 
+/// Any octets in the frame of a record, as a fuzzer needs them.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn framed(version: u8, fields: &[u8]) -> Vec<u8> {
+    [&[version], check(version, fields).as_slice(), fields].concat()
+}
+
 /// Decodes a record of at most version `known`; `object` names it in errors.
 pub(crate) fn decode<M: Message + Default>(
     octets: &[u8],

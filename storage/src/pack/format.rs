@@ -138,6 +138,23 @@ impl PackBuilder {
     }
 }
 
+/// Any octets as chunks and index of a pack whose footer is right, as a fuzzer needs them.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn sealed(chunks: &[u8], index: &[u8]) -> Vec<u8> {
+    let mut octets = [header().as_slice(), chunks, index].concat();
+    let index_start = octets.len() - index.len();
+    let mut fields = (index_start as u64).to_be_bytes().to_vec();
+    let entries = u32::try_from(index.len() / ENTRY_OCTETS).unwrap_or(u32::MAX);
+    fields.extend_from_slice(&entries.to_be_bytes());
+    fields.extend_from_slice(&VERSION.to_be_bytes());
+    fields.extend_from_slice(&((octets.len() + FOOTER_OCTETS) as u64).to_be_bytes());
+    let digest = digest(index, &fields);
+    octets.extend(fields);
+    octets.extend_from_slice(&digest);
+    octets.extend_from_slice(&FOOTER_MAGIC);
+    octets
+}
+
 fn header() -> [u8; 16] {
     let mut header = [0; 16];
     header[..8].copy_from_slice(&HEADER_MAGIC);

@@ -13,4 +13,5 @@ mod mailboxes;
 mod model;
 mod power_cut;
 mod quota;
+mod seeds;
 mod simulation;
