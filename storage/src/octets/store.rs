@@ -228,9 +228,10 @@ impl OctetStore {
     /// same message, sent again, stores the chunk anew, which heals all messages that share it.
     pub(crate) async fn shared_chunk(&self, chunk: &ChunkRef) -> Result<Bytes, StoreError> {
         match self.chunk(chunk).await {
-            Err(StoreError::Damaged { object, detail }) => {
+            Err(StoreError::Damaged { .. }) => {
+                // The collector took it meanwhile: the same message, sent again, stores it anew.
                 let Some(row) = self.index_row(chunk.stored).await? else {
-                    return Err(StoreError::Damaged { object, detail });
+                    return Err(StoreError::Conflict);
                 };
                 self.note_damaged(chunk.stored, &row).await?;
                 Err(StoreError::Conflict)

@@ -1,10 +1,12 @@
 //! One run: several lives of one process, each ended by a power cut, and what is found after each.
 
 use std::{
+    collections::BTreeSet,
     future::Future,
     sync::{Arc, Mutex},
 };
 
+use bytes::Bytes;
 use object_store::{ObjectStore, PutOptions, PutPayload, path::Path};
 use tokio::task::JoinSet;
 use trust::random::SeededRandom;
@@ -21,12 +23,14 @@ use super::{
 };
 use crate::{
     catalog::{
-        engine::Engine,
+        engine::{Batch, Engine, Expected, Scan},
         simulated::{Faults, SimulatedEngine},
     },
+    collector::{CollectOptions, references::References},
     error::StoreError,
-    ids::AccountId,
-    octets::OctetStoreConfig,
+    ids::{AccountId, StoredId},
+    octets::{OctetStoreConfig, StoredMessage},
+    pack::index::{BACKUP_CHECKPOINTS, CHUNK_INDEX, stored_id_of},
     store::{Store, StoreLimits},
     tests::house::settings,
 };
@@ -57,6 +61,7 @@ pub(super) struct Outcome {
 /// A back-up: the catalog at one instant, and what was acknowledged then. Its packs lie in the
 /// bucket and must outlive it.
 struct Backup {
+    instant: Bytes,
     engine: Arc<SimulatedEngine>,
     scribes: Vec<Scribe>,
 }
@@ -67,6 +72,7 @@ struct Run {
     octets: OctetStoreConfig,
     faults: Faults,
     object_faults: ObjectFaults,
+    collecting: CollectOptions,
     scribes: Vec<Arc<Mutex<Scribe>>>,
     backups: Arc<Mutex<Vec<Backup>>>,
     restored: Arc<Mutex<u64>>,
@@ -102,6 +108,15 @@ impl Run {
             pack_patience_calls: 2,
             ..OctetStoreConfig::default()
         };
+        let grace = [0, 0, 40, 2_000][world.index(4)];
+        let collecting = CollectOptions {
+            grace: std::time::Duration::from_millis(grace),
+            octets_per_second: 0,
+            requests_per_second: 0,
+            memory_octets_max: if world.chance(500) { 64 << 10 } else { 300 },
+            small_pack_octets: 9_000,
+            ..CollectOptions::default()
+        };
         let scribe = |number: usize| {
             let account = AccountId(7 + (number * ACCOUNTS / WRITERS) as u64);
             Arc::new(Mutex::new(Scribe::new(number, account)))
@@ -109,6 +124,7 @@ impl Run {
         Self {
             bucket: Bucket::new(&world),
             world,
+            collecting,
             octets,
             faults,
             object_faults,
@@ -138,6 +154,9 @@ impl Run {
             self.bucket.arrive(put).await;
         }
         self.restore_all().await;
+        if !self.world.is_blamed() {
+            self.give_back(&engine).await;
+        }
         let acknowledged =
             self.scribes.iter().map(|scribe| scribe.lock().expect("no panic").acknowledged);
         Outcome {
@@ -159,7 +178,10 @@ impl Run {
         let limits = StoreLimits { rows_per_step_max: 8, ..StoreLimits::default() };
         let random = Arc::new(SeededRandom::new(self.world.below(u64::MAX)));
         let clock = self.world.clock.clone();
-        Store::open_with_engine(engine, objects, clock, random, self.octets.clone(), limits).await
+        let references = vec![References { family: SNAPSHOTS, stored_ids: kept_chunks }];
+        let octets = self.octets.clone();
+        Store::open_with_references(engine, objects, clock, random, octets, limits, references)
+            .await
     }
 
     /// Makes accounts and mailboxes before anything goes wrong.
@@ -250,6 +272,8 @@ impl Run {
             actors.spawn(Reader { world, store, scribes: self.scribes.clone() }.read());
         }
         actors.spawn(pack(Arc::clone(world), Arc::clone(store)));
+        let collecting = collect(Arc::clone(world), Arc::clone(store), self.collecting.clone());
+        actors.spawn(collecting);
         let backups = Arc::clone(&self.backups);
         let (scribes, engine) = (self.scribes.clone(), Arc::clone(engine));
         actors.spawn(back_up(Arc::clone(world), Arc::clone(store), engine, scribes, backups));
@@ -260,6 +284,26 @@ impl Run {
         match self.open(engine.clone(), self.bucket.calm()).await {
             Ok(store) => inspect(&self.world, &store, &self.scribes, occasion).await,
             Err(error) => self.world.blame(format!("{occasion}: {error:?}")),
+        }
+    }
+
+    /// With nobody else there, the collector leaves exactly the chunks that something refers to.
+    async fn give_back(&self, engine: &Arc<SimulatedEngine>) {
+        let store = match self.open(engine.clone(), self.bucket.calm()).await {
+            Ok(store) => store,
+            Err(error) => return self.world.blame(format!("opening for the last time: {error:?}")),
+        };
+        let options =
+            CollectOptions { grace: std::time::Duration::ZERO, ..self.collecting.clone() };
+        for _ in 0..3 {
+            if let Err(error) = store.collect(&options, &|_| {}).await {
+                self.world.blame(format!("the last collector: {error:?}"));
+            }
+        }
+        inspect(&self.world, &store, &self.scribes, "after the last collector").await;
+        match unused_chunks(&store).await {
+            Ok(unused) if unused.is_empty() => {}
+            unused => self.world.blame(format!("nothing refers to {unused:?}")),
         }
     }
 
@@ -286,6 +330,21 @@ impl Run {
     }
 }
 
+/// Chunks of the index that no record refers to.
+async fn unused_chunks(store: &Store) -> Result<BTreeSet<StoredId>, StoreError> {
+    let engine = store.engine();
+    let mut used = BTreeSet::new();
+    for References { family, stored_ids } in &store.core.references {
+        for (key, value) in engine.scan(&Scan::prefix(*family, b"", usize::MAX)).await? {
+            used.extend(stored_ids(&key, &value)?);
+        }
+    }
+    let index = engine.scan(&Scan::prefix(CHUNK_INDEX, b"", usize::MAX)).await?;
+    let chunks: BTreeSet<StoredId> =
+        index.iter().filter_map(|(key, _)| stored_id_of(key)).collect();
+    Ok(chunks.difference(&used).copied().collect())
+}
+
 /// The packer's loop, as the program runs it.
 async fn pack(world: Arc<World>, store: Arc<Store>) {
     loop {
@@ -298,6 +357,23 @@ async fn pack(world: Arc<World>, store: Arc<Store>) {
     }
 }
 
+/// The collector's loop, as the program runs it.
+async fn collect(world: Arc<World>, store: Arc<Store>, options: CollectOptions) {
+    loop {
+        world.sleep("collector", world.below(200)).await;
+        match store.collect(&options, &|_| {}).await {
+            Ok(_) | Err(StoreError::Objects { .. }) => {}
+            Err(StoreError::Engine { .. } | StoreError::Closed) => return,
+            Err(error) => return world.blame(format!("the collector: {error:?}")),
+        }
+    }
+}
+
+/// The chunks of a message that a snapshot keeps.
+fn kept_chunks(_: &[u8], value: &[u8]) -> Result<Vec<StoredId>, StoreError> {
+    StoredMessage::decode_stored_ids(value, || "a kept message".to_owned())
+}
+
 /// Takes back-ups, and lets the oldest go.
 async fn back_up(
     world: Arc<World>,
@@ -306,15 +382,29 @@ async fn back_up(
     scribes: Vec<Arc<Mutex<Scribe>>>,
     backups: Arc<Mutex<Vec<Backup>>>,
 ) {
-    let _ = store;
     loop {
         world.sleep("back-up", 50 + world.below(2_000)).await;
-        let scribes =
-            scribes.iter().map(|scribe| scribe.lock().expect("no panic").clone()).collect();
-        let mut backups = backups.lock().expect("no panic");
-        backups.push(Backup { engine: engine.checkpoint(), scribes });
-        if backups.len() > 2 {
-            backups.remove(0);
+        let instant = Bytes::copy_from_slice(&world.now().to_be_bytes());
+        // The row stands before the state is fixed, and goes after the back-up is gone.
+        let mut batch = Batch::default();
+        batch.expect(BACKUP_CHECKPOINTS, instant.clone(), Expected::Absent);
+        batch.put(BACKUP_CHECKPOINTS, instant.clone(), "a back-up");
+        if store.commit(batch).await.is_err() {
+            continue;
+        }
+        let oldest = {
+            let scribes = scribes.iter().map(|scribe| scribe.lock().expect("no panic").clone());
+            let backup =
+                Backup { instant, engine: engine.checkpoint(), scribes: scribes.collect() };
+            let mut backups = backups.lock().expect("no panic");
+            backups.push(backup);
+            if backups.len() > 2 { Some(backups.remove(0).instant) } else { None }
+        };
+        if let Some(instant) = oldest {
+            let mut batch = Batch::default();
+            batch.delete(BACKUP_CHECKPOINTS, instant);
+            // A row that stays keeps packs longer than needed, and nothing else.
+            let _ = store.commit(batch).await;
         }
     }
 }
