@@ -6,6 +6,7 @@
 //! * [`catalog`]: the ordered key-value space and its engines.
 //! * [`mime`]: the streaming walk over a message, and the summary made from it.
 //! * [`text`]: letters and header values made comparable.
+//! * [`objects`]: where packs lie: a local folder or an S3 server, retries, time-outs, the probe.
 //! * [`octets`]: messages as recipes over chunks that are stored once.
 //! * [`pack`]: the stored form of chunks, packs, and the index that finds a chunk.
 //! * [`store`]: what floors above open; it hands out accounts. [`held`]: octets that a floor above
@@ -34,6 +35,7 @@ pub mod held;
 pub mod ids;
 pub mod mailbox;
 pub mod mime;
+pub mod objects;
 pub mod octets;
 pub mod pack;
 mod record;

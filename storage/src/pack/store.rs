@@ -3,24 +3,24 @@
 //! * A pack is one PUT that creates and never replaces; it is never appended to. Its name is
 //!   random, so nobody else can have taken it: "exists already" can only be an earlier try of
 //!   the same PUT whose answer was lost, and is accepted when the object has the right octets.
-//! * After [`PackStore::put`] returned, the pack survives a crash. For a local folder see
-//!   [`local_objects`].
+//! * After [`PackStore::put`] returned, the pack survives a crash (`objects`).
 //! * Objects are named `packs/<first two hexadecimal digits>/<PackId in hexadecimal>.pack`.
 //!
 //! Not here: the octets of a pack (`pack::format`), which packs count (`packs` in the catalog).
 
-use std::{fmt, ops::Range, path::Path as FolderPath, sync::Arc};
+use std::{fmt, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt as _};
 use object_store::{
     GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload,
-    local::LocalFileSystem, path::Path,
+    path::Path,
 };
 use trust::random::RandomSource;
 
 use super::format::{self, PackEntry};
 use crate::error::StoreError;
+pub use crate::objects::local::local_objects;
 
 const PREFIX: &str = "packs";
 const SUFFIX: &str = ".pack";
@@ -77,43 +77,6 @@ impl fmt::Debug for PackId {
     }
 }
 
-/// Opens a folder as an object store whose objects survive a crash.
-///
-/// Each object is synced before it gets its name, and its folder after. The folders that packs
-/// go to are made and synced here, once: two first writers of one folder could otherwise
-/// acknowledge a pack whose folder's own name is not on disk yet.
-pub fn local_objects(folder: &FolderPath) -> Result<Arc<dyn ObjectStore>, StoreError> {
-    let failed = |source: std::io::Error| StoreError::Objects {
-        operation: "open the folder",
-        object: folder.display().to_string(),
-        source: Box::new(source),
-    };
-    let packs = folder.join(PREFIX);
-    std::fs::create_dir_all(&packs).map_err(failed)?;
-    for first in 0..=u8::MAX {
-        let path = packs.join(format!("{first:02x}"));
-        match std::fs::create_dir(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(failed(error));
-            }
-            _ => {}
-        }
-    }
-    for path in [packs.as_path(), folder] {
-        std::fs::File::open(path).and_then(|opened| opened.sync_all()).map_err(failed)?;
-    }
-    if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        std::fs::File::open(parent).and_then(|opened| opened.sync_all()).map_err(failed)?;
-    }
-    let objects =
-        LocalFileSystem::new_with_prefix(folder).map_err(|error| StoreError::Objects {
-            operation: "open the folder",
-            object: folder.display().to_string(),
-            source: Box::new(error),
-        })?;
-    Ok(Arc::new(objects.with_fsync(true)))
-}
-
 /// An object under `packs/`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ListedObject {
@@ -163,6 +126,20 @@ impl PackStore {
     /// than asked for mean that the object ends early.
     pub async fn read(&self, pack: PackId, range: Range<u64>) -> Result<Option<Bytes>, StoreError> {
         match self.objects.get_range(&Path::from(pack.path()), range).await {
+            Ok(octets) => Ok(Some(octets)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(failed("get", pack, error)),
+        }
+    }
+
+    /// Reads several ranges of a pack, those that lie near each other in one request; `None` when
+    /// there is no such object (any more).
+    pub async fn read_ranges(
+        &self,
+        pack: PackId,
+        ranges: &[Range<u64>],
+    ) -> Result<Option<Vec<Bytes>>, StoreError> {
+        match self.objects.get_ranges(&Path::from(pack.path()), ranges).await {
             Ok(octets) => Ok(Some(octets)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(failed("get", pack, error)),
