@@ -240,6 +240,11 @@ impl Run<'_> {
                 self.report.chunks_swept += chunks.len() as u64;
                 let octets = |(chunk, _): &(Indexed, Bytes)| u64::from(chunk.row.stored_octets);
                 self.report.swept_octets += chunks.iter().map(octets).sum::<u64>();
+                if !self.options.dry_run {
+                    for (chunk, _) in &chunks {
+                        self.octets.forget_cached(chunk.stored).await;
+                    }
+                }
                 return Ok(());
             }
             let (mut same, mut changed) = (Vec::new(), Vec::new());

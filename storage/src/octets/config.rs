@@ -1,11 +1,19 @@
 //! Every bound of the octet store, with its default.
 
+use crate::pack::disk_cache::DiskCacheConfig;
+
 /// The bounds of one [`OctetStore`](super::OctetStore). None of them is part of a format: a store
 /// may be reopened with others.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct OctetStoreConfig {
     /// Plain octets kept in memory for reading. 64 MiB.
     pub cache_octets_max: usize,
+    /// Stored forms kept on a local disk, where packs are far away. None.
+    pub disk_cache: Option<DiskCacheConfig>,
+    /// Plain octets that are fetched together when more of a message is asked for than one window
+    /// has; never more than half of `cache_octets_max`. 0 fetches each chunk when it is needed.
+    /// 4 MiB.
+    pub read_ahead_octets_max: usize,
     /// Octets of one pack that the packer writes; it holds one pack in memory. 64 MiB.
     pub pack_octets_max: usize,
     /// The packer waits for this many staged octets. 4 MiB.
@@ -43,6 +51,8 @@ impl Default for OctetStoreConfig {
     fn default() -> Self {
         Self {
             cache_octets_max: 64 << 20,
+            disk_cache: None,
+            read_ahead_octets_max: 4 << 20,
             pack_octets_max: 64 << 20,
             pack_octets_min: 4 << 20,
             pack_patience_calls: 10,

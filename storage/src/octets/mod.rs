@@ -7,6 +7,7 @@
 //! * [`recipe`]: how octets are rebuilt from chunks; [`rebuild`] does it.
 //! * [`splitter`]: which octets go into which chunk; [`assembler`] cuts
 //!   chunks, [`base64_run`] recognises base64 that encodes again exactly.
+//! * `fetch`: brings chunks from caches and packs.
 //! * `keeper`: names chunks and keeps those that the store does not have.
 //! * [`check`]: verifies all of it, and rebuilds the index from packs.
 //! * [`config`]: every bound.
@@ -24,6 +25,7 @@ pub mod assembler;
 pub mod base64_run;
 pub mod check;
 pub mod config;
+mod fetch;
 mod keeper;
 pub mod message;
 pub mod rebuild;

@@ -1,6 +1,6 @@
 //! The octet store: reads messages, finds chunks, keeps the secret they are named under.
 //!
-//! * A chunk is read from the one place its index row names. When it is not there, the row is
+//! * A chunk is read (`octets::fetch`) from the one place its index row names. When it is not there, the row is
 //!   read once more: the packer may have moved the chunk between the two reads. Only then is it
 //!   [`StoreError::Damaged`].
 //! * Every chunk is verified against its digest before any of its octets is returned.
@@ -35,6 +35,8 @@ use crate::{
     ids::StoredId,
     pack::{
         cache::ChunkCache,
+        disk_cache::DiskCache,
+        flights::Flights,
         index::{
             BACKUP_CHECKPOINTS, CHUNK_INDEX, CONDEMNED, DAMAGED_CHUNKS, DOOMED_PACKS,
             GenerationRow, IndexRow, PACK_GENERATIONS, PACKS, Place, STAGED_CHUNKS, generation_key,
@@ -103,6 +105,8 @@ pub struct OctetStore {
     /// One run of the collector at a time.
     pub(crate) collecting: tokio::sync::Mutex<()>,
     pub(crate) cache: ChunkCache,
+    pub(super) disk: Option<DiskCache>,
+    pub(super) flights: Flights,
     sequence: AtomicU64,
 }
 
@@ -133,6 +137,10 @@ impl OctetStore {
         config: OctetStoreConfig,
     ) -> Result<Arc<Self>, StoreError> {
         let secret = open_secret(&*engine, &*random).await?;
+        let disk = match config.disk_cache.clone() {
+            Some(disk) => Some(DiskCache::open(disk).await?),
+            None => None,
+        };
         open_generation(&*engine).await?;
         let last =
             Scan { family: STAGED_CHUNKS, start: Bytes::new(), end: None, reverse: true, limit: 1 };
@@ -144,6 +152,8 @@ impl OctetStore {
             packs: PackStore::new(objects),
             random,
             cache: ChunkCache::new(config.cache_octets_max),
+            disk,
+            flights: Flights::default(),
             config,
             secret,
             packer: PackerState::default(),
@@ -172,6 +182,7 @@ impl OctetStore {
         message: &StoredMessage,
         range: Range<u64>,
     ) -> Result<Bytes, StoreError> {
+        self.read_ahead(message, &range).await?;
         read_window(message.recipe(), message.size(), range, self).await
     }
 
@@ -200,27 +211,6 @@ impl OctetStore {
     pub(crate) async fn index_row(&self, stored: StoredId) -> Result<Option<IndexRow>, StoreError> {
         let row = self.engine.get(CHUNK_INDEX, &stored.0).await?;
         row.map(|octets| IndexRow::decode(&octets, stored)).transpose()
-    }
-
-    /// The plain octets of a chunk, verified.
-    pub(crate) async fn chunk(&self, chunk: &ChunkRef) -> Result<Bytes, StoreError> {
-        if let Some(octets) = self.cache.get(chunk.chunk) {
-            return Ok(octets);
-        }
-        let mut before = None;
-        loop {
-            let row = self.index_row(chunk.stored).await?;
-            let given_up = before.is_some() && planted(PlantedBug::ReaderIgnoresMove);
-            if row.is_none() || row == before || given_up {
-                return Err(missing(chunk.stored));
-            }
-            if let Some(row) = row
-                && let Some(stored) = self.stored_form(chunk.stored, &row).await?
-            {
-                return self.verified(chunk, &row, stored).await;
-            }
-            before = row;
-        }
     }
 
     /// As [`OctetStore::chunk`], for a message that is being taken in and shares the chunk. When
@@ -255,17 +245,6 @@ impl OctetStore {
                 self.packs.read(pack, offset..end).await
             }
         }
-    }
-
-    async fn verified(
-        &self,
-        chunk: &ChunkRef,
-        row: &IndexRow,
-        stored: Bytes,
-    ) -> Result<Bytes, StoreError> {
-        let plain = decoded(chunk, row, stored).await?;
-        self.cache.put(chunk.chunk, plain.clone());
-        Ok(plain)
     }
 
     /// The plain octets, verified, of a chunk that has no index row yet. They are not cached: who
@@ -360,7 +339,11 @@ impl OctetStore {
 }
 
 /// The plain octets of a stored form that lies where `row` says, verified.
-async fn decoded(chunk: &ChunkRef, row: &IndexRow, stored: Bytes) -> Result<Bytes, StoreError> {
+pub(super) async fn decoded(
+    chunk: &ChunkRef,
+    row: &IndexRow,
+    stored: Bytes,
+) -> Result<Bytes, StoreError> {
     let ChunkRef { chunk: id, plain_octets, stored: stored_id } = *chunk;
     let place = row.place;
     off_thread(stored.len(), move || {
@@ -393,7 +376,7 @@ pub(crate) fn describe(stored: StoredId, place: Place) -> String {
     }
 }
 
-fn missing(stored: StoredId) -> StoreError {
+pub(crate) fn missing(stored: StoredId) -> StoreError {
     StoreError::Damaged {
         object: format!("chunk {stored}"),
         detail: "it is neither staged nor in the pack that the index names".into(),
