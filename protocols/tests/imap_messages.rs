@@ -482,7 +482,7 @@ async fn a_message_that_cannot_be_read_costs_a_no_or_the_connection_but_never_wr
     let mut client = in_inbox(&account).await;
     account.damage_from(0);
     let answer = client.command("a FETCH 1 (UID BODY.PEEK[])").await;
-    assert!(answer.starts_with("* 1 FETCH (UID 1 BODY[] NIL)\r\na NO [SERVERBUG]"), "{answer}");
+    assert!(answer.starts_with("* 1 FETCH (UID 1 BODY[] NIL)\r\na NO [CORRUPTION]"), "{answer}");
     account.damage_from(100_000);
     client.send("b FETCH 1 BODY.PEEK[]\r\n").await;
     let rest = client.rest().await;

@@ -137,6 +137,16 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// The error of a message whose chunk is damaged names the message, too.
+    pub(crate) fn of(self, message: impl FnOnce() -> String) -> Self {
+        match self {
+            Self::Damaged { object, detail } => {
+                Self::Damaged { object: message(), detail: format!("{object}: {detail}") }
+            }
+            other => other,
+        }
+    }
+
     /// Says whether the same call can succeed later without anybody repairing anything.
     #[must_use]
     pub fn is_temporary(&self) -> bool {

@@ -153,6 +153,13 @@ pub(crate) fn refusal(error: &StoreError) -> Completion {
                 "Servizio momentaneamente non disponibile, riprovare / Not available now, try again later",
             )
         }
+        damaged @ StoreError::Damaged { .. } => {
+            log(damaged);
+            Completion::no(
+                "CORRUPTION",
+                "Dati danneggiati nell'archivio, segnalato ai gestori / Damaged data in the store, reported to the operators",
+            )
+        }
         other => {
             log(other);
             Completion::no(

@@ -48,6 +48,9 @@ const WRONG_STATE: Reply =
     Reply::Wrong("Comando non ammesso in questo stato / Command not allowed in this state");
 const NOT_NOW: Reply =
     Reply::Error("Servizio momentaneamente non disponibile / Not available now, try again later");
+const DAMAGED: Reply = Reply::Error(
+    "Messaggio danneggiato nell'archivio, segnalato ai gestori / Message damaged in the store, reported to the operators",
+);
 
 /// One connection's session.
 pub(super) struct Session<S> {
@@ -291,7 +294,8 @@ impl<S: Stream> Session<S> {
                 Err(StoreError::NoSuchMessage { .. }) if position == 0 => return Ok(NO_MESSAGE),
                 Err(error) if position == 0 => {
                     log(&error);
-                    return Ok(NOT_NOW);
+                    let damaged = matches!(error, StoreError::Damaged { .. });
+                    return Ok(if damaged { DAMAGED } else { NOT_NOW });
                 }
                 Err(error) => return Err(Disconnect::MessageUnreadable(error)),
             };

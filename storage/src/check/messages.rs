@@ -123,13 +123,8 @@ pub(super) async fn rebuild(
     stored: &StoredMessage,
     reporter: &mut Reporter<'_>,
 ) -> Result<(), StoreError> {
-    let outcome = match core.octets.verify_message(stored).await {
-        Err(StoreError::Damaged { object, detail }) => Err(StoreError::Damaged {
-            object: name.to_owned(),
-            detail: format!("{object}: {detail}"),
-        }),
-        other => other,
-    };
+    let verified = core.octets.verify_message(stored).await;
+    let outcome = verified.map_err(|error| error.of(|| name.to_owned()));
     reporter.take(Invariant::Rebuilt, outcome)?;
     reporter.report.seen.messages += 1;
     reporter.report.seen.octets += stored.size();

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     account::{
-        Account, after, draft::Draft, headers::page::MessageHeaders, queue::Change,
+        Account, after, draft::Draft, headers::page::MessageHeaders, message_name, queue::Change,
         read as read_record, scan_all,
     },
     catalog::{
@@ -255,7 +255,8 @@ impl MailboxView for LiveMailbox {
         range: Range<u64>,
     ) -> Result<Bytes, StoreError> {
         let stored = self.stored(email_number).await?;
-        self.account.core.octets.read(&stored, range).await
+        let read = self.account.core.octets.read(&stored, range).await;
+        read.map_err(|error| error.of(|| message_name(self.account.id(), email_number)))
     }
 
     async fn store_flags(
