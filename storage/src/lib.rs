@@ -46,4 +46,7 @@ pub mod summary;
 pub mod text;
 
 #[cfg(test)]
+#[path = "../tests/support/seaweedfs.rs"]
+mod seaweedfs;
+#[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 mod check;
 mod dedup;
+mod fetch;
 mod hostile;
 mod races;
 mod ranges;
@@ -26,6 +27,7 @@ use crate::{
         index::{CHUNK_INDEX, CONDEMNED, PACKS, STAGED_CHUNKS, stored_id_key},
         store::local_objects,
     },
+    tests::objects::fresh,
 };
 
 pub(super) struct House {
@@ -37,7 +39,7 @@ pub(super) struct House {
 impl House {
     pub(super) async fn new(config: OctetStoreConfig) -> Self {
         let engine = SimulatedEngine::new(OctetStore::families());
-        Self::open(engine, Arc::new(InMemory::new()), config).await
+        Self::open(engine, fresh(), config).await
     }
 
     pub(super) async fn open(
@@ -235,7 +237,9 @@ async fn a_collector_that_takes_a_staged_chunk_first_makes_the_packer_leave_ever
 
 #[tokio::test]
 async fn every_changed_octet_of_a_pack_on_disk_reads_as_damage_that_names_the_pack() {
-    let house = House::new(uncached()).await;
+    // In memory always: an object is replaced for each octet.
+    let engine = SimulatedEngine::new(OctetStore::families());
+    let house = House::open(engine, Arc::new(InMemory::new()), uncached()).await;
     let octets = message_with_text(&random(900, 7));
     let message = house.add(&octets).await;
     house.store.pack_once().await.unwrap();

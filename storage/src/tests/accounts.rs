@@ -273,7 +273,7 @@ async fn a_catalog_of_a_newer_format_is_not_opened() {
     let record = records::FormatRecord { format: crate::store::CATALOG_FORMAT + 1 };
     batch.put(keys::CATALOG_FORMAT, keys::FORMAT_KEY, records::encode(&record));
     engine.commit(batch).await.expect("commit");
-    let house = House::try_open(engine, std::sync::Arc::new(object_store::memory::InMemory::new()));
+    let house = House::try_open(engine, super::objects::fresh());
     let error = house.await.err().expect("a newer format");
     assert!(matches!(error, StoreError::TooNew { found: 2, known: 1, .. }), "{error}");
 }

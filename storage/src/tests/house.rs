@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use object_store::{ObjectStore, memory::InMemory};
+use object_store::ObjectStore;
 use trust::{
     clock::{ManualClock, UnixMillis},
     random::SeededRandom,
 };
 
+use super::objects::fresh;
 use crate::{
     account::{
         Account,
@@ -44,7 +45,7 @@ impl House {
     /// An empty store with small limits, so that steps and bounds are met.
     pub(crate) async fn new() -> Self {
         let engine = SimulatedEngine::new(&Store::families(&[]));
-        Self::open(engine, Arc::new(InMemory::new())).await
+        Self::open(engine, fresh()).await
     }
 
     pub(crate) async fn open(engine: Arc<SimulatedEngine>, objects: Arc<dyn ObjectStore>) -> Self {
@@ -75,10 +76,21 @@ impl House {
         Ok(Self { engine, objects, clock, store: store.await? })
     }
 
+    /// The same store with other bounds of its octets.
+    pub(super) async fn with_octets(self, config: OctetStoreConfig) -> Self {
+        let Self { engine, objects, clock, .. } = self;
+        let random = Arc::new(SeededRandom::new(3));
+        let (engine_again, objects_again) = (engine.clone(), objects.clone());
+        let store =
+            Store::open_with_engine(engine, objects, clock.clone(), random, config, limits());
+        let store = store.await.expect("open the store");
+        Self { engine: engine_again, objects: objects_again, clock, store }
+    }
+
     /// A store that also keeps `families` of a floor above, with the account of Anna.
     pub(crate) async fn with_families(families: &[Family]) -> (Self, Account) {
         let engine = SimulatedEngine::new(&Store::families(families));
-        let house = Self::open(engine, Arc::new(InMemory::new())).await;
+        let house = Self::open(engine, fresh()).await;
         let account = house.create(ANNA, "anna@pec.example", None).await;
         (house, account)
     }

@@ -5,11 +5,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use object_store::{ObjectStore, memory::InMemory};
+use object_store::ObjectStore;
 use proptest::prelude::*;
 use trust::digest::Sha256Digest;
 
-use super::house::{ANNA, House, limits, message, request, settings};
+use super::{
+    house::{ANNA, House, limits, message, request, settings},
+    objects::fresh,
+};
 use crate::{
     account::Account,
     catalog::simulated::{Faults, SimulatedEngine},
@@ -235,7 +238,7 @@ async fn account(house: &House) -> Account {
 
 async fn run(operations: &[Operation], seed: u64, faults: Faults) {
     let engine = SimulatedEngine::with_faults(&Store::families(&[]), seed, Faults::default());
-    let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let objects = fresh();
     let first = House::try_open_with(engine, Arc::clone(&objects), one_step()).await.expect("open");
     first.store.apply_account(ANNA, 1, settings("anna@pec.example", None)).await.expect("create");
     let mut model = first_model();
@@ -270,7 +273,11 @@ async fn run(operations: &[Operation], seed: u64, faults: Faults) {
 }
 
 fn block_on(future: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(future);
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(future);
 }
 
 proptest! {

@@ -62,7 +62,7 @@ async fn a_power_cut_amid_concurrent_appends_loses_nothing_acknowledged() {
     for seed in 0..12_usize {
         let engine =
             SimulatedEngine::with_faults(&Store::families(&[]), seed as u64, Faults::default());
-        let house = House::open(engine, Arc::new(object_store::memory::InMemory::new())).await;
+        let house = House::open(engine, super::objects::fresh()).await;
         house.create(ANNA, "anna@pec.example", None).await;
         house.create(BRUNO, "bruno@pec.example", None).await;
         let house = Arc::new(house);

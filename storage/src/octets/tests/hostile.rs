@@ -48,7 +48,7 @@ proptest! {
         step in 1_usize..5_000,
         from in any::<prop::sample::Index>(),
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let house = House::new(OctetStoreConfig::default()).await;
             let mut writer = house.store.writer();

@@ -1,0 +1,115 @@
+//! What is asked of the object store to read messages.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use object_store::throttle::{ThrottleConfig, ThrottledStore};
+
+use super::*;
+use crate::{
+    objects::metrics::{Metered, Operation, Outcome, RequestObserver},
+    pack::disk_cache::DiskCacheConfig,
+};
+
+/// Counts reads.
+#[derive(Debug, Default)]
+struct Reads(AtomicUsize);
+
+impl Reads {
+    fn take(&self) -> usize {
+        self.0.swap(0, Ordering::SeqCst)
+    }
+}
+
+impl RequestObserver for Reads {
+    fn request(&self, operation: Operation, _: Outcome, _: u64, _: Duration) {
+        self.0.fetch_add(usize::from(operation == Operation::Get), Ordering::SeqCst);
+    }
+
+    fn retry(&self, _: Operation) {}
+}
+
+/// A house whose object store answers after a moment and counts reads.
+async fn counted(config: OctetStoreConfig) -> (House, Arc<Reads>) {
+    let pause =
+        ThrottleConfig { wait_get_per_call: Duration::from_millis(2), ..ThrottleConfig::default() };
+    let reads = Arc::new(Reads::default());
+    let slow = ThrottledStore::new(InMemory::new(), pause);
+    let objects = Arc::new(Metered::new(slow, reads.clone()));
+    let engine = SimulatedEngine::new(OctetStore::families());
+    (House::open(engine, objects, config).await, reads)
+}
+
+/// The same house with empty memory.
+async fn again(house: &House, config: OctetStoreConfig) -> House {
+    House::open(house.engine.clone(), house.objects.clone(), config).await
+}
+
+#[tokio::test]
+async fn a_large_message_is_read_in_few_requests_and_a_part_of_it_in_no_more_than_it_needs() {
+    let config = OctetStoreConfig { pack_patience_calls: 0, ..OctetStoreConfig::default() };
+    let (house, reads) = counted(config.clone()).await;
+    let octets = message_with_text(&random(8 << 20, 21));
+    let message = house.add(&octets).await;
+    house.store.pack_once().await.unwrap();
+    let chunks = message.stored_ids().count();
+    let single = OctetStoreConfig { read_ahead_octets_max: 0, ..config.clone() };
+    let one_by_one = again(&house, single).await;
+    reads.take();
+    assert_eq!(one_by_one.read_all(&message).await.unwrap(), octets);
+    assert_eq!(reads.take(), chunks);
+    let ahead = again(&house, config.clone()).await;
+    assert_eq!(ahead.read_all(&message).await.unwrap(), octets);
+    let together = reads.take();
+    assert!(together <= chunks / 2, "{together} requests for {chunks} chunks");
+    let part = again(&house, config).await;
+    assert_eq!(part.store.read(&message, 100..1_000).await.unwrap(), octets[100..1_000]);
+    assert!(reads.take() <= 2, "the chunks of the part and no more");
+}
+
+#[tokio::test]
+async fn readers_who_miss_a_chunk_together_ask_for_it_once() {
+    let (house, reads) = counted(uncached()).await;
+    let octets = message_with_text(&random(100_000, 22));
+    let message = house.add(&octets).await;
+    house.store.pack_once().await.unwrap();
+    let chunks = message.stored_ids().count();
+    reads.take();
+    let readers = (0..16).map(|_| house.store.read(&message, 0..60_000));
+    for read in futures::future::join_all(readers).await {
+        assert_eq!(read.unwrap(), octets[..60_000]);
+    }
+    assert!(reads.take() <= chunks, "nothing is kept in memory, and yet one request for each");
+}
+
+#[tokio::test]
+async fn the_disk_cache_answers_for_the_object_store_and_never_with_wrong_octets() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = DiskCacheConfig { folder: folder.path().to_path_buf(), octets_max: 64 << 20 };
+    let config = OctetStoreConfig { disk_cache: Some(disk), ..uncached() };
+    let (house, reads) = counted(config.clone()).await;
+    let octets = message_with_text(&random(300_000, 23));
+    let message = house.add(&octets).await;
+    house.store.pack_once().await.unwrap();
+    assert_eq!(house.read_all(&message).await.unwrap(), octets);
+    house.store.disk.as_ref().unwrap().settle().await;
+    drop(house.store);
+    let house = House::open(house.engine, house.objects, config).await;
+    reads.take();
+    assert_eq!(house.read_all(&message).await.unwrap(), octets);
+    assert_eq!(reads.take(), 0, "all of it was on disk");
+    let mut damaged = 0;
+    for stored in message.stored_ids() {
+        let first = format!("{:02x}", stored.0[0]);
+        let path = folder.path().join(first).join(format!("{stored}.chunk"));
+        let mut file = std::fs::read(&path).unwrap();
+        let last = file.len() - 1;
+        file[last] ^= 1;
+        std::fs::write(&path, file).unwrap();
+        damaged += 1;
+    }
+    assert_eq!(house.read_all(&message).await.unwrap(), octets);
+    assert!(reads.take() >= damaged, "each damaged file was read again from its pack");
+}
