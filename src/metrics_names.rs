@@ -26,6 +26,17 @@ pub const INCOMING_MESSAGES: &str = "ceralacca_incoming_messages_total";
 /// Messages that came again and were recognised.
 pub const INCOMING_REPEATS: &str = "ceralacca_incoming_repeats_total";
 
+/// Requests to a remote object store that ended, by `operation` (`put`, `get`, `list`, `delete`,
+/// `copy`, `upload_begin`, `upload_part`, `upload_complete`, `upload_abort`) and `outcome` (`done`,
+/// `refused`, `temporary`, `permanent`).
+pub const OBJECT_REQUESTS: &str = "ceralacca_object_requests_total";
+/// Requests to a remote object store that were made again, by `operation`.
+pub const OBJECT_RETRIES: &str = "ceralacca_object_retries_total";
+/// Octets of the bodies of these requests, by `operation`.
+pub const OBJECT_OCTETS: &str = "ceralacca_object_octets_total";
+/// Seconds that one of these requests took, by `operation`.
+pub const OBJECT_SECONDS: &str = "ceralacca_object_request_seconds";
+
 /// Octets sent to the back-up.
 pub const BACKUP_OCTETS: &str = "ceralacca_backup_octets_total";
 /// Increments of the back-up that failed.
@@ -35,7 +46,7 @@ pub const BACKUP_INSTANT: &str = "ceralacca_backup_instant_seconds";
 
 /// Counters and histograms, each with its help text. Those of sessions are counted on the floor
 /// below, under the names that stand here as text.
-const COUNTERS: [(&str, &str); 15] = [
+const COUNTERS: [(&str, &str); 18] = [
     ("ceralacca_connections_total", "Connections that were let in, by protocol"),
     ("ceralacca_connections_refused_total", "Connections over a limit, by protocol and limit"),
     ("ceralacca_tls_handshakes_failed_total", "TLS handshakes that failed, by protocol"),
@@ -47,13 +58,18 @@ const COUNTERS: [(&str, &str); 15] = [
     (INCOMING_REPEATS, "Messages that came again and were recognised"),
     (LOGINS, "Logins, by protocol and outcome"),
     (ACCOUNT_CHANGES, "Changes of accounts handed to the store, by outcome"),
+    (OBJECT_REQUESTS, "Requests to the object store, by operation and outcome"),
+    (OBJECT_RETRIES, "Requests to the object store made again, by operation"),
+    (OBJECT_OCTETS, "Octets of requests to the object store, by operation"),
     (HTTP_REQUESTS, "Requests on the operations port, by path and status"),
     (CONTROL_OPERATIONS, "Operations that commands asked of the server, by operation and outcome"),
     (BACKUP_OCTETS, "Octets sent to the back-up"),
     (BACKUP_FAILURES, "Increments of the back-up that failed"),
 ];
-const HISTOGRAMS: [(&str, &str); 1] =
-    [(LOGIN_HASHING, "Seconds that a password hashing took, waiting not included")];
+const HISTOGRAMS: [(&str, &str); 2] = [
+    (LOGIN_HASHING, "Seconds that a password hashing took, waiting not included"),
+    (OBJECT_SECONDS, "Seconds of a request to the object store, by operation"),
+];
 
 const GAUGES: [(&str, &str); 1] =
     [(BACKUP_INSTANT, "Instant of the last complete increment of the back-up, seconds since 1970")];

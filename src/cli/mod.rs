@@ -238,6 +238,9 @@ fn serve(file: Option<&Path>) -> Result<(), Failure> {
     let config = Config::load(file, std::env::vars()).map_err(Failure::from)?;
     crate::logging::start(&config.log).map_err(|error| Failure::of_machine(&error))?;
     runtime()?.block_on(crate::serve::run(config)).map_err(|error| {
+        if let Some(refused) = error.downcast_ref::<crate::serve::objects::ObjectsRefused>() {
+            return Failure::invalid(refused.text().clone());
+        }
         Failure::of_machine(&*Box::<dyn std::error::Error + Send + Sync>::from(error))
     })
 }

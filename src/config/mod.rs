@@ -18,6 +18,7 @@ use std::{
 pub use backup::{BackupSettings, BackupTarget, BackupTiming};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use limits::{LimitSettings, LoginSettings};
+pub use objects::{BucketSettings, ObjectSettings};
 pub use value::{DomainName, HostPort, ListenAddress, NotADomainName, NotHostPort};
 
 use crate::{
@@ -31,6 +32,7 @@ use units::{Millis, Octets};
 mod backup;
 mod error;
 mod limits;
+mod objects;
 mod plans;
 mod reader;
 mod source;
@@ -60,6 +62,8 @@ pub struct Config {
     pub routes: BTreeMap<DomainName, HostPort>,
     /// `[store]`
     pub store: StoreSettings,
+    /// `[objects]`
+    pub objects: ObjectSettings,
     /// `[backup]`
     pub backup: BackupSettings,
     /// `[registry]`
@@ -119,6 +123,12 @@ impl DataSettings {
     #[must_use]
     pub fn control_socket(&self) -> PathBuf {
         self.folder.join("control.socket")
+    }
+
+    /// Chunks read lately from a bucket.
+    #[must_use]
+    pub fn object_cache_folder(&self) -> PathBuf {
+        self.folder.join("object_cache")
     }
 
     /// The data key of back-ups.
@@ -299,6 +309,7 @@ impl Config {
                     Text::fixed("Una riga per dominio.", "One line per domain."),
                 ),
             store: StoreSettings::read(reader),
+            objects: ObjectSettings::read(reader),
             backup: BackupSettings::read(reader),
             registry: RegistrySettings::read(reader),
             login: LoginSettings::read(reader),

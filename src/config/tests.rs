@@ -53,6 +53,10 @@ fn settings_that_the_example_shows_as_comments_are_accepted_when_uncommented() {
         })
         .flat_map(|line| [line, "\n"])
         .collect();
+    // Settings of a folder and of a bucket exclude each other.
+    let uncommented = uncommented
+        .replace("kind = \"folder\"", "kind = \"s3\"")
+        .replace("folder = \"/srv/ceralacca/objects\"\n", "");
     let config = load(&uncommented).expect("every shown setting is accepted");
     assert!(config.tls.is_some());
     assert_eq!(config.routes.len(), 1);
@@ -185,4 +189,31 @@ fn host_and_port_are_read_and_printed_alike() {
     for text in ["25", ":25", "::1:25", "a:70000", "[::1:25", "[x]:25", "a b:25"] {
         assert_eq!(text.parse::<HostPort>(), Err(NotHostPort), "{text}");
     }
+}
+
+#[test]
+fn settings_of_a_bucket_fit_together_or_are_refused() {
+    let rows = [
+        ("[objects]\nbucket = \"b\"\n", "\"bucket\" counts with kind = \"s3\" only"),
+        ("[objects]\nkind = \"nfs\"\n", "write \"folder\" or \"s3\""),
+        ("[objects]\nendpoint = \"s3.example\"\n", "an address without path"),
+        ("[objects]\nprefix = \"a/../b\"\n", "a prefix of letters"),
+    ];
+    for (text, expected) in rows {
+        let complaints = complaints(text, &[]);
+        assert!(complaints[0].contains(expected), "{complaints:?}");
+    }
+    let bare = complaints("[objects]\nkind = \"s3\"\nfolder = \"x\"\n", &[]);
+    assert_eq!(bare.len(), 4, "{bare:?}");
+    let keys = "bucket = \"b\"\naccess_key = \"k\"\nsecret_key_file = \"s\"\n";
+    let clear = format!("[objects]\nkind = \"s3\"\nendpoint = \"http://127.0.0.1:1/\"\n{keys}");
+    let complaint = complaints(&clear, &[]);
+    assert!(complaint[0].starts_with("3: http:// sends octets"), "{complaint:?}");
+    let large = format!("[objects]\nkind = \"s3\"\npart_octets = \"32 MB\"\n{keys}");
+    assert!(complaints(&large, &[])[0].starts_with("3: a part cannot exceed"));
+    let config = load(&format!("{clear}allow_http = true\n")).expect("right");
+    let ObjectSettings::Bucket(bucket) = config.objects else { panic!("a bucket") };
+    assert_eq!(bucket.endpoint.as_deref(), Some("http://127.0.0.1:1"));
+    assert_eq!(bucket.remote, storage::objects::RemoteSettings::default());
+    assert!(bucket.secret_key_file.is_absolute(), "it starts at the file");
 }

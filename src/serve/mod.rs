@@ -11,6 +11,7 @@ pub mod background;
 pub mod credentials;
 pub mod directory;
 pub mod doors;
+pub mod objects;
 pub mod readiness;
 pub mod service_manager;
 pub mod store;
@@ -99,7 +100,9 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     let credentials = Arc::new(Credentials::open(&config, &clock, &random)?);
     crate::backup::restore::refuse_unfinished(&config.data.folder)?;
     let registry = open_registry(&config, Arc::clone(&clock)).await?;
-    let store = store::open(&config, Arc::clone(&clock), Arc::clone(&random)).await?;
+    let objects = objects::open(&config, Arc::clone(&random))?;
+    objects::prove(&config, &*objects).await?;
+    let store = store::open_on(&config, objects, Arc::clone(&clock), Arc::clone(&random)).await?;
     outbox::apply_pending(&registry, &*store).await.context("applying changes of accounts")?;
     let authenticator = RegistryAuthenticator::new(
         Arc::clone(&registry),
@@ -107,6 +110,8 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
         Arc::clone(&random),
     )
     .await?;
+    let leftovers =
+        objects::take_leftovers_away(Arc::clone(&config), Arc::clone(&clock), stopping.clone());
     let engine = Running::start(&config, &credentials, &registry, &store, clock, random).await?;
 
     let tls = TlsContext::from_pem(&credentials.tls.chain_pem()?, &credentials.tls.key.to_pem()?)
@@ -120,6 +125,7 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     };
     let doors = Doors::open(&config, &tls, rooms, &stopping).await?;
     let mut beside = start_beside(&config, &credentials, &registry, &engine.engine, &stopping);
+    beside.spawn(leftovers);
     let backup = start_backup(&config, &registry, &store, &mut beside, &stopping);
     let operations = open_operations(&config, &registry, &store).await?;
     let control = open_control(&config, &registry, &engine.engine, backup.clone())?;

@@ -6,17 +6,22 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use storage::{
-    backup::repository::ObjectStore,
     catalog::engine::Family,
     catalog::rocksdb::RocksConfig,
+    objects::ObjectStore,
     octets::OctetStoreConfig,
-    pack::store::local_objects,
     store::{Store, StoreConfig, StoreLimits},
 };
-use trust::{clock::Clock, random::RandomSource};
+use trust::{
+    clock::Clock,
+    random::{RandomSource, SystemRandom},
+};
 
-use super::service_manager::NODE_STATE;
-use crate::{config::Config, pec::records};
+use super::{objects, service_manager::NODE_STATE};
+use crate::{
+    config::{Config, ObjectSettings},
+    pec::records,
+};
 
 /// The families of this floor in the catalog.
 #[must_use]
@@ -29,8 +34,13 @@ pub fn families() -> Vec<Family> {
 /// # Errors
 ///
 /// When it cannot be opened.
-pub fn remote_objects(_config: &Config) -> anyhow::Result<Option<Arc<dyn ObjectStore>>> {
-    Ok(None)
+pub fn remote_objects(config: &Config) -> anyhow::Result<Option<Arc<dyn ObjectStore>>> {
+    match &config.objects {
+        ObjectSettings::Folder(None) => Ok(None),
+        ObjectSettings::Folder(Some(_)) | ObjectSettings::Bucket(_) => {
+            objects::open(config, Arc::new(SystemRandom)).map(Some)
+        }
+    }
 }
 
 /// Opens the store, making it when the data folder is empty.
@@ -44,13 +54,25 @@ pub async fn open(
     clock: Arc<dyn Clock>,
     random: Arc<dyn RandomSource>,
 ) -> anyhow::Result<Arc<Store>> {
+    let objects = objects::open(config, Arc::clone(&random))?;
+    open_on(config, objects, clock, random).await
+}
+
+/// As [`open`], on an object store that is open already.
+///
+/// # Errors
+///
+/// As [`open`].
+pub async fn open_on(
+    config: &Config,
+    objects: Arc<dyn ObjectStore>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn RandomSource>,
+) -> anyhow::Result<Arc<Store>> {
     let octets =
         |octets: crate::config::units::Octets| usize::try_from(octets.0).unwrap_or(usize::MAX);
     let settings = &config.store;
     crate::backup::restore::refuse_unfinished(&config.data.folder)?;
-    let objects = local_objects(&config.data.objects_folder()).with_context(|| {
-        format!("opening the packs in {}", config.data.objects_folder().display())
-    })?;
     let store = StoreConfig {
         catalog_folder: config.data.catalog_folder(),
         families: families(),
@@ -64,6 +86,7 @@ pub async fn open(
             pack_octets_max: octets(settings.pack_octets_max),
             small_chunk_octets_max: octets(settings.small_chunk_octets_max),
             header_octets_max: octets(config.limits.header_octets_max),
+            disk_cache: objects::disk_cache(config),
             ..OctetStoreConfig::default()
         },
         limits: StoreLimits::default(),
