@@ -283,7 +283,11 @@ async fn strike_named(
 }
 
 /// The held messages that a record names.
-fn held_by(family: Family, key: &[u8], value: &[u8]) -> Result<Vec<Vec<u8>>, StoreError> {
+pub(super) fn held_by(
+    family: Family,
+    key: &[u8],
+    value: &[u8],
+) -> Result<Vec<Vec<u8>>, StoreError> {
     Ok(match family {
         TRANSMISSIONS => {
             let row: TransmissionRecord = decode(family, key, value)?;

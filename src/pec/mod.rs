@@ -16,6 +16,7 @@ pub mod daticert;
 pub mod delivery_point;
 pub mod destination;
 pub mod directory;
+pub mod disposal;
 pub mod distribution;
 pub mod encoded_word;
 pub mod engine;

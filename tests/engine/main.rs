@@ -4,6 +4,7 @@
 //! The provider under test is Beta; Alfa and Gamma are other providers with keys of their own.
 
 mod anomalies;
+mod disposal;
 mod duties;
 mod failures;
 mod incoming;

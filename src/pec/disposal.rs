@@ -1,0 +1,340 @@
+//! Disposal: what the engine holds and needs no more.
+//!
+//! * A transmission is *finished* when its acceptance owes nothing, every recipient has come to
+//!   the end ([`RecipientState`]: delivered, failed, rejected; relayed for one outside certified
+//!   mail), and the last change is older than the retention. Then its record lets go of original and
+//!   envelope. The record stays: later receipts and the operator find it.
+//! * An incoming message is finished when it is distributed and older than the retention. Its
+//!   record goes: nothing reads it any more.
+//! * A held message older than the retention that no record names is released. Whoever holds a
+//!   message names it in the same batch, and names are only copied from record to record while a
+//!   duty lasts: so what is not named in one state of the catalog never will be.
+//! * What `incoming_seen` remembers goes after the retention, at least 30 days.
+//! * The expunge log of every mailbox keeps the same time (for clients that come back).
+//!
+//! Nothing here is urgent: a round that fails is tried again, and each step is one batch.
+//!
+//! Not here: the octets themselves, which the collector takes (`storage::collector`), the journal.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use bytes::Bytes;
+use storage::{
+    catalog::{
+        engine::{Batch, Expected, Family, Reader, Scan},
+        keys::HELD_MESSAGES,
+    },
+    error::StoreError,
+    held::HeldId,
+    ids::AccountId,
+    store::Store,
+};
+use trust::clock::UnixMillis;
+
+use super::{
+    check::held_by,
+    records::{
+        DELIVERY_WORK, INCOMING_MESSAGES, INCOMING_SEEN, INCOMING_WORK, IncomingId, OUTGOING_QUEUE,
+        RecipientRecord, RecipientState, TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK, TRANSMISSIONS,
+        TransmissionId, TransmissionRecord, decode, encode, held_id,
+    },
+    work::Source,
+};
+
+/// Entries read at a time.
+const PAGE: usize = 500;
+/// Held messages looked at in one pass over the records that name them: bounds the memory.
+const CANDIDATES_MAX: usize = 200_000;
+/// Receipts may come, and messages come again, for this long at least: 30 days.
+const SEEN_MILLIS: i64 = 30 * 86_400_000;
+
+/// What one round did.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct DisposalReport {
+    /// Transmissions that let go of their messages.
+    pub transmissions: u64,
+    /// Records of incoming messages that went.
+    pub incoming: u64,
+    /// Held messages released.
+    pub released: u64,
+    /// Deliveries that are remembered no more.
+    pub forgotten: u64,
+}
+
+/// Does one round, with everything that is older than `retention_millis`.
+///
+/// # Errors
+///
+/// When the catalog cannot be read or written, or a record cannot be read: what it names is not
+/// known then, and nothing is released.
+pub async fn dispose(
+    store: &Arc<Store>,
+    now: UnixMillis,
+    retention_millis: i64,
+) -> Result<DisposalReport, StoreError> {
+    let mut report = DisposalReport::default();
+    let before = now.plus_millis(retention_millis.saturating_neg());
+    finish_transmissions(store, before, &mut report).await?;
+    finish_incoming(store, before, &mut report).await?;
+    release_unnamed(store, before, &mut report).await?;
+    let seen_before = now.plus_millis(-retention_millis.max(SEEN_MILLIS));
+    forget_seen(store, seen_before, &mut report).await?;
+    Ok(report)
+}
+
+/// Forgets old entries of the expunge log of every mailbox.
+///
+/// # Errors
+///
+/// When the catalog cannot be read or written.
+pub async fn trim_expunge_logs(store: &Store, before: UnixMillis) -> Result<(), StoreError> {
+    let mut after: Option<AccountId> = None;
+    loop {
+        let accounts = store.accounts(after, PAGE).await?;
+        let Some((last, ..)) = accounts.last() else { return Ok(()) };
+        after = Some(*last);
+        for (id, ..) in accounts {
+            let account = store.account(id).await?;
+            for listing in account.mailboxes().await? {
+                let Some(mailbox) = listing.mailbox_id else { continue };
+                match account.trim_expunge_log(mailbox, before).await {
+                    // It was deleted meanwhile.
+                    Ok(()) | Err(StoreError::NoSuchMailbox { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+}
+
+/// Pages of a family, one after the other.
+struct Pages {
+    scan: Option<Scan>,
+}
+
+impl Pages {
+    fn new(family: Family, prefix: &[u8]) -> Self {
+        Self { scan: Some(Scan::prefix(family, prefix, PAGE)) }
+    }
+
+    async fn next(
+        &mut self,
+        reader: &(impl Reader + ?Sized),
+    ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        let Some(scan) = &mut self.scan else { return Ok(Vec::new()) };
+        let page = reader.scan(scan).await?;
+        match page.last() {
+            Some((last, _)) if page.len() == PAGE => {
+                scan.start = [last.as_ref(), &[0]].concat().into();
+            }
+            _ => self.scan = None,
+        }
+        Ok(page)
+    }
+}
+
+/// When a time-ordered id was drawn.
+fn drawn(id: &[u8]) -> UnixMillis {
+    let millis = id.iter().take(6).fold(0, |millis, &octet| millis << 8 | i64::from(octet));
+    UnixMillis(millis)
+}
+
+async fn finish_transmissions(
+    store: &Store,
+    before: UnixMillis,
+    report: &mut DisposalReport,
+) -> Result<(), StoreError> {
+    let mut pages = Pages::new(TRANSMISSIONS, b"");
+    loop {
+        let page = pages.next(&**store.engine()).await?;
+        if page.is_empty() {
+            return Ok(());
+        }
+        for (key, value) in page {
+            if drawn(&key) >= before {
+                return Ok(());
+            }
+            let mut record: TransmissionRecord = decode(TRANSMISSIONS, &key, &value)?;
+            let holds = !record.original.is_empty() || !record.envelope.is_empty();
+            if !holds || !is_finished(store, &key, before).await? {
+                continue;
+            }
+            // What they held is released with everything that no record names.
+            record.original.clear();
+            record.envelope.clear();
+            let mut batch = Batch::default();
+            batch.expect(TRANSMISSIONS, key.clone(), Expected::Value(value));
+            batch.expect(TRANSMISSION_WORK, key.clone(), Expected::Absent);
+            batch.put(TRANSMISSIONS, key, encode(&record));
+            report.transmissions += u64::from(applied(store, batch).await?);
+        }
+    }
+}
+
+async fn is_finished(store: &Store, key: &Bytes, before: UnixMillis) -> Result<bool, StoreError> {
+    let engine = &**store.engine();
+    if engine.get(TRANSMISSION_WORK, key).await?.is_some() {
+        return Ok(false);
+    }
+    let source = Source::Transmission(TransmissionId::from_octets(TRANSMISSIONS, key)?);
+    if !engine.scan(&Scan::prefix(DELIVERY_WORK, &source.key(), 1)).await?.is_empty() {
+        return Ok(false);
+    }
+    let mut pages = Pages::new(TRANSMISSION_RECIPIENTS, key);
+    loop {
+        let page = pages.next(engine).await?;
+        if page.is_empty() {
+            return Ok(true);
+        }
+        for (key, value) in page {
+            let record: RecipientRecord = decode(TRANSMISSION_RECIPIENTS, &key, &value)?;
+            let at_the_end = match record.state() {
+                RecipientState::Delivered | RecipientState::Failed | RecipientState::Rejected => {
+                    true
+                }
+                // Nobody outside certified mail will send a receipt.
+                RecipientState::Relayed => !record.certified,
+                RecipientState::Submitted
+                | RecipientState::Accepted
+                | RecipientState::TakenInCharge => false,
+            };
+            if !at_the_end || record.changed_millis >= before.0 {
+                return Ok(false);
+            }
+        }
+    }
+}
+
+async fn finish_incoming(
+    store: &Store,
+    before: UnixMillis,
+    report: &mut DisposalReport,
+) -> Result<(), StoreError> {
+    let mut pages = Pages::new(INCOMING_MESSAGES, b"");
+    loop {
+        let page = pages.next(&**store.engine()).await?;
+        if page.is_empty() {
+            return Ok(());
+        }
+        for (key, value) in page {
+            if drawn(&key) >= before {
+                return Ok(());
+            }
+            let source = Source::Incoming(IncomingId::from_octets(INCOMING_MESSAGES, &key)?);
+            let deliveries = Scan::prefix(DELIVERY_WORK, &source.key(), 1);
+            if !store.engine().scan(&deliveries).await?.is_empty() {
+                continue;
+            }
+            let mut batch = Batch::default();
+            batch.expect(INCOMING_MESSAGES, key.clone(), Expected::Value(value));
+            batch.expect(INCOMING_WORK, key.clone(), Expected::Absent);
+            batch.delete(INCOMING_MESSAGES, key);
+            report.incoming += u64::from(applied(store, batch).await?);
+        }
+    }
+}
+
+/// Releases held messages that no record names.
+async fn release_unnamed(
+    store: &Store,
+    before: UnixMillis,
+    report: &mut DisposalReport,
+) -> Result<(), StoreError> {
+    let mut start = Bytes::new();
+    loop {
+        // One state for the candidates and for everything that may name them.
+        let snapshot = store.engine().snapshot().await?;
+        let mut candidates = BTreeSet::new();
+        let mut complete = false;
+        while candidates.len() < CANDIDATES_MAX && !complete {
+            let scan = Scan { start: start.clone(), ..Scan::prefix(HELD_MESSAGES, b"", PAGE) };
+            let page = snapshot.scan(&scan).await?;
+            let old = page.iter().take_while(|(key, _)| drawn(key) < before);
+            let old: Vec<HeldId> = old.filter_map(|(key, _)| held_id(key)).collect();
+            complete = old.len() < PAGE;
+            if let Some(last) = old.last() {
+                start = [last.0.as_slice(), &[0]].concat().into();
+            }
+            candidates.extend(old);
+        }
+        if !candidates.is_empty() {
+            leave_out_named(&*snapshot, &mut candidates).await?;
+            drop(snapshot);
+            report.released += candidates.len() as u64;
+            release(store, candidates).await?;
+        }
+        if complete {
+            return Ok(());
+        }
+    }
+}
+
+async fn release(store: &Store, unnamed: BTreeSet<HeldId>) -> Result<(), StoreError> {
+    let unnamed: Vec<HeldId> = unnamed.into_iter().collect();
+    for ids in unnamed.chunks(PAGE) {
+        let mut batch = Batch::default();
+        for id in ids {
+            store.release(*id, &mut batch);
+        }
+        store.commit(batch).await?;
+    }
+    Ok(())
+}
+
+/// Takes out of `candidates` what a record of the engine names.
+async fn leave_out_named(
+    snapshot: &dyn Reader,
+    candidates: &mut BTreeSet<HeldId>,
+) -> Result<(), StoreError> {
+    for family in [TRANSMISSIONS, INCOMING_MESSAGES, DELIVERY_WORK, OUTGOING_QUEUE] {
+        let mut pages = Pages::new(family, b"");
+        loop {
+            let page = pages.next(snapshot).await?;
+            if page.is_empty() {
+                break;
+            }
+            for (key, value) in page {
+                for name in held_by(family, &key, &value)? {
+                    if let Some(id) = held_id(&name) {
+                        candidates.remove(&id);
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn forget_seen(
+    store: &Store,
+    before: UnixMillis,
+    report: &mut DisposalReport,
+) -> Result<(), StoreError> {
+    let mut pages = Pages::new(INCOMING_SEEN, b"");
+    loop {
+        let page = pages.next(&**store.engine()).await?;
+        if page.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::default();
+        for (key, value) in page {
+            let instant = value.as_ref().try_into().map(i64::from_be_bytes);
+            if instant.is_ok_and(|instant| instant < before.0) {
+                batch.delete(INCOMING_SEEN, key);
+            }
+        }
+        if !batch.delete.is_empty() {
+            report.forgotten += batch.delete.len() as u64;
+            store.commit(batch).await?;
+        }
+    }
+}
+
+/// Commits what something else may have overtaken; says whether it was applied.
+async fn applied(store: &Store, batch: Batch) -> Result<bool, StoreError> {
+    match store.commit(batch).await {
+        Ok(_) => Ok(true),
+        Err(StoreError::Conflict) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
