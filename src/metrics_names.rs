@@ -43,10 +43,22 @@ pub const BACKUP_OCTETS: &str = "ceralacca_backup_octets_total";
 pub const BACKUP_FAILURES: &str = "ceralacca_backup_failures_total";
 /// The instant of the last complete increment, in seconds since 1970.
 pub const BACKUP_INSTANT: &str = "ceralacca_backup_instant_seconds";
+/// Runs of the collector, by `outcome` (`finished`, `failed`).
+pub const COLLECTOR_RUNS: &str = "ceralacca_collector_runs_total";
+/// Chunks that the collector removed.
+pub const COLLECTOR_CHUNKS_SWEPT: &str = "ceralacca_collector_chunks_swept_total";
+/// Objects that the collector deleted.
+pub const COLLECTOR_PACKS_DELETED: &str = "ceralacca_collector_packs_deleted_total";
+/// Octets of the objects that the collector deleted.
+pub const COLLECTOR_OCTETS_DELETED: &str = "ceralacca_collector_deleted_octets_total";
+/// Octets of the packs that the collector wrote.
+pub const COLLECTOR_OCTETS_WRITTEN: &str = "ceralacca_collector_written_octets_total";
+/// Held messages that were released.
+pub const HELD_RELEASED: &str = "ceralacca_held_messages_released_total";
 
 /// Counters and histograms, each with its help text. Those of sessions are counted on the floor
 /// below, under the names that stand here as text.
-const COUNTERS: [(&str, &str); 18] = [
+const COUNTERS: [(&str, &str); 24] = [
     ("ceralacca_connections_total", "Connections that were let in, by protocol"),
     ("ceralacca_connections_refused_total", "Connections over a limit, by protocol and limit"),
     ("ceralacca_tls_handshakes_failed_total", "TLS handshakes that failed, by protocol"),
@@ -65,6 +77,12 @@ const COUNTERS: [(&str, &str); 18] = [
     (CONTROL_OPERATIONS, "Operations that commands asked of the server, by operation and outcome"),
     (BACKUP_OCTETS, "Octets sent to the back-up"),
     (BACKUP_FAILURES, "Increments of the back-up that failed"),
+    (COLLECTOR_RUNS, "Runs of the collector, by outcome"),
+    (COLLECTOR_CHUNKS_SWEPT, "Chunks that the collector removed"),
+    (COLLECTOR_PACKS_DELETED, "Objects that the collector deleted"),
+    (COLLECTOR_OCTETS_DELETED, "Octets of the objects that the collector deleted"),
+    (COLLECTOR_OCTETS_WRITTEN, "Octets of the packs that the collector wrote"),
+    (HELD_RELEASED, "Held messages that were released"),
 ];
 const HISTOGRAMS: [(&str, &str); 2] = [
     (LOGIN_HASHING, "Seconds that a password hashing took, waiting not included"),

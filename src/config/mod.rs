@@ -16,6 +16,7 @@ use std::{
 };
 
 pub use backup::{BackupSettings, BackupTarget, BackupTiming};
+pub use collector::CollectorSettings;
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use limits::{LimitSettings, LoginSettings};
 pub use objects::{BucketSettings, ObjectSettings};
@@ -66,6 +67,8 @@ pub struct Config {
     pub objects: ObjectSettings,
     /// `[backup]`
     pub backup: BackupSettings,
+    /// `[collector]`
+    pub collector: CollectorSettings,
     /// `[registry]`
     pub registry: RegistrySettings,
     /// `[login]`
@@ -311,6 +314,7 @@ impl Config {
             store: StoreSettings::read(reader),
             objects: ObjectSettings::read(reader),
             backup: BackupSettings::read(reader),
+            collector: CollectorSettings::read(reader),
             registry: RegistrySettings::read(reader),
             login: LoginSettings::read(reader),
             limits: LimitSettings::read(reader),
@@ -320,6 +324,7 @@ impl Config {
     }
 }
 
+mod collector;
 mod sections;
 #[cfg(test)]
 mod tests;

@@ -278,7 +278,7 @@ macro_rules! whole_number {
     )*};
 }
 
-whole_number!(u32, u64, usize);
+whole_number!(u8, u32, u64, usize);
 
 impl<T: Setting> Setting for Vec<T> {
     fn expected() -> Text {

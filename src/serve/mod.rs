@@ -8,6 +8,7 @@
 //! Not here: what any of the parts does.
 
 pub mod background;
+pub mod collecting;
 pub mod credentials;
 pub mod directory;
 pub mod doors;
@@ -314,6 +315,10 @@ fn start_beside(
         config.store.block_rows_per_second_max,
         stopping.clone(),
     ));
+    let (beside, settings) = (Arc::clone(&store), Arc::clone(config));
+    tasks.spawn(collecting::collect(beside, settings, stopping.clone()));
+    let (beside, settings) = (Arc::clone(engine), Arc::clone(config));
+    tasks.spawn(collecting::dispose(beside, settings, stopping.clone()));
     tasks.spawn({
         let (registry, stopping) = (Arc::clone(registry), stopping.clone());
         async move { outbox::keep_applied(&registry, &*store, interval, stopping).await }

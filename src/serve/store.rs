@@ -87,6 +87,8 @@ pub async fn open_on(
             small_chunk_octets_max: octets(settings.small_chunk_octets_max),
             header_octets_max: octets(config.limits.header_octets_max),
             disk_cache: objects::disk_cache(config),
+            pack_compression_level: config.collector.pack_compression_level.into(),
+            cold_compression_level: config.collector.cold_compression_level.into(),
             ..OctetStoreConfig::default()
         },
         limits: StoreLimits::default(),

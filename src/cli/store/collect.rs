@@ -10,18 +10,25 @@ use crate::{
 };
 
 #[derive(Clone, Copy, Debug, clap::Args)]
-pub(super) struct CollectArguments {
+pub(in crate::cli) struct CollectArguments {
     #[arg(long, help = say("Dice soltanto che cosa farebbe", "Only says what it would do"))]
     dry_run: bool,
     #[arg(
         long,
         value_name = say("TEMPO", "TIME"),
+        value_parser = time,
         help = say(
-            "Quanto restano condannati i chunk e i pack, al posto di store.collect_grace; \"0 s\" libera subito lo spazio: usarlo a server fermo",
-            "How long chunks stay condemned and packs doomed, instead of store.collect_grace; \"0 s\" gives the space back at once: use it while the server is stopped",
+            "Quanto restano condannati i chunk e i pack, al posto di collector.grace; \"0 s\" libera subito lo spazio: usarlo a server fermo",
+            "How long chunks stay condemned and packs doomed, instead of collector.grace; \"0 s\" gives the space back at once: use it while the server is stopped",
         ),
     )]
     grace: Option<Millis>,
+}
+
+fn time(text: &str) -> Result<Millis, &'static str> {
+    let expected =
+        say("un tempo con unità, come \"24 h\"", "a time with its unit, such as \"24 h\"");
+    text.parse().map_err(|_| expected)
 }
 
 pub(super) fn run(

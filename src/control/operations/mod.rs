@@ -4,6 +4,7 @@ use super::Operations;
 
 pub mod backup;
 pub mod check;
+pub mod collect;
 pub mod erase;
 pub mod quota;
 
@@ -13,6 +14,7 @@ pub mod quota;
 pub fn served() -> Operations {
     Operations::default()
         .with::<check::StoreCheck>()
+        .with::<collect::StoreCollect>()
         .with::<erase::MessageErase>()
         .with::<quota::AccountQuota>()
         .with::<backup::BackupNow>()
