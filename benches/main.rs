@@ -6,6 +6,7 @@
 
 mod append;
 mod appender;
+mod collector;
 mod line;
 mod messages;
 mod pec_local;
@@ -16,8 +17,9 @@ use std::{io::Write as _, process::ExitCode};
 use line::Line;
 
 /// A measure by its name.
-const MEASURES: [(&str, Measure); 6] = [
+const MEASURES: [(&str, Measure); 7] = [
     ("append", append::measure),
+    ("collector", collector::measure),
     ("pec_local", pec_local::measure),
     ("select", select::select),
     ("select_gain", select::select_gain),
