@@ -7,23 +7,20 @@
 
 use std::{
     future::Future,
-    path::Path,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use object_store::local::LocalFileSystem;
-use storage::{
-    account::{quota::QuotaRule, settings::AccountSettings},
-    catalog::{engine::Batch, rocksdb::RocksConfig},
-    ids::AccountId,
-    mailbox::{append::AppendRequest, flags::Flags},
-    octets::OctetStoreConfig,
-    store::{Store, StoreConfig, StoreLimits},
-};
-use trust::{clock::SystemClock, random::SystemRandom};
+use storage::{octets::OctetStoreConfig, store::Store};
 
-use crate::{Failure, appender::Appender, line::Line, messages};
+use crate::{
+    Failure,
+    appender::{Appender, whole},
+    house::{self, House},
+    line::{Goal, Line},
+    messages,
+};
 
 const WRITERS: usize = 32;
 const MESSAGES_PER_WRITER: usize = 100;
@@ -31,22 +28,17 @@ const ROUNDS: u8 = 5;
 
 /// Runs the rounds.
 pub(crate) fn measure() -> Result<Line, Failure> {
-    let threads = std::thread::available_parallelism()?.get();
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(threads).enable_all().build()?;
-    // A folder of the build's, on a disk; the system's temporary folder may be memory.
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-    runtime.block_on(rounds(folder.path()))
+    house::in_folder(rounds)
 }
 
-async fn rounds(folder: &Path) -> Result<Line, Failure> {
-    let store = open(folder).await?;
+async fn rounds(folder: PathBuf) -> Result<Line, Failure> {
+    let house = House::open(&folder, OctetStoreConfig::default(), WRITERS).await?;
     let appender = Arc::new(Appender::create(&folder.join("appended"))?);
     let (mut in_store, mut in_file) = (Duration::ZERO, Duration::ZERO);
     for round in 0..ROUNDS {
         let shares = shares(round.into());
         in_store += timed(&shares, |writer, share| {
-            let store = Arc::clone(&store);
+            let store = Arc::clone(&house.store);
             async move { append_all(&store, writer, &share).await }
         })
         .await?;
@@ -54,35 +46,38 @@ async fn rounds(folder: &Path) -> Result<Line, Failure> {
             let appender = Arc::clone(&appender);
             async move {
                 for message in share.iter() {
-                    appender.append(message).await?;
+                    appender.append(message, whole(message)).await?;
                 }
                 Ok(())
             }
         })
         .await?;
     }
-    store.close().await?;
-    let count = u32::try_from(WRITERS * MESSAGES_PER_WRITER * usize::from(ROUNDS))?;
-    let per_second = |time: Duration| f64::from(count) / time.as_secs_f64();
+    house.close("append").await?;
+    let count = WRITERS * MESSAGES_PER_WRITER * usize::from(ROUNDS);
     Ok(Line {
         name: "append",
         unit: "messages/s",
-        value: per_second(in_store),
-        limit: per_second(in_file),
-        goal: 0.6,
+        value: house::per_second(count, in_store)?,
+        limit: house::per_second(count, in_file)?,
+        goal: Goal::AtLeast(0.6),
     })
 }
 
-type Share = Arc<Vec<Vec<u8>>>;
+/// The messages of one writer.
+pub(crate) type Share<T> = Arc<Vec<T>>;
 
 /// New messages for every writer of a round.
-fn shares(round: u64) -> Vec<Share> {
+fn shares(round: u64) -> Vec<Share<Vec<u8>>> {
     let all = messages::make(round, WRITERS * MESSAGES_PER_WRITER);
     all.chunks(MESSAGES_PER_WRITER).map(|share| Arc::new(share.to_vec())).collect()
 }
 
 /// How long all writers together take for their shares.
-async fn timed<F>(shares: &[Share], write: impl Fn(usize, Share) -> F) -> Result<Duration, Failure>
+pub(crate) async fn timed<T, F>(
+    shares: &[Share<T>],
+    write: impl Fn(usize, Share<T>) -> F,
+) -> Result<Duration, Failure>
 where
     F: Future<Output = Result<(), Failure>> + Send + 'static,
 {
@@ -98,52 +93,11 @@ where
     Ok(began.elapsed())
 }
 
-async fn open(folder: &Path) -> Result<Arc<Store>, Failure> {
-    let objects = folder.join("objects");
-    std::fs::create_dir(&objects)?;
-    let config = StoreConfig {
-        catalog_folder: folder.join("catalog"),
-        families: Vec::new(),
-        references: Vec::new(),
-        catalog: RocksConfig::default(),
-        octets: OctetStoreConfig::default(),
-        limits: StoreLimits::default(),
-    };
-    let objects = Arc::new(LocalFileSystem::new_with_prefix(objects)?.with_fsync(true));
-    let clock = Arc::new(SystemClock);
-    let store = Store::open(config, objects, clock, Arc::new(SystemRandom)).await?;
-    for writer in 0..WRITERS {
-        let settings = AccountSettings {
-            address: format!("writer{writer}@pec.alfa.example"),
-            plan: "base".to_owned(),
-            ..AccountSettings::default()
-        };
-        store.apply_account(account_id(writer), 1, settings).await?;
-    }
-    Ok(store)
-}
-
-fn account_id(writer: usize) -> AccountId {
-    AccountId(u64::try_from(writer).unwrap_or(u64::MAX).saturating_add(1))
-}
-
 async fn append_all(store: &Store, writer: usize, share: &[Vec<u8>]) -> Result<(), Failure> {
-    let account = store.account(account_id(writer)).await?;
-    let inbox = account.mailbox_by_name("INBOX").await?.id();
+    let (account, inbox) = house::inbox(store, writer).await?;
     for message in share {
-        let mut taken_in = store.message_writer();
-        taken_in.write(message).await?;
-        let staged = taken_in.finish().await?;
-        let request = AppendRequest {
-            mailbox: inbox,
-            message: &staged,
-            flags: Flags::default(),
-            internal_date: None,
-            charged_octets: None,
-            quota: QuotaRule::Enforce,
-            also: Batch::default(),
-        };
-        account.append(request).await?;
+        let staged = house::stage(store, message).await?;
+        house::append(&account, inbox, &staged).await?;
     }
     Ok(())
 }

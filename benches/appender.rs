@@ -1,7 +1,7 @@
 //! The limit of `append`: the least that any store must do with a message before it may say that it
 //! has it.
 //!
-//! Both digests of the octets, zstd level 1, one append to one file, one `fdatasync` for all that arrive
+//! SHA-256 of the octets, BLAKE3 and zstd level 1 of what is kept of them, one append to one file, one `fdatasync` for all that arrive
 //! together. No names, no rows, no quota, nothing can be found again.
 
 use std::{fs::File, io::Write as _, path::Path};
@@ -29,17 +29,23 @@ impl Appender {
         Ok(Self { queue })
     }
 
-    /// Returns when the message is durable.
-    pub(crate) async fn append(&self, octets: &[u8]) -> Result<(), Failure> {
+    /// Returns when the message is durable. `kept` are the octets that a store must keep of it, when
+    /// it keeps each of them as small as it can.
+    pub(crate) async fn append(&self, octets: &[u8], kept: &[u8]) -> Result<(), Failure> {
         let sha256 = openssl::sha::sha256(octets);
-        let blake3 = blake3::hash(octets);
-        let mut frame = zstd::bulk::compress(octets, 1)?;
+        let blake3 = blake3::hash(kept);
+        let mut frame = zstd::bulk::compress(kept, 1)?;
         frame.extend_from_slice(&sha256);
         frame.extend_from_slice(blake3.as_bytes());
         let (durable, wait) = oneshot::channel();
         self.queue.send((frame, durable)).await?;
         Ok(wait.await?)
     }
+}
+
+/// All octets of a message.
+pub(crate) fn whole(message: &[u8]) -> &[u8] {
+    message
 }
 
 /// Writes what has arrived, syncs once, tells everybody; until the queue is closed. An error drops the

@@ -30,7 +30,11 @@ use trust::{
     random::{RandomSource as _, SeededRandom, SystemRandom},
 };
 
-use crate::{Failure, line::Line, tell};
+use crate::{
+    Failure,
+    line::{Goal, Line},
+    tell,
+};
 
 const ACCOUNTS: u64 = 8;
 const MESSAGE_OCTETS: usize = 100 << 10;
@@ -84,7 +88,7 @@ async fn run(folder: &Path, octets: usize) -> Result<Line, Failure> {
         unit: "MB/s",
         value: per_second(freed, took),
         limit: per_second(freed, limit),
-        goal: 0.5,
+        goal: Goal::AtLeast(0.5),
     })
 }
 

@@ -2,6 +2,15 @@
 
 use std::fmt;
 
+/// What the ratio of a measure must be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Goal {
+    /// At least this: the measure is a speed.
+    AtLeast(f64),
+    /// At most this: the measure is a cost.
+    AtMost(f64),
+}
+
 /// A figure beside its limit, both in the same unit.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
@@ -9,8 +18,7 @@ pub(crate) struct Line {
     pub(crate) unit: &'static str,
     pub(crate) value: f64,
     pub(crate) limit: f64,
-    /// What the ratio must reach.
-    pub(crate) goal: f64,
+    pub(crate) goal: Goal,
 }
 
 impl fmt::Display for Line {
@@ -19,7 +27,11 @@ impl fmt::Display for Line {
         let ratio = value / limit;
         write!(
             formatter,
-            "BENCH name={name} value={value:.1} unit={unit} limit={limit:.1} ratio={ratio:.3} goal={goal:.2}"
-        )
+            "BENCH name={name} value={value:.1} unit={unit} limit={limit:.1} ratio={ratio:.3} "
+        )?;
+        match goal {
+            Goal::AtLeast(goal) => write!(formatter, "goal={goal:.2}"),
+            Goal::AtMost(goal) => write!(formatter, "goal={goal:.2} better=lower"),
+        }
     }
 }

@@ -1,15 +1,25 @@
 //! The measures of the program: `make bench` runs all, `make bench BENCH=append` one.
 //!
 //! Each prints one line, `BENCH name=… value=… unit=… limit=… ratio=… goal=…`: what the program does,
-//! what the machine could do at best in the same run, and the ratio of the two. What a value
+//! what the machine could do at best in the same run, and the ratio of the two; figures beside it on lines
+//! that begin with `NOTE`. What a value
 //! counts, and why its limit is fair, stands at the head of each measure's file.
 
 mod append;
+mod append_1mb;
 mod appender;
+mod check;
 mod collector;
+mod dedup_pec;
+mod dictionary;
+mod growth;
+mod house;
 mod line;
+mod memory;
 mod messages;
 mod pec_local;
+mod provider;
+mod read;
 mod select;
 
 use std::{io::Write as _, process::ExitCode};
@@ -17,9 +27,17 @@ use std::{io::Write as _, process::ExitCode};
 use line::Line;
 
 /// A measure by its name.
-const MEASURES: [(&str, Measure); 7] = [
+const MEASURES: [(&str, Measure); 15] = [
     ("append", append::measure),
+    ("append_1mb", append_1mb::measure),
+    ("read_cold", read::cold),
+    ("read_hot", read::hot),
+    ("dedup_pec", dedup_pec::measure),
+    ("dictionary", dictionary::measure),
+    ("check", check::measure),
+    ("memory", memory::measure),
     ("collector", collector::measure),
+    ("growth", growth::measure),
     ("pec_local", pec_local::measure),
     ("select", select::select),
     ("select_gain", select::select_gain),
@@ -37,6 +55,15 @@ fn main() -> ExitCode {
     // Cargo adds `--bench`; any other word is the name of a measure.
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    if wanted.first().is_some_and(|word| word == memory::CHILD) {
+        return match memory::child() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                tell(&error.to_string());
+                ExitCode::FAILURE
+            }
+        };
+    }
     let known = |name: &String| MEASURES.iter().any(|(measure, _)| measure == name);
     if let Some(unknown) = wanted.iter().find(|name| !known(name)) {
         let names: Vec<&str> = MEASURES.iter().map(|(name, _)| *name).collect();

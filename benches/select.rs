@@ -39,7 +39,10 @@ use storage::{
 };
 use trust::{clock::SystemClock, random::SystemRandom};
 
-use crate::{Failure, line::Line};
+use crate::{
+    Failure,
+    line::{Goal, Line},
+};
 
 const MESSAGES: usize = 100_000;
 /// Messages appended at a time: they share a batch.
@@ -57,26 +60,44 @@ const LENGTH_AT: usize = 33;
 /// Opening, beside its limit.
 pub(crate) fn select() -> Result<Line, Failure> {
     let [_, blocks, limit] = run(|folder| Box::pin(opened(folder)))?;
-    Ok(Line { name: "select", unit: "messages/s", value: blocks, limit, goal: 0.5 })
+    Ok(Line { name: "select", unit: "messages/s", value: blocks, limit, goal: Goal::AtLeast(0.5) })
 }
 
 /// Opening by blocks, beside opening by rows.
 pub(crate) fn select_gain() -> Result<Line, Failure> {
     let [rows, blocks, _] = run(|folder| Box::pin(opened(folder)))?;
-    Ok(Line { name: "select_gain", unit: "messages/s", value: blocks, limit: rows, goal: 5.0 })
+    Ok(Line {
+        name: "select_gain",
+        unit: "messages/s",
+        value: blocks,
+        limit: rows,
+        goal: Goal::AtLeast(5.0),
+    })
 }
 
 /// Searching, beside its limit.
 pub(crate) fn header_search() -> Result<Line, Failure> {
     let [_, blocks, limit] = run(|folder| Box::pin(searched(folder)))?;
-    Ok(Line { name: "header_search", unit: "messages/s", value: blocks, limit, goal: 0.5 })
+    Ok(Line {
+        name: "header_search",
+        unit: "messages/s",
+        value: blocks,
+        limit,
+        goal: Goal::AtLeast(0.5),
+    })
 }
 
 /// Searching by blocks, beside searching by summaries.
 pub(crate) fn header_search_gain() -> Result<Line, Failure> {
     let [summaries, blocks, _] = run(|folder| Box::pin(searched(folder)))?;
     let (value, limit) = (blocks, summaries);
-    Ok(Line { name: "header_search_gain", unit: "messages/s", value, limit, goal: 5.0 })
+    Ok(Line {
+        name: "header_search_gain",
+        unit: "messages/s",
+        value,
+        limit,
+        goal: Goal::AtLeast(5.0),
+    })
 }
 
 /// Messages per second without blocks, with blocks, and of the limit.

@@ -1,0 +1,206 @@
+//! One provider without doors: the engine on a real store, with one account that sends and one that
+//! receives.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ceralacca::pec::{
+    access_point::AccessPoint,
+    address::{Address, Domain},
+    destination::Destinations,
+    directory::{Directory, ProviderRecord},
+    engine::{EngineParts, EngineSettings, PecEngine},
+    identifier::IdentifierSource,
+    issuer::Issuer,
+    queue::{self, QueueHandle},
+    records,
+    relay::Relay,
+    work::{self, WorkQueue},
+};
+use protocols::{
+    access::Identity,
+    smtp::{
+        client::{ClientSettings, TlsPolicy},
+        grammar::ClientName,
+        transport::{Envelope, Peer, Service, Transport as _},
+    },
+};
+use storage::{
+    account::settings::AccountSettings,
+    catalog::rocksdb::RocksConfig,
+    ids::AccountId,
+    mailbox::view::MailboxView as _,
+    octets::OctetStoreConfig,
+    pack::store::local_objects,
+    store::{Store, StoreConfig, StoreLimits},
+};
+use tokio::{sync::watch, task::JoinSet};
+use trust::{
+    authority::{DevelopmentAuthority, Issued},
+    certificate::chain::{RevocationPolicy, TrustedAuthorities},
+    clock::SystemClock,
+    key::PrivateKey,
+    random::SystemRandom,
+    smime::{sign::FileSigner, verify::Verifier},
+};
+
+use crate::Failure;
+
+/// Messages that one session of [`Provider::transmit`] submits.
+pub(crate) const MESSAGES_PER_SUBMITTER: usize = 10;
+/// Account 1.
+pub(crate) const SENDER: &str = "anna@pec.alfa.example";
+/// Account 2.
+pub(crate) const RECIPIENT: &str = "bruno@pec.alfa.example";
+
+/// A provider without doors: the engine on a real store.
+pub(crate) struct Provider {
+    engine: Arc<PecEngine>,
+    access_point: Arc<AccessPoint>,
+    pub(crate) key: PrivateKey,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Provider {
+    pub(crate) async fn start(
+        folder: &Path,
+        threads: usize,
+        octets: OctetStoreConfig,
+    ) -> Result<Self, Failure> {
+        let store = open(folder, octets).await?;
+        let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
+        let authority =
+            DevelopmentAuthority::open(&folder.join("authority"), clock.clone(), random.clone())?;
+        let service = "posta-certificata@alfa.example";
+        let Issued { certificate, key } = authority.issue_provider("Alfa PEC", service)?;
+        let domains = [Domain::parse("alfa.example")?, Domain::parse("pec.alfa.example")?];
+        let service = Address::parse(service)?;
+        let der = certificate.to_der().to_vec();
+        let record = ProviderRecord::new("Alfa PEC", service.clone(), domains.to_vec(), vec![der]);
+        let settings = EngineSettings { signatures_max: threads, ..EngineSettings::default() };
+        let (work, work_receiver) = WorkQueue::new(settings.work_entries_max);
+        let (queue, queue_receiver) = QueueHandle::new(settings.work_entries_max);
+        let trusted = TrustedAuthorities::new(vec![authority.certificate().clone()]);
+        let engine = PecEngine::new(EngineParts {
+            store,
+            signer: Arc::new(FileSigner::new(certificate, Vec::new(), key.clone(), clock.clone())?),
+            issuer: Issuer {
+                name: "Alfa PEC".to_owned(),
+                service_address: service,
+                identifiers: IdentifierSource::new(1, domains[0].clone(), random.clone()),
+            },
+            clock,
+            random,
+            host_name: "mail.alfa.example".to_owned(),
+            domains: BTreeSet::from(["pec.alfa.example".to_owned()]),
+            verifier: Arc::new(Verifier::new(trusted, RevocationPolicy::WhenKnown)),
+            directory: Arc::new(Directory::new(vec![record])?),
+            settings,
+            work,
+            queue,
+        });
+        let client_name = ClientName::parse("mail.alfa.example").ok_or("a client name")?;
+        let relay = Relay {
+            destinations: Destinations::new(std::collections::BTreeMap::new())?,
+            client: Arc::new(ClientSettings::new(client_name, TlsPolicy::Never)),
+        };
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(work::run(Arc::clone(&engine), work_receiver, stopped.clone()));
+        tasks.spawn(queue::run(Arc::clone(&engine), Arc::new(relay), queue_receiver, stopped));
+        let access_point = Arc::new(AccessPoint::new(Arc::clone(&engine)));
+        Ok(Self { engine, access_point, key, stop, tasks })
+    }
+
+    /// Submits `messages` and waits until every receipt is in the sender's mailbox.
+    pub(crate) async fn transmit(
+        &self,
+        messages: &[Vec<u8>],
+        rounds_before: usize,
+    ) -> Result<Duration, Failure> {
+        let account = self.engine.store().account(AccountId(1)).await?;
+        let inbox = account.mailbox_by_name("INBOX").await?;
+        let receipts = 2 * messages.len() * (rounds_before + 1);
+        let began = Instant::now();
+        let mut submitters = JoinSet::new();
+        for share in messages.chunks(MESSAGES_PER_SUBMITTER) {
+            let (access_point, share) = (Arc::clone(&self.access_point), share.to_vec());
+            submitters.spawn(async move {
+                for message in share {
+                    submit(&access_point, &message).await?;
+                }
+                Ok::<(), Failure>(())
+            });
+        }
+        while let Some(submitted) = submitters.join_next().await {
+            submitted??;
+        }
+        let mut changes = account.changes();
+        while inbox.state().await?.exists < receipts as u64 {
+            changes.changed().await?;
+        }
+        Ok(began.elapsed())
+    }
+
+    /// The store.
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        self.engine.store()
+    }
+
+    pub(crate) async fn stop(self) -> Result<(), Failure> {
+        self.stop.send(true)?;
+        self.tasks.join_all().await;
+        self.engine.store().close().await?;
+        Ok(())
+    }
+}
+
+async fn submit(access_point: &AccessPoint, message: &[u8]) -> Result<(), Failure> {
+    let identity = Identity { account_id: AccountId(1), address: SENDER.to_owned() };
+    let peer = Peer {
+        service: Service::Submission,
+        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        helo: "client.example".to_owned(),
+        extended: true,
+        tls: None,
+        identity: Some(identity),
+    };
+    let mut envelope = Envelope { reverse_path: SENDER.to_owned(), ..Envelope::default() };
+    access_point.mail(&peer, &envelope).await?;
+    access_point.recipient(&peer, &envelope, RECIPIENT).await?;
+    envelope.forward_paths.push(RECIPIENT.to_owned());
+    let mut sink = access_point.data(&peer, &envelope).await?;
+    sink.write(message).await?;
+    sink.finish().await?;
+    Ok(())
+}
+
+async fn open(folder: &Path, octets: OctetStoreConfig) -> Result<Arc<Store>, Failure> {
+    let config = StoreConfig {
+        catalog_folder: folder.join("catalog"),
+        families: records::FAMILIES.to_vec(),
+        references: Vec::new(),
+        catalog: RocksConfig::default(),
+        octets,
+        limits: StoreLimits::default(),
+    };
+    let objects = local_objects(&folder.join("objects"))?;
+    let store = Store::open(config, objects, Arc::new(SystemClock), Arc::new(SystemRandom)).await?;
+    for (id, address) in [(1, SENDER), (2, RECIPIENT)] {
+        let settings = AccountSettings {
+            address: address.to_owned(),
+            plan: "base".to_owned(),
+            message_octets_max: 50 << 20,
+            recipients_max: 50,
+            ..AccountSettings::default()
+        };
+        store.apply_account(AccountId(id), 1, settings).await?;
+    }
+    Ok(store)
+}
