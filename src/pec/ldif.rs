@@ -65,7 +65,8 @@ pub fn read_ldif(octets: &[u8]) -> Result<Vec<LdifRecord>, LdifFault> {
         let value = match value.split_first() {
             Some((b':', encoded)) => decode_base64(encoded).ok_or(LdifFault::Line(number))?,
             Some((b'<', _)) => return Err(LdifFault::NotContent(number)),
-            _ => value.trim_ascii().to_vec(),
+            // FILL is spaces and nothing else (RFC 2849): a tab belongs to the value.
+            _ => without_spaces_around(value).to_vec(),
         };
         match name.as_str() {
             "" => return Err(LdifFault::Line(number)),
@@ -78,6 +79,14 @@ pub fn read_ldif(octets: &[u8]) -> Result<Vec<LdifRecord>, LdifFault> {
         record.attributes.push((name, value));
     }
     Ok(records)
+}
+
+/// The value without the spaces around it.
+fn without_spaces_around(value: &[u8]) -> &[u8] {
+    let other = |octet: &u8| *octet != b' ';
+    let start = value.iter().position(other).unwrap_or(value.len());
+    let end = value.iter().rposition(other).map_or(start, |last| last + 1);
+    &value[start..end]
 }
 
 /// Lines unfolded (RFC 2849, note 2), with the number of their first line.
@@ -162,6 +171,15 @@ mod tests {
             (b"dn: a\nchangetype: delete\n", LdifFault::NotContent(2)),
         ] {
             assert_eq!(read_ldif(file).err(), Some(fault));
+        }
+    }
+
+    #[test]
+    fn a_value_keeps_its_tabs() {
+        for value in [&b"\t"[..], b"\ta", b"a\t", b"a\tb"] {
+            let mut file = b"dn: x\n".to_vec();
+            write_attribute(&mut file, "description", value, false);
+            assert_eq!(read_ldif(&file).unwrap()[0].values("description").next(), Some(value));
         }
     }
 
