@@ -13,6 +13,10 @@ pub const LOGINS: &str = "ceralacca_logins_total";
 pub const LOGIN_HASHING: &str = "ceralacca_login_hashing_seconds";
 /// Changes of accounts handed to the store, by `outcome` (`applied`, `refused`).
 pub const ACCOUNT_CHANGES: &str = "ceralacca_account_changes_total";
+/// Octets of packs that scrubbing has read.
+pub const SCRUBBED_OCTETS: &str = "ceralacca_scrubbed_octets_total";
+/// Damaged packs and chunks that scrubbing has found.
+pub const SCRUB_DAMAGES: &str = "ceralacca_scrub_damages_total";
 /// Requests on the operations port, by `path` and `status`.
 pub const HTTP_REQUESTS: &str = "ceralacca_http_requests_total";
 /// Operations that commands asked of the server, by `operation` and `outcome` (`done`, `failed`,
@@ -58,7 +62,7 @@ pub const HELD_RELEASED: &str = "ceralacca_held_messages_released_total";
 
 /// Counters and histograms, each with its help text. Those of sessions are counted on the floor
 /// below, under the names that stand here as text.
-const COUNTERS: [(&str, &str); 24] = [
+const COUNTERS: [(&str, &str); 26] = [
     ("ceralacca_connections_total", "Connections that were let in, by protocol"),
     ("ceralacca_connections_refused_total", "Connections over a limit, by protocol and limit"),
     ("ceralacca_tls_handshakes_failed_total", "TLS handshakes that failed, by protocol"),
@@ -73,6 +77,8 @@ const COUNTERS: [(&str, &str); 24] = [
     (OBJECT_REQUESTS, "Requests to the object store, by operation and outcome"),
     (OBJECT_RETRIES, "Requests to the object store made again, by operation"),
     (OBJECT_OCTETS, "Octets of requests to the object store, by operation"),
+    (SCRUBBED_OCTETS, "Octets of packs that scrubbing has read"),
+    (SCRUB_DAMAGES, "Damaged packs and chunks that scrubbing has found"),
     (HTTP_REQUESTS, "Requests on the operations port, by path and status"),
     (CONTROL_OPERATIONS, "Operations that commands asked of the server, by operation and outcome"),
     (BACKUP_OCTETS, "Octets sent to the back-up"),

@@ -43,6 +43,16 @@ pub(super) fn run<O: Operation>(
     })
 }
 
+/// Does `operation` here: for what must have the store for itself.
+pub(super) fn run_alone<O: Operation>(
+    file: Option<&Path>,
+    output: &Output,
+    operation: &O,
+) -> Result<O::Outcome, Failure> {
+    let config = Config::load(file, std::env::vars()).map_err(Failure::from)?;
+    runtime()?.block_on(here(config, output, operation))
+}
+
 /// Opens the store of the configuration, runs `command`, and closes it: for what needs the store
 /// itself, with the server stopped.
 pub(super) fn with_store(

@@ -210,6 +210,8 @@ pub struct StoreSettings {
     pub catalog_cache_octets_max: Octets,
     /// Pause of the packer between two runs.
     pub pack_interval: Millis,
+    /// Time in which every pack is read and verified once.
+    pub scrub_period: Millis,
     /// Pause of the builder of blocks between two runs.
     pub block_interval: Millis,
     /// Rows and headers that the builder of blocks reads in a second, at most.

@@ -292,6 +292,15 @@ impl StoreSettings {
                 (Millis(100), Millis::hours(1)),
                 Text::fixed("Pausa del packer tra due giri.", "Pause of the packer between two runs."),
             ),
+            scrub_period: section.within(
+                "scrub_period",
+                Millis::hours(24 * 30),
+                (Millis::hours(1), Millis::hours(24 * 366)),
+                Text::fixed(
+                    "Tempo in cui ogni pack viene riletto e verificato una volta.",
+                    "Time in which every pack is read again and verified once.",
+                ),
+            ),
             block_interval: section.within(
                 "block_interval",
                 Millis::seconds(10),

@@ -1,4 +1,4 @@
-//! What goes on beside the sessions: the packer, the builder of blocks, the provider's domains, the
+//! What goes on beside the sessions: the packer, the scrubber, the builder of blocks, the provider's domains, the
 //! directory.
 //!
 //! Each loop ends when `stopping` is cancelled, between two rounds. A round that fails is logged
@@ -9,9 +9,10 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use futures::FutureExt as _;
 use storage::{error::StoreError, store::Store};
 use tokio_util::sync::CancellationToken;
+use trust::clock::{Clock as _, SystemClock};
 
 use super::{credentials::Credentials, directory, trusted};
-use crate::{config::Config, pec::engine::PecEngine, registry::Registry};
+use crate::{config::Config, metrics_names, pec::engine::PecEngine, registry::Registry};
 
 /// Waits for `pause` or the stop; says whether to go on.
 async fn rest(pause: Duration, stopping: &CancellationToken) -> bool {
@@ -67,6 +68,43 @@ pub async fn build_blocks(
             }
         }
     }
+}
+
+/// Pause between two looks at a store without packs, and the longest between two packs.
+const SCRUB_PAUSE_MAX: Duration = Duration::from_hours(1);
+
+/// Reads every pack within `period`, one after the other, and begins again.
+pub async fn scrub(store: Arc<Store>, period: Duration, stopping: CancellationToken) {
+    let mut pause = Duration::from_mins(1).min(period);
+    while rest(pause, &stopping).await {
+        pause = match scrub_one(&store, period).await {
+            Ok(pause) => pause.min(SCRUB_PAUSE_MAX),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "scrubbing is put off");
+                SCRUB_PAUSE_MAX
+            }
+        };
+    }
+}
+
+/// Reads the next pack; says how long to rest, so that all packs take `period`.
+async fn scrub_one(store: &Store, period: Duration) -> Result<Duration, StoreError> {
+    let step = store.octets().scrub_step(SystemClock.now().0).await?;
+    metrics::counter!(metrics_names::SCRUBBED_OCTETS).increment(step.octets);
+    metrics::counter!(metrics_names::SCRUB_DAMAGES).increment(step.damages.len() as u64);
+    for (object, detail) in &step.damages {
+        tracing::error!(
+            object,
+            detail,
+            "damaged: run `ceralacca store scrub` for what it concerns"
+        );
+    }
+    if step.ended {
+        return Ok(SCRUB_PAUSE_MAX);
+    }
+    let total = store.octets().pack_octets().await?.max(1);
+    let millis = period.as_millis().saturating_mul(u128::from(step.octets)) / u128::from(total);
+    Ok(Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX)))
 }
 
 /// Tells the engine which domains are ours.

@@ -319,6 +319,11 @@ fn start_beside(
     tasks.spawn(collecting::collect(beside, settings, stopping.clone()));
     let (beside, settings) = (Arc::clone(engine), Arc::clone(config));
     tasks.spawn(collecting::dispose(beside, settings, stopping.clone()));
+    tasks.spawn(background::scrub(
+        Arc::clone(&store),
+        config.store.scrub_period.duration(),
+        stopping.clone(),
+    ));
     tasks.spawn({
         let (registry, stopping) = (Arc::clone(registry), stopping.clone());
         async move { outbox::keep_applied(&registry, &*store, interval, stopping).await }

@@ -39,11 +39,12 @@ use crate::{
     },
     check::{self, CheckReport, Progress},
     collector::references::{self, References},
+    concerned::{self, Concerned},
     error::StoreError,
     figures::{self, AccountFigures, Shares, TotalFigures},
     find::{self, Found},
     held::{self, HeldId, HeldMessage},
-    ids::{AccountId, MailboxId},
+    ids::{AccountId, MailboxId, StoredId},
     mailbox::blocks::{
         build::{self, BlockReport, Pace, enough_changes, passed_over},
         due::DueMailboxes,
@@ -52,6 +53,7 @@ use crate::{
         ErasureReason, MessageWriter, OctetStore, OctetStoreConfig, StagedMessage, StoredMessage,
     },
     pack::index::STAGED_CHUNKS,
+    repair::{self, RepairReport, SettingsSource},
     summary::Envelope,
 };
 
@@ -414,6 +416,27 @@ impl Store {
             ranges.extend([of(keys::MESSAGES, &prefix), of(keys::SUMMARIES, &prefix)]);
         }
         self.core.engine.purge(&ranges).await
+    }
+
+    /// Makes the records of all accounts agree again, without throwing anything away; with
+    /// `apply` false it only says what it would do. Nobody else may use the store meanwhile:
+    /// handles on accounts that were taken before must not be used afterwards.
+    pub async fn repair(
+        &self,
+        source: &dyn SettingsSource,
+        apply: bool,
+        progress: repair::Progress<'_>,
+    ) -> Result<RepairReport, StoreError> {
+        repair::run(&self.core, source, apply, progress).await
+    }
+
+    /// Finds the messages that need one of `chunks`, and lists at most `limit` of each kind.
+    pub async fn concerned(
+        &self,
+        chunks: &std::collections::HashSet<StoredId>,
+        limit: usize,
+    ) -> Result<Concerned, StoreError> {
+        concerned::find(&self.core, chunks, limit).await
     }
 
     /// Returns what one account keeps, logical and physical. [`StoreError::NoSuchAccount`].

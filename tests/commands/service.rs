@@ -68,8 +68,21 @@ fn systemd_hears_when_the_server_is_ready_well_and_stopping_and_commands_work_be
     assert!(beside.status.success(), "{}", stderr(&beside));
     let italian = run(folder.path(), &["store", "check"], "", "it_IT.UTF-8");
     assert!(stdout(&italian).contains("Violazioni: 0"), "{}", stdout(&italian));
-    let needs_it = run(folder.path(), &["message", "show", "a@pec.example", "1"], "", "en_GB");
-    assert!(stderr(&needs_it).contains("stop it first"), "{}", stderr(&needs_it));
+    for arguments in [&["store", "scrub"][..], &["store", "stats", "--json"]] {
+        let output = run(folder.path(), arguments, "", "it_IT.UTF-8");
+        assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+    }
+    let nobody = ["store", "stats", "--account", "nessuno@pec.example"];
+    assert_eq!(run(folder.path(), &nobody, "", "it_IT.UTF-8").status.code(), Some(3));
+    for arguments in [
+        &["message", "show", "a@pec.example", "1"][..],
+        &["store", "repair"],
+        &["store", "rebuild-index"],
+    ] {
+        let needs_it = run(folder.path(), arguments, "", "en_GB");
+        assert_eq!(needs_it.status.code(), Some(1), "{arguments:?}");
+        assert!(stderr(&needs_it).contains("stop it first"), "{}", stderr(&needs_it));
+    }
 
     kill(Pid::from_raw(i32::try_from(server.id()).unwrap()), Signal::SIGTERM).unwrap();
     let stopping = (0..100).map(|_| heard(&socket)).find(|word| word != "WATCHDOG=1");
@@ -80,6 +93,17 @@ fn systemd_hears_when_the_server_is_ready_well_and_stopping_and_commands_work_be
     let alone = run(folder.path(), &["store", "check", "--json"], "", "it_IT.UTF-8");
     let json = |octets: &[u8]| serde_json::from_slice::<serde_json::Value>(octets).unwrap();
     assert_eq!(json(&alone.stdout), json(&beside.stdout));
+    for (arguments, says) in [
+        (&["store", "scrub"][..], "Pack letti 0"),
+        (&["store", "stats"], "Ottetti logici"),
+        (&["store", "rebuild-index"], "Righe aggiunte 0"),
+        (&["store", "repair"], "Modifiche 0,"),
+        (&["store", "repair", "--apply"], "Verifica: nessuna violazione."),
+    ] {
+        let output = run(folder.path(), arguments, "", "it_IT.UTF-8");
+        assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+        assert!(stdout(&output).contains(says), "{arguments:?}: {}", stdout(&output));
+    }
 }
 
 #[test]

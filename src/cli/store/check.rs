@@ -68,7 +68,14 @@ fn text(outcome: &CheckOutcome, language: Language) -> String {
     let head = Text::fixed("Non verificati", "Not checked");
     text.extend([format!("{}:\n", head.get(language))]);
     for invariant in &outcome.not_checked {
-        text.extend([format!("  [{}] {}\n", invariant.number, invariant.text)]);
+        let why = match (language, invariant.number) {
+            (Language::Italian, 6) => "gli snapshot non cambiano: il programma non ne fa ancora",
+            (Language::Italian, 7) => {
+                "le copie conservate restano fino al termine: il programma non conserva ancora"
+            }
+            _ => &invariant.text,
+        };
+        text.extend([format!("  [{}] {why}\n", invariant.number)]);
     }
     text
 }

@@ -13,6 +13,10 @@ use super::{failure::Failure, output::Output, say};
 
 mod check;
 mod collect;
+mod rebuild_index;
+mod repair;
+mod scrub;
+mod stats;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum StoreCommand {
@@ -38,6 +42,59 @@ pub(super) enum StoreCommand {
         ),
     )]
     Collect(collect::CollectArguments),
+    #[command(
+        about = say(
+            "Legge ogni pack e lo confronta con i suoi digest",
+            "Reads every pack and compares it with its digests",
+        ),
+        after_help = say(
+            "Esempio:\n  ceralacca store scrub --octets-per-second 20000000\n\nRiprende da dove un giro si è fermato. Esce con 1 se qualcosa è danneggiato: nomina pack, messaggi e caselle.",
+            "Example:\n  ceralacca store scrub --octets-per-second 20000000\n\nGoes on where a run was cut short. Exits with 1 when something is damaged: names packs, messages and accounts.",
+        ),
+    )]
+    Scrub {
+        #[arg(long, value_name = "N", help = say("Ottetti da leggere al secondo, al più", "Octets to read in a second, at most"))]
+        octets_per_second: Option<u64>,
+    },
+    #[command(
+        about = say(
+            "Ottetti logici, addebitati, fisici e risparmiati, in tutto o di una casella",
+            "Logical, charged, physical and saved octets, in total or of one account",
+        ),
+        after_help = say(
+            "Esempi:\n  ceralacca store stats\n  ceralacca store stats --account maria.rossi@pec.example --json",
+            "Examples:\n  ceralacca store stats\n  ceralacca store stats --account maria.rossi@pec.example --json",
+        ),
+    )]
+    Stats {
+        #[arg(long, value_name = "ADDRESS", help = say("Solo questa casella", "This account only"))]
+        account: Option<String>,
+    },
+    #[command(
+        about = say(
+            "Ricostruisce l'indice dei chunk dai soli pack (a server fermo)",
+            "Rebuilds the index of chunks from packs alone (server stopped)",
+        ),
+        after_help = say(
+            "Esempio:\n  ceralacca store rebuild-index\n\nNon butta via nulla: i pack che non si leggono sono nominati e lasciati dove sono.",
+            "Example:\n  ceralacca store rebuild-index\n\nThrows nothing away: packs that cannot be read are named and left where they are.",
+        ),
+    )]
+    RebuildIndex,
+    #[command(
+        about = say(
+            "Rimette d'accordo righe, contatori e indici (a server fermo)",
+            "Makes rows, counters and indexes agree again (server stopped)",
+        ),
+        after_help = say(
+            "Esempi:\n  ceralacca store repair\n  ceralacca store repair --apply\n\nSenza --apply dice soltanto che cosa farebbe. Non butta via nulla: i messaggi senza posto vanno nella cartella Recovered, ogni riga sostituita resta nel registro delle riparazioni.",
+            "Examples:\n  ceralacca store repair\n  ceralacca store repair --apply\n\nWithout --apply it only says what it would do. Throws nothing away: messages without a place go to the mailbox Recovered, every record replaced is kept in the repair log.",
+        ),
+    )]
+    Repair {
+        #[arg(long, help = say("Scrive le modifiche", "Writes the changes"))]
+        apply: bool,
+    },
 }
 
 impl StoreCommand {
@@ -45,6 +102,10 @@ impl StoreCommand {
         match self {
             Self::Check => check::run(file, output),
             Self::Collect(arguments) => collect::run(file, output, arguments),
+            Self::Scrub { octets_per_second } => scrub::run(file, output, octets_per_second),
+            Self::Stats { account } => stats::run(file, output, account),
+            Self::RebuildIndex => rebuild_index::run(file, output),
+            Self::Repair { apply } => repair::run(file, output, apply),
         }
     }
 }

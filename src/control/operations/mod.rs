@@ -7,6 +7,10 @@ pub mod check;
 pub mod collect;
 pub mod erase;
 pub mod quota;
+pub mod rebuild_index;
+pub mod repair;
+pub mod scrub;
+pub mod stats;
 
 /// What a running server offers. Operations that must have the store for themselves are not here:
 /// their commands open it when the server is stopped.
@@ -20,4 +24,6 @@ pub fn served() -> Operations {
         .with::<backup::BackupNow>()
         .with::<backup::ListHeld>()
         .with::<backup::ReleaseHeld>()
+        .with::<scrub::StoreScrub>()
+        .with::<stats::StoreStats>()
 }

@@ -57,6 +57,8 @@ pub const MAILBOX_BLOCKS: Family = Family("mailbox_blocks");
 pub const HEADER_BLOCKS: Family = Family("header_blocks");
 /// Messages owned by a record of a floor above. Key: HeldId (16).
 pub const HELD_MESSAGES: Family = Family("held_messages");
+/// What a repair replaced or took out. Key: number (8), ascending.
+pub const REPAIR_LOG: Family = Family("repair_log");
 
 /// Key of the record in [`CATALOG_FORMAT`].
 pub const FORMAT_KEY: &[u8] = b"format";
@@ -83,7 +85,7 @@ pub const OF_ACCOUNTS: [Family; 16] = [
 
 /// Every family declared here.
 pub fn families() -> impl Iterator<Item = Family> {
-    [CATALOG_FORMAT, ACCOUNT_ADDRESSES, HELD_MESSAGES].into_iter().chain(OF_ACCOUNTS)
+    [CATALOG_FORMAT, ACCOUNT_ADDRESSES, HELD_MESSAGES, REPAIR_LOG].into_iter().chain(OF_ACCOUNTS)
 }
 
 /// The key, or the prefix of all keys, of an account.

@@ -253,6 +253,22 @@ pub(crate) struct HeldRecord {
     pub(crate) summary: Bytes,
 }
 
+/// Value in [`keys::REPAIR_LOG`].
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RepairLogRecord {
+    /// When, in milliseconds since 1970.
+    #[prost(sint64, tag = "1")]
+    pub(crate) at: i64,
+    /// The family that the record stood in.
+    #[prost(string, tag = "2")]
+    pub(crate) family: String,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub(crate) key: Bytes,
+    /// What stood there.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub(crate) value: Bytes,
+}
+
 impl ExpungeRecord {
     /// The record for `uids`, which ascend.
     pub(crate) fn new(uids: &[Uid], at: UnixMillis) -> Self {

@@ -1,10 +1,10 @@
-//! Checks what the octet store keeps, and rebuilds its index from packs.
+//! Checks what the octet store keeps.
 //!
 //! A check reads every stored form that the index names, once, and looks at the frame of every
 //! pack. It changes nothing and needs no quiet store: a chunk that the packer moves meanwhile is
 //! looked up again.
 //!
-//! Not here: whether messages can be rebuilt and rows add up (`check`), which calls
+//! Not here: rebuilding the index (`octets::reindex`), whether messages can be rebuilt and rows add up (`check`), which calls
 //! [`OctetStore::verify_message`] for each.
 
 use std::collections::BTreeSet;
@@ -13,14 +13,11 @@ use bytes::Bytes;
 
 use super::store::{OctetStore, describe, off_thread};
 use crate::{
-    catalog::engine::{Batch, Expected, Family, Scan},
+    catalog::engine::{Family, Scan},
     error::StoreError,
     ids::StoredId,
     pack::{
-        index::{
-            CHUNK_INDEX, IndexRow, PACKS, PackRow, Place, STAGED_CHUNKS, stored_id_key,
-            stored_id_of,
-        },
+        index::{CHUNK_INDEX, IndexRow, PACKS, PackRow, Place, STAGED_CHUNKS, stored_id_of},
         store::PackId,
         stored,
     },
@@ -71,15 +68,6 @@ impl OctetCheck {
             Err(error) => Err(error),
         }
     }
-}
-
-/// What [`OctetStore::rebuild_index`] did.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct IndexRebuilt {
-    /// Packs read.
-    pub packs: u64,
-    /// Chunks that had no row and have one now.
-    pub chunks: u64,
 }
 
 impl OctetStore {
@@ -205,38 +193,6 @@ impl OctetStore {
             return Err(damaged("its length or its chunks are not those the catalog knows"));
         }
         Ok(())
-    }
-
-    /// Gives every chunk of every pack in the object store a row in the index, unless it has one:
-    /// for a catalog whose index was lost. Staged chunks, which only the catalog held, do not come
-    /// back. The secret must be the old one.
-    pub async fn rebuild_index(&self) -> Result<IndexRebuilt, StoreError> {
-        let mut rebuilt = IndexRebuilt::default();
-        for pack in self.packs.list().await?.0 {
-            let Some((pack_octets, entries)) = self.packs.read_index(pack).await? else { continue };
-            let chunks = u32::try_from(entries.len()).unwrap_or(u32::MAX);
-            rebuilt.packs += 1;
-            for entries in entries.chunks(ROWS) {
-                let mut batch = Batch::default();
-                batch.put(PACKS, pack.0.to_vec(), PackRow { pack_octets, chunks }.encode());
-                for entry in entries {
-                    if self.index_row(entry.stored_id).await?.is_some() {
-                        continue;
-                    }
-                    let row = IndexRow {
-                        place: Place::Packed { pack, offset: entry.offset },
-                        stored_octets: entry.stored_octets,
-                        plain_octets: entry.plain_octets,
-                    };
-                    let key = stored_id_key(entry.stored_id);
-                    batch.expect(CHUNK_INDEX, key.clone(), Expected::Absent);
-                    batch.put(CHUNK_INDEX, key, row.encode());
-                    rebuilt.chunks += 1;
-                }
-                self.engine.commit(batch).await?;
-            }
-        }
-        Ok(rebuilt)
     }
 
     /// Staged chunks that wait for the packer, counted up to `at_most`.

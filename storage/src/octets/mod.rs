@@ -9,7 +9,8 @@
 //!   chunks, [`base64_run`] recognises base64 that encodes again exactly.
 //! * `fetch`: brings chunks from caches and packs.
 //! * `keeper`: names chunks and keeps those that the store does not have.
-//! * [`check`]: verifies all of it, and rebuilds the index from packs.
+//! * [`check`]: verifies all of it; [`scrub`] does the same for packs, little by little.
+//! * [`reindex`]: rebuilds the index of chunks from packs; [`live`]: what packs hold.
 //! * [`config`]: every bound.
 //!
 //! Invariants:
@@ -27,9 +28,12 @@ pub mod check;
 pub mod config;
 mod fetch;
 mod keeper;
+pub mod live;
 pub mod message;
 pub mod rebuild;
 pub mod recipe;
+pub mod reindex;
+pub mod scrub;
 pub mod splitter;
 pub mod store;
 pub mod writer;
@@ -37,9 +41,12 @@ pub mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use check::{IndexRebuilt, OctetCheck};
+pub use check::OctetCheck;
 pub use config::OctetStoreConfig;
+pub use live::PackFigures;
 pub use message::{Erased, ErasureReason, Kept, StoredMessage};
+pub use reindex::IndexRebuilt;
+pub use scrub::{ScrubCounts, ScrubState, ScrubStep};
 pub use store::{ChunkPlace, ChunkUse, OctetStore};
 pub use writer::{MessageWriter, StagedMessage};
 

@@ -25,6 +25,7 @@ use super::{
     message::StoredMessage,
     rebuild::{self, WINDOW_OCTETS},
     recipe::{ChunkRef, Recipe},
+    scrub::SCRUB_STATE,
     writer::MessageWriter,
 };
 use crate::{
@@ -53,7 +54,7 @@ const SECRET_KEY: &[u8] = b"secret";
 /// Version octet and the 32 octets of the secret.
 const SECRET_VERSION: u8 = 1;
 
-const FAMILIES: [Family; 10] = [
+const FAMILIES: [Family; 11] = [
     STAGED_CHUNKS,
     CHUNK_INDEX,
     PACKS,
@@ -63,6 +64,7 @@ const FAMILIES: [Family; 10] = [
     DOOMED_PACKS,
     BACKUP_CHECKPOINTS,
     COLLECTOR_STATE,
+    SCRUB_STATE,
     STORE_IDENTITY,
 ];
 

@@ -6,6 +6,7 @@ mod fetch;
 mod hostile;
 mod races;
 mod ranges;
+mod scrub;
 
 use std::sync::Arc;
 

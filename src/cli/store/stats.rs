@@ -1,0 +1,111 @@
+//! `ceralacca store stats`.
+
+use std::path::Path;
+
+use trust::clock::UnixMillis;
+
+use crate::{
+    cli::{
+        failure::Failure,
+        operation,
+        output::{Output, instant},
+    },
+    control::operations::stats::{StatsOutcome, StoreStats},
+    texts::{Language, Text},
+};
+
+pub(super) fn run(
+    file: Option<&Path>,
+    output: &Output,
+    account: Option<String>,
+) -> Result<(), Failure> {
+    let outcome = operation::run(file, output, &StoreStats { account })?;
+    if output.wants_json() {
+        Output::json(&outcome);
+    } else {
+        Output::raw(text(&outcome, output.language()).as_bytes());
+    }
+    Ok(())
+}
+
+fn text(outcome: &StatsOutcome, language: Language) -> String {
+    let mut lines: Vec<(Text, String)> = Vec::new();
+    let mut add = |italian, english, value| lines.push((Text::fixed(italian, english), value));
+    if let Some(account) = &outcome.account {
+        add("Casella", "Account", account.clone());
+    }
+    let per_mille = outcome.saved_per_mille;
+    let saved =
+        format!("{} ({}.{} %)", octets(outcome.saved_octets), per_mille / 10, per_mille % 10);
+    add("Righe", "Rows", outcome.rows.to_string());
+    add("Ottetti logici", "Logical octets", octets(outcome.logical_octets));
+    add("Ottetti addebitati", "Charged octets", octets(outcome.charged_octets));
+    if let Some(store) = &outcome.store {
+        add("Messaggi trattenuti", "Held messages", store.held_messages.to_string());
+        add("Loro ottetti", "Their octets", octets(store.held_octets));
+    }
+    add("Ottetti fisici", "Physical octets", octets(outcome.physical_octets));
+    add("Risparmio", "Saved", saved);
+    add("Chunk", "Chunks", outcome.chunks.to_string());
+    if let Some(shares) = &outcome.shares {
+        add("Solo di questa casella", "Of this account alone", octets(shares.exclusive_octets));
+        add("In proporzione", "In proportion", octets(shares.proportional_octets));
+    }
+    if let Some(store) = &outcome.store {
+        let live = store.live_octets * 100 / store.pack_octets.max(1);
+        add("Caselle", "Accounts", store.accounts.to_string());
+        add("In attesa del packer", "Waiting for the packer", octets(store.staged_octets));
+        add("Pack", "Packs", store.packs.to_string());
+        add("Ottetti dei pack", "Octets of packs", octets(store.pack_octets));
+        add("Parte viva", "Live part", format!("{live} %"));
+        add(
+            "Pack vivi per meno di metà",
+            "Packs live by less than half",
+            store.sparse_packs.to_string(),
+        );
+        add("Chunk danneggiati", "Damaged chunks", store.damaged_chunks.to_string());
+        add("Catalogo su disco", "Catalog on disk", octets(store.catalog_octets));
+        if let Some(scrub) = &store.last_scrub {
+            let damages = scrub.damaged_packs + scrub.damaged_chunks;
+            let ended = instant(UnixMillis(scrub.ended_millis));
+            let value = format!("{ended}, {} pack, {damages}", scrub.packs);
+            add("Ultimo scrub, pack letti, danni", "Last scrub, packs read, damages", value);
+        }
+    }
+    let width = lines.iter().map(|(name, _)| name.get(language).chars().count()).max().unwrap_or(0);
+    let line = |(name, value): &(Text, String)| {
+        let name = name.get(language);
+        let gap = " ".repeat(width - name.chars().count() + 2);
+        format!("{name}{gap}{value}\n")
+    };
+    lines.iter().map(line).collect::<Vec<_>>().concat()
+}
+
+/// Octets as people read them: exact below 1 KB, else with one decimal.
+pub(super) fn octets(octets: u64) -> String {
+    const UNITS: [&str; 4] = ["KB", "MB", "GB", "TB"];
+    let mut unit = None;
+    let mut tenths = u128::from(octets) * 10;
+    for name in UNITS {
+        if tenths < 10_240 {
+            break;
+        }
+        tenths /= 1_024;
+        unit = Some(name);
+    }
+    match unit {
+        None => octets.to_string(),
+        Some(unit) => format!("{}.{} {unit}", tenths / 10, tenths % 10),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::octets;
+
+    #[test]
+    fn octets_are_shown_exactly_while_they_are_few() {
+        let shown = [0, 1_023, 1_024, 1_536, 5 << 20, 3 << 40].map(octets);
+        assert_eq!(shown, ["0", "1023", "1.0 KB", "1.5 KB", "5.0 MB", "3.0 TB"]);
+    }
+}
