@@ -67,7 +67,7 @@ const LOOKED_AT: [Family; 7] = [
 ];
 
 /// Families whose records name held messages.
-const NAMING_HELD: [Family; 5] =
+pub(super) const NAMING_HELD: [Family; 5] =
     [TRANSMISSIONS, INCOMING_MESSAGES, DELIVERY_WORK, OUTGOING_QUEUE, HELD_FOR_OPERATOR];
 
 /// Checks the engine's families; `tell` hears the number of rows now and then.

@@ -32,11 +32,11 @@ use storage::{
 use trust::clock::UnixMillis;
 
 use super::{
-    check::held_by,
+    check::{NAMING_HELD, held_by},
     records::{
-        DELIVERY_WORK, INCOMING_MESSAGES, INCOMING_SEEN, INCOMING_WORK, IncomingId, OUTGOING_QUEUE,
-        RecipientRecord, RecipientState, TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK, TRANSMISSIONS,
-        TransmissionId, TransmissionRecord, decode, encode, held_id,
+        DELIVERY_WORK, HELD_FOR_OPERATOR, INCOMING_MESSAGES, INCOMING_SEEN, INCOMING_WORK,
+        IncomingId, RecipientRecord, RecipientState, TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK,
+        TRANSMISSIONS, TransmissionId, TransmissionRecord, decode, encode, held_id,
     },
     work::Source,
 };
@@ -73,6 +73,9 @@ pub async fn dispose(
     retention_millis: i64,
 ) -> Result<DisposalReport, StoreError> {
     let mut report = DisposalReport::default();
+    if waits_for_an_operator(store).await? {
+        return Ok(report);
+    }
     let before = now.plus_millis(retention_millis.saturating_neg());
     finish_transmissions(store, before, &mut report).await?;
     finish_incoming(store, before, &mut report).await?;
@@ -80,6 +83,13 @@ pub async fn dispose(
     let seen_before = now.plus_millis(-retention_millis.max(SEEN_MILLIS));
     forget_seen(store, seen_before, &mut report).await?;
     Ok(report)
+}
+
+/// Says whether duties wait for an operator since a restore. What they need is named by rows that
+/// stand elsewhere then, so nothing is finished until the last of them was released. Only a
+/// restore, which has the store for itself, makes such rows.
+async fn waits_for_an_operator(store: &Store) -> Result<bool, StoreError> {
+    Ok(!store.engine().scan(&Scan::prefix(HELD_FOR_OPERATOR, b"", 1)).await?.is_empty())
 }
 
 /// Forgets old entries of the expunge log of every mailbox.
@@ -220,6 +230,10 @@ async fn finish_incoming(
             if drawn(&key) >= before {
                 return Ok(());
             }
+            // Before the deliveries: the batch that makes them ends this duty.
+            if store.engine().get(INCOMING_WORK, &key).await?.is_some() {
+                continue;
+            }
             let source = Source::Incoming(IncomingId::from_octets(INCOMING_MESSAGES, &key)?);
             let deliveries = Scan::prefix(DELIVERY_WORK, &source.key(), 1);
             if !store.engine().scan(&deliveries).await?.is_empty() {
@@ -286,7 +300,7 @@ async fn leave_out_named(
     snapshot: &dyn Reader,
     candidates: &mut BTreeSet<HeldId>,
 ) -> Result<(), StoreError> {
-    for family in [TRANSMISSIONS, INCOMING_MESSAGES, DELIVERY_WORK, OUTGOING_QUEUE] {
+    for family in NAMING_HELD {
         let mut pages = Pages::new(family, b"");
         loop {
             let page = pages.next(snapshot).await?;

@@ -1,10 +1,15 @@
 //! What the engine lets go of when it is finished, and what it keeps because a duty needs it.
 
-use ceralacca::pec::{
-    disposal::{DisposalReport, dispose, trim_expunge_logs},
-    records::{INCOMING_MESSAGES, INCOMING_SEEN, TRANSMISSIONS, TransmissionRecord, decode},
+use ceralacca::{
+    backup::held::hold_all,
+    pec::{
+        disposal::{DisposalReport, dispose, trim_expunge_logs},
+        records::{INCOMING_MESSAGES, INCOMING_SEEN, TRANSMISSIONS, TransmissionRecord, decode},
+    },
 };
-use storage::{catalog::keys::HELD_MESSAGES, collector::CollectOptions};
+use storage::{
+    backup::manifest::CheckpointName, catalog::keys::HELD_MESSAGES, collector::CollectOptions,
+};
 
 use crate::{
     letter::written,
@@ -72,5 +77,22 @@ async fn what_waits_in_the_queue_is_kept_however_old_it_is() {
     assert!(provider.entries(INCOMING_MESSAGES).await.is_empty());
     assert_eq!(provider.queued().await.len(), queued, "each is still held and reads back");
     assert_eq!(provider.entries(HELD_MESSAGES).await.len(), queued + 1, "and the original");
+    provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_an_operator_since_a_restore_is_kept_however_old_it_is() {
+    let provider = Provider::start().await;
+    let envelope = Foreign::alfa().envelope(&[CARLA.address], "ciao");
+    provider.relay(SERVICE, &[CARLA.address], &envelope).await.expect("taken");
+    provider.settle().await;
+    let held = provider.entries(HELD_MESSAGES).await;
+    let (engine, now) = (&provider.engine, provider.engine.now());
+    let checkpoint = CheckpointName { epoch: 1, instant: now };
+    let duties = hold_all(&**engine.store().engine(), checkpoint, now).await.expect("held");
+    assert_eq!(duties, 2, "a take-charge receipt and a delivery receipt");
+    provider.clock.advance(400 * DAY);
+    assert_eq!(round(&provider).await, DisposalReport::default());
+    assert_eq!(provider.entries(HELD_MESSAGES).await, held);
     provider.stop().await;
 }
