@@ -5,6 +5,8 @@
 //! installs it.
 
 mod erasure;
+#[path = "../support/ports.rs"]
+mod ports;
 mod provider;
 mod reading;
 mod submission;

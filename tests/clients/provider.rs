@@ -4,12 +4,13 @@
 use std::{
     fs::File,
     io::Write as _,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
+
+use crate::ports;
 
 /// Longest wait for a provider to answer.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -194,17 +195,8 @@ fn serve(folder: &Path) -> Child {
 }
 
 fn free_ports() -> Ports {
-    let held: Vec<TcpListener> =
-        (0..6).map(|_| TcpListener::bind(("127.0.0.1", 0)).unwrap()).collect();
-    let port = |index: usize| held[index].local_addr().unwrap().port();
-    Ports {
-        relay: port(0),
-        submission: port(1),
-        submissions: port(2),
-        imaps: port(3),
-        pop3s: port(4),
-        operations: port(5),
-    }
+    let [relay, submission, submissions, imaps, pop3s, operations] = ports::free();
+    Ports { relay, submission, submissions, imaps, pop3s, operations }
 }
 
 fn configuration(ports: Ports) -> String {

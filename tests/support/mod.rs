@@ -1,10 +1,12 @@
 //! Two real providers for the tests: processes of the program on loopback, each with its own data
 //! folder, set up with the command line as an operator would, read by clients nobody here wrote.
 
+mod ports;
+
 use std::{
     fmt::Write as _,
     io::{Read as _, Write as _},
-    net::{IpAddr, Ipv4Addr, TcpListener, TcpStream},
+    net::{IpAddr, Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::Arc,
@@ -39,19 +41,8 @@ pub(crate) struct Ports {
 
 impl Ports {
     fn free() -> Self {
-        // All six are held at once, so that they differ.
-        let listeners: Vec<TcpListener> = (0..6)
-            .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"))
-            .collect();
-        let port = |index: usize| listeners[index].local_addr().expect("bound").port();
-        Self {
-            relay: port(0),
-            submission: port(1),
-            submissions: port(2),
-            imaps: port(3),
-            pop3s: port(4),
-            operations: port(5),
-        }
+        let [relay, submission, submissions, imaps, pop3s, operations] = ports::free();
+        Self { relay, submission, submissions, imaps, pop3s, operations }
     }
 }
 
