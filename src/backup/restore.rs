@@ -7,8 +7,12 @@
 //!   another name and gets its own when everything is done; when that was cut short, it is fetched
 //!   again, because its rules are applied once.
 //! * What the node owed is held for an operator ([`super::held`]).
+//! * The node that is made claims an epoch of its own, in the back-up and in the packs' own object store,
+//!   before its catalog gets its name: from then on the lost node, and any that was restored before,
+//!   is refused by both. A rehearsal claims nothing, and no server ever takes its folder.
+//! * Packs that cannot be had whole do not keep the rest from coming back: they are named.
 //!
-//! Not here: what is raised, and why (`storage::backup::rules`).
+//! Not here: what is raised, and why (`storage::backup::rules`), what a claim is (`storage::claim`).
 
 use std::{
     io::Write as _,
@@ -21,15 +25,16 @@ use serde::{Deserialize, Serialize};
 use storage::{
     backup::{
         BackupError, fetch,
-        fetch::OnProgress,
+        fetch::{FetchedPacks, OnProgress},
         manifest::{CheckpointName, Manifest},
         repository::{ObjectStore, Pace, Repository, key_of_checkpoint, list_checkpoints},
-        rules,
+        rules::{self, Succession},
     },
     catalog::{
         engine::Engine as _,
         rocksdb::{RocksConfig, RocksEngine},
     },
+    claim::{ClaimToken, claim_next},
     pack::store::local_objects,
     store::Store,
 };
@@ -43,6 +48,8 @@ use super::{
 use crate::{config::Config, pec::engine::EngineSettings, registry::Registry, texts::Text};
 
 const MARKER: &str = "restore.json";
+/// Says that the folder is a rehearsal's, for ever.
+const REHEARSAL: &str = "rehearsal";
 const CATALOG: &str = "catalog";
 /// The catalog while it is changed.
 const CATALOG_RESTORING: &str = "catalog.restoring";
@@ -62,6 +69,8 @@ pub struct RestoreRequest {
     pub checkpoint: Option<CheckpointName>,
     /// Where packs go when they were copied; `None`: into the new data folder.
     pub packs_to: Option<Arc<dyn ObjectStore>>,
+    /// Only tries whether it can be done: nothing outside of the folder is changed.
+    pub rehearsal: bool,
 }
 
 /// What a restore did.
@@ -77,6 +86,10 @@ pub struct Restored {
     pub accounts: u64,
     /// Packs copied.
     pub packs: u64,
+    /// Packs that are missing or damaged, and how: messages in them cannot be read.
+    pub damaged_packs: Vec<String>,
+    /// Nothing but a rehearsal: no server takes the folder.
+    pub rehearsal: bool,
     /// Duties held for an operator.
     pub held: u64,
     /// Files from outside of the data folder, now below it.
@@ -98,11 +111,26 @@ impl<E: Into<anyhow::Error>> From<E> for RestoreError {
     }
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 struct Marker {
     checkpoint: String,
     /// The catalog was whole and is being changed.
     changing: bool,
+    /// What the epoch is claimed with, in hexadecimal digits: the same one when it goes on.
+    token: String,
+    /// The epoch, once the catalog is changed for it; 0 before.
+    epoch: u32,
+    rehearsal: bool,
+}
+
+impl Marker {
+    fn token(&self) -> anyhow::Result<ClaimToken> {
+        let mut token = ClaimToken([0; 16]);
+        hex::decode_to_slice(&self.token, &mut token.0).with_context(|| {
+            format!("{MARKER} names no token: empty the folder and begin again")
+        })?;
+        Ok(token)
+    }
 }
 
 /// Says when a data folder holds an unfinished restore.
@@ -114,6 +142,22 @@ pub fn refuse_unfinished(folder: &Path) -> anyhow::Result<()> {
     if folder.join(MARKER).exists() {
         anyhow::bail!(
             "{} holds a restore that has not ended: start the same `ceralacca restore` again",
+            folder.display()
+        );
+    }
+    Ok(())
+}
+
+/// Says when a data folder is a rehearsal's: it must never serve.
+///
+/// # Errors
+///
+/// When it is.
+pub fn refuse_rehearsal(folder: &Path) -> anyhow::Result<()> {
+    if folder.join(REHEARSAL).exists() {
+        anyhow::bail!(
+            "{} was restored with --rehearsal: it can be checked, and never serves. \
+             Restore into another folder without it",
             folder.display()
         );
     }
@@ -133,40 +177,39 @@ pub async fn restore(
 ) -> Result<Restored, RestoreError> {
     let into = request.into.clone();
     std::fs::create_dir_all(&into).with_context(|| format!("making {}", into.display()))?;
-    let marker = read_marker(&into)?;
-    let name = choose(&request, marker.as_ref()).await?;
+    let begun = read_marker(&into)?;
+    let name = choose(&request, begun.as_ref()).await?;
     let id = key_of_checkpoint(&*request.from, name).await?;
     let key = match target::unseal(&*request.from, id, &request.secret).await {
         Ok(key) => key,
         Err(BackupError::Seal(_)) => return Err(RestoreError::Refused(wrong_secret())),
         Err(error) => return Err(error.into()),
     };
+    let marker = begin(&request, name, begun, &*random)?;
     let repository = Repository::new(Arc::clone(&request.from), key, random, Pace::new(None));
     let manifest = repository.manifest(name).await?;
-    if marker.as_ref().is_some_and(|marker| marker.changing) && !into.join(CATALOG).exists() {
-        // Its rules may be half applied.
-        remove_folder(&into.join(CATALOG_RESTORING))?;
-        for ending in ["", "-wal", "-shm"] {
-            remove_file(&into.join(format!("{REGISTRY}{ending}")))?;
-        }
-    }
-    let checkpoint = name.to_string();
-    if !into.join(CATALOG).exists() {
-        write_marker(&into, &Marker { checkpoint: checkpoint.clone(), changing: false })?;
-    }
+    // With its own name the catalog has its epoch: everything was done but the end.
+    let named = into.join(CATALOG).exists();
+    let succession = if named { None } else { Some(claim(&request, &manifest, &marker).await?) };
     let packs = fetch_all(&request, &repository, &manifest, on_progress).await?;
     let mut restored = Restored {
-        checkpoint: checkpoint.clone(),
+        checkpoint: marker.checkpoint.clone(),
         instant_millis: name.instant.0,
-        epoch: name.epoch.saturating_add(1),
+        epoch: marker.epoch,
         accounts: 0,
-        packs,
+        packs: packs.fetched,
+        damaged_packs: packs.faults,
+        rehearsal: request.rehearsal,
         held: 0,
         outside: outside(&manifest, &into),
     };
-    if !into.join(CATALOG).exists() {
-        write_marker(&into, &Marker { checkpoint, changing: true })?;
-        change_catalog(&into, name, &*clock, &mut restored).await?;
+    if let Some(succession) = succession {
+        let epoch = match &succession {
+            Succession::Node { epoch, .. } => *epoch,
+            Succession::Rehearsal => name.epoch.saturating_add(1),
+        };
+        write_marker(&into, &Marker { changing: true, epoch, ..marker })?;
+        change_catalog(&into, name, &succession, &*clock, &mut restored).await?;
         change_registry(&into, clock).await?;
         target::keep_data_key(&into.join("backup.key"), repository.key())?;
         std::fs::rename(into.join(CATALOG_RESTORING), into.join(CATALOG))
@@ -176,6 +219,89 @@ pub async fn restore(
     std::fs::remove_file(into.join(MARKER)).context("ending the restore")?;
     sync(&into)?;
     Ok(restored)
+}
+
+/// Makes the folder that of this restore, and takes away what an interrupted try has half changed.
+fn begin(
+    request: &RestoreRequest,
+    name: CheckpointName,
+    begun: Option<Marker>,
+    random: &dyn RandomSource,
+) -> Result<Marker, RestoreError> {
+    let into = &request.into;
+    let marker = match begun {
+        Some(begun) if begun.rehearsal != request.rehearsal => {
+            return Err(RestoreError::Refused(other_purpose(&begun)));
+        }
+        Some(begun) => begun,
+        None => Marker {
+            checkpoint: name.to_string(),
+            changing: false,
+            token: hex::encode(ClaimToken::draw(random).0),
+            epoch: 0,
+            rehearsal: request.rehearsal,
+        },
+    };
+    if into.join(CATALOG).exists() {
+        return Ok(marker);
+    }
+    if marker.changing {
+        // Its rules may be half applied.
+        remove_folder(&into.join(CATALOG_RESTORING))?;
+        for ending in ["", "-wal", "-shm"] {
+            remove_file(&into.join(format!("{REGISTRY}{ending}")))?;
+        }
+    }
+    if request.rehearsal {
+        std::fs::write(into.join(REHEARSAL), "").context("marking the rehearsal")?;
+    }
+    let marker = Marker { changing: false, ..marker };
+    write_marker(into, &marker)?;
+    Ok(marker)
+}
+
+fn other_purpose(begun: &Marker) -> Text {
+    if begun.rehearsal {
+        Text::fixed(
+            "in questa cartella è iniziata una prova: continuarla con --rehearsal, o indicare una cartella vuota",
+            "in this folder a rehearsal was begun: go on with --rehearsal, or name an empty folder",
+        )
+    } else {
+        Text::fixed(
+            "in questa cartella è iniziato un ripristino: continuarlo senza --rehearsal, o indicare una cartella vuota",
+            "in this folder a restore was begun: go on without --rehearsal, or name an empty folder",
+        )
+    }
+}
+
+/// Claims the epoch of the new node, in every object store that it will change.
+async fn claim(
+    request: &RestoreRequest,
+    manifest: &Manifest,
+    marker: &Marker,
+) -> Result<Succession, RestoreError> {
+    if request.rehearsal {
+        return Ok(Succession::Rehearsal);
+    }
+    let token = marker.token()?;
+    let names = list_checkpoints(&*request.from).await?;
+    let newest = names.iter().map(|name| name.epoch).max().unwrap_or(manifest.name.epoch);
+    let mut stores: Vec<&dyn ObjectStore> = vec![&*request.from];
+    if let Some(packs) = request.packs_to.as_ref().filter(|_| !manifest.packs_in_place) {
+        stores.push(&**packs);
+    }
+    let epoch = claim_next(&stores, token, newest.saturating_add(1)).await.context(
+        "claiming an epoch for the new node: the back-up must be writable; to look at a copy of it, use --rehearsal",
+    )?;
+    // The node of before may have removed the checkpoint in the moment before the claim.
+    if !list_checkpoints(&*request.from).await?.contains(&manifest.name) {
+        return Err(RestoreError::Refused(Text::fixed(
+            "la copia è appena scaduta ed è stata rimossa: sceglierne un'altra",
+            "the checkpoint has just been over its time and was removed: choose another one",
+        )));
+    }
+    let pinned = if manifest.packs_in_place { names } else { Vec::new() };
+    Ok(Succession::Node { epoch, token, pinned })
 }
 
 fn wrong_secret() -> Text {
@@ -285,7 +411,7 @@ async fn fetch_all(
     repository: &Repository,
     manifest: &Manifest,
     on_progress: OnProgress<'_>,
-) -> Result<u64, RestoreError> {
+) -> Result<FetchedPacks, RestoreError> {
     let mut progress = fetch::beginning(manifest);
     let into = &request.into;
     let named = into.join(CATALOG).exists();
@@ -298,10 +424,12 @@ async fn fetch_all(
         None => Some(PathBuf::from(name)),
     };
     fetch::fetch_files(repository, manifest, into, place, &mut progress, on_progress).await?;
+    if manifest.packs_in_place {
+        return Ok(fetch::look_at_packs(repository, manifest).await?);
+    }
     let packs_to: Arc<dyn ObjectStore> = match &request.packs_to {
-        _ if manifest.packs_in_place => Arc::clone(&request.from),
-        Some(objects) => Arc::clone(objects),
-        None => local_objects(&into.join("objects"))?,
+        Some(objects) if !request.rehearsal => Arc::clone(objects),
+        _ => local_objects(&into.join("objects"))?,
     };
     Ok(fetch::fetch_packs(repository, manifest, &*packs_to, &mut progress, on_progress).await?)
 }
@@ -315,6 +443,7 @@ fn outside(manifest: &Manifest, into: &Path) -> Vec<PathBuf> {
 async fn change_catalog(
     into: &Path,
     name: CheckpointName,
+    succession: &Succession,
     clock: &dyn Clock,
     restored: &mut Restored,
 ) -> anyhow::Result<()> {
@@ -323,7 +452,8 @@ async fn change_catalog(
     let engine = RocksEngine::open(&folder, &families, &RocksConfig::default())
         .await
         .context("opening the restored catalog")?;
-    let applied = rules::apply(&*engine).await.context("raising the catalog's numbers")?;
+    let applied =
+        rules::apply(&*engine, succession).await.context("raising the catalog's numbers")?;
     let now = clock.now();
     restored.epoch = applied.epoch;
     restored.accounts = applied.accounts;

@@ -18,12 +18,14 @@ use std::{
 use anyhow::Context as _;
 use storage::{
     backup::{
+        BackupError,
         retention::{RetentionRules, Swept, sweep},
         run::{Shipper, Taken},
     },
+    error::StoreError,
     store::Store,
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 use trust::{clock::Clock, random::RandomSource};
 
@@ -52,6 +54,8 @@ pub struct BackupService {
     random: Arc<dyn RandomSource>,
     open: Mutex<Option<Open>>,
     late: AtomicBool,
+    /// Rung when an increment finds the store in another node's hands.
+    superseded: Notify,
 }
 
 impl BackupService {
@@ -74,6 +78,7 @@ impl BackupService {
             random,
             open: Mutex::new(None),
             late: AtomicBool::new(false),
+            superseded: Notify::new(),
         }))
     }
 
@@ -99,31 +104,41 @@ impl BackupService {
     /// When the target or the store does not answer; nothing of it is visible then.
     pub async fn take(&self, full: bool) -> anyhow::Result<Taken> {
         let mut open = self.open.lock().await;
-        if full {
-            *open = None;
-        }
-        let opened = match open.take() {
-            Some(opened) => open.insert(opened),
-            None => open.insert(self.opened().await?),
+        // It goes back only after a whole increment: after a failure, or when this one is given up,
+        // what was learnt of the repository may be wrong, and the next one asks again.
+        let mut opened = match open.take().filter(|_| !full) {
+            Some(opened) => opened,
+            None => self.opened().await?,
         };
         if full {
             opened.shipper.repository().ship_anew();
         }
-        let taken = opened.shipper.take(&self.store, &self.companions).await;
-        if full {
-            opened.shipper.end_shipping_anew();
-        }
-        match taken {
-            Ok(taken) => {
-                self.companions.confirm();
-                Ok(taken)
-            }
-            Err(error) => {
-                // What was learnt of the repository may be wrong: the next one asks again.
-                *open = None;
-                Err(error.into())
-            }
-        }
+        let taken = opened.shipper.take(&self.store, &self.companions).await?;
+        opened.shipper.end_shipping_anew();
+        self.companions.confirm();
+        *open = Some(opened);
+        Ok(taken)
+    }
+
+    /// Looks whether the back-up is this node's, and claims it when it is nobody's.
+    ///
+    /// # Errors
+    ///
+    /// [`BackupError::Store`] with [`StoreError::Superseded`] when another node was restored from it; others when the target does not answer.
+    pub async fn confirm(&self) -> anyhow::Result<()> {
+        let mut open = self.open.lock().await;
+        let opened = match open.take() {
+            Some(opened) => opened,
+            None => self.opened().await?,
+        };
+        opened.shipper.confirm(&self.store).await?;
+        *open = Some(opened);
+        Ok(())
+    }
+
+    /// Waits until an increment finds that another node has taken over.
+    pub async fn superseded(&self) {
+        self.superseded.notified().await;
     }
 
     /// Removes checkpoints that are over their time, and what no other names.
@@ -136,7 +151,7 @@ impl BackupService {
         let Some(opened) = &*open else { return Ok(Swept::default()) };
         let rules = rules(&self.config);
         let repository = opened.shipper.repository();
-        Ok(sweep(repository, opened.packs_in_place, self.clock.now(), &rules).await?)
+        Ok(sweep(&self.store, repository, opened.packs_in_place, self.clock.now(), &rules).await?)
     }
 
     /// Takes an increment after each pause until `stopping` is cancelled.
@@ -178,10 +193,11 @@ impl BackupService {
                     milliseconds = begin.elapsed().as_millis(),
                     "increment complete"
                 );
-                if taken.copied.lost > 0 {
+                if taken.copied.lost + taken.copied.damaged > 0 {
                     tracing::error!(
-                        packs = taken.copied.lost,
-                        "packs that the catalog names are gone: run `ceralacca store check`"
+                        lost = taken.copied.lost,
+                        damaged = taken.copied.damaged,
+                        "the back-up has no sound copy of packs that the store has lost or that are damaged: run `ceralacca store scrub`"
                     );
                 }
                 let sent = taken.sent_octets + taken.copied.octets;
@@ -192,6 +208,11 @@ impl BackupService {
                 true
             }
             Err(error) => {
+                if let Some(BackupError::Store(StoreError::Superseded { .. })) =
+                    error.downcast_ref()
+                {
+                    self.superseded.notify_one();
+                }
                 metrics::counter!(metrics_names::BACKUP_FAILURES).increment(1);
                 tracing::error!(error = %format_args!("{error:#}"), "no increment: it is tried again");
                 false
@@ -201,6 +222,11 @@ impl BackupService {
 
     async fn sweep_and_tell(&self) {
         match self.sweep().await {
+            Ok(swept) if swept.unreadable > 0 => tracing::warn!(
+                unreadable = swept.unreadable,
+                checkpoints = swept.checkpoints,
+                "the back-up keeps everything but manifests until those that cannot be read are over their time"
+            ),
             Ok(swept) => tracing::info!(
                 kept = swept.kept,
                 checkpoints = swept.checkpoints,

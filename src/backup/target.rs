@@ -99,8 +99,13 @@ pub fn data_key(config: &Config) -> anyhow::Result<Option<DataKey>> {
 pub fn keep_data_key(file: &Path, key: &DataKey) -> anyhow::Result<()> {
     let new = file.with_extension("key-new");
     let write = || -> std::io::Result<()> {
+        // One that was left over may have another mode, which opening it would keep.
+        match std::fs::remove_file(&new) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         let mut options = std::fs::OpenOptions::new();
-        let mut opened = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        let mut opened = options.write(true).create_new(true).mode(0o600).open(&new)?;
         opened.write_all(key.expose())?;
         opened.sync_all()?;
         std::fs::rename(&new, file)?;

@@ -7,7 +7,11 @@ use std::{path::Path, sync::Arc};
 
 use clap::Subcommand;
 use serde::Serialize;
-use storage::backup::{fetch, manifest::CheckpointName, repository::Repository};
+use storage::backup::{
+    fetch::{self, FetchProgress},
+    manifest::CheckpointName,
+    repository::Repository,
+};
 use trust::{
     clock::{Clock as _, SystemClock, UnixMillis},
     random::SystemRandom,
@@ -15,13 +19,14 @@ use trust::{
 
 use super::{
     failure::Failure,
-    operation,
+    operation::{self, Bar},
     output::{Output, Shown, instant},
     runtime, say,
 };
 use crate::{
     backup::target,
     config::Config,
+    control::Progress,
     control::operations::backup::{BackupNow, IncrementView},
     texts::Text,
 };
@@ -63,8 +68,9 @@ impl BackupCommand {
     pub(super) fn run(self, file: Option<&Path>, output: &Output) -> Result<(), Failure> {
         match self {
             Self::Now { full } => {
-                output.one(&operation::run(file, output, &BackupNow { full })?);
-                Ok(())
+                let taken = operation::run(file, output, &BackupNow { full })?;
+                output.one(&taken);
+                unsound(&taken)
             }
             Self::Status => with_repository(file, async |config, repository| {
                 status(config, repository, output).await
@@ -79,8 +85,31 @@ impl BackupCommand {
     }
 }
 
+/// An increment is complete, and still not all that it should be.
+fn unsound(taken: &IncrementView) -> Result<(), Failure> {
+    let packs = taken.lost_packs + taken.damaged_packs;
+    if packs == 0 {
+        return Ok(());
+    }
+    Err(Failure::failed(Text::filled(
+        format!(
+            "di {packs} pack non c'è una copia integra, perché anche nell'archivio sono perduti o guasti: \
+             `ceralacca store scrub` dice di quali messaggi si tratta"
+        ),
+        format!(
+            "of {packs} packs there is no sound copy, because they are lost or damaged in the store too: \
+             `ceralacca store scrub` says which messages they concern"
+        ),
+    )))
+}
+
 pub(super) fn machine(error: anyhow::Error) -> Failure {
     Failure::of_machine(&*Box::<dyn std::error::Error + Send + Sync>::from(error))
+}
+
+/// How far a verification or restore is, for the line that a person watches.
+pub(super) fn so_far(what: Text, progress: FetchProgress) -> Progress {
+    Progress::new(what, progress.octets, Some(progress.octets_all))
 }
 
 fn with_repository(
@@ -257,7 +286,11 @@ async fn verify(
         None => *names(repository).await?.last().ok_or_else(none_yet)?,
     };
     let manifest = repository.manifest(name).await.map_err(|error| Failure::of_machine(&error))?;
-    let verified = fetch::verify(repository, &manifest, &|_| {}).await;
+    let bar = Bar::new(output);
+    let what = Text::fixed("verifica, ottetti", "verifying, octets");
+    let told = |progress| bar.draw(&so_far(what.clone(), progress));
+    let verified = fetch::verify(repository, &manifest, &told).await;
+    bar.clear();
     let verified = verified.map_err(|error| Failure::of_machine(&error))?;
     let faults = verified.faults.len();
     output.one(&VerifiedView {
@@ -304,6 +337,7 @@ impl Shown for IncrementView {
             (Text::fixed("pack copiati", "packs copied"), self.copied_packs.to_string()),
             (Text::fixed("loro ottetti", "their octets"), self.copied_octets.to_string()),
             (Text::fixed("pack perduti", "packs lost"), self.lost_packs.to_string()),
+            (Text::fixed("pack guasti", "packs damaged"), self.damaged_packs.to_string()),
             (
                 Text::fixed("copie scadute rimosse", "expired checkpoints removed"),
                 self.removed_checkpoints.to_string(),

@@ -10,7 +10,6 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use storage::store::Store;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use trust::{clock::SystemClock, random::SystemRandom};
 
@@ -123,7 +122,7 @@ async fn follow<T>(
     let result = loop {
         tokio::select! {
             result = &mut work => break result,
-            _ = draw.tick() => bar.draw(&progress),
+            _ = draw.tick() => bar.draw(&progress.borrow().clone()),
             signal = tokio::signal::ctrl_c() => {
                 if signal.is_ok() && cancelled.is_cancelled() {
                     std::process::exit(INTERRUPTED);
@@ -137,13 +136,13 @@ async fn follow<T>(
 }
 
 /// The line that a person watches.
-struct Bar {
+pub(super) struct Bar {
     bar: ProgressBar,
     language: Language,
 }
 
 impl Bar {
-    fn new(output: &Output) -> Self {
+    pub(super) fn new(output: &Output) -> Self {
         // Drawn on a terminal only.
         let target = if output.wants_json() {
             ProgressDrawTarget::hidden()
@@ -153,8 +152,7 @@ impl Bar {
         Self { bar: ProgressBar::with_draw_target(None, target), language: output.language() }
     }
 
-    fn draw(&self, progress: &watch::Receiver<Progress>) {
-        let progress = progress.borrow().clone();
+    pub(super) fn draw(&self, progress: &Progress) {
         let template = match (progress.total, self.language) {
             (None, _) => "{spinner} {msg} {human_pos}  ({elapsed})",
             (Some(_), Language::Italian) => {
@@ -184,7 +182,7 @@ impl Bar {
         self.bar.tick();
     }
 
-    fn clear(&self) {
+    pub(super) fn clear(&self) {
         self.bar.finish_and_clear();
     }
 }

@@ -13,8 +13,9 @@ use trust::{
 };
 
 use super::{
-    backup::machine,
+    backup::{machine, so_far},
     failure::Failure,
+    operation::Bar,
     output::{Output, Shown, instant},
     runtime, say,
 };
@@ -54,6 +55,11 @@ pub(super) struct RestoreArguments {
         "Which checkpoint; when absent, the newest",
     ))]
     checkpoint: Option<CheckpointName>,
+    #[arg(long, help = say(
+        "Prova soltanto: non prende il posto di nessuno; la cartella si può verificare, ma non servirà mai",
+        "Only tries: takes nobody's place; the folder can be checked and will never serve",
+    ))]
+    rehearsal: bool,
 }
 
 impl RestoreArguments {
@@ -64,21 +70,35 @@ impl RestoreArguments {
             (None, None) => return Err(no_source()),
         };
         let (from, packs_to) = self.stores(file)?;
-        let request =
-            RestoreRequest { from, secret, into: self.into, checkpoint: self.checkpoint, packs_to };
+        let request = RestoreRequest {
+            from,
+            secret,
+            into: self.into,
+            checkpoint: self.checkpoint,
+            packs_to,
+            rehearsal: self.rehearsal,
+        };
+        let bar = Bar::new(output);
+        let what = Text::fixed("ripristino, ottetti", "restoring, octets");
         let restored = runtime()?.block_on(restore(
             request,
             Arc::new(SystemClock),
             Arc::new(SystemRandom),
-            &|_| {},
+            &|progress| {
+                bar.draw(&so_far(what.clone(), progress));
+            },
         ));
+        bar.clear();
         let restored = restored.map_err(|error| match error {
             RestoreError::Refused(text) => Failure::invalid(text),
             RestoreError::Failed(error) => machine(error),
         })?;
         output.one(&restored);
-        output.note(&next_steps());
-        Ok(())
+        output.note(&if restored.rehearsal { after_rehearsal() } else { next_steps() });
+        match restored.damaged_packs.len() {
+            0 => Ok(()),
+            packs => Err(damaged(packs)),
+        }
     }
 
     /// The back-up's object store, and the packs' own where that is not the data folder.
@@ -121,6 +141,26 @@ fn next_steps() -> Text {
     )
 }
 
+fn after_rehearsal() -> Text {
+    Text::fixed(
+        "Prova riuscita. Verificare con `ceralacca store check` e una configurazione con questa data.folder; poi rimuovere la cartella.",
+        "The rehearsal is done. Check it by `ceralacca store check` with a configuration of this data.folder; then remove the folder.",
+    )
+}
+
+fn damaged(packs: usize) -> Failure {
+    Failure::failed(Text::filled(
+        format!(
+            "tutto è ripristinato tranne {packs} pack perduti o guasti, elencati sopra: `ceralacca store scrub` dice quali messaggi \
+             non si leggono; una copia precedente o un'altra copia dell'archivio a oggetti può averli"
+        ),
+        format!(
+            "everything is restored but {packs} packs that are lost or damaged, listed above: `ceralacca store scrub` says which \
+             messages cannot be read; an earlier checkpoint or another copy of the object store may have them"
+        ),
+    ))
+}
+
 impl Shown for Restored {
     fn columns() -> Vec<Text> {
         Vec::new()
@@ -142,6 +182,10 @@ impl Shown for Restored {
             (Text::fixed("epoca", "epoch"), self.epoch.to_string()),
             (Text::fixed("caselle", "accounts"), self.accounts.to_string()),
             (Text::fixed("pack copiati", "packs copied"), self.packs.to_string()),
+            (
+                Text::fixed("pack perduti o guasti", "packs lost or damaged"),
+                self.damaged_packs.join("\n"),
+            ),
             (Text::fixed("obblighi trattenuti", "duties held"), self.held.to_string()),
             (Text::fixed("file esterni", "files from outside"), outside.join(" ")),
         ]

@@ -1,6 +1,6 @@
 //! `ceralacca serve`: one process that is a whole provider.
 //!
-//! The order of the start: credentials, registry, store, changes of accounts, engine, doors. A
+//! The order of the start: credentials, registry, store, the node's claim, changes of accounts, engine, doors. A
 //! failure before the doors are open ends the program with what to do; nothing is half served.
 //! The order of the stop is the reverse: doors close and sessions finish, then the workers finish
 //! what they hold, then the stores are closed. What is left undone stands in the catalog.
@@ -8,6 +8,7 @@
 //! Not here: what any of the parts does.
 
 pub mod background;
+pub mod claims;
 pub mod collecting;
 pub mod credentials;
 pub mod directory;
@@ -37,6 +38,7 @@ use trust::{
 };
 
 use self::{
+    claims::NodeClaim,
     credentials::Credentials,
     doors::{Doors, Rooms},
 };
@@ -100,10 +102,13 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
         (Arc::new(SystemClock), Arc::new(SystemRandom));
     let credentials = Arc::new(Credentials::open(&config, &clock, &random)?);
     crate::backup::restore::refuse_unfinished(&config.data.folder)?;
+    crate::backup::restore::refuse_rehearsal(&config.data.folder)?;
     let registry = open_registry(&config, Arc::clone(&clock)).await?;
     let objects = objects::open(&config, Arc::clone(&random))?;
     objects::prove(&config, &*objects).await?;
     let store = store::open_on(&config, objects, Arc::clone(&clock), Arc::clone(&random)).await?;
+    let backup = backup(&config, &registry, &store);
+    let claim = NodeClaim::confirm(&store, backup.as_ref()).await?;
     outbox::apply_pending(&registry, &*store).await.context("applying changes of accounts")?;
     let authenticator = RegistryAuthenticator::new(
         Arc::clone(&registry),
@@ -127,7 +132,10 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     let doors = Doors::open(&config, &tls, rooms, &stopping).await?;
     let mut beside = start_beside(&config, &credentials, &registry, &engine.engine, &stopping);
     beside.spawn(leftovers);
-    let backup = start_backup(&config, &registry, &store, &mut beside, &stopping);
+    beside.spawn(Arc::clone(&claim).watch(stopping.clone()));
+    if let Some(backup) = &backup {
+        beside.spawn(Arc::clone(backup).run(stopping.clone()));
+    }
     let operations = open_operations(&config, &registry, &store).await?;
     let control = open_control(&config, &registry, &engine.engine, backup.clone())?;
     let heart = tokio::spawn(service_manager::beat(Arc::clone(&store)));
@@ -160,7 +168,7 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     store.close().await.context("closing the store")?;
     operations.close().await;
     tracing::info!("stopped");
-    Ok(())
+    Ok(claim.verdict()?)
 }
 
 async fn open_registry(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<Registry>> {
@@ -344,18 +352,14 @@ fn start_beside(
     tasks
 }
 
-/// Starts the back-up, when there is one.
-fn start_backup(
+/// The back-up, when there is one.
+fn backup(
     config: &Arc<Config>,
     registry: &Arc<Registry>,
     store: &Arc<Store>,
-    tasks: &mut JoinSet<()>,
-    stopping: &CancellationToken,
 ) -> Option<Arc<BackupService>> {
     let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
-    let backup = BackupService::new(config, store, registry, clock, random)?;
-    tasks.spawn(Arc::clone(&backup).run(stopping.clone()));
-    Some(backup)
+    BackupService::new(config, store, registry, clock, random)
 }
 
 /// The operations port while it is open.

@@ -131,6 +131,22 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Another node was restored from this store's back-up: this one must change nothing any more.
+    #[error(
+        "this store is of epoch {ours}, and epoch {found} was claimed by another node that was restored from its \
+         back-up: stop this node for good, or give it object stores of its own"
+    )]
+    Superseded {
+        /// The epoch of this store.
+        ours: u32,
+        /// The highest epoch claimed; the same one when it was claimed by somebody else.
+        found: u32,
+    },
+    /// The store was restored to be looked at, and is no node.
+    #[error(
+        "this store was restored for a rehearsal: it can be read and checked, but it serves, ships and collects nothing"
+    )]
+    Rehearsal,
     /// The store is shutting down. Retry on another node or later.
     #[error("the store is shutting down: retry later")]
     Closed,

@@ -25,6 +25,7 @@ pub mod account;
 pub mod backup;
 pub mod catalog;
 pub mod check;
+pub mod claim;
 pub mod collector;
 pub mod concerned;
 pub mod error;

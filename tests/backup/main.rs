@@ -270,3 +270,41 @@ fn a_flipped_octet_a_wrong_key_and_a_folder_in_use_are_refused_with_what_to_do()
     }
     assert_eq!(found, 1, "a checkpoint that has the piece is found damaged");
 }
+
+#[test]
+fn a_node_that_is_replaced_closes_its_doors_and_a_rehearsal_replaces_nobody() {
+    let mut pair = pair();
+    pair.alfa.start();
+    assert_eq!(Load::start(&pair, 0, 3).end().len(), 3);
+    json(&pair.alfa, &["backup", "now"]);
+    let rehearsed = restore(&pair.alfa, "rehearsed", &["--rehearsal"]);
+    assert!(rehearsed.status.success(), "{}", String::from_utf8_lossy(&rehearsed.stderr));
+    json(&pair.alfa, &["backup", "now"]);
+    let folder = |name: &str| pair.alfa.folder.join(name).to_string_lossy().into_owned();
+    let (rehearsal, other) = (folder("rehearsed"), folder("other"));
+    let with_folder = |folder: &str, arguments: &[&str]| {
+        pair.alfa.run_with(&[("CERALACCA_DATA_FOLDER", folder)], arguments)
+    };
+    let checked = with_folder(&rehearsal, &["store", "check", "--json"]);
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+    let refused = with_folder(&rehearsal, &["serve"]);
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--rehearsal"));
+
+    let replaced = restore(&pair.alfa, "other", &[]);
+    assert!(replaced.status.success(), "{}", String::from_utf8_lossy(&replaced.stderr));
+    assert_eq!(pair.alfa.ended(), Some(2), "{}", pair.alfa.log());
+    let again = pair.alfa.run(&["serve"], "");
+    assert_eq!(again.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("take"), "{again:?}");
+    let checked = pair.alfa.run_with(&[("CERALACCA_DATA_FOLDER", &other)], &["store", "check"]);
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+
+    let unsure = pair.alfa.run(&["store", "take-over"], "");
+    assert_eq!(unsure.status.code(), Some(2));
+    let taken = json(&pair.alfa, &["store", "take-over", "--yes"]);
+    assert_eq!(taken["epoch"], 3, "{taken:#}");
+    pair.alfa.start();
+    assert_eq!(Load::start(&pair, 10, 3).end().len(), 3, "it takes mail again");
+    assert!(pair.alfa.stop(), "{}", pair.alfa.log());
+}

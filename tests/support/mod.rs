@@ -173,6 +173,14 @@ impl Provider {
         run(command, input)
     }
 
+    /// As [`Provider::run`], with settings that variables of the environment change.
+    pub(crate) fn run_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Output {
+        let mut command = Command::new(PROGRAM);
+        command.arg("--config").arg(self.config()).args(arguments);
+        command.envs(variables.iter().copied());
+        run(command, "")
+    }
+
     /// As [`Provider::run`], and it must succeed.
     pub(crate) fn administer(&self, arguments: &[&str], input: &str) -> String {
         let output = self.run(arguments, input);
@@ -246,6 +254,17 @@ impl Provider {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(id), nix::sys::signal::Signal::SIGTERM)
             .expect("told");
         process.wait().expect("gone").success()
+    }
+
+    /// Waits until the process ends by itself; its exit code.
+    pub(crate) fn ended(&mut self) -> Option<i32> {
+        let mut process = self.process.take().expect("a running provider");
+        let mut status = None;
+        wait_until("the provider ends by itself", || {
+            status = process.try_wait().expect("asked");
+            status.is_some()
+        });
+        status.and_then(|status| status.code())
     }
 
     /// Begins to measure the most memory anew.

@@ -17,6 +17,7 @@ mod rebuild_index;
 mod repair;
 mod scrub;
 mod stats;
+mod take_over;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum StoreCommand {
@@ -95,6 +96,20 @@ pub(super) enum StoreCommand {
         #[arg(long, help = say("Scrive le modifiche", "Writes the changes"))]
         apply: bool,
     },
+    #[command(
+        about = say(
+            "Riprende l'archivio per questo nodo dopo un ripristino fatto per errore (a server fermo)",
+            "Takes the store back for this node after a restore that was a mistake (server stopped)",
+        ),
+        after_help = say(
+            "Esempio:\n  ceralacca store take-over --yes\n\nSpegnere prima il nodo ripristinato: da questo momento non può più servire. UID, MODSEQ e numeri del registro avanzano, perché anche l'altro nodo può averne dati.",
+            "Example:\n  ceralacca store take-over --yes\n\nTurn the restored node off first: from then on it cannot serve any more. UIDs, MODSEQs and journal numbers are raised, because the other node may have given out some too.",
+        ),
+    )]
+    TakeOver {
+        #[arg(long, help = say("Conferma: l'altro nodo è spento", "Confirms: the other node is off"))]
+        yes: bool,
+    },
 }
 
 impl StoreCommand {
@@ -106,6 +121,7 @@ impl StoreCommand {
             Self::Stats { account } => stats::run(file, output, account),
             Self::RebuildIndex => rebuild_index::run(file, output),
             Self::Repair { apply } => repair::run(file, output, apply),
+            Self::TakeOver { yes } => take_over::run(file, output, yes),
         }
     }
 }

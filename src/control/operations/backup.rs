@@ -45,8 +45,10 @@ pub struct IncrementView {
     pub copied_packs: u64,
     /// Their octets.
     pub copied_octets: u64,
-    /// Packs that the catalog names and the store has lost.
+    /// Packs that the store has lost and the back-up has no copy of.
     pub lost_packs: u64,
+    /// Packs that are damaged in the store and in the back-up.
+    pub damaged_packs: u64,
     /// Checkpoints that were over their time.
     pub removed_checkpoints: u64,
 }
@@ -91,6 +93,7 @@ impl Operation for BackupNow {
             copied_packs: taken.copied.packs,
             copied_octets: taken.copied.octets,
             lost_packs: taken.copied.lost,
+            damaged_packs: taken.copied.damaged,
             removed_checkpoints: swept.checkpoints,
         })
     }

@@ -11,6 +11,7 @@ pub mod rebuild_index;
 pub mod repair;
 pub mod scrub;
 pub mod stats;
+pub mod take_over;
 
 /// What a running server offers. Operations that must have the store for themselves are not here:
 /// their commands open it when the server is stopped.

@@ -1,7 +1,7 @@
 //! The store's epoch: 1 for a new store, raised by every restore.
 //!
 //! It is part of every identifier that must never come back from the lost time, and it tells two
-//! nodes apart that grew from one back-up. The row is `store_identity/epoch`: a version octet and a
+//! nodes apart that grew from one back-up: no epoch is claimed twice (`claim`). The row is `store_identity/epoch`: a version octet and a
 //! big-endian u32. A store without the row is of epoch 1.
 //!
 //! Not here: what identifiers look like (floors above).

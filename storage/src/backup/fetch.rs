@@ -2,23 +2,27 @@
 //!
 //! * Every octet is verified before it counts: pieces against their names, packs against the
 //!   digest that was taken when they were copied, else against their own layout and digest.
-//! * Fetching is resumable: a file or pack that is there and right is not fetched again, a file gets
-//!   its name only when it is whole and on disk.
+//! * Fetching is resumable: a file or pack that is there and right, to its last octet, is not fetched
+//!   again; a file gets its name only when it is whole and on disk.
+//! * A file that cannot be had whole ends a restore. A pack does not: it is named, what is left of
+//!   it is put in its place, and everything else comes back. Its chunks are verified by whoever
+//!   reads them.
 //!
 //! Not here: what is done with a restored catalog (`rules`), where things go (`src/backup`).
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     io::{Read as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
+use bytes::Bytes;
 use object_store::ObjectStore;
 
 use super::{
     BackupError, blocking, file_error,
-    manifest::{FileEntry, Manifest, PackCopy},
+    manifest::{FileEntry, Manifest, PackCopy, PackFault},
     packs::{self, list_packs},
     repository::Repository,
 };
@@ -102,28 +106,35 @@ pub async fn verify(
 }
 
 /// Reads a pack whole and verifies it.
-async fn pack_octets(
-    objects: &dyn ObjectStore,
-    copy: &PackCopy,
-) -> Result<bytes::Bytes, BackupError> {
-    let damaged =
-        |detail: &str| BackupError::Damaged { object: copy.pack.path(), detail: detail.to_owned() };
+async fn pack_octets(objects: &dyn ObjectStore, copy: &PackCopy) -> Result<Bytes, BackupError> {
+    let damaged = |detail: String| BackupError::Damaged { object: copy.pack.path(), detail };
     let octets = packs::read_whole(objects, copy.pack).await?;
-    let octets = octets.ok_or_else(|| damaged("it is gone"))?;
+    let octets = octets.ok_or_else(|| match copy.fault {
+        Some(PackFault::Lost) => damaged("the store had lost it before".to_owned()),
+        _ => damaged("it is gone, or larger than a pack can be".to_owned()),
+    })?;
+    match wrong_with(copy, &octets) {
+        Some(detail) => Err(damaged(detail)),
+        None => Ok(octets),
+    }
+}
+
+/// What is wrong with `octets` as the copy of a pack.
+fn wrong_with(copy: &PackCopy, octets: &Bytes) -> Option<String> {
     if octets.len() as u64 != copy.octets {
-        return Err(damaged(&format!("{} octets instead of {}", octets.len(), copy.octets)));
+        return Some(format!("{} octets instead of {}", octets.len(), copy.octets));
     }
     match copy.digest {
-        Some(digest) if *blake3::hash(&octets).as_bytes() != digest => {
-            Err(damaged("its octets have changed"))
+        Some(digest) if *blake3::hash(octets).as_bytes() != digest => {
+            Some("its octets have changed".to_owned())
         }
-        Some(_) => Ok(octets),
+        Some(_) if copy.fault.is_some() => {
+            Some("it was damaged when the checkpoint was taken".to_owned())
+        }
+        Some(_) => None,
         // It was never copied: its own digest covers all but the chunks, which are verified
         // whenever they are read.
-        None => match format::read(&octets, &copy.pack.path()) {
-            Ok(_) => Ok(octets),
-            Err(error) => Err(damaged(&error.to_string())),
-        },
+        None => format::read(octets, &copy.pack.path()).err().map(|error| error.to_string()),
     }
 }
 
@@ -137,12 +148,14 @@ pub async fn fetch_files(
     progress: &mut FetchProgress,
     on_progress: OnProgress<'_>,
 ) -> Result<(), BackupError> {
-    let mut folders = HashSet::new();
+    let mut folders = BTreeSet::new();
     for file in &manifest.files {
         let Some(below) = place(&file.name) else { continue };
         let path = folder.join(below);
         fetch_file(repository, file, &path).await?;
-        folders.extend(path.parent().map(Path::to_owned));
+        // The name of a new folder is an entry of the one above.
+        let above = path.ancestors().skip(1).take_while(|above| above.starts_with(folder));
+        folders.extend(above.map(Path::to_owned));
         progress.octets += file.octets;
         on_progress(*progress);
     }
@@ -236,29 +249,87 @@ async fn is_whole(
     Ok(true)
 }
 
-/// Puts the packs of a checkpoint into the node's object store, those that it does not have.
-/// Returns how many were copied.
+/// What fetching packs did.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct FetchedPacks {
+    /// Packs that were copied whole.
+    pub fetched: u64,
+    /// Packs that are missing or damaged, and how.
+    pub faults: Vec<String>,
+}
+
+/// Puts the packs of a checkpoint into the node's object store, those that it does not have whole.
 pub async fn fetch_packs(
     repository: &Repository,
     manifest: &Manifest,
     to: &dyn ObjectStore,
     progress: &mut FetchProgress,
     on_progress: OnProgress<'_>,
-) -> Result<u64, BackupError> {
-    let there: BTreeMap<PackId, u64> =
-        list_packs(to).await?.into_iter().map(|(pack, meta)| (pack, meta.size)).collect();
-    let mut fetched = 0;
+) -> Result<FetchedPacks, BackupError> {
+    let there: BTreeSet<PackId> = list_packs(to).await?.into_iter().map(|(pack, _)| pack).collect();
+    let mut packs = FetchedPacks::default();
     for copy in &manifest.packs {
-        if there.get(&copy.pack) != Some(&copy.octets) {
+        let there = if there.contains(&copy.pack) {
             repository.pace.take(copy.octets).await;
-            let octets = pack_octets(&*repository.objects, copy).await?;
-            packs::put(to, copy.pack, octets).await?;
-            fetched += 1;
+            packs::read_whole(to, copy.pack).await?
+        } else {
+            None
+        };
+        let right = there.as_ref().is_some_and(|octets| wrong_with(copy, octets).is_none());
+        if !right {
+            repository.pace.take(copy.octets).await;
+            match pack_octets(&*repository.objects, copy).await {
+                Ok(octets) => {
+                    packs::replace(to, copy.pack, &octets).await?;
+                    packs.fetched += 1;
+                }
+                Err(error) => {
+                    packs.faults.push(fault(error)?);
+                    salvage(repository, copy, to, there.is_some()).await?;
+                }
+            }
         }
         progress.octets += copy.octets;
         on_progress(*progress);
     }
-    Ok(fetched)
+    Ok(packs)
+}
+
+/// Puts what is left of a damaged copy where nothing is.
+async fn salvage(
+    repository: &Repository,
+    copy: &PackCopy,
+    to: &dyn ObjectStore,
+    there: bool,
+) -> Result<(), BackupError> {
+    if there {
+        return Ok(());
+    }
+    match packs::read_whole(&*repository.objects, copy.pack).await? {
+        Some(octets) => packs::replace(to, copy.pack, &octets).await,
+        None => Ok(()),
+    }
+}
+
+/// Looks whether the packs of a checkpoint that lie in the node's own object store are all there, in
+/// their lengths. What is in them is verified whenever it is read, and by a scrub.
+pub async fn look_at_packs(
+    repository: &Repository,
+    manifest: &Manifest,
+) -> Result<FetchedPacks, BackupError> {
+    let there: BTreeMap<PackId, u64> = list_packs(&*repository.objects)
+        .await?
+        .into_iter()
+        .map(|(pack, meta)| (pack, meta.size))
+        .collect();
+    let fault = |copy: &PackCopy| match there.get(&copy.pack) {
+        Some(octets) if *octets == copy.octets => None,
+        Some(octets) => {
+            Some(format!("{}: {octets} octets instead of {}", copy.pack.path(), copy.octets))
+        }
+        None => Some(format!("{}: it is gone", copy.pack.path())),
+    };
+    Ok(FetchedPacks { fetched: 0, faults: manifest.packs.iter().filter_map(fault).collect() })
 }
 
 /// The progress at the beginning of a restore of `manifest`.

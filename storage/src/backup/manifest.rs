@@ -6,7 +6,8 @@
 //! 2  uint32    epoch of the store
 //! 3  message*  files: 1 string name, 2 uint64 octets, 3 message* pieces (1 bytes PieceId,
 //!              2 uint32 plain octets), 4 sint64 nanoseconds since 1970 of the last change
-//! 4  message*  packs: 1 bytes PackId, 2 uint64 octets, 3 bytes BLAKE3-256 (empty: not copied)
+//! 4  message*  packs: 1 bytes PackId, 2 uint64 octets, 3 bytes BLAKE3-256 (empty: not copied),
+//!              4 uint32 fault when the checkpoint was taken (0 = none, 1 = damaged, 2 = lost)
 //! 5  bool      the packs are in this back-up's own object store and were never copied
 //! 6  string    the program that wrote it
 //! ```
@@ -106,6 +107,24 @@ pub struct PackCopy {
     pub octets: u64,
     /// BLAKE3-256 of the object; `None` when it was never read by the back-up.
     pub digest: Option<[u8; 32]>,
+    /// What was wrong with it when the checkpoint was taken, and no sound copy was there.
+    pub fault: Option<PackFault>,
+}
+
+/// Why a checkpoint has no sound copy of a pack.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PackFault {
+    /// The copy has damaged chunks, as the pack had in the store.
+    Damaged,
+    /// There is no copy: the store had lost the pack.
+    Lost,
+}
+
+/// The numbers of the faults in a manifest; 0 = none.
+const FAULTS: [(u32, PackFault); 2] = [(1, PackFault::Damaged), (2, PackFault::Lost)];
+
+fn number_of(fault: Option<PackFault>) -> u32 {
+    FAULTS.iter().find(|(_, of)| Some(*of) == fault).map_or(0, |(number, _)| *number)
 }
 
 /// What a checkpoint consists of.
@@ -167,6 +186,8 @@ struct PackFields {
     octets: u64,
     #[prost(bytes = "vec", tag = "3")]
     digest: Vec<u8>,
+    #[prost(uint32, tag = "4")]
+    fault: u32,
 }
 
 impl Manifest {
@@ -192,6 +213,7 @@ impl Manifest {
             pack: copy.pack.0.to_vec(),
             octets: copy.octets,
             digest: copy.digest.map(|digest| digest.to_vec()).unwrap_or_default(),
+            fault: number_of(copy.fault),
         };
         let fields = ManifestFields {
             instant_millis: self.name.instant.0,
@@ -252,9 +274,13 @@ fn file_of(fields: FileFields) -> Option<FileEntry> {
 }
 
 fn pack_of(fields: PackFields) -> Option<PackCopy> {
-    let PackFields { pack, octets, digest } = fields;
+    let PackFields { pack, octets, digest, fault } = fields;
     let digest = if digest.is_empty() { None } else { Some(digest.try_into().ok()?) };
-    Some(PackCopy { pack: PackId::from_octets(&pack)?, octets, digest })
+    let fault = match fault {
+        0 => None,
+        number => Some(FAULTS.iter().find(|(of, _)| *of == number)?.1),
+    };
+    Some(PackCopy { pack: PackId::from_octets(&pack)?, octets, digest, fault })
 }
 
 #[cfg(test)]
@@ -270,7 +296,20 @@ mod tests {
                 pieces: vec![Piece { id: PieceId([9; 32]), octets: 7 }],
                 modified_nanos: -4,
             }],
-            packs: vec![PackCopy { pack: PackId([3; 16]), octets: 64, digest: Some([8; 32]) }],
+            packs: vec![
+                PackCopy {
+                    pack: PackId([3; 16]),
+                    octets: 64,
+                    digest: Some([8; 32]),
+                    fault: Some(PackFault::Damaged),
+                },
+                PackCopy {
+                    pack: PackId([4; 16]),
+                    octets: 64,
+                    digest: None,
+                    fault: Some(PackFault::Lost),
+                },
+            ],
             packs_in_place: false,
             program: "ceralacca 0".to_owned(),
         }

@@ -18,6 +18,9 @@
 //!   [`BACKUP_CHECKPOINTS`] keeps the collector from deleting these packs. The row is durable before
 //!   the checkpoint's state is fixed; its key is an instant before which every pack was doomed
 //!   that the checkpoint does not name.
+//! * Before anything is shipped or removed, the node confirms that the back-up is still its own
+//!   (`crate::claim`).
+//! * A sound copy of a pack is never replaced; a pack that the store lost stays in the manifest.
 //! * Nothing of the catalog leaves the node unencrypted. Packs do: they are what the object store
 //!   holds anyway.
 //!
@@ -91,17 +94,6 @@ pub enum BackupError {
         found: u32,
         /// The newest version known.
         known: u32,
-    },
-    /// This store was restored elsewhere since: its back-ups must not mix with the new one's.
-    #[error(
-        "the back-up has checkpoints of epoch {found}, this store is of epoch {ours}: it was restored on another node; \
-         stop this one for good, or give it a back-up of its own"
-    )]
-    Superseded {
-        /// The epoch of this store.
-        ours: u32,
-        /// The highest epoch in the back-up.
-        found: u32,
     },
     /// The engine of the catalog cannot write checkpoints.
     #[error("the engine of this catalog writes no checkpoints")]

@@ -61,6 +61,10 @@ const LEVEL: i32 = 1;
 pub const PIECE_OCTETS_MAX: usize = 8 << 20;
 /// Octets of a manifest at most: millions of pieces and packs.
 const MANIFEST_OCTETS_MAX: usize = 1 << 30;
+/// Octets of a seal at most.
+const SEAL_OCTETS_MAX: u64 = 1 << 20;
+/// What encryption, the length and a frame that does not compress add to the octets of an object.
+const OVERHEAD_OCTETS: usize = 64 << 10;
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -200,7 +204,7 @@ impl Repository {
     /// Reads a piece and verifies that it is what its name says.
     pub(super) async fn piece(&self, piece: Piece) -> Result<Bytes, BackupError> {
         let path = piece_path(piece.id);
-        let sealed = self.get(&path).await?;
+        let sealed = self.get(&path, PIECE_OCTETS_MAX).await?;
         self.pace.take(sealed.len() as u64).await;
         let plain = self.opened(Kind::Piece, &path, sealed, PIECE_OCTETS_MAX).await?;
         if plain.len() != piece.octets as usize || self.piece_id(&plain) != piece.id {
@@ -217,7 +221,9 @@ impl Repository {
         match self.put(&path, sealed.clone(), PutMode::Create).await {
             Ok(()) => Ok(()),
             // The answer to an earlier try of this very PUT was lost.
-            Err(object_store::Error::AlreadyExists { .. }) if self.get(&path).await? == sealed => {
+            Err(object_store::Error::AlreadyExists { .. })
+                if self.get(&path, MANIFEST_OCTETS_MAX).await? == sealed =>
+            {
                 Ok(())
             }
             Err(source) => Err(BackupError::Objects { operation: "put", object: path, source }),
@@ -227,7 +233,7 @@ impl Repository {
     /// Reads the manifest of a checkpoint.
     pub async fn manifest(&self, name: CheckpointName) -> Result<Manifest, BackupError> {
         let path = manifest_path(name);
-        let sealed = self.get(&path).await?;
+        let sealed = self.get(&path, MANIFEST_OCTETS_MAX).await?;
         let plain = self.opened(Kind::Manifest, &path, sealed, MANIFEST_OCTETS_MAX).await?;
         Manifest::decode(&plain, name)
     }
@@ -289,8 +295,9 @@ impl Repository {
         self.objects.put_opts(&Path::from(path), payload, options).await.map(drop)
     }
 
-    async fn get(&self, path: &str) -> Result<Bytes, BackupError> {
-        get(&*self.objects, path).await
+    /// Reads an object whose plain octets are at most `plain_octets_max`.
+    async fn get(&self, path: &str, plain_octets_max: usize) -> Result<Bytes, BackupError> {
+        get(&*self.objects, path, (plain_octets_max + OVERHEAD_OCTETS) as u64).await
     }
 
     async fn sealed(&self, kind: Kind, path: &str, plain: Bytes) -> Result<Bytes, BackupError> {
@@ -399,7 +406,8 @@ pub async fn key_of_checkpoint(
     name: CheckpointName,
 ) -> Result<DataKeyId, BackupError> {
     let path = manifest_path(name);
-    key_of(&get(objects, &path).await?, &path)
+    let octets_max = (MANIFEST_OCTETS_MAX + OVERHEAD_OCTETS) as u64;
+    key_of(&get(objects, &path, octets_max).await?, &path)
 }
 
 /// The seals of a data key.
@@ -409,7 +417,7 @@ pub async fn seals(
 ) -> Result<Vec<SealedKey>, BackupError> {
     let mut seals = Vec::new();
     for path in list_seals(objects, key).await? {
-        let octets = get(objects, &path).await?;
+        let octets = get(objects, &path, SEAL_OCTETS_MAX).await?;
         seals.push(SealedKey { path, octets });
     }
     Ok(seals)
@@ -451,10 +459,15 @@ pub(super) async fn list(
     })
 }
 
-async fn get(objects: &dyn ObjectStore, path: &str) -> Result<Bytes, BackupError> {
+/// Reads an object of at most `octets_max` octets.
+async fn get(objects: &dyn ObjectStore, path: &str, octets_max: u64) -> Result<Bytes, BackupError> {
     let failed =
         |source| BackupError::Objects { operation: "get", object: path.to_owned(), source };
     match objects.get(&Path::from(path)).await {
+        Ok(found) if found.meta.size > octets_max => Err(BackupError::Damaged {
+            object: path.to_owned(),
+            detail: format!("{} octets, where {octets_max} are the most", found.meta.size),
+        }),
         Ok(found) => found.bytes().await.map_err(failed),
         Err(object_store::Error::NotFound { .. }) => {
             Err(BackupError::Damaged { object: path.to_owned(), detail: "it is gone".to_owned() })

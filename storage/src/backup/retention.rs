@@ -1,8 +1,10 @@
 //! Which checkpoints stay, and the removal of what none of them names.
 //!
 //! * The newest checkpoint always stays.
+//! * The node confirms first that the back-up is its own.
 //! * A manifest goes first; pieces and copies of packs go only when every manifest that is left was
-//!   read and names none of them. One manifest that cannot be read stops the removal.
+//!   read and names none of them. While one that is left cannot be read (it is damaged, or of a
+//!   data key from before), nothing but manifests goes; it goes itself when its time is over.
 //! * What nobody names is left alone while it is young: another node, or the next increment, may be
 //!   about to name it.
 //!
@@ -18,7 +20,7 @@ use super::{
     packs::list_packs,
     repository::{Repository, delete, modified},
 };
-use crate::pack::store::PackId;
+use crate::{pack::store::PackId, store::Store};
 
 const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
@@ -49,6 +51,8 @@ pub struct Swept {
     pub packs: u64,
     /// Octets of all objects removed but manifests.
     pub octets: u64,
+    /// Checkpoints that stay and whose manifest cannot be read: nothing else was removed.
+    pub unreadable: u64,
 }
 
 /// The checkpoints of `names` (oldest first) that stay at `now`.
@@ -81,11 +85,13 @@ pub fn retained(
 /// Copies of packs are only removed from a repository that has such copies: `packs_in_place` says
 /// that the packs there belong to the store itself.
 pub async fn sweep(
+    store: &Store,
     repository: &Repository,
     packs_in_place: bool,
     now: UnixMillis,
     rules: &RetentionRules,
 ) -> Result<Swept, BackupError> {
+    store.confirm_claim(&*repository.objects).await?;
     let names = repository.checkpoints().await?;
     let stay = retained(&names, now, rules);
     let mut swept = Swept { kept: stay.len() as u64, ..Swept::default() };
@@ -96,9 +102,19 @@ pub async fn sweep(
     let mut pieces: HashSet<PieceId> = HashSet::new();
     let mut packs: HashSet<PackId> = HashSet::new();
     for name in &stay {
-        let manifest = repository.manifest(*name).await?;
+        let manifest = match repository.manifest(*name).await {
+            Ok(manifest) => manifest,
+            Err(BackupError::Damaged { .. } | BackupError::Seal(_)) => {
+                swept.unreadable += 1;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         pieces.extend(manifest.files.iter().flat_map(|file| &file.pieces).map(|piece| piece.id));
         packs.extend(manifest.packs.iter().map(|copy| copy.pack));
+    }
+    if swept.unreadable > 0 {
+        return Ok(swept);
     }
     let old = now.0.saturating_sub(rules.unnamed_millis);
     for (id, meta) in repository.list_pieces().await? {

@@ -3,17 +3,20 @@
 //! Between the checkpoint and the loss the store gave out identifiers that clients and other
 //! providers have seen. None of them may ever mean something else:
 //!
-//! | what | is raised by |
+//! | what | is raised, for each epoch that the restore is above the checkpoint's, by |
 //! |---|---|
-//! | the store's epoch | 1 |
 //! | UIDNEXT of each mailbox | 2²⁰, at most to 2³² |
 //! | next MODSEQ of each account, HIGHESTMODSEQ of each mailbox | 2³² |
 //! | next EmailNumber, next MailboxId, next UIDVALIDITY of each account | 2²⁰ |
 //! | the next number of each numbered sequence (the journal's) | 2³² |
 //!
+//! Each restore claims an epoch of its own (`claim`), so two restores of one checkpoint raise by
+//! different amounts: what one of them gives out is never given out by the other.
+//!
 //! `expunge_floor` becomes the new HIGHESTMODSEQ: a client that was last here in the lost time
-//! is told everything anew instead of a difference that cannot be known. Pins of checkpoints go:
-//! the first increment sets those that are due.
+//! is told everything anew instead of a difference that cannot be known. The checkpoint's own pins
+//! are replaced by those of all checkpoints that the back-up has, where packs lie in the back-up's
+//! own object store: what only another checkpoint names must not go before the first increment.
 //!
 //! The rules are applied once to a freshly fetched catalog that nobody else uses. They are not
 //! idempotent: an interrupted restore fetches the catalog again.
@@ -25,6 +28,8 @@ use bytes::Bytes;
 use super::{
     BACKUP_CHECKPOINTS,
     epoch::{self, EPOCH_KEY, STORE_IDENTITY},
+    manifest::CheckpointName,
+    run::{pin_key, pin_value},
 };
 use crate::{
     account::after,
@@ -34,6 +39,7 @@ use crate::{
         keys,
         records::{self, HeadRecord, MailboxRecord},
     },
+    claim::{CLAIM_KEY, ClaimToken, Standing},
     error::StoreError,
 };
 
@@ -44,6 +50,22 @@ pub const SEQUENCES_RAISED_BY: u64 = 1 << 32;
 /// One above the last UID.
 const UID_END: u64 = 1 << 32;
 const PAGE: usize = 1_000;
+
+/// What the restored store will be.
+#[derive(Clone, Debug)]
+pub enum Succession {
+    /// The node of a new epoch.
+    Node {
+        /// The epoch that was claimed, above the checkpoint's.
+        epoch: u32,
+        /// The token that it was claimed with.
+        token: ClaimToken,
+        /// The checkpoints whose packs lie in the node's own object store.
+        pinned: Vec<CheckpointName>,
+    },
+    /// Nothing but a copy to look at.
+    Rehearsal,
+}
 
 /// What the rules did.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -57,11 +79,29 @@ pub struct RulesApplied {
 }
 
 /// Applies the rules to the catalog of `engine`, which nobody else uses.
-pub async fn apply(engine: &dyn Engine) -> Result<RulesApplied, StoreError> {
-    let mut applied = RulesApplied::default();
+pub async fn apply(
+    engine: &dyn Engine,
+    succession: &Succession,
+) -> Result<RulesApplied, StoreError> {
+    let before = epoch::read(engine).await?;
+    let epoch = match succession {
+        Succession::Node { epoch, .. } => *epoch,
+        // Whoever looks at it sees what a restore would have made.
+        Succession::Rehearsal => before.checked_add(1).ok_or(StoreError::Exhausted("epochs"))?,
+    };
+    let raise = match epoch.checked_sub(before) {
+        Some(epochs @ 1..) => Raise(u64::from(epochs)),
+        _ => {
+            return Err(StoreError::Damaged {
+                object: "store_identity row `epoch`".to_owned(),
+                detail: format!("the catalog is of epoch {before}, the restore of {epoch}"),
+            });
+        }
+    };
+    let mut applied = RulesApplied { epoch, ..RulesApplied::default() };
     each(engine, keys::ACCOUNT_HEADS, |key, value, batch| {
         let mut head: HeadRecord = records::decode(keys::ACCOUNT_HEADS, &key, &value)?;
-        raise_head(&mut head)?;
+        raise.head(&mut head)?;
         batch.put(keys::ACCOUNT_HEADS, key, records::encode(&head));
         applied.accounts += 1;
         Ok(())
@@ -69,7 +109,7 @@ pub async fn apply(engine: &dyn Engine) -> Result<RulesApplied, StoreError> {
     .await?;
     each(engine, keys::MAILBOXES, |key, value, batch| {
         let mut mailbox: MailboxRecord = records::decode(keys::MAILBOXES, &key, &value)?;
-        raise_mailbox(&mut mailbox)?;
+        raise.mailbox(&mut mailbox)?;
         batch.put(keys::MAILBOXES, key, records::encode(&mailbox));
         applied.mailboxes += 1;
         Ok(())
@@ -80,7 +120,7 @@ pub async fn apply(engine: &dyn Engine) -> Result<RulesApplied, StoreError> {
             object: keys::object(NUMBERED_SEQUENCES, &key),
             detail: format!("{} octets instead of 8", value.len()),
         })?;
-        let next = raised(u64::from_be_bytes(next), SEQUENCES_RAISED_BY)?;
+        let next = raise.sequence(u64::from_be_bytes(next))?;
         batch.put(NUMBERED_SEQUENCES, key, next.to_be_bytes().to_vec());
         Ok(())
     })
@@ -90,32 +130,60 @@ pub async fn apply(engine: &dyn Engine) -> Result<RulesApplied, StoreError> {
         Ok(())
     })
     .await?;
-    let epoch = epoch::read(engine).await?;
-    applied.epoch = epoch.checked_add(1).ok_or(StoreError::Exhausted("epochs"))?;
-    let mut batch = Batch::default();
-    batch.put(STORE_IDENTITY, EPOCH_KEY, epoch::encode(applied.epoch));
-    engine.commit(batch).await?;
+    engine.commit(identity(epoch, succession)).await?;
     Ok(applied)
 }
 
-fn raised(number: u64, by: u64) -> Result<u64, StoreError> {
-    number.checked_add(by).ok_or(StoreError::Exhausted("numbers of a sequence"))
+/// Who the store is from now on, and the packs that it must keep.
+fn identity(epoch: u32, succession: &Succession) -> Batch {
+    let mut batch = Batch::default();
+    batch.put(STORE_IDENTITY, EPOCH_KEY, epoch::encode(epoch));
+    let standing = match succession {
+        Succession::Node { token, pinned, .. } => {
+            for name in pinned {
+                batch.put(BACKUP_CHECKPOINTS, pin_key(*name), pin_value(*name));
+            }
+            Standing::Node(*token)
+        }
+        Succession::Rehearsal => Standing::Rehearsal,
+    };
+    batch.put(STORE_IDENTITY, CLAIM_KEY, standing.encode());
+    batch
 }
 
-fn raise_head(head: &mut HeadRecord) -> Result<(), StoreError> {
-    head.version = raised(head.version, NUMBERS_RAISED_BY)?;
-    head.next_mod_seq = raised(head.next_mod_seq, SEQUENCES_RAISED_BY)?;
-    head.next_email_number = raised(head.next_email_number, NUMBERS_RAISED_BY)?;
-    head.next_mailbox_id = raised(head.next_mailbox_id, NUMBERS_RAISED_BY)?;
-    head.next_uid_validity = raised(head.next_uid_validity, NUMBERS_RAISED_BY)?;
-    Ok(())
-}
+/// How many epochs lie between the checkpoint and the restore.
+#[derive(Clone, Copy)]
+struct Raise(u64);
 
-fn raise_mailbox(mailbox: &mut MailboxRecord) -> Result<(), StoreError> {
-    mailbox.uid_next = raised(mailbox.uid_next, NUMBERS_RAISED_BY)?.min(UID_END);
-    mailbox.highest_mod_seq = raised(mailbox.highest_mod_seq, SEQUENCES_RAISED_BY)?;
-    mailbox.expunge_floor = mailbox.highest_mod_seq;
-    Ok(())
+impl Raise {
+    fn by(self, number: u64, by: u64) -> Result<u64, StoreError> {
+        let raised = by.checked_mul(self.0).and_then(|by| number.checked_add(by));
+        raised.ok_or(StoreError::Exhausted("numbers of a sequence"))
+    }
+
+    fn number(self, number: u64) -> Result<u64, StoreError> {
+        self.by(number, NUMBERS_RAISED_BY)
+    }
+
+    fn sequence(self, number: u64) -> Result<u64, StoreError> {
+        self.by(number, SEQUENCES_RAISED_BY)
+    }
+
+    fn head(self, head: &mut HeadRecord) -> Result<(), StoreError> {
+        head.version = self.number(head.version)?;
+        head.next_mod_seq = self.sequence(head.next_mod_seq)?;
+        head.next_email_number = self.number(head.next_email_number)?;
+        head.next_mailbox_id = self.number(head.next_mailbox_id)?;
+        head.next_uid_validity = self.number(head.next_uid_validity)?;
+        Ok(())
+    }
+
+    fn mailbox(self, mailbox: &mut MailboxRecord) -> Result<(), StoreError> {
+        mailbox.uid_next = self.number(mailbox.uid_next)?.min(UID_END);
+        mailbox.highest_mod_seq = self.sequence(mailbox.highest_mod_seq)?;
+        mailbox.expunge_floor = mailbox.highest_mod_seq;
+        Ok(())
+    }
 }
 
 /// Calls `change` on every entry of `family`, a page and a batch at a time.

@@ -2,6 +2,7 @@
 //!
 //! The order of one increment, and why:
 //!
+//! 0. The node confirms that the back-up is its own: another one may have been restored from it.
 //! 1. Packs are copied before anything else, so that little is left to copy later.
 //! 2. The instant is taken, and a pin with it is committed: from here on no pack that the catalog
 //!    names is deleted, even when it is doomed a moment later.
@@ -31,7 +32,7 @@ use trust::clock::{Clock, UnixMillis};
 use super::{
     BACKUP_CHECKPOINTS, BackupError, blocking, epoch, file_error,
     manifest::{CheckpointName, FileEntry, Manifest, PackCopy},
-    packs::{self, Copied, Copier},
+    packs::{self, Copied, Copier, Route},
     repository::{PIECE_OCTETS_MAX, Repository},
 };
 use crate::{
@@ -156,11 +157,9 @@ impl Shipper {
     ) -> Result<Taken, BackupError> {
         let engine = store.engine();
         let checkpoints = engine.checkpoints().ok_or(BackupError::NoCheckpoints)?;
+        self.confirm(store).await?;
         let epoch = epoch::read(&**engine).await?;
         let names = self.repository.checkpoints().await?;
-        if let Some(last) = names.last().filter(|last| last.epoch > epoch) {
-            return Err(BackupError::Superseded { ours: epoch, found: last.epoch });
-        }
         self.learn(&names).await?;
         let mut copied = Copied::default();
         self.copy_packs(store, self.clock.now(), &mut copied).await?;
@@ -180,6 +179,9 @@ impl Shipper {
             sent_octets += sent;
         }
         let packs = self.copies(&packs);
+        copied.count_faults(&packs);
+        // Shipping may have taken hours, in which another node may have been restored.
+        self.confirm(store).await?;
         let manifest = Manifest {
             name,
             files,
@@ -200,6 +202,21 @@ impl Shipper {
             self.pin_only(store, &BTreeMap::new()).await?;
         }
         Ok(taken)
+    }
+
+    /// Confirms that the back-up is this node's.
+    ///
+    /// [`StoreError::Superseded`], [`StoreError::Rehearsal`].
+    pub async fn confirm(&self, store: &Store) -> Result<(), BackupError> {
+        store.confirm_claim(&*self.repository.objects).await?;
+        // A program of before claims has left no claim, but checkpoints.
+        let ours = store.epoch().await?;
+        match self.repository.checkpoints().await?.last() {
+            Some(last) if last.epoch > ours => {
+                Err(StoreError::Superseded { ours, found: last.epoch }.into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Learns, once, what lies in the repository.
@@ -273,9 +290,8 @@ impl Shipper {
             batch.delete(BACKUP_CHECKPOINTS, key.clone());
         }
         for (key, name) in pins.iter().filter(|(key, _)| !there.contains(key)) {
-            let record = PinRecord { checkpoint: name.to_string() };
             batch.expect(BACKUP_CHECKPOINTS, key.clone(), Expected::Absent);
-            batch.put(BACKUP_CHECKPOINTS, key.clone(), records::encode(&record));
+            batch.put(BACKUP_CHECKPOINTS, key.clone(), pin_value(*name));
         }
         if !batch.put.is_empty() || !batch.delete.is_empty() {
             store.commit(batch).await?;
@@ -293,27 +309,24 @@ impl Shipper {
         let objects = store.octets().packs.objects();
         let packs = packs::named(&**store.engine(), &**objects, pin).await?;
         if let Some(copier) = &mut self.copier {
-            copied.lost = 0;
-            let (from, to) = (objects, &self.repository.objects);
-            let pace = &self.repository.pace;
-            copier.copy_all(&packs, (&**from, &**to), pace, copied).await?;
+            let (store, pace) = (&**store.octets(), &self.repository.pace);
+            let route = Route { store, to: &*self.repository.objects, pace };
+            copier.copy_all(&packs, route, copied).await?;
         }
         Ok(packs)
     }
 
-    /// The packs as the manifest names them; one that the store has lost is not among them.
+    /// The packs as the manifest names them.
     fn copies(&mut self, packs: &BTreeMap<PackId, u64>) -> Vec<PackCopy> {
         let in_place = |(pack, octets): (&PackId, &u64)| PackCopy {
             pack: *pack,
             octets: *octets,
             digest: None,
+            fault: None,
         };
         match &mut self.copier {
             None => packs.iter().map(in_place).collect(),
-            Some(copier) => {
-                copier.forget_others(packs);
-                packs.keys().filter_map(|pack| copier.copy(*pack)).collect()
-            }
+            Some(copier) => copier.copies(packs),
         }
     }
 
@@ -367,8 +380,14 @@ fn pin_instant(name: CheckpointName) -> UnixMillis {
     UnixMillis(name.instant.0.saturating_sub(PIN_MARGIN_MILLIS).max(0))
 }
 
-fn pin_key(name: CheckpointName) -> Bytes {
+/// The key of a checkpoint's pin.
+pub(super) fn pin_key(name: CheckpointName) -> Bytes {
     Bytes::copy_from_slice(&pin_instant(name).0.to_be_bytes())
+}
+
+/// The value of a checkpoint's pin.
+pub(super) fn pin_value(name: CheckpointName) -> Bytes {
+    records::encode(&PinRecord { checkpoint: name.to_string() })
 }
 
 fn is_table(name: &str) -> bool {

@@ -11,6 +11,8 @@
 //! * An object is deleted when its instant and the grace period are past, no retained checkpoint is
 //!   older than the instant, all generations up to its own are retired, and no row names it. Once
 //!   they are retired no batch can name it any more, so that reading is final.
+//! * Before anything is deleted, and again after some deletions, the node confirms that the object store is
+//!   its own (`crate::claim`): what it does not name may be another node's, restored since.
 //! * A generation is retired when the grace period since its end is over. It ends when something
 //!   was doomed in it.
 
@@ -22,6 +24,7 @@ use trust::clock::UnixMillis;
 use super::{CollectPhase, Run};
 use crate::{
     catalog::engine::{Batch, Durability, Expected, Scan},
+    claim,
     error::StoreError,
     octets::check::after,
     pack::{
@@ -38,6 +41,8 @@ use crate::{
 const UNDATED: u64 = u64::MAX;
 /// Rows read or written at a time.
 const PAGE: usize = 1_000;
+/// Deletions after which the claim on the object store is confirmed again.
+const DELETIONS_PER_LOOK: u64 = 100;
 
 const ROW_VERSION: u8 = 1;
 
@@ -167,6 +172,9 @@ impl Run<'_> {
     }
 
     async fn delete(&mut self, doomed: &Doomed) -> Result<(), StoreError> {
+        if self.report.packs_deleted.is_multiple_of(DELETIONS_PER_LOOK) {
+            self.confirm_claim().await?;
+        }
         if !self.options.dry_run {
             self.octets.packs.delete(doomed.pack).await?;
             self.budget.pay(0, 1).await;
@@ -176,6 +184,15 @@ impl Run<'_> {
         self.report.deleted_octets += doomed.row.pack_octets;
         self.report.octets_after = self.report.octets_after.saturating_sub(doomed.row.pack_octets);
         Ok(())
+    }
+
+    async fn confirm_claim(&self) -> Result<(), StoreError> {
+        let (engine, objects) = (&*self.octets.engine, &**self.octets.packs.objects());
+        self.budget.pay(0, 1).await;
+        if self.options.dry_run {
+            return claim::look(engine, objects).await;
+        }
+        claim::confirm(engine, &*self.octets.random, objects).await
     }
 
     /// Removes the row: the object is gone, or in use again. Should a crash lose this, the next run

@@ -34,6 +34,7 @@ pub mod rebuild;
 pub mod recipe;
 pub mod reindex;
 pub mod scrub;
+mod sound;
 pub mod splitter;
 pub mod store;
 pub mod writer;

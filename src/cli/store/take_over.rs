@@ -1,0 +1,39 @@
+//! `ceralacca store take-over`.
+
+use std::path::Path;
+
+use crate::{
+    cli::{failure::Failure, operation, output::Output},
+    control::operations::take_over::{StoreTakeOver, TakenOver},
+    texts::{Language, Text},
+};
+
+pub(super) fn run(file: Option<&Path>, output: &Output, yes: bool) -> Result<(), Failure> {
+    if !yes {
+        return Err(Failure::invalid(Text::fixed(
+            "il nodo che ora ha l'archivio smetterà di servire, e ciò che ha preso in carico resterà là: \
+             spegnerlo, poi ripetere con --yes",
+            "the node that has the store now will stop serving, and what it has taken in will stay there: \
+             turn it off, then repeat with --yes",
+        )));
+    }
+    let taken = operation::run_alone(file, output, &StoreTakeOver {})?;
+    if output.wants_json() {
+        Output::json(&taken);
+    } else {
+        Output::raw(text(taken, output.language()).as_bytes());
+    }
+    Ok(())
+}
+
+fn text(taken: TakenOver, language: Language) -> String {
+    let TakenOver { epoch, accounts } = taken;
+    match language {
+        Language::Italian => format!(
+            "L'archivio è di questo nodo: epoca {epoch}, numeri di {accounts} caselle avanzati. Ora si può avviare il server.\n"
+        ),
+        Language::English => format!(
+            "The store is this node's: epoch {epoch}, numbers of {accounts} accounts raised. The server can be started now.\n"
+        ),
+    }
+}
