@@ -8,13 +8,15 @@
 //!   again, because its rules are applied once.
 //! * What the node owed is held for an operator ([`super::held`]).
 //! * The node that is made claims an epoch of its own, in the back-up and in the packs' own object store,
-//!   before its catalog gets its name: from then on the lost node, and any that was restored before,
-//!   is refused by both. A rehearsal claims nothing, and no server ever takes its folder.
+//!   once all files are there and before packs are looked at: from then on the lost node, and any that
+//!   was restored before, is refused by both. A rehearsal claims nothing, and no server ever takes its
+//!   folder.
 //! * Packs that cannot be had whole do not keep the rest from coming back: they are named.
 //!
 //! Not here: what is raised, and why (`storage::backup::rules`), what a claim is (`storage::claim`).
 
 use std::{
+    ffi::OsString,
     io::Write as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -25,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use storage::{
     backup::{
         BackupError, fetch,
-        fetch::{FetchedPacks, OnProgress},
+        fetch::{FetchProgress, FetchedPacks, OnProgress},
         manifest::{CheckpointName, Manifest},
         repository::{ObjectStore, Pace, Repository, key_of_checkpoint, list_checkpoints},
         rules::{self, Succession},
@@ -34,7 +36,8 @@ use storage::{
         engine::Engine as _,
         rocksdb::{RocksConfig, RocksEngine},
     },
-    claim::{ClaimToken, claim_next},
+    claim::{ClaimToken, Claimant, claim_next},
+    error::StoreError,
     pack::store::local_objects,
     store::Store,
 };
@@ -48,13 +51,15 @@ use super::{
 use crate::{config::Config, pec::engine::EngineSettings, registry::Registry, texts::Text};
 
 const MARKER: &str = "restore.json";
+const MARKER_NEW: &str = "restore.json.new";
 /// Says that the folder is a rehearsal's, for ever.
 const REHEARSAL: &str = "rehearsal";
 const CATALOG: &str = "catalog";
 /// The catalog while it is changed.
 const CATALOG_RESTORING: &str = "catalog.restoring";
-/// What a fresh file system has, and no restore looks at.
-const LOST_AND_FOUND: &str = "lost+found";
+/// What a folder may have before the marker: what a fresh file system has, and what a crash leaves
+/// that came before the marker.
+const OWN_FILES: [&str; 3] = ["lost+found", REHEARSAL, MARKER_NEW];
 
 /// What is to be restored, and where.
 #[derive(Debug)]
@@ -177,6 +182,9 @@ pub async fn restore(
 ) -> Result<Restored, RestoreError> {
     let into = request.into.clone();
     std::fs::create_dir_all(&into).with_context(|| format!("making {}", into.display()))?;
+    if let Some(above) = into.parent().filter(|above| !above.as_os_str().is_empty()) {
+        sync(above)?;
+    }
     let begun = read_marker(&into)?;
     let name = choose(&request, begun.as_ref()).await?;
     let id = key_of_checkpoint(&*request.from, name).await?;
@@ -188,37 +196,72 @@ pub async fn restore(
     let marker = begin(&request, name, begun, &*random)?;
     let repository = Repository::new(Arc::clone(&request.from), key, random, Pace::new(None));
     let manifest = repository.manifest(name).await?;
+    let mut progress = fetch::beginning(&manifest);
+    fetch_files(&request, &repository, &manifest, &mut progress, on_progress).await?;
     // With its own name the catalog has its epoch: everything was done but the end.
     let named = into.join(CATALOG).exists();
     let succession = if named { None } else { Some(claim(&request, &manifest, &marker).await?) };
-    let packs = fetch_all(&request, &repository, &manifest, on_progress).await?;
-    let mut restored = Restored {
-        checkpoint: marker.checkpoint.clone(),
-        instant_millis: name.instant.0,
-        epoch: marker.epoch,
-        accounts: 0,
-        packs: packs.fetched,
-        damaged_packs: packs.faults,
-        rehearsal: request.rehearsal,
-        held: 0,
-        outside: outside(&manifest, &into),
+    let claimed = match &succession {
+        Some(Succession::Node { epoch, .. }) => *epoch,
+        Some(Succession::Rehearsal) => name.epoch.saturating_add(1),
+        None => marker.epoch,
     };
-    if let Some(succession) = succession {
-        let epoch = match &succession {
-            Succession::Node { epoch, .. } => *epoch,
-            Succession::Rehearsal => name.epoch.saturating_add(1),
+    let rest = Finish { request: &request, manifest: &manifest, marker, succession, claimed };
+    let finished = rest.run(&repository, clock, &mut progress, on_progress).await;
+    finished.map_err(|error| match error {
+        RestoreError::Failed(error) if !request.rehearsal => RestoreError::Failed(error.context(format!(
+            "epoch {claimed} is claimed, so the node of before is out: mend the cause and give the same command again, \
+             or give the store back to that node with `ceralacca store take-over`"
+        ))),
+        error => error,
+    })
+}
+
+/// What is left of a restore after the claim.
+struct Finish<'f> {
+    request: &'f RestoreRequest,
+    manifest: &'f Manifest,
+    marker: Marker,
+    /// `None` when the catalog has its name already.
+    succession: Option<Succession>,
+    claimed: u32,
+}
+
+impl Finish<'_> {
+    async fn run(
+        self,
+        repository: &Repository,
+        clock: Arc<dyn Clock>,
+        progress: &mut FetchProgress,
+        on_progress: OnProgress<'_>,
+    ) -> Result<Restored, RestoreError> {
+        let Self { request, manifest, marker, succession, claimed } = self;
+        let (into, name) = (&request.into, manifest.name);
+        let packs = fetch_packs(request, repository, manifest, progress, on_progress).await?;
+        let mut restored = Restored {
+            checkpoint: marker.checkpoint.clone(),
+            instant_millis: name.instant.0,
+            epoch: claimed,
+            accounts: 0,
+            packs: packs.fetched,
+            damaged_packs: packs.faults,
+            rehearsal: request.rehearsal,
+            held: 0,
+            outside: outside(manifest, into),
         };
-        write_marker(&into, &Marker { changing: true, epoch, ..marker })?;
-        change_catalog(&into, name, &succession, &*clock, &mut restored).await?;
-        change_registry(&into, clock).await?;
-        target::keep_data_key(&into.join("backup.key"), repository.key())?;
-        std::fs::rename(into.join(CATALOG_RESTORING), into.join(CATALOG))
-            .context("giving the catalog its name")?;
-        sync(&into)?;
+        if let Some(succession) = succession {
+            write_marker(into, &Marker { changing: true, epoch: claimed, ..marker })?;
+            change_catalog(into, name, &succession, &*clock, &mut restored).await?;
+            change_registry(into, claimed.saturating_sub(name.epoch), clock).await?;
+            target::keep_data_key(&into.join("backup.key"), repository.key())?;
+            std::fs::rename(into.join(CATALOG_RESTORING), into.join(CATALOG))
+                .context("giving the catalog its name")?;
+            sync(into)?;
+        }
+        std::fs::remove_file(into.join(MARKER)).context("ending the restore")?;
+        sync(into)?;
+        Ok(restored)
     }
-    std::fs::remove_file(into.join(MARKER)).context("ending the restore")?;
-    sync(&into)?;
-    Ok(restored)
 }
 
 /// Makes the folder that of this restore, and takes away what an interrupted try has half changed.
@@ -283,25 +326,37 @@ async fn claim(
     if request.rehearsal {
         return Ok(Succession::Rehearsal);
     }
-    let token = marker.token()?;
+    let claimant = Claimant { token: marker.token()?, lineage: manifest.lineage };
     let names = list_checkpoints(&*request.from).await?;
     let newest = names.iter().map(|name| name.epoch).max().unwrap_or(manifest.name.epoch);
     let mut stores: Vec<&dyn ObjectStore> = vec![&*request.from];
     if let Some(packs) = request.packs_to.as_ref().filter(|_| !manifest.packs_in_place) {
         stores.push(&**packs);
     }
-    let epoch = claim_next(&stores, token, newest.saturating_add(1)).await.context(
-        "claiming an epoch for the new node: the back-up must be writable; to look at a copy of it, use --rehearsal",
-    )?;
-    // The node of before may have removed the checkpoint in the moment before the claim.
-    if !list_checkpoints(&*request.from).await?.contains(&manifest.name) {
+    let epoch = match claim_next(&stores, claimant, newest.saturating_add(1)).await {
+        Ok(epoch) => epoch,
+        Err(StoreError::ForeignObjects) => return Err(RestoreError::Refused(foreign())),
+        Err(error) => return Err(RestoreError::Failed(anyhow::Error::new(error).context(
+            "claiming an epoch for the new node: the back-up must be writable; to look at a copy of it, use --rehearsal",
+        ))),
+    };
+    // What the node of before completed or removed in the moment before the claim.
+    let names = list_checkpoints(&*request.from).await?;
+    if !names.contains(&manifest.name) {
         return Err(RestoreError::Refused(Text::fixed(
-            "la copia è appena scaduta ed è stata rimossa: sceglierne un'altra",
-            "the checkpoint has just been over its time and was removed: choose another one",
+            "la copia è appena scaduta ed è stata rimossa: svuotare la cartella e sceglierne un'altra",
+            "the checkpoint has just been over its time and was removed: empty the folder and choose another one",
         )));
     }
     let pinned = if manifest.packs_in_place { names } else { Vec::new() };
-    Ok(Succession::Node { epoch, token, pinned })
+    Ok(Succession::Node { epoch, token: claimant.token, pinned })
+}
+
+fn foreign() -> Text {
+    Text::fixed(
+        "l'archivio a oggetti indicato appartiene a un'altra installazione: controllare [objects] e --from",
+        "the object store named belongs to another installation: check [objects] and --from",
+    )
 }
 
 fn wrong_secret() -> Text {
@@ -313,12 +368,16 @@ fn wrong_secret() -> Text {
 
 fn read_marker(into: &Path) -> Result<Option<Marker>, RestoreError> {
     match std::fs::read(into.join(MARKER)) {
-        Ok(octets) => Ok(Some(serde_json::from_slice(&octets).context("reading restore.json")?)),
+        Ok(octets) => Ok(Some(
+            serde_json::from_slice(&octets)
+                .context("restore.json is not this program's: empty the folder and begin again")?,
+        )),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let mut entries =
                 std::fs::read_dir(into).with_context(|| format!("reading {}", into.display()))?;
             let stranger = entries.find_map(|entry| {
-                entry.ok().map(|entry| entry.file_name()).filter(|name| name != LOST_AND_FOUND)
+                let known = |name: &OsString| OWN_FILES.iter().any(|own| name == own);
+                entry.ok().map(|entry| entry.file_name()).filter(|name| !known(name))
             });
             let Some(stranger) = stranger else { return Ok(None) };
             let (folder, stranger) = (into.display(), stranger.to_string_lossy());
@@ -336,7 +395,7 @@ fn read_marker(into: &Path) -> Result<Option<Marker>, RestoreError> {
 }
 
 fn write_marker(into: &Path, marker: &Marker) -> anyhow::Result<()> {
-    let new = into.join("restore.json.new");
+    let new = into.join(MARKER_NEW);
     let write = || -> anyhow::Result<()> {
         let mut file = std::fs::File::create(&new)?;
         file.write_all(&serde_json::to_vec(marker)?)?;
@@ -406,13 +465,13 @@ async fn choose(
     })
 }
 
-async fn fetch_all(
+async fn fetch_files(
     request: &RestoreRequest,
     repository: &Repository,
     manifest: &Manifest,
+    progress: &mut FetchProgress,
     on_progress: OnProgress<'_>,
-) -> Result<FetchedPacks, RestoreError> {
-    let mut progress = fetch::beginning(manifest);
+) -> Result<(), RestoreError> {
     let into = &request.into;
     let named = into.join(CATALOG).exists();
     let place = |name: &str| match name.strip_prefix("catalog/") {
@@ -423,15 +482,24 @@ async fn fetch_all(
         None if name == REGISTRY && named => None,
         None => Some(PathBuf::from(name)),
     };
-    fetch::fetch_files(repository, manifest, into, place, &mut progress, on_progress).await?;
+    Ok(fetch::fetch_files(repository, manifest, into, place, progress, on_progress).await?)
+}
+
+async fn fetch_packs(
+    request: &RestoreRequest,
+    repository: &Repository,
+    manifest: &Manifest,
+    progress: &mut FetchProgress,
+    on_progress: OnProgress<'_>,
+) -> Result<FetchedPacks, RestoreError> {
     if manifest.packs_in_place {
         return Ok(fetch::look_at_packs(repository, manifest).await?);
     }
     let packs_to: Arc<dyn ObjectStore> = match &request.packs_to {
         Some(objects) if !request.rehearsal => Arc::clone(objects),
-        _ => local_objects(&into.join("objects"))?,
+        _ => local_objects(&request.into.join("objects"))?,
     };
-    Ok(fetch::fetch_packs(repository, manifest, &*packs_to, &mut progress, on_progress).await?)
+    Ok(fetch::fetch_packs(repository, manifest, &*packs_to, progress, on_progress).await?)
 }
 
 fn outside(manifest: &Manifest, into: &Path) -> Vec<PathBuf> {
@@ -466,12 +534,12 @@ async fn change_catalog(
     engine.close().await.context("closing the restored catalog")
 }
 
-async fn change_registry(into: &Path, clock: Arc<dyn Clock>) -> anyhow::Result<()> {
+async fn change_registry(into: &Path, epochs: u32, clock: Arc<dyn Clock>) -> anyhow::Result<()> {
     // Limits of plans that the provider has changed are told again when the server starts.
     let settings = Config::default();
     let file = into.join(REGISTRY);
     let registry = Registry::open(&file, &settings.registry, settings.plans, clock).await?;
-    registry.raise_numbers().await?;
+    registry.raise_numbers(epochs).await?;
     registry.tell_all_accounts().await?;
     registry.close().await;
     Ok(())

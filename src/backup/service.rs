@@ -85,6 +85,8 @@ impl BackupService {
     async fn opened(&self) -> anyhow::Result<Open> {
         let target = target::open(&self.config)?.context("backup.target is not set")?;
         let repository = target::repository(&self.config, &target, Arc::clone(&self.random))?;
+        // Not even a seal goes into another node's back-up.
+        self.store.confirm_claim(&*target.objects).await.map_err(BackupError::from)?;
         target::seal(&self.config, &repository, &*self.random).await?;
         let packs_in_place = target.packs_in_place;
         let shipper = Shipper::new(
@@ -118,22 +120,6 @@ impl BackupService {
         self.companions.confirm();
         *open = Some(opened);
         Ok(taken)
-    }
-
-    /// Looks whether the back-up is this node's, and claims it when it is nobody's.
-    ///
-    /// # Errors
-    ///
-    /// [`BackupError::Store`] with [`StoreError::Superseded`] when another node was restored from it; others when the target does not answer.
-    pub async fn confirm(&self) -> anyhow::Result<()> {
-        let mut open = self.open.lock().await;
-        let opened = match open.take() {
-            Some(opened) => opened,
-            None => self.opened().await?,
-        };
-        opened.shipper.confirm(&self.store).await?;
-        *open = Some(opened);
-        Ok(())
     }
 
     /// Waits until an increment finds that another node has taken over.

@@ -13,7 +13,8 @@ use storage::{
         BackupError,
         repository::{ObjectStore, Pace, Repository, seals},
     },
-    pack::store::local_objects,
+    error::StoreError,
+    objects::local::{existing_objects, local_objects},
 };
 use trust::{
     certificate::Certificate,
@@ -40,6 +41,21 @@ pub struct Target {
 ///
 /// When a folder is missing, lies in the data folder, or cannot be written.
 pub fn open(config: &Config) -> anyhow::Result<Option<Target>> {
+    open_by(config, local_objects)
+}
+
+/// As [`open`], only to look: makes no folders.
+///
+/// # Errors
+///
+/// As [`open`].
+pub fn open_to_look(config: &Config) -> anyhow::Result<Option<Target>> {
+    open_by(config, existing_objects)
+}
+
+type OpenFolder = fn(&Path) -> Result<Arc<dyn ObjectStore>, StoreError>;
+
+fn open_by(config: &Config, open: OpenFolder) -> anyhow::Result<Option<Target>> {
     match &config.backup.target {
         None => Ok(None),
         Some(BackupTarget::Folder(folder)) => {
@@ -50,7 +66,7 @@ pub fn open(config: &Config) -> anyhow::Result<Option<Target>> {
                     folder.display()
                 );
             }
-            Ok(Some(Target { objects: open_folder(folder)?, packs_in_place: false }))
+            Ok(Some(Target { objects: open_folder_by(folder, open)?, packs_in_place: false }))
         }
         Some(BackupTarget::Objects) => {
             let objects = crate::serve::store::remote_objects(config)?;
@@ -63,16 +79,20 @@ pub fn open(config: &Config) -> anyhow::Result<Option<Target>> {
     }
 }
 
-/// Opens a folder that exists as a back-up's object store.
+/// Opens a folder that exists as a back-up's object store, to read from; makes no folders.
 ///
 /// # Errors
 ///
 /// When it does not exist.
 pub fn open_folder(folder: &Path) -> anyhow::Result<Arc<dyn ObjectStore>> {
+    open_folder_by(folder, existing_objects)
+}
+
+fn open_folder_by(folder: &Path, open: OpenFolder) -> anyhow::Result<Arc<dyn ObjectStore>> {
     if !folder.is_dir() {
         bail!("the back-up's folder {} does not exist: is the disk mounted?", folder.display());
     }
-    local_objects(folder).with_context(|| format!("opening {}", folder.display()))
+    open(folder).with_context(|| format!("opening {}", folder.display()))
 }
 
 /// The data key of this node; `None` before the first back-up.

@@ -31,6 +31,11 @@ impl Failure {
         Self { kind: "invalid", code: 2, text }
     }
 
+    /// Somebody else has what was asked for.
+    pub(super) fn conflict(text: Text) -> Self {
+        Self { kind: "conflict", code: 4, text }
+    }
+
     /// There is no such thing.
     pub(super) fn not_found(text: Text) -> Self {
         Self { kind: "not_found", code: 3, text }

@@ -127,8 +127,8 @@ enum Command {
     #[command(
         about = say("Ricostruisce la cartella dei dati da una copia", "Rebuilds the data folder from a back-up"),
         after_help = say(
-            "Esempio:\n  ceralacca restore --from /mnt/backup/ceralacca --into /var/lib/ceralacca --recovery-key recovery.key\n\nSe si interrompe, ripetere lo stesso comando: riprende da dove era.",
-            "Example:\n  ceralacca restore --from /mnt/backup/ceralacca --into /var/lib/ceralacca --recovery-key recovery.key\n\nWhen it is interrupted, give the same command again: it goes on where it was.",
+            "Esempio:\n  ceralacca restore --from /mnt/backup/ceralacca --into /var/lib/ceralacca --recovery-key recovery.key --replace\n\nCon --replace il nodo di prima, se è ancora acceso, smette di servire entro un minuto e non riparte più. Per provare: --rehearsal.\nSe si interrompe, ripetere lo stesso comando: riprende da dove era.",
+            "Example:\n  ceralacca restore --from /mnt/backup/ceralacca --into /var/lib/ceralacca --recovery-key recovery.key --replace\n\nWith --replace the node of before, when it still runs, stops serving within a minute and does not start again. To try: --rehearsal.\nWhen it is interrupted, give the same command again: it goes on where it was.",
         ),
     )]
     Restore(restore::RestoreArguments),
@@ -240,6 +240,9 @@ fn serve(file: Option<&Path>) -> Result<(), Failure> {
     runtime()?.block_on(crate::serve::run(config)).map_err(|error| {
         if let Some(refused) = error.downcast_ref::<crate::serve::objects::ObjectsRefused>() {
             return Failure::invalid(refused.text().clone());
+        }
+        if let Some(refused) = error.downcast_ref::<crate::serve::claims::NodeRefused>() {
+            return Failure::conflict(refused.text().clone());
         }
         Failure::of_machine(&*Box::<dyn std::error::Error + Send + Sync>::from(error))
     })

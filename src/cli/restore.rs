@@ -55,6 +55,19 @@ pub(super) struct RestoreArguments {
         "Which checkpoint; when absent, the newest",
     ))]
     checkpoint: Option<CheckpointName>,
+    #[command(flatten)]
+    purpose: Purpose,
+}
+
+/// What for: one of the two must be said.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Purpose {
+    #[arg(long, help = say(
+        "Il nodo di prima è perso: questo ne prende il posto, e quello non può più servire",
+        "The node of before is lost: this one takes its place, and that one cannot serve any more",
+    ))]
+    replace: bool,
     #[arg(long, help = say(
         "Prova soltanto: non prende il posto di nessuno; la cartella si può verificare, ma non servirà mai",
         "Only tries: takes nobody's place; the folder can be checked and will never serve",
@@ -76,7 +89,7 @@ impl RestoreArguments {
             into: self.into,
             checkpoint: self.checkpoint,
             packs_to,
-            rehearsal: self.rehearsal,
+            rehearsal: self.purpose.rehearsal,
         };
         let bar = Bar::new(output);
         let what = Text::fixed("ripristino, ottetti", "restoring, octets");

@@ -3,7 +3,8 @@
 //! * A copy is one state of the database, taken while others read and write.
 //! * After a restore every account is told to the store again, under a new version: the registry's
 //!   copy is younger than the catalog's, which may lack what the outbox had already forgotten.
-//! * Numbers given in the lost time are never given again: they go on 2²⁰ later.
+//! * Numbers given in the lost time, or by another node, are never given again: they go on 2²⁰ later for
+//!   each epoch in between.
 //!
 //! Not here: where the copy goes (`crate::backup`).
 
@@ -32,12 +33,13 @@ impl Registry {
             .map_err(RegistryError::database("copy the database"))
     }
 
-    /// Raises every number that the registry gives out. Once, in a restored registry.
-    pub async fn raise_numbers(&self) -> Result<(), RegistryError> {
+    /// Raises every number that the registry gives out by `epochs` times 2²⁰. Once, in a restored
+    /// registry or at a take-over.
+    pub async fn raise_numbers(&self, epochs: u32) -> Result<(), RegistryError> {
         sqlx::query(
             "UPDATE sqlite_sequence SET seq = seq + ? WHERE name IN ('accounts', 'owners', 'domains')",
         )
-        .bind(NUMBERS_RAISED_BY)
+        .bind(NUMBERS_RAISED_BY.saturating_mul(epochs.into()))
         .execute(&self.pool)
         .await
         .map(drop)

@@ -108,7 +108,7 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     objects::prove(&config, &*objects).await?;
     let store = store::open_on(&config, objects, Arc::clone(&clock), Arc::clone(&random)).await?;
     let backup = backup(&config, &registry, &store);
-    let claim = NodeClaim::confirm(&store, backup.as_ref()).await?;
+    let claim = NodeClaim::confirm(&config, &store).await?;
     outbox::apply_pending(&registry, &*store).await.context("applying changes of accounts")?;
     let authenticator = RegistryAuthenticator::new(
         Arc::clone(&registry),
@@ -132,7 +132,7 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     let doors = Doors::open(&config, &tls, rooms, &stopping).await?;
     let mut beside = start_beside(&config, &credentials, &registry, &engine.engine, &stopping);
     beside.spawn(leftovers);
-    beside.spawn(Arc::clone(&claim).watch(stopping.clone()));
+    beside.spawn(Arc::clone(&claim).watch(backup.clone(), stopping.clone()));
     if let Some(backup) = &backup {
         beside.spawn(Arc::clone(backup).run(stopping.clone()));
     }

@@ -42,11 +42,6 @@ pub struct ObjectsRefused {
 }
 
 impl ObjectsRefused {
-    /// Refuses with what is wrong and what to do.
-    pub(super) fn new(text: Text) -> Self {
-        Self { text }
-    }
-
     /// What is wrong, and what to do.
     #[must_use]
     pub fn text(&self) -> &Text {

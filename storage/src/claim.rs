@@ -9,21 +9,27 @@
 //! 0..8    "CERCLAIM"
 //! 8       version: 1
 //! 9..25   ClaimToken: a random number that only the node of this epoch has
+//! 25..41  Lineage: what all nodes of one store share; zeros = not known
 //! ```
 //!
 //! * A claim is created by one conditional PUT, and never replaced or removed. So each epoch has
 //!   one node, and a restore gets an epoch of its own, whatever else is restored at the same time.
 //! * The store is the highest claim's. A node of a lower epoch, and one whose epoch was claimed
-//!   with another token, is *superseded*: it ships nothing, deletes nothing and takes no mail.
+//!   with another token, is *superseded*: it ships nothing, deletes nothing and takes no mail. It
+//!   keeps that in its catalog, and needs no answer to know it the next time.
+//! * An object store with a claim of another lineage is another installation's: nothing there is
+//!   claimed or changed, by no command.
 //! * A claim lies in every object store that a node changes: that of its packs and that of its
-//!   back-up. Both are looked at before anything there is removed.
+//!   back-up. It is confirmed before every deletion of a pack, and again and again while a
+//!   back-up is swept.
 //! * A *rehearsal* (a restore that was only tried) has no claim and makes none.
 //!
-//! Between the look and a deletion lies a moment in which a restore may begin. It verifies the packs
-//! after its claim, so what such a deletion takes is named in its report.
+//! Between the look and one deletion lies a moment in which a restore may begin; what such a deletion
+//! takes is found by a check.
 //!
-//! The node's own half is `store_identity/claim`: version 1, then 1 and the token, or 2 for a
-//! rehearsal. A store without the row has not claimed anything yet.
+//! The node's own half is `store_identity/claim`: version 1, then 1 and the token; 2 for a rehearsal;
+//! 3, the token and the epoch (u32) that it was superseded by. A store without the row has not claimed
+//! anything yet.
 //!
 //! Not here: what a restore does with its epoch (`backup::rules`), who stops the doors (floors above).
 
@@ -42,20 +48,23 @@ use crate::{
     },
     catalog::engine::{Batch, Engine, Expected, Reader},
     error::StoreError,
+    octets::store::secret_of,
     store::Store,
 };
 
-const PREFIX: &str = "claims";
+/// What the paths of claims begin with.
+pub const PREFIX: &str = "claims";
 const SUFFIX: &str = ".claim";
 const MAGIC: &[u8; 8] = b"CERCLAIM";
 const VERSION: u8 = 1;
-const OBJECT_OCTETS: usize = 25;
+const OBJECT_OCTETS: usize = 41;
 
 /// The key of the node's own half.
 pub(crate) const CLAIM_KEY: &[u8] = b"claim";
 const ROW_VERSION: u8 = 1;
-const CLAIMED: u8 = 1;
+const NODE: u8 = 1;
 const REHEARSAL: u8 = 2;
+const SUPERSEDED: u8 = 3;
 
 /// Times that a restore tries for an epoch while others take theirs.
 const TRIES_MAX: usize = 64;
@@ -80,42 +89,89 @@ impl fmt::Debug for ClaimToken {
     }
 }
 
+/// Tells a store, with all nodes that ever grew from it, from other stores. Zeros: not known.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Lineage(pub [u8; 16]);
+
+impl Lineage {
+    /// The lineage of the store of a catalog.
+    pub async fn of(reader: &(impl Reader + ?Sized)) -> Result<Self, StoreError> {
+        let secret = secret_of(reader).await?;
+        Ok(secret.map(|secret| Self(secret.lineage())).unwrap_or_default())
+    }
+
+    fn contradicts(self, other: Self) -> bool {
+        self != other && self != Self::default() && other != Self::default()
+    }
+}
+
+/// Who claims.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Claimant {
+    /// The node.
+    pub token: ClaimToken,
+    /// The store.
+    pub lineage: Lineage,
+}
+
 /// What a node is to its object stores.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// The node of its epoch.
     Node(ClaimToken),
     /// A restore that was only tried: it changes nothing outside of its folder.
     Rehearsal,
+    /// It was the node, until another one took its place in this epoch.
+    Superseded(ClaimToken, u32),
 }
 
 impl Standing {
     /// The row's value.
     pub(crate) fn encode(self) -> Bytes {
         match self {
-            Self::Node(token) => [&[ROW_VERSION, CLAIMED], token.0.as_slice()].concat().into(),
+            Self::Node(token) => [&[ROW_VERSION, NODE], token.0.as_slice()].concat().into(),
             Self::Rehearsal => Bytes::from_static(&[ROW_VERSION, REHEARSAL]),
+            Self::Superseded(token, epoch) => {
+                let (token, epoch) = (token.0.as_slice(), epoch.to_be_bytes());
+                [&[ROW_VERSION, SUPERSEDED], token, &epoch].concat().into()
+            }
         }
     }
 
     fn decode(octets: &[u8]) -> Result<Self, StoreError> {
         let object = || "store_identity row `claim`".to_owned();
-        match octets {
-            [ROW_VERSION, CLAIMED, token @ ..] if token.len() == 16 => {
-                let mut octets = [0; 16];
-                octets.copy_from_slice(token);
-                Ok(Self::Node(ClaimToken(octets)))
+        let known = match octets {
+            [ROW_VERSION, NODE, token @ ..] => {
+                token.try_into().ok().map(ClaimToken).map(Self::Node)
             }
-            [ROW_VERSION, REHEARSAL] => Ok(Self::Rehearsal),
-            [version, ..] if *version > ROW_VERSION => Err(StoreError::TooNew {
-                object: object(),
-                found: (*version).into(),
-                known: ROW_VERSION.into(),
-            }),
-            _ => Err(StoreError::Damaged {
-                object: object(),
-                detail: "it is neither a token nor a rehearsal".to_owned(),
-            }),
+            [ROW_VERSION, REHEARSAL] => Some(Self::Rehearsal),
+            [ROW_VERSION, SUPERSEDED, rest @ ..] => {
+                rest.split_first_chunk::<16>().and_then(|(token, epoch)| {
+                    let epoch = epoch.try_into().ok().map(u32::from_be_bytes)?;
+                    Some(Self::Superseded(ClaimToken(*token), epoch))
+                })
+            }
+            [version, ..] if *version > ROW_VERSION => {
+                let (found, known) = ((*version).into(), ROW_VERSION.into());
+                return Err(StoreError::TooNew { object: object(), found, known });
+            }
+            _ => None,
+        };
+        let detail = || "it is no standing that is known".to_owned();
+        known.ok_or_else(|| StoreError::Damaged { object: object(), detail: detail() })
+    }
+
+    async fn read(reader: &(impl Reader + ?Sized)) -> Result<Option<Self>, StoreError> {
+        let row = reader.get(STORE_IDENTITY, CLAIM_KEY).await?;
+        row.map(|octets| Self::decode(&octets)).transpose()
+    }
+
+    /// The token of a node that is still one.
+    fn token(self, ours: u32) -> Result<ClaimToken, StoreError> {
+        match self {
+            Self::Node(token) => Ok(token),
+            Self::Rehearsal => Err(StoreError::Rehearsal),
+            Self::Superseded(_, found) => Err(StoreError::Superseded { ours, found }),
         }
     }
 }
@@ -124,8 +180,8 @@ impl Store {
     /// Confirms that `objects`, those of the packs or of the back-up, are this node's, and claims
     /// them for its epoch when nobody has.
     ///
-    /// [`StoreError::Superseded`] when another node was restored from this one's back-up,
-    /// [`StoreError::Rehearsal`].
+    /// [`StoreError::Superseded`] when another node has taken this one's place,
+    /// [`StoreError::ForeignObjects`], [`StoreError::Rehearsal`].
     pub async fn confirm_claim(&self, objects: &dyn ObjectStore) -> Result<(), StoreError> {
         confirm(&*self.core.engine, &*self.core.octets.random, objects).await
     }
@@ -136,41 +192,43 @@ impl Store {
     }
 
     /// Makes this node the store's again, after another one was restored from its back-up: claims an
-    /// epoch above all others for the packs' object store and for `others`, and raises what that node
-    /// may have given out (`backup::rules`). `pinned`: the checkpoints whose packs lie beside those
-    /// of the store. Nobody else may have the store open. Cut short, it is to be done again.
+    /// epoch above all others, and above `newest` (that of the newest checkpoint), for the packs' object
+    /// store and for `others`, and raises what that node may have given out (`backup::rules`). `pinned`:
+    /// the checkpoints whose packs lie beside those of the store. Nobody else may have the store open.
+    /// Cut short, it is to be done again, and goes on.
     ///
-    /// [`StoreError::Rehearsal`].
+    /// [`StoreError::Rehearsal`], [`StoreError::ForeignObjects`].
     pub async fn take_over(
         &self,
         others: &[&dyn ObjectStore],
+        newest: u32,
         pinned: Vec<CheckpointName>,
     ) -> Result<RulesApplied, StoreError> {
-        let core = &*self.core;
-        let token = own_token(&*core.engine, &*core.octets.random).await?;
-        let mut stores: Vec<&dyn ObjectStore> = vec![&**core.octets.packs.objects()];
+        let (engine, octets) = (&*self.core.engine, &*self.core.octets);
+        let token = match Standing::read(engine).await? {
+            Some(Standing::Superseded(token, _)) => token,
+            Some(standing) => standing.token(0)?,
+            None => own_token(engine, &*octets.random, 0).await?,
+        };
+        let mut stores: Vec<&dyn ObjectStore> = vec![&**octets.packs.objects()];
         stores.extend_from_slice(others);
-        let next = self.epoch().await?.checked_add(1).ok_or(StoreError::Exhausted("epochs"))?;
-        let epoch = claim_next(&stores, token, next).await?;
-        rules::apply(&*core.engine, &Succession::Node { epoch, token, pinned }).await
+        let highest = self.epoch().await?.max(newest);
+        let next = highest.checked_add(1).ok_or(StoreError::Exhausted("epochs"))?;
+        let claimant = Claimant { token, lineage: Lineage::of(engine).await? };
+        let epoch = claim_next(&stores, claimant, next).await?;
+        rules::apply(engine, &Succession::Node { epoch, token, pinned }).await
     }
 }
 
-async fn standing(reader: &(impl Reader + ?Sized)) -> Result<Option<Standing>, StoreError> {
-    let row = reader.get(STORE_IDENTITY, CLAIM_KEY).await?;
-    row.map(|octets| Standing::decode(&octets)).transpose()
-}
-
-/// The node's token, drawn when there is none. [`StoreError::Rehearsal`].
+/// The node's token, drawn when there is none.
 async fn own_token(
     engine: &dyn Engine,
     random: &dyn RandomSource,
+    ours: u32,
 ) -> Result<ClaimToken, StoreError> {
     loop {
-        match standing(engine).await? {
-            Some(Standing::Node(token)) => return Ok(token),
-            Some(Standing::Rehearsal) => return Err(StoreError::Rehearsal),
-            None => {}
+        if let Some(standing) = Standing::read(engine).await? {
+            return standing.token(ours);
         }
         let mut batch = Batch::default();
         batch.expect(STORE_IDENTITY, CLAIM_KEY, Expected::Absent);
@@ -184,76 +242,118 @@ async fn own_token(
 }
 
 /// Confirms that `objects` is this node's, and claims it when nobody has its epoch yet.
-///
-/// [`StoreError::Superseded`] when it is another node's, [`StoreError::Rehearsal`] when this store
-/// must not change it.
-pub async fn confirm(
+pub(crate) async fn confirm(
     engine: &dyn Engine,
     random: &dyn RandomSource,
     objects: &dyn ObjectStore,
 ) -> Result<(), StoreError> {
     let ours = epoch::read(engine).await?;
-    let token = own_token(engine, random).await?;
-    match highest(objects).await? {
-        Some(found) if found > ours => return Err(StoreError::Superseded { ours, found }),
-        Some(found) if found == ours => {}
-        _ => {
-            create(objects, ours, token).await?;
-            // Whoever was restored since the list was read has claimed before.
-            return match highest(objects).await? {
-                Some(found) if found > ours => Err(StoreError::Superseded { ours, found }),
-                _ => whose(objects, ours, token).await,
-            };
-        }
+    let token = own_token(engine, random, ours).await?;
+    let claimant = Claimant { token, lineage: Lineage::of(engine).await? };
+    let mut found = highest(objects).await?;
+    if found.is_none_or(|found| found < ours) {
+        judge_lineage(objects, found, claimant).await?;
+        create(objects, ours, claimant).await?;
+        // Whoever was restored since the list was read has claimed before.
+        found = highest(objects).await?;
     }
-    whose(objects, ours, token).await
+    let judged = judge(objects, found, ours, claimant).await;
+    if let Err(StoreError::Superseded { found, .. }) = judged {
+        remember(engine, token, found).await?;
+    }
+    judged
 }
 
-/// As [`confirm`], but claims nothing: for who only wants to look.
-pub async fn look(reader: &dyn Reader, objects: &dyn ObjectStore) -> Result<(), StoreError> {
+/// As [`confirm`], but claims and remembers nothing: for who only wants to look.
+pub(crate) async fn look(
+    reader: &(impl Reader + ?Sized),
+    objects: &dyn ObjectStore,
+) -> Result<(), StoreError> {
     let ours = epoch::read(reader).await?;
-    let token = match standing(reader).await? {
-        Some(Standing::Rehearsal) => return Err(StoreError::Rehearsal),
-        Some(Standing::Node(token)) => Some(token),
-        None => None,
-    };
-    match (highest(objects).await?, token) {
-        (Some(found), _) if found > ours => Err(StoreError::Superseded { ours, found }),
-        (Some(found), Some(token)) if found == ours => whose(objects, ours, token).await,
-        (Some(found), None) if found == ours => Err(StoreError::Superseded { ours, found }),
+    let token = Standing::read(reader).await?.map(|standing| standing.token(ours)).transpose()?;
+    let lineage = Lineage::of(reader).await?;
+    let found = highest(objects).await?;
+    // Who never drew a token has claimed nothing: an epoch that is claimed is another's.
+    let claimant = Claimant { token: token.unwrap_or(ClaimToken([0; 16])), lineage };
+    match found {
+        Some(found) if found >= ours => judge(objects, Some(found), ours, claimant).await,
+        found => judge_lineage(objects, found, claimant).await,
+    }
+}
+
+/// Says whether the highest claim, which is of our epoch or a later one, is ours.
+async fn judge(
+    objects: &dyn ObjectStore,
+    found: Option<u32>,
+    ours: u32,
+    claimant: Claimant,
+) -> Result<(), StoreError> {
+    let found = found.unwrap_or(ours);
+    let of = read(objects, found).await?;
+    match of {
+        Some(of) if of.lineage.contradicts(claimant.lineage) => Err(StoreError::ForeignObjects),
+        Some(of) if of.token == claimant.token && found == ours => Ok(()),
+        Some(of) if of.token == claimant.token => Err(StoreError::TakeOverUnfinished(found)),
+        _ => Err(StoreError::Superseded { ours, found }),
+    }
+}
+
+/// Says whether the highest claim, of an earlier epoch, is of our store.
+async fn judge_lineage(
+    objects: &dyn ObjectStore,
+    found: Option<u32>,
+    claimant: Claimant,
+) -> Result<(), StoreError> {
+    let Some(found) = found else { return Ok(()) };
+    match read(objects, found).await? {
+        Some(of) if of.lineage.contradicts(claimant.lineage) => Err(StoreError::ForeignObjects),
         _ => Ok(()),
     }
 }
 
-async fn whose(objects: &dyn ObjectStore, ours: u32, token: ClaimToken) -> Result<(), StoreError> {
-    match read(objects, ours).await? {
-        Some(found) if found == token => Ok(()),
-        _ => Err(StoreError::Superseded { ours, found: ours }),
+/// Keeps it for the starts at which no object store answers.
+async fn remember(engine: &dyn Engine, token: ClaimToken, found: u32) -> Result<(), StoreError> {
+    let mut batch = Batch::default();
+    let node = Standing::Node(token).encode();
+    batch.expect(STORE_IDENTITY, CLAIM_KEY, Expected::Value(node));
+    batch.put(STORE_IDENTITY, CLAIM_KEY, Standing::Superseded(token, found).encode());
+    match engine.commit(batch).await {
+        Ok(_) | Err(StoreError::Conflict) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
-/// Claims an epoch for a restored node in every one of `stores`: above all claims there, and not
-/// below `epoch_min`. The same `token` gets the same epoch again as long as nobody claims a higher
-/// one.
+/// Claims an epoch for a node in every one of `stores`: above all claims there, and not below
+/// `epoch_min`. The same claimant gets the same epoch again as long as nobody claims a higher one.
+/// A claim that cannot be read counts as somebody else's of this store.
+///
+/// [`StoreError::ForeignObjects`] when one of them is another store's: nothing was claimed then.
 pub async fn claim_next(
     stores: &[&dyn ObjectStore],
-    token: ClaimToken,
+    claimant: Claimant,
     epoch_min: u32,
 ) -> Result<u32, StoreError> {
     for _ in 0..TRIES_MAX {
         let mut epoch = epoch_min;
         for objects in stores {
             let Some(found) = highest(*objects).await? else { continue };
-            let next = match read(*objects, found).await? {
-                Some(of) if of == token => found,
+            let of = match read(*objects, found).await {
+                Err(StoreError::Damaged { .. }) => None,
+                of => of?,
+            };
+            let next = match of {
+                Some(of) if of.lineage.contradicts(claimant.lineage) => {
+                    return Err(StoreError::ForeignObjects);
+                }
+                Some(of) if of.token == claimant.token => found,
                 _ => found.checked_add(1).ok_or(StoreError::Exhausted("epochs"))?,
             };
             epoch = epoch.max(next);
         }
         let mut claimed = true;
         for objects in stores {
-            create(*objects, epoch, token).await?;
-            claimed &= read(*objects, epoch).await? == Some(token);
+            create(*objects, epoch, claimant).await?;
+            claimed &= read(*objects, epoch).await?.is_some_and(|of| of.token == claimant.token);
         }
         if claimed {
             return Ok(epoch);
@@ -263,7 +363,7 @@ pub async fn claim_next(
 }
 
 /// The highest epoch that is claimed in `objects`.
-pub async fn highest(objects: &dyn ObjectStore) -> Result<Option<u32>, StoreError> {
+async fn highest(objects: &dyn ObjectStore) -> Result<Option<u32>, StoreError> {
     let mut listed = objects.list(Some(&Path::from(PREFIX)));
     let mut highest = None;
     loop {
@@ -287,10 +387,11 @@ fn epoch_of(object: &str) -> Option<u32> {
 async fn create(
     objects: &dyn ObjectStore,
     epoch: u32,
-    token: ClaimToken,
+    claimant: Claimant,
 ) -> Result<(), StoreError> {
     let path = path(epoch);
-    let octets = [MAGIC.as_slice(), &[VERSION], &token.0].concat();
+    let Claimant { token, lineage } = claimant;
+    let octets = [MAGIC.as_slice(), &[VERSION], &token.0, &lineage.0].concat();
     let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
     let payload = PutPayload::from(octets);
     match objects.put_opts(&Path::from(path.as_str()), payload, options).await {
@@ -301,7 +402,7 @@ async fn create(
 }
 
 /// Whose claim it is; `None` when there is none.
-async fn read(objects: &dyn ObjectStore, epoch: u32) -> Result<Option<ClaimToken>, StoreError> {
+async fn read(objects: &dyn ObjectStore, epoch: u32) -> Result<Option<Claimant>, StoreError> {
     let path = path(epoch);
     let found = match objects.get(&Path::from(path.as_str())).await {
         Ok(found) => found,
@@ -313,13 +414,16 @@ async fn read(objects: &dyn ObjectStore, epoch: u32) -> Result<Option<ClaimToken
         return Err(StoreError::Damaged { object: path, detail });
     }
     let octets = found.bytes().await.map_err(|error| failed("get", path.clone(), error))?;
-    let token = octets
+    let claimant = octets
         .strip_prefix(MAGIC.as_slice())
         .and_then(|rest| rest.strip_prefix(&[VERSION]))
-        .and_then(|token| token.try_into().ok());
-    token
-        .map(|token| Some(ClaimToken(token)))
-        .ok_or_else(|| StoreError::Damaged { object: path, detail: "it is no claim".to_owned() })
+        .and_then(|rest| rest.split_first_chunk::<16>())
+        .and_then(|(token, lineage)| {
+            let lineage = Lineage(lineage.try_into().ok()?);
+            Some(Claimant { token: ClaimToken(*token), lineage })
+        });
+    let detail = || "it is no claim".to_owned();
+    claimant.map(Some).ok_or_else(|| StoreError::Damaged { object: path, detail: detail() })
 }
 
 fn failed(operation: &'static str, object: String, error: object_store::Error) -> StoreError {
@@ -327,101 +431,4 @@ fn failed(operation: &'static str, object: String, error: object_store::Error) -
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use object_store::memory::InMemory;
-    use trust::random::SeededRandom;
-
-    use super::*;
-    use crate::{backup::epoch::EPOCH_KEY, catalog::simulated::SimulatedEngine};
-
-    struct Node {
-        engine: Arc<dyn Engine>,
-        random: SeededRandom,
-    }
-
-    impl Node {
-        async fn of_epoch(epoch: u32, seed: u64) -> Self {
-            let engine = SimulatedEngine::new(&Store::families(&[]));
-            let mut batch = Batch::default();
-            batch.put(STORE_IDENTITY, EPOCH_KEY, epoch::encode(epoch));
-            engine.commit(batch).await.unwrap();
-            Self { engine, random: SeededRandom::new(seed) }
-        }
-
-        async fn confirm(&self, objects: &dyn ObjectStore) -> Result<(), StoreError> {
-            confirm(&*self.engine, &self.random, objects).await
-        }
-    }
-
-    fn superseded_by(result: &Result<(), StoreError>) -> Option<(u32, u32)> {
-        match result {
-            Err(StoreError::Superseded { ours, found }) => Some((*ours, *found)),
-            _ => None,
-        }
-    }
-
-    #[tokio::test]
-    async fn an_object_store_is_the_first_nodes_until_a_higher_epoch_is_claimed() {
-        let objects = InMemory::new();
-        let (first, twin) = (Node::of_epoch(1, 1).await, Node::of_epoch(1, 2).await);
-        look(&*first.engine, &objects).await.unwrap();
-        assert_eq!(highest(&objects).await.unwrap(), None, "who looks claims nothing");
-        first.confirm(&objects).await.unwrap();
-        first.confirm(&objects).await.unwrap();
-        assert_eq!(superseded_by(&twin.confirm(&objects).await), Some((1, 1)));
-        assert_eq!(superseded_by(&look(&*twin.engine, &objects).await), Some((1, 1)));
-        let restored = claim_next(&[&objects], ClaimToken([7; 16]), 2).await.unwrap();
-        assert_eq!(restored, 2);
-        assert_eq!(superseded_by(&first.confirm(&objects).await), Some((1, 2)));
-        assert_eq!(superseded_by(&look(&*first.engine, &objects).await), Some((1, 2)));
-    }
-
-    #[tokio::test]
-    async fn every_restore_gets_an_epoch_of_its_own_and_the_same_one_when_it_is_tried_again() {
-        let (packs, backup) = (InMemory::new(), InMemory::new());
-        let stores: [&dyn ObjectStore; 2] = [&packs, &backup];
-        let (one, other) = (ClaimToken([1; 16]), ClaimToken([2; 16]));
-        assert_eq!(claim_next(&stores[..1], one, 2).await.unwrap(), 2);
-        assert_eq!(claim_next(&stores, one, 2).await.unwrap(), 2, "it goes on where it was");
-        assert_eq!(claim_next(&stores, other, 2).await.unwrap(), 3);
-        assert_eq!(claim_next(&stores, one, 2).await.unwrap(), 4, "another came in between");
-        let tokens = (0..16_u8).map(|number| ClaimToken([number + 10; 16]));
-        let racing = tokens.map(|token| async move { claim_next(&stores, token, 2).await });
-        let mut epochs: Vec<u32> =
-            futures::future::join_all(racing).await.into_iter().map(Result::unwrap).collect();
-        epochs.sort_unstable();
-        epochs.dedup();
-        assert_eq!(epochs.len(), 16, "{epochs:?}");
-    }
-
-    #[tokio::test]
-    async fn a_rehearsal_claims_nothing_and_a_damaged_claim_lets_nobody_pass() {
-        let objects = InMemory::new();
-        let rehearsal = Node::of_epoch(2, 1).await;
-        let mut batch = Batch::default();
-        batch.put(STORE_IDENTITY, CLAIM_KEY, Standing::Rehearsal.encode());
-        rehearsal.engine.commit(batch).await.unwrap();
-        assert_eq!(standing(&*rehearsal.engine).await.unwrap(), Some(Standing::Rehearsal));
-        assert!(matches!(rehearsal.confirm(&objects).await, Err(StoreError::Rehearsal)));
-        assert_eq!(highest(&objects).await.unwrap(), None);
-
-        let node = Node::of_epoch(1, 2).await;
-        for octets in [b"".as_slice(), b"short", &[0; OBJECT_OCTETS], &[0; 1 << 10]] {
-            let payload = PutPayload::from(octets.to_vec());
-            objects.put(&Path::from(path(1)), payload).await.unwrap();
-            let found = node.confirm(&objects).await;
-            assert!(matches!(found, Err(StoreError::Damaged { .. })), "{found:?}");
-        }
-    }
-
-    #[test]
-    fn an_epoch_has_one_path() {
-        assert_eq!(path(26), "claims/0000001a.claim");
-        assert_eq!(epoch_of("claims/0000001a.claim"), Some(26));
-        for object in ["claims/1a.claim", "claims/0000001A.claim", "claims/0000001a", "claims/x"] {
-            assert_eq!(epoch_of(object), None, "{object}");
-        }
-    }
-}
+mod tests;

@@ -131,17 +131,28 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Another node was restored from this store's back-up: this one must change nothing any more.
+    /// Another node has taken this one's place: this one must change nothing any more.
     #[error(
         "this store is of epoch {ours}, and epoch {found} was claimed by another node that was restored from its \
-         back-up: stop this node for good, or give it object stores of its own"
+         back-up: turn this node off for good, or take the store back with `ceralacca store take-over`"
     )]
     Superseded {
         /// The epoch of this store.
         ours: u32,
-        /// The highest epoch claimed; the same one when it was claimed by somebody else.
+        /// The highest epoch claimed; the same one when two restores were made apart from each other.
         found: u32,
     },
+    /// The object store belongs to another store, not to another node of this one.
+    #[error(
+        "this object store belongs to another installation: check folder, bucket and prefix of [objects] and [backup]; \
+         a new store wants an empty one"
+    )]
+    ForeignObjects,
+    /// A take-over was cut short: the epoch is claimed, and not all numbers are raised yet.
+    #[error(
+        "epoch {0} is claimed and not all numbers are raised: repeat `ceralacca store take-over --yes`"
+    )]
+    TakeOverUnfinished(u32),
     /// The store was restored to be looked at, and is no node.
     #[error(
         "this store was restored for a rehearsal: it can be read and checked, but it serves, ships and collects nothing"

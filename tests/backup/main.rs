@@ -100,6 +100,9 @@ fn restore(provider: &Provider, into: &str, more: &[&str]) -> std::process::Outp
     if !more.contains(&"--passphrase-file") {
         arguments.extend(["--recovery-key", key]);
     }
+    if !more.contains(&"--rehearsal") {
+        arguments.push("--replace");
+    }
     arguments.extend(more);
     provider.run(&arguments, "")
 }
@@ -277,11 +280,14 @@ fn a_node_that_is_replaced_closes_its_doors_and_a_rehearsal_replaces_nobody() {
     pair.alfa.start();
     assert_eq!(Load::start(&pair, 0, 3).end().len(), 3);
     json(&pair.alfa, &["backup", "now"]);
+    let unsaid = pair.alfa.run(&["restore", "--into", "spare", "--recovery-key", "tls.key"], "");
+    assert_eq!(unsaid.status.code(), Some(2), "{unsaid:?}");
     let rehearsed = restore(&pair.alfa, "rehearsed", &["--rehearsal"]);
     assert!(rehearsed.status.success(), "{}", String::from_utf8_lossy(&rehearsed.stderr));
     json(&pair.alfa, &["backup", "now"]);
     let folder = |name: &str| pair.alfa.folder.join(name).to_string_lossy().into_owned();
     let (rehearsal, other) = (folder("rehearsed"), folder("other"));
+    let (backup, away) = (folder("backup"), folder("away"));
     let with_folder = |folder: &str, arguments: &[&str]| {
         pair.alfa.run_with(&[("CERALACCA_DATA_FOLDER", folder)], arguments)
     };
@@ -293,10 +299,13 @@ fn a_node_that_is_replaced_closes_its_doors_and_a_rehearsal_replaces_nobody() {
 
     let replaced = restore(&pair.alfa, "other", &[]);
     assert!(replaced.status.success(), "{}", String::from_utf8_lossy(&replaced.stderr));
-    assert_eq!(pair.alfa.ended(), Some(2), "{}", pair.alfa.log());
+    assert_eq!(pair.alfa.ended(), Some(4), "{}", pair.alfa.log());
+    // It knows without an answer of the back-up, too.
+    std::fs::rename(&backup, &away).expect("moved");
     let again = pair.alfa.run(&["serve"], "");
-    assert_eq!(again.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&again.stderr).contains("take"), "{again:?}");
+    assert_eq!(again.status.code(), Some(4));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("take-over"), "{again:?}");
+    std::fs::rename(&away, &backup).expect("moved back");
     let checked = pair.alfa.run_with(&[("CERALACCA_DATA_FOLDER", &other)], &["store", "check"]);
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
 
@@ -304,6 +313,9 @@ fn a_node_that_is_replaced_closes_its_doors_and_a_rehearsal_replaces_nobody() {
     assert_eq!(unsure.status.code(), Some(2));
     let taken = json(&pair.alfa, &["store", "take-over", "--yes"]);
     assert_eq!(taken["epoch"], 3, "{taken:#}");
+    assert_eq!(taken["lost_packs"], serde_json::json!([]), "{taken:#}");
+    let held = json(&pair.alfa, &["transmission", "held"]);
+    assert_eq!(taken["held"].as_u64(), held.as_array().map(|held| held.len() as u64), "{taken:#}");
     pair.alfa.start();
     assert_eq!(Load::start(&pair, 10, 3).end().len(), 3, "it takes mail again");
     assert!(pair.alfa.stop(), "{}", pair.alfa.log());

@@ -21,19 +21,36 @@ pub(super) fn run(file: Option<&Path>, output: &Output, yes: bool) -> Result<(),
     if output.wants_json() {
         Output::json(&taken);
     } else {
-        Output::raw(text(taken, output.language()).as_bytes());
+        Output::raw(text(&taken, output.language()).as_bytes());
     }
-    Ok(())
+    let lost = taken.lost_packs.len();
+    if lost == 0 {
+        return Ok(());
+    }
+    Err(Failure::failed(Text::filled(
+        format!(
+            "{lost} pack non ci sono più, nemmeno nella copia: `ceralacca store scrub` dice quali messaggi non si leggono"
+        ),
+        format!(
+            "{lost} packs are gone, also from the back-up: `ceralacca store scrub` says which messages cannot be read"
+        ),
+    )))
 }
 
-fn text(taken: TakenOver, language: Language) -> String {
-    let TakenOver { epoch, accounts } = taken;
-    match language {
+fn text(taken: &TakenOver, language: Language) -> String {
+    let TakenOver { epoch, accounts, held, mended_packs, lost_packs } = taken;
+    let mut text = match language {
         Language::Italian => format!(
-            "L'archivio è di questo nodo: epoca {epoch}, numeri di {accounts} caselle avanzati. Ora si può avviare il server.\n"
+            "L'archivio è di questo nodo: epoca {epoch}, numeri di {accounts} caselle avanzati, {mended_packs} pack ripresi dalla copia.\n\
+             {held} obblighi attendono: l'altro nodo può averli già assolti (`ceralacca transmission held`, `release`).\n\
+             Ora si può avviare il server.\n"
         ),
         Language::English => format!(
-            "The store is this node's: epoch {epoch}, numbers of {accounts} accounts raised. The server can be started now.\n"
+            "The store is this node's: epoch {epoch}, numbers of {accounts} accounts raised, {mended_packs} packs brought back from the back-up.\n\
+             {held} duties wait: the other node may have fulfilled them (`ceralacca transmission held`, `release`).\n\
+             The server can be started now.\n"
         ),
-    }
+    };
+    text.extend(lost_packs.iter().map(|pack| format!("  {pack}\n")));
+    text
 }

@@ -1,8 +1,15 @@
 //! `store take-over`: this node becomes the store's again, after a restore that was a mistake. The store
 //! must be free.
+//!
+//! The other node may have served: it may have given out numbers, which are raised here as by a restore;
+//! fulfilled duties that stand here as owed, which are held for an operator as by a restore; and taken packs
+//! away that only this node names, which are fetched from the back-up's copies.
 
 use serde::{Deserialize, Serialize};
-use storage::backup::{repository::ObjectStore, repository::list_checkpoints};
+use storage::backup::{
+    manifest::CheckpointName,
+    repository::{ObjectStore, list_checkpoints},
+};
 use trust::clock::{Clock as _, SystemClock};
 
 use crate::{
@@ -16,12 +23,18 @@ use crate::{
 pub struct StoreTakeOver {}
 
 /// What the node is from now on.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct TakenOver {
     /// The store's epoch.
     pub epoch: u32,
     /// Accounts whose numbers were raised.
     pub accounts: u64,
+    /// Duties that wait for an operator.
+    pub held: u64,
+    /// Packs that were gone and came back from the back-up.
+    pub mended_packs: u64,
+    /// Packs that are gone.
+    pub lost_packs: Vec<String>,
 }
 
 fn of_machine(error: anyhow::Error) -> OperationError {
@@ -35,21 +48,36 @@ impl Operation for StoreTakeOver {
     type Outcome = TakenOver;
 
     async fn run(&self, site: &Site, _: &Run) -> Result<TakenOver, OperationError> {
+        let backup = |error| OperationError::of_machine(&error);
         let target = target::open(&site.config).map_err(of_machine)?;
-        let mut others: Vec<&dyn ObjectStore> = Vec::new();
-        let mut pinned = Vec::new();
-        if let Some(target) = &target {
-            others.push(&*target.objects);
-            if target.packs_in_place {
-                pinned = list_checkpoints(&*target.objects)
-                    .await
-                    .map_err(|error| OperationError::of_machine(&error))?;
-            }
-        }
-        let applied = site.store.take_over(&others, pinned).await?;
-        let detail = format!("taken over: epoch {} from now on", applied.epoch);
+        let others: Vec<&dyn ObjectStore> = target.iter().map(|target| &*target.objects).collect();
+        let names = match &target {
+            Some(target) => list_checkpoints(&*target.objects).await.map_err(backup)?,
+            None => Vec::new(),
+        };
+        let newest = names.iter().map(|name| name.epoch).max().unwrap_or_default();
+        let in_place = target.as_ref().is_some_and(|target| target.packs_in_place);
+        let before = site.store.epoch().await?;
+        let pinned = if in_place { names } else { Vec::new() };
+        let applied = site.store.take_over(&others, newest, pinned).await?;
+        let epochs = applied.epoch.saturating_sub(before);
+        site.registry.raise_numbers(epochs).await.map_err(|error| of_machine(error.into()))?;
+
+        let copies = target.as_ref().filter(|target| !target.packs_in_place);
+        let copies = copies.map(|target| &*target.objects);
+        let packs = site.store.mend_packs(copies).await.map_err(backup)?;
         let (engine, node) = (&**site.store.engine(), EngineSettings::default().node);
-        held::note_restore(engine, node, SystemClock.now(), detail).await?;
-        Ok(TakenOver { epoch: applied.epoch, accounts: applied.accounts })
+        let now = SystemClock.now();
+        let name = CheckpointName { epoch: applied.epoch, instant: now };
+        let held = held::hold_all(engine, name, now).await?;
+        let detail = format!("taken over: epoch {} from now on, {held} duties held", applied.epoch);
+        held::note_restore(engine, node, now, detail).await?;
+        Ok(TakenOver {
+            epoch: applied.epoch,
+            accounts: applied.accounts,
+            held,
+            mended_packs: packs.mended,
+            lost_packs: packs.lost,
+        })
     }
 }

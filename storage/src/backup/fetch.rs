@@ -285,7 +285,8 @@ pub async fn fetch_packs(
                 }
                 Err(error) => {
                     packs.faults.push(fault(error)?);
-                    salvage(repository, copy, to, there.is_some()).await?;
+                    let there = there.map_or(0, |octets| octets.len() as u64);
+                    salvage(repository, copy, to, there).await?;
                 }
             }
         }
@@ -295,19 +296,16 @@ pub async fn fetch_packs(
     Ok(packs)
 }
 
-/// Puts what is left of a damaged copy where nothing is.
+/// Puts what is left of a damaged copy where nothing is, or less than that.
 async fn salvage(
     repository: &Repository,
     copy: &PackCopy,
     to: &dyn ObjectStore,
-    there: bool,
+    there: u64,
 ) -> Result<(), BackupError> {
-    if there {
-        return Ok(());
-    }
     match packs::read_whole(&*repository.objects, copy.pack).await? {
-        Some(octets) => packs::replace(to, copy.pack, &octets).await,
-        None => Ok(()),
+        Some(octets) if octets.len() as u64 > there => packs::replace(to, copy.pack, &octets).await,
+        _ => Ok(()),
     }
 }
 

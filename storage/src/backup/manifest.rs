@@ -10,6 +10,7 @@
 //!              4 uint32 fault when the checkpoint was taken (0 = none, 1 = damaged, 2 = lost)
 //! 5  bool      the packs are in this back-up's own object store and were never copied
 //! 6  string    the program that wrote it
+//! 7  bytes     Lineage of the store, 16 (absent in those of before claims)
 //! ```
 //!
 //! Not here: how it is encrypted and where it lies (`repository`).
@@ -20,7 +21,7 @@ use prost::Message as _;
 use trust::clock::UnixMillis;
 
 use super::BackupError;
-use crate::pack::store::PackId;
+use crate::{claim::Lineage, pack::store::PackId};
 
 const VERSION: u8 = 1;
 
@@ -140,6 +141,8 @@ pub struct Manifest {
     pub packs_in_place: bool,
     /// The program that wrote it.
     pub program: String,
+    /// Which store it is of; not known when a program wrote it that had no claims.
+    pub lineage: Lineage,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -156,6 +159,8 @@ struct ManifestFields {
     packs_in_place: bool,
     #[prost(string, tag = "6")]
     program: String,
+    #[prost(bytes = "vec", tag = "7")]
+    lineage: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -222,6 +227,7 @@ impl Manifest {
             packs: self.packs.iter().map(pack).collect(),
             packs_in_place: self.packs_in_place,
             program: self.program.clone(),
+            lineage: self.lineage.0.to_vec(),
         };
         let mut octets = vec![VERSION];
         octets.extend(fields.encode_to_vec());
@@ -255,6 +261,7 @@ impl Manifest {
             packs: packs.ok_or_else(|| damaged("a pack's name or digest is impossible"))?,
             packs_in_place: fields.packs_in_place,
             program: fields.program,
+            lineage: fields.lineage.try_into().map(Lineage).unwrap_or_default(),
         })
     }
 }
@@ -312,6 +319,7 @@ mod tests {
             ],
             packs_in_place: false,
             program: "ceralacca 0".to_owned(),
+            lineage: Lineage([5; 16]),
         }
     }
 

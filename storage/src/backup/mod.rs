@@ -7,6 +7,7 @@
 //! * [`retention`]: which checkpoints stay, and the removal of what none of them names.
 //! * [`fetch`]: reads a checkpoint back, for verification and for a restore.
 //! * [`rules`]: what a restored catalog must be changed by before it serves again.
+//! * [`mend`]: brings back packs that the store has lost, from their copies.
 //! * [`epoch`]: how often this store was restored.
 //!
 //! Invariants:
@@ -29,6 +30,7 @@
 pub mod epoch;
 pub mod fetch;
 pub mod manifest;
+pub mod mend;
 pub mod packs;
 pub mod repository;
 pub mod retention;

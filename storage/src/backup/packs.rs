@@ -34,8 +34,8 @@ use crate::{
 
 const PREFIX: &str = "packs";
 const PAGE: usize = 1_000;
-/// Octets of a pack that are read into memory at most, far above what a pack may have.
-const OCTETS_MAX: u64 = 1 << 30;
+/// Octets of a pack that are read into memory at most, far above what a pack has.
+const OCTETS_MAX: u64 = 512 << 20;
 
 /// What copying did.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -1,7 +1,8 @@
 //! Which checkpoints stay, and the removal of what none of them names.
 //!
 //! * The newest checkpoint always stays.
-//! * The node confirms first that the back-up is its own.
+//! * The node confirms that the back-up is its own, before it begins and after every few objects that
+//!   it removed: a restore may have begun meanwhile.
 //! * A manifest goes first; pieces and copies of packs go only when every manifest that is left was
 //!   read and names none of them. While one that is left cannot be read (it is damaged, or of a
 //!   data key from before), nothing but manifests goes; it goes itself when its time is over.
@@ -80,6 +81,30 @@ pub fn retained(
     stay
 }
 
+/// Objects removed between two looks at the claim.
+const REMOVALS_PER_LOOK: u64 = 50;
+
+/// Lets an object go only while the back-up is this node's.
+struct Guard<'g> {
+    store: &'g Store,
+    repository: &'g Repository,
+    removed: u64,
+}
+
+impl Guard<'_> {
+    async fn confirm(&self) -> Result<(), BackupError> {
+        Ok(self.store.confirm_claim(&*self.repository.objects).await?)
+    }
+
+    async fn before_removal(&mut self) -> Result<(), BackupError> {
+        if self.removed.is_multiple_of(REMOVALS_PER_LOOK) {
+            self.confirm().await?;
+        }
+        self.removed += 1;
+        Ok(())
+    }
+}
+
 /// Removes checkpoints that are over their time, then what no other names.
 ///
 /// Copies of packs are only removed from a repository that has such copies: `packs_in_place` says
@@ -91,11 +116,13 @@ pub async fn sweep(
     now: UnixMillis,
     rules: &RetentionRules,
 ) -> Result<Swept, BackupError> {
-    store.confirm_claim(&*repository.objects).await?;
+    let mut guard = Guard { store, repository, removed: 0 };
+    guard.confirm().await?;
     let names = repository.checkpoints().await?;
     let stay = retained(&names, now, rules);
     let mut swept = Swept { kept: stay.len() as u64, ..Swept::default() };
     for name in names.iter().filter(|name| !stay.contains(name)) {
+        guard.before_removal().await?;
         repository.delete_manifest(*name).await?;
         swept.checkpoints += 1;
     }
@@ -119,6 +146,7 @@ pub async fn sweep(
     let old = now.0.saturating_sub(rules.unnamed_millis);
     for (id, meta) in repository.list_pieces().await? {
         if modified(&meta).0 < old && !pieces.contains(&id) {
+            guard.before_removal().await?;
             repository.delete_piece(id).await?;
             swept.pieces += 1;
             swept.octets += meta.size;
@@ -129,6 +157,7 @@ pub async fn sweep(
     }
     for (pack, meta) in list_packs(&*repository.objects).await? {
         if modified(&meta).0 < old && !packs.contains(&pack) {
+            guard.before_removal().await?;
             delete(&*repository.objects, &pack.path()).await?;
             swept.packs += 1;
             swept.octets += meta.size;

@@ -17,9 +17,13 @@
 //! is told everything anew instead of a difference that cannot be known. The checkpoint's own pins
 //! are replaced by those of all checkpoints that the back-up has, where packs lie in the back-up's
 //! own object store: what only another checkpoint names must not go before the first increment.
+//! Doomed packs lose their instants: they get new ones, later than all of those pins.
 //!
-//! The rules are applied once to a freshly fetched catalog that nobody else uses. They are not
-//! idempotent: an interrupted restore fetches the catalog again.
+//! The catalog is nobody else's meanwhile. How far the raising is stands in `store_identity/raising`,
+//! changed with every page: cut short, it is gone on with, and never done twice. (A restore fetches the
+//! catalog again instead.)
+//!
+//! No number comes twice as long as less than the amounts above are given out between two epochs.
 //!
 //! Not here: duties of the engine, which are held for an operator by the floor above.
 
@@ -40,7 +44,9 @@ use crate::{
         records::{self, HeadRecord, MailboxRecord},
     },
     claim::{CLAIM_KEY, ClaimToken, Standing},
+    collector::UNDATED,
     error::StoreError,
+    pack::index::DOOMED_PACKS,
 };
 
 /// What identifiers counted one by one are raised by.
@@ -50,6 +56,10 @@ pub const SEQUENCES_RAISED_BY: u64 = 1 << 32;
 /// One above the last UID.
 const UID_END: u64 = 1 << 32;
 const PAGE: usize = 1_000;
+
+/// Where it stands how far the raising is.
+const RAISING_KEY: &[u8] = b"raising";
+const RAISING_VERSION: u8 = 1;
 
 /// What the restored store will be.
 #[derive(Clone, Debug)]
@@ -83,61 +93,61 @@ pub async fn apply(
     engine: &dyn Engine,
     succession: &Succession,
 ) -> Result<RulesApplied, StoreError> {
+    let mut applied = RulesApplied::default();
+    if let Some(begun) = Raising::read(engine).await? {
+        // Another epoch was claimed since: what this one began is brought to its end first.
+        begun.finish(engine, &mut applied).await?;
+        let mut batch = Batch::default();
+        batch.put(STORE_IDENTITY, EPOCH_KEY, epoch::encode(begun.epoch));
+        batch.delete(STORE_IDENTITY, RAISING_KEY);
+        engine.commit(batch).await?;
+    }
     let before = epoch::read(engine).await?;
     let epoch = match succession {
         Succession::Node { epoch, .. } => *epoch,
         // Whoever looks at it sees what a restore would have made.
         Succession::Rehearsal => before.checked_add(1).ok_or(StoreError::Exhausted("epochs"))?,
     };
-    let raise = match epoch.checked_sub(before) {
-        Some(epochs @ 1..) => Raise(u64::from(epochs)),
-        _ => {
-            return Err(StoreError::Damaged {
-                object: "store_identity row `epoch`".to_owned(),
-                detail: format!("the catalog is of epoch {before}, the restore of {epoch}"),
-            });
-        }
-    };
-    let mut applied = RulesApplied { epoch, ..RulesApplied::default() };
-    each(engine, keys::ACCOUNT_HEADS, |key, value, batch| {
-        let mut head: HeadRecord = records::decode(keys::ACCOUNT_HEADS, &key, &value)?;
-        raise.head(&mut head)?;
-        batch.put(keys::ACCOUNT_HEADS, key, records::encode(&head));
-        applied.accounts += 1;
-        Ok(())
-    })
-    .await?;
-    each(engine, keys::MAILBOXES, |key, value, batch| {
-        let mut mailbox: MailboxRecord = records::decode(keys::MAILBOXES, &key, &value)?;
-        raise.mailbox(&mut mailbox)?;
-        batch.put(keys::MAILBOXES, key, records::encode(&mailbox));
-        applied.mailboxes += 1;
-        Ok(())
-    })
-    .await?;
-    each(engine, NUMBERED_SEQUENCES, |key, value, batch| {
-        let next: [u8; 8] = value.as_ref().try_into().map_err(|_| StoreError::Damaged {
-            object: keys::object(NUMBERED_SEQUENCES, &key),
-            detail: format!("{} octets instead of 8", value.len()),
-        })?;
-        let next = raise.sequence(u64::from_be_bytes(next))?;
-        batch.put(NUMBERED_SEQUENCES, key, next.to_be_bytes().to_vec());
-        Ok(())
-    })
-    .await?;
-    each(engine, BACKUP_CHECKPOINTS, |key, _, batch| {
+    if epoch < before {
+        return Err(StoreError::Damaged {
+            object: "store_identity row `epoch`".to_owned(),
+            detail: format!("the catalog is of epoch {before}, the claim of {epoch}"),
+        });
+    }
+    if epoch > before {
+        Raising::new(before, epoch).finish(engine, &mut applied).await?;
+    }
+    forget_pins_and_instants(engine).await?;
+    engine.commit(identity(epoch, succession)).await?;
+    applied.epoch = epoch;
+    Ok(applied)
+}
+
+/// Takes the pins of the checkpoint's time out, and the instants of doomed packs.
+async fn forget_pins_and_instants(engine: &dyn Engine) -> Result<(), StoreError> {
+    each(engine, BACKUP_CHECKPOINTS, Bytes::new(), |key, _, batch| {
         batch.delete(BACKUP_CHECKPOINTS, key);
         Ok(())
     })
     .await?;
-    engine.commit(identity(epoch, succession)).await?;
-    Ok(applied)
+    each(engine, DOOMED_PACKS, Bytes::new(), |key, value, batch| {
+        if let Some((instant, pack)) = key.split_first_chunk::<8>()
+            && u64::from_be_bytes(*instant) != UNDATED
+        {
+            let undated = [UNDATED.to_be_bytes().as_slice(), pack].concat();
+            batch.put(DOOMED_PACKS, undated, value);
+            batch.delete(DOOMED_PACKS, key);
+        }
+        Ok(())
+    })
+    .await
 }
 
 /// Who the store is from now on, and the packs that it must keep.
 fn identity(epoch: u32, succession: &Succession) -> Batch {
     let mut batch = Batch::default();
     batch.put(STORE_IDENTITY, EPOCH_KEY, epoch::encode(epoch));
+    batch.delete(STORE_IDENTITY, RAISING_KEY);
     let standing = match succession {
         Succession::Node { token, pinned, .. } => {
             for name in pinned {
@@ -151,7 +161,71 @@ fn identity(epoch: u32, succession: &Succession) -> Batch {
     batch
 }
 
-/// How many epochs lie between the checkpoint and the restore.
+/// The families whose numbers are raised, in this order.
+const RAISED: [Family; 3] = [keys::ACCOUNT_HEADS, keys::MAILBOXES, NUMBERED_SEQUENCES];
+
+/// The raising of numbers from one epoch to another, and how far it is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Raising {
+    before: u32,
+    epoch: u32,
+    /// The family that it is at; those before are done.
+    family: usize,
+    /// The next key in that family.
+    start: Bytes,
+}
+
+impl Raising {
+    fn new(before: u32, epoch: u32) -> Self {
+        Self { before, epoch, family: 0, start: Bytes::new() }
+    }
+
+    fn encode(&self) -> Bytes {
+        let family = u8::try_from(self.family).unwrap_or(u8::MAX);
+        let (before, epoch) = (self.before.to_be_bytes(), self.epoch.to_be_bytes());
+        [&[RAISING_VERSION], before.as_slice(), &epoch, &[family], &self.start].concat().into()
+    }
+
+    async fn read(engine: &dyn Engine) -> Result<Option<Self>, StoreError> {
+        let Some(octets) = engine.get(STORE_IDENTITY, RAISING_KEY).await? else { return Ok(None) };
+        let number = |octets: &[u8]| octets.try_into().ok().map(u32::from_be_bytes);
+        let parsed = octets
+            .strip_prefix(&[RAISING_VERSION])
+            .and_then(|rest| rest.split_at_checked(9))
+            .and_then(|(fields, start)| {
+                let (before, epoch) = (number(fields.get(..4)?)?, number(fields.get(4..8)?)?);
+                let start = Bytes::copy_from_slice(start);
+                Some(Self { before, epoch, family: usize::from(*fields.get(8)?), start })
+            });
+        parsed.map(Some).ok_or_else(|| StoreError::Damaged {
+            object: "store_identity row `raising`".to_owned(),
+            detail: "it does not say how far it is".to_owned(),
+        })
+    }
+
+    /// Raises what is not raised yet.
+    async fn finish(
+        &self,
+        engine: &dyn Engine,
+        applied: &mut RulesApplied,
+    ) -> Result<(), StoreError> {
+        let raise = Raise(u64::from(self.epoch.saturating_sub(self.before)));
+        for (position, family) in RAISED.into_iter().enumerate().skip(self.family) {
+            let start = if position == self.family { self.start.clone() } else { Bytes::new() };
+            each(engine, family, start, |key, value, batch| {
+                let raised = raise.value(family, &key, &value, applied)?;
+                let at = Self { family: position, start: after(&key), ..self.clone() };
+                batch.put(STORE_IDENTITY, RAISING_KEY, at.encode());
+                batch.put(family, key, raised);
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+}
+
+/// How many epochs numbers are raised by.
 #[derive(Clone, Copy)]
 struct Raise(u64);
 
@@ -167,6 +241,32 @@ impl Raise {
 
     fn sequence(self, number: u64) -> Result<u64, StoreError> {
         self.by(number, SEQUENCES_RAISED_BY)
+    }
+
+    fn value(
+        self,
+        family: Family,
+        key: &Bytes,
+        value: &Bytes,
+        applied: &mut RulesApplied,
+    ) -> Result<Bytes, StoreError> {
+        if family == keys::ACCOUNT_HEADS {
+            applied.accounts += 1;
+            let mut head: HeadRecord = records::decode(family, key, value)?;
+            self.head(&mut head)?;
+            return Ok(records::encode(&head));
+        }
+        if family == keys::MAILBOXES {
+            applied.mailboxes += 1;
+            let mut mailbox: MailboxRecord = records::decode(family, key, value)?;
+            self.mailbox(&mut mailbox)?;
+            return Ok(records::encode(&mailbox));
+        }
+        let next: [u8; 8] = value.as_ref().try_into().map_err(|_| StoreError::Damaged {
+            object: keys::object(family, key),
+            detail: format!("{} octets instead of 8", value.len()),
+        })?;
+        Ok(self.sequence(u64::from_be_bytes(next))?.to_be_bytes().to_vec().into())
     }
 
     fn head(self, head: &mut HeadRecord) -> Result<(), StoreError> {
@@ -186,13 +286,14 @@ impl Raise {
     }
 }
 
-/// Calls `change` on every entry of `family`, a page and a batch at a time.
+/// Calls `change` on every entry of `family` from `start` on, a page and a batch at a time.
 async fn each(
     engine: &dyn Engine,
     family: Family,
+    start: Bytes,
     mut change: impl FnMut(Bytes, Bytes, &mut Batch) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    let mut scan = Scan::prefix(family, b"", PAGE);
+    let mut scan = Scan { start, ..Scan::prefix(family, b"", PAGE) };
     loop {
         let page = engine.scan(&scan).await?;
         let Some((last, _)) = page.last() else { return Ok(()) };

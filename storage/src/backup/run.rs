@@ -40,6 +40,7 @@ use crate::{
         engine::{Batch, Expected, Scan},
         records,
     },
+    claim::Lineage,
     error::StoreError,
     pack::store::PackId,
     store::Store,
@@ -188,6 +189,7 @@ impl Shipper {
             packs,
             packs_in_place: self.packs_in_place,
             program: self.program.clone(),
+            lineage: Lineage::of(&**engine).await?,
         };
         self.repository.put_manifest(&manifest).await?;
         let taken = Taken {

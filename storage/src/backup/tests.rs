@@ -29,7 +29,7 @@ use crate::{
         keys,
         rocksdb::{RocksConfig, RocksEngine},
     },
-    claim::{ClaimToken, claim_next},
+    claim::{ClaimToken, Claimant, Lineage, claim_next},
     ids::AccountId,
     mailbox::view::MailboxView as _,
     octets::OctetStoreConfig,
@@ -191,7 +191,9 @@ async fn restore_folder(repository: &Repository, name: CheckpointName) -> tempfi
     let engine = RocksEngine::open(&catalog, &families, &RocksConfig::default()).await;
     let engine = engine.expect("the restored catalog opens");
     let token = ClaimToken::draw(&trust::random::SystemRandom);
-    let epoch = claim_next(&[&*repository.objects], token, name.epoch + 1).await.expect("a claim");
+    let claimant = Claimant { token, lineage: manifest.lineage };
+    let claimed = claim_next(&[&*repository.objects], claimant, name.epoch + 1).await;
+    let epoch = claimed.expect("a claim");
     let pinned = repository.checkpoints().await.expect("list");
     let pinned = if manifest.packs_in_place { pinned } else { Vec::new() };
     let succession = Succession::Node { epoch, token, pinned };
@@ -469,6 +471,7 @@ async fn a_node_that_was_restored_elsewhere_can_spoil_nothing() {
         packs: Vec::new(),
         packs_in_place: false,
         program: "the restored node".to_owned(),
+        lineage: Lineage::default(),
     };
     repository.put_manifest(&manifest).await.expect("put");
     let error = shipper.take(&node.store, &node.companions).await.expect_err("superseded");

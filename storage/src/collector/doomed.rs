@@ -11,8 +11,8 @@
 //! * An object is deleted when its instant and the grace period are past, no retained checkpoint is
 //!   older than the instant, all generations up to its own are retired, and no row names it. Once
 //!   they are retired no batch can name it any more, so that reading is final.
-//! * Before anything is deleted, and again after some deletions, the node confirms that the object store is
-//!   its own (`crate::claim`): what it does not name may be another node's, restored since.
+//! * Before each deletion, as before the run, the node confirms that the object store is its own
+//!   (`crate::claim`): what it does not name may be another node's, restored since.
 //! * A generation is retired when the grace period since its end is over. It ends when something
 //!   was doomed in it.
 
@@ -38,11 +38,9 @@ use crate::{
 };
 
 /// The instant of packs that have none yet.
-const UNDATED: u64 = u64::MAX;
+pub(crate) const UNDATED: u64 = u64::MAX;
 /// Rows read or written at a time.
 const PAGE: usize = 1_000;
-/// Deletions after which the claim on the object store is confirmed again.
-const DELETIONS_PER_LOOK: u64 = 100;
 
 const ROW_VERSION: u8 = 1;
 
@@ -172,9 +170,7 @@ impl Run<'_> {
     }
 
     async fn delete(&mut self, doomed: &Doomed) -> Result<(), StoreError> {
-        if self.report.packs_deleted.is_multiple_of(DELETIONS_PER_LOOK) {
-            self.confirm_claim().await?;
-        }
+        self.confirm_claim().await?;
         if !self.options.dry_run {
             self.octets.packs.delete(doomed.pack).await?;
             self.budget.pay(0, 1).await;
@@ -186,7 +182,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn confirm_claim(&self) -> Result<(), StoreError> {
+    pub(super) async fn confirm_claim(&self) -> Result<(), StoreError> {
         let (engine, objects) = (&*self.octets.engine, &**self.octets.packs.objects());
         self.budget.pay(0, 1).await;
         if self.options.dry_run {

@@ -47,6 +47,7 @@ use std::time::Duration;
 
 use trust::clock::{Clock, UnixMillis};
 
+pub(crate) use self::doomed::UNDATED;
 pub use self::report::{CollectPhase, CollectProgress, CollectReport};
 use self::{budget::Budget, references::References, state::Position};
 use crate::{error::StoreError, octets::OctetStore, pack::store::PackId, store::Store};
@@ -145,6 +146,7 @@ async fn run(
 
 impl Run<'_> {
     async fn all_phases(&mut self) -> Result<(), StoreError> {
+        self.confirm_claim().await?;
         let position = if self.options.dry_run { None } else { self.resume().await? };
         self.look_at_objects().await?;
         let live = match position {

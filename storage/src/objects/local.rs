@@ -35,6 +35,11 @@ const DELETIONS_MAX: usize = 8;
 /// Opens a folder as an object store whose objects survive a crash.
 pub fn local_objects(folder: &FolderPath) -> Result<Arc<dyn ObjectStore>, StoreError> {
     make_folders(folder).map_err(|source| failed(folder, source))?;
+    existing_objects(folder)
+}
+
+/// As [`local_objects`], for a folder in which packs may only be read: changes nothing by itself.
+pub fn existing_objects(folder: &FolderPath) -> Result<Arc<dyn ObjectStore>, StoreError> {
     let files =
         LocalFileSystem::new_with_prefix(folder).map_err(|source| failed(folder, source))?;
     Ok(Arc::new(LocalObjects { files: Arc::new(files.with_fsync(true)) }))

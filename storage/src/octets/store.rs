@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     backup::epoch::STORE_IDENTITY,
-    catalog::engine::{Batch, Durability, Engine, Expected, Family, Scan},
+    catalog::engine::{Batch, Durability, Engine, Expected, Family, Reader, Scan},
     collector::state::COLLECTOR_STATE,
     error::StoreError,
     ids::StoredId,
@@ -505,13 +505,21 @@ async fn open_generation(engine: &dyn Engine) -> Result<(), StoreError> {
     }
 }
 
+/// The secret of the store that a catalog belongs to; `None` before it was ever opened.
+pub(crate) async fn secret_of(
+    reader: &(impl Reader + ?Sized),
+) -> Result<Option<StoreSecret>, StoreError> {
+    let row = reader.get(STORE_IDENTITY, SECRET_KEY).await?;
+    row.map(|octets| read_secret(&octets)).transpose()
+}
+
 async fn open_secret(
     engine: &dyn Engine,
     random: &dyn RandomSource,
 ) -> Result<StoreSecret, StoreError> {
     loop {
-        if let Some(octets) = engine.get(STORE_IDENTITY, SECRET_KEY).await? {
-            return read_secret(&octets);
+        if let Some(secret) = secret_of(engine).await? {
+            return Ok(secret);
         }
         let mut octets = [0; 33];
         octets[0] = SECRET_VERSION;

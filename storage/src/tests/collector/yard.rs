@@ -279,10 +279,11 @@ impl Yard {
         (check.stored_octets, listed.iter().map(|(_, octets)| octets).sum())
     }
 
-    /// Every object with its octets.
+    /// Every object under `packs/` with its octets.
     pub(super) async fn listed(&self) -> Vec<(String, u64)> {
         use futures::TryStreamExt as _;
-        let listed = self.objects.list(None).map_ok(|meta| (meta.location.to_string(), meta.size));
+        let packs = object_store::path::Path::from("packs");
+        let listed = self.objects.list(Some(&packs)).map_ok(|meta| (meta.location.to_string(), meta.size));
         listed.try_collect().await.expect("list")
     }
 }
