@@ -9,15 +9,15 @@ mod support;
 
 use std::{
     fmt::Write as _,
-    io::{Read as _, Write as _},
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    io::Write as _,
+    net::{Ipv4Addr, TcpListener},
     path::Path,
     process::Command,
 };
 
 use base64::Engine as _;
 use seaweedfs::{ACCESS_KEY, BUCKET, Cluster, SECRET_KEY};
-use support::{PASSWORD, Pair, Provider, list, mail_client, run, wait_until};
+use support::{PASSWORD, Pair, Provider, list, mail_client, metric, run, wait_until};
 use trust::random::{RandomSource as _, SeededRandom};
 
 /// Puts the packs of `provider` into the bucket behind `port`.
@@ -56,17 +56,6 @@ fn curl(provider: &Provider, authority: &Path, target: &str, more: &[&str]) -> V
     let output = run(command, "");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output.stdout
-}
-
-fn metric(provider: &Provider, line: &str) -> u64 {
-    let mut stream =
-        TcpStream::connect((Ipv4Addr::LOCALHOST, provider.ports.operations)).expect("open");
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        .expect("asked");
-    let mut text = String::new();
-    stream.read_to_string(&mut text).expect("answered");
-    let found = text.lines().find_map(|found| found.strip_prefix(line));
-    found.map_or(0, |value| value.trim().parse().expect("a number"))
 }
 
 #[test]

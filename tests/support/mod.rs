@@ -1,6 +1,7 @@
 //! Two real providers for the tests: processes of the program on loopback, each with its own data
 //! folder, set up with the command line as an operator would, read by clients nobody here wrote.
 
+pub(crate) mod load;
 mod ports;
 
 use std::{
@@ -291,6 +292,20 @@ impl Drop for Provider {
     }
 }
 
+/// What a command prints with `--json`; it must succeed.
+pub(crate) fn json(provider: &Provider, arguments: &[&str]) -> serde_json::Value {
+    let arguments = [arguments, &["--json"]].concat();
+    serde_json::from_str(&provider.administer(&arguments, "")).expect("JSON")
+}
+
+/// The value of a metric at `/metrics`, by its name and labels; 0 when it was never counted.
+pub(crate) fn metric(provider: &Provider, name: &str) -> u64 {
+    let answer = http_get(provider.ports.operations, "/metrics").expect("the operations port");
+    let mut lines = answer.lines();
+    let found = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    found.map_or(0, |value| value.trim().parse().expect("a number"))
+}
+
 /// Runs a command with `input` on its standard input.
 pub(crate) fn run(mut command: Command, input: &str) -> Output {
     let mut child = command
@@ -347,13 +362,16 @@ pub(crate) fn list_from(
 
 /// The status of an HTTP answer, `None` without one.
 pub(crate) fn http_status(port: u16, path: &str) -> Option<u16> {
+    http_get(port, path)?.split_whitespace().nth(1)?.parse().ok()
+}
+
+fn http_get(port: u16, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).ok()?;
-    let text = String::from_utf8_lossy(&answer);
-    text.split_whitespace().nth(1)?.parse().ok()
+    Some(String::from_utf8_lossy(&answer).into_owned())
 }
 
 /// Waits until `condition` holds, or fails the test.
