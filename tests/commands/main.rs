@@ -10,7 +10,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 mod packaging;
+mod progress;
 mod service;
+mod store;
 
 const PASSWORD: &str = "tavolo lampada fiume";
 

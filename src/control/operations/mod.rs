@@ -12,6 +12,9 @@ pub mod repair;
 pub mod scrub;
 pub mod stats;
 
+#[cfg(test)]
+mod tests;
+
 /// What a running server offers. Operations that must have the store for themselves are not here:
 /// their commands open it when the server is stopped.
 #[must_use]
