@@ -292,6 +292,25 @@ impl Drop for Provider {
     }
 }
 
+/// A mailbox from which nothing is removed, read piece by piece while it fills.
+#[derive(Debug, Default)]
+pub(crate) struct Filling(Vec<serde_json::Value>);
+
+impl Filling {
+    /// Reads what came since the last time; everything that is there.
+    pub(crate) fn read(
+        &mut self,
+        provider: &Provider,
+        authority: &Path,
+        user: &str,
+        mailbox: &str,
+    ) -> &[serde_json::Value] {
+        let next = self.0.last().map_or(1, |last| last["uid"].as_u64().expect("a UID") + 1);
+        self.0.extend(list_from(provider, authority, user, mailbox, next));
+        &self.0
+    }
+}
+
 /// What a command prints with `--json`; it must succeed.
 pub(crate) fn json(provider: &Provider, arguments: &[&str]) -> serde_json::Value {
     let arguments = [arguments, &["--json"]].concat();
@@ -374,11 +393,16 @@ fn http_get(port: u16, path: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// Waits until `condition` holds, or fails the test.
+/// Waits until `condition` holds, or fails the test. One that takes long to look at is looked at less
+/// often, so that looking does not take the machine from what is waited for.
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let begin = Instant::now();
-    while !condition() {
+    loop {
+        let look = Instant::now();
+        if condition() {
+            return;
+        }
         assert!(begin.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain until {what}");
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(look.elapsed().max(Duration::from_millis(50)));
     }
 }
