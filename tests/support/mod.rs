@@ -1,5 +1,5 @@
-//! Two real providers for the tests: processes of the program on loopback, each with its own data
-//! folder, set up with the command line as an operator would, read by clients nobody here wrote.
+//! Real providers for the tests, two or one: processes of the program on loopback, each with its own
+//! data folder, set up with the command line as an operator would, read by clients nobody here wrote.
 
 pub(crate) mod load;
 mod ports;
@@ -55,6 +55,8 @@ pub(crate) struct Provider {
     pub(crate) mail_domain: String,
     pub(crate) pec_domain: String,
     process: Option<Child>,
+    /// The folder's owner, when no other provider lies beside it.
+    own_folder: Option<tempfile::TempDir>,
 }
 
 /// Two providers that know each other, and the authority both trust.
@@ -102,7 +104,25 @@ impl Provider {
             mail_domain: format!("{name}.example"),
             pec_domain: format!("pec.{name}.example"),
             process: None,
+            own_folder: None,
         }
+    }
+
+    /// A provider by itself, which makes its certificates when it starts: `pec.alfa.example`, with
+    /// `accounts`.
+    pub(crate) fn alone(accounts: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut provider = Self::new(folder.path(), "alfa");
+        provider.own_folder = Some(folder);
+        provider.write_config(&provider.configuration());
+        let owner = provider.add_owner();
+        accounts.iter().for_each(|account| provider.add_account(&owner, account));
+        provider
+    }
+
+    /// The certificate that clients of a provider by itself must trust.
+    pub(crate) fn own_authority(&self) -> PathBuf {
+        self.folder.join("data/authority/authority.pem")
     }
 
     fn make_credentials(&self, authority: &DevelopmentAuthority, ldif: &mut String) {
@@ -133,28 +153,40 @@ impl Provider {
         .expect("a string grows");
     }
 
-    fn configure(&self, other: &Self, shared: &Path, extra: &str) {
+    /// The settings of every provider.
+    fn configuration(&self) -> String {
         let Ports { relay, submission, submissions, imaps, pop3s, operations } = self.ports;
-        let text = format!(
+        format!(
             "[provider]\nname = \"Gestore {mail}\"\nmail_domain = \"{mail}\"\nhost_name = \"mail.{mail}\"\n\
              pec_domains = [\"{pec}\"]\n\
              [data]\nfolder = \"data\"\n\
              [listen]\nsmtp_relay = \"127.0.0.1:{relay}\"\nsubmission = \"127.0.0.1:{submission}\"\n\
              submissions = \"127.0.0.1:{submissions}\"\nimaps = \"127.0.0.1:{imaps}\"\n\
-             pop3s = \"127.0.0.1:{pop3s}\"\noperations = \"127.0.0.1:{operations}\"\n\
-             [tls]\ncertificate_file = \"tls.pem\"\nkey_file = \"tls.key\"\n\
+             pop3s = \"127.0.0.1:{pop3s}\"\noperations = \"127.0.0.1:{operations}\"\n",
+            mail = self.mail_domain,
+            pec = self.pec_domain,
+        )
+    }
+
+    /// Those of one that knows `other`, with `extra`.
+    fn configure(&self, other: &Self, shared: &Path, extra: &str) {
+        let common = self.configuration();
+        let text = format!(
+            "{common}[tls]\ncertificate_file = \"tls.pem\"\nkey_file = \"tls.key\"\n\
              [signing]\ncertificate_file = \"signing.pem\"\nkey_file = \"signing.key\"\n\
              [directory]\nldif_file = \"{shared}/gestori.ldif\"\n\
              [trust]\nauthority_files = [\"{shared}/authority.pem\"]\nrevocation_files = [\"{shared}/authority.crl\"]\n\
              [routes]\n\"{other_pec}\" = \"127.0.0.1:{other_relay}\"\n\"{other_mail}\" = \"127.0.0.1:{other_relay}\"\n\
              {extra}\n",
-            mail = self.mail_domain,
-            pec = self.pec_domain,
             shared = shared.display(),
             other_pec = other.pec_domain,
             other_mail = other.mail_domain,
             other_relay = other.ports.relay,
         );
+        self.write_config(&text);
+    }
+
+    fn write_config(&self, text: &str) {
         std::fs::write(self.config(), text).expect("written");
     }
 
@@ -186,21 +218,9 @@ impl Provider {
     }
 
     fn add_owner(&self) -> String {
-        let code = "RSSMRA79B11C566R";
-        let arguments = [
-            "owner",
-            "add",
-            "--name",
-            "Mario",
-            "--surname",
-            "Rossi",
-            "--codice-fiscale",
-            code,
-            "--json",
-        ];
-        let owner: serde_json::Value =
-            serde_json::from_str(&self.administer(&arguments, "")).expect("JSON");
-        owner["id"].to_string()
+        let person = ["--name", "Mario", "--surname", "Rossi"];
+        let code = ["--codice-fiscale", "RSSMRA79B11C566R"];
+        json(self, &[&["owner", "add"][..], &person, &code].concat())["id"].to_string()
     }
 
     fn add_account(&self, owner: &str, local_part: &str) {
