@@ -10,5 +10,6 @@ mod support;
 
 mod erasure;
 mod provider;
+mod quota;
 mod reading;
 mod submission;
