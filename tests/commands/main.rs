@@ -9,6 +9,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+mod damages;
 mod packaging;
 mod progress;
 mod service;
