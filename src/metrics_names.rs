@@ -41,6 +41,15 @@ pub const OBJECT_OCTETS: &str = "ceralacca_object_octets_total";
 /// Seconds that one of these requests took, by `operation`.
 pub const OBJECT_SECONDS: &str = "ceralacca_object_request_seconds";
 
+/// Chunks that were asked of a cache and were there, by `cache` (`memory`, `disk`).
+pub const CACHE_HITS: &str = "ceralacca_chunk_cache_hits_total";
+/// Chunks that were asked of a cache and had to come from further away, by `cache`.
+pub const CACHE_MISSES: &str = "ceralacca_chunk_cache_misses_total";
+/// Octets in a cache of chunks, by `cache`.
+pub const CACHE_OCTETS: &str = "ceralacca_chunk_cache_octets";
+/// Chunks in a cache of chunks, by `cache`.
+pub const CACHE_ENTRIES: &str = "ceralacca_chunk_cache_entries";
+
 /// Octets sent to the back-up.
 pub const BACKUP_OCTETS: &str = "ceralacca_backup_octets_total";
 /// Increments of the back-up that failed.
@@ -62,7 +71,7 @@ pub const HELD_RELEASED: &str = "ceralacca_held_messages_released_total";
 
 /// Counters and histograms, each with its help text. Those of sessions are counted on the floor
 /// below, under the names that stand here as text.
-const COUNTERS: [(&str, &str); 26] = [
+const COUNTERS: [(&str, &str); 28] = [
     ("ceralacca_connections_total", "Connections that were let in, by protocol"),
     ("ceralacca_connections_refused_total", "Connections over a limit, by protocol and limit"),
     ("ceralacca_tls_handshakes_failed_total", "TLS handshakes that failed, by protocol"),
@@ -77,6 +86,8 @@ const COUNTERS: [(&str, &str); 26] = [
     (OBJECT_REQUESTS, "Requests to the object store, by operation and outcome"),
     (OBJECT_RETRIES, "Requests to the object store made again, by operation"),
     (OBJECT_OCTETS, "Octets of requests to the object store, by operation"),
+    (CACHE_HITS, "Chunks asked of a cache that were there, by cache"),
+    (CACHE_MISSES, "Chunks asked of a cache that had to come from further away, by cache"),
     (SCRUBBED_OCTETS, "Octets of packs that scrubbing has read"),
     (SCRUB_DAMAGES, "Damaged packs and chunks that scrubbing has found"),
     (HTTP_REQUESTS, "Requests on the operations port, by path and status"),
@@ -95,8 +106,11 @@ const HISTOGRAMS: [(&str, &str); 2] = [
     (OBJECT_SECONDS, "Seconds of a request to the object store, by operation"),
 ];
 
-const GAUGES: [(&str, &str); 1] =
-    [(BACKUP_INSTANT, "Instant of the last complete increment of the back-up, seconds since 1970")];
+const GAUGES: [(&str, &str); 3] = [
+    (BACKUP_INSTANT, "Instant of the last complete increment of the back-up, seconds since 1970"),
+    (CACHE_OCTETS, "Octets in a cache of chunks, by cache"),
+    (CACHE_ENTRIES, "Chunks in a cache of chunks, by cache"),
+];
 
 /// Gives every metric its help text in the recorder that is installed.
 pub fn describe() {

@@ -135,6 +135,11 @@ async fn follow<T>(
     result.map_err(Failure::from)
 }
 
+/// Where progress is drawn: nowhere for programs, nor where standard error is no terminal.
+fn target(output: &Output) -> ProgressDrawTarget {
+    if output.wants_json() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() }
+}
+
 /// The line that a person watches.
 pub(super) struct Bar {
     bar: ProgressBar,
@@ -143,13 +148,11 @@ pub(super) struct Bar {
 
 impl Bar {
     pub(super) fn new(output: &Output) -> Self {
-        // Drawn on a terminal only.
-        let target = if output.wants_json() {
-            ProgressDrawTarget::hidden()
-        } else {
-            ProgressDrawTarget::stderr()
-        };
-        Self { bar: ProgressBar::with_draw_target(None, target), language: output.language() }
+        Self::on(target(output), output.language())
+    }
+
+    fn on(target: ProgressDrawTarget, language: Language) -> Self {
+        Self { bar: ProgressBar::with_draw_target(None, target), language }
     }
 
     pub(super) fn draw(&self, progress: &Progress) {
@@ -184,5 +187,107 @@ impl Bar {
 
     pub(super) fn clear(&self) {
         self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io,
+        sync::{Mutex, PoisonError},
+    };
+
+    use indicatif::TermLike;
+
+    use super::*;
+
+    /// A terminal of one line, 100 columns wide.
+    #[derive(Clone, Debug, Default)]
+    struct Screen(Arc<Mutex<String>>);
+
+    impl Screen {
+        fn text(&self) -> String {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).trim_end().to_owned()
+        }
+    }
+
+    impl TermLike for Screen {
+        fn width(&self) -> u16 {
+            100
+        }
+
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn write_line(&self, text: &str) -> io::Result<()> {
+            self.write_str(text)
+        }
+
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push_str(text);
+            Ok(())
+        }
+
+        fn clear_line(&self) -> io::Result<()> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            Ok(())
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What the line shows after each of `steps`, in order.
+    fn drawn(language: Language, steps: &[Progress]) -> Vec<String> {
+        let screen = Screen::default();
+        let target = ProgressDrawTarget::term_like(Box::new(screen.clone()));
+        let bar = Bar::on(target, language);
+        let shown = steps.iter().map(|step| {
+            bar.draw(step);
+            screen.text()
+        });
+        let shown = shown.collect();
+        bar.clear();
+        assert_eq!(screen.text(), "", "the line goes when the work is done");
+        shown
+    }
+
+    fn chunks(done: u64, total: Option<u64>) -> Progress {
+        Progress::new(Text::fixed("chunk verificati", "chunks verified"), done, total)
+    }
+
+    #[test]
+    fn the_line_says_what_is_counted_how_many_there_are_and_what_was_found_wrong() {
+        let steps = [chunks(2_500, Some(10_000)).with_troubles(3), chunks(12_000, Some(10_000))];
+        let shown = drawn(Language::Italian, &steps);
+        assert!(shown[0].starts_with("chunk verificati, problemi 3, [=="), "{shown:?}");
+        assert!(shown[0].contains("] 2,500 / 10,000  (mancano "), "{shown:?}");
+        assert!(shown[1].starts_with("chunk verificati [=="), "{shown:?}");
+        assert!(shown[1].contains("] 12,000 / 12,000  ("), "more than was thought: {shown:?}");
+        let shown = drawn(Language::English, &steps);
+        assert!(shown[0].starts_with("chunks verified, troubles 3, [=="), "{shown:?}");
+        assert!(shown[0].ends_with(" left)"), "{shown:?}");
+    }
+
+    #[test]
+    fn without_a_total_the_line_counts_and_says_for_how_long_and_a_bar_may_follow() {
+        let shown = drawn(Language::Italian, &[chunks(7, None), chunks(1, Some(4))]);
+        assert!(shown[0].contains(" chunk verificati 7  (0"), "{shown:?}");
+        assert!(!shown[0].contains('['), "{shown:?}");
+        assert!(shown[1].contains("] 1 / 4  ("), "{shown:?}");
     }
 }

@@ -71,7 +71,7 @@ impl Served {
     }
 }
 
-async fn site(folder: &Path) -> Site {
+pub(super) async fn site(folder: &Path) -> Site {
     let mut config = Config::default();
     config.data.folder = folder.to_owned();
     config.limits.control_requests_max = 1;

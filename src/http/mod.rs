@@ -150,23 +150,28 @@ fn recorder() -> Result<metrics_exporter_prometheus::PrometheusRecorder, BuildEr
     Ok(builder.set_buckets_for_metric(seconds, &SECONDS)?.build_recorder())
 }
 
+/// Sets the metrics that are read off somewhere and not counted as things happen. Called before
+/// metrics are shown: it must not block.
+pub type ReadOff = Arc<dyn Fn() + Send + Sync>;
+
 #[derive(Clone)]
 struct Shared {
     readiness: Arc<Readiness>,
     metrics: PrometheusHandle,
+    read_off: ReadOff,
 }
 
 /// Answers on `listener` until `stop` is cancelled, then lets open requests finish.
 pub async fn serve_operations(
     listener: TcpListener,
     readiness: Arc<Readiness>,
-    metrics: PrometheusHandle,
+    (metrics, read_off): (PrometheusHandle, ReadOff),
     limits: &LimitSettings,
     stop: CancellationToken,
 ) {
     let timeout = limits.http_timeout.duration();
     let places = Arc::new(Semaphore::new(limits.http_requests_max));
-    let router = router(Shared { readiness, metrics: metrics.clone() });
+    let router = router(Shared { readiness, metrics: metrics.clone(), read_off });
     let mut upkeep = tokio::time::interval(UPKEEP_INTERVAL);
     let mut open = JoinSet::new();
     loop {
@@ -230,6 +235,7 @@ async fn ready(State(shared): State<Shared>) -> Response {
 }
 
 async fn render(State(shared): State<Shared>) -> Response {
+    (shared.read_off)();
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (kind, shared.metrics.render()).into_response()
 }
@@ -272,6 +278,8 @@ mod tests {
         address: std::net::SocketAddr,
         readiness: Arc<Readiness>,
         switch: Arc<Switch>,
+        /// Whether what is read off was read off.
+        shown: Arc<AtomicBool>,
         stop: CancellationToken,
     }
 
@@ -285,11 +293,16 @@ mod tests {
         limits.http_timeout = Millis(300);
         limits.http_requests_max = 2;
         let handle = recorder().expect("a recorder").handle();
+        let shown = Arc::new(AtomicBool::new(false));
         let (of_server, stopped) = (Arc::clone(&readiness), stop.clone());
+        let read_off: ReadOff = {
+            let shown = Arc::clone(&shown);
+            Arc::new(move || shown.store(true, Ordering::Relaxed))
+        };
         tokio::spawn(async move {
-            serve_operations(listener, of_server, handle, &limits, stopped).await;
+            serve_operations(listener, of_server, (handle, read_off), &limits, stopped).await;
         });
-        Port { address, readiness, switch, stop }
+        Port { address, readiness, switch, shown, stop }
     }
 
     async fn ask(port: &Port, request: &str) -> String {
@@ -318,7 +331,9 @@ mod tests {
         port.readiness.drain();
         assert!(get(&port, "/readyz").await.contains("process: draining"));
         assert!(get(&port, "/healthz").await.starts_with("HTTP/1.1 200"));
+        assert!(!port.shown.load(Ordering::Relaxed));
         assert!(get(&port, "/metrics").await.contains("text/plain; version=0.0.4"));
+        assert!(port.shown.load(Ordering::Relaxed));
         assert!(get(&port, "/nothing").await.starts_with("HTTP/1.1 404"));
         port.stop.cancel();
     }

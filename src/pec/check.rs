@@ -42,14 +42,23 @@ const HELD_MAX: usize = 1 << 18;
 pub struct Duties {
     /// Rows looked at.
     pub rows: u64,
-    /// Object and detail of each thing that is wrong.
-    pub faults: Vec<(String, String)>,
+    /// Object and fault of each thing that is wrong.
+    pub faults: Vec<(String, DutyFault)>,
     /// Faults beyond those listed.
     pub faults_left_out: u64,
     /// Held messages that no record names, by key.
     pub orphans: Vec<String>,
     /// Orphans beyond those listed.
     pub orphans_left_out: u64,
+}
+
+/// What is wrong with a record of the engine.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum DutyFault {
+    /// It needs a record or a held message that is missing, named here.
+    Needs(String),
+    /// It cannot be read.
+    Damaged(String),
 }
 
 /// Entries of a list in [`Duties`].
@@ -158,7 +167,7 @@ impl Duties {
     ) -> Result<(), StoreError> {
         let mut names = match names {
             Err(StoreError::Damaged { object, detail }) => {
-                self.fault(object, detail);
+                self.fault(object, DutyFault::Damaged(detail));
                 return Ok(());
             }
             names => names?,
@@ -167,10 +176,7 @@ impl Duties {
         for ((named, name), found) in names.iter().zip(snapshot.multi_get(&names).await?) {
             if found.is_none() {
                 let missing = keys::object(*named, name);
-                self.fault(
-                    keys::object(family, key),
-                    format!("it needs {missing}, which is missing"),
-                );
+                self.fault(keys::object(family, key), DutyFault::Needs(missing));
             }
         }
         Ok(())
@@ -196,16 +202,16 @@ impl Duties {
             None => Ok(None),
             Some(Ok(held)) => Ok(Some((HELD_MESSAGES, held.into()))),
             Some(Err(StoreError::Damaged { object, detail })) => {
-                self.fault(object, detail);
+                self.fault(object, DutyFault::Damaged(detail));
                 Ok(None)
             }
             Some(Err(error)) => Err(error),
         }
     }
 
-    fn fault(&mut self, object: String, detail: String) {
+    fn fault(&mut self, object: String, fault: DutyFault) {
         if self.faults.len() < LISTED_MAX {
-            self.faults.push((object, detail));
+            self.faults.push((object, fault));
         } else {
             self.faults_left_out += 1;
         }
@@ -267,7 +273,7 @@ async fn strike_named(
                 }),
                 Err(StoreError::Damaged { object, detail }) => {
                     if matches!(family, TRANSMISSIONS | INCOMING_MESSAGES) {
-                        duties.fault(object, detail);
+                        duties.fault(object, DutyFault::Damaged(detail));
                     }
                 }
                 Err(error) => return Err(error),

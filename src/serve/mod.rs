@@ -8,6 +8,7 @@
 //! Not here: what any of the parts does.
 
 pub mod background;
+pub mod caches;
 pub mod claims;
 pub mod collecting;
 pub mod credentials;
@@ -385,6 +386,7 @@ async fn open_operations(
             let metrics = http::install_metrics().map_err(|error| anyhow::anyhow!(error))?;
             let (readiness, stop, limits) =
                 (Arc::clone(&readiness), stop.clone(), config.limits.clone());
+            let metrics = (metrics, caches::read_off(store));
             Some(tokio::spawn(async move {
                 http::serve_operations(listener, readiness, metrics, &limits, stop).await;
             }))

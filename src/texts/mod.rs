@@ -7,6 +7,9 @@
 //!
 //! Not here: log lines (English, `tracing`), texts of receipts and notices (`pec`).
 
+pub mod below;
+pub mod faults;
+
 use std::borrow::Cow;
 
 /// A language that people are spoken to in.

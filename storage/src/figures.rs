@@ -9,6 +9,7 @@
 //! * Memory is bounded whatever the account's size: StoredIds are spread evenly over their space, so
 //!   they are gathered partition by partition, at most about [`IDS_MAX`] at a time.
 //! * One account is counted from one state; the whole store beside its writers, page by page.
+//! * [`Caches`] are of this process and begin at nothing when the store is opened.
 //!
 //! Not here: usage that a quota is held against (`account::quota`).
 
@@ -23,8 +24,12 @@ use crate::{
     },
     error::StoreError,
     ids::{AccountId, EmailNumber, StoredId},
-    octets::StoredMessage,
-    pack::index::{CHUNK_INDEX, IndexRow, Place, stored_id_key, stored_id_of},
+    octets::{OctetStore, StoredMessage},
+    pack::{
+        cache::CacheFigures,
+        disk_cache::DiskCache,
+        index::{CHUNK_INDEX, IndexRow, Place, stored_id_key, stored_id_of},
+    },
     store::StoreCore,
 };
 
@@ -100,6 +105,22 @@ impl TotalFigures {
     #[must_use]
     pub fn saved_octets(&self) -> u64 {
         self.logical_octets.saturating_add(self.held_octets).saturating_sub(self.physical_octets)
+    }
+}
+
+/// What the caches of chunks have done in this process, and what they hold.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Caches {
+    /// Plain chunks in memory.
+    pub memory: CacheFigures,
+    /// Stored forms on the local disk, where packs are far away.
+    pub disk: Option<CacheFigures>,
+}
+
+impl Caches {
+    pub(crate) fn of(octets: &OctetStore) -> Self {
+        let disk = octets.disk.as_ref().map(DiskCache::figures);
+        Self { memory: octets.cache.figures(), disk }
     }
 }
 

@@ -8,7 +8,9 @@ use std::{fmt, num::NonZeroU32};
 macro_rules! u64_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        #[derive(
+            Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Serialize,
+        )]
         pub struct $name(pub u64);
 
         impl fmt::Display for $name {

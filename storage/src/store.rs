@@ -41,7 +41,7 @@ use crate::{
     collector::references::{self, References},
     concerned::{self, Concerned},
     error::StoreError,
-    figures::{self, AccountFigures, Shares, TotalFigures},
+    figures::{self, AccountFigures, Caches, Shares, TotalFigures},
     find::{self, Found},
     held::{self, HeldId, HeldMessage},
     ids::{AccountId, MailboxId, StoredId},
@@ -453,6 +453,11 @@ impl Store {
     /// Returns what the whole store keeps, logical and physical.
     pub async fn figures_total(&self) -> Result<TotalFigures, StoreError> {
         figures::of_store(&self.core).await
+    }
+
+    /// Returns what the caches of chunks have done since the store was opened here.
+    pub fn caches(&self) -> Caches {
+        Caches::of(&self.core.octets)
     }
 
     /// Builds blocks where enough changed, and looks at some more mailboxes. `pace` is told after

@@ -4,17 +4,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::{
-    collections::BTreeMap,
-    io::{BufRead as _, BufReader, Write as _},
-    path::Path,
-    process::Stdio,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use serde_json::Value;
-use support::{PASSWORD, Pair, Provider, list, mail_client, wait_until};
+use support::{
+    Pair, Provider, json, list,
+    load::{Load, counts},
+    wait_until,
+};
 use trust::clock::{Clock as _, SystemClock};
 
 const BACKUP: &str = "[backup]\ntarget = \"backup\"\nrecovery_certificate_file = \"tls.pem\"\n\
@@ -28,67 +25,6 @@ fn pair() -> Pair {
         std::fs::write(phrase, "una frase per le copie\n").expect("written");
     }
     pair
-}
-
-fn json(provider: &Provider, arguments: &[&str]) -> Value {
-    let arguments = [arguments, &["--json"]].concat();
-    serde_json::from_str(&provider.administer(&arguments, "")).expect("JSON")
-}
-
-/// Submits messages from Mario to Anna in the background; each acknowledged number with the
-/// instant at which the client knew.
-struct Load {
-    acknowledged: Arc<Mutex<BTreeMap<u64, i64>>>,
-    client: std::thread::JoinHandle<()>,
-}
-
-impl Load {
-    fn start(pair: &Pair, first: u64, count: u64) -> Self {
-        let authority = pair.authority.to_string_lossy().into_owned();
-        let (mario, anna) = (pair.alfa.address("mario"), pair.beta.address("anna"));
-        let port = pair.alfa.ports.submissions.to_string();
-        let (first, count) = (first.to_string(), count.to_string());
-        let mut client =
-            mail_client(&["submit", "localhost", &port, &authority, &mario, &first, &count, &anna])
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                // The provider is killed under it.
-                .stderr(Stdio::null())
-                .spawn()
-                .expect("the client starts");
-        writeln!(client.stdin.take().expect("piped"), "{PASSWORD}").expect("read by the client");
-        let acknowledged = Arc::new(Mutex::new(BTreeMap::new()));
-        let noted = Arc::clone(&acknowledged);
-        let client = std::thread::spawn(move || {
-            let lines = BufReader::new(client.stdout.take().expect("piped")).lines();
-            for line in lines.map_while(Result::ok) {
-                let number = line.trim().parse().expect("a number");
-                noted.lock().expect("unpoisoned").insert(number, SystemClock.now().0);
-            }
-            client.wait().expect("the client ends");
-        });
-        Self { acknowledged, client }
-    }
-
-    fn acknowledged(&self) -> usize {
-        self.acknowledged.lock().expect("unpoisoned").len()
-    }
-
-    fn end(self) -> BTreeMap<u64, i64> {
-        self.client.join().expect("the client ends");
-        self.acknowledged.lock().expect("unpoisoned").clone()
-    }
-}
-
-/// How often each submitted message is in a mailbox, by kind of its certification data.
-fn counts(messages: &[Value], kind: &str) -> BTreeMap<u64, usize> {
-    let mut counts = BTreeMap::new();
-    for message in messages.iter().filter(|message| message["daticert"]["tipo"] == kind) {
-        let name = message["daticert"]["msgid"].as_str().expect("a Message-ID");
-        let number = name.trim_start_matches("<prova.").split('@').next().expect("a number");
-        *counts.entry(number.parse().expect("a number")).or_default() += 1;
-    }
-    counts
 }
 
 fn restore(provider: &Provider, into: &str, more: &[&str]) -> std::process::Output {

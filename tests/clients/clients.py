@@ -1,8 +1,9 @@
 """Python's own mail libraries, and IMAPClient, against a running provider.
 
 `clients.py send` submits a message after STARTTLS; `clients.py read` reads it back over IMAP and POP3 and
-compares; `clients.py erased` looks at a mailbox of which one message was erased. Ports, accounts and the authority come through the environment. An assertion that fails ends with
-a traceback, which the calling test shows.
+compares; `clients.py erased` looks at a mailbox of which one message was erased; `clients.py quota` fills an empty
+account until no more goes in. Ports, accounts and the authority come through the environment. An assertion that
+fails ends with a traceback, which the calling test shows.
 """
 
 import email.message
@@ -10,6 +11,7 @@ import email.policy
 import imaplib
 import os
 import poplib
+import re
 import smtplib
 import ssl
 import sys
@@ -117,4 +119,50 @@ def erased():
     client.quit()
 
 
-{"send": send, "read": read, "erased": erased}[sys.argv[1]]()
+def quota():
+    """The figures follow what goes in and out; at the limit APPEND and COPY are refused and change nothing."""
+    message = b"Subject: peso\r\n\r\n" + (b"x" * 76 + b"\r\n") * 100_000
+    with imaplib.IMAP4_SSL("localhost", port("IMAPS"), ssl_context=TRUST, timeout=60) as client:
+        client.login(RECIPIENT, PASSWORD)
+        assert storage(client) == (0, 1 << 20)
+        assert client.append("INBOX", None, None, message)[0] == "OK"
+        assert client.select("INBOX") == ("OK", [b"1"])
+        assert storage(client) == (units(len(message)), 1 << 20)
+        count, most = 1, (1 << 30) // len(message)
+        while 2 * count <= most:
+            assert client.copy("1:*", "INBOX")[0] == "OK"
+            count *= 2
+            assert storage(client)[0] == units(count * len(message)), count
+            assert client.noop()[0] == "OK"
+        refused, answer = client.copy("1:*", "INBOX")
+        assert refused == "NO" and answer[0].startswith(b"[OVERQUOTA] "), answer
+        assert storage(client)[0] == units(count * len(message)), "a refused COPY copies nothing"
+        assert client.copy(f"1:{most - count}", "INBOX")[0] == "OK"
+        full = storage(client)
+        assert full == (units(most * len(message)), 1 << 20), full
+        refused, answer = client.append("INBOX", None, None, message)
+        assert refused == "NO" and answer[0].startswith(b"[OVERQUOTA] "), answer
+        assert storage(client) == full
+        client.store("1", "+FLAGS", r"(\Deleted)")
+        assert client.expunge()[0] == "OK"
+        assert storage(client)[0] == units((most - 1) * len(message))
+        assert client.append("INBOX", None, None, message)[0] == "OK"
+        assert storage(client) == full
+
+
+def units(octets):
+    """Octets in the unit of STORAGE (RFC 9208, section 5.1), rounded up."""
+    return -(-octets // 1024)
+
+
+def storage(client):
+    """Use and limit as GETQUOTAROOT and GETQUOTA tell them."""
+    status, (roots, quotas) = client.getquotaroot("INBOX")
+    assert (status, roots) == ("OK", [b"INBOX Casella"]), roots
+    assert client.getquota("Casella") == ("OK", quotas), quotas
+    found = re.fullmatch(rb"Casella \(STORAGE (\d+) (\d+)( .*)?\)", quotas[0])
+    assert found, quotas
+    return int(found[1]), int(found[2])
+
+
+{"send": send, "read": read, "erased": erased, "quota": quota}[sys.argv[1]]()

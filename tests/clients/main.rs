@@ -4,9 +4,12 @@
 //! Each test starts a provider of its own. A client that is absent fails its test with the command that
 //! installs it.
 
+#[allow(dead_code, reason = "each test binary uses its own part of the support")]
+#[path = "../support/mod.rs"]
+mod support;
+
 mod erasure;
-#[path = "../support/ports.rs"]
-mod ports;
 mod provider;
+mod quota;
 mod reading;
 mod submission;

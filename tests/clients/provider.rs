@@ -1,67 +1,41 @@
-//! A provider for one test: a process of its own on free loopback ports, set up by the command line,
-//! with certificates of its own development authority.
+//! A provider by itself, as mail clients meet it.
 
 use std::{
-    fs::File,
-    io::Write as _,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    path::PathBuf,
+    process::{Command, Output, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use crate::ports;
+use crate::support;
+pub(crate) use crate::support::PASSWORD;
 
-/// Longest wait for a provider to answer.
-const START_LIMIT: Duration = Duration::from_secs(30);
-
-pub(crate) const PASSWORD: &str = "correct horse battery staple";
 pub(crate) const ANNA: &str = "anna@pec.alfa.example";
 pub(crate) const BRUNO: &str = "bruno@pec.alfa.example";
 
-/// The ports of a provider.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ports {
-    pub(crate) relay: u16,
-    pub(crate) submission: u16,
-    pub(crate) submissions: u16,
-    pub(crate) imaps: u16,
-    pub(crate) pop3s: u16,
-    pub(crate) operations: u16,
-}
-
 /// A running provider with two accounts; ends with the test.
 #[derive(Debug)]
-pub(crate) struct Provider {
-    pub(crate) folder: tempfile::TempDir,
-    pub(crate) ports: Ports,
-    process: Child,
+pub(crate) struct Provider(support::Provider);
+
+impl std::ops::Deref for Provider {
+    type Target = support::Provider;
+
+    fn deref(&self) -> &support::Provider {
+        &self.0
+    }
 }
 
 impl Provider {
     /// Starts a provider for `pec.alfa.example` with the accounts [`ANNA`] and [`BRUNO`].
     pub(crate) fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let ports = free_ports();
-        std::fs::write(folder.path().join("ceralacca.toml"), configuration(ports)).unwrap();
-        let owner = add_owner(folder.path());
-        for address in [ANNA, BRUNO] {
-            add_account(folder.path(), address, &owner);
-        }
-        let process = serve(folder.path());
-        let provider = Self { folder, ports, process };
-        provider.wait_until_ready();
-        provider
-    }
-
-    /// The certificate that clients must trust.
-    pub(crate) fn authority(&self) -> PathBuf {
-        self.folder.path().join("data/authority/authority.pem")
+        let mut provider = support::Provider::alone(&["anna", "bruno"]);
+        provider.start();
+        Self(provider)
     }
 
     /// A file in the test's folder.
     pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.folder.path().join(name);
+        let path = self.folder.join(name);
         std::fs::write(&path, text).unwrap();
         path
     }
@@ -102,40 +76,16 @@ impl Provider {
 
     /// Runs curl as `address`.
     pub(crate) fn curl(&self, address: &str, password: &str, arguments: &[&str]) -> Printed {
-        let authority = self.authority();
         let mut command = Command::new("curl");
-        command.args(["--silent", "--show-error", "--max-time", "30", "--cacert"]).arg(authority);
+        command.args(["--silent", "--show-error", "--max-time", "30", "--cacert"]);
+        command.arg(self.own_authority());
         command.args(["--user", &format!("{address}:{password}")]).args(arguments);
         run(command)
     }
 
     /// Runs a command of the program beside the running server.
     pub(crate) fn command(&self, arguments: &[&str]) -> Printed {
-        let mut command = ceralacca(self.folder.path());
-        command.arg("--json").args(arguments);
-        run(command)
-    }
-
-    fn wait_until_ready(&self) {
-        let url = format!("http://127.0.0.1:{}/readyz", self.ports.operations);
-        let deadline = Instant::now() + START_LIMIT;
-        while Instant::now() < deadline {
-            let mut command = Command::new("curl");
-            command.args(["--silent", "--fail", "--max-time", "2", &url]);
-            if run(command).status == 0 {
-                return;
-            }
-            sleep(Duration::from_millis(50));
-        }
-        let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-        panic!("the provider is not ready; its log:\n{log}");
-    }
-}
-
-impl Drop for Provider {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        Printed::of(&self.run(&[&["--json"], arguments].concat(), ""))
     }
 }
 
@@ -147,65 +97,21 @@ pub(crate) struct Printed {
     pub(crate) complaint: String,
 }
 
+impl Printed {
+    fn of(output: &Output) -> Self {
+        Self {
+            status: output.status.code().unwrap_or(-1),
+            text: String::from_utf8_lossy(&output.stdout).into_owned(),
+            complaint: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
 /// Runs a tool to its end. An absent tool fails the test with the remedy.
 pub(crate) fn run(mut command: Command) -> Printed {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.stdin(Stdio::null()).output();
-    let output =
-        output.unwrap_or_else(|error| panic!("{name}: {error}: run `scripts/bootstrap test`"));
-    Printed {
-        status: output.status.code().unwrap_or(-1),
-        text: String::from_utf8_lossy(&output.stdout).into_owned(),
-        complaint: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
-}
-
-fn ceralacca(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ceralacca"));
-    command.arg("--config").arg(folder.join("ceralacca.toml"));
-    command
-}
-
-/// Adds an invented owner, as an operator would; returns its number.
-fn add_owner(folder: &Path) -> String {
-    let mut command = ceralacca(folder);
-    command.args(["--json", "owner", "add", "--body", "Studio Prova"]);
-    command.args(["--partita-iva", "02046570426"]);
-    let printed = run(command);
-    assert_eq!(printed.status, 0, "{}", printed.complaint);
-    let owner: serde_json::Value = serde_json::from_str(&printed.text).unwrap();
-    owner["id"].to_string()
-}
-
-/// Adds an account with [`PASSWORD`].
-fn add_account(folder: &Path, address: &str, owner: &str) {
-    let mut command = ceralacca(folder);
-    command.args(["account", "add", address, "--owner", owner, "--password-stdin"]);
-    command.stdin(Stdio::piped()).stdout(Stdio::null());
-    let mut child = command.spawn().unwrap();
-    writeln!(child.stdin.take().unwrap(), "{PASSWORD}").unwrap();
-    assert!(child.wait().unwrap().success(), "adding {address}");
-}
-
-fn serve(folder: &Path) -> Child {
-    let log = File::create(folder.join("log")).unwrap();
-    let mut command = ceralacca(folder);
-    command.arg("serve").stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-    command.spawn().unwrap()
-}
-
-fn free_ports() -> Ports {
-    let [relay, submission, submissions, imaps, pop3s, operations] = ports::free();
-    Ports { relay, submission, submissions, imaps, pop3s, operations }
-}
-
-fn configuration(ports: Ports) -> String {
-    let Ports { relay, submission, submissions, imaps, pop3s, operations } = ports;
-    format!(
-        "[provider]\nname = \"Alfa PEC\"\nmail_domain = \"alfa.example\"\n\
-         pec_domains = [\"pec.alfa.example\"]\n\n[data]\nfolder = \"data\"\n\n\
-         [listen]\nsmtp_relay = \"127.0.0.1:{relay}\"\nsubmission = \"127.0.0.1:{submission}\"\n\
-         submissions = \"127.0.0.1:{submissions}\"\nimaps = \"127.0.0.1:{imaps}\"\n\
-         pop3s = \"127.0.0.1:{pop3s}\"\noperations = \"127.0.0.1:{operations}\"\n"
+    Printed::of(
+        &output.unwrap_or_else(|error| panic!("{name}: {error}: run `scripts/bootstrap test`")),
     )
 }

@@ -23,7 +23,7 @@ pub(crate) fn python(provider: &Provider, what: &str) -> Printed {
     });
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/clients.py");
     let mut command = Command::new(python);
-    command.arg(script).arg(what).env("AUTHORITY", provider.authority());
+    command.arg(script).arg(what).env("AUTHORITY", provider.own_authority());
     let ports = provider.ports;
     for (name, port) in
         [("SUBMISSION", ports.submission), ("IMAPS", ports.imaps), ("POP3S", ports.pop3s)]
@@ -61,12 +61,12 @@ fn pythons_libraries_list_search_flag_and_read() {
 fn fetchmail_fetches_over_pop3_and_deletes() {
     let provider = with_an_envelope();
     let expected = curl_reads(&provider);
-    let folder = provider.folder.path().display();
+    let folder = provider.folder.display();
     let configuration = format!(
         "poll localhost protocol pop3 port {port} auth password user \"{BRUNO}\" password \"{PASSWORD}\" \
          ssl sslcertck sslcertfile \"{authority}\" mda \"cat > {folder}/fetched\"\n",
         port = provider.ports.pop3s,
-        authority = provider.authority().display(),
+        authority = provider.own_authority().display(),
     );
     let file = provider.file("fetchmailrc", &configuration);
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
@@ -74,10 +74,10 @@ fn fetchmail_fetches_over_pop3_and_deletes() {
     command
         .args(["--nosyslog", "--nodetach", "--norewrite", "--invisible", "--all", "-f"])
         .arg(file);
-    command.env("FETCHMAILHOME", provider.folder.path());
+    command.env("FETCHMAILHOME", &provider.folder);
     let fetched = run(command);
     assert_eq!(fetched.status, 0, "{}{}", fetched.text, fetched.complaint);
-    let found = std::fs::read_to_string(provider.folder.path().join("fetched")).unwrap();
+    let found = std::fs::read_to_string(provider.folder.join("fetched")).unwrap();
     // fetchmail hands lines to its delivery agent with LF only.
     assert!(found.trim_end().ends_with(expected.replace("\r\n", "\n").trim_end()));
     assert_eq!(provider.wait_for_messages(BRUNO, 0), 0, "fetched messages are deleted");
@@ -87,15 +87,15 @@ fn fetchmail_fetches_over_pop3_and_deletes() {
 fn mbsync_copies_a_mailbox_into_a_maildir() {
     let provider = with_an_envelope();
     let expected = curl_reads(&provider);
-    let folder = provider.folder.path().display();
+    let folder = provider.folder.display();
     let configuration = format!(
         "IMAPAccount bruno\nHost localhost\nPort {port}\nUser {BRUNO}\nPass \"{PASSWORD}\"\nSSLType IMAPS\n\
          CertificateFile {authority}\n\nIMAPStore far\nAccount bruno\n\nMaildirStore near\nPath {folder}/mail/\n\
          Inbox {folder}/mail/INBOX\n\nChannel bruno\nFar :far:\nNear :near:\nPatterns INBOX\nCreate Near\nSyncState *\n",
         port = provider.ports.imaps,
-        authority = provider.authority().display(),
+        authority = provider.own_authority().display(),
     );
-    std::fs::create_dir(provider.folder.path().join("mail")).unwrap();
+    std::fs::create_dir(provider.folder.join("mail")).unwrap();
     let file = provider.file("mbsyncrc", &configuration);
     let mut command = Command::new("mbsync");
     command.arg("-c").arg(file).arg("--all");
@@ -103,7 +103,7 @@ fn mbsync_copies_a_mailbox_into_a_maildir() {
     assert_eq!(synced.status, 0, "{}{}", synced.text, synced.complaint);
     let mut found = Vec::new();
     for part in ["new", "cur"] {
-        let entries = std::fs::read_dir(provider.folder.path().join("mail/INBOX").join(part));
+        let entries = std::fs::read_dir(provider.folder.join("mail/INBOX").join(part));
         found.extend(entries.unwrap().map(|entry| entry.unwrap().path()));
     }
     assert_eq!(found.len(), 1);

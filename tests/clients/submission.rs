@@ -21,7 +21,7 @@ fn swaks(provider: &Provider, extra: &[&str]) -> Printed {
     let mut command = Command::new("swaks");
     let port = provider.ports.submission.to_string();
     command.args(["--server", "localhost", "--port", &port, "--timeout", "20", "--tls"]);
-    command.args(["--tls-verify", "--tls-ca-path"]).arg(provider.authority());
+    command.args(["--tls-verify", "--tls-ca-path"]).arg(provider.own_authority());
     command.args(["--ehlo", "client.example", "--from", ANNA]).args(extra);
     run(command)
 }

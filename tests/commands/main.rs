@@ -9,8 +9,11 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+mod damages;
 mod packaging;
+mod progress;
 mod service;
+mod store;
 
 const PASSWORD: &str = "tavolo lampada fiume";
 

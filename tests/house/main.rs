@@ -5,6 +5,7 @@
 
 mod citations;
 mod commands;
+mod italian;
 mod manifests;
 mod sources;
 mod tree;

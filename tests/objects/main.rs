@@ -9,15 +9,15 @@ mod support;
 
 use std::{
     fmt::Write as _,
-    io::{Read as _, Write as _},
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    io::Write as _,
+    net::{Ipv4Addr, TcpListener},
     path::Path,
     process::Command,
 };
 
 use base64::Engine as _;
 use seaweedfs::{ACCESS_KEY, BUCKET, Cluster, SECRET_KEY};
-use support::{PASSWORD, Pair, Provider, list, mail_client, run, wait_until};
+use support::{PASSWORD, Pair, Provider, json, list, mail_client, metric, run, wait_until};
 use trust::random::{RandomSource as _, SeededRandom};
 
 /// Puts the packs of `provider` into the bucket behind `port`.
@@ -58,15 +58,21 @@ fn curl(provider: &Provider, authority: &Path, target: &str, more: &[&str]) -> V
     output.stdout
 }
 
-fn metric(provider: &Provider, line: &str) -> u64 {
-    let mut stream =
-        TcpStream::connect((Ipv4Addr::LOCALHOST, provider.ports.operations)).expect("open");
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        .expect("asked");
-    let mut text = String::new();
-    stream.read_to_string(&mut text).expect("answered");
-    let found = text.lines().find_map(|found| found.strip_prefix(line));
-    found.map_or(0, |value| value.trim().parse().expect("a number"))
+/// What was read came from the bucket, and `store stats` says so as `/metrics` does.
+fn assert_caches(provider: &Provider) {
+    wait_until("chunks on their way to the disk are there, and both say the same", || {
+        let caches = json(provider, &["store", "stats"])["store"]["caches"].clone();
+        ["memory", "disk"].iter().all(|cache| {
+            let figure = |name: &str| caches[cache][name].as_u64().expect("a figure");
+            assert!(figure("misses") > 0, "{caches:#}");
+            assert!(figure("octets") <= figure("octets_max"), "{caches:#}");
+            let metric = |name: &str| {
+                metric(provider, &format!("ceralacca_chunk_cache_{name}{{cache=\"{cache}\"}}"))
+            };
+            let told = ["hits_total", "misses_total", "octets", "entries"].map(metric);
+            figure("entries") > 0 && told == ["hits", "misses", "octets", "entries"].map(figure)
+        })
+    });
 }
 
 #[test]
@@ -108,6 +114,7 @@ fn a_provider_keeps_its_mail_in_a_bucket_across_a_stop_and_a_crash() {
             let read = curl(beta, &authority, &format!("INBOX;UID={}", number + 1), &[]);
             assert!(read == *mail, "message {number} after restart {round}");
         }
+        assert_caches(beta);
         assert_eq!(list(beta, &authority, &bruno, "INBOX").len(), 2);
     }
     assert!(beta.stop());

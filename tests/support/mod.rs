@@ -1,6 +1,7 @@
-//! Two real providers for the tests: processes of the program on loopback, each with its own data
-//! folder, set up with the command line as an operator would, read by clients nobody here wrote.
+//! Real providers for the tests, two or one: processes of the program on loopback, each with its own
+//! data folder, set up with the command line as an operator would, read by clients nobody here wrote.
 
+pub(crate) mod load;
 mod ports;
 
 use std::{
@@ -54,6 +55,8 @@ pub(crate) struct Provider {
     pub(crate) mail_domain: String,
     pub(crate) pec_domain: String,
     process: Option<Child>,
+    /// The folder's owner, when no other provider lies beside it.
+    own_folder: Option<tempfile::TempDir>,
 }
 
 /// Two providers that know each other, and the authority both trust.
@@ -101,7 +104,25 @@ impl Provider {
             mail_domain: format!("{name}.example"),
             pec_domain: format!("pec.{name}.example"),
             process: None,
+            own_folder: None,
         }
+    }
+
+    /// A provider by itself, which makes its certificates when it starts: `pec.alfa.example`, with
+    /// `accounts`.
+    pub(crate) fn alone(accounts: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut provider = Self::new(folder.path(), "alfa");
+        provider.own_folder = Some(folder);
+        provider.write_config(&provider.configuration());
+        let owner = provider.add_owner();
+        accounts.iter().for_each(|account| provider.add_account(&owner, account));
+        provider
+    }
+
+    /// The certificate that clients of a provider by itself must trust.
+    pub(crate) fn own_authority(&self) -> PathBuf {
+        self.folder.join("data/authority/authority.pem")
     }
 
     fn make_credentials(&self, authority: &DevelopmentAuthority, ldif: &mut String) {
@@ -132,28 +153,40 @@ impl Provider {
         .expect("a string grows");
     }
 
-    fn configure(&self, other: &Self, shared: &Path, extra: &str) {
+    /// The settings of every provider.
+    fn configuration(&self) -> String {
         let Ports { relay, submission, submissions, imaps, pop3s, operations } = self.ports;
-        let text = format!(
+        format!(
             "[provider]\nname = \"Gestore {mail}\"\nmail_domain = \"{mail}\"\nhost_name = \"mail.{mail}\"\n\
              pec_domains = [\"{pec}\"]\n\
              [data]\nfolder = \"data\"\n\
              [listen]\nsmtp_relay = \"127.0.0.1:{relay}\"\nsubmission = \"127.0.0.1:{submission}\"\n\
              submissions = \"127.0.0.1:{submissions}\"\nimaps = \"127.0.0.1:{imaps}\"\n\
-             pop3s = \"127.0.0.1:{pop3s}\"\noperations = \"127.0.0.1:{operations}\"\n\
-             [tls]\ncertificate_file = \"tls.pem\"\nkey_file = \"tls.key\"\n\
+             pop3s = \"127.0.0.1:{pop3s}\"\noperations = \"127.0.0.1:{operations}\"\n",
+            mail = self.mail_domain,
+            pec = self.pec_domain,
+        )
+    }
+
+    /// Those of one that knows `other`, with `extra`.
+    fn configure(&self, other: &Self, shared: &Path, extra: &str) {
+        let common = self.configuration();
+        let text = format!(
+            "{common}[tls]\ncertificate_file = \"tls.pem\"\nkey_file = \"tls.key\"\n\
              [signing]\ncertificate_file = \"signing.pem\"\nkey_file = \"signing.key\"\n\
              [directory]\nldif_file = \"{shared}/gestori.ldif\"\n\
              [trust]\nauthority_files = [\"{shared}/authority.pem\"]\nrevocation_files = [\"{shared}/authority.crl\"]\n\
              [routes]\n\"{other_pec}\" = \"127.0.0.1:{other_relay}\"\n\"{other_mail}\" = \"127.0.0.1:{other_relay}\"\n\
              {extra}\n",
-            mail = self.mail_domain,
-            pec = self.pec_domain,
             shared = shared.display(),
             other_pec = other.pec_domain,
             other_mail = other.mail_domain,
             other_relay = other.ports.relay,
         );
+        self.write_config(&text);
+    }
+
+    fn write_config(&self, text: &str) {
         std::fs::write(self.config(), text).expect("written");
     }
 
@@ -193,21 +226,9 @@ impl Provider {
     }
 
     fn add_owner(&self) -> String {
-        let code = "RSSMRA79B11C566R";
-        let arguments = [
-            "owner",
-            "add",
-            "--name",
-            "Mario",
-            "--surname",
-            "Rossi",
-            "--codice-fiscale",
-            code,
-            "--json",
-        ];
-        let owner: serde_json::Value =
-            serde_json::from_str(&self.administer(&arguments, "")).expect("JSON");
-        owner["id"].to_string()
+        let person = ["--name", "Mario", "--surname", "Rossi"];
+        let code = ["--codice-fiscale", "RSSMRA79B11C566R"];
+        json(self, &[&["owner", "add"][..], &person, &code].concat())["id"].to_string()
     }
 
     fn add_account(&self, owner: &str, local_part: &str) {
@@ -310,6 +331,39 @@ impl Drop for Provider {
     }
 }
 
+/// A mailbox from which nothing is removed, read piece by piece while it fills.
+#[derive(Debug, Default)]
+pub(crate) struct Filling(Vec<serde_json::Value>);
+
+impl Filling {
+    /// Reads what came since the last time; everything that is there.
+    pub(crate) fn read(
+        &mut self,
+        provider: &Provider,
+        authority: &Path,
+        user: &str,
+        mailbox: &str,
+    ) -> &[serde_json::Value] {
+        let next = self.0.last().map_or(1, |last| last["uid"].as_u64().expect("a UID") + 1);
+        self.0.extend(list_from(provider, authority, user, mailbox, next));
+        &self.0
+    }
+}
+
+/// What a command prints with `--json`; it must succeed.
+pub(crate) fn json(provider: &Provider, arguments: &[&str]) -> serde_json::Value {
+    let arguments = [arguments, &["--json"]].concat();
+    serde_json::from_str(&provider.administer(&arguments, "")).expect("JSON")
+}
+
+/// The value of a metric at `/metrics`, by its name and labels; 0 when it was never counted.
+pub(crate) fn metric(provider: &Provider, name: &str) -> u64 {
+    let answer = http_get(provider.ports.operations, "/metrics").expect("the operations port");
+    let mut lines = answer.lines();
+    let found = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    found.map_or(0, |value| value.trim().parse().expect("a number"))
+}
+
 /// Runs a command with `input` on its standard input.
 pub(crate) fn run(mut command: Command, input: &str) -> Output {
     let mut child = command
@@ -366,20 +420,28 @@ pub(crate) fn list_from(
 
 /// The status of an HTTP answer, `None` without one.
 pub(crate) fn http_status(port: u16, path: &str) -> Option<u16> {
+    http_get(port, path)?.split_whitespace().nth(1)?.parse().ok()
+}
+
+fn http_get(port: u16, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).ok()?;
-    let text = String::from_utf8_lossy(&answer);
-    text.split_whitespace().nth(1)?.parse().ok()
+    Some(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// Waits until `condition` holds, or fails the test.
+/// Waits until `condition` holds, or fails the test. One that takes long to look at is looked at less
+/// often, so that looking does not take the machine from what is waited for.
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let begin = Instant::now();
-    while !condition() {
+    loop {
+        let look = Instant::now();
+        if condition() {
+            return;
+        }
         assert!(begin.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain until {what}");
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(look.elapsed().max(Duration::from_millis(50)));
     }
 }

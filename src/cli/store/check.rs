@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{
     cli::{failure::Failure, operation, output::Output},
-    control::operations::check::{CheckOutcome, StoreCheck, ViolationView},
+    control::operations::check::{CheckOutcome, StoreCheck},
     texts::{Language, Text},
 };
 
@@ -42,8 +42,7 @@ fn text(outcome: &CheckOutcome, language: Language) -> String {
         ),
     };
     for violation in &outcome.first_violations {
-        let ViolationView { invariant, object, detail } = violation;
-        text.extend([format!("  [{invariant}] {object}: {detail}\n")]);
+        text.extend([format!("  [{}] {}\n", violation.invariant, violation.line(language))]);
     }
     let unnamed = outcome.unnamed_objects.len();
     let notes = [

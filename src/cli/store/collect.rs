@@ -6,7 +6,7 @@ use crate::{
     cli::{failure::Failure, operation, output::Output, say},
     config::units::Millis,
     control::operations::collect::{CollectOutcome, StoreCollect},
-    texts::{Language, Text},
+    texts::{Language, Text, below},
 };
 
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -60,7 +60,7 @@ fn text(outcome: &CollectOutcome, language: Language) -> String {
         Language::English => english(outcome),
     };
     for damaged in &outcome.damaged {
-        text.extend([format!("  {damaged}\n")]);
+        text.extend([format!("  {}\n", below::line(damaged).get(language))]);
     }
     for stranger in &outcome.strangers {
         text.extend([format!("  ? {stranger}\n")]);

@@ -10,6 +10,7 @@ use std::path::Path;
 use clap::Subcommand;
 
 use super::{failure::Failure, output::Output, say};
+use crate::texts::{Language, below};
 
 mod check;
 mod collect;
@@ -124,4 +125,10 @@ impl StoreCommand {
             Self::TakeOver { yes } => take_over::run(file, output, yes),
         }
     }
+}
+
+/// A line of a list: an object, and what was found of it.
+fn found((object, detail): &(String, String), language: Language) -> String {
+    let (object, detail) = (below::object(object), below::detail(detail));
+    format!("  {}: {}\n", object.get(language), detail.get(language))
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::found;
 use crate::{
     cli::{failure::Failure, operation, output::Output},
     control::operations::rebuild_index::{RebuildIndex, RebuildOutcome},
@@ -36,6 +37,6 @@ fn text(outcome: &RebuildOutcome, language: Language) -> String {
              Rows added {added}, mended {mended}, without a chunk {lost}\n"
         ),
     };
-    text.extend(damaged.iter().map(|(object, detail)| format!("  {object}: {detail}\n")));
+    text.extend(damaged.iter().map(|damage| found(damage, language)));
     text
 }

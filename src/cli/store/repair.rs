@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::found;
 use crate::{
     cli::{failure::Failure, operation, output::Output},
     control::operations::repair::{RepairOutcome, StoreRepair},
@@ -42,7 +43,7 @@ fn text(outcome: &RepairOutcome, language: Language) -> String {
     ];
     for (head, list) in lists.iter().filter(|(_, list)| !list.is_empty()) {
         text.extend([format!("{}:\n", head.get(language))]);
-        text.extend(list.iter().map(|(object, detail)| format!("  {object}: {detail}\n")));
+        text.extend(list.iter().map(|change| found(change, language)));
     }
     let end = match &outcome.check {
         None => Text::fixed(

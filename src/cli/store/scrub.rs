@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use super::stats::octets;
+use super::{found, stats::octets};
 use crate::{
     cli::{failure::Failure, operation, output::Output},
     control::operations::scrub::{ScrubOutcome, StoreScrub},
-    texts::{Language, Text},
+    texts::{Language, Text, below},
 };
 
 pub(super) fn run(
@@ -43,13 +43,14 @@ fn text(outcome: &ScrubOutcome, language: Language) -> String {
              Damaged packs {damaged_packs}, damaged chunks {damaged_chunks}\n"
         ),
     };
-    for (object, detail) in &outcome.damages {
-        text.extend([format!("  {object}: {detail}\n")]);
+    for damage in &outcome.damages {
+        text.push_str(&found(damage, language));
     }
     if !outcome.messages.is_empty() {
         let head = Text::fixed("Messaggi che ne hanno bisogno", "Messages that need them");
         text.extend([format!("{}:\n", head.get(language))]);
-        text.extend(outcome.messages.iter().map(|message| format!("  {message}\n")));
+        let name = |message: &String| format!("  {}\n", below::object(message).get(language));
+        text.extend(outcome.messages.iter().map(name));
     }
     if !outcome.accounts.is_empty() {
         let head = Text::fixed("Caselle", "Accounts");

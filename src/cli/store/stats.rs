@@ -10,7 +10,7 @@ use crate::{
         operation,
         output::{Output, instant},
     },
-    control::operations::stats::{StatsOutcome, StoreStats},
+    control::operations::stats::{CacheView, StatsOutcome, StoreStats},
     texts::{Language, Text},
 };
 
@@ -29,6 +29,17 @@ pub(super) fn run(
 }
 
 fn text(outcome: &StatsOutcome, language: Language) -> String {
+    let lines = lines(outcome, language);
+    let width = lines.iter().map(|(name, _)| name.get(language).chars().count()).max().unwrap_or(0);
+    let line = |(name, value): &(Text, String)| {
+        let name = name.get(language);
+        let gap = " ".repeat(width - name.chars().count() + 2);
+        format!("{name}{gap}{value}\n")
+    };
+    lines.iter().map(line).collect::<Vec<_>>().concat()
+}
+
+fn lines(outcome: &StatsOutcome, language: Language) -> Vec<(Text, String)> {
     let mut lines: Vec<(Text, String)> = Vec::new();
     let mut add = |italian, english, value| lines.push((Text::fixed(italian, english), value));
     if let Some(account) = &outcome.account {
@@ -71,14 +82,28 @@ fn text(outcome: &StatsOutcome, language: Language) -> String {
             let value = format!("{ended}, {} pack, {damages}", scrub.packs);
             add("Ultimo scrub, pack letti, danni", "Last scrub, packs read, damages", value);
         }
+        add("Cache in memoria", "Cache in memory", cache(&store.caches.memory, language));
+        if let Some(disk) = &store.caches.disk {
+            add("Cache su disco", "Cache on disk", cache(disk, language));
+        }
     }
-    let width = lines.iter().map(|(name, _)| name.get(language).chars().count()).max().unwrap_or(0);
-    let line = |(name, value): &(Text, String)| {
-        let name = name.get(language);
-        let gap = " ".repeat(width - name.chars().count() + 2);
-        format!("{name}{gap}{value}\n")
-    };
-    lines.iter().map(line).collect::<Vec<_>>().concat()
+    lines
+}
+
+/// What a cache holds, and how often it had what was asked for.
+fn cache(figures: &CacheView, language: Language) -> String {
+    let CacheView { hits, misses, entries, .. } = *figures;
+    let per_mille = hits.saturating_mul(1_000) / hits.saturating_add(misses).max(1);
+    let share = format!("{}.{} %", per_mille / 10, per_mille % 10);
+    let (held, most) = (octets(figures.octets), octets(figures.octets_max));
+    match language {
+        Language::Italian => {
+            format!("{held} di {most}, {entries} chunk; trovati {hits}, mancati {misses} ({share})")
+        }
+        Language::English => {
+            format!("{held} of {most}, {entries} chunks; hits {hits}, misses {misses} ({share})")
+        }
+    }
 }
 
 /// Octets as people read them: exact below 1 KB, else with one decimal.
@@ -101,11 +126,73 @@ pub(super) fn octets(octets: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::octets;
+    use super::{Language, octets, text};
+    use crate::control::operations::stats::{
+        CacheView, CachesView, SharesView, StatsOutcome, StoreView,
+    };
 
     #[test]
     fn octets_are_shown_exactly_while_they_are_few() {
         let shown = [0, 1_023, 1_024, 1_536, 5 << 20, 3 << 40].map(octets);
         assert_eq!(shown, ["0", "1023", "1.0 KB", "1.5 KB", "5.0 MB", "3.0 TB"]);
+    }
+
+    #[test]
+    fn the_figures_of_an_account_stand_below_each_other() {
+        let outcome = StatsOutcome {
+            account: Some("anna@pec.example".to_owned()),
+            rows: 3,
+            logical_octets: 4 << 20,
+            charged_octets: 3 << 20,
+            physical_octets: 1 << 20,
+            saved_octets: 3 << 20,
+            saved_per_mille: 750,
+            chunks: 9,
+            shares: Some(SharesView { exclusive_octets: 512 << 10, proportional_octets: 1_000 }),
+            store: None,
+        };
+        assert_eq!(
+            text(&outcome, Language::Italian),
+            "Casella                 anna@pec.example\n\
+             Righe                   3\n\
+             Ottetti logici          4.0 MB\n\
+             Ottetti addebitati      3.0 MB\n\
+             Ottetti fisici          1.0 MB\n\
+             Risparmio               3.0 MB (75.0 %)\n\
+             Chunk                   9\n\
+             Solo di questa casella  512.0 KB\n\
+             In proporzione          1000\n"
+        );
+    }
+
+    #[test]
+    fn the_figures_of_a_store_say_what_waits_what_is_live_and_what_the_caches_do() {
+        let memory = CacheView { hits: 2, misses: 1, entries: 5, octets: 2_048, octets_max: 4_096 };
+        let disk = Some(CacheView { octets_max: 10 << 30, ..CacheView::default() });
+        let store = StoreView {
+            accounts: 2,
+            held_messages: 1,
+            held_octets: 700,
+            staged_octets: 800,
+            packs: 4,
+            pack_octets: 4_000,
+            live_octets: 3_000,
+            sparse_packs: 1,
+            caches: CachesView { memory, disk },
+            ..StoreView::default()
+        };
+        let outcome = StatsOutcome { store: Some(store), ..StatsOutcome::default() };
+        let shown = text(&outcome, Language::English);
+        for line in [
+            "Held messages                 1",
+            "Their octets                  700",
+            "Waiting for the packer        800",
+            "Live part                     75 %",
+            "Packs live by less than half  1",
+            "Cache in memory               2.0 KB of 4.0 KB, 5 chunks; hits 2, misses 1 (66.6 %)",
+            "Cache on disk                 0 of 10.0 GB, 0 chunks; hits 0, misses 0 (0.0 %)",
+        ] {
+            assert!(shown.lines().any(|shown| shown == line), "{line:?} in {shown}");
+        }
     }
 }

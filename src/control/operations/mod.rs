@@ -13,6 +13,9 @@ pub mod scrub;
 pub mod stats;
 pub mod take_over;
 
+#[cfg(test)]
+mod tests;
+
 /// What a running server offers. Operations that must have the store for themselves are not here:
 /// their commands open it when the server is stopped.
 #[must_use]

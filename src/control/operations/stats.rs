@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use storage::ids::AccountId;
+use storage::{figures::Caches, ids::AccountId, pack::cache::CacheFigures};
 
 use super::scrub::ScrubView;
 use crate::{
@@ -82,6 +82,45 @@ pub struct StoreView {
     /// The last whole scrub.
     #[serde(default)]
     pub last_scrub: Option<ScrubView>,
+    /// The caches of chunks of the process that has the store open: beside a running server, the
+    /// server's since it started.
+    #[serde(default)]
+    pub caches: CachesView,
+}
+
+/// The caches of chunks.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct CachesView {
+    /// The one in memory.
+    pub memory: CacheView,
+    /// The one on disk, which stores whose packs are in a bucket have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<CacheView>,
+}
+
+/// One cache of chunks.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct CacheView {
+    /// Chunks that were asked for and were there.
+    pub hits: u64,
+    /// Chunks that were asked for and had to come from further away.
+    pub misses: u64,
+    /// Chunks that are there now.
+    pub entries: u64,
+    /// Their octets.
+    pub octets: u64,
+    /// Octets that there may be.
+    pub octets_max: u64,
+}
+
+impl CachesView {
+    fn of(caches: &Caches) -> Self {
+        let view = |figures: CacheFigures| {
+            let CacheFigures { hits, misses, entries, octets, octets_max } = figures;
+            CacheView { hits, misses, entries, octets, octets_max }
+        };
+        Self { memory: view(caches.memory), disk: caches.disk.map(view) }
+    }
 }
 
 #[async_trait::async_trait]
@@ -169,6 +208,7 @@ async fn total(site: &Site) -> Result<StatsOutcome, OperationError> {
             damaged_chunks: packs.damaged_chunks,
             catalog_octets: catalog_octets.unwrap_or(0),
             last_scrub: site.store.octets().scrub_state().await?.last.as_ref().map(ScrubView::of),
+            caches: CachesView::of(&site.store.caches()),
         }),
     })
 }

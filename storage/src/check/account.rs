@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Invariant, PAGE, Reporter, blocks, messages};
+use super::{Counter, Fault, Invariant, PAGE, Reporter, blocks, messages};
 use crate::{
     account::{after, read, scan_all, tree},
     catalog::{
@@ -84,15 +84,15 @@ impl Checked<'_> {
             read::<AccountRecord>(&*self.snapshot, keys::ACCOUNTS, &keys::account(self.id)).await;
         let Some(settings) = reporter.take(Invariant::Ascending, settings)? else { return Ok(()) };
         let Some(settings) = settings else {
-            reporter.violation(Invariant::Ascending, self.name(), "it has no settings");
+            reporter.violation(Invariant::Ascending, self.name(), Fault::NoSettings);
             return Ok(());
         };
         let key = keys::address(&settings.address);
         let index = read::<IndexRecord>(&*self.snapshot, keys::ACCOUNT_ADDRESSES, &key).await;
         let index = reporter.take(Invariant::Ascending, index)?.flatten();
         if index.map(|index| index.id) != Some(self.id.0) {
-            let detail = format!("its address {} does not lead to it", settings.address);
-            reporter.violation(Invariant::Ascending, self.name(), detail);
+            let fault = Fault::AddressLost { address: settings.address };
+            reporter.violation(Invariant::Ascending, self.name(), fault);
         }
         Ok(())
     }
@@ -110,27 +110,27 @@ impl Checked<'_> {
             };
             reporter.report.seen.mailboxes += 1;
             let wrong = [
-                (id.0 >= self.head.next_mailbox_id, "its MailboxId is not below the next one"),
-                (!validities.insert(record.uid_validity), "another mailbox has its UIDVALIDITY"),
+                (id.0 >= self.head.next_mailbox_id, Fault::MailboxIdNotBelowNext),
+                (!validities.insert(record.uid_validity), Fault::UidValidityTwice),
                 (
                     u64::from(record.uid_validity) >= self.head.next_uid_validity,
-                    "its UIDVALIDITY is not below the next one",
+                    Fault::UidValidityNotBelowNext,
                 ),
                 (
                     record.highest_mod_seq >= self.head.next_mod_seq,
-                    "its HIGHESTMODSEQ is not below the account's next MODSEQ",
+                    Fault::HighestModSeqNotBelowNext,
                 ),
-                (record.recent_from > record.uid_next, "its recent messages begin after UIDNEXT"),
+                (record.recent_from > record.uid_next, Fault::RecentAfterUidNext),
             ];
-            for (_, detail) in wrong.into_iter().filter(|(is_wrong, _)| *is_wrong) {
-                reporter.violation(Invariant::Ascending, self.mailbox_name(id), detail);
+            for (_, fault) in wrong.into_iter().filter(|(is_wrong, _)| *is_wrong) {
+                reporter.violation(Invariant::Ascending, self.mailbox_name(id), fault);
             }
             self.mailboxes.insert(id, (record, Tally::default()));
         }
         let named = self.mailboxes.values().filter(|(record, _)| !record.deleting).count() as u64;
         if named != self.head.mailboxes {
-            let detail = format!("it counts {} mailboxes and has {named}", self.head.mailboxes);
-            reporter.violation(Invariant::Exact, self.name(), detail);
+            let fault = Fault::MailboxesMiscounted { counted: self.head.mailboxes, found: named };
+            reporter.violation(Invariant::Exact, self.name(), fault);
         }
         Ok(())
     }
@@ -147,19 +147,19 @@ impl Checked<'_> {
                 named.insert(id);
             } else {
                 let object = format!("the name {name:?} of account {}", self.id);
-                let detail = format!("it leads to mailbox {id}, which is not called that");
-                reporter.violation(Invariant::Ascending, object, detail);
+                let fault = Fault::NameLeadsElsewhere { mailbox: id };
+                reporter.violation(Invariant::Ascending, object, fault);
             }
         }
         for (id, (record, _)) in &self.mailboxes {
             let key = keys::mailbox(self.id, *id);
             let pending = self.snapshot.get(keys::MAILBOX_DELETIONS, &key).await?.is_some();
             if record.deleting != pending {
-                let detail = "its record and the list of pending deletions disagree";
-                reporter.violation(Invariant::Ascending, self.mailbox_name(*id), detail);
+                let fault = Fault::DeletionsDisagree;
+                reporter.violation(Invariant::Ascending, self.mailbox_name(*id), fault);
             } else if !record.deleting && !named.contains(id) {
-                let detail = format!("its name {:?} does not lead to it", record.name);
-                reporter.violation(Invariant::Ascending, self.mailbox_name(*id), detail);
+                let fault = Fault::NameLost { name: record.name.clone() };
+                reporter.violation(Invariant::Ascending, self.mailbox_name(*id), fault);
             }
         }
         Ok(())
@@ -187,8 +187,7 @@ impl Checked<'_> {
             for ((_, key), entry) in asked.iter().zip(found) {
                 if entry.is_none() {
                     let object = keys::object(keys::MAILBOX_CHANGES, key);
-                    let detail = "a row of that MODSEQ and UID has no entry in the index";
-                    reporter.violation(Invariant::Ascending, object, detail);
+                    reporter.violation(Invariant::Ascending, object, Fault::NoChangeEntry);
                 }
             }
             match page.last() {
@@ -202,7 +201,7 @@ impl Checked<'_> {
         reporter.report.seen.rows += 1;
         let object = format!("UID {} of {}", row.uid, self.mailbox_name(mailbox));
         let Some((record, tally)) = self.mailboxes.get_mut(&mailbox) else {
-            reporter.violation(Invariant::Ascending, object, "the mailbox does not exist");
+            reporter.violation(Invariant::Ascending, object, Fault::NoMailbox);
             return;
         };
         tally.exists += 1;
@@ -211,18 +210,12 @@ impl Checked<'_> {
         tally.octets = tally.octets.saturating_add(row.size);
         tally.charged_octets = tally.charged_octets.saturating_add(row.charged_octets);
         let wrong = [
-            (u64::from(row.uid.get()) >= record.uid_next, "the UID is not below UIDNEXT"),
-            (
-                row.mod_seq > ModSeq(record.highest_mod_seq),
-                "the MODSEQ is above the mailbox's HIGHESTMODSEQ",
-            ),
-            (
-                row.email_number.0 >= self.head.next_email_number,
-                "the EmailNumber is not below the account's next one",
-            ),
+            (u64::from(row.uid.get()) >= record.uid_next, Fault::UidNotBelowNext),
+            (row.mod_seq > ModSeq(record.highest_mod_seq), Fault::ModSeqAboveHighest),
+            (row.email_number.0 >= self.head.next_email_number, Fault::EmailNumberNotBelowNext),
         ];
-        for (_, detail) in wrong.into_iter().filter(|(is_wrong, _)| *is_wrong) {
-            reporter.violation(Invariant::Ascending, object.clone(), detail);
+        for (_, fault) in wrong.into_iter().filter(|(is_wrong, _)| *is_wrong) {
+            reporter.violation(Invariant::Ascending, object.clone(), fault);
         }
     }
 
@@ -238,8 +231,7 @@ impl Checked<'_> {
                     tally.changes += 1;
                 } else {
                     let object = keys::object(keys::MAILBOX_CHANGES, key);
-                    let detail = "the mailbox does not exist";
-                    reporter.violation(Invariant::Ascending, object, detail);
+                    reporter.violation(Invariant::Ascending, object, Fault::NoMailbox);
                 }
             }
             match page.last() {
@@ -276,7 +268,7 @@ impl Checked<'_> {
             return Ok(());
         };
         let Some((mailbox_record, _)) = self.mailboxes.get(&mailbox) else {
-            reporter.violation(Invariant::Ascending, object(), "the mailbox does not exist");
+            reporter.violation(Invariant::Ascending, object(), Fault::NoMailbox);
             return Ok(());
         };
         let uids = record.uids();
@@ -284,16 +276,14 @@ impl Checked<'_> {
             uids.iter().any(|uid| u64::from(uid.get()) >= mailbox_record.uid_next)
         });
         if never_given || mod_seq.0 > mailbox_record.highest_mod_seq {
-            let detail = "it names a UID or MODSEQ that was never given";
-            reporter.violation(Invariant::Ascending, object(), detail);
+            reporter.violation(Invariant::Ascending, object(), Fault::NeverGiven);
         }
         for uids in uids.unwrap_or_default().chunks(PAGE) {
             let row = |uid: &_| (keys::MAILBOX_ROWS, keys::row(self.id, mailbox, *uid));
             let asked: Vec<_> = uids.iter().map(row).collect();
             let found = self.snapshot.multi_get(&asked).await?;
             if found.iter().any(Option::is_some) {
-                let detail = "it calls a UID expunged that has a row";
-                reporter.violation(Invariant::Ascending, object(), detail);
+                reporter.violation(Invariant::Ascending, object(), Fault::ExpungedHasRow);
             }
         }
         Ok(())
@@ -306,31 +296,32 @@ impl Checked<'_> {
             octets = octets.saturating_add(tally.charged_octets);
             messages += tally.exists;
             let counters = [
-                ("messages", record.exists, tally.exists),
-                ("messages without \\Seen", record.unseen, tally.unseen),
-                ("messages with \\Deleted", record.deleted, tally.deleted),
-                ("octets", record.octets, tally.octets),
-                ("charged octets", record.charged_octets, tally.charged_octets),
+                (Counter::Messages, record.exists, tally.exists),
+                (Counter::Unseen, record.unseen, tally.unseen),
+                (Counter::Deleted, record.deleted, tally.deleted),
+                (Counter::Octets, record.octets, tally.octets),
+                (Counter::ChargedOctets, record.charged_octets, tally.charged_octets),
             ];
             for (what, counted, found) in counters {
                 if counted != found {
-                    let detail = format!("it counts {counted} {what}, its rows have {found}");
-                    reporter.violation(Invariant::Exact, self.mailbox_name(*id), detail);
+                    let fault = Fault::Miscounted { what, counted, found };
+                    reporter.violation(Invariant::Exact, self.mailbox_name(*id), fault);
                 }
             }
             if tally.changes != tally.exists {
-                let detail = format!("{} rows have {} index entries", tally.exists, tally.changes);
-                reporter.violation(Invariant::Ascending, self.mailbox_name(*id), detail);
+                let (rows, entries) = (tally.exists, tally.changes);
+                let fault = Fault::ChangesMiscounted { rows, entries };
+                reporter.violation(Invariant::Ascending, self.mailbox_name(*id), fault);
             }
         }
         let usage = [
-            ("octets", self.head.usage_octets, octets),
-            ("messages", self.head.usage_messages, messages),
+            (Counter::Octets, self.head.usage_octets, octets),
+            (Counter::Messages, self.head.usage_messages, messages),
         ];
         for (what, counted, found) in usage {
             if counted != found {
-                let detail = format!("its usage is {counted} {what}, its rows have {found}");
-                reporter.violation(Invariant::Exact, self.name(), detail);
+                let fault = Fault::UsageMiscounted { what, counted, found };
+                reporter.violation(Invariant::Exact, self.name(), fault);
             }
         }
     }

@@ -3,7 +3,7 @@
 //! A block that readers pass over (damaged, old, of a newer program) is no violation: it is built
 //! anew by itself. One that they use and that says something else is.
 
-use super::{Invariant, Reporter, account::Checked, pass_over};
+use super::{Fault, Invariant, Reporter, account::Checked, pass_over};
 use crate::{
     account::{
         after,
@@ -52,8 +52,8 @@ async fn headers(checked: &Checked<'_>, reporter: &mut Reporter<'_>) -> Result<(
             let summary = Summary::decode(&octets, || message_name(account, *number));
             let Some(summary) = pass_over(summary)? else { continue };
             if page.find(*number) != Some(MessageHeaders::of(*number, &summary)) {
-                let detail = "a block has other headers than its summary";
-                reporter.violation(Invariant::Durable, message_name(account, *number), detail);
+                let name = message_name(account, *number);
+                reporter.violation(Invariant::Durable, name, Fault::HeadersDiffer);
             }
         }
     }
@@ -79,8 +79,7 @@ async fn mailbox(
         let read = rows_between(snapshot, account, id, uids, &mut present).await;
         if pass_over(read)?.is_some() && present != rows {
             let object = format!("a block of mailbox {id} of account {account}");
-            let detail = format!("it says something else than the rows behind UID {before}");
-            reporter.violation(Invariant::Ascending, object, detail);
+            reporter.violation(Invariant::Ascending, object, Fault::BlockDiffers { uid: before });
         }
     }
     Ok(())
@@ -100,7 +99,7 @@ async fn of_no_mailbox(
         let mailbox = MailboxId(reader.take_u64()?);
         if !checked.mailbox_records().any(|(id, _)| id == mailbox) {
             let object = keys::object(keys::MAILBOX_BLOCKS, key);
-            reporter.violation(Invariant::Ascending, object, "the mailbox does not exist");
+            reporter.violation(Invariant::Ascending, object, Fault::NoMailbox);
         }
         scan.start = after(&keys::mailbox_block(checked.id, mailbox, u32::MAX));
     }

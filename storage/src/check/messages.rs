@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use trust::digest::Sha256Digest;
 
-use super::{Invariant, PAGE, Reporter, account::Checked};
+use super::{Fault, Invariant, PAGE, Reporter, account::Checked};
 use crate::{
     account::{after, message_name},
     catalog::{
@@ -88,8 +88,7 @@ async fn read_range(
             let Some(number) = reporter.take(Invariant::Durable, number)? else { continue };
             let name = message_name(checked.id, number);
             if number.0 >= checked.head.next_email_number {
-                let detail = "its number is not below the account's next one";
-                reporter.violation(Invariant::Ascending, name.clone(), detail);
+                reporter.violation(Invariant::Ascending, name.clone(), Fault::NumberNotBelowNext);
             }
             let kept = Kept::decode(value, || name.clone());
             let found = match reporter.take(Invariant::Durable, kept)? {
@@ -160,14 +159,13 @@ async fn count_rows(
 fn count_row(key: &[u8], row: &MessageRow, range: &mut Range, reporter: &mut Reporter<'_>) {
     let object = || keys::object(keys::MAILBOX_ROWS, key);
     let Some(message) = range.messages.get_mut(&row.email_number.0) else {
-        let detail = format!("its message {} does not exist", row.email_number);
-        reporter.violation(Invariant::Durable, object(), detail);
+        let fault = Fault::NoMessage { number: row.email_number };
+        reporter.violation(Invariant::Durable, object(), fault);
         return;
     };
     message.rows += 1;
     if (message.size, message.digest) != (row.size, row.digest) {
-        let detail = "size or digest are not those of its message";
-        reporter.violation(Invariant::Rebuilt, object(), detail);
+        reporter.violation(Invariant::Rebuilt, object(), Fault::RowDiffers);
     }
 }
 
@@ -191,14 +189,14 @@ async fn compare_references(
         let rows = recorded.remove(number);
         if found.rows == 0 || rows.unwrap_or(1) != found.rows || rows == Some(1) {
             let name = message_name(checked.id, EmailNumber(*number));
-            let recorded = rows.unwrap_or(1);
-            let detail = format!("{} rows refer to it, recorded are {recorded}", found.rows);
-            reporter.violation(Invariant::Durable, name, detail);
+            let (rows, recorded) = (found.rows, rows.unwrap_or(1));
+            let fault = Fault::ReferencesMiscounted { rows, recorded };
+            reporter.violation(Invariant::Durable, name, fault);
         }
     }
     for number in recorded.keys() {
         let name = message_name(checked.id, EmailNumber(*number));
-        reporter.violation(Invariant::Durable, name, "rows are recorded of a missing message");
+        reporter.violation(Invariant::Durable, name, Fault::ReferencesOfNothing);
     }
     Ok(())
 }
@@ -219,8 +217,7 @@ async fn check_erasures(
     let erased: BTreeSet<u64> = erased.map(|(number, _)| *number).collect();
     for number in listed.symmetric_difference(&erased) {
         let name = message_name(checked.id, EmailNumber(*number));
-        let detail = "its record and the list of erased messages disagree";
-        reporter.violation(Invariant::Durable, name, detail);
+        reporter.violation(Invariant::Durable, name, Fault::ErasuresDisagree);
     }
     Ok(())
 }
@@ -239,14 +236,13 @@ async fn check_summaries(
         let summary = reporter.take(Invariant::Durable, summary)?;
         match (message, summary) {
             (None, _) => {
-                reporter.violation(Invariant::Durable, name, "it has a summary and no record");
+                reporter.violation(Invariant::Durable, name, Fault::SummaryAlone);
             }
             (Some(message), Some(summary)) if message.size != summary.size => {
-                reporter.violation(Invariant::Rebuilt, name, "its summary has another size");
+                reporter.violation(Invariant::Rebuilt, name, Fault::SummarySize);
             }
             (Some(message), Some(summary)) if message.erased != summary.erased => {
-                let detail = "its record and its summary disagree on whether it was erased";
-                reporter.violation(Invariant::Rebuilt, name, detail);
+                reporter.violation(Invariant::Rebuilt, name, Fault::SummaryErasure);
             }
             _ => {}
         }
@@ -255,7 +251,7 @@ async fn check_summaries(
     .await?;
     for number in missing.keys() {
         let name = message_name(checked.id, EmailNumber(*number));
-        reporter.violation(Invariant::Durable, name, "it has no summary");
+        reporter.violation(Invariant::Durable, name, Fault::NoSummary);
     }
     Ok(())
 }

@@ -17,10 +17,13 @@
 
 mod account;
 mod blocks;
+mod fault;
 mod messages;
 mod orphans;
 
 use std::sync::Arc;
+
+pub use self::fault::{Counter, Fault};
 
 use crate::{
     account::after,
@@ -93,7 +96,15 @@ pub struct Violation {
     /// Account, mailbox, message or key.
     pub object: String,
     /// What was found.
-    pub detail: String,
+    pub fault: Fault,
+}
+
+impl Violation {
+    /// What was found, in English.
+    #[must_use]
+    pub fn detail(&self) -> String {
+        self.fault.to_string()
+    }
 }
 
 /// How far a check is.
@@ -149,10 +160,10 @@ struct Reporter<'p> {
 }
 
 impl Reporter<'_> {
-    fn violation(&mut self, invariant: Invariant, object: String, detail: impl Into<String>) {
+    fn violation(&mut self, invariant: Invariant, object: String, fault: Fault) {
         self.report.seen.violations += 1;
         if self.report.violations.len() < VIOLATIONS_MAX {
-            self.report.violations.push(Violation { invariant, object, detail: detail.into() });
+            self.report.violations.push(Violation { invariant, object, fault });
         }
     }
 
@@ -165,7 +176,7 @@ impl Reporter<'_> {
         match outcome {
             Ok(value) => Ok(Some(value)),
             Err(StoreError::Damaged { object, detail }) => {
-                self.violation(invariant, object, detail);
+                self.violation(invariant, object, Fault::Damaged { detail });
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -260,11 +271,12 @@ async fn check_chunks(
     for damage in check.damages {
         match damage {
             StoreError::Damaged { object, detail } => {
-                reporter.violation(Invariant::Durable, object, detail);
+                reporter.violation(Invariant::Durable, object, Fault::Damaged { detail });
             }
             other => {
                 let object = "a chunk or pack".to_owned();
-                reporter.violation(Invariant::Durable, object, other.to_string());
+                let fault = Fault::Damaged { detail: other.to_string() };
+                reporter.violation(Invariant::Durable, object, fault);
             }
         }
     }
@@ -281,7 +293,7 @@ async fn check_held(core: &Arc<StoreCore>, reporter: &mut Reporter<'_>) -> Resul
         for (key, value) in &page {
             let Ok(id) = <[u8; 16]>::try_from(key.as_ref()) else {
                 let object = keys::object(keys::HELD_MESSAGES, key);
-                reporter.violation(Invariant::Durable, object, "its key is not 16 octets");
+                reporter.violation(Invariant::Durable, object, Fault::HeldKey);
                 continue;
             };
             let id = HeldId(id);

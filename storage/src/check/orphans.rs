@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Invariant, PAGE, Reporter};
+use super::{Fault, Invariant, PAGE, Reporter};
 use crate::{
     account::{after, read},
     catalog::{
@@ -48,8 +48,7 @@ async fn check_family(
         };
         if core.engine.get(keys::ACCOUNT_HEADS, &keys::account(id)).await?.is_none() {
             let object = keys::object(family, key);
-            let detail = format!("account {id} does not exist");
-            reporter.violation(Invariant::Durable, object, detail);
+            reporter.violation(Invariant::Durable, object, Fault::NoAccount { account: id });
         }
         match id.0.checked_add(1) {
             Some(next) => start = keys::account(AccountId(next)),
@@ -81,8 +80,8 @@ async fn check_addresses(
             };
             if settings.is_none_or(|settings| keys::address(&settings.address) != *key) {
                 let object = format!("the address {}", String::from_utf8_lossy(key));
-                let detail = format!("it leads to account {}, which has another", index.id);
-                reporter.violation(Invariant::Ascending, object, detail);
+                let fault = Fault::AddressLeadsElsewhere { account: AccountId(index.id) };
+                reporter.violation(Invariant::Ascending, object, fault);
             }
         }
         match page.last() {

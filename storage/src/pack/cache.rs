@@ -2,20 +2,63 @@
 //!
 //! The sum of the cached octets never exceeds the bound given; a chunk larger than the bound is
 //! not kept. Only verified octets are put here. One lock, held for a few map operations.
+//!
+//! Hits and misses are counted since the cache was made. Whoever fetches a chunk looks once more
+//! before it does, so looks for one chunk that miss one after the other count as one miss.
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
 
 use crate::ids::ChunkId;
 
+/// What a cache of chunks has done since it was opened, and what it holds.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct CacheFigures {
+    /// Chunks that were asked for and were there.
+    pub hits: u64,
+    /// Chunks that were asked for and had to come from further away.
+    pub misses: u64,
+    /// Chunks that are there now.
+    pub entries: u64,
+    /// Their octets.
+    pub octets: u64,
+    /// Octets that there may be.
+    pub octets_max: u64,
+}
+
+/// Counts the answers of a cache.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+impl Answers {
+    pub(super) fn count(&self, hit: bool) {
+        let counter = if hit { &self.hits } else { &self.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The figures of a cache that holds `entries` chunks of `octets` octets.
+    pub(super) fn figures(&self, entries: usize, octets: u64, octets_max: u64) -> CacheFigures {
+        let (hits, misses) = (&self.hits, &self.misses);
+        let [hits, misses] = [hits, misses].map(|counter| counter.load(Ordering::Relaxed));
+        CacheFigures { hits, misses, entries: entries as u64, octets, octets_max }
+    }
+}
+
 /// A bounded cache of verified plain chunks.
 #[derive(Debug)]
 pub struct ChunkCache {
     octets_max: usize,
+    answers: Answers,
     state: Mutex<State>,
 }
 
@@ -25,13 +68,15 @@ struct State {
     uses: u64,
     chunks: HashMap<ChunkId, (u64, Bytes)>,
     by_use: BTreeMap<u64, ChunkId>,
+    /// What the last look asked for in vain.
+    missed: Option<ChunkId>,
 }
 
 impl ChunkCache {
     /// Makes a cache of at most `octets_max` octets; 0 keeps nothing.
     #[must_use]
     pub fn new(octets_max: usize) -> Self {
-        Self { octets_max, state: Mutex::default() }
+        Self { octets_max, answers: Answers::default(), state: Mutex::default() }
     }
 
     /// The plain octets of a chunk, when they are here.
@@ -39,7 +84,13 @@ impl ChunkCache {
         let mut state = self.lock();
         state.uses += 1;
         let now = state.uses;
-        let (used, octets) = state.chunks.get_mut(&chunk)?;
+        let Some((used, octets)) = state.chunks.get_mut(&chunk) else {
+            if state.missed.replace(chunk) != Some(chunk) {
+                self.answers.count(false);
+            }
+            return None;
+        };
+        self.answers.count(true);
         let before = std::mem::replace(used, now);
         let octets = octets.clone();
         state.by_use.remove(&before);
@@ -49,11 +100,10 @@ impl ChunkCache {
 
     /// Keeps verified octets.
     pub fn put(&self, chunk: ChunkId, octets: Bytes) {
-        if octets.len() > self.octets_max {
-            return;
-        }
         let mut state = self.lock();
-        if state.chunks.contains_key(&chunk) {
+        // The look that missed was answered: the next one that misses is another.
+        state.missed = state.missed.filter(|missed| *missed != chunk);
+        if octets.len() > self.octets_max || state.chunks.contains_key(&chunk) {
             return;
         }
         state.uses += 1;
@@ -83,6 +133,12 @@ impl ChunkCache {
         self.lock().octets
     }
 
+    /// What it has done, and what it holds.
+    pub fn figures(&self) -> CacheFigures {
+        let state = self.lock();
+        self.answers.figures(state.chunks.len(), state.octets as u64, self.octets_max as u64)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -108,5 +164,21 @@ mod tests {
         assert_eq!(cache.octets(), 30);
         cache.remove(chunk(1));
         assert_eq!(cache.octets(), 20);
+    }
+
+    #[test]
+    fn a_chunk_that_is_fetched_is_one_miss_however_often_it_was_looked_for_meanwhile() {
+        let cache = ChunkCache::new(30);
+        let chunk = |number| ChunkId([number; 32]);
+        for size in [10, 31, 31] {
+            for _ in 0..3 {
+                assert!(cache.get(chunk(size)).is_none());
+            }
+            cache.put(chunk(size), Bytes::from(vec![0; size.into()]));
+        }
+        assert!(cache.get(chunk(10)).is_some() && cache.get(chunk(10)).is_some());
+        let figures = cache.figures();
+        let expected = CacheFigures { hits: 2, misses: 3, entries: 1, octets: 10, octets_max: 30 };
+        assert_eq!(figures, expected, "what is too large to be kept is fetched each time");
     }
 }

@@ -27,6 +27,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
+use super::cache::{Answers, CacheFigures};
 use crate::{error::StoreError, ids::StoredId};
 
 const MAGIC: &[u8; 8] = b"CERACCH1";
@@ -51,6 +52,7 @@ pub struct DiskCacheConfig {
 pub struct DiskCache {
     files: Arc<Files>,
     writes: Arc<Semaphore>,
+    answers: Answers,
 }
 
 #[derive(Debug)]
@@ -78,11 +80,24 @@ impl DiskCache {
             let source = Box::new(source);
             StoreError::Objects { operation: "open the cache", object: folder, source }
         })?;
-        Ok(Self { files: Arc::new(files), writes: Arc::new(Semaphore::new(WRITES_MAX)) })
+        let (files, writes) = (Arc::new(files), Arc::new(Semaphore::new(WRITES_MAX)));
+        Ok(Self { files, writes, answers: Answers::default() })
     }
 
     /// The stored form of a chunk, when it is here and as it was written.
     pub async fn get(&self, stored: StoredId) -> Option<Bytes> {
+        let found = self.read(stored).await;
+        self.answers.count(found.is_some());
+        found
+    }
+
+    /// Hits and misses since it was opened, and what the folder holds.
+    pub fn figures(&self) -> CacheFigures {
+        let state = self.files.lock();
+        self.answers.figures(state.chunks.len(), state.octets, self.files.octets_max)
+    }
+
+    async fn read(&self, stored: StoredId) -> Option<Bytes> {
         if !self.files.lock().touch(stored) {
             return None;
         }
@@ -309,6 +324,9 @@ mod tests {
         assert_eq!(cache.get(chunk(1)).await, Some(form(1)));
         keep(&cache, 4).await;
         assert_eq!(cache.get(chunk(2)).await, None, "the least recently used");
+        let figures = cache.figures();
+        assert_eq!((figures.hits, figures.misses, figures.entries), (1, 1, 3));
+        assert_eq!((figures.octets, figures.octets_max), (3 * 1_040, 3_200));
         assert!(cache.octets() <= 3_200);
         drop(cache);
         let again = DiskCache::open(config(folder.path(), 3_200)).await.unwrap();

@@ -77,7 +77,7 @@ async fn expect(house: &House, invariant: Invariant, object: &str, detail: &str)
     let found = report.violations.iter().any(|violation| {
         violation.invariant == invariant
             && violation.object.contains(object)
-            && violation.detail.contains(detail)
+            && violation.detail().contains(detail)
     });
     assert!(found, "{invariant:?}, {object}, {detail}: {:#?}", report.violations);
 }

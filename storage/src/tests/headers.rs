@@ -260,10 +260,9 @@ async fn headers_in_a_block_that_differ_from_the_summary_are_found() {
     batch.put(keys::SUMMARIES, key, other.encode());
     house.engine.commit(batch).await.expect("commit");
     let report = house.store.check(&|_| {}).await.expect("check");
-    let found = report
-        .violations
-        .iter()
-        .any(|one| one.object == "message 2 of account 7" && one.detail.contains("other headers"));
+    let found = report.violations.iter().any(|one| {
+        one.object == "message 2 of account 7" && one.detail().contains("other headers")
+    });
     assert!(found, "{:#?}", report.violations);
 }
 

@@ -4,6 +4,7 @@ mod accounts;
 mod blocks;
 mod check;
 mod collector;
+mod concerned;
 mod conditions;
 mod damage;
 mod erase;

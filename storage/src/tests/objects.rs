@@ -1,7 +1,7 @@
 //! Which object store the tests of this crate run over.
 //!
 //! In memory, unless `CERALACCA_TEST_OBJECTS` says `folder` or `s3`: `make test` runs the suite
-//! over each. `s3` is a SeaweedFS cluster that the first test starts; every test gets a prefix of
+//! over those two. `s3` is a SeaweedFS cluster that the first test starts; every test gets a prefix of
 //! its own in it.
 
 use std::{

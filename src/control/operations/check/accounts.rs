@@ -15,7 +15,7 @@ use storage::{
     ids::AccountId,
 };
 
-use super::Findings;
+use super::finding::{Above, Findings, Setting};
 use crate::{
     control::{OperationError, Progress, Run, Site},
     registry::Told,
@@ -72,9 +72,9 @@ async fn report_settled(
     for told in suspects {
         // One that changed meanwhile is told to the store by the outbox.
         if told_of(site, told.id).await?.as_ref() == Some(told)
-            && let Some((object, detail)) = difference(site, told).await?
+            && let Some((object, fault)) = difference(site, told).await?
         {
-            findings.add(INVARIANT, object, detail);
+            findings.add(INVARIANT, object, &fault);
         }
     }
     Ok(())
@@ -103,8 +103,7 @@ async fn unknown_to_registry(
             let Ok(id) = KeyReader::new(keys::ACCOUNTS, key).take_u64() else { continue };
             let id = AccountId(id);
             if told_of(site, id).await?.is_none() {
-                let detail = "the catalog has it, the registry does not";
-                findings.add(INVARIANT, format!("account {id}"), detail.to_owned());
+                findings.add(INVARIANT, format!("account {id}"), &Above::NotInRegistry);
             }
         }
         run.go_on()?;
@@ -122,7 +121,7 @@ async fn told_of(site: &Site, id: AccountId) -> Result<Option<Told>, OperationEr
     Ok(told.into_iter().find(|told| told.id == id))
 }
 
-async fn difference(site: &Site, told: &Told) -> Result<Option<(String, String)>, OperationError> {
+async fn difference(site: &Site, told: &Told) -> Result<Option<(String, Above)>, OperationError> {
     if told.waiting {
         return Ok(None);
     }
@@ -135,25 +134,21 @@ async fn difference(site: &Site, told: &Told) -> Result<Option<(String, String)>
     };
     let found = found.into_iter().find(|(id, ..)| *id == told.id);
     let Some((_, version, settings)) = found else {
-        return Ok(Some((object, "the registry has it, the catalog does not".to_owned())));
+        return Ok(Some((object, Above::NotInCatalog)));
     };
-    let mut details = Vec::new();
-    if version != told.version {
-        details.push(format!("version {} in the registry, {version} in the catalog", told.version));
-    }
-    details.extend(different(&told.settings, &settings, told.limits_told));
+    let versions = (version != told.version).then_some((told.version, version));
+    let settings = different(&told.settings, &settings, told.limits_told);
     let by_address = match site.store.account_by_address(&told.settings.address).await {
         Err(StoreError::Damaged { .. }) => None,
         found => found?.map(|(id, _)| id),
     };
-    if by_address != Some(told.id) {
-        details.push("its address does not lead to it in the catalog".to_owned());
-    }
-    Ok((!details.is_empty()).then(|| (object, details.join("; "))))
+    let address_lost = by_address != Some(told.id);
+    let differs = versions.is_some() || !settings.is_empty() || address_lost;
+    Ok(differs.then_some((object, Above::Differs { versions, settings, address_lost })))
 }
 
 /// The settings in which the two differ.
-fn different(told: &AccountSettings, found: &AccountSettings, limits: bool) -> Vec<String> {
+fn different(told: &AccountSettings, found: &AccountSettings, limits: bool) -> Vec<Setting> {
     let limits_of = |settings: &AccountSettings| {
         (
             settings.quota_octets,
@@ -164,12 +159,12 @@ fn different(told: &AccountSettings, found: &AccountSettings, limits: bool) -> V
         )
     };
     let named = [
-        ("address", told.address != found.address),
-        ("state", told.state != found.state),
-        ("plan", told.plan != found.plan),
-        ("service", told.service != found.service),
-        ("limits", limits && limits_of(told) != limits_of(found)),
+        (Setting::Address, told.address != found.address),
+        (Setting::State, told.state != found.state),
+        (Setting::Plan, told.plan != found.plan),
+        (Setting::Service, told.service != found.service),
+        (Setting::Limits, limits && limits_of(told) != limits_of(found)),
     ];
     let differ = named.into_iter().filter(|(_, differ)| *differ);
-    differ.map(|(name, _)| format!("{name} differs from the registry's")).collect()
+    differ.map(|(setting, _)| setting).collect()
 }

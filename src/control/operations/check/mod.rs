@@ -10,10 +10,13 @@
 //! snapshot and conserves nothing yet.
 
 mod accounts;
+mod finding;
 
 use serde::{Deserialize, Serialize};
 use storage::check::{CheckProgress, CheckReport, Invariant};
 
+use self::finding::Findings;
+pub use self::finding::ViolationView;
 use crate::{
     control::{Operation, OperationError, Progress, Run, Site},
     texts::Text,
@@ -41,8 +44,8 @@ impl Operation for StoreCheck {
         let duties = run.reading(crate::pec::check::check(&**site.store.engine(), &tell)).await??;
         let mut findings = Findings { count: violations, list: outcome.first_violations };
         outcome.engine_rows = duties.rows;
-        for (object, detail) in duties.faults {
-            findings.add(Invariant::Durable.number(), object, detail);
+        for (object, fault) in duties.faults {
+            findings.add(Invariant::Durable.number(), object, &fault.into());
         }
         findings.count += duties.faults_left_out;
         outcome.orphan_held_messages = duties.orphans.len() as u64 + duties.orphans_left_out;
@@ -52,24 +55,6 @@ impl Operation for StoreCheck {
         outcome.violations = findings.count;
         outcome.clean = findings.count == 0;
         Ok(outcome)
-    }
-}
-
-/// Violations as they are found: the first are listed, all are counted.
-struct Findings {
-    count: u64,
-    list: Vec<ViolationView>,
-}
-
-/// Violations that are listed.
-const LISTED_MAX: usize = 1_000;
-
-impl Findings {
-    fn add(&mut self, invariant: u8, object: String, detail: String) {
-        self.count += 1;
-        if self.list.len() < LISTED_MAX {
-            self.list.push(ViolationView { invariant, object, detail });
-        }
     }
 }
 
@@ -142,28 +127,12 @@ pub struct InvariantView {
     pub text: String,
 }
 
-/// Something that is not as it must be.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct ViolationView {
-    /// The invariant's number.
-    pub invariant: u8,
-    /// What it is about.
-    pub object: String,
-    /// What was found.
-    pub detail: String,
-}
-
 impl CheckOutcome {
     fn of(report: &CheckReport) -> Self {
         let seen = &report.seen;
         let invariant = |invariant: Invariant| InvariantView {
             number: invariant.number(),
             text: invariant.text().to_owned(),
-        };
-        let violation = |violation: &storage::check::Violation| ViolationView {
-            invariant: violation.invariant.number(),
-            object: violation.object.clone(),
-            detail: violation.detail.clone(),
         };
         let known = |(number, text): (u8, &str)| InvariantView { number, text: text.to_owned() };
         let accounts = (accounts::INVARIANT, "registry and catalog say the same of every account");
@@ -179,7 +148,7 @@ impl CheckOutcome {
             octets: seen.octets,
             chunks: seen.chunks,
             violations: seen.violations,
-            first_violations: report.violations.iter().map(violation).collect(),
+            first_violations: report.violations.iter().map(ViolationView::of).collect(),
             unnamed_objects: report.unnamed_objects.clone(),
             ..Self::default()
         }

@@ -1,0 +1,194 @@
+//! A violation as it travels and is shown: for programs a kind with its values, for people a line
+//! in their language.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use storage::check::Violation;
+
+use crate::{
+    pec::check::DutyFault,
+    texts::{Language, Text, below, faults},
+};
+
+/// Violations that are listed.
+const LISTED_MAX: usize = 1_000;
+
+/// Something that is not as it must be.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct ViolationView {
+    /// The invariant's number.
+    pub invariant: u8,
+    /// The kind of fault: `miscounted`, `no_message`, `damaged`.
+    #[serde(default)]
+    pub kind: String,
+    /// What it is about.
+    pub object: String,
+    /// What was found, in English.
+    pub detail: String,
+    /// The values of the kind, by name.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub fields: Map<String, Value>,
+    /// Object and detail in one line, as people read it.
+    #[serde(default)]
+    pub text: Option<Text>,
+}
+
+/// What may be wrong above the store: with the engine's records, or between registry and catalog.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(super) enum Above {
+    /// A record of the engine needs another that is missing.
+    Needs { needed: String },
+    /// A record of the engine cannot be read.
+    Damaged { detail: String },
+    /// The catalog has an account that the registry never made.
+    NotInRegistry,
+    /// The registry has an account that the catalog does not have.
+    NotInCatalog,
+    /// Both have the account and say different things.
+    Differs {
+        /// The versions in the registry and in the catalog.
+        versions: Option<(u64, u64)>,
+        /// The settings in which they differ.
+        settings: Vec<Setting>,
+        /// The account's address does not lead to it in the catalog.
+        address_lost: bool,
+    },
+}
+
+/// What both know of an account.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Setting {
+    Address,
+    State,
+    Plan,
+    Service,
+    Limits,
+}
+
+impl Setting {
+    fn text(self) -> Text {
+        match self {
+            Self::Address => Text::fixed(
+                "l'indirizzo non è quello del registro",
+                "address differs from the registry's",
+            ),
+            Self::State => Text::fixed(
+                "lo stato non è quello del registro",
+                "state differs from the registry's",
+            ),
+            Self::Plan => {
+                Text::fixed("il tipo non è quello del registro", "plan differs from the registry's")
+            }
+            Self::Service => Text::fixed(
+                "il servizio non è quello del registro",
+                "service differs from the registry's",
+            ),
+            Self::Limits => Text::fixed(
+                "i limiti non sono quelli del registro",
+                "limits differs from the registry's",
+            ),
+        }
+    }
+}
+
+impl Above {
+    fn text(&self) -> Text {
+        match self {
+            Self::Needs { needed } => Text::filled(
+                format!("ha bisogno di {needed}, che manca"),
+                format!("it needs {needed}, which is missing"),
+            ),
+            Self::Damaged { detail } => below::detail(detail),
+            Self::NotInRegistry => Text::fixed(
+                "il catalogo la ha, il registro no",
+                "the catalog has it, the registry does not",
+            ),
+            Self::NotInCatalog => Text::fixed(
+                "il registro la ha, il catalogo no",
+                "the registry has it, the catalog does not",
+            ),
+            Self::Differs { versions, settings, address_lost } => {
+                let versions = versions.iter().map(|(registry, catalog)| {
+                    Text::filled(
+                        format!("versione {registry} nel registro, {catalog} nel catalogo"),
+                        format!("version {registry} in the registry, {catalog} in the catalog"),
+                    )
+                });
+                let lost = address_lost.then_some(Text::fixed(
+                    "nel catalogo il suo indirizzo non porta lì",
+                    "its address does not lead to it in the catalog",
+                ));
+                let settings = settings.iter().map(|setting| setting.text());
+                let parts: Vec<Text> = versions.chain(settings).chain(lost).collect();
+                let joined = |language| {
+                    parts.iter().map(|part| part.get(language)).collect::<Vec<_>>().join("; ")
+                };
+                Text::filled(joined(Language::Italian), joined(Language::English))
+            }
+        }
+    }
+}
+
+impl From<DutyFault> for Above {
+    fn from(fault: DutyFault) -> Self {
+        match fault {
+            DutyFault::Needs(needed) => Self::Needs { needed },
+            DutyFault::Damaged(detail) => Self::Damaged { detail },
+        }
+    }
+}
+
+impl ViolationView {
+    pub(super) fn of(violation: &Violation) -> Self {
+        let Violation { invariant, object, fault } = violation;
+        Self::new(invariant.number(), object.clone(), fault, &faults::fault(fault))
+    }
+
+    /// `fault` serialises to an object with its kind in `kind`.
+    fn new(invariant: u8, object: String, fault: &impl Serialize, detail: &Text) -> Self {
+        let mut fields = match serde_json::to_value(fault) {
+            Ok(Value::Object(fields)) => fields,
+            _ => Map::new(),
+        };
+        let kind = fields.remove("kind");
+        fields.remove("detail");
+        let name = below::object(&object);
+        let line = |language| format!("{}: {}", name.get(language), detail.get(language));
+        let text = Text::filled(line(Language::Italian), line(Language::English));
+        Self {
+            invariant,
+            kind: kind.and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default(),
+            object,
+            detail: detail.get(Language::English).to_owned(),
+            fields,
+            text: Some(text),
+        }
+    }
+
+    /// The line that people read.
+    #[must_use]
+    pub fn line(&self, language: Language) -> String {
+        match &self.text {
+            Some(text) => text.get(language).to_owned(),
+            // A server of another version.
+            None => format!("{}: {}", self.object, self.detail),
+        }
+    }
+}
+
+/// Violations as they are found: the first are listed, all are counted.
+pub(super) struct Findings {
+    pub(super) count: u64,
+    pub(super) list: Vec<ViolationView>,
+}
+
+impl Findings {
+    pub(super) fn add(&mut self, invariant: u8, object: String, fault: &Above) {
+        self.count += 1;
+        if self.list.len() < LISTED_MAX {
+            self.list.push(ViolationView::new(invariant, object, fault, &fault.text()));
+        }
+    }
+}

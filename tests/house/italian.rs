@@ -1,0 +1,61 @@
+//! What an operator reads of the store's findings is in Italian too.
+
+use ceralacca::texts::below;
+
+use crate::tree::files;
+
+/// Sources whose sentences reach the lists of `check`, `repair`, `scrub` and `rebuild-index`.
+const SPEAKING: [&str; 7] = [
+    "storage/src/repair/",
+    "storage/src/octets/check.rs",
+    "storage/src/octets/scrub.rs",
+    "storage/src/octets/reindex.rs",
+    "storage/src/pack/format.rs",
+    "storage/src/pack/stored.rs",
+    "storage/src/record.rs",
+];
+
+/// The texts between quotation marks in a line of code, with `7` for every value.
+fn sentences(line: &str) -> Vec<String> {
+    let code = line.trim();
+    if code.starts_with("//") || ["#[", "expect(", "operation:"].iter().any(|no| code.contains(no))
+    {
+        return Vec::new();
+    }
+    let quoted = code.split('"').skip(1).step_by(2).map(|text| {
+        let mut parts = text.split('{');
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.fold(first, |text, part| {
+            text + "7" + part.split_once('}').map_or("", |(_, after)| after)
+        })
+    });
+    let sentence =
+        |text: &String| text.contains(' ') && text.starts_with(|c: char| !c.is_uppercase());
+    quoted.filter(sentence).collect()
+}
+
+#[test]
+fn every_sentence_of_the_stores_findings_has_its_italian() {
+    let mut found = 0;
+    for file in files(".rs") {
+        if file.is_test() || !SPEAKING.iter().any(|path| file.path.starts_with(path)) {
+            continue;
+        }
+        for (number, line) in file.without_tests().lines().enumerate() {
+            for text in sentences(line) {
+                let place = format!("{}:{}", file.path, number + 1);
+                assert!(below::is_known(&text), "{place}: {text:?}: add it to src/texts/below.rs");
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 60, "the sentences stand elsewhere: {found}");
+}
+
+#[test]
+fn a_sentence_is_found_between_quotation_marks_and_its_values_are_filled_in() {
+    let line = r#"let detail = format!("its name {:?} leads to {x} again");"#;
+    assert_eq!(sentences(line), ["its name 7 leads to 7 again"]);
+    assert!(sentences("/// a \"comment of words\"").is_empty());
+    assert!(sentences(r#"Scan::prefix("packs", 7)"#).is_empty());
+}
