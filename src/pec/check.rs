@@ -15,8 +15,9 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use storage::{
     catalog::{
-        engine::{Engine, Entries, Family, Reader, Scan},
+        engine::{Engine, Family, Reader},
         keys::{self, HELD_MESSAGES},
+        pages::Pages,
     },
     error::StoreError,
 };
@@ -81,33 +82,20 @@ pub async fn check(
 ) -> Result<Duties, StoreError> {
     let mut duties = Duties::default();
     for family in LOOKED_AT {
-        let mut start = Bytes::new();
-        loop {
+        let mut pages = Pages::prefix(family, b"", PAGE);
+        while !pages.is_at_end() {
             let snapshot = engine.snapshot().await?;
-            let page = page(&*snapshot, family, &start).await?;
+            let page = pages.next(&*snapshot).await?.unwrap_or_default();
             for (key, value) in &page {
                 let found = named_by(family, key, value);
                 duties.look(&*snapshot, family, key, found).await?;
             }
             duties.rows += page.len() as u64;
             tell(duties.rows);
-            match page.last() {
-                Some((last, _)) if page.len() == PAGE => start = next(last),
-                _ => break,
-            }
         }
     }
     find_orphans(engine, &mut duties, tell).await?;
     Ok(duties)
-}
-
-async fn page(reader: &dyn Reader, family: Family, start: &Bytes) -> Result<Entries, StoreError> {
-    let scan = Scan { family, start: start.clone(), end: None, reverse: false, limit: PAGE };
-    reader.scan(&scan).await
-}
-
-fn next(key: &[u8]) -> Bytes {
-    [key, &[0]].concat().into()
 }
 
 type Names = Vec<(Family, Bytes)>;
@@ -218,17 +206,13 @@ async fn find_orphans(
     duties: &mut Duties,
     tell: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<(), StoreError> {
-    let mut start = Bytes::new();
-    loop {
+    let mut pages = Pages::prefix(HELD_MESSAGES, b"", PAGE);
+    while !pages.is_at_end() {
         let snapshot = engine.snapshot().await?;
         let mut held = BTreeSet::new();
-        let mut last_page = false;
-        while held.len() < HELD_MAX && !last_page {
-            let page = page(&*snapshot, HELD_MESSAGES, &start).await?;
-            last_page = page.len() < PAGE;
-            if let Some((last, _)) = page.last() {
-                start = next(last);
-            }
+        while held.len() < HELD_MAX
+            && let Some(page) = pages.next(&*snapshot).await?
+        {
             held.extend(page.into_iter().map(|(key, _)| key));
         }
         if !held.is_empty() {
@@ -243,10 +227,8 @@ async fn find_orphans(
                 duties.orphans_left_out += 1;
             }
         }
-        if last_page {
-            return Ok(());
-        }
     }
+    Ok(())
 }
 
 /// Takes those that a record of `family` names out of `held`.
@@ -257,9 +239,8 @@ async fn strike_named(
     duties: &mut Duties,
     tell: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<(), StoreError> {
-    let mut start = Bytes::new();
-    loop {
-        let page = page(snapshot, family, &start).await?;
+    let mut pages = Pages::prefix(family, b"", PAGE);
+    while let Some(page) = pages.next(snapshot).await? {
         for (key, value) in &page {
             match held_by(family, key, value) {
                 Ok(names) => names.iter().for_each(|name| {
@@ -275,11 +256,8 @@ async fn strike_named(
         }
         duties.rows += page.len() as u64;
         tell(duties.rows);
-        match page.last() {
-            Some((last, _)) if page.len() == PAGE => start = next(last),
-            _ => return Ok(()),
-        }
     }
+    Ok(())
 }
 
 /// The held messages that a record names.

@@ -13,10 +13,12 @@ use super::{
     rewrite::{Group, Moving, Victim, Why},
 };
 use crate::{
-    catalog::engine::{Batch, Durability, Expected, Scan},
+    catalog::{
+        engine::{Batch, Durability, Expected},
+        pages::Pages,
+    },
     error::StoreError,
     ids::StoredId,
-    octets::check::after,
     pack::{
         format::{ENTRY_OCTETS, FOOTER_OCTETS, HEADER_OCTETS},
         index::{CHUNK_INDEX, DAMAGED_CHUNKS, IndexRow, PACKS, PackRow, Place, stored_id_key},
@@ -51,11 +53,8 @@ impl Run<'_> {
     pub(super) async fn collect_packs(&mut self, live: Live) -> Result<(), StoreError> {
         let mut group = Group::default();
         let mut small = Small::default();
-        let mut scan = Scan::prefix(PACKS, &[], PAGE);
-        loop {
-            let page = self.octets.engine.scan(&scan).await?;
-            let Some((last, _)) = page.last() else { break };
-            scan.start = after(last);
+        let mut pages = Pages::prefix(PACKS, &[], PAGE);
+        while let Some(page) = pages.next(&*self.octets.engine).await? {
             for (key, octets) in page {
                 let named = named(&key, octets)?;
                 let live = live.of(named.pack);

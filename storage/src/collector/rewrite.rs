@@ -22,10 +22,13 @@ use super::{
     packs::{Named, overhead},
 };
 use crate::{
-    catalog::engine::{Batch, Expected, Scan},
+    catalog::{
+        engine::{Batch, Expected},
+        pages::Pages,
+    },
     error::StoreError,
     ids::StoredId,
-    octets::{check::after, store::describe},
+    octets::store::describe,
     pack::{
         format::PackBuilder,
         index::{CHUNK_INDEX, IndexRow, PACKS, PackRow, Place, expect_generation, stored_id_key},
@@ -141,14 +144,8 @@ impl Run<'_> {
         let (mut missing, mut record) = (wanted.len(), 0_u32);
         let snapshot = self.octets.engine.snapshot().await?;
         'families: for references in self.references {
-            let mut scan = Scan::prefix(references.family, &[], PAGE);
-            loop {
-                if missing == 0 {
-                    break 'families;
-                }
-                let page = snapshot.scan(&scan).await?;
-                let Some((last, _)) = page.last() else { break };
-                scan.start = after(last);
+            let mut pages = Pages::prefix(references.family, &[], PAGE);
+            while let Some(page) = pages.next(&*snapshot).await? {
                 let mut octets = 0;
                 for (key, value) in &page {
                     octets += value.len() as u64;
@@ -207,6 +204,9 @@ impl Run<'_> {
         let entries = overhead(group.dry_chunks) - overhead(0);
         let room = (self.octets.config.pack_octets_max as u64).saturating_sub(overhead(0)).max(1);
         let packs = (group.dry_octets + entries).div_ceil(room);
+                if missing == 0 {
+                    break 'families;
+                }
         self.report.packs_written += packs;
         self.report.chunks_moved += u64::from(group.dry_chunks);
         self.report.written_octets += group.dry_octets + entries + packs * overhead(0);

@@ -42,6 +42,7 @@ use crate::{
         engine::{Batch, Durability, Family, Scan},
         keys::{self, KeyReader},
         records::{self, RepairLogRecord},
+        pages::Pages,
     },
     error::StoreError,
     ids::AccountId,
@@ -238,12 +239,8 @@ impl Repairer<'_> {
     /// first of these changes, so that none is stale wherever the repair is cut short.
     async fn forget_blocks(&self, id: AccountId) -> Result<(), StoreError> {
         for family in [keys::MAILBOX_BLOCKS, keys::HEADER_BLOCKS] {
-            let scan = Scan::prefix(family, &keys::account(id), PAGE);
-            loop {
-                let page = self.core.engine.scan(&scan).await?;
-                if page.is_empty() {
-                    break;
-                }
+            let mut pages = Pages::prefix(family, &keys::account(id), PAGE);
+            while let Some(page) = pages.next(&*self.core.engine).await? {
                 let mut batch = Batch::default();
                 for (key, _) in page {
                     batch.delete(family, key);

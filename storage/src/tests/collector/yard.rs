@@ -22,7 +22,7 @@ use super::super::house::{ANNA, MORNING, limits, request, settings};
 use crate::{
     account::Account,
     catalog::{
-        engine::{Batch, Engine, Entries, Family, Reader, Scan},
+        engine::{Batch, Engine, Family, Page, Reader, Scan},
         simulated::SimulatedEngine,
     },
     collector::{CollectOptions, CollectReport},
@@ -99,9 +99,9 @@ impl Reader for Stage {
         self.inner.multi_get(keys).await
     }
 
-    async fn scan(&self, scan: &Scan) -> Result<Entries, StoreError> {
+    async fn page(&self, scan: &Scan, octets_max: usize) -> Result<Page, StoreError> {
         self.step().await;
-        self.inner.scan(scan).await
+        self.inner.page(scan, octets_max).await
     }
 }
 
