@@ -23,10 +23,11 @@ use storage::{
 };
 
 use super::{
+    needs::{self, naming, needed_by},
     records::{
         DELIVERY_WORK, DeliveryRecord, HELD_FOR_OPERATOR, INCOMING_MESSAGES, INCOMING_WORK,
-        IncomingRecord, OUTGOING_QUEUE, QueueRecord, TRANSMISSION_IDENTIFIERS,
-        TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK, TRANSMISSIONS, TransmissionRecord, decode,
+        OUTGOING_QUEUE, QueueRecord, TRANSMISSION_IDENTIFIERS, TRANSMISSION_RECIPIENTS,
+        TRANSMISSION_WORK, TRANSMISSIONS, decode,
     },
     work::Source,
 };
@@ -67,10 +68,6 @@ const LOOKED_AT: [Family; 7] = [
     TRANSMISSION_IDENTIFIERS,
 ];
 
-/// Families whose records name held messages.
-pub(super) const NAMING_HELD: [Family; 5] =
-    [TRANSMISSIONS, INCOMING_MESSAGES, DELIVERY_WORK, OUTGOING_QUEUE, HELD_FOR_OPERATOR];
-
 /// Checks the engine's families; `tell` hears the number of rows now and then.
 ///
 /// # Errors
@@ -88,7 +85,7 @@ pub async fn check(
             let page = pages.next(&*snapshot).await?.unwrap_or_default();
             for (key, value) in &page {
                 let found = named_by(family, key, value);
-                duties.look(&*snapshot, family, key, found).await?;
+                duties.look(&*snapshot, family, (key, value), found).await?;
             }
             duties.rows += page.len() as u64;
             tell(duties.rows);
@@ -100,7 +97,7 @@ pub async fn check(
 
 type Names = Vec<(Family, Bytes)>;
 
-/// The records that a row names.
+/// The records, but for held messages, that a row names.
 fn named_by(family: Family, key: &Bytes, value: &[u8]) -> Result<Names, StoreError> {
     let record = |family, octets: &[u8]| (family, Bytes::copy_from_slice(octets));
     let some = |family, octets: &[u8]| {
@@ -119,15 +116,11 @@ fn named_by(family: Family, key: &Bytes, value: &[u8]) -> Result<Names, StoreErr
                 Source::Transmission(id) => record(TRANSMISSIONS, &id.0),
                 Source::Incoming(id) => record(INCOMING_MESSAGES, &id.0),
             };
-            let mut names = vec![source, record(HELD_MESSAGES, &row.message)];
-            names.extend(some(TRANSMISSIONS, &row.transmission));
-            names
+            [source].into_iter().chain(some(TRANSMISSIONS, &row.transmission)).collect()
         }
         OUTGOING_QUEUE => {
             let row: QueueRecord = decode(family, key, value)?;
-            let mut names = vec![record(HELD_MESSAGES, &row.message)];
-            names.extend(some(TRANSMISSIONS, &row.transmission));
-            names
+            some(TRANSMISSIONS, &row.transmission).into_iter().collect()
         }
         TRANSMISSION_RECIPIENTS => vec![record(TRANSMISSIONS, key.get(..16).unwrap_or(key))],
         TRANSMISSION_IDENTIFIERS => vec![record(TRANSMISSIONS, value)],
@@ -141,7 +134,7 @@ impl Duties {
         &mut self,
         snapshot: &dyn Reader,
         family: Family,
-        key: &[u8],
+        (key, value): (&[u8], &[u8]),
         names: Result<Names, StoreError>,
     ) -> Result<(), StoreError> {
         let mut names = match names {
@@ -151,7 +144,11 @@ impl Duties {
             }
             names => names?,
         };
-        names.extend(self.original_of(snapshot, family, key).await?);
+        match needed_by(snapshot, family, key, value).await {
+            Ok(held) => names.extend(held.into_iter().map(|held| (HELD_MESSAGES, held.into()))),
+            Err(StoreError::Damaged { object, detail }) => self.fault(object, detail),
+            Err(error) => return Err(error),
+        }
         for ((named, name), found) in names.iter().zip(snapshot.multi_get(&names).await?) {
             if found.is_none() {
                 let missing = keys::object(*named, name);
@@ -162,33 +159,6 @@ impl Duties {
             }
         }
         Ok(())
-    }
-
-    /// The held message that an open transmission or incoming message still needs.
-    async fn original_of(
-        &mut self,
-        snapshot: &dyn Reader,
-        family: Family,
-        key: &[u8],
-    ) -> Result<Option<(Family, Bytes)>, StoreError> {
-        let held = match family {
-            TRANSMISSION_WORK => snapshot.get(TRANSMISSIONS, key).await?.map(|value| {
-                decode::<TransmissionRecord>(TRANSMISSIONS, key, &value).map(|row| row.original)
-            }),
-            INCOMING_WORK => snapshot.get(INCOMING_MESSAGES, key).await?.map(|value| {
-                decode::<IncomingRecord>(INCOMING_MESSAGES, key, &value).map(|row| row.message)
-            }),
-            _ => None,
-        };
-        match held {
-            None => Ok(None),
-            Some(Ok(held)) => Ok(Some((HELD_MESSAGES, held.into()))),
-            Some(Err(StoreError::Damaged { object, detail })) => {
-                self.fault(object, detail);
-                Ok(None)
-            }
-            Some(Err(error)) => Err(error),
-        }
     }
 
     fn fault(&mut self, object: String, detail: String) {
@@ -216,7 +186,7 @@ async fn find_orphans(
             held.extend(page.into_iter().map(|(key, _)| key));
         }
         if !held.is_empty() {
-            for family in NAMING_HELD {
+            for family in naming() {
                 strike_named(&*snapshot, family, &mut held, duties, tell).await?;
             }
         }
@@ -242,7 +212,7 @@ async fn strike_named(
     let mut pages = Pages::prefix(family, b"", PAGE);
     while let Some(page) = pages.next(snapshot).await? {
         for (key, value) in &page {
-            match held_by(family, key, value) {
+            match needs::named_by(family, key, value) {
                 Ok(names) => names.iter().for_each(|name| {
                     held.remove(name.as_slice());
                 }),
@@ -258,26 +228,4 @@ async fn strike_named(
         tell(duties.rows);
     }
     Ok(())
-}
-
-/// The held messages that a record names.
-pub(super) fn held_by(
-    family: Family,
-    key: &[u8],
-    value: &[u8],
-) -> Result<Vec<Vec<u8>>, StoreError> {
-    Ok(match family {
-        TRANSMISSIONS => {
-            let row: TransmissionRecord = decode(family, key, value)?;
-            vec![row.original, row.envelope]
-        }
-        INCOMING_MESSAGES => vec![decode::<IncomingRecord>(family, key, value)?.message],
-        DELIVERY_WORK => vec![decode::<DeliveryRecord>(family, key, value)?.message],
-        OUTGOING_QUEUE => vec![decode::<QueueRecord>(family, key, value)?.message],
-        HELD_FOR_OPERATOR => {
-            let (family, key, value) = held_row(key, value)?;
-            held_by(family, &key, &value)?
-        }
-        _ => Vec::new(),
-    })
 }

@@ -33,7 +33,7 @@ use storage::{
 use trust::clock::UnixMillis;
 
 use super::{
-    check::{NAMING_HELD, held_by},
+    needs::{named_by, naming},
     records::{
         DELIVERY_WORK, HELD_FOR_OPERATOR, INCOMING_MESSAGES, INCOMING_SEEN, INCOMING_WORK,
         IncomingId, RecipientRecord, RecipientState, TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK,
@@ -259,11 +259,11 @@ async fn leave_out_named(
     snapshot: &dyn Reader,
     candidates: &mut BTreeSet<HeldId>,
 ) -> Result<(), StoreError> {
-    for family in NAMING_HELD {
+    for family in naming() {
         let mut pages = Pages::prefix(family, b"", PAGE);
         while let Some(page) = pages.next(snapshot).await? {
             for (key, value) in page {
-                for name in held_by(family, &key, &value)? {
+                for name in named_by(family, &key, &value)? {
                     if let Some(id) = held_id(&name) {
                         candidates.remove(&id);
                     }
