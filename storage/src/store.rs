@@ -404,7 +404,8 @@ impl Store {
     }
 
     /// Makes what was erased or removed before the call be gone from the catalog's files: message
-    /// records of `accounts`, held messages, staged chunks. Chunks in packs are the collector's.
+    /// records and blocks of headers of `accounts`, held messages, staged chunks. What is removed
+    /// later, chunks above all, is the collector's.
     pub async fn purge(&self, accounts: &[AccountId]) -> Result<(), StoreError> {
         let of = |family, prefix: &[u8]| {
             let Scan { family, start, end, .. } = Scan::prefix(family, prefix, 0);
@@ -413,9 +414,10 @@ impl Store {
         let mut ranges = vec![of(keys::HELD_MESSAGES, &[]), of(STAGED_CHUNKS, &[])];
         for account in accounts {
             let prefix = keys::account(*account);
-            ranges.extend([of(keys::MESSAGES, &prefix), of(keys::SUMMARIES, &prefix)]);
+            let families = [keys::MESSAGES, keys::SUMMARIES, keys::HEADER_BLOCKS];
+            ranges.extend(families.map(|family| of(family, &prefix)));
         }
-        self.core.engine.purge(&ranges).await
+        self.core.engine.purge(&ranges).await.map(drop)
     }
 
     /// Makes the records of all accounts agree again, without throwing anything away; with

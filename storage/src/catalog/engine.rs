@@ -243,11 +243,12 @@ pub trait Engine: Reader + 'static {
 
     /// Makes values that were replaced or removed before the call, under keys of `ranges`, be gone
     /// from the engine's files: where `None` ends a range, it goes to the end of the family.
-    /// Values that a snapshot still sees may stay. Slow; takes a place beside other work. An engine
-    /// that keeps no old values does nothing.
-    async fn purge(&self, ranges: &[PurgeRange]) -> Result<(), StoreError> {
+    /// Values that a snapshot still sees may stay. Slow; takes a place beside other work. Returns the
+    /// octets of the files that it may have gone through, for who has to pace it. An engine that
+    /// keeps no old values does nothing.
+    async fn purge(&self, ranges: &[PurgeRange]) -> Result<u64, StoreError> {
         let _ = ranges;
-        Ok(())
+        Ok(0)
     }
 
     /// Makes everything durable and closes; later calls fail with [`StoreError::Closed`].

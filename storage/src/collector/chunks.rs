@@ -233,7 +233,9 @@ impl Run<'_> {
             if chunks.is_empty() {
                 return Ok(());
             }
-            if self.commit_or_leave(sweep_batch(&chunks)).await? {
+            let mut batch = sweep_batch(&chunks);
+            self.owe_purge(&mut batch);
+            if self.commit_or_leave(batch).await? {
                 self.report.chunks_swept += chunks.len() as u64;
                 let octets = |(chunk, _): &(Indexed, Bytes)| u64::from(chunk.row.stored_octets);
                 self.report.swept_octets += chunks.iter().map(octets).sum::<u64>();
@@ -288,9 +290,9 @@ impl Run<'_> {
             }
             self.budget.pay(octets, 0).await;
         }
+        Ok(live)
     }
 }
-        Ok(live)
 
 fn indexed(key: &[u8], octets: Bytes) -> Result<Indexed, StoreError> {
     let stored = stored_id_of(key).ok_or_else(|| StoreError::Damaged {

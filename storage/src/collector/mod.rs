@@ -6,6 +6,7 @@
 //! 2. `chunks`: partition by partition of the StoredId space, from one engine snapshot each, every
 //!    reference is marked. A chunk that is not marked is condemned; one that was condemned before
 //!    the snapshot, longer than the grace period ago, is swept: its index row goes.
+//!    The caches forget it (`cached`), and what the engine's files still have of it is purged.
 //! 3. `packs`: packs without a live chunk go, half-dead ones are rewritten, small ones merged.
 //! 4. `doomed`: objects whose time has come are deleted.
 //!
@@ -35,6 +36,7 @@
 mod budget;
 mod chunks;
 mod doomed;
+mod cached;
 mod marks;
 mod objects;
 mod packs;
@@ -159,6 +161,8 @@ impl Run<'_> {
         };
         self.collect_packs(live).await?;
         self.remove_doomed().await?;
+        self.forget_swept().await?;
+        self.purge_staged().await?;
         self.finish().await
     }
 

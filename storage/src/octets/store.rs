@@ -107,7 +107,7 @@ pub struct OctetStore {
     /// One run of the collector at a time.
     pub(crate) collecting: tokio::sync::Mutex<()>,
     pub(crate) cache: ChunkCache,
-    pub(super) disk: Option<DiskCache>,
+    pub(crate) disk: Option<DiskCache>,
     pub(super) flights: Flights,
     sequence: AtomicU64,
 }

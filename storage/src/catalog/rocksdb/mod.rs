@@ -278,7 +278,7 @@ impl Engine for RocksEngine {
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    async fn purge(&self, ranges: &[PurgeRange]) -> Result<(), StoreError> {
+    async fn purge(&self, ranges: &[PurgeRange]) -> Result<u64, StoreError> {
         let (db, families, ranges) = (self.db()?, Arc::clone(&self.families), ranges.to_vec());
         let purging = tokio::task::spawn_blocking(move || {
             purge::purge(&db, families.iter().copied(), &ranges)
