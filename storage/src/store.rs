@@ -432,6 +432,12 @@ impl Store {
         repair::run(&self.core, source, apply, progress).await
     }
 
+    /// Removes entries of the repair log that are older than their retention; returns how many.
+    pub async fn trim_repair_log(&self) -> Result<u64, StoreError> {
+        let before = self.core.clock.now().plus_millis(-repair::log::RETENTION_MILLIS);
+        repair::log::trim(&*self.core.engine, before).await
+    }
+
     /// Finds the messages that need one of `chunks`, and lists at most `limit` of each kind.
     pub async fn concerned(
         &self,

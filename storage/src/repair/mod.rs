@@ -14,7 +14,7 @@
 //! | octets, or a message record, that cannot be read | left as they are and named |
 //!
 //! * Every record that is replaced or removed is first copied to the family `repair_log`, in the
-//!   same batch.
+//!   same batch, and stays there for 400 days ([`log`]).
 //! * UIDs, MODSEQs and EmailNumbers only go up. What is taken out of a mailbox is in its expunge
 //!   log, so that clients notice.
 //! * It may be cut short anywhere: the next run goes on. Nobody else may use the store meanwhile.
@@ -27,6 +27,7 @@
 
 mod account;
 mod addresses;
+pub mod log;
 mod mailboxes;
 mod messages;
 #[cfg(test)]
@@ -41,8 +42,8 @@ use crate::{
     catalog::{
         engine::{Batch, Durability, Family, Scan},
         keys::{self, KeyReader},
-        records::{self, RepairLogRecord},
         pages::Pages,
+        records::{self, RepairLogRecord},
     },
     error::StoreError,
     ids::AccountId,
