@@ -6,11 +6,7 @@
 
 use std::{path::PathBuf, time::Instant};
 
-use storage::{
-    catalog::engine::{Reader as _, Scan},
-    octets::OctetStoreConfig,
-    store::Store,
-};
+use storage::{catalog::pages::Pages, octets::OctetStoreConfig, store::Store};
 
 use crate::{
     Failure,
@@ -72,12 +68,8 @@ async fn rounds(folder: PathBuf) -> Result<Line, Failure> {
 /// Reads every entry of every family once.
 async fn scan_all(house: &House) -> Result<(), Failure> {
     for family in Store::families(&[]) {
-        let mut scan = Scan::prefix(family, &[], PAGE);
-        loop {
-            let entries = house.engine.scan(&scan).await?;
-            let Some((last, _)) = entries.last() else { break };
-            scan.start = [last.as_ref(), &[0]].concat().into();
-        }
+        let mut pages = Pages::prefix(family, &[], PAGE);
+        while pages.next(&*house.engine).await?.is_some() {}
     }
     Ok(())
 }

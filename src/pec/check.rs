@@ -15,17 +15,19 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use storage::{
     catalog::{
-        engine::{Engine, Entries, Family, Reader, Scan},
+        engine::{Engine, Family, Reader},
         keys::{self, HELD_MESSAGES},
+        pages::Pages,
     },
     error::StoreError,
 };
 
 use super::{
+    needs::{self, naming, needed_by},
     records::{
         DELIVERY_WORK, DeliveryRecord, HELD_FOR_OPERATOR, INCOMING_MESSAGES, INCOMING_WORK,
-        IncomingRecord, OUTGOING_QUEUE, QueueRecord, TRANSMISSION_IDENTIFIERS,
-        TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK, TRANSMISSIONS, TransmissionRecord, decode,
+        OUTGOING_QUEUE, QueueRecord, TRANSMISSION_IDENTIFIERS, TRANSMISSION_RECIPIENTS,
+        TRANSMISSION_WORK, TRANSMISSIONS, decode,
     },
     work::Source,
 };
@@ -75,10 +77,6 @@ const LOOKED_AT: [Family; 7] = [
     TRANSMISSION_IDENTIFIERS,
 ];
 
-/// Families whose records name held messages.
-pub(super) const NAMING_HELD: [Family; 5] =
-    [TRANSMISSIONS, INCOMING_MESSAGES, DELIVERY_WORK, OUTGOING_QUEUE, HELD_FOR_OPERATOR];
-
 /// Checks the engine's families; `tell` hears the number of rows now and then.
 ///
 /// # Errors
@@ -90,38 +88,25 @@ pub async fn check(
 ) -> Result<Duties, StoreError> {
     let mut duties = Duties::default();
     for family in LOOKED_AT {
-        let mut start = Bytes::new();
-        loop {
+        let mut pages = Pages::prefix(family, b"", PAGE);
+        while !pages.is_at_end() {
             let snapshot = engine.snapshot().await?;
-            let page = page(&*snapshot, family, &start).await?;
+            let page = pages.next(&*snapshot).await?.unwrap_or_default();
             for (key, value) in &page {
                 let found = named_by(family, key, value);
-                duties.look(&*snapshot, family, key, found).await?;
+                duties.look(&*snapshot, family, (key, value), found).await?;
             }
             duties.rows += page.len() as u64;
             tell(duties.rows);
-            match page.last() {
-                Some((last, _)) if page.len() == PAGE => start = next(last),
-                _ => break,
-            }
         }
     }
     find_orphans(engine, &mut duties, tell).await?;
     Ok(duties)
 }
 
-async fn page(reader: &dyn Reader, family: Family, start: &Bytes) -> Result<Entries, StoreError> {
-    let scan = Scan { family, start: start.clone(), end: None, reverse: false, limit: PAGE };
-    reader.scan(&scan).await
-}
-
-fn next(key: &[u8]) -> Bytes {
-    [key, &[0]].concat().into()
-}
-
 type Names = Vec<(Family, Bytes)>;
 
-/// The records that a row names.
+/// The records, but for held messages, that a row names.
 fn named_by(family: Family, key: &Bytes, value: &[u8]) -> Result<Names, StoreError> {
     let record = |family, octets: &[u8]| (family, Bytes::copy_from_slice(octets));
     let some = |family, octets: &[u8]| {
@@ -140,15 +125,11 @@ fn named_by(family: Family, key: &Bytes, value: &[u8]) -> Result<Names, StoreErr
                 Source::Transmission(id) => record(TRANSMISSIONS, &id.0),
                 Source::Incoming(id) => record(INCOMING_MESSAGES, &id.0),
             };
-            let mut names = vec![source, record(HELD_MESSAGES, &row.message)];
-            names.extend(some(TRANSMISSIONS, &row.transmission));
-            names
+            [source].into_iter().chain(some(TRANSMISSIONS, &row.transmission)).collect()
         }
         OUTGOING_QUEUE => {
             let row: QueueRecord = decode(family, key, value)?;
-            let mut names = vec![record(HELD_MESSAGES, &row.message)];
-            names.extend(some(TRANSMISSIONS, &row.transmission));
-            names
+            some(TRANSMISSIONS, &row.transmission).into_iter().collect()
         }
         TRANSMISSION_RECIPIENTS => vec![record(TRANSMISSIONS, key.get(..16).unwrap_or(key))],
         TRANSMISSION_IDENTIFIERS => vec![record(TRANSMISSIONS, value)],
@@ -162,7 +143,7 @@ impl Duties {
         &mut self,
         snapshot: &dyn Reader,
         family: Family,
-        key: &[u8],
+        (key, value): (&[u8], &[u8]),
         names: Result<Names, StoreError>,
     ) -> Result<(), StoreError> {
         let mut names = match names {
@@ -172,7 +153,13 @@ impl Duties {
             }
             names => names?,
         };
-        names.extend(self.original_of(snapshot, family, key).await?);
+        match needed_by(snapshot, family, key, value).await {
+            Ok(held) => names.extend(held.into_iter().map(|held| (HELD_MESSAGES, held.into()))),
+            Err(StoreError::Damaged { object, detail }) => {
+                self.fault(object, DutyFault::Damaged(detail));
+            }
+            Err(error) => return Err(error),
+        }
         for ((named, name), found) in names.iter().zip(snapshot.multi_get(&names).await?) {
             if found.is_none() {
                 let missing = keys::object(*named, name);
@@ -180,33 +167,6 @@ impl Duties {
             }
         }
         Ok(())
-    }
-
-    /// The held message that an open transmission or incoming message still needs.
-    async fn original_of(
-        &mut self,
-        snapshot: &dyn Reader,
-        family: Family,
-        key: &[u8],
-    ) -> Result<Option<(Family, Bytes)>, StoreError> {
-        let held = match family {
-            TRANSMISSION_WORK => snapshot.get(TRANSMISSIONS, key).await?.map(|value| {
-                decode::<TransmissionRecord>(TRANSMISSIONS, key, &value).map(|row| row.original)
-            }),
-            INCOMING_WORK => snapshot.get(INCOMING_MESSAGES, key).await?.map(|value| {
-                decode::<IncomingRecord>(INCOMING_MESSAGES, key, &value).map(|row| row.message)
-            }),
-            _ => None,
-        };
-        match held {
-            None => Ok(None),
-            Some(Ok(held)) => Ok(Some((HELD_MESSAGES, held.into()))),
-            Some(Err(StoreError::Damaged { object, detail })) => {
-                self.fault(object, DutyFault::Damaged(detail));
-                Ok(None)
-            }
-            Some(Err(error)) => Err(error),
-        }
     }
 
     fn fault(&mut self, object: String, fault: DutyFault) {
@@ -224,21 +184,17 @@ async fn find_orphans(
     duties: &mut Duties,
     tell: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<(), StoreError> {
-    let mut start = Bytes::new();
-    loop {
+    let mut pages = Pages::prefix(HELD_MESSAGES, b"", PAGE);
+    while !pages.is_at_end() {
         let snapshot = engine.snapshot().await?;
         let mut held = BTreeSet::new();
-        let mut last_page = false;
-        while held.len() < HELD_MAX && !last_page {
-            let page = page(&*snapshot, HELD_MESSAGES, &start).await?;
-            last_page = page.len() < PAGE;
-            if let Some((last, _)) = page.last() {
-                start = next(last);
-            }
+        while held.len() < HELD_MAX
+            && let Some(page) = pages.next(&*snapshot).await?
+        {
             held.extend(page.into_iter().map(|(key, _)| key));
         }
         if !held.is_empty() {
-            for family in NAMING_HELD {
+            for family in naming() {
                 strike_named(&*snapshot, family, &mut held, duties, tell).await?;
             }
         }
@@ -249,10 +205,8 @@ async fn find_orphans(
                 duties.orphans_left_out += 1;
             }
         }
-        if last_page {
-            return Ok(());
-        }
     }
+    Ok(())
 }
 
 /// Takes those that a record of `family` names out of `held`.
@@ -263,11 +217,10 @@ async fn strike_named(
     duties: &mut Duties,
     tell: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<(), StoreError> {
-    let mut start = Bytes::new();
-    loop {
-        let page = page(snapshot, family, &start).await?;
+    let mut pages = Pages::prefix(family, b"", PAGE);
+    while let Some(page) = pages.next(snapshot).await? {
         for (key, value) in &page {
-            match held_by(family, key, value) {
+            match needs::named_by(family, key, value) {
                 Ok(names) => names.iter().for_each(|name| {
                     held.remove(name.as_slice());
                 }),
@@ -281,31 +234,6 @@ async fn strike_named(
         }
         duties.rows += page.len() as u64;
         tell(duties.rows);
-        match page.last() {
-            Some((last, _)) if page.len() == PAGE => start = next(last),
-            _ => return Ok(()),
-        }
     }
-}
-
-/// The held messages that a record names.
-pub(super) fn held_by(
-    family: Family,
-    key: &[u8],
-    value: &[u8],
-) -> Result<Vec<Vec<u8>>, StoreError> {
-    Ok(match family {
-        TRANSMISSIONS => {
-            let row: TransmissionRecord = decode(family, key, value)?;
-            vec![row.original, row.envelope]
-        }
-        INCOMING_MESSAGES => vec![decode::<IncomingRecord>(family, key, value)?.message],
-        DELIVERY_WORK => vec![decode::<DeliveryRecord>(family, key, value)?.message],
-        OUTGOING_QUEUE => vec![decode::<QueueRecord>(family, key, value)?.message],
-        HELD_FOR_OPERATOR => {
-            let (family, key, value) = held_row(key, value)?;
-            held_by(family, &key, &value)?
-        }
-        _ => Vec::new(),
-    })
+    Ok(())
 }

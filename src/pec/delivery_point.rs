@@ -20,7 +20,10 @@ use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use storage::{
     account::{quota::QuotaRule, settings::AccountState},
-    catalog::engine::{Batch, Expected, Scan},
+    catalog::{
+        engine::{Batch, Expected},
+        pages::Pages,
+    },
     error::StoreError,
     held::HeldMessage,
     ids::AccountId,
@@ -50,23 +53,17 @@ const SCAN_ENTRIES: usize = 250;
 /// The first error met; the other deliveries are tried all the same, and what failed stays in
 /// `delivery_work`.
 pub async fn deliver_all(engine: &Arc<PecEngine>, source: Source) -> Result<(), PecError> {
-    let mut scan = Scan::prefix(DELIVERY_WORK, &source.key(), SCAN_ENTRIES);
+    let mut pages = Pages::prefix(DELIVERY_WORK, &source.key(), SCAN_ENTRIES);
     let mut first_error = None;
-    loop {
-        let entries = engine.store().engine().scan(&scan).await?;
-        let last = entries.last().map(|(key, _)| key.clone());
-        let complete = entries.len() < SCAN_ENTRIES;
+    while let Some(entries) = pages.next(&**engine.store().engine()).await? {
         let results: Vec<Result<(), PecError>> = stream::iter(entries)
             .map(|(key, value)| deliver(engine, key, value))
             .buffer_unordered(engine.settings().deliveries_max.max(1))
             .collect()
             .await;
         first_error = first_error.or_else(|| results.into_iter().find_map(Result::err));
-        match last {
-            Some(last) if !complete => scan.start = [last.as_ref(), &[0]].concat().into(),
-            _ => return first_error.map_or(Ok(()), Err),
-        }
     }
+    first_error.map_or(Ok(()), Err)
 }
 
 /// Brings one delivery to its end.

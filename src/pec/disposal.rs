@@ -21,8 +21,9 @@ use std::{collections::BTreeSet, sync::Arc};
 use bytes::Bytes;
 use storage::{
     catalog::{
-        engine::{Batch, Expected, Family, Reader, Scan},
+        engine::{Batch, Expected, Reader, Scan},
         keys::HELD_MESSAGES,
+        pages::Pages,
     },
     error::StoreError,
     held::HeldId,
@@ -32,7 +33,7 @@ use storage::{
 use trust::clock::UnixMillis;
 
 use super::{
-    check::{NAMING_HELD, held_by},
+    needs::{named_by, naming},
     records::{
         DELIVERY_WORK, HELD_FOR_OPERATOR, INCOMING_MESSAGES, INCOMING_SEEN, INCOMING_WORK,
         IncomingId, RecipientRecord, RecipientState, TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK,
@@ -117,32 +118,6 @@ pub async fn trim_expunge_logs(store: &Store, before: UnixMillis) -> Result<(), 
     }
 }
 
-/// Pages of a family, one after the other.
-struct Pages {
-    scan: Option<Scan>,
-}
-
-impl Pages {
-    fn new(family: Family, prefix: &[u8]) -> Self {
-        Self { scan: Some(Scan::prefix(family, prefix, PAGE)) }
-    }
-
-    async fn next(
-        &mut self,
-        reader: &(impl Reader + ?Sized),
-    ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        let Some(scan) = &mut self.scan else { return Ok(Vec::new()) };
-        let page = reader.scan(scan).await?;
-        match page.last() {
-            Some((last, _)) if page.len() == PAGE => {
-                scan.start = [last.as_ref(), &[0]].concat().into();
-            }
-            _ => self.scan = None,
-        }
-        Ok(page)
-    }
-}
-
 /// When a time-ordered id was drawn.
 fn drawn(id: &[u8]) -> UnixMillis {
     let millis = id.iter().take(6).fold(0, |millis, &octet| millis << 8 | i64::from(octet));
@@ -154,12 +129,8 @@ async fn finish_transmissions(
     before: UnixMillis,
     report: &mut DisposalReport,
 ) -> Result<(), StoreError> {
-    let mut pages = Pages::new(TRANSMISSIONS, b"");
-    loop {
-        let page = pages.next(&**store.engine()).await?;
-        if page.is_empty() {
-            return Ok(());
-        }
+    let mut pages = Pages::prefix(TRANSMISSIONS, b"", PAGE);
+    while let Some(page) = pages.next(&**store.engine()).await? {
         for (key, value) in page {
             if drawn(&key) >= before {
                 return Ok(());
@@ -179,6 +150,7 @@ async fn finish_transmissions(
             report.transmissions += u64::from(applied(store, batch).await?);
         }
     }
+    Ok(())
 }
 
 async fn is_finished(store: &Store, key: &Bytes, before: UnixMillis) -> Result<bool, StoreError> {
@@ -190,12 +162,8 @@ async fn is_finished(store: &Store, key: &Bytes, before: UnixMillis) -> Result<b
     if !engine.scan(&Scan::prefix(DELIVERY_WORK, &source.key(), 1)).await?.is_empty() {
         return Ok(false);
     }
-    let mut pages = Pages::new(TRANSMISSION_RECIPIENTS, key);
-    loop {
-        let page = pages.next(engine).await?;
-        if page.is_empty() {
-            return Ok(true);
-        }
+    let mut pages = Pages::prefix(TRANSMISSION_RECIPIENTS, key, PAGE);
+    while let Some(page) = pages.next(engine).await? {
         for (key, value) in page {
             let record: RecipientRecord = decode(TRANSMISSION_RECIPIENTS, &key, &value)?;
             let at_the_end = match record.state() {
@@ -213,6 +181,7 @@ async fn is_finished(store: &Store, key: &Bytes, before: UnixMillis) -> Result<b
             }
         }
     }
+    Ok(true)
 }
 
 async fn finish_incoming(
@@ -220,12 +189,8 @@ async fn finish_incoming(
     before: UnixMillis,
     report: &mut DisposalReport,
 ) -> Result<(), StoreError> {
-    let mut pages = Pages::new(INCOMING_MESSAGES, b"");
-    loop {
-        let page = pages.next(&**store.engine()).await?;
-        if page.is_empty() {
-            return Ok(());
-        }
+    let mut pages = Pages::prefix(INCOMING_MESSAGES, b"", PAGE);
+    while let Some(page) = pages.next(&**store.engine()).await? {
         for (key, value) in page {
             if drawn(&key) >= before {
                 return Ok(());
@@ -246,6 +211,7 @@ async fn finish_incoming(
             report.incoming += u64::from(applied(store, batch).await?);
         }
     }
+    Ok(())
 }
 
 /// Releases held messages that no record names.
@@ -254,22 +220,17 @@ async fn release_unnamed(
     before: UnixMillis,
     report: &mut DisposalReport,
 ) -> Result<(), StoreError> {
-    let mut start = Bytes::new();
-    loop {
+    let mut pages = Pages::prefix(HELD_MESSAGES, b"", PAGE);
+    let mut complete = false;
+    while !complete {
         // One state for the candidates and for everything that may name them.
         let snapshot = store.engine().snapshot().await?;
         let mut candidates = BTreeSet::new();
-        let mut complete = false;
         while candidates.len() < CANDIDATES_MAX && !complete {
-            let scan = Scan { start: start.clone(), ..Scan::prefix(HELD_MESSAGES, b"", PAGE) };
-            let page = snapshot.scan(&scan).await?;
-            let old = page.iter().take_while(|(key, _)| drawn(key) < before);
-            let old: Vec<HeldId> = old.filter_map(|(key, _)| held_id(key)).collect();
-            complete = old.len() < PAGE;
-            if let Some(last) = old.last() {
-                start = [last.0.as_slice(), &[0]].concat().into();
-            }
-            candidates.extend(old);
+            let page = pages.next(&*snapshot).await?.unwrap_or_default();
+            let old = page.iter().take_while(|(key, _)| drawn(key) < before).count();
+            complete = old < page.len() || pages.is_at_end();
+            candidates.extend(page.iter().take(old).filter_map(|(key, _)| held_id(key)));
         }
         if !candidates.is_empty() {
             leave_out_named(&*snapshot, &mut candidates).await?;
@@ -277,10 +238,8 @@ async fn release_unnamed(
             report.released += candidates.len() as u64;
             release(store, candidates).await?;
         }
-        if complete {
-            return Ok(());
-        }
     }
+    Ok(())
 }
 
 async fn release(store: &Store, unnamed: BTreeSet<HeldId>) -> Result<(), StoreError> {
@@ -300,15 +259,11 @@ async fn leave_out_named(
     snapshot: &dyn Reader,
     candidates: &mut BTreeSet<HeldId>,
 ) -> Result<(), StoreError> {
-    for family in NAMING_HELD {
-        let mut pages = Pages::new(family, b"");
-        loop {
-            let page = pages.next(snapshot).await?;
-            if page.is_empty() {
-                break;
-            }
+    for family in naming() {
+        let mut pages = Pages::prefix(family, b"", PAGE);
+        while let Some(page) = pages.next(snapshot).await? {
             for (key, value) in page {
-                for name in held_by(family, &key, &value)? {
+                for name in named_by(family, &key, &value)? {
                     if let Some(id) = held_id(&name) {
                         candidates.remove(&id);
                     }
@@ -324,12 +279,8 @@ async fn forget_seen(
     before: UnixMillis,
     report: &mut DisposalReport,
 ) -> Result<(), StoreError> {
-    let mut pages = Pages::new(INCOMING_SEEN, b"");
-    loop {
-        let page = pages.next(&**store.engine()).await?;
-        if page.is_empty() {
-            return Ok(());
-        }
+    let mut pages = Pages::prefix(INCOMING_SEEN, b"", PAGE);
+    while let Some(page) = pages.next(&**store.engine()).await? {
         let mut batch = Batch::default();
         for (key, value) in page {
             let instant = value.as_ref().try_into().map(i64::from_be_bytes);
@@ -342,6 +293,7 @@ async fn forget_seen(
             store.commit(batch).await?;
         }
     }
+    Ok(())
 }
 
 /// Commits what something else may have overtaken; says whether it was applied.

@@ -19,7 +19,7 @@ use std::collections::HashSet;
 
 use storage::{
     account::erase::EraseRequest,
-    catalog::engine::{Batch, Entries, Family, Scan},
+    catalog::{engine::Batch, pages::Pages},
     error::StoreError,
     find::{Found, Holder},
     held::HeldId,
@@ -32,11 +32,8 @@ use trust::{clock::UnixMillis, digest::Sha256Digest};
 
 use super::{
     journal::{self, JournalEvent},
-    records::{
-        DELIVERY_WORK, DeliveryRecord, INCOMING_MESSAGES, INCOMING_WORK, IncomingRecord,
-        JournalRecord, OUTGOING_QUEUE, QueueRecord, TRANSMISSION_WORK, TRANSMISSIONS,
-        TransmissionRecord, decode,
-    },
+    needs,
+    records::{JournalRecord, held_id},
 };
 
 /// What lists of messages show in place of an erased one's subject.
@@ -98,6 +95,8 @@ pub async fn plan(
 ) -> Result<ErasurePlan, StoreError> {
     let message = store.account(account).await?.stored(number).await?;
     let target = Holder::Account(account, number);
+    let found = store.find_octets(&message).await?;
+    // Read after them: a message that is held at that time has its duty by then.
     let busy = if everywhere { held_in_use(store).await? } else { HashSet::new() };
     let fate = |found: &Found| match (found.same, found.holder) {
         (false, _) => Fate::Related,
@@ -105,7 +104,6 @@ pub async fn plan(
         (true, _) if everywhere => Fate::Erase,
         (true, _) => Fate::Same,
     };
-    let found = store.find_octets(&message).await?;
     let others = found.iter().filter(|found| found.holder != target);
     let mut places: Vec<_> = others.map(|found| (found.holder, fate(found))).collect();
     places.push((target, Fate::Erase));
@@ -188,46 +186,20 @@ fn write_journal(
     journal::write(batch, *node, *instant, JournalEvent::Erasure, record);
 }
 
-/// The held messages that a duty of the engine still needs.
+/// The held messages that a duty of the engine still needs, whether the engine works at it or it
+/// waits for an operator. All duties as of one instant: one that moves is in the one place or in the
+/// other. As many as there is work, which the engine bounds.
 async fn held_in_use(store: &Store) -> Result<HashSet<HeldId>, StoreError> {
+    let snapshot = store.engine().snapshot().await?;
     let mut in_use = HashSet::new();
-    let mut take = |octets: &[u8]| {
-        in_use.extend(<[u8; 16]>::try_from(octets).ok().map(HeldId));
-    };
-    for (key, _) in entries(store, TRANSMISSION_WORK).await? {
-        if let Some(value) = store.engine().get(TRANSMISSIONS, &key).await? {
-            let record: TransmissionRecord = decode(TRANSMISSIONS, &key, &value)?;
-            take(&record.original);
-            take(&record.envelope);
+    for family in needs::duties() {
+        let mut pages = Pages::prefix(family, b"", PAGE);
+        while let Some(page) = pages.next(&*snapshot).await? {
+            for (key, value) in &page {
+                let needed = needs::needed_by(&*snapshot, family, key, value).await?;
+                in_use.extend(needed.iter().filter_map(|name| held_id(name)));
+            }
         }
-    }
-    for (key, _) in entries(store, INCOMING_WORK).await? {
-        if let Some(value) = store.engine().get(INCOMING_MESSAGES, &key).await? {
-            take(&decode::<IncomingRecord>(INCOMING_MESSAGES, &key, &value)?.message);
-        }
-    }
-    for (key, value) in entries(store, DELIVERY_WORK).await? {
-        take(&decode::<DeliveryRecord>(DELIVERY_WORK, &key, &value)?.message);
-    }
-    for (key, value) in entries(store, OUTGOING_QUEUE).await? {
-        take(&decode::<QueueRecord>(OUTGOING_QUEUE, &key, &value)?.message);
     }
     Ok(in_use)
-}
-
-/// Every entry of a family of duties: as many as there is work, which the engine bounds.
-async fn entries(store: &Store, family: Family) -> Result<Entries, StoreError> {
-    let mut all = Entries::new();
-    let mut scan = Scan::prefix(family, b"", PAGE);
-    loop {
-        let page = store.engine().scan(&scan).await?;
-        let full = page.len() == PAGE;
-        if let Some((last, _)) = page.last() {
-            scan.start = [last.as_ref(), &[0]].concat().into();
-        }
-        all.extend(page);
-        if !full {
-            return Ok(all);
-        }
-    }
 }

@@ -35,6 +35,7 @@ pub mod issuer;
 pub mod journal;
 pub mod ldif;
 pub mod mime;
+mod needs;
 pub mod notices;
 pub mod original;
 pub mod queue;

@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use storage::{catalog::engine::Scan, error::StoreError};
+use storage::{catalog::pages::Pages, error::StoreError};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -257,10 +257,9 @@ async fn load(
     schedule: &mut Schedule,
     overflowed: &AtomicBool,
 ) -> Result<(), StoreError> {
-    let mut scan = Scan::prefix(OUTGOING_QUEUE, b"", SCAN_ENTRIES);
+    let mut pages = Pages::prefix(OUTGOING_QUEUE, b"", SCAN_ENTRIES);
     let soon = engine.now().plus_millis(2 * RELOAD_MILLIS);
-    loop {
-        let entries = engine.store().engine().scan(&scan).await?;
+    while let Some(entries) = pages.next(&**engine.store().engine()).await? {
         for (key, value) in &entries {
             if schedule.known.len() >= engine.settings().work_entries_max {
                 overflowed.store(true, Ordering::SeqCst);
@@ -275,12 +274,8 @@ async fn load(
                 ),
             }
         }
-        let Some((last, _)) = entries.last() else { return Ok(()) };
-        if entries.len() < SCAN_ENTRIES {
-            return Ok(());
-        }
-        scan.start = [last.as_ref(), &[0]].concat().into();
     }
+    Ok(())
 }
 
 fn read_due(key: &[u8], value: &[u8]) -> Result<Due, StoreError> {

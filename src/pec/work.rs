@@ -16,7 +16,7 @@ use std::{
 };
 
 use storage::{
-    catalog::engine::{Family, Scan},
+    catalog::{engine::Family, pages::Pages},
     error::StoreError,
 };
 use tokio::sync::{mpsc, watch};
@@ -228,9 +228,8 @@ async fn scan_work(
     family: Family,
     read: impl Fn(&[u8]) -> Result<Work, StoreError>,
 ) -> Result<(), StoreError> {
-    let mut scan = Scan::prefix(family, b"", SCAN_ENTRIES);
-    loop {
-        let entries = engine.store().engine().scan(&scan).await?;
+    let mut pages = Pages::prefix(family, b"", SCAN_ENTRIES);
+    while let Some(entries) = pages.next(&**engine.store().engine()).await? {
         for (key, _) in &entries {
             match read(key) {
                 Ok(work) => engine.work().announce(work),
@@ -240,13 +239,11 @@ async fn scan_work(
                 ),
             }
         }
-        let Some((last, _)) = entries.last() else { return Ok(()) };
-        if entries.len() < SCAN_ENTRIES || engine.work().len() >= engine.settings().work_entries_max
-        {
-            return Ok(());
+        if engine.work().len() >= engine.settings().work_entries_max {
+            break;
         }
-        scan.start = [last.as_ref(), &[0]].concat().into();
     }
+    Ok(())
 }
 
 #[cfg(test)]

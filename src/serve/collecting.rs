@@ -65,7 +65,8 @@ fn note(report: &CollectReport) {
     );
 }
 
-/// Lets go of what finished transmissions hold, and of old entries of expunge logs.
+/// Lets go of what finished transmissions hold, and of old entries of expunge logs and of the repair
+/// log.
 pub async fn dispose(engine: Arc<PecEngine>, config: Arc<Config>, stopping: CancellationToken) {
     let retention = i64::try_from(config.collector.disposal_retention.0).unwrap_or(i64::MAX);
     while rest(config.collector.disposal_interval.duration(), &stopping).await {
@@ -87,5 +88,9 @@ async fn round(engine: &PecEngine, retention_millis: i64) -> Result<DisposalRepo
     let report = disposal::dispose(engine.store(), now, retention_millis).await?;
     let before = now.plus_millis(retention_millis.saturating_neg());
     disposal::trim_expunge_logs(engine.store(), before).await?;
+    let entries = engine.store().trim_repair_log().await?;
+    if entries > 0 {
+        tracing::info!(entries, "old entries of the repair log were removed");
+    }
     Ok(report)
 }

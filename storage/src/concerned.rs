@@ -5,10 +5,10 @@
 use std::collections::HashSet;
 
 use crate::{
-    account::{after, message_name},
+    account::message_name,
     catalog::{
-        engine::Scan,
         keys::{self, KeyReader},
+        pages::Pages,
         records::{self, HeldRecord},
     },
     error::StoreError,
@@ -42,19 +42,14 @@ pub(crate) async fn find(
         return Ok(concerned);
     }
     for family in [keys::MESSAGES, keys::HELD_MESSAGES] {
-        let mut scan = Scan::prefix(family, &[], PAGE);
-        loop {
-            let page = core.engine.scan(&scan).await?;
+        let mut pages = Pages::prefix(family, &[], PAGE);
+        while let Some(page) = pages.next(&*core.engine).await? {
             for (key, value) in &page {
                 if family == keys::HELD_MESSAGES {
                     concerned.look_at_held(key, value, chunks, limit);
                 } else {
                     concerned.look_at_message(key, value, chunks, limit);
                 }
-            }
-            match page.last() {
-                Some((last, _)) if page.len() == PAGE => scan.start = after(last),
-                _ => break,
             }
         }
     }

@@ -16,10 +16,11 @@
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use crate::{
-    account::{after, message_name, read},
+    account::{message_name, read},
     catalog::{
-        engine::{Family, Reader, Scan},
+        engine::{Family, Reader},
         keys::{self, KeyReader},
+        pages::Pages,
         records::{self, HeadRecord, HeldRecord, MailboxRecord},
     },
     error::StoreError,
@@ -319,17 +320,13 @@ async fn for_each(
     prefix: &[u8],
     mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    let mut scan = Scan::prefix(family, prefix, PAGE);
-    loop {
-        let page = reader.scan(&scan).await?;
+    let mut pages = Pages::prefix(family, prefix, PAGE);
+    while let Some(page) = pages.next(reader).await? {
         for (key, value) in &page {
             visit(key, value)?;
         }
-        match page.last() {
-            Some((last, _)) if page.len() == PAGE => scan.start = after(last),
-            _ => return Ok(()),
-        }
     }
+    Ok(())
 }
 
 #[cfg(test)]

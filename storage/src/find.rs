@@ -9,10 +9,10 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    account::{after, message_name},
+    account::message_name,
     catalog::{
-        engine::Scan,
         keys::{self, KeyReader},
+        pages::Pages,
         records::{self, HeldRecord},
     },
     error::StoreError,
@@ -59,8 +59,8 @@ pub(crate) async fn find_octets(
         }
         Ok(())
     };
-    let mut scan = Scan::prefix(keys::MESSAGES, &[], PAGE);
-    while let Some(page) = next_page(core, &mut scan).await? {
+    let mut pages = Pages::prefix(keys::MESSAGES, &[], PAGE);
+    while let Some(page) = pages.next(&*core.engine).await? {
         for (key, value) in &page {
             let mut fields = KeyReader::new(keys::MESSAGES, key);
             let account = AccountId(fields.take_u64()?);
@@ -68,8 +68,8 @@ pub(crate) async fn find_octets(
             look(Holder::Account(account, number), value, message_name(account, number))?;
         }
     }
-    let mut scan = Scan::prefix(keys::HELD_MESSAGES, &[], PAGE);
-    while let Some(page) = next_page(core, &mut scan).await? {
+    let mut pages = Pages::prefix(keys::HELD_MESSAGES, &[], PAGE);
+    while let Some(page) = pages.next(&*core.engine).await? {
         for (key, value) in &page {
             let record: HeldRecord = records::decode(keys::HELD_MESSAGES, key, value)?;
             let id = HeldId(key.as_ref().try_into().map_err(|_| {
@@ -80,16 +80,4 @@ pub(crate) async fn find_octets(
         }
     }
     Ok(found)
-}
-
-/// The next entries of `scan`, which goes on behind them; `None` at its end.
-async fn next_page(
-    core: &StoreCore,
-    scan: &mut Scan,
-) -> Result<Option<crate::catalog::engine::Entries>, StoreError> {
-    let page = core.engine.scan(scan).await?;
-    if let Some((last, _)) = page.last() {
-        scan.start = after(last);
-    }
-    Ok(Some(page).filter(|page| !page.is_empty()))
 }

@@ -404,7 +404,8 @@ impl Store {
     }
 
     /// Makes what was erased or removed before the call be gone from the catalog's files: message
-    /// records of `accounts`, held messages, staged chunks. Chunks in packs are the collector's.
+    /// records and blocks of headers of `accounts`, held messages, staged chunks. What is removed
+    /// later, chunks above all, is the collector's.
     pub async fn purge(&self, accounts: &[AccountId]) -> Result<(), StoreError> {
         let of = |family, prefix: &[u8]| {
             let Scan { family, start, end, .. } = Scan::prefix(family, prefix, 0);
@@ -413,9 +414,10 @@ impl Store {
         let mut ranges = vec![of(keys::HELD_MESSAGES, &[]), of(STAGED_CHUNKS, &[])];
         for account in accounts {
             let prefix = keys::account(*account);
-            ranges.extend([of(keys::MESSAGES, &prefix), of(keys::SUMMARIES, &prefix)]);
+            let families = [keys::MESSAGES, keys::SUMMARIES, keys::HEADER_BLOCKS];
+            ranges.extend(families.map(|family| of(family, &prefix)));
         }
-        self.core.engine.purge(&ranges).await
+        self.core.engine.purge(&ranges).await.map(drop)
     }
 
     /// Makes the records of all accounts agree again, without throwing anything away; with
@@ -428,6 +430,12 @@ impl Store {
         progress: repair::Progress<'_>,
     ) -> Result<RepairReport, StoreError> {
         repair::run(&self.core, source, apply, progress).await
+    }
+
+    /// Removes entries of the repair log that are older than their retention; returns how many.
+    pub async fn trim_repair_log(&self) -> Result<u64, StoreError> {
+        let before = self.core.clock.now().plus_millis(-repair::log::RETENTION_MILLIS);
+        repair::log::trim(&*self.core.engine, before).await
     }
 
     /// Finds the messages that need one of `chunks`, and lists at most `limit` of each kind.

@@ -6,6 +6,7 @@
 mod anomalies;
 mod disposal;
 mod duties;
+mod erasure;
 mod failures;
 mod incoming;
 mod journal;

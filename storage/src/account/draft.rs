@@ -24,6 +24,7 @@ use crate::{
     catalog::{
         engine::{Batch, Durability, Engine, Entries, Expected, Family, Scan},
         keys,
+        pages::Pages,
         records::{self, AccountRecord, HeadRecord, MailboxRecord},
     },
     error::StoreError,
@@ -210,17 +211,17 @@ impl<'e> Draft<'e> {
         limit: usize,
     ) -> Result<Entries, StoreError> {
         let mut found = Entries::new();
-        let mut scan = Scan::prefix(family, prefix, SCAN_ENTRIES);
+        let scan = Scan::prefix(family, prefix, SCAN_ENTRIES);
         let (mut after, end) = (Bound::Included(scan.start.clone()), scan.end.clone());
+        let mut pages = Pages::new(scan);
         loop {
-            let page = self.engine.scan(&scan).await?;
-            let last = page.last().map(|(key, _)| key.clone());
-            let full = page.len() == SCAN_ENTRIES;
+            let page = pages.next(&**self.engine).await?.unwrap_or_default();
+            let last = page.last().filter(|_| !pages.is_at_end()).map(|(key, _)| key.clone());
             // The overlay is merged up to where this page reaches.
-            let upto = match (&last, full, &end) {
-                (Some(last), true, _) => Bound::Included(last.clone()),
-                (_, _, Some(end)) => Bound::Excluded(end.clone()),
-                (_, _, None) => Bound::Unbounded,
+            let upto = match (&last, &end) {
+                (Some(last), _) => Bound::Included(last.clone()),
+                (None, Some(end)) => Bound::Excluded(end.clone()),
+                (None, None) => Bound::Unbounded,
             };
             let mut merged: BTreeMap<Bytes, Option<Bytes>> =
                 page.into_iter().map(|(key, value)| (key, Some(value))).collect();
@@ -234,8 +235,7 @@ impl<'e> Draft<'e> {
                     return Ok(found);
                 }
             }
-            let (Some(last), true) = (last, full) else { return Ok(found) };
-            scan.start = [last.as_ref(), &[0]].concat().into();
+            let Some(last) = last else { return Ok(found) };
             after = Bound::Excluded(last);
         }
     }

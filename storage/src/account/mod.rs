@@ -45,6 +45,7 @@ use crate::{
     catalog::{
         engine::{Entries, Family, Reader, Scan},
         keys,
+        pages::Pages,
         records::{
             self, AccountRecord, HeadRecord, IndexRecord, MailboxRecord, SubscriptionsRecord,
         },
@@ -326,20 +327,13 @@ pub(crate) async fn read<M: prost::Message + Default>(
 /// ranges whose number of entries is bounded.
 pub(crate) async fn scan_all(
     reader: &(impl Reader + ?Sized),
-    mut scan: Scan,
+    scan: Scan,
 ) -> Result<Entries, StoreError> {
-    let mut entries = Entries::new();
-    loop {
-        let page = reader.scan(&scan).await?;
-        let full = page.len() == scan.limit;
-        if let Some((last, _)) = page.last() {
-            scan.start = after(last);
-        }
+    let (mut pages, mut entries) = (Pages::new(scan), Entries::new());
+    while let Some(page) = pages.next(reader).await? {
         entries.extend(page);
-        if !full {
-            return Ok(entries);
-        }
     }
+    Ok(entries)
 }
 
 /// The first key after `key`.

@@ -7,7 +7,7 @@ use std::{future::Future, sync::Arc};
 
 use bytes::Bytes;
 
-use super::engine::{Batch, Durability, Engine, Expected, Family, Scan};
+use super::engine::{Batch, Durability, Engine, Expected, Family, Page, Reader, Scan};
 use crate::error::StoreError;
 
 const ROWS: Family = Family("rows");
@@ -27,6 +27,7 @@ where
     of_racing_compare_and_sets_one_wins(fresh().await).await;
     deletes_come_after_puts_and_later_puts_win(&*fresh().await).await;
     scans_are_ordered_bounded_and_resumable(&*fresh().await).await;
+    pages_end_at_their_octets_too_and_say_what_is_left(&*fresh().await).await;
     a_snapshot_stays_as_it_was(&*fresh().await).await;
     numbers_have_no_gaps_and_never_repeat(fresh().await).await;
     a_large_batch_is_applied_whole(&*fresh().await).await;
@@ -163,6 +164,59 @@ async fn scans_are_ordered_bounded_and_resumable(engine: &impl Engine) {
     assert_eq!(keys(Scan { reverse: true, ..to_the_end }).await, [b'l', 0xff]);
     let backwards = Scan { end: Some("a".into()), ..Scan::prefix(ROWS, b"k", 10) };
     assert_eq!(keys(backwards).await, [0_u8; 0]);
+}
+
+async fn pages_end_at_their_octets_too_and_say_what_is_left(engine: &impl Engine) {
+    const OCTETS: [usize; 8] = [10, 3_000, 10, 10, 2_000, 900, 0, 5];
+    let mut batch = Batch::default();
+    for (number, octets) in (0_u8..).zip(OCTETS) {
+        batch.put(ROWS, vec![number], vec![number; octets]);
+    }
+    engine.commit(batch).await.expect("commit");
+    let snapshot = engine.snapshot().await.expect("snapshot");
+    for reverse in [false, true] {
+        for limit in [1, 3, 8, 100] {
+            for octets_max in [0, 1, 12, 921, 2_912, 3_001, 3_012, 10_000, usize::MAX] {
+                let scan = Scan { reverse, ..Scan::prefix(ROWS, b"", limit) };
+                walk(engine, &scan, octets_max, &OCTETS).await;
+                walk(&*snapshot, &scan, octets_max, &OCTETS).await;
+            }
+        }
+    }
+    let page = engine.page(&Scan::prefix(OTHER, b"", 9), 9).await.expect("page");
+    assert!(page.entries.is_empty() && page.rest.is_none());
+    let page = engine.page(&Scan::prefix(ROWS, b"", 0), 9).await.expect("page");
+    assert!(page.entries.is_empty() && page.rest.is_none());
+    // Not even a small one behind what did not fit is taken.
+    let page = engine.page(&Scan::prefix(ROWS, b"", 9), 100).await.expect("page");
+    assert_eq!(page.entries.len(), 1);
+    assert_eq!(engine.scan(&Scan::prefix(ROWS, b"", 9)).await.expect("scan").len(), OCTETS.len());
+}
+
+/// Goes over the pages of `scan`, over rows of one key octet and `octets` each.
+async fn walk<R: Reader + ?Sized>(reader: &R, scan: &Scan, octets_max: usize, octets: &[usize]) {
+    let mut seen: Vec<(u8, usize)> = Vec::new();
+    let mut rest = Some(scan.clone());
+    while let Some(asked) = rest {
+        let page: Page = reader.page(&asked, octets_max).await.expect("page");
+        let weight = |(key, value): &(Bytes, Bytes)| key.len() + value.len();
+        let whole: usize = page.entries.iter().map(weight).sum();
+        let count = page.entries.len();
+        assert!(count > 0 && count <= scan.limit && (count == 1 || whole <= octets_max));
+        seen.extend(page.entries.iter().map(|(key, value)| (key[0], value.len())));
+        let position = |at: usize| if scan.reverse { octets.len() - 1 - at } else { at };
+        let next = (seen.len() < octets.len()).then(|| octets[position(seen.len())] + 1);
+        // It says that there is more when there is, and it was cut no sooner than it had to be.
+        assert_eq!(page.rest.is_some(), next.is_some());
+        let cut = |next: usize| count == scan.limit || whole.saturating_add(next) > octets_max;
+        assert!(next.is_none_or(cut));
+        rest = page.rest;
+    }
+    let mut expected: Vec<(u8, usize)> = (0_u8..).zip(octets.iter().copied()).collect();
+    if scan.reverse {
+        expected.reverse();
+    }
+    assert_eq!(seen, expected);
 }
 
 async fn a_snapshot_stays_as_it_was(engine: &impl Engine) {

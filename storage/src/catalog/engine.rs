@@ -8,10 +8,12 @@
 //! * After a commit with [`Durability::Synced`] returned, that batch and every batch whose effects
 //!   could have been read before it was committed survive a crash.
 //! * A snapshot sees exactly the batches committed before it was taken, however long it lives.
+//! * [`Reader::page`] ends at a number of entries, at a number of octets, or where the scan ends, and
+//!   says whether there is more. It has one entry at least, unless there is none.
 //! * [`Batch::append_numbered`] numbers records without gaps and without repeats: the number is
 //!   fixed in the same atomic step that applies the batch.
 //!
-//! Not here: what keys and values mean (`keys`, `records`).
+//! Not here: what keys and values mean (`keys`, `records`), going over many pages (`pages`).
 
 use std::{path::Path, sync::Arc};
 
@@ -126,7 +128,7 @@ pub struct Scan {
     pub end: Option<Bytes>,
     /// From the last key downwards.
     pub reverse: bool,
-    /// Entries returned at most; the caller goes on from the last key for more.
+    /// Entries returned at most, by one page.
     pub limit: usize,
 }
 
@@ -143,6 +145,14 @@ impl Scan {
         let end = end.last_mut().map(|last| *last += 1).map(|()| Bytes::from(end));
         Self { family, start: Bytes::copy_from_slice(prefix), end, reverse: false, limit }
     }
+
+    /// What is left of the scan behind `key`.
+    fn behind(&self, key: &Bytes) -> Self {
+        if self.reverse {
+            return Self { end: Some(key.clone()), ..self.clone() };
+        }
+        Self { start: [key.as_ref(), &[0]].concat().into(), ..self.clone() }
+    }
 }
 
 /// A range of keys of which no old values shall stay: family, first key, key to stop before.
@@ -150,6 +160,49 @@ pub type PurgeRange = (Family, Bytes, Option<Bytes>);
 
 /// Keys and values of a scan, in order.
 pub type Entries = Vec<(Bytes, Bytes)>;
+
+/// A part of a scan.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// Keys and values, in order.
+    pub entries: Entries,
+    /// The scan of what comes behind them; `None` = nothing does. How many entries a page has
+    /// says nothing about that.
+    pub rest: Option<Scan>,
+}
+
+/// A page that an engine fills.
+#[derive(Debug)]
+pub(crate) struct PageFiller<'s> {
+    scan: &'s Scan,
+    octets_max: usize,
+    octets: usize,
+    entries: Entries,
+}
+
+impl<'s> PageFiller<'s> {
+    pub(crate) fn new(scan: &'s Scan, octets_max: usize) -> Self {
+        Self { scan, octets_max, octets: 0, entries: Entries::new() }
+    }
+
+    /// Whether the next entry, of so many octets, belongs to the page.
+    pub(crate) fn has_room(&self, octets: usize) -> bool {
+        let fits = self.octets.saturating_add(octets) <= self.octets_max;
+        self.entries.len() < self.scan.limit && (fits || self.entries.is_empty())
+    }
+
+    pub(crate) fn push(&mut self, key: Bytes, value: Bytes) {
+        self.octets = self.octets.saturating_add(key.len() + value.len());
+        self.entries.push((key, value));
+    }
+
+    /// The page; `more` says that an entry was left for the next.
+    pub(crate) fn finish(self, more: bool) -> Page {
+        let last = self.entries.last().filter(|_| more);
+        let rest = last.map(|(last, _)| self.scan.behind(last));
+        Page { entries: self.entries, rest }
+    }
+}
 
 /// Reads, at the present state or at a snapshot.
 #[async_trait::async_trait]
@@ -160,8 +213,18 @@ pub trait Reader: Send + Sync {
     /// As many [`Reader::get`]s, answered in the order asked, all from one state.
     async fn multi_get(&self, keys: &[(Family, Bytes)]) -> Result<Vec<Option<Bytes>>, StoreError>;
 
-    /// Returns at most `scan.limit` entries, in key order (or reverse), all from one state.
-    async fn scan(&self, scan: &Scan) -> Result<Entries, StoreError>;
+    /// Returns the first entries of `scan`, in key order (or reverse), all from one state: as many
+    /// as `scan.limit` allows and as have no more than `octets_max` octets, keys and values, but one
+    /// in any case, however large it is.
+    ///
+    /// Whoever wants more than one page uses [`Pages`](super::pages::Pages).
+    async fn page(&self, scan: &Scan, octets_max: usize) -> Result<Page, StoreError>;
+
+    /// Returns at most `scan.limit` entries, whatever they weigh: for few, or small ones. Fewer than
+    /// the limit mean that there are no more.
+    async fn scan(&self, scan: &Scan) -> Result<Entries, StoreError> {
+        Ok(self.page(scan, usize::MAX).await?.entries)
+    }
 }
 
 /// The keeper of the catalog.
@@ -180,11 +243,12 @@ pub trait Engine: Reader + 'static {
 
     /// Makes values that were replaced or removed before the call, under keys of `ranges`, be gone
     /// from the engine's files: where `None` ends a range, it goes to the end of the family.
-    /// Values that a snapshot still sees may stay. Slow; takes a place beside other work. An engine
-    /// that keeps no old values does nothing.
-    async fn purge(&self, ranges: &[PurgeRange]) -> Result<(), StoreError> {
+    /// Values that a snapshot still sees may stay. Slow; takes a place beside other work. Returns the
+    /// octets of the files that it may have gone through, for who has to pace it. An engine that
+    /// keeps no old values does nothing.
+    async fn purge(&self, ranges: &[PurgeRange]) -> Result<u64, StoreError> {
         let _ = ranges;
-        Ok(())
+        Ok(0)
     }
 
     /// Makes everything durable and closes; later calls fail with [`StoreError::Closed`].

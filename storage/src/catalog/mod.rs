@@ -2,6 +2,7 @@
 //!
 //! * [`engine`]: the trait of what keeps it. [`rocksdb`] is the default engine, [`simulated`] the
 //!   one of the tests.
+//! * [`pages`]: scans of more than one page, bounded by entries and octets.
 //! * [`commit`]: what every engine does with a batch before it writes.
 //! * [`keys`], [`records`]: families, layouts of keys, values.
 
@@ -10,6 +11,7 @@ pub mod commit;
 pub(crate) mod contract;
 pub mod engine;
 pub mod keys;
+pub mod pages;
 pub mod records;
 pub mod rocksdb;
 pub mod simulated;

@@ -18,7 +18,7 @@ use trust::random::{RandomSource, SeededRandom};
 
 use super::{
     commit::{self, NUMBERED_SEQUENCES, Resolved},
-    engine::{Batch, Durability, Engine, Entries, Family, Reader, Scan},
+    engine::{Batch, Durability, Engine, Family, Page, PageFiller, Reader, Scan},
 };
 use crate::error::StoreError;
 
@@ -224,20 +224,27 @@ fn get(
     Ok(tables.get(&family).and_then(|table| table.get(key)).cloned())
 }
 
-fn scan(families: &BTreeSet<Family>, tables: &Tables, scan: &Scan) -> Result<Entries, StoreError> {
+fn page(
+    families: &BTreeSet<Family>,
+    tables: &Tables,
+    scan: &Scan,
+    octets_max: usize,
+) -> Result<Page, StoreError> {
     commit::declared(families, scan.family, "scan")?;
-    let Some(table) = tables.get(&scan.family) else { return Ok(Vec::new()) };
+    let Some(table) = tables.get(&scan.family) else { return Ok(Page::default()) };
     if scan.end.as_ref().is_some_and(|end| *end <= scan.start) {
-        return Ok(Vec::new());
+        return Ok(Page::default());
     }
     let end = scan.end.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-    let entries = table.range::<Bytes, _>((Bound::Included(&scan.start), end));
-    let copy = |(key, value): (&Bytes, &Bytes)| (key.clone(), value.clone());
-    Ok(if scan.reverse {
-        entries.rev().take(scan.limit).map(copy).collect()
-    } else {
-        entries.take(scan.limit).map(copy).collect()
-    })
+    let mut entries = table.range::<Bytes, _>((Bound::Included(&scan.start), end));
+    let mut page = PageFiller::new(scan, octets_max);
+    while let Some((key, value)) = if scan.reverse { entries.next_back() } else { entries.next() } {
+        if !page.has_room(key.len() + value.len()) {
+            return Ok(page.finish(true));
+        }
+        page.push(key.clone(), value.clone());
+    }
+    Ok(page.finish(false))
 }
 
 #[async_trait::async_trait]
@@ -251,9 +258,9 @@ impl Reader for SimulatedEngine {
         keys.iter().map(|(family, key)| tables.get(*family, key)).collect()
     }
 
-    async fn scan(&self, range: &Scan) -> Result<Entries, StoreError> {
+    async fn page(&self, scan: &Scan, octets_max: usize) -> Result<Page, StoreError> {
         let tables = self.tables("scan")?;
-        scan(tables.families, &tables.state.visible, range)
+        page(tables.families, &tables.state.visible, scan, octets_max)
     }
 }
 
@@ -302,8 +309,8 @@ impl Reader for Snapshot {
         keys.iter().map(one).collect()
     }
 
-    async fn scan(&self, range: &Scan) -> Result<Entries, StoreError> {
-        scan(&self.families, &self.tables, range)
+    async fn page(&self, scan: &Scan, octets_max: usize) -> Result<Page, StoreError> {
+        page(&self.families, &self.tables, scan, octets_max)
     }
 }
 

@@ -8,10 +8,11 @@ use std::{
 
 use super::{Counter, Fault, Invariant, PAGE, Reporter, blocks, messages};
 use crate::{
-    account::{after, read, scan_all, tree},
+    account::{read, scan_all, tree},
     catalog::{
         engine::{Family, Reader, Scan},
         keys::{self, KeyReader},
+        pages::Pages,
         records::{self, AccountRecord, ExpungeRecord, HeadRecord, IndexRecord, MailboxRecord},
     },
     error::StoreError,
@@ -167,9 +168,8 @@ impl Checked<'_> {
 
     /// Every row is in a mailbox, below its counters and in the MODSEQ index.
     async fn rows(&mut self, reporter: &mut Reporter<'_>) -> Result<(), StoreError> {
-        let mut scan = Scan::prefix(keys::MAILBOX_ROWS, &keys::account(self.id), PAGE);
-        loop {
-            let page = self.snapshot.scan(&scan).await?;
+        let mut pages = Pages::prefix(keys::MAILBOX_ROWS, &keys::account(self.id), PAGE);
+        while let Some(page) = pages.next(&*self.snapshot).await? {
             let mut asked = Vec::new();
             for (key, value) in &page {
                 let row = mailbox_of(keys::MAILBOX_ROWS, key)
@@ -190,11 +190,8 @@ impl Checked<'_> {
                     reporter.violation(Invariant::Ascending, object, Fault::NoChangeEntry);
                 }
             }
-            match page.last() {
-                Some((last, _)) if page.len() == PAGE => scan.start = after(last),
-                _ => return Ok(()),
-            }
         }
+        Ok(())
     }
 
     fn row(&mut self, mailbox: MailboxId, row: &MessageRow, reporter: &mut Reporter<'_>) {
@@ -221,9 +218,8 @@ impl Checked<'_> {
 
     /// Counts the MODSEQ index: every row has its entry, so equal numbers mean no entry too many.
     async fn changes(&mut self, reporter: &mut Reporter<'_>) -> Result<(), StoreError> {
-        let mut scan = Scan::prefix(keys::MAILBOX_CHANGES, &keys::account(self.id), PAGE);
-        loop {
-            let page = self.snapshot.scan(&scan).await?;
+        let mut pages = Pages::prefix(keys::MAILBOX_CHANGES, &keys::account(self.id), PAGE);
+        while let Some(page) = pages.next(&*self.snapshot).await? {
             for (key, _) in &page {
                 let mailbox = mailbox_of(keys::MAILBOX_CHANGES, key);
                 let Some(mailbox) = reporter.take(Invariant::Ascending, mailbox)? else { continue };
@@ -234,26 +230,19 @@ impl Checked<'_> {
                     reporter.violation(Invariant::Ascending, object, Fault::NoMailbox);
                 }
             }
-            match page.last() {
-                Some((last, _)) if page.len() == PAGE => scan.start = after(last),
-                _ => return Ok(()),
-            }
         }
+        Ok(())
     }
 
     /// What the log calls expunged has had a UID and has no row.
     async fn expunge_log(&self, reporter: &mut Reporter<'_>) -> Result<(), StoreError> {
-        let mut scan = Scan::prefix(keys::EXPUNGE_LOG, &keys::account(self.id), PAGE);
-        loop {
-            let page = self.snapshot.scan(&scan).await?;
+        let mut pages = Pages::prefix(keys::EXPUNGE_LOG, &keys::account(self.id), PAGE);
+        while let Some(page) = pages.next(&*self.snapshot).await? {
             for (key, value) in &page {
                 self.expunged(key, value, reporter).await?;
             }
-            match page.last() {
-                Some((last, _)) if page.len() == PAGE => scan.start = after(last),
-                _ => return Ok(()),
-            }
         }
+        Ok(())
     }
 
     async fn expunged(

@@ -13,10 +13,11 @@ use trust::digest::Sha256Digest;
 
 use super::{Fault, Invariant, PAGE, Reporter, account::Checked};
 use crate::{
-    account::{after, message_name},
+    account::message_name,
     catalog::{
         engine::{Family, Scan},
         keys::{self, KeyReader},
+        pages::Pages,
         records::{self, ReferencesRecord},
     },
     error::StoreError,
@@ -77,12 +78,11 @@ async fn read_range(
     reporter: &mut Reporter<'_>,
 ) -> Result<Range, StoreError> {
     let mut range = Range { first, last: u64::MAX, messages: BTreeMap::new() };
-    let mut scan = Scan {
+    let mut pages = Pages::new(Scan {
         start: keys::message(checked.id, EmailNumber(first)),
         ..Scan::prefix(keys::MESSAGES, &keys::account(checked.id), PAGE)
-    };
-    loop {
-        let page = checked.snapshot.scan(&scan).await?;
+    });
+    while let Some(page) = pages.next(&*checked.snapshot).await? {
         for (key, value) in &page {
             let number = number_of(keys::MESSAGES, key);
             let Some(number) = reporter.take(Invariant::Durable, number)? else { continue };
@@ -102,17 +102,12 @@ async fn read_range(
             range.messages.insert(number.0, found);
             range.last = number.0;
         }
-        match page.last() {
-            Some((last, _)) if page.len() == PAGE => scan.start = after(last),
-            _ => {
-                range.last = u64::MAX;
-                return Ok(range);
-            }
-        }
-        if range.messages.len() >= RANGE_MESSAGES {
+        if range.messages.len() >= RANGE_MESSAGES && !pages.is_at_end() {
             return Ok(range);
         }
     }
+    range.last = u64::MAX;
+    Ok(range)
 }
 
 /// Rebuilds `stored`, which `name` names, from its chunks.
@@ -139,9 +134,8 @@ async fn count_rows(
     range: &mut Range,
     reporter: &mut Reporter<'_>,
 ) -> Result<(), StoreError> {
-    let mut scan = Scan::prefix(keys::MAILBOX_ROWS, &keys::account(checked.id), PAGE);
-    loop {
-        let page = checked.snapshot.scan(&scan).await?;
+    let mut pages = Pages::prefix(keys::MAILBOX_ROWS, &keys::account(checked.id), PAGE);
+    while let Some(page) = pages.next(&*checked.snapshot).await? {
         for (key, value) in &page {
             // A row that cannot be read was reported when the rows were checked.
             let Ok(row) = row_at(key, value) else { continue };
@@ -149,11 +143,8 @@ async fn count_rows(
                 count_row(key, &row, range, reporter);
             }
         }
-        match page.last() {
-            Some((last, _)) if page.len() == PAGE => scan.start = after(last),
-            _ => return Ok(()),
-        }
     }
+    Ok(())
 }
 
 fn count_row(key: &[u8], row: &MessageRow, range: &mut Range, reporter: &mut Reporter<'_>) {
@@ -271,19 +262,16 @@ async fn for_each<'p>(
     if let Some(end) = range.last.checked_add(1) {
         scan.end = Some(keys::message(checked.id, EmailNumber(end)));
     }
-    loop {
-        let page = checked.snapshot.scan(&scan).await?;
+    let mut pages = Pages::new(scan);
+    while let Some(page) = pages.next(&*checked.snapshot).await? {
         for (key, value) in &page {
             let number = number_of(family, key);
             if let Some(number) = reporter.take(Invariant::Durable, number)? {
                 visit(number.0, key, value, reporter)?;
             }
         }
-        match page.last() {
-            Some((last, _)) if page.len() == PAGE => scan.start = after(last),
-            _ => return Ok(()),
-        }
     }
+    Ok(())
 }
 
 fn number_of(family: Family, key: &[u8]) -> Result<EmailNumber, StoreError> {

@@ -26,10 +26,9 @@ use std::sync::Arc;
 pub use self::fault::{Counter, Fault};
 
 use crate::{
-    account::after,
     catalog::{
-        engine::Scan,
         keys::{self, KeyReader},
+        pages::Pages,
         records::{self, HeadRecord, HeldRecord},
     },
     error::StoreError,
@@ -204,18 +203,13 @@ pub(crate) async fn run(
 ) -> Result<CheckReport, StoreError> {
     let mut reporter = Reporter { report: CheckReport::default(), progress };
     totals(core, &mut reporter.report.seen).await?;
-    let mut scan = Scan::prefix(keys::ACCOUNT_HEADS, &[], PAGE);
-    loop {
-        let page = core.engine.scan(&scan).await?;
+    let mut pages = Pages::prefix(keys::ACCOUNT_HEADS, &[], PAGE);
+    while let Some(page) = pages.next(&*core.engine).await? {
         for (key, _) in &page {
             let Some(id) = reporter.take(Invariant::Ascending, account_id(key))? else { continue };
             account::check(core, id, &mut reporter).await?;
             reporter.report.seen.accounts += 1;
             reporter.tell();
-        }
-        match page.last() {
-            Some((last, _)) if page.len() == PAGE => scan.start = after(last),
-            _ => break,
         }
     }
     orphans::check(core, &mut reporter).await?;
@@ -228,9 +222,8 @@ pub(crate) async fn run(
 /// Counts, from the few records that know, how much there is to look at.
 async fn totals(core: &Arc<StoreCore>, seen: &mut CheckProgress) -> Result<(), StoreError> {
     for family in [keys::ACCOUNT_HEADS, PACKS] {
-        let mut scan = Scan::prefix(family, &[], PAGE);
-        loop {
-            let page = core.engine.scan(&scan).await?;
+        let mut pages = Pages::prefix(family, &[], PAGE);
+        while let Some(page) = pages.next(&*core.engine).await? {
             for (key, value) in &page {
                 // Damaged records are reported where they are checked.
                 if family == PACKS {
@@ -242,10 +235,6 @@ async fn totals(core: &Arc<StoreCore>, seen: &mut CheckProgress) -> Result<(), S
                     seen.rows_total =
                         seen.rows_total.saturating_add(head.map_or(0, |head| head.usage_messages));
                 }
-            }
-            match page.last() {
-                Some((last, _)) if page.len() == PAGE => scan.start = after(last),
-                _ => break,
             }
         }
     }
@@ -287,9 +276,8 @@ async fn check_chunks(
 
 /// Rebuilds every held message.
 async fn check_held(core: &Arc<StoreCore>, reporter: &mut Reporter<'_>) -> Result<(), StoreError> {
-    let mut scan = Scan::prefix(keys::HELD_MESSAGES, &[], PAGE);
-    loop {
-        let page = core.engine.scan(&scan).await?;
+    let mut pages = Pages::prefix(keys::HELD_MESSAGES, &[], PAGE);
+    while let Some(page) = pages.next(&*core.engine).await? {
         for (key, value) in &page {
             let Ok(id) = <[u8; 16]>::try_from(key.as_ref()) else {
                 let object = keys::object(keys::HELD_MESSAGES, key);
@@ -305,9 +293,6 @@ async fn check_held(core: &Arc<StoreCore>, reporter: &mut Reporter<'_>) -> Resul
             let Some(held) = reporter.take(Invariant::Durable, held)? else { continue };
             messages::rebuild(core, &format!("held message {id}"), held.stored(), reporter).await?;
         }
-        match page.last() {
-            Some((last, _)) if page.len() == PAGE => scan.start = after(last),
-            _ => return Ok(()),
-        }
     }
+    Ok(())
 }

@@ -12,6 +12,7 @@ use crate::{
     catalog::{
         engine::{Family, Scan},
         keys::{self, KeyReader},
+        pages::Pages,
         records::{self, AccountRecord, IndexRecord},
     },
     error::StoreError,
@@ -65,9 +66,8 @@ async fn check_addresses(
     core: &Arc<StoreCore>,
     reporter: &mut Reporter<'_>,
 ) -> Result<(), StoreError> {
-    let mut scan = Scan::prefix(keys::ACCOUNT_ADDRESSES, &[], PAGE);
-    loop {
-        let page = core.engine.scan(&scan).await?;
+    let mut pages = Pages::prefix(keys::ACCOUNT_ADDRESSES, &[], PAGE);
+    while let Some(page) = pages.next(&*core.engine).await? {
         for (key, value) in &page {
             let index = records::decode::<IndexRecord>(keys::ACCOUNT_ADDRESSES, key, value);
             let Some(index) = reporter.take(Invariant::Ascending, index)? else { continue };
@@ -84,9 +84,6 @@ async fn check_addresses(
                 reporter.violation(Invariant::Ascending, object, fault);
             }
         }
-        match page.last() {
-            Some((last, _)) if page.len() == PAGE => scan.start = after(last),
-            _ => return Ok(()),
-        }
     }
+    Ok(())
 }

@@ -10,10 +10,12 @@ use super::{
     state::{Condemned, Position},
 };
 use crate::{
-    catalog::engine::{Batch, Durability, Expected, Reader, Scan},
+    catalog::{
+        engine::{Batch, Durability, Expected, Reader, Scan},
+        pages::Pages,
+    },
     error::StoreError,
     ids::StoredId,
-    octets::check::after,
     pack::{
         index::{
             CHUNK_INDEX, CONDEMNED, DAMAGED_CHUNKS, IndexRow, Place, STAGED_CHUNKS, staged_key,
@@ -112,11 +114,8 @@ impl Run<'_> {
         let mut marks = Marks::new(first, self.options.memory_octets_max);
         self.report.passes += 1;
         for references in self.references {
-            let mut scan = Scan::prefix(references.family, &[], PAGE);
-            loop {
-                let page = snapshot.scan(&scan).await?;
-                let Some((last, _)) = page.last() else { break };
-                scan.start = after(last);
+            let mut pages = Pages::prefix(references.family, &[], PAGE);
+            while let Some(page) = pages.next(snapshot).await? {
                 let mut octets = 0;
                 for (key, value) in &page {
                     octets += value.len() as u64;
@@ -139,15 +138,12 @@ impl Run<'_> {
         live: &mut Live,
     ) -> Result<(), StoreError> {
         let end = marked.last.checked_add(1);
-        let mut scan = Scan {
+        let mut pages = Pages::new(Scan {
             start: Bytes::copy_from_slice(&marked.first.to_be_bytes()),
             end: end.map(|end| Bytes::copy_from_slice(&end.to_be_bytes())),
             ..Scan::prefix(CHUNK_INDEX, &[], PAGE)
-        };
-        loop {
-            let page = snapshot.scan(&scan).await?;
-            let Some((last, _)) = page.last() else { return Ok(()) };
-            scan.start = after(last);
+        });
+        while let Some(page) = pages.next(snapshot).await? {
             let octets = page.iter().map(|(key, row)| (key.len() + row.len()) as u64).sum();
             let keys: Vec<_> = page.iter().map(|(key, _)| (CONDEMNED, key.clone())).collect();
             let condemned = snapshot.multi_get(&keys).await?;
@@ -160,6 +156,7 @@ impl Run<'_> {
             self.budget.pay(octets, 0).await;
             self.tell(CollectPhase::Sweeping);
         }
+        Ok(())
     }
 
     fn judge_one(
@@ -236,7 +233,9 @@ impl Run<'_> {
             if chunks.is_empty() {
                 return Ok(());
             }
-            if self.commit_or_leave(sweep_batch(&chunks)).await? {
+            let mut batch = sweep_batch(&chunks);
+            self.owe_purge(&mut batch);
+            if self.commit_or_leave(batch).await? {
                 self.report.chunks_swept += chunks.len() as u64;
                 let octets = |(chunk, _): &(Indexed, Bytes)| u64::from(chunk.row.stored_octets);
                 self.report.swept_octets += chunks.iter().map(octets).sum::<u64>();
@@ -283,17 +282,15 @@ impl Run<'_> {
     pub(super) async fn count_live(&self) -> Result<Live, StoreError> {
         let mut live = Live::default();
         let snapshot = self.octets.engine.snapshot().await?;
-        let mut scan = Scan::prefix(CHUNK_INDEX, &[], PAGE);
-        loop {
-            let page = snapshot.scan(&scan).await?;
-            let Some((last, _)) = page.last() else { return Ok(live) };
-            scan.start = after(last);
+        let mut pages = Pages::prefix(CHUNK_INDEX, &[], PAGE);
+        while let Some(page) = pages.next(&*snapshot).await? {
             let octets = page.iter().map(|(key, row)| (key.len() + row.len()) as u64).sum();
             for (key, octets) in page {
                 live.add(&indexed(&key, octets)?.row);
             }
             self.budget.pay(octets, 0).await;
         }
+        Ok(live)
     }
 }
 

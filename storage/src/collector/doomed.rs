@@ -23,10 +23,12 @@ use trust::clock::UnixMillis;
 
 use super::{CollectPhase, Run};
 use crate::{
-    catalog::engine::{Batch, Durability, Expected, Scan},
+    catalog::{
+        engine::{Batch, Durability, Expected, Scan},
+        pages::Pages,
+    },
     claim,
     error::StoreError,
-    octets::check::after,
     pack::{
         index::{
             BACKUP_CHECKPOINTS, DOOMED_PACKS, GenerationRow, PACK_GENERATIONS, PACKS,
@@ -113,15 +115,13 @@ impl Run<'_> {
     /// or since the oldest retained checkpoint.
     pub(super) async fn all_doomed(&self) -> Result<Vec<Doomed>, StoreError> {
         let mut all = Vec::new();
-        let mut scan = Scan::prefix(DOOMED_PACKS, &[], PAGE);
-        loop {
-            let page = self.octets.engine.scan(&scan).await?;
-            let Some((last, _)) = page.last() else { return Ok(all) };
-            scan.start = after(last);
+        let mut pages = Pages::prefix(DOOMED_PACKS, &[], PAGE);
+        while let Some(page) = pages.next(&*self.octets.engine).await? {
             for (key, value) in &page {
                 all.push(Doomed::decode(key, value)?);
             }
         }
+        Ok(all)
     }
 
     /// Dates what was doomed, retires generations, and deletes the objects whose time has come.
@@ -246,16 +246,14 @@ impl Run<'_> {
 
     async fn generations(&self) -> Result<Vec<(u64, GenerationRow)>, StoreError> {
         let mut all = Vec::new();
-        let mut scan = Scan::prefix(PACK_GENERATIONS, &[], PAGE);
-        loop {
-            let page = self.octets.engine.scan(&scan).await?;
-            let Some((last, _)) = page.last() else { return Ok(all) };
-            scan.start = after(last);
+        let mut pages = Pages::prefix(PACK_GENERATIONS, &[], PAGE);
+        while let Some(page) = pages.next(&*self.octets.engine).await? {
             for (key, value) in &page {
                 let number = generation_of(key)?;
                 all.push((number, GenerationRow::decode(value, number)?));
             }
         }
+        Ok(all)
     }
 
     /// Ends the newest generation when something was doomed in it.

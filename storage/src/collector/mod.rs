@@ -6,6 +6,7 @@
 //! 2. `chunks`: partition by partition of the StoredId space, from one engine snapshot each, every
 //!    reference is marked. A chunk that is not marked is condemned; one that was condemned before
 //!    the snapshot, longer than the grace period ago, is swept: its index row goes.
+//!    The caches forget it (`cached`), and what the engine's files still have of it is purged.
 //! 3. `packs`: packs without a live chunk go, half-dead ones are rewritten, small ones merged.
 //! 4. `doomed`: objects whose time has come are deleted.
 //!
@@ -26,13 +27,16 @@
 //! So the grace period is no matter of safety. It spares sessions a failed batch: those that
 //! began before a pack was doomed may still name it. With nobody else in the store it may be 0.
 //!
-//! A run may stop anywhere: each step is one batch. It goes on at the partition that it had
-//! reached ([`state`]). Memory: the marks of one partition, a counter for each pack, and the list
+//! A run may stop anywhere: each step is one batch. The next goes on at the partition that it had
+//! reached ([`state`]); without grace it begins anew instead, because it is to give back all that is
+//! dead by then. A dry run reads whatever a run would read, and puts and commits nothing: so it says
+//! what a run would do and what it would find damaged. Memory: the marks of one partition, a counter for each pack, and the list
 //! of chunks that are being moved, beside two packs.
 //!
 //! Not here: the interval (the program's), the packer (`pack::packer`).
 
 mod budget;
+mod cached;
 mod chunks;
 mod doomed;
 mod marks;
@@ -43,7 +47,7 @@ mod report;
 mod rewrite;
 pub(crate) mod state;
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use trust::clock::{Clock, UnixMillis};
 
@@ -101,6 +105,8 @@ pub(crate) struct Run<'r> {
     number: u64,
     /// What a dry run would have doomed: packs and their octets.
     dry_doomed: Vec<(PackId, u64)>,
+    /// Packs that stay because a chunk in them that something refers to is damaged.
+    stuck: HashSet<PackId>,
     report: CollectReport,
 }
 
@@ -138,6 +144,7 @@ async fn run(
         progress,
         number: octets.random.next_u64(),
         dry_doomed: Vec::new(),
+        stuck: HashSet::new(),
         report: CollectReport { dry_run: options.dry_run, ..CollectReport::default() },
     };
     run.all_phases().await?;
@@ -147,7 +154,8 @@ async fn run(
 impl Run<'_> {
     async fn all_phases(&mut self) -> Result<(), StoreError> {
         self.confirm_claim().await?;
-        let position = if self.options.dry_run { None } else { self.resume().await? };
+        let anew = self.options.dry_run || self.options.grace.is_zero();
+        let position = if anew { None } else { self.resume().await? };
         self.look_at_objects().await?;
         let live = match position {
             Some(Position::Packs) => None,
@@ -155,6 +163,8 @@ impl Run<'_> {
             None => self.collect_chunks(false, 0).await?,
         };
         self.save(Position::Packs).await?;
+        self.forget_swept().await?;
+        self.purge_staged().await?;
         let live = match live {
             Some(live) => live,
             None => self.count_live().await?,

@@ -2,7 +2,7 @@
 //! committed, and files of somebody else.
 //!
 //! Unnamed packs are doomed, not deleted: the batch that names one may be on its way. Files that
-//! are no packs are reported and left alone.
+//! are no packs, or are larger than a pack can be, are reported and left alone.
 
 use std::collections::HashSet;
 
@@ -16,6 +16,7 @@ use crate::{
     catalog::engine::Batch,
     error::StoreError,
     pack::{
+        format::PACK_OCTETS_LIMIT,
         index::PACKS,
         store::{ListedObject, PackId},
     },
@@ -59,7 +60,9 @@ impl Run<'_> {
         let generation = self.octets.generation().await?;
         let mut batch = Batch::default();
         for ((pack, pack_octets), row) in packs.into_iter().zip(rows) {
-            if row.is_none() {
+            if row.is_none() && pack_octets > PACK_OCTETS_LIMIT {
+                self.report.stranger(pack.path());
+            } else if row.is_none() {
                 self.report.packs_unnamed += 1;
                 let row = DoomedRow { generation, pack_octets };
                 doomed::doom(pack, &row, &mut batch);

@@ -13,13 +13,15 @@ use super::{
     rewrite::{Group, Moving, Victim, Why},
 };
 use crate::{
-    catalog::engine::{Batch, Durability, Expected, Scan},
+    catalog::{
+        engine::{Batch, Durability, Expected},
+        pages::Pages,
+    },
     error::StoreError,
     ids::StoredId,
-    octets::check::after,
     pack::{
         format::{ENTRY_OCTETS, FOOTER_OCTETS, HEADER_OCTETS},
-        index::{CHUNK_INDEX, DAMAGED_CHUNKS, IndexRow, PACKS, PackRow, Place, stored_id_key},
+        index::{CHUNK_INDEX, IndexRow, PACKS, PackRow, Place, stored_id_key},
         store::PackId,
     },
     sabotage::{PlantedBug, planted},
@@ -42,7 +44,7 @@ pub(super) struct Named {
 /// Small packs that wait for company.
 #[derive(Debug, Default)]
 struct Small {
-    packs: Vec<(Named, PackLive)>,
+    packs: Vec<Named>,
     live_octets: u64,
 }
 
@@ -51,11 +53,8 @@ impl Run<'_> {
     pub(super) async fn collect_packs(&mut self, live: Live) -> Result<(), StoreError> {
         let mut group = Group::default();
         let mut small = Small::default();
-        let mut scan = Scan::prefix(PACKS, &[], PAGE);
-        loop {
-            let page = self.octets.engine.scan(&scan).await?;
-            let Some((last, _)) = page.last() else { break };
-            scan.start = after(last);
+        let mut pages = Pages::prefix(PACKS, &[], PAGE);
+        while let Some(page) = pages.next(&*self.octets.engine).await? {
             for (key, octets) in page {
                 let named = named(&key, octets)?;
                 let live = live.of(named.pack);
@@ -82,10 +81,10 @@ impl Run<'_> {
             return self.remove_dead(named).await;
         }
         if needed.saturating_mul(100) < whole.saturating_mul(self.options.live_percent_min.into()) {
-            self.plan(named, live, Why::HalfDead, group).await?;
+            self.plan(named, Why::HalfDead, group).await?;
         } else if whole < self.small_pack_octets() {
             small.live_octets += needed;
-            small.packs.push((named, live));
+            small.packs.push(named);
             if small.live_octets >= self.small_pack_octets() && small.packs.len() > 1 {
                 let small = std::mem::take(small);
                 self.merge(small, group).await?;
@@ -103,37 +102,18 @@ impl Run<'_> {
     }
 
     async fn merge(&mut self, small: Small, group: &mut Group) -> Result<(), StoreError> {
-        for (named, live) in small.packs {
-            self.plan(named, live, Why::Small, group).await?;
+        for named in small.packs {
+            self.plan(named, Why::Small, group).await?;
         }
         Ok(())
     }
 
     /// Adds what is live in a pack to the chunks that will be moved.
-    async fn plan(
-        &mut self,
-        named: Named,
-        live: PackLive,
-        why: Why,
-        group: &mut Group,
-    ) -> Result<(), StoreError> {
-        if self.options.dry_run {
-            // The rows of what would have been swept are still there: only the count is right.
-            group.dry_chunks = group.dry_chunks.saturating_add(live.chunks);
-            group.dry_octets += live.octets;
-            group.victims.push(Victim { named, why, damaged: false });
-            return Ok(());
-        }
-        let Some(chunks) = self.live_chunks(&named).await? else { return Ok(()) };
+    async fn plan(&mut self, named: Named, why: Why, group: &mut Group) -> Result<(), StoreError> {
+        let Some(chunks) = self.named_chunks(&named).await? else { return Ok(()) };
         let victim = u32::try_from(group.victims.len()).unwrap_or(u32::MAX);
-        let damaged = self.known_damaged(&chunks).await?;
-        let any_damaged = damaged.contains(&true);
-        for ((stored, row), damaged) in chunks.into_iter().zip(damaged) {
+        for (stored, row) in chunks {
             let Place::Packed { offset, .. } = row.place else { continue };
-            if damaged {
-                self.report.damage(format!("chunk {stored} in {}", named.pack.path()));
-                continue;
-            }
             let IndexRow { stored_octets, plain_octets, .. } = row;
             let order = u32::MAX;
             group.chunks.push(Moving {
@@ -145,23 +125,13 @@ impl Run<'_> {
                 order,
             });
         }
-        group.victims.push(Victim { named, why, damaged: any_damaged });
+        group.victims.push(Victim { named, why });
         Ok(())
     }
 
-    async fn known_damaged(
-        &self,
-        chunks: &[(StoredId, IndexRow)],
-    ) -> Result<Vec<bool>, StoreError> {
-        let keys = chunks.iter().map(|(stored, _)| (DAMAGED_CHUNKS, stored_id_key(*stored)));
-        let damaged = self.octets.engine.multi_get(&keys.collect::<Vec<_>>()).await?;
-        let pairs = chunks.iter().zip(damaged);
-        Ok(pairs.map(|((_, row), damaged)| damaged.is_some_and(|it| it == row.encode())).collect())
-    }
-
     /// The chunks of a pack whose index rows name it; `None` when the pack cannot be read, which is
-    /// reported.
-    async fn live_chunks(
+    /// reported. In a dry run the rows of what would have been swept are still among them.
+    async fn named_chunks(
         &mut self,
         named: &Named,
     ) -> Result<Option<Vec<(StoredId, IndexRow)>>, StoreError> {
@@ -209,14 +179,9 @@ impl Run<'_> {
             self.doom(&named).await?;
             return Ok(());
         }
-        if self.options.dry_run {
-            // The rows of what would have been swept are still there.
-            self.report.packs_removed += 1;
-            self.doom(&named).await?;
-            return Ok(());
-        }
-        let Some(chunks) = self.live_chunks(&named).await? else { return Ok(()) };
-        if chunks.is_empty() && self.doom(&named).await? {
+        let Some(chunks) = self.named_chunks(&named).await? else { return Ok(()) };
+        let empty = self.options.dry_run || chunks.is_empty();
+        if empty && self.doom(&named).await? {
             self.report.packs_removed += 1;
         }
         Ok(())

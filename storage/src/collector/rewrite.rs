@@ -20,15 +20,22 @@ use super::{
     CollectPhase, Run,
     marks::prefix,
     packs::{Named, overhead},
+    state::Condemned,
 };
 use crate::{
-    catalog::engine::{Batch, Expected, Scan},
+    catalog::{
+        engine::{Batch, Expected},
+        pages::Pages,
+    },
     error::StoreError,
     ids::StoredId,
-    octets::{check::after, store::describe},
+    octets::store::describe,
     pack::{
         format::PackBuilder,
-        index::{CHUNK_INDEX, IndexRow, PACKS, PackRow, Place, expect_generation, stored_id_key},
+        index::{
+            CHUNK_INDEX, CONDEMNED, DAMAGED_CHUNKS, IndexRow, PACKS, PackRow, Place,
+            expect_generation, stored_id_key,
+        },
         repack::{Repack, repack_all},
         store::PackId,
     },
@@ -57,8 +64,6 @@ pub(super) enum Why {
 pub(super) struct Victim {
     pub(super) named: Named,
     pub(super) why: Why,
-    /// It has a chunk that is known to be damaged and that something refers to: it stays.
-    pub(super) damaged: bool,
 }
 
 /// A chunk that is moved.
@@ -79,10 +84,6 @@ pub(super) struct Moving {
 pub(super) struct Group {
     pub(super) victims: Vec<Victim>,
     pub(super) chunks: Vec<Moving>,
-    /// In a dry run, instead of `chunks`: how many they are.
-    pub(super) dry_chunks: u32,
-    /// In a dry run: the octets of their stored forms.
-    pub(super) dry_octets: u64,
 }
 
 impl Group {
@@ -108,11 +109,11 @@ impl Run<'_> {
         if group.victims.is_empty() {
             return Ok(());
         }
-        if self.options.dry_run {
-            self.move_dry(&group);
-            return self.remove_emptied(&group).await;
-        }
         self.find_order(&mut group.chunks).await?;
+        if self.options.dry_run {
+            self.leave_out_swept(&mut group).await?;
+        }
+        self.leave_out_damaged(&mut group).await?;
         group.chunks.sort_unstable_by_key(|chunk| (chunk.order, chunk.stored));
         let mut rest = group.chunks.as_slice();
         while !rest.is_empty() {
@@ -122,6 +123,48 @@ impl Run<'_> {
             rest = later;
         }
         self.remove_emptied(&group).await
+    }
+
+    /// Leaves out, in a dry run, what a run would have swept by now: nothing refers to it, and its
+    /// time has come.
+    async fn leave_out_swept(&self, group: &mut Group) -> Result<(), StoreError> {
+        let mut staying = Vec::with_capacity(group.chunks.len());
+        for page in group.chunks.chunks(PAGE) {
+            let keys = page.iter().map(|chunk| (CONDEMNED, stored_id_key(chunk.stored)));
+            let rows = self.octets.engine.multi_get(&keys.collect::<Vec<_>>()).await?;
+            for (chunk, condemned) in page.iter().zip(rows) {
+                let object = || format!("condemned row {}", chunk.stored);
+                let condemned = condemned.map(|octets| Condemned::decode(&octets, object));
+                let due = condemned.transpose()?.is_some_and(|it| self.is_due(it.since));
+                let swept = chunk.order == u32::MAX && (due || self.options.grace.is_zero());
+                if !swept {
+                    staying.push(*chunk);
+                }
+            }
+        }
+        group.chunks = staying;
+        Ok(())
+    }
+
+    /// Leaves out, and reports, chunks that are known to be damaged.
+    async fn leave_out_damaged(&mut self, group: &mut Group) -> Result<(), StoreError> {
+        let mut sound = Vec::with_capacity(group.chunks.len());
+        for page in group.chunks.chunks(PAGE) {
+            let keys = page.iter().map(|chunk| (DAMAGED_CHUNKS, stored_id_key(chunk.stored)));
+            let rows = self.octets.engine.multi_get(&keys.collect::<Vec<_>>()).await?;
+            for (chunk, noted) in page.iter().zip(rows) {
+                let row = group.row(chunk).filter(|row| noted == Some(row.encode()));
+                match (row, group.pack(chunk)) {
+                    (Some(_), Some(pack)) => {
+                        self.report.damage(format!("chunk {} in {}", chunk.stored, pack.path()));
+                        self.stuck.insert(pack);
+                    }
+                    _ => sound.push(*chunk),
+                }
+            }
+        }
+        group.chunks = sound;
+        Ok(())
     }
 
     /// How many of `chunks` make one pack.
@@ -136,19 +179,16 @@ impl Run<'_> {
 
     /// Finds which record refers to each chunk first.
     async fn find_order(&self, chunks: &mut [Moving]) -> Result<(), StoreError> {
+        if chunks.is_empty() {
+            return Ok(());
+        }
         let mut wanted: HashMap<u64, u32> =
             chunks.iter().map(|chunk| (prefix(chunk.stored), u32::MAX)).collect();
         let (mut missing, mut record) = (wanted.len(), 0_u32);
         let snapshot = self.octets.engine.snapshot().await?;
         'families: for references in self.references {
-            let mut scan = Scan::prefix(references.family, &[], PAGE);
-            loop {
-                if missing == 0 {
-                    break 'families;
-                }
-                let page = snapshot.scan(&scan).await?;
-                let Some((last, _)) = page.last() else { break };
-                scan.start = after(last);
+            let mut pages = Pages::prefix(references.family, &[], PAGE);
+            while let Some(page) = pages.next(&*snapshot).await? {
                 let mut octets = 0;
                 for (key, value) in &page {
                     octets += value.len() as u64;
@@ -164,6 +204,9 @@ impl Run<'_> {
                     record = record.saturating_add(1);
                 }
                 self.budget.pay(octets, 0).await;
+                if missing == 0 {
+                    break 'families;
+                }
             }
         }
         for chunk in chunks {
@@ -191,6 +234,10 @@ impl Run<'_> {
         let chunks = u32::try_from(builder.chunks()).unwrap_or(u32::MAX);
         let (octets, _) = builder.finish();
         let row = PackRow { pack_octets: octets.len() as u64, chunks };
+        if self.options.dry_run {
+            self.wrote(moved.len(), row.pack_octets);
+            return Ok(());
+        }
         self.octets.packs.put(pack, octets).await?;
         self.budget.pay(row.pack_octets, 1).await;
         if self.name(pack, row, generation, &mut moved).await? {
@@ -199,17 +246,6 @@ impl Run<'_> {
         }
         // No row names it, and none will.
         self.octets.packs.delete(pack).await
-    }
-
-    /// Says what moving would write, with every new pack full but the last, and nothing smaller by
-    /// compressing it again.
-    fn move_dry(&mut self, group: &Group) {
-        let entries = overhead(group.dry_chunks) - overhead(0);
-        let room = (self.octets.config.pack_octets_max as u64).saturating_sub(overhead(0)).max(1);
-        let packs = (group.dry_octets + entries).div_ceil(room);
-        self.report.packs_written += packs;
-        self.report.chunks_moved += u64::from(group.dry_chunks);
-        self.report.written_octets += group.dry_octets + entries + packs * overhead(0);
     }
 
     fn wrote(&mut self, chunks: usize, pack_octets: u64) {
@@ -313,7 +349,10 @@ impl Run<'_> {
         // A pack that another run removed is no damage: the chunk has moved.
         if self.octets.index_row(chunk.stored).await? == Some(row) {
             self.report.damage(describe(chunk.stored, row.place));
-            self.octets.note_damaged(chunk.stored, &row).await?;
+            self.stuck.extend(group.pack(chunk));
+            if !self.options.dry_run {
+                self.octets.note_damaged(chunk.stored, &row).await?;
+            }
         }
         Ok(())
     }
@@ -337,8 +376,9 @@ impl Run<'_> {
         }
         for (victim, chunks) in group.victims.iter().zip(chunks) {
             let named = &victim.named;
-            let emptied = self.options.dry_run
-                || !victim.damaged && self.still_named(named.pack, &chunks).await?.is_empty();
+            let emptied = !self.stuck.contains(&named.pack)
+                && (self.options.dry_run
+                    || self.still_named(named.pack, &chunks).await?.is_empty());
             if emptied && self.doom(named).await? {
                 match victim.why {
                     Why::HalfDead => self.report.packs_rewritten += 1,

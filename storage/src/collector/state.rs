@@ -4,20 +4,23 @@
 //! |---|---|---|
 //! | `condemned` | StoredId (32) | [`Condemned`] |
 //! | `collector_state` | `run` | [`Position`]: only while a run is not finished |
+//! | `collector_state` | `purge` | instant: octets of chunks that were swept since may still be in the engine's files |
 
 use bytes::Bytes;
 use trust::clock::UnixMillis;
 
 use super::Run;
 use crate::{
-    catalog::engine::{Batch, Durability, Family},
+    catalog::engine::{Batch, Durability, Expected, Family},
     error::StoreError,
+    pack::index::STAGED_CHUNKS,
     record,
 };
 
 /// How far the run is that is not finished.
 pub(crate) const COLLECTOR_STATE: Family = Family("collector_state");
 const RUN_KEY: &[u8] = b"run";
+const PURGE_KEY: &[u8] = b"purge";
 
 const ROW_VERSION: u8 = 1;
 
@@ -76,7 +79,34 @@ struct PositionFields {
     next: u64,
 }
 
+/// That old values of staged chunks are to be purged.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+struct PurgeFields {
+    #[prost(sint64, tag = "1")]
+    since_millis: i64,
+}
+
 impl Run<'_> {
+    /// Adds to the batch of a sweep that the engine's files may have octets of what it removes: of a
+    /// chunk that is staged, or that was before the packer took it.
+    pub(super) fn owe_purge(&self, batch: &mut Batch) {
+        let fields = PurgeFields { since_millis: self.now().0 };
+        batch.put(COLLECTOR_STATE, PURGE_KEY, record::encode(ROW_VERSION, &fields));
+    }
+
+    /// Makes the octets of swept chunks be gone from the engine's files, once for a run that swept
+    /// any, or after one that did not come so far.
+    pub(super) async fn purge_staged(&self) -> Result<(), StoreError> {
+        let owed = self.octets.engine.get(COLLECTOR_STATE, PURGE_KEY).await?;
+        let Some(owed) = owed.filter(|_| !self.options.dry_run) else { return Ok(()) };
+        let octets = self.octets.engine.purge(&[(STAGED_CHUNKS, Bytes::new(), None)]).await?;
+        self.budget.pay(octets, 0).await;
+        let mut batch = Batch { durability: Durability::Buffered, ..Batch::default() };
+        batch.expect(COLLECTOR_STATE, PURGE_KEY, Expected::Value(owed));
+        batch.delete(COLLECTOR_STATE, PURGE_KEY);
+        self.commit_or_leave(batch).await.map(drop)
+    }
+
     /// Where an earlier run was cut short, if one was. A record that cannot be read means from the
     /// start, which is always right.
     pub(super) async fn resume(&mut self) -> Result<Option<Position>, StoreError> {

@@ -26,12 +26,13 @@ use super::{
 };
 use crate::{
     account::{
-        Account, after, draft::Draft, headers::page::MessageHeaders, message_name, queue::Change,
+        Account, draft::Draft, headers::page::MessageHeaders, message_name, queue::Change,
         read as read_record, scan_all,
     },
     catalog::{
         engine::{Reader, Scan},
         keys,
+        pages::Pages,
         records::{self, MailboxRecord},
     },
     error::StoreError,
@@ -136,11 +137,9 @@ impl LiveMailbox {
         since: ModSeq,
     ) -> Result<Vec<MessageRow>, StoreError> {
         let account = self.account.id();
-        let mut scan = touched::entries_after(keys::MAILBOX_CHANGES, account, self.id, since);
-        let page_max = scan.limit;
-        let mut changed = Vec::new();
-        loop {
-            let page = snapshot.scan(&scan).await?;
+        let scan = touched::entries_after(keys::MAILBOX_CHANGES, account, self.id, since);
+        let (mut pages, mut changed) = (Pages::new(scan), Vec::new());
+        while let Some(page) = pages.next(snapshot).await? {
             let mut asked = Vec::with_capacity(page.len());
             let mut uids = Vec::with_capacity(page.len());
             for (key, _) in &page {
@@ -154,10 +153,6 @@ impl LiveMailbox {
                     records::damaged(family, &key, "MODSEQ index names a missing row".to_owned())
                 })?;
                 changed.push(records::decode_row(&key, uid, &value)?);
-            }
-            match page.last() {
-                Some((last, _)) if page.len() == page_max => scan.start = after(last),
-                _ => break,
             }
         }
         changed.sort_unstable_by_key(|row| row.uid);

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::store::{OctetStore, describe, off_thread};
 use crate::{
-    catalog::engine::{Family, Scan},
+    catalog::pages::Pages,
     error::StoreError,
     ids::StoredId,
     pack::{
@@ -78,11 +78,8 @@ impl OctetStore {
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<OctetCheck, StoreError> {
         let mut check = OctetCheck::default();
-        let mut start = Bytes::new();
-        loop {
-            let rows = self.rows(CHUNK_INDEX, start).await?;
-            let Some((last, _)) = rows.last() else { break };
-            start = after(last);
+        let mut pages = Pages::prefix(CHUNK_INDEX, &[], ROWS);
+        while let Some(rows) = pages.next(&*self.engine).await? {
             for (key, row) in &rows {
                 let result = self.check_chunk(key, row, &mut check).await;
                 check.note(result)?;
@@ -153,16 +150,14 @@ impl OctetStore {
     /// Looks at every pack that the catalog names, and returns their names.
     async fn check_packs(&self, check: &mut OctetCheck) -> Result<BTreeSet<PackId>, StoreError> {
         let mut named = BTreeSet::new();
-        let mut start = Bytes::new();
-        loop {
-            let rows = self.rows(PACKS, start).await?;
-            let Some((last, _)) = rows.last() else { return Ok(named) };
-            start = after(last);
+        let mut pages = Pages::prefix(PACKS, &[], ROWS);
+        while let Some(rows) = pages.next(&*self.engine).await? {
             for (key, row) in &rows {
                 let result = self.check_pack(key, row, check, &mut named).await;
                 check.note(result)?;
             }
         }
+        Ok(named)
     }
 
     async fn check_pack(
@@ -197,12 +192,12 @@ impl OctetStore {
 
     /// Staged chunks that wait for the packer, counted up to `at_most`.
     pub async fn staged_chunks(&self, at_most: usize) -> Result<usize, StoreError> {
-        Ok(self.engine.scan(&Scan::prefix(STAGED_CHUNKS, b"", at_most)).await?.len())
-    }
-
-    async fn rows(&self, family: Family, start: Bytes) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        let scan = Scan { family, start, end: None, reverse: false, limit: ROWS };
-        self.engine.scan(&scan).await
+        let (mut pages, mut found) = (Pages::prefix(STAGED_CHUNKS, b"", ROWS), 0);
+        while found < at_most {
+            let Some(page) = pages.next(&*self.engine).await? else { break };
+            found += page.len();
+        }
+        Ok(found.min(at_most))
     }
 }
 

@@ -5,6 +5,15 @@
 //!   the first, those of one pack in one request where they lie near each other; at most
 //!   [`read_ahead_octets_max`](super::OctetStoreConfig::read_ahead_octets_max) plain octets, and
 //!   never a chunk that was not asked for.
+//! * A chunk that the collector has swept stays in no cache, so that octets which were erased are gone
+//!   there too. The collector removes the index row, durably or not, and has the caches forget the
+//!   chunk after that; a reader puts a chunk into a cache and looks the index row up after that, and
+//!   has it forgotten when there is none. So, whatever comes between: either the reader put it before
+//!   the collector had it forgotten, and then that took it out; or he put it after that, hence after
+//!   the row went, and then he finds no row. Only a stop between the two steps of one of them leaves a
+//!   chunk behind: on disk, since memory goes with the process, or with an operation that was given
+//!   up. Every run of the collector therefore looks up whatever the caches have (`collector::cached`).
+//!   A chunk that was stored again meanwhile has a row, and the same octets.
 //! * Whatever it came from, a chunk is verified against its digest. What the disk cache had wrong
 //!   is forgotten there and read from the pack.
 //!
@@ -18,13 +27,13 @@ use super::{
     message::StoredMessage,
     rebuild::{WINDOW_OCTETS, chunks_needed},
     recipe::ChunkRef,
-    store::{OctetStore, decoded, missing},
+    store::{EngineHandle, OctetStore, decoded, missing},
 };
 use crate::{
     error::StoreError,
     ids::StoredId,
     pack::{
-        index::{IndexRow, Place},
+        index::{CHUNK_INDEX, IndexRow, Place},
         store::PackId,
     },
     sabotage::{PlantedBug, planted},
@@ -33,10 +42,15 @@ use crate::{
 /// Chunks that one read ahead fetches at most.
 const READ_AHEAD_CHUNKS_MAX: usize = 256;
 
+/// Whether the index is known to lead to a chunk.
+async fn is_indexed(engine: &EngineHandle, stored: StoredId) -> bool {
+    matches!(engine.get(CHUNK_INDEX, &stored.0).await, Ok(Some(_)))
+}
+
 impl OctetStore {
     /// The plain octets of a chunk, verified.
     pub(crate) async fn chunk(&self, chunk: &ChunkRef) -> Result<Bytes, StoreError> {
-        if let Some(octets) = self.cache.get(chunk.chunk) {
+        if let Some(octets) = self.cached(chunk) {
             return Ok(octets);
         }
         self.flights.join(chunk.chunk, self.fetch(chunk)).await
@@ -44,7 +58,7 @@ impl OctetStore {
 
     async fn fetch(&self, chunk: &ChunkRef) -> Result<Bytes, StoreError> {
         // Another may have landed between the look into the cache and the flight.
-        if let Some(octets) = self.cache.get(chunk.chunk) {
+        if let Some(octets) = self.cached(chunk) {
             return Ok(octets);
         }
         let mut before = None;
@@ -64,6 +78,11 @@ impl OctetStore {
             }
             before = row;
         }
+    }
+
+    /// The plain octets of a chunk, when they are in memory.
+    fn cached(&self, chunk: &ChunkRef) -> Option<Bytes> {
+        self.cache.get(chunk.stored, chunk.chunk)
     }
 
     /// The plain octets of a packed chunk, when the disk cache has them right.
@@ -92,7 +111,8 @@ impl OctetStore {
     ) -> Result<Bytes, StoreError> {
         let plain = self.kept_in_memory(chunk, row, form.clone()).await?;
         if let (Some(disk), Place::Packed { .. }) = (&self.disk, row.place) {
-            disk.put(chunk.stored, form);
+            let (engine, stored) = (self.engine.clone(), chunk.stored);
+            disk.put(stored, form, async move { is_indexed(&engine, stored).await });
         }
         Ok(plain)
     }
@@ -104,14 +124,38 @@ impl OctetStore {
         form: Bytes,
     ) -> Result<Bytes, StoreError> {
         let plain = decoded(chunk, row, form).await?;
-        self.cache.put(chunk.chunk, plain.clone());
+        self.cache.put(chunk.stored, chunk.chunk, plain.clone());
+        if !is_indexed(&self.engine, chunk.stored).await {
+            self.forget_cached(chunk.stored).await;
+        }
         Ok(plain)
     }
 
     /// Forgets what the caches have of a chunk, which must not be kept any longer.
     pub async fn forget_cached(&self, stored: StoredId) {
+        self.cache.remove(stored);
         if let Some(disk) = &self.disk {
             disk.remove(stored).await;
+        }
+    }
+
+    /// At most `limit` of the chunks that a cache has, ascending, from the first after `after`. A
+    /// chunk that comes into a cache meanwhile may be left out.
+    pub(crate) fn cached_page(&self, after: Option<StoredId>, limit: usize) -> Vec<StoredId> {
+        let mut page = self.cache.page(after, limit);
+        if let Some(disk) = &self.disk {
+            page.extend(disk.page(after, limit));
+        }
+        page.sort_unstable();
+        page.dedup();
+        page.truncate(limit);
+        page
+    }
+
+    /// Waits until what was read is in the disk cache.
+    pub async fn settle_caches(&self) {
+        if let Some(disk) = &self.disk {
+            disk.settle().await;
         }
     }
 
@@ -130,7 +174,7 @@ impl OctetStore {
         }
         let recipe = message.recipe();
         let chunk = |position: u32| recipe.chunks.get(position as usize);
-        let missed = |chunk: &&ChunkRef| self.cache.get(chunk.chunk).is_none();
+        let missed = |chunk: &&ChunkRef| self.cached(chunk).is_none();
         let Some(first) = chunks_needed(recipe, &window).into_iter().filter_map(chunk).find(missed)
         else {
             return Ok(());

@@ -105,7 +105,7 @@ impl ChunkKeeper {
             |stored: &StoredId| self.new.get(stored).is_some_and(|new| new.staged.is_some());
         for (stored, (chunk, plain)) in &self.plain {
             if staged(stored) {
-                self.store.cache.put(*chunk, plain.clone());
+                self.store.cache.put(*stored, *chunk, plain.clone());
             }
         }
         Kept { new: self.new, packs: self.packs, generation: self.generation }

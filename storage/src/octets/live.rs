@@ -5,11 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-
-use super::{check::after, store::OctetStore};
+use super::store::OctetStore;
 use crate::{
-    catalog::engine::{Family, Scan},
+    catalog::{engine::Family, pages::Pages},
     error::StoreError,
     pack::{
         index::{CHUNK_INDEX, DAMAGED_CHUNKS, IndexRow, PACKS, PackRow, Place, stored_id_of},
@@ -82,15 +80,12 @@ impl OctetStore {
         family: Family,
         mut visit: impl FnMut(&[u8], &[u8]),
     ) -> Result<(), StoreError> {
-        let mut start = Bytes::new();
-        loop {
-            let scan = Scan { family, start, end: None, reverse: false, limit: ROWS };
-            let page = self.engine.scan(&scan).await?;
-            let Some((last, _)) = page.last() else { return Ok(()) };
-            start = after(last);
+        let mut pages = Pages::prefix(family, &[], ROWS);
+        while let Some(page) = pages.next(&*self.engine).await? {
             for (key, value) in &page {
                 visit(key, value);
             }
         }
+        Ok(())
     }
 }

@@ -17,7 +17,10 @@ use bytes::Bytes;
 
 use super::store::{OctetStore, describe, off_thread};
 use crate::{
-    catalog::engine::{Batch, Durability, Family, Scan},
+    catalog::{
+        engine::{Batch, Durability},
+        pages::Pages,
+    },
     error::StoreError,
     ids::StoredId,
     pack::{
@@ -113,20 +116,16 @@ impl OctetStore {
 
     async fn doomed_packs(&self) -> Result<BTreeMap<PackId, Bytes>, StoreError> {
         let mut doomed = BTreeMap::new();
-        let mut start = Bytes::new();
-        loop {
-            let page = self.page(DOOMED_PACKS, start).await?;
+        let mut pages = Pages::prefix(DOOMED_PACKS, &[], ROWS);
+        while let Some(page) = pages.next(&*self.engine).await? {
             for (key, _) in &page {
                 // The instant, then the pack.
                 if let Some(pack) = key.get(8..).and_then(PackId::from_octets) {
                     doomed.insert(pack, key.clone());
                 }
             }
-            match page.last() {
-                Some((last, _)) => start = super::check::after(last),
-                None => return Ok(doomed),
-            }
         }
+        Ok(doomed)
     }
 
     async fn reindex_pack(
@@ -170,11 +169,8 @@ impl OctetStore {
         places: &Places,
         rebuilt: &mut IndexRebuilt,
     ) -> Result<(), StoreError> {
-        let mut start = Bytes::new();
-        loop {
-            let page = self.page(STAGED_CHUNKS, start).await?;
-            let Some((last, _)) = page.last() else { return Ok(()) };
-            start = super::check::after(last);
+        let mut pages = Pages::prefix(STAGED_CHUNKS, &[], ROWS);
+        while let Some(page) = pages.next(&*self.engine).await? {
             let mut batch = Batch { durability: Durability::Synced, ..Batch::default() };
             for (key, value) in &page {
                 let Some((sequence, stored_id)) = staged_key_parts(key) else {
@@ -194,6 +190,7 @@ impl OctetStore {
             }
             self.engine.commit(batch).await?;
         }
+        Ok(())
     }
 
     /// Writes `row` when the present one does not lead to the chunk and `row` does.
@@ -287,11 +284,8 @@ impl OctetStore {
         places: &Places,
         rebuilt: &mut IndexRebuilt,
     ) -> Result<(), StoreError> {
-        let mut start = Bytes::new();
-        loop {
-            let page = self.page(CHUNK_INDEX, start).await?;
-            let Some((last, _)) = page.last() else { return Ok(()) };
-            start = super::check::after(last);
+        let mut pages = Pages::prefix(CHUNK_INDEX, &[], ROWS);
+        while let Some(page) = pages.next(&*self.engine).await? {
             for (key, value) in &page {
                 let row = stored_id_of(key).map(|stored| (stored, IndexRow::decode(value, stored)));
                 let leads = match row {
@@ -306,11 +300,7 @@ impl OctetStore {
                 }
             }
         }
-    }
-
-    async fn page(&self, family: Family, start: Bytes) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        let scan = Scan { family, start, end: None, reverse: false, limit: ROWS };
-        self.engine.scan(&scan).await
+        Ok(())
     }
 }
 

@@ -14,7 +14,10 @@ use bytes::Bytes;
 
 use super::{check::after, store::OctetStore};
 use crate::{
-    catalog::engine::{Batch, Durability, Family, Scan},
+    catalog::{
+        engine::{Batch, Durability, Family, Scan},
+        pages::Pages,
+    },
     error::StoreError,
     ids::StoredId,
     pack::{
@@ -225,12 +228,8 @@ impl OctetStore {
         counts: &mut ScrubCounts,
         step: &mut ScrubStep,
     ) -> Result<(), StoreError> {
-        let mut start = Bytes::new();
-        loop {
-            let scan = Scan { family: CHUNK_INDEX, start, end: None, reverse: false, limit: ROWS };
-            let page = self.engine.scan(&scan).await?;
-            let Some((last, _)) = page.last() else { return Ok(()) };
-            start = after(last);
+        let mut pages = Pages::prefix(CHUNK_INDEX, &[], ROWS);
+        while let Some(page) = pages.next(&*self.engine).await? {
             for (key, value) in &page {
                 let Some(stored_id) = stored_id_of(key) else { continue };
                 let Ok(row) = IndexRow::decode(value, stored_id) else { continue };
@@ -247,19 +246,16 @@ impl OctetStore {
                 }
             }
         }
+        Ok(())
     }
 
     /// Chunks that are known to be damaged, at most `limit`. Rows of `damaged_chunks` that the
     /// index has left behind are taken out.
     pub async fn damaged_chunks(&self, limit: usize) -> Result<Vec<StoredId>, StoreError> {
         let mut damaged = Vec::new();
-        let mut start = Bytes::new();
+        let mut pages = Pages::prefix(DAMAGED_CHUNKS, &[], ROWS);
         while damaged.len() < limit {
-            let scan =
-                Scan { family: DAMAGED_CHUNKS, start, end: None, reverse: false, limit: ROWS };
-            let page = self.engine.scan(&scan).await?;
-            let Some((last, _)) = page.last() else { break };
-            start = after(last);
+            let Some(page) = pages.next(&*self.engine).await? else { break };
             let mut healed = Batch { durability: Durability::Buffered, ..Batch::default() };
             for (key, value) in &page {
                 if self.engine.get(CHUNK_INDEX, key).await?.as_ref() == Some(value) {

@@ -1,13 +1,18 @@
 //! Plain chunks kept in memory, least recently used out first.
 //!
-//! The sum of the cached octets never exceeds the bound given; a chunk larger than the bound is
-//! not kept. Only verified octets are put here. One lock, held for a few map operations.
+//! * The sum of the cached octets never exceeds the bound given; a chunk larger than the bound is
+//!   not kept. Only verified octets are put here. One lock, held for a few map operations.
+//! * Chunks stand under their StoredIds: the collector, which has to have them forgotten, knows no
+//!   other name. The ChunkId beside must be the reader's: a recipe whose names do not belong together
+//!   is answered with nothing, never with the octets of another chunk.
+//! * Hits and misses are counted since the cache was made. Whoever fetches a chunk looks once more
+//!   before it does, so looks for one chunk that miss one after the other count as one miss.
 //!
-//! Hits and misses are counted since the cache was made. Whoever fetches a chunk looks once more
-//! before it does, so looks for one chunk that miss one after the other count as one miss.
+//! Not here: when a chunk must be forgotten (`octets::fetch`).
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
+    ops::Bound,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -16,7 +21,7 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::ids::ChunkId;
+use crate::ids::{ChunkId, StoredId};
 
 /// What a cache of chunks has done since it was opened, and what it holds.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -66,10 +71,17 @@ pub struct ChunkCache {
 struct State {
     octets: usize,
     uses: u64,
-    chunks: HashMap<ChunkId, (u64, Bytes)>,
-    by_use: BTreeMap<u64, ChunkId>,
+    chunks: BTreeMap<StoredId, Cached>,
+    by_use: BTreeMap<u64, StoredId>,
     /// What the last look asked for in vain.
     missed: Option<ChunkId>,
+}
+
+#[derive(Debug)]
+struct Cached {
+    used: u64,
+    chunk: ChunkId,
+    octets: Bytes,
 }
 
 impl ChunkCache {
@@ -80,52 +92,60 @@ impl ChunkCache {
     }
 
     /// The plain octets of a chunk, when they are here.
-    pub fn get(&self, chunk: ChunkId) -> Option<Bytes> {
+    pub fn get(&self, stored: StoredId, chunk: ChunkId) -> Option<Bytes> {
         let mut state = self.lock();
         state.uses += 1;
         let now = state.uses;
-        let Some((used, octets)) = state.chunks.get_mut(&chunk) else {
+        let cached = state.chunks.get_mut(&stored).filter(|cached| cached.chunk == chunk);
+        let Some(cached) = cached else {
             if state.missed.replace(chunk) != Some(chunk) {
                 self.answers.count(false);
             }
             return None;
         };
         self.answers.count(true);
-        let before = std::mem::replace(used, now);
-        let octets = octets.clone();
+        let before = std::mem::replace(&mut cached.used, now);
+        let octets = cached.octets.clone();
         state.by_use.remove(&before);
-        state.by_use.insert(now, chunk);
+        state.by_use.insert(now, stored);
         Some(octets)
     }
 
     /// Keeps verified octets.
-    pub fn put(&self, chunk: ChunkId, octets: Bytes) {
+    pub fn put(&self, stored: StoredId, chunk: ChunkId, octets: Bytes) {
         let mut state = self.lock();
         // The look that missed was answered: the next one that misses is another.
         state.missed = state.missed.filter(|missed| *missed != chunk);
-        if octets.len() > self.octets_max || state.chunks.contains_key(&chunk) {
+        if octets.len() > self.octets_max || state.chunks.contains_key(&stored) {
             return;
         }
         state.uses += 1;
-        let now = state.uses;
+        let used = state.uses;
         state.octets += octets.len();
-        state.chunks.insert(chunk, (now, octets));
-        state.by_use.insert(now, chunk);
+        state.chunks.insert(stored, Cached { used, chunk, octets });
+        state.by_use.insert(used, stored);
         while state.octets > self.octets_max {
             let Some((_, oldest)) = state.by_use.pop_first() else { break };
-            if let Some((_, octets)) = state.chunks.remove(&oldest) {
-                state.octets -= octets.len();
+            if let Some(cached) = state.chunks.remove(&oldest) {
+                state.octets -= cached.octets.len();
             }
         }
     }
 
-    /// Forgets a chunk, so that the next read looks at what is stored.
-    pub fn remove(&self, chunk: ChunkId) {
+    /// Forgets a chunk.
+    pub fn remove(&self, stored: StoredId) {
         let mut state = self.lock();
-        if let Some((used, octets)) = state.chunks.remove(&chunk) {
-            state.octets -= octets.len();
-            state.by_use.remove(&used);
+        if let Some(cached) = state.chunks.remove(&stored) {
+            state.octets -= cached.octets.len();
+            state.by_use.remove(&cached.used);
         }
+    }
+
+    /// At most `limit` of the chunks that are here, ascending, from the first after `after`.
+    pub fn page(&self, after: Option<StoredId>, limit: usize) -> Vec<StoredId> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let chunks = &self.lock().chunks;
+        chunks.range((start, Bound::Unbounded)).map(|(stored, _)| *stored).take(limit).collect()
     }
 
     /// Octets in the cache now.
@@ -151,34 +171,57 @@ mod tests {
     #[test]
     fn the_cache_keeps_the_recently_used_and_never_exceeds_its_bound() {
         let cache = ChunkCache::new(30);
-        let chunk = |number| ChunkId([number; 32]);
+        let names = |number| (StoredId([number; 32]), ChunkId([!number; 32]));
+        let put = |number, octets| {
+            let (stored, chunk) = names(number);
+            cache.put(stored, chunk, Bytes::from(vec![number; octets]));
+        };
+        let get = |number| {
+            let (stored, chunk) = names(number);
+            cache.get(stored, chunk)
+        };
         for number in 1..=3 {
-            cache.put(chunk(number), Bytes::from(vec![number; 10]));
+            put(number, 10);
         }
-        assert!(cache.get(chunk(1)).is_some());
-        cache.put(chunk(4), Bytes::from(vec![4; 10]));
-        assert!(cache.get(chunk(2)).is_none(), "the least recently used goes");
-        assert_eq!(cache.get(chunk(1)).unwrap(), vec![1; 10]);
-        cache.put(chunk(5), Bytes::from(vec![5; 31]));
-        assert!(cache.get(chunk(5)).is_none());
+        assert!(get(1).is_some());
+        put(4, 10);
+        assert!(get(2).is_none(), "the least recently used goes");
+        assert_eq!(get(1).unwrap(), vec![1; 10]);
+        put(5, 31);
+        assert!(get(5).is_none());
         assert_eq!(cache.octets(), 30);
-        cache.remove(chunk(1));
+        assert_eq!(cache.page(None, 2), [names(1).0, names(3).0]);
+        assert_eq!(cache.page(Some(names(3).0), 2), [names(4).0]);
+        cache.remove(names(1).0);
         assert_eq!(cache.octets(), 20);
     }
 
     #[test]
     fn a_chunk_that_is_fetched_is_one_miss_however_often_it_was_looked_for_meanwhile() {
         let cache = ChunkCache::new(30);
-        let chunk = |number| ChunkId([number; 32]);
+        let names = |number| (StoredId([number; 32]), ChunkId([number; 32]));
+        let get = |number| {
+            let (stored, chunk) = names(number);
+            cache.get(stored, chunk)
+        };
         for size in [10, 31, 31] {
             for _ in 0..3 {
-                assert!(cache.get(chunk(size)).is_none());
+                assert!(get(size).is_none());
             }
-            cache.put(chunk(size), Bytes::from(vec![0; size.into()]));
+            let (stored, chunk) = names(size);
+            cache.put(stored, chunk, Bytes::from(vec![0; size.into()]));
         }
-        assert!(cache.get(chunk(10)).is_some() && cache.get(chunk(10)).is_some());
+        assert!(get(10).is_some() && get(10).is_some());
         let figures = cache.figures();
         let expected = CacheFigures { hits: 2, misses: 3, entries: 1, octets: 10, octets_max: 30 };
         assert_eq!(figures, expected, "what is too large to be kept is fetched each time");
+    }
+
+    #[test]
+    fn names_that_do_not_belong_together_get_nothing() {
+        let cache = ChunkCache::new(30);
+        cache.put(StoredId([1; 32]), ChunkId([1; 32]), Bytes::from_static(b"octets"));
+        assert!(cache.get(StoredId([1; 32]), ChunkId([2; 32])).is_none());
+        assert!(cache.get(StoredId([1; 32]), ChunkId([1; 32])).is_some());
     }
 }

@@ -9,6 +9,7 @@
 //!   uses it.
 //! * The octets of the files never exceed the bound, but for those being written; the least
 //!   recently used go first. After a restart the order is that of their writing.
+//! * A chunk that went while its file was being written is forgotten again ([`DiskCache::put`]).
 //! * Files are read and written on the blocking pool. At most [`WRITES_MAX`] chunks wait to be
 //!   written; more are not kept, which costs a request later and nobody's time now.
 //!
@@ -17,8 +18,9 @@
 //! Not here: plain chunks in memory (`pack::cache`), what is fetched (`octets::fetch`).
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     fs, io,
+    ops::Bound,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -47,12 +49,12 @@ pub struct DiskCacheConfig {
     pub octets_max: u64,
 }
 
-/// A bounded folder of stored forms.
-#[derive(Debug)]
+/// A bounded folder of stored forms. A clone is the same cache.
+#[derive(Clone, Debug)]
 pub struct DiskCache {
     files: Arc<Files>,
     writes: Arc<Semaphore>,
-    answers: Answers,
+    answers: Arc<Answers>,
 }
 
 #[derive(Debug)]
@@ -66,7 +68,7 @@ struct Files {
 struct State {
     octets: u64,
     uses: u64,
-    chunks: HashMap<StoredId, (u64, u64)>,
+    chunks: BTreeMap<StoredId, (u64, u64)>,
     by_use: BTreeMap<u64, StoredId>,
 }
 
@@ -81,7 +83,7 @@ impl DiskCache {
             StoreError::Objects { operation: "open the cache", object: folder, source }
         })?;
         let (files, writes) = (Arc::new(files), Arc::new(Semaphore::new(WRITES_MAX)));
-        Ok(Self { files, writes, answers: Answers::default() })
+        Ok(Self { files, writes, answers: Arc::default() })
     }
 
     /// The stored form of a chunk, when it is here and as it was written.
@@ -105,16 +107,28 @@ impl DiskCache {
         tokio::task::spawn_blocking(move || files.read(stored)).await.ok().flatten()
     }
 
-    /// Keeps a stored form, soon.
-    pub fn put(&self, stored: StoredId, octets: Bytes) {
+    /// Keeps a stored form, soon. `stays` is asked once the file is there: when it says no, the file
+    /// goes again.
+    pub fn put(
+        &self,
+        stored: StoredId,
+        octets: Bytes,
+        stays: impl Future<Output = bool> + Send + 'static,
+    ) {
         let size = (octets.len() + HEAD_OCTETS) as u64;
         let Ok(turn) = Arc::clone(&self.writes).try_acquire_owned() else { return };
         if size > self.files.octets_max || self.files.lock().touch(stored) {
             return;
         }
+        let cache = self.clone();
         let files = Arc::clone(&self.files);
-        tokio::task::spawn_blocking(move || {
-            files.write(stored, &octets, size);
+        tokio::spawn(async move {
+            let writing = move || files.write(stored, &octets, size);
+            // The task only fails when the runtime is being shut down.
+            let _ = tokio::task::spawn_blocking(writing).await;
+            if !stays.await {
+                cache.remove(stored).await;
+            }
             drop(turn);
         });
     }
@@ -124,6 +138,13 @@ impl DiskCache {
         let files = Arc::clone(&self.files);
         // The task only fails when the runtime is being shut down.
         let _ = tokio::task::spawn_blocking(move || files.remove(stored)).await;
+    }
+
+    /// At most `limit` of the chunks that are here, ascending, from the first after `after`.
+    pub fn page(&self, after: Option<StoredId>, limit: usize) -> Vec<StoredId> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let chunks = &self.files.lock().chunks;
+        chunks.range((start, Bound::Unbounded)).map(|(stored, _)| *stored).take(limit).collect()
     }
 
     /// Octets of the files.
@@ -310,7 +331,7 @@ mod tests {
     }
 
     async fn keep(cache: &DiskCache, number: u8) {
-        cache.put(chunk(number), form(number));
+        cache.put(chunk(number), form(number), async { true });
         cache.settle().await;
     }
 
@@ -337,6 +358,23 @@ mod tests {
         let smaller = DiskCache::open(config(folder.path(), 1_100)).await.unwrap();
         assert_eq!(smaller.octets(), 1_040);
         assert_eq!(smaller.get(chunk(4)).await, Some(form(4)), "written last");
+    }
+
+    #[tokio::test]
+    async fn a_chunk_that_went_while_it_was_written_is_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = DiskCache::open(config(folder.path(), 1 << 20)).await.unwrap();
+        let path = cache.files.path(chunk(1));
+        let written = path.clone();
+        cache.put(chunk(1), form(1), async move { !written.exists() });
+        cache.settle().await;
+        assert!(!path.exists(), "it was asked when the file was there, and not before");
+        assert_eq!((cache.get(chunk(1)).await, cache.octets()), (None, 0));
+        for number in [5, 3, 9] {
+            keep(&cache, number).await;
+        }
+        assert_eq!(cache.page(None, 2), [chunk(3), chunk(5)]);
+        assert_eq!(cache.page(Some(chunk(5)), 2), [chunk(9)]);
     }
 
     #[tokio::test]

@@ -28,7 +28,7 @@
 
 use bytes::Bytes;
 
-use super::stored::PLAIN_OCTETS_MAX;
+use super::stored::{PLAIN_OCTETS_MAX, STORED_OCTETS_MAX};
 use crate::{error::StoreError, ids::StoredId};
 
 const HEADER_MAGIC: [u8; 8] = *b"CERAPACK";
@@ -46,6 +46,10 @@ const ROOM_STEP: usize = 1 << 20;
 
 /// Entries of one pack at most; with the largest index (48 MiB) still one ranged read.
 pub const ENTRIES_MAX: usize = 1 << 20;
+
+/// Octets of one pack at most (2 GiB), whatever the configuration says, which ends at half of it. A
+/// longer object is no pack: nothing of it is read but its end.
+pub const PACK_OCTETS_LIMIT: u64 = 2 << 30;
 
 /// Where one chunk lies in a pack.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -141,21 +145,24 @@ impl PackBuilder {
 /// Any octets as chunks and index of a pack whose footer is right, as a fuzzer needs them.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn sealed(chunks: &[u8], index: &[u8]) -> Vec<u8> {
-    let mut octets = [header().as_slice(), chunks, index].concat();
-    let index_start = octets.len() - index.len();
-    let mut fields = (index_start as u64).to_be_bytes().to_vec();
-    let entries = u32::try_from(index.len() / ENTRY_OCTETS).unwrap_or(u32::MAX);
-    fields.extend_from_slice(&entries.to_be_bytes());
-    fields.extend_from_slice(&VERSION.to_be_bytes());
-    fields.extend_from_slice(&((octets.len() + FOOTER_OCTETS) as u64).to_be_bytes());
-    let digest = digest(index, &fields);
-    octets.extend(fields);
-    octets.extend_from_slice(&digest);
-    octets.extend_from_slice(&FOOTER_MAGIC);
-    octets
+    let end = sealed_end(HEADER_OCTETS + chunks.len() as u64, index);
+    [header().as_slice(), chunks, &end].concat()
 }
 
-fn header() -> [u8; 16] {
+/// Index and footer of such a pack, whose index begins at `index_offset`.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn sealed_end(index_offset: u64, index: &[u8]) -> Vec<u8> {
+    let mut fields = index_offset.to_be_bytes().to_vec();
+    let entries = u32::try_from(index.len() / ENTRY_OCTETS).unwrap_or(u32::MAX);
+    let whole = index_offset + (index.len() + FOOTER_OCTETS) as u64;
+    fields.extend_from_slice(&entries.to_be_bytes());
+    fields.extend_from_slice(&VERSION.to_be_bytes());
+    fields.extend_from_slice(&whole.to_be_bytes());
+    let digest = digest(index, &fields);
+    [index, fields.as_slice(), digest.as_slice(), FOOTER_MAGIC.as_slice()].concat()
+}
+
+pub(crate) fn header() -> [u8; 16] {
     let mut header = [0; 16];
     header[..8].copy_from_slice(&HEADER_MAGIC);
     header[8..12].copy_from_slice(&VERSION.to_be_bytes());
@@ -203,6 +210,9 @@ pub fn read_footer(octets: &[u8], pack_octets: u64, object: &str) -> Result<Foot
     let index_offset = number_u64(&octets[..8]);
     let entries = number_u32(&octets[8..12]) as usize;
     let index_octets = (entries as u64) * ENTRY_OCTETS as u64;
+    if pack_octets > PACK_OCTETS_LIMIT {
+        return Err(damaged("the object is larger than a pack can be"));
+    }
     let index_end = index_offset.checked_add(index_octets);
     let end = index_end.and_then(|end| end.checked_add(FOOTER_OCTETS as u64));
     if version != VERSION
@@ -240,7 +250,9 @@ pub fn read_index(
         let end = entry.offset.checked_add(u64::from(entry.stored_octets));
         let inside =
             entry.offset >= HEADER_OCTETS && end.is_some_and(|end| end <= footer.index_offset);
-        if !inside || entry.plain_octets > PLAIN_OCTETS_MAX || before >= Some(entry.stored_id) {
+        let bounded =
+            entry.plain_octets <= PLAIN_OCTETS_MAX && entry.stored_octets <= STORED_OCTETS_MAX;
+        if !inside || !bounded || before >= Some(entry.stored_id) {
             return Err(damaged(format!("the index entry of chunk {} is wrong", entry.stored_id)));
         }
         before = Some(entry.stored_id);

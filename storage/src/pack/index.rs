@@ -28,7 +28,7 @@
 
 use bytes::Bytes;
 
-use super::store::PackId;
+use super::{store::PackId, stored::STORED_OCTETS_MAX};
 use crate::{
     catalog::engine::{Batch, Expected, Family},
     error::StoreError,
@@ -129,6 +129,12 @@ impl IndexRow {
             Place::Packed { pack, offset: fields.position }
         };
         let IndexFields { stored_octets, plain_octets, .. } = fields;
+        if stored_octets > STORED_OCTETS_MAX {
+            return Err(StoreError::Damaged {
+                object: object(),
+                detail: format!("{stored_octets} octets are more than a stored form can have"),
+            });
+        }
         Ok(Self { place, stored_octets, plain_octets })
     }
 }
@@ -269,6 +275,10 @@ mod tests {
             let row = IndexRow { place, stored_octets: 10, plain_octets: 20 };
             assert_eq!(IndexRow::decode(&row.encode(), stored_id).unwrap(), row);
         }
+        let place = Place::Staged { sequence: 7 };
+        let row = IndexRow { place, stored_octets: STORED_OCTETS_MAX + 1, plain_octets: 20 };
+        let refused = IndexRow::decode(&row.encode(), stored_id);
+        assert!(matches!(refused, Err(StoreError::Damaged { .. })), "it would fill the memory");
         let row = PackRow { pack_octets: 1 << 33, chunks: 9 };
         assert_eq!(PackRow::decode(&row.encode(), PackId([0; 16])).unwrap(), row);
     }

@@ -34,7 +34,10 @@ use super::{
     store::PackId,
 };
 use crate::{
-    catalog::engine::{Batch, Entries, Expected, Scan},
+    catalog::{
+        engine::{Batch, Entries, Expected, Scan},
+        pages::Pages,
+    },
     error::StoreError,
     ids::StoredId,
     octets::{OctetStore, check::after},
@@ -140,22 +143,14 @@ impl OctetStore {
 
     async fn gather(&self, pack: PackId) -> Result<Gathered, StoreError> {
         let mut gathered = Gathered::default();
-        let mut start = self.scan_start();
-        loop {
-            let scan = Scan {
-                family: STAGED_CHUNKS,
-                start: start.clone(),
-                end: None,
-                reverse: false,
-                limit: SCAN_ROWS,
-            };
-            let entries = self.engine.scan(&scan).await?;
-            let Some((last, _)) = entries.last() else { return Ok(gathered) };
-            start = after(last);
+        let scan = Scan::prefix(STAGED_CHUNKS, &[], SCAN_ROWS);
+        let mut pages = Pages::new(Scan { start: self.scan_start(), ..scan });
+        while let Some(entries) = pages.next(&*self.engine).await? {
             if !self.gather_page(pack, entries, &mut gathered).await? {
-                return Ok(gathered);
+                break;
             }
         }
+        Ok(gathered)
     }
 
     /// Takes staged chunks into the pack; says whether there is room for more.

@@ -3,6 +3,9 @@
 //! * A pack is one PUT that creates and never replaces; it is never appended to. Its name is
 //!   random, so nobody else can have taken it: "exists already" can only be an earlier try of
 //!   the same PUT whose answer was lost, and is accepted when the object has the right octets.
+//! * Nothing is read into memory before it is known how long it is: the end of an object (64 octets)
+//!   comes with its length, an index has at most 48 MiB, a range is one of chunks. An object longer than
+//!   a pack can be is damaged.
 //! * After [`PackStore::put`] returned, the pack survives a crash (`objects`).
 //! * Objects are named `packs/<first two hexadecimal digits>/<PackId in hexadecimal>.pack`.
 //!
@@ -113,9 +116,7 @@ impl PackStore {
         let payload = PutPayload::from_bytes(octets.clone());
         match self.objects.put_opts(&path, payload, options).await {
             Ok(_) => Ok(()),
-            Err(object_store::Error::AlreadyExists { .. })
-                if self.read_whole(pack).await? == Some(octets) =>
-            {
+            Err(object_store::Error::AlreadyExists { .. }) if self.has(pack, &octets).await? => {
                 Ok(())
             }
             Err(error) => Err(failed("put", pack, error)),
@@ -146,12 +147,14 @@ impl PackStore {
         }
     }
 
-    async fn read_whole(&self, pack: PackId) -> Result<Option<Bytes>, StoreError> {
+    /// Whether a pack has exactly these octets.
+    async fn has(&self, pack: PackId, octets: &Bytes) -> Result<bool, StoreError> {
         match self.objects.get(&Path::from(pack.path())).await {
+            Ok(result) if result.meta.size != octets.len() as u64 => Ok(false),
             Ok(result) => {
-                Ok(Some(result.bytes().await.map_err(|error| failed("get", pack, error))?))
+                Ok(result.bytes().await.map_err(|error| failed("get", pack, error))? == *octets)
             }
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
             Err(error) => Err(failed("get", pack, error)),
         }
     }

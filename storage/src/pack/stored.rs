@@ -34,6 +34,10 @@ pub const SUITE_PLAIN: u8 = 0;
 /// damage.
 pub const PLAIN_OCTETS_MAX: u32 = 4 << 20;
 
+/// Octets of a stored form at most: those of a chunk that does not shrink, and what zstd adds to
+/// them, which is less than one in 256. A longer one is damage, and is not read.
+pub const STORED_OCTETS_MAX: u32 = PLAIN_OCTETS_MAX + (PLAIN_OCTETS_MAX >> 8) + 64;
+
 /// Names the plain octets of a chunk.
 #[must_use]
 pub fn chunk_id(plain: &[u8]) -> ChunkId {
@@ -227,6 +231,12 @@ pub fn decode_stored(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_stored_form_is_longer_than_the_longest() {
+        let longest = zstd::zstd_safe::compress_bound(PLAIN_OCTETS_MAX as usize);
+        assert!(longest < STORED_OCTETS_MAX as usize, "and the suite octet");
+    }
 
     fn object() -> String {
         "chunk of the test".into()

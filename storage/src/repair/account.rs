@@ -7,10 +7,11 @@ use trust::digest::Sha256Digest;
 
 use super::{LOST_NUMBERS, PAGE, RECOVERED, Repairer, mailboxes, messages, readable};
 use crate::{
-    account::{after, read, scan_all, settings::AccountSettings, tree},
+    account::{read, scan_all, settings::AccountSettings, tree},
     catalog::{
-        engine::{Entries, Family, Scan},
+        engine::{Family, Scan},
         keys::{self, KeyReader},
+        pages::Pages,
         records::{
             self, AccountRecord, ExpungeRecord, HeadRecord, MailboxRecord, RowRecord,
             SubscriptionsRecord,
@@ -122,8 +123,8 @@ impl Patient {
             (keys::HEADER_BLOCKS, 16),
         ];
         for (family, octets) in families {
-            let mut scan = Some(self.scan(family));
-            while let Some(page) = Self::page(repairer, &mut scan).await? {
+            let mut pages = self.pages(family);
+            while let Some(page) = pages.next(&*repairer.core.engine).await? {
                 for (key, _) in page.into_iter().filter(|(key, _)| key.len() != octets) {
                     repairer.remove(family, key, "its key is none of the family's").await?;
                 }
@@ -195,8 +196,8 @@ impl Patient {
 
     async fn remove_strays(&self, repairer: &mut Repairer<'_>) -> Result<(), StoreError> {
         for family in keys::OF_ACCOUNTS {
-            let mut scan = Some(self.scan(family));
-            while let Some(page) = Self::page(repairer, &mut scan).await? {
+            let mut pages = self.pages(family);
+            while let Some(page) = pages.next(&*repairer.core.engine).await? {
                 for (key, _) in page {
                     repairer.remove(family, key, "there is no such account").await?;
                 }
@@ -245,21 +246,8 @@ impl Patient {
         })
     }
 
-    /// The next page of `scan`; `None` at the end.
-    async fn page(
-        repairer: &Repairer<'_>,
-        scan: &mut Option<Scan>,
-    ) -> Result<Option<Entries>, StoreError> {
-        let Some(asked) = scan.take() else { return Ok(None) };
-        let page = repairer.core.engine.scan(&asked).await?;
-        if let Some((last, _)) = page.last().filter(|_| page.len() == asked.limit) {
-            *scan = Some(Scan { start: after(last), ..asked });
-        }
-        Ok(Some(page))
-    }
-
-    fn scan(&self, family: Family) -> Scan {
-        Scan::prefix(family, &keys::account(self.id), PAGE)
+    fn pages(&self, family: Family) -> Pages {
+        Pages::prefix(family, &keys::account(self.id), PAGE)
     }
 
     /// Finds the highest numbers that stand anywhere, and raises the counters above them.
@@ -275,8 +263,8 @@ impl Patient {
                 emails = emails.max(messages::number_of(family, &key).map_or(0, |number| number.0));
             }
         }
-        let mut scan = Some(self.scan(keys::MAILBOX_ROWS));
-        while let Some(page) = Self::page(repairer, &mut scan).await? {
+        let mut pages = self.pages(keys::MAILBOX_ROWS);
+        while let Some(page) = pages.next(&*repairer.core.engine).await? {
             for (key, value) in page {
                 let Ok(mailbox) = mailbox_in(keys::MAILBOX_ROWS, &key) else { continue };
                 let place = self.place(mailbox);
@@ -290,8 +278,8 @@ impl Patient {
             }
         }
         for family in [keys::MAILBOX_CHANGES, keys::EXPUNGE_LOG] {
-            let mut scan = Some(self.scan(family));
-            while let Some(page) = Self::page(repairer, &mut scan).await? {
+            let mut pages = self.pages(family);
+            while let Some(page) = pages.next(&*repairer.core.engine).await? {
                 for (key, _) in page {
                     let found = match family {
                         keys::EXPUNGE_LOG => {
@@ -342,8 +330,8 @@ impl Patient {
 
     /// Counts the rows; makes each agree with its message and with the index of changes.
     async fn rows(&mut self, repairer: &mut Repairer<'_>) -> Result<(), StoreError> {
-        let mut scan = Some(self.scan(keys::MAILBOX_ROWS));
-        while let Some(page) = Self::page(repairer, &mut scan).await? {
+        let mut pages = self.pages(keys::MAILBOX_ROWS);
+        while let Some(page) = pages.next(&*repairer.core.engine).await? {
             for (key, value) in page {
                 match readable(row_at(&key, &value))? {
                     Some(row) => self.row(repairer, key, row).await?,
@@ -409,8 +397,8 @@ impl Patient {
 
     /// Takes out entries of the index of changes that no row has.
     async fn changes(&mut self, repairer: &mut Repairer<'_>) -> Result<(), StoreError> {
-        let mut scan = Some(self.scan(keys::MAILBOX_CHANGES));
-        while let Some(page) = Self::page(repairer, &mut scan).await? {
+        let mut pages = self.pages(keys::MAILBOX_CHANGES);
+        while let Some(page) = pages.next(&*repairer.core.engine).await? {
             for (key, _) in page {
                 let row = match readable(change_in(&key))? {
                     None => None,
@@ -431,8 +419,8 @@ impl Patient {
 
     /// Takes out entries of the log that are wrong; clients then ask for everything anew.
     async fn expunge_log(&mut self, repairer: &mut Repairer<'_>) -> Result<(), StoreError> {
-        let mut scan = Some(self.scan(keys::EXPUNGE_LOG));
-        while let Some(page) = Self::page(repairer, &mut scan).await? {
+        let mut pages = self.pages(keys::EXPUNGE_LOG);
+        while let Some(page) = pages.next(&*repairer.core.engine).await? {
             for (key, value) in page {
                 let Some((mailbox, mod_seq)) = readable(log_in(&key))? else {
                     repairer.remove(keys::EXPUNGE_LOG, key, "its key is none of the log").await?;

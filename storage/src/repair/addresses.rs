@@ -2,10 +2,10 @@
 
 use super::{PAGE, Repairer, readable};
 use crate::{
-    account::{after, read},
+    account::read,
     catalog::{
-        engine::Scan,
         keys::{self, KeyReader},
+        pages::Pages,
         records::{self, AccountRecord, IndexRecord},
     },
     error::StoreError,
@@ -21,9 +21,8 @@ pub(super) async fn repair(repairer: &mut Repairer<'_>) -> Result<(), StoreError
 /// Takes out entries that lead to an account with another address.
 async fn leading_nowhere(repairer: &mut Repairer<'_>) -> Result<(), StoreError> {
     let engine = &*repairer.core.engine;
-    let mut scan = Scan::prefix(keys::ACCOUNT_ADDRESSES, &[], PAGE);
-    loop {
-        let page = engine.scan(&scan).await?;
+    let mut pages = Pages::prefix(keys::ACCOUNT_ADDRESSES, &[], PAGE);
+    while let Some(page) = pages.next(engine).await? {
         for (key, value) in &page {
             let index = records::decode::<IndexRecord>(keys::ACCOUNT_ADDRESSES, key, value);
             let owner = match readable(index)? {
@@ -35,19 +34,15 @@ async fn leading_nowhere(repairer: &mut Repairer<'_>) -> Result<(), StoreError> 
                 repairer.remove(keys::ACCOUNT_ADDRESSES, key.clone(), why).await?;
             }
         }
-        match page.last() {
-            Some((last, _)) if page.len() == PAGE => scan.start = after(last),
-            _ => return Ok(()),
-        }
     }
+    Ok(())
 }
 
 /// Adds entries for addresses that lead nowhere.
 async fn missing(repairer: &mut Repairer<'_>) -> Result<(), StoreError> {
     let engine = &*repairer.core.engine;
-    let mut scan = Scan::prefix(keys::ACCOUNTS, &[], PAGE);
-    loop {
-        let page = engine.scan(&scan).await?;
+    let mut pages = Pages::prefix(keys::ACCOUNTS, &[], PAGE);
+    while let Some(page) = pages.next(engine).await? {
         for (key, value) in &page {
             let id = account_in(key);
             let record = records::decode::<AccountRecord>(keys::ACCOUNTS, key, value);
@@ -69,11 +64,8 @@ async fn missing(repairer: &mut Repairer<'_>) -> Result<(), StoreError> {
                 }
             }
         }
-        match page.last() {
-            Some((last, _)) if page.len() == PAGE => scan.start = after(last),
-            _ => return Ok(()),
-        }
     }
+    Ok(())
 }
 
 fn account_in(key: &[u8]) -> Result<u64, StoreError> {

@@ -10,10 +10,11 @@ use super::{
     readable,
 };
 use crate::{
-    account::{after, message_name},
+    account::message_name,
     catalog::{
         engine::{Family, Scan},
         keys::{self, KeyReader},
+        pages::Pages,
         records::{self, ReferencesRecord},
     },
     error::StoreError,
@@ -67,12 +68,11 @@ async fn range(
     from: u64,
 ) -> Result<(BTreeMap<u64, u64>, Option<u64>), StoreError> {
     let mut numbers = BTreeMap::new();
-    let mut scan = Scan {
+    let mut pages = Pages::new(Scan {
         start: keys::message(patient.id, EmailNumber(from)),
         ..Scan::prefix(keys::MESSAGES, &keys::account(patient.id), PAGE)
-    };
-    loop {
-        let page = repairer.core.engine.scan(&scan).await?;
+    });
+    while let Some(page) = pages.next(&*repairer.core.engine).await? {
         for (key, _) in &page {
             match readable(number_of(keys::MESSAGES, key))? {
                 Some(number) => {
@@ -81,15 +81,12 @@ async fn range(
                 None => repairer.left(keys::object(keys::MESSAGES, key), "its key is no message's"),
             }
         }
-        match page.last() {
-            Some((last, _)) if page.len() == PAGE => scan.start = after(last),
-            _ => return Ok((numbers, None)),
-        }
-        if numbers.len() >= RANGE_MESSAGES {
+        if numbers.len() >= RANGE_MESSAGES && !pages.is_at_end() {
             let next = numbers.keys().next_back().and_then(|last| last.checked_add(1));
             return Ok((numbers, next));
         }
     }
+    Ok((numbers, None))
 }
 
 async fn count_rows(
@@ -97,9 +94,8 @@ async fn count_rows(
     patient: &Patient,
     numbers: &mut BTreeMap<u64, u64>,
 ) -> Result<(), StoreError> {
-    let mut scan = Scan::prefix(keys::MAILBOX_ROWS, &keys::account(patient.id), PAGE);
-    loop {
-        let page = repairer.core.engine.scan(&scan).await?;
+    let mut pages = Pages::prefix(keys::MAILBOX_ROWS, &keys::account(patient.id), PAGE);
+    while let Some(page) = pages.next(&*repairer.core.engine).await? {
         for (key, value) in &page {
             if let Some(row) = readable(row_at(key, value))?
                 && let Some(rows) = numbers.get_mut(&row.email_number.0)
@@ -107,11 +103,8 @@ async fn count_rows(
                 *rows += 1;
             }
         }
-        match page.last() {
-            Some((last, _)) if page.len() == PAGE => scan.start = after(last),
-            _ => return Ok(()),
-        }
     }
+    Ok(())
 }
 
 async fn message(
@@ -208,19 +201,14 @@ async fn references(
 /// Takes out summaries, numbers of rows and erasures of messages that have no record.
 async fn strays(repairer: &mut Repairer<'_>, patient: &Patient) -> Result<(), StoreError> {
     for family in [keys::SUMMARIES, keys::MESSAGE_REFERENCES, keys::ERASURES] {
-        let mut scan = Scan::prefix(family, &keys::account(patient.id), PAGE);
-        loop {
-            let page = repairer.core.engine.scan(&scan).await?;
+        let mut pages = Pages::prefix(family, &keys::account(patient.id), PAGE);
+        while let Some(page) = pages.next(&*repairer.core.engine).await? {
             let asked: Vec<_> = page.iter().map(|(key, _)| (keys::MESSAGES, key.clone())).collect();
             let found = repairer.core.engine.multi_get(&asked).await?;
             for ((key, _), found) in page.iter().zip(found) {
                 if found.is_none() {
                     repairer.remove(family, key.clone(), "its message has no record").await?;
                 }
-            }
-            match page.last() {
-                Some((last, _)) if page.len() == PAGE => scan.start = after(last),
-                _ => break,
             }
         }
     }

@@ -14,7 +14,7 @@
 //! | octets, or a message record, that cannot be read | left as they are and named |
 //!
 //! * Every record that is replaced or removed is first copied to the family `repair_log`, in the
-//!   same batch.
+//!   same batch, and stays there for 400 days ([`log`]).
 //! * UIDs, MODSEQs and EmailNumbers only go up. What is taken out of a mailbox is in its expunge
 //!   log, so that clients notice.
 //! * It may be cut short anywhere: the next run goes on. Nobody else may use the store meanwhile.
@@ -27,6 +27,7 @@
 
 mod account;
 mod addresses;
+pub mod log;
 mod mailboxes;
 mod messages;
 #[cfg(test)]
@@ -41,6 +42,7 @@ use crate::{
     catalog::{
         engine::{Batch, Durability, Family, Scan},
         keys::{self, KeyReader},
+        pages::Pages,
         records::{self, RepairLogRecord},
     },
     error::StoreError,
@@ -238,12 +240,8 @@ impl Repairer<'_> {
     /// first of these changes, so that none is stale wherever the repair is cut short.
     async fn forget_blocks(&self, id: AccountId) -> Result<(), StoreError> {
         for family in [keys::MAILBOX_BLOCKS, keys::HEADER_BLOCKS] {
-            let scan = Scan::prefix(family, &keys::account(id), PAGE);
-            loop {
-                let page = self.core.engine.scan(&scan).await?;
-                if page.is_empty() {
-                    break;
-                }
+            let mut pages = Pages::prefix(family, &keys::account(id), PAGE);
+            while let Some(page) = pages.next(&*self.core.engine).await? {
                 let mut batch = Batch::default();
                 for (key, _) in page {
                     batch.delete(family, key);

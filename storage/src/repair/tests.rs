@@ -6,7 +6,10 @@ use std::{collections::BTreeSet, sync::Arc};
 use bytes::Bytes;
 use futures::FutureExt as _;
 use object_store::memory::InMemory;
-use trust::digest::{Sha256Digest, Sha256Hasher};
+use trust::{
+    clock::Clock as _,
+    digest::{Sha256Digest, Sha256Hasher},
+};
 
 use super::{RECOVERED, RepairReport, SettingsSource};
 use crate::{
@@ -26,10 +29,11 @@ use crate::{
     octets::ErasureReason,
     store::{Store, StoreLimits},
     summary::Envelope,
-    tests::house::{ANNA, House, limits, settings},
+    tests::house::{ANNA, House, MORNING, limits, settings},
 };
 
 const INBOX: MailboxId = MailboxId(1);
+const DAY: i64 = 86_400_000;
 
 /// Knows Anna.
 struct Registry;
@@ -190,6 +194,43 @@ async fn what_is_replaced_or_taken_out_stands_in_the_repair_log() {
     let recovered = house.store.account(ANNA).await.unwrap();
     let recovered = recovered.mailbox_by_name(RECOVERED).await.unwrap();
     assert_eq!(recovered.rows().await.unwrap().1.len(), 11);
+}
+
+#[tokio::test]
+async fn an_entry_of_the_repair_log_goes_after_its_retention_and_not_before() {
+    let (house, _) = furnished().await;
+    let to = |passed: i64| house.clock.advance(MORNING.0 + passed - house.clock.now().0);
+    for at in [0, DAY] {
+        to(at);
+        damage(&house, keys::MAILBOX_ROWS, Damage::Nonsense).await;
+        repair(&house, true).await;
+    }
+    let instant =
+        |value: &[u8]| records::decode::<RepairLogRecord>(keys::REPAIR_LOG, b"", value).unwrap().at;
+    let all = entries(&house, keys::REPAIR_LOG).await;
+    let first = all.iter().filter(|(_, value)| instant(value) == MORNING.0).count();
+    assert!(first > 0 && first < all.len());
+    // The last of the first repair, and the last of all, cannot be read any more.
+    let mut nonsense = Batch::default();
+    for at in [first - 1, all.len() - 1] {
+        nonsense.put(keys::REPAIR_LOG, all[at].0.clone(), vec![1, 0xff, 0xff]);
+    }
+    house.engine.commit(nonsense).await.unwrap();
+    let retention = super::log::RETENTION_MILLIS;
+    for (passed, removed) in [
+        (retention, 0),
+        // What cannot be read goes with the next that is old enough.
+        (retention + 1, first - 1),
+        (retention + DAY, 0),
+        (retention + DAY + 1, all.len() - first),
+        (2 * retention, 0),
+    ] {
+        to(passed);
+        let trimmed = house.store.trim_repair_log().await.unwrap();
+        assert_eq!(usize::try_from(trimmed), Ok(removed), "{passed}");
+    }
+    let left: Vec<_> = entries(&house, keys::REPAIR_LOG).await;
+    assert_eq!(left.len(), 1, "nothing younger says how old it is");
 }
 
 #[tokio::test]

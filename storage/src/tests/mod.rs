@@ -14,6 +14,7 @@ pub(crate) mod house;
 mod mailboxes;
 mod model;
 pub(crate) mod objects;
+mod oversized;
 mod power_cut;
 mod quota;
 mod seeds;

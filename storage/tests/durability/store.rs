@@ -16,7 +16,7 @@ use storage::{
         flags::Flags,
     },
     octets::{OctetStoreConfig, StagedMessage},
-    pack::store::local_objects,
+    pack::{disk_cache::DiskCacheConfig, store::local_objects},
     store::{Store, StoreLimits},
 };
 use trust::{
@@ -49,9 +49,24 @@ pub(crate) fn objects(folder: &Path) -> Arc<dyn ObjectStore> {
 }
 
 pub(crate) async fn open_on(engine: Arc<dyn Engine>, objects: Arc<dyn ObjectStore>) -> Arc<Store> {
+    open_with(engine, objects, octets_config()).await
+}
+
+/// As [`open`], with what was read kept in `cache` of the folder.
+pub(crate) async fn open_cached(folder: &Path) -> Arc<Store> {
+    let disk = DiskCacheConfig { folder: folder.join("cache"), octets_max: 64 << 20 };
+    let config = OctetStoreConfig { disk_cache: Some(disk), ..octets_config() };
+    open_with(engine(folder).await, objects(folder), config).await
+}
+
+async fn open_with(
+    engine: Arc<dyn Engine>,
+    objects: Arc<dyn ObjectStore>,
+    config: OctetStoreConfig,
+) -> Arc<Store> {
     let limits = StoreLimits { rows_per_step_max: 10, ..StoreLimits::default() };
     let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
-    Store::open_with_engine(engine, objects, clock, random, octets_config(), limits)
+    Store::open_with_engine(engine, objects, clock, random, config, limits)
         .await
         .expect("open the store")
 }

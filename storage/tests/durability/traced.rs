@@ -10,7 +10,7 @@ use bytes::Bytes;
 use object_store::{ObjectStore, local::LocalFileSystem};
 use storage::{
     catalog::{
-        engine::{Batch, Durability, Engine, Entries, Family, Reader, Scan},
+        engine::{Batch, Durability, Engine, Family, Page, Reader, Scan},
         rocksdb::RocksEngine,
     },
     error::StoreError,
@@ -47,8 +47,8 @@ impl Reader for Careless {
         self.0.multi_get(keys).await
     }
 
-    async fn scan(&self, scan: &Scan) -> Result<Entries, StoreError> {
-        self.0.scan(scan).await
+    async fn page(&self, scan: &Scan, octets_max: usize) -> Result<Page, StoreError> {
+        self.0.page(scan, octets_max).await
     }
 }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use storage::{
     account::settings::AccountSettings,
     catalog::{
-        engine::Scan,
         keys::{self, KeyReader},
+        pages::Pages,
     },
     error::StoreError,
     ids::AccountId,
@@ -95,9 +95,8 @@ async fn unknown_to_registry(
     run: &Run,
     findings: &mut Findings,
 ) -> Result<(), OperationError> {
-    let mut scan = Scan::prefix(keys::ACCOUNTS, &[], PAGE as usize);
-    loop {
-        let page = site.store.engine().scan(&scan).await?;
+    let mut pages = Pages::prefix(keys::ACCOUNTS, &[], PAGE as usize);
+    while let Some(page) = pages.next(&**site.store.engine()).await? {
         for (key, _) in &page {
             // A key that is none was reported by the store's own check.
             let Ok(id) = KeyReader::new(keys::ACCOUNTS, key).take_u64() else { continue };
@@ -107,13 +106,8 @@ async fn unknown_to_registry(
             }
         }
         run.go_on()?;
-        match page.last() {
-            Some((last, _)) if page.len() == PAGE as usize => {
-                scan.start = [last.as_ref(), &[0]].concat().into();
-            }
-            _ => return Ok(()),
-        }
     }
+    Ok(())
 }
 
 async fn told_of(site: &Site, id: AccountId) -> Result<Option<Told>, OperationError> {

@@ -16,6 +16,7 @@ use crate::{
     catalog::{
         engine::{Reader, Scan},
         keys::{self, KeyReader},
+        pages::Pages,
         records::HeadRecord,
     },
     error::StoreError,
@@ -146,16 +147,11 @@ fn mostly_dead(list: &HeaderList, head: &HeadRecord) -> bool {
 async fn block_keys(snapshot: &dyn Reader, account: AccountId) -> Result<Vec<Bytes>, StoreError> {
     let mut scan = Scan::prefix(keys::HEADER_BLOCKS, &keys::account(account), BLOCKS_AT_ONCE);
     scan.start = after(&HeaderList::key(account));
-    let mut found = Vec::new();
-    loop {
-        let page = snapshot.scan(&scan).await?;
-        let full = page.len() == BLOCKS_AT_ONCE;
+    let (mut pages, mut found) = (Pages::new(scan), Vec::new());
+    while let Some(page) = pages.next(snapshot).await? {
         found.extend(page.into_iter().map(|(key, _)| key));
-        match found.last() {
-            Some(last) if full => scan.start = after(last),
-            _ => return Ok(found),
-        }
     }
+    Ok(found)
 }
 
 impl Plan {
@@ -212,14 +208,13 @@ async fn page_of_window(
     numbers: u32,
 ) -> Result<(HeaderPage, u64), StoreError> {
     let key = |before: u64| keys::message(account, EmailNumber(before.saturating_add(1)));
-    let mut scan = Scan {
+    let mut pages = Pages::new(Scan {
         start: key(before),
         end: Some(key(before.saturating_add(u64::from(numbers)))),
         ..Scan::prefix(keys::SUMMARIES, &keys::account(account), PAGE)
-    };
+    });
     let (mut page, mut read) = (HeaderPage::default(), 0);
-    loop {
-        let found = snapshot.scan(&scan).await?;
+    while let Some(found) = pages.next(snapshot).await? {
         read += found.len() as u64;
         for (key, value) in &found {
             let mut reader = KeyReader::new(keys::SUMMARIES, key);
@@ -229,11 +224,8 @@ async fn page_of_window(
                 page.push_bounded(number, &summary);
             }
         }
-        match found.last() {
-            Some((last, _)) if found.len() == PAGE => scan.start = after(last),
-            _ => return Ok((page, read)),
-        }
     }
+    Ok((page, read))
 }
 
 /// Some blocks and the list, as a change of the account. Says whether they were written: not when

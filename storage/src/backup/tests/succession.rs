@@ -283,8 +283,12 @@ impl crate::catalog::engine::Reader for CutShort {
         self.engine.multi_get(keys).await
     }
 
-    async fn scan(&self, scan: &Scan) -> Result<crate::catalog::engine::Entries, StoreError> {
-        self.engine.scan(scan).await
+    async fn page(
+        &self,
+        scan: &Scan,
+        octets_max: usize,
+    ) -> Result<crate::catalog::engine::Page, StoreError> {
+        self.engine.page(scan, octets_max).await
     }
 }
 

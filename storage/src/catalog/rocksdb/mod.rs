@@ -32,7 +32,7 @@ pub use self::options::RocksConfig;
 use self::{group::Request, read::View};
 use super::{
     commit::NUMBERED_SEQUENCES,
-    engine::{Batch, CheckpointSource, Engine, Entries, Family, PurgeRange, Reader, Scan},
+    engine::{Batch, CheckpointSource, Engine, Family, Page, PurgeRange, Reader, Scan},
 };
 use crate::error::StoreError;
 
@@ -257,8 +257,8 @@ impl Reader for RocksEngine {
         self.view()?.multi_get(keys).await
     }
 
-    async fn scan(&self, scan: &Scan) -> Result<Entries, StoreError> {
-        self.view()?.scan(scan).await
+    async fn page(&self, scan: &Scan, octets_max: usize) -> Result<Page, StoreError> {
+        self.view()?.page(scan, octets_max).await
     }
 }
 
@@ -278,7 +278,7 @@ impl Engine for RocksEngine {
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    async fn purge(&self, ranges: &[PurgeRange]) -> Result<(), StoreError> {
+    async fn purge(&self, ranges: &[PurgeRange]) -> Result<u64, StoreError> {
         let (db, families, ranges) = (self.db()?, Arc::clone(&self.families), ranges.to_vec());
         let purging = tokio::task::spawn_blocking(move || {
             purge::purge(&db, families.iter().copied(), &ranges)

@@ -14,7 +14,7 @@ use super::engine_error;
 use crate::{
     catalog::{
         commit,
-        engine::{Entries, Family, Reader, Scan},
+        engine::{Family, Page, PageFiller, Reader, Scan},
     },
     error::StoreError,
 };
@@ -119,13 +119,13 @@ impl View {
         values.into_iter().map(one).collect()
     }
 
-    fn scan_in(&self, tier: Tier, scan: &Scan) -> Result<Entries, Miss> {
+    fn page_in(&self, tier: Tier, scan: &Scan, octets_max: usize) -> Result<Page, Miss> {
         let column = self.column(scan.family, "scan")?;
         let mut options = self.options(tier);
         options.set_iterate_lower_bound(scan.start.to_vec());
         if let Some(end) = &scan.end {
             if *end <= scan.start {
-                return Ok(Entries::new());
+                return Ok(Page::default());
             }
             options.set_iterate_upper_bound(end.to_vec());
         }
@@ -135,14 +135,17 @@ impl View {
         } else {
             iterator.seek_to_first();
         }
-        let mut entries = Entries::new();
-        while entries.len() < scan.limit {
-            let Some((key, value)) = iterator.item() else { break };
-            entries.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+        let (mut page, mut more) = (PageFiller::new(scan, octets_max), false);
+        while let Some((key, value)) = iterator.item() {
+            if !page.has_room(key.len() + value.len()) {
+                more = true;
+                break;
+            }
+            page.push(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
             if scan.reverse { iterator.prev() } else { iterator.next() }
         }
         iterator.status().map_err(Miss::of("scan"))?;
-        Ok(entries)
+        Ok(page.finish(more))
     }
 
     /// Reads in memory, then, when that is not enough, on the blocking pool.
@@ -196,9 +199,9 @@ impl Reader for View {
         self.read("read", true, move |view, tier| view.multi_get_in(tier, &keys)).await
     }
 
-    async fn scan(&self, scan: &Scan) -> Result<Entries, StoreError> {
+    async fn page(&self, scan: &Scan, octets_max: usize) -> Result<Page, StoreError> {
         let scan = scan.clone();
         let inline = scan.limit <= INLINE_ENTRIES_MAX;
-        self.read("scan", inline, move |view, tier| view.scan_in(tier, &scan)).await
+        self.read("scan", inline, move |view, tier| view.page_in(tier, &scan, octets_max)).await
     }
 }

@@ -26,6 +26,7 @@ use crate::{
     catalog::{
         engine::{Reader, Scan},
         keys,
+        pages::Pages,
         records::MailboxRecord,
     },
     error::StoreError,
@@ -206,16 +207,11 @@ async fn block_keys(
     let prefix = keys::mailbox(account, mailbox);
     let mut scan = Scan::prefix(keys::MAILBOX_BLOCKS, &prefix, BLOCKS_AT_ONCE);
     scan.start = after(&keys::mailbox_block(account, mailbox, 0));
-    let mut found = Vec::new();
-    loop {
-        let page = snapshot.scan(&scan).await?;
-        let full = page.len() == BLOCKS_AT_ONCE;
+    let (mut pages, mut found) = (Pages::new(scan), Vec::new());
+    while let Some(page) = pages.next(snapshot).await? {
         found.extend(page.into_iter().map(|(key, _)| key));
-        match found.last() {
-            Some(last) if full => scan.start = after(last),
-            _ => return Ok(found),
-        }
     }
+    Ok(found)
 }
 
 impl Plan {

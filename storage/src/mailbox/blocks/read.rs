@@ -16,10 +16,10 @@ use super::{
     touched,
 };
 use crate::{
-    account::after,
     catalog::{
         engine::{Reader, Scan},
         keys,
+        pages::Pages,
         records::{self, MailboxRecord},
     },
     error::StoreError,
@@ -114,16 +114,13 @@ pub(crate) async fn rows_between(
     if let Some(end) = uid(uids.end() + 1) {
         scan.end = Some(keys::row(account, mailbox, end));
     }
-    loop {
-        let page = snapshot.scan(&scan).await?;
+    let mut pages = Pages::new(scan);
+    while let Some(page) = pages.next(snapshot).await? {
         for (key, value) in &page {
             messages.push(row_at(key, value)?.into());
         }
-        match page.last() {
-            Some((last, _)) if page.len() == PAGE => scan.start = after(last),
-            _ => return Ok(()),
-        }
     }
+    Ok(())
 }
 
 /// What a block says of its window.

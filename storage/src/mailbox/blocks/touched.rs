@@ -1,10 +1,11 @@
 //! Which UIDs changed in a mailbox after some MODSEQ: the two indexes that say so, without the rows.
 
 use crate::{
-    account::{after, scan_all},
+    account::scan_all,
     catalog::{
         engine::{Family, Reader, Scan},
         keys::{self, KeyReader},
+        pages::Pages,
         records::{self, ExpungeRecord},
     },
     error::StoreError,
@@ -45,19 +46,15 @@ pub(crate) async fn each_changed(
     since: ModSeq,
     mut take: impl FnMut(Uid) -> bool,
 ) -> Result<(), StoreError> {
-    let mut scan = entries_after(keys::MAILBOX_CHANGES, account, mailbox, since);
-    loop {
-        let page = reader.scan(&scan).await?;
+    let mut pages = Pages::new(entries_after(keys::MAILBOX_CHANGES, account, mailbox, since));
+    while let Some(page) = pages.next(reader).await? {
         for (key, _) in &page {
             if !take(uid_of_change(key)?) {
                 return Ok(());
             }
         }
-        match page.last() {
-            Some((last, _)) if page.len() == PAGE => scan.start = after(last),
-            _ => return Ok(()),
-        }
     }
+    Ok(())
 }
 
 /// The UIDs that are gone since `since`, ascending.

@@ -113,3 +113,32 @@ async fn the_disk_cache_answers_for_the_object_store_and_never_with_wrong_octets
     assert_eq!(house.read_all(&message).await.unwrap(), octets);
     assert!(reads.take() >= damaged, "each damaged file was read again from its pack");
 }
+
+#[tokio::test]
+async fn a_reader_who_ends_after_the_sweep_leaves_nothing_of_the_chunk_in_a_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = DiskCacheConfig { folder: folder.path().to_path_buf(), octets_max: 64 << 20 };
+    let cache_octets_max = 64 << 20;
+    let config = OctetStoreConfig { disk_cache: Some(disk), cache_octets_max, ..uncached() };
+    let (house, _) = counted(config).await;
+    let message = house.add(&message_with_text(&random(300_000, 24))).await;
+    house.store.pack_once().await.unwrap();
+    let disk = house.store.disk.as_ref().unwrap();
+    for swept in [false, true] {
+        for chunk in &message.recipe().chunks {
+            let row = house.store.index_row(chunk.stored).await.unwrap().unwrap();
+            let form = house.store.stored_form(chunk.stored, &row).await.unwrap().unwrap();
+            if swept {
+                // Both steps of the collector, while the reader has the octets in his hands.
+                let mut batch = Batch::default();
+                batch.delete(CHUNK_INDEX, stored_id_key(chunk.stored));
+                house.engine.commit(batch).await.unwrap();
+            }
+            house.store.forget_cached(chunk.stored).await;
+            house.store.verified(chunk, &row, form).await.unwrap();
+            disk.settle().await;
+            assert_eq!(disk.get(chunk.stored).await.is_none(), swept);
+            assert_eq!(house.store.cache.get(chunk.stored, chunk.chunk).is_none(), swept);
+        }
+    }
+}

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::{
-    catalog::engine::{Entries, Family, Reader},
+    catalog::engine::{Family, Page, Reader, Scan},
     ids::StoredId,
     pack::index::{GenerationRow, IndexRow, PACK_GENERATIONS, Place, generation_key, staged_key},
     sabotage::{PlantedBug, plant},
@@ -37,8 +37,8 @@ impl Reader for Interposed {
         self.engine.multi_get(keys).await
     }
 
-    async fn scan(&self, scan: &Scan) -> Result<Entries, StoreError> {
-        self.engine.scan(scan).await
+    async fn page(&self, scan: &Scan, octets_max: usize) -> Result<Page, StoreError> {
+        self.engine.page(scan, octets_max).await
     }
 }
 

@@ -1,6 +1,7 @@
 //! The collector: what nobody refers to goes, what somebody refers to stays, whatever happens
 //! between two of its steps.
 
+mod cached;
 mod interleaved;
 mod packs;
 mod runs;

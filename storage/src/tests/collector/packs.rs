@@ -7,7 +7,7 @@ use object_store::{ObjectStoreExt as _, path::Path};
 use super::yard::{Yard, at_once, letter};
 use crate::{
     catalog::engine::{Batch, Engine as _, Reader as _, Scan},
-    collector::CollectOptions,
+    collector::{CollectOptions, CollectReport},
     error::StoreError,
     ids::Uid,
     octets::ChunkPlace,
@@ -105,6 +105,52 @@ async fn a_damaged_chunk_stays_with_its_pack_until_the_same_octets_come_again() 
     yard.collect(&at_once()).await;
     assert!(yard.listed().await.iter().all(|(listed, _)| *listed != path), "the pack went");
     yard.is_sound().await;
+}
+
+/// The pack that has a chunk of a message, and where.
+async fn pack_of(yard: &Yard, uid: Uid) -> (Path, usize) {
+    let packed = places(yard, uid).await.into_iter().find_map(|place| match place {
+        ChunkPlace::Pack { path, offset } => {
+            Some((Path::from(path), usize::try_from(offset).expect("small")))
+        }
+        ChunkPlace::Staged => None,
+    });
+    packed.expect("a chunk in a pack")
+}
+
+async fn change(yard: &Yard, path: &Path, at: impl FnOnce(usize) -> usize) {
+    let whole = yard.objects.get(path).await.expect("get").bytes().await.expect("octets");
+    let (at, mut changed) = (at(whole.len()), whole.to_vec());
+    changed[at] ^= 1;
+    yard.objects.put(path, changed.into()).await.expect("put");
+}
+
+#[tokio::test]
+async fn a_dry_run_finds_the_damage_that_a_run_finds_and_notes_none() {
+    let (yard, uids) = thinned(200, 2_000).await;
+    let dead = yard.add(&letter(900, 6_000)).await;
+    let (chunk, offset) = pack_of(&yard, uids[2]).await;
+    let (footer, _) = pack_of(&yard, uids[20]).await;
+    let (gone, _) = pack_of(&yard, uids[35]).await;
+    let (unused, _) = pack_of(&yard, dead).await;
+    let all = std::collections::BTreeSet::from([&chunk, &footer, &gone, &unused]);
+    assert_eq!(all.len(), 4, "each in a pack of its own");
+    yard.expunge(&[dead]).await;
+    change(&yard, &chunk, |_| offset + 100).await;
+    change(&yard, &footer, |octets| octets - 1).await;
+    change(&yard, &unused, |octets| octets - 1).await;
+    yard.objects.delete(&gone).await.expect("delete");
+    let dry = CollectOptions { dry_run: true, ..at_once() };
+    // The second time one of the chunks is known to be damaged.
+    for noted in [0, 1] {
+        let foretold = yard.collect(&dry).await;
+        assert_eq!(foretold.damages, 4, "{:?}", foretold.damaged);
+        let rows = yard.engine.scan(&Scan::prefix(DAMAGED_CHUNKS, b"", 9)).await.unwrap();
+        assert_eq!(rows.len(), noted, "only a run notes it");
+        let done = yard.collect(&at_once()).await;
+        let (passes, chunks) = (done.passes, done.chunks);
+        assert_eq!(CollectReport { dry_run: false, passes, chunks, ..foretold }, done);
+    }
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use super::super::house::{ANNA, MORNING, limits, request, settings};
 use crate::{
     account::Account,
     catalog::{
-        engine::{Batch, Engine, Entries, Family, Reader, Scan},
+        engine::{Batch, Engine, Family, Page, Reader, Scan},
         simulated::SimulatedEngine,
     },
     collector::{CollectOptions, CollectReport},
@@ -99,9 +99,9 @@ impl Reader for Stage {
         self.inner.multi_get(keys).await
     }
 
-    async fn scan(&self, scan: &Scan) -> Result<Entries, StoreError> {
+    async fn page(&self, scan: &Scan, octets_max: usize) -> Result<Page, StoreError> {
         self.step().await;
-        self.inner.scan(scan).await
+        self.inner.page(scan, octets_max).await
     }
 }
 
@@ -283,7 +283,8 @@ impl Yard {
     pub(super) async fn listed(&self) -> Vec<(String, u64)> {
         use futures::TryStreamExt as _;
         let packs = object_store::path::Path::from("packs");
-        let listed = self.objects.list(Some(&packs)).map_ok(|meta| (meta.location.to_string(), meta.size));
+        let listed =
+            self.objects.list(Some(&packs)).map_ok(|meta| (meta.location.to_string(), meta.size));
         listed.try_collect().await.expect("list")
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::world::World;
 use crate::{
     catalog::{
-        engine::{Batch, Engine, Entries, Family, Reader, Scan},
+        engine::{Batch, Engine, Family, Page, Reader, Scan},
         simulated::SimulatedEngine,
     },
     error::StoreError,
@@ -36,9 +36,9 @@ impl Reader for PacedEngine {
         self.engine.multi_get(keys).await
     }
 
-    async fn scan(&self, scan: &Scan) -> Result<Entries, StoreError> {
+    async fn page(&self, scan: &Scan, octets_max: usize) -> Result<Page, StoreError> {
         self.world.pause("scan").await;
-        self.engine.scan(scan).await
+        self.engine.page(scan, octets_max).await
     }
 }
 
@@ -82,8 +82,8 @@ impl Reader for PacedSnapshot {
         self.reader.multi_get(keys).await
     }
 
-    async fn scan(&self, scan: &Scan) -> Result<Entries, StoreError> {
+    async fn page(&self, scan: &Scan, octets_max: usize) -> Result<Page, StoreError> {
         self.world.pause("snapshot scan").await;
-        self.reader.scan(scan).await
+        self.reader.page(scan, octets_max).await
     }
 }
