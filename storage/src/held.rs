@@ -18,6 +18,7 @@ use crate::{
     },
     error::StoreError,
     octets::{Erased, ErasureReason, Kept, StagedMessage, StoredMessage},
+    pack::index::{ERASED_CHUNKS, stored_id_key},
     summary::{Envelope, Summary},
 };
 
@@ -101,6 +102,9 @@ pub(crate) async fn erase(
     };
     batch.expect(keys::HELD_MESSAGES, key(id), Expected::Value(value));
     batch.put(keys::HELD_MESSAGES, key(id), records::encode(&record));
+    for chunk in stored.stored_ids() {
+        batch.put(ERASED_CHUNKS, stored_id_key(chunk), Bytes::new());
+    }
     Ok(true)
 }
 

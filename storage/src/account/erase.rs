@@ -8,7 +8,8 @@
 //!   client is confused. The holder may expunge, move and copy them like others; the record goes
 //!   with the last row.
 //! * The chunks are freed by the collector when no other message needs them. Until then, and as
-//!   long as another message shares them, the octets exist.
+//!   long as another message shares them, the octets exist. They are noted, so that no pack keeps
+//!   them after that because most of it is live (`collector::scour`).
 //! * Whoever read the message before reads [`StoreError::Erased`] from then on, sessions that have
 //!   it open included.
 //!
@@ -20,6 +21,8 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
+
 use super::{draft::Draft, headers, message_name, queue::Change};
 use crate::{
     catalog::{
@@ -29,6 +32,7 @@ use crate::{
     error::StoreError,
     ids::{AccountId, EmailNumber},
     octets::{Erased, ErasureReason, Kept},
+    pack::index::{ERASED_CHUNKS, stored_id_key},
     summary::{Envelope, Summary},
 };
 
@@ -75,7 +79,10 @@ impl Change for EraseMessage {
         let summary = Summary::of_erased(erased.size, envelope.clone());
         draft.put(keys::MESSAGES, key.clone(), erased.encode().into());
         draft.put(keys::SUMMARIES, key.clone(), summary.encode().into());
-        draft.put(keys::ERASURES, key, bytes::Bytes::new());
+        draft.put(keys::ERASURES, key, Bytes::new());
+        for stored in message.stored_ids() {
+            draft.put(ERASED_CHUNKS, stored_id_key(stored), Bytes::new());
+        }
         headers::list::forget(draft, email_number).await?;
         // Whoever follows the account sees that something happened.
         draft.take_mod_seq()?;

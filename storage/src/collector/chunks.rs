@@ -60,10 +60,10 @@ impl Live {
 
 /// A chunk as the index has it.
 #[derive(Debug)]
-struct Indexed {
-    stored: StoredId,
+pub(super) struct Indexed {
+    pub(super) stored: StoredId,
     octets: Bytes,
-    row: IndexRow,
+    pub(super) row: IndexRow,
 }
 
 /// What one page of the index asks for.
@@ -235,6 +235,7 @@ impl Run<'_> {
             }
             let mut batch = sweep_batch(&chunks);
             self.owe_purge(&mut batch);
+            self.mark_packs(&chunks, &mut batch).await?;
             if self.commit_or_leave(batch).await? {
                 self.report.chunks_swept += chunks.len() as u64;
                 let octets = |(chunk, _): &(Indexed, Bytes)| u64::from(chunk.row.stored_octets);

@@ -7,7 +7,8 @@
 //!    reference is marked. A chunk that is not marked is condemned; one that was condemned before
 //!    the snapshot, longer than the grace period ago, is swept: its index row goes.
 //!    The caches forget it (`cached`), and what the engine's files still have of it is purged.
-//! 3. `packs`: packs without a live chunk go, half-dead ones are rewritten, small ones merged.
+//! 3. `packs`: packs without a live chunk go, half-dead ones are rewritten, and those with octets of
+//!    erased messages (`scour`); small ones are merged.
 //! 4. `doomed`: objects whose time has come are deleted.
 //!
 //! Why nothing live is lost, whatever comes between two steps:
@@ -45,6 +46,7 @@ mod packs;
 pub mod references;
 mod report;
 mod rewrite;
+mod scour;
 pub(crate) mod state;
 
 use std::{collections::HashSet, time::Duration};
@@ -105,6 +107,8 @@ pub(crate) struct Run<'r> {
     number: u64,
     /// What a dry run would have doomed: packs and their octets.
     dry_doomed: Vec<(PackId, u64)>,
+    /// Packs that a dry run would have marked as having octets of erased messages.
+    dry_marked: HashSet<PackId>,
     /// Packs that stay because a chunk in them that something refers to is damaged.
     stuck: HashSet<PackId>,
     report: CollectReport,
@@ -144,6 +148,7 @@ async fn run(
         progress,
         number: octets.random.next_u64(),
         dry_doomed: Vec::new(),
+        dry_marked: HashSet::new(),
         stuck: HashSet::new(),
         report: CollectReport { dry_run: options.dry_run, ..CollectReport::default() },
     };

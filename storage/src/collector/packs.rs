@@ -11,6 +11,7 @@ use super::{
     chunks::{Live, PackLive},
     doomed::{self, DoomedRow},
     rewrite::{Group, Moving, Victim, Why},
+    scour,
 };
 use crate::{
     catalog::{
@@ -53,12 +54,13 @@ impl Run<'_> {
     pub(super) async fn collect_packs(&mut self, live: Live) -> Result<(), StoreError> {
         let mut group = Group::default();
         let mut small = Small::default();
+        let marked = self.marked_packs().await?;
         let mut pages = Pages::prefix(PACKS, &[], PAGE);
         while let Some(page) = pages.next(&*self.octets.engine).await? {
             for (key, octets) in page {
                 let named = named(&key, octets)?;
-                let live = live.of(named.pack);
-                self.place(named, live, &mut group, &mut small).await?;
+                let (live, marked) = (live.of(named.pack), marked.contains(&named.pack));
+                self.place(named, live, marked, &mut group, &mut small).await?;
             }
             self.tell(CollectPhase::Packs);
         }
@@ -72,6 +74,7 @@ impl Run<'_> {
         &mut self,
         named: Named,
         live: PackLive,
+        marked: bool,
         group: &mut Group,
         small: &mut Small,
     ) -> Result<(), StoreError> {
@@ -80,7 +83,9 @@ impl Run<'_> {
         if live.chunks == 0 {
             return self.remove_dead(named).await;
         }
-        if needed.saturating_mul(100) < whole.saturating_mul(self.options.live_percent_min.into()) {
+        let half_dead =
+            needed.saturating_mul(100) < whole.saturating_mul(self.options.live_percent_min.into());
+        if half_dead || marked {
             self.plan(named, Why::HalfDead, group).await?;
         } else if whole < self.small_pack_octets() {
             small.live_octets += needed;
@@ -202,6 +207,7 @@ impl Run<'_> {
             batch.expect(PACKS, key.clone(), Expected::Value(named.octets.clone()));
         }
         batch.delete(PACKS, key);
+        scour::unmark(named.pack, &mut batch);
         doomed::doom(named.pack, &DoomedRow { generation, pack_octets }, &mut batch);
         let applied = self.commit_or_leave(batch).await?;
         self.report.conflicts += u64::from(!applied);

@@ -40,8 +40,8 @@ use crate::{
         flights::Flights,
         index::{
             BACKUP_CHECKPOINTS, CHUNK_INDEX, CONDEMNED, DAMAGED_CHUNKS, DOOMED_PACKS,
-            GenerationRow, IndexRow, PACK_GENERATIONS, PACKS, Place, STAGED_CHUNKS, generation_key,
-            generation_of, staged_key, staged_key_parts, stored_id_key,
+            ERASED_CHUNKS, GenerationRow, IndexRow, PACK_GENERATIONS, PACKS, Place, STAGED_CHUNKS,
+            generation_key, generation_of, staged_key, staged_key_parts, stored_id_key,
         },
         packer::PackerState,
         store::PackStore,
@@ -54,12 +54,13 @@ const SECRET_KEY: &[u8] = b"secret";
 /// Version octet and the 32 octets of the secret.
 const SECRET_VERSION: u8 = 1;
 
-const FAMILIES: [Family; 11] = [
+const FAMILIES: [Family; 12] = [
     STAGED_CHUNKS,
     CHUNK_INDEX,
     PACKS,
     CONDEMNED,
     DAMAGED_CHUNKS,
+    ERASED_CHUNKS,
     PACK_GENERATIONS,
     DOOMED_PACKS,
     BACKUP_CHECKPOINTS,

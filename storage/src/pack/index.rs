@@ -7,6 +7,7 @@
 //! | `packs` | PackId (16) | [`PackRow`] |
 //! | `condemned` | StoredId (32) | written by the collector before it removes a chunk |
 //! | `damaged_chunks` | StoredId (32) | the index row whose stored form was found damaged |
+//! | `erased_chunks` | StoredId (32) | nothing: a message that was erased referred to the chunk |
 //! | `pack_generations` | number (8) | [`GenerationRow`] |
 //! | `doomed_packs` | instant in ms (8), PackId (16) | the collector's own |
 //! | `backup_checkpoints` | instant in ms (8) | the back-up's own |
@@ -47,6 +48,8 @@ pub const PACKS: Family = Family("packs");
 pub const CONDEMNED: Family = Family("condemned");
 /// Chunks whose stored form was found damaged; a writer that meets one stores it anew.
 pub const DAMAGED_CHUNKS: Family = Family("damaged_chunks");
+/// Chunks of messages that were erased, until they are swept: their packs are rewritten then.
+pub const ERASED_CHUNKS: Family = Family("erased_chunks");
 /// The generations in which packs may still be named by a batch.
 pub const PACK_GENERATIONS: Family = Family("pack_generations");
 /// Packs that no row names any more, and that will be removed.

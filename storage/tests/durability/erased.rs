@@ -31,8 +31,13 @@ const STAGED: u64 = 1;
 const PACKED: u64 = 2;
 /// So large that it went to a pack at once.
 const LARGE: u64 = 7;
+/// In one pack with [`COMPANIONS`], which stay.
+const AMONG_OTHERS: u64 = 8;
+const COMPANIONS: [u64; 5] = [10, 11, 13, 16, 17];
 /// Staged when it is erased; the packer takes it before the collector comes.
 const PACKED_LATE: u64 = 4;
+
+const ERASED: [u64; 4] = [STAGED, PACKED, AMONG_OTHERS, LARGE];
 
 /// Octets from the middle of a body.
 fn marker(seed: u64) -> Vec<u8> {
@@ -102,6 +107,11 @@ async fn filled(folder: &Path) -> (Arc<Store>, Account, Vec<EmailNumber>) {
     let anna = account(&store, ANNA, None).await;
     let mut numbers = vec![add(&store, &anna, PACKED).await];
     pack(&store).await;
+    numbers.push(add(&store, &anna, AMONG_OTHERS).await);
+    for seed in COMPANIONS {
+        add(&store, &anna, seed).await;
+    }
+    pack(&store).await;
     numbers.push(add(&store, &anna, LARGE).await);
     numbers.push(add(&store, &anna, STAGED).await);
     store.close().await.expect("close");
@@ -122,7 +132,16 @@ async fn no_octet_of_an_erased_message_is_in_any_file_after_the_collector_has_ru
     let folder = tempfile::tempdir().expect("a folder");
     let (folder, places) = (folder.path(), ["catalog", "objects", "cache"]);
     let (store, anna, numbers) = filled(folder).await;
-    for (seed, place) in [(STAGED, 0), (PACKED, 1), (PACKED, 2), (LARGE, 1), (LARGE, 2)] {
+    let expected = [
+        (STAGED, 0),
+        (PACKED, 1),
+        (PACKED, 2),
+        (AMONG_OTHERS, 1),
+        (AMONG_OTHERS, 2),
+        (LARGE, 1),
+        (LARGE, 2),
+    ];
+    for (seed, place) in expected {
         let found = files_with(&folder.join(places[place]), seed);
         assert!(!found.is_empty(), "{seed} is not in {}", places[place]);
     }
@@ -135,7 +154,7 @@ async fn no_octet_of_an_erased_message_is_in_any_file_after_the_collector_has_ru
     }
     store.purge(&[ANNA]).await.expect("purge");
     collect(&store).await;
-    for seed in [STAGED, PACKED, LARGE] {
+    for seed in ERASED {
         assert_eq!(files_with(folder, seed), Vec::<PathBuf>::new(), "{seed}");
     }
 
@@ -148,7 +167,9 @@ async fn no_octet_of_an_erased_message_is_in_any_file_after_the_collector_has_ru
     let store = open_cached(folder).await;
     assert!(!files_with(folder, LARGE).is_empty());
     collect(&store).await;
-    for seed in [STAGED, PACKED, LARGE] {
+    assert_eq!(store.check(&|_| {}).await.expect("check").violations, []);
+    assert!(COMPANIONS.into_iter().all(|seed| !files_with(folder, seed).is_empty()));
+    for seed in ERASED {
         assert_eq!(files_with(folder, seed), Vec::<PathBuf>::new(), "{seed}");
     }
     store.close().await.expect("close");

@@ -6,12 +6,14 @@ use object_store::{ObjectStoreExt as _, path::Path};
 
 use super::yard::{Yard, at_once, letter};
 use crate::{
-    catalog::engine::{Batch, Engine as _, Reader as _, Scan},
-    collector::{CollectOptions, CollectReport},
+    account::erase::EraseRequest,
+    catalog::engine::{Batch, Engine as _, Family, Reader as _, Scan},
+    collector::{CollectOptions, CollectReport, state::COLLECTOR_STATE},
     error::StoreError,
     ids::Uid,
-    octets::ChunkPlace,
-    pack::index::{BACKUP_CHECKPOINTS, DAMAGED_CHUNKS, DOOMED_PACKS, PACKS},
+    octets::{ChunkPlace, ErasureReason},
+    pack::index::{BACKUP_CHECKPOINTS, DAMAGED_CHUNKS, DOOMED_PACKS, ERASED_CHUNKS, PACKS},
+    summary::Envelope,
 };
 
 async fn places(yard: &Yard, uid: Uid) -> Vec<ChunkPlace> {
@@ -151,6 +153,86 @@ async fn a_dry_run_finds_the_damage_that_a_run_finds_and_notes_none() {
         let (passes, chunks) = (done.passes, done.chunks);
         assert_eq!(CollectReport { dry_run: false, passes, chunks, ..foretold }, done);
     }
+}
+
+async fn erase(yard: &Yard, uid: Uid) {
+    let inbox = yard.anna.mailbox(super::yard::INBOX).await.expect("INBOX");
+    let row = inbox.row(uid).await.expect("row").expect("there");
+    let request = EraseRequest {
+        email_number: row.email_number,
+        reason: ErasureReason::DataSubject,
+        envelope: Envelope::default(),
+        also: Batch::default(),
+    };
+    yard.anna.erase(request).await.expect("erase");
+    yard.messages.lock().unwrap().remove(&uid);
+}
+
+async fn count(yard: &Yard, family: Family) -> usize {
+    yard.engine.scan(&Scan::prefix(family, b"", 99)).await.expect("scan").len()
+}
+
+#[tokio::test]
+async fn a_pack_with_octets_of_an_erased_message_is_rewritten_however_full_it_is() {
+    let yard = Yard::new().await;
+    let mut uids = Vec::new();
+    for seed in 0..20 {
+        uids.push(yard.add(&letter(seed, 2_000)).await);
+    }
+    let shared = yard.add(&letter(3, 2_000)).await;
+    yard.pack().await;
+    let (path, _) = pack_of(&yard, uids[0]).await;
+    let stays = async |yard: &Yard| {
+        yard.listed().await.iter().any(|(listed, _)| *listed == path.to_string())
+    };
+    yard.expunge(&uids[1..2]).await;
+    let report = yard.collect(&at_once()).await;
+    assert_eq!((report.chunks_swept, report.packs_rewritten), (1, 0), "nobody asked for it");
+
+    erase(&yard, uids[3]).await;
+    let report = yard.collect(&at_once()).await;
+    assert_eq!((report.chunks_swept, report.packs_rewritten), (0, 0), "another has the same");
+    assert!(stays(&yard).await && count(&yard, ERASED_CHUNKS).await == 1);
+
+    erase(&yard, uids[5]).await;
+    let foretold = yard.collect(&CollectOptions { dry_run: true, ..at_once() }).await;
+    let report = yard.collect(&at_once()).await;
+    assert_eq!((report.chunks_swept, report.packs_rewritten), (1, 1));
+    let (passes, chunks) = (report.passes, report.chunks);
+    assert_eq!(CollectReport { dry_run: false, passes, chunks, ..foretold }, report);
+    assert!(!stays(&yard).await);
+    assert_eq!(count(&yard, COLLECTOR_STATE).await, 0, "no mark is left");
+    yard.is_sound().await;
+
+    let (path, _) = pack_of(&yard, shared).await;
+    yard.expunge(&[shared]).await;
+    assert_eq!(yard.collect(&at_once()).await.packs_rewritten, 1, "its time has come");
+    assert!(yard.listed().await.iter().all(|(listed, _)| *listed != path.to_string()));
+    assert_eq!(count(&yard, ERASED_CHUNKS).await, 0);
+    yard.is_sound().await;
+}
+
+#[tokio::test]
+async fn the_mark_of_a_pack_outlives_a_run_that_is_cut_off() {
+    let mut rewritten = 0;
+    for commits in 0..20 {
+        let yard = Yard::new().await;
+        let mut uids = Vec::new();
+        for seed in 0..20 {
+            uids.push(yard.add(&letter(seed, 2_000)).await);
+        }
+        yard.pack().await;
+        let (path, _) = pack_of(&yard, uids[0]).await;
+        erase(&yard, uids[5]).await;
+        let (stage, store) = yard.staged().await;
+        stage.stop_after(commits);
+        let cut = store.collect(&at_once(), &|_| {}).await.is_err();
+        let report = yard.collect(&at_once()).await;
+        rewritten += u64::from(cut && report.packs_rewritten > 0);
+        assert!(yard.listed().await.iter().all(|(listed, _)| *listed != path.to_string()));
+        yard.is_sound().await;
+    }
+    assert!(rewritten > 3, "{rewritten}");
 }
 
 #[tokio::test]

@@ -173,6 +173,26 @@ async fn a_run_that_is_cut_after_any_commit_loses_nothing_and_the_next_gives_all
 }
 
 #[tokio::test]
+async fn without_grace_a_run_gives_back_what_one_that_was_cut_off_has_condemned() {
+    let mut condemned_by_both = 0;
+    for cuts in 1..10 {
+        let yard = mostly_deleted(160).await;
+        // Rooms for 16 marks: there is more than one partition.
+        let options = CollectOptions { memory_octets_max: 128, ..at_once() };
+        let (stage, store) = yard.staged().await;
+        stage.stop_after(cuts);
+        assert!(store.collect(&options, &|_| {}).await.is_err(), "{cuts}");
+        let condemned = rows(&yard, CONDEMNED).await;
+        let report = yard.collect(&options).await;
+        condemned_by_both += u64::from(condemned > 0 && report.chunks_condemned > 0);
+        assert_eq!(rows(&yard, CONDEMNED).await, 0, "{condemned} of them after {cuts} commits");
+        assert_eq!(usize::try_from(report.chunks_kept), Ok(rows(&yard, CHUNK_INDEX).await));
+        yard.is_sound().await;
+    }
+    assert!(condemned_by_both > 0, "a run was cut off between two partitions");
+}
+
+#[tokio::test]
 async fn a_run_with_grace_that_is_cut_goes_on_where_it_was_and_loses_nothing() {
     let grace = Duration::from_hours(24);
     let options = CollectOptions { memory_octets_max: 256, grace, ..at_once() };
