@@ -116,7 +116,9 @@ impl Provider {
         provider.own_folder = Some(folder);
         provider.write_config(&provider.configuration());
         let owner = provider.add_owner();
-        accounts.iter().for_each(|account| provider.add_account(&owner, account));
+        for account in accounts {
+            provider.add_account(&owner, account);
+        }
         provider
     }
 
