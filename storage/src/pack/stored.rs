@@ -56,6 +56,18 @@ impl StoreSecret {
         Self(octets)
     }
 
+    /// What all nodes of this store have in common, and no other store has; it tells nothing of the
+    /// secret.
+    #[must_use]
+    pub fn lineage(&self) -> [u8; 16] {
+        let mut lineage = [0; 16];
+        blake3::Hasher::new_keyed(&self.0)
+            .update(b"ceralacca lineage")
+            .finalize_xof()
+            .fill(&mut lineage);
+        lineage
+    }
+
     /// The name of a chunk in this store: keyed BLAKE3 of its [`ChunkId`].
     #[must_use]
     pub fn stored_id(&self, chunk: ChunkId) -> StoredId {
@@ -223,7 +235,7 @@ mod tests {
     #[test]
     fn no_stored_form_is_longer_than_the_longest() {
         let longest = zstd::zstd_safe::compress_bound(PLAIN_OCTETS_MAX as usize);
-        assert!(longest < STORED_OCTETS_MAX as usize, "and the octet of the suite");
+        assert!(longest < STORED_OCTETS_MAX as usize, "and the suite octet");
     }
 
     fn object() -> String {
