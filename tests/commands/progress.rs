@@ -32,8 +32,8 @@ fn site() -> Site {
 
 /// Runs a command with a terminal as its standard error; what the terminal got, and the rest.
 fn on_a_terminal(site: &Site, arguments: &[&str], language: &str) -> (String, String) {
-    let size = Winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
-    let pty = openpty(Some(&size), None).unwrap();
+    let window = Winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
+    let pty = openpty(Some(&window), None).unwrap();
     let reader = std::thread::spawn(move || {
         let (mut master, mut shown, mut octets) =
             (std::fs::File::from(pty.master), Vec::new(), [0; 4_096]);

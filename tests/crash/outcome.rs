@@ -55,7 +55,9 @@ pub(crate) fn assert_each_exactly_once(
     assert!(invented.is_empty(), "nobody sent {invented:?}");
     assert_one_each(&accepted, "accettazione", &whole);
     assert_one_each(&delivered, "avvenuta-consegna", &whole);
-    accepted.iter().for_each(|message| assert_subject(message, "ACCETTAZIONE: "));
+    for message in &accepted {
+        assert_subject(message, "ACCETTAZIONE: ");
+    }
     for message in &delivered {
         assert_subject(message, "CONSEGNA: ");
         assert_eq!(message["daticert"]["consegna"], anna, "{message:#}");

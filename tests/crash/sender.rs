@@ -54,7 +54,7 @@ fn a_provider_killed_while_it_takes_and_sends_200_messages_keeps_what_it_acknowl
             let known = || before + loads.iter().map(Load::acknowledged).sum::<usize>();
             wait_until("some are acknowledged", || known() >= enough);
             pair.alfa.kill();
-            assert!(known() < TRANSMISSIONS as usize, "the kill must come while some are sent");
+            assert!((known() as u64) < TRANSMISSIONS, "the kill must come while some are sent");
         }
         left =
             left.into_iter().zip(loads).map(|(range, load)| submitted.note(range, load)).collect();
@@ -63,7 +63,7 @@ fn a_provider_killed_while_it_takes_and_sends_200_messages_keeps_what_it_acknowl
         }
     }
     let Submitted { acknowledged, in_doubt } = &submitted;
-    assert_eq!(acknowledged.len() + in_doubt.len(), TRANSMISSIONS as usize);
+    assert_eq!((acknowledged.len() + in_doubt.len()) as u64, TRANSMISSIONS);
     let complete = assert_each_exactly_once(&pair, acknowledged, in_doubt);
     let repeats = metric(&pair.beta, "ceralacca_incoming_repeats_total");
     stop_and_check(pair);
