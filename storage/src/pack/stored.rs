@@ -62,7 +62,7 @@ impl StoreSecret {
     pub fn lineage(&self) -> [u8; 16] {
         let mut lineage = [0; 16];
         blake3::Hasher::new_keyed(&self.0)
-            .update(b"ceralacca lineage")
+            .update(b"ceralacca-lineage")
             .finalize_xof()
             .fill(&mut lineage);
         lineage
