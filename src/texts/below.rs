@@ -77,7 +77,10 @@ const DAMAGES: [Sentence; 39] = [
     ("{} octets are more than a chunk can have", "{} ottetti sono più di quanti ne ha un chunk"),
     ("the zstd frame cannot be read: {}", "il frame zstd non si legge ({})"),
     ("the pack is shorter than a footer", "il pack è più corto di una coda"),
-    ("the object is larger than a pack can be", "l'oggetto è più grande di quanto può essere un pack"),
+    (
+        "the object is larger than a pack can be",
+        "l'oggetto è più grande di quanto può essere un pack",
+    ),
     ("the pack does not end as a pack does", "il pack non finisce come un pack"),
     (
         "the footer contradicts itself or the length of the pack",

@@ -191,19 +191,16 @@ impl Store {
         self.confirm_claim(&**self.core.octets.packs.objects()).await
     }
 
-    /// Makes this node the store's again, after another one was restored from its back-up: claims an
-    /// epoch above all others, and above `newest` (that of the newest checkpoint), for the packs' object
-    /// store and for `others`, and raises what that node may have given out (`backup::rules`). `pinned`:
-    /// the checkpoints whose packs lie beside those of the store. Nobody else may have the store open.
-    /// Cut short, it is to be done again, and goes on.
+    /// Claims the store for this node again, after another one was restored from its back-up: an epoch
+    /// above all others, and above `newest` (that of the newest checkpoint), in the packs' object store
+    /// and in `others`. [`Store::take_over`] must follow; until then the node is refused.
     ///
     /// [`StoreError::Rehearsal`], [`StoreError::ForeignObjects`].
-    pub async fn take_over(
+    pub async fn claim_again(
         &self,
         others: &[&dyn ObjectStore],
         newest: u32,
-        pinned: Vec<CheckpointName>,
-    ) -> Result<RulesApplied, StoreError> {
+    ) -> Result<(u32, ClaimToken), StoreError> {
         let (engine, octets) = (&*self.core.engine, &*self.core.octets);
         let token = match Standing::read(engine).await? {
             Some(Standing::Superseded(token, _)) => token,
@@ -215,8 +212,18 @@ impl Store {
         let highest = self.epoch().await?.max(newest);
         let next = highest.checked_add(1).ok_or(StoreError::Exhausted("epochs"))?;
         let claimant = Claimant { token, lineage: Lineage::of(engine).await? };
-        let epoch = claim_next(&stores, claimant, next).await?;
-        rules::apply(engine, &Succession::Node { epoch, token, pinned }).await
+        Ok((claim_next(&stores, claimant, next).await?, token))
+    }
+
+    /// Makes this node the one of an epoch that it has claimed again: raises what the other node may have
+    /// given out (`backup::rules`). `pinned`: the checkpoints whose packs lie beside those of the store.
+    /// Nobody else may have the store open. Cut short, it is to be done again, and goes on.
+    pub async fn take_over(
+        &self,
+        (epoch, token): (u32, ClaimToken),
+        pinned: Vec<CheckpointName>,
+    ) -> Result<RulesApplied, StoreError> {
+        rules::apply(&*self.core.engine, &Succession::Node { epoch, token, pinned }).await
     }
 }
 
@@ -294,7 +301,13 @@ async fn judge(
         Some(of) if of.lineage.contradicts(claimant.lineage) => Err(StoreError::ForeignObjects),
         Some(of) if of.token == claimant.token && found == ours => Ok(()),
         Some(of) if of.token == claimant.token => Err(StoreError::TakeOverUnfinished(found)),
-        _ => Err(StoreError::Superseded { ours, found }),
+        Some(_) => Err(StoreError::Superseded { ours, found }),
+        // Listed and not there: the object store is going away, and nobody has taken anything.
+        None => Err(StoreError::Objects {
+            operation: "get",
+            object: path(found),
+            source: "the claim was listed and is not there".into(),
+        }),
     }
 }
 

@@ -59,17 +59,20 @@ impl Operation for StoreTakeOver {
         let in_place = target.as_ref().is_some_and(|target| target.packs_in_place);
         let before = site.store.epoch().await?;
         let pinned = if in_place { names } else { Vec::new() };
-        let applied = site.store.take_over(&others, newest, pinned).await?;
-        let epochs = applied.epoch.saturating_sub(before);
+        // First what must not be sent twice, then numbers, the node's own standing after both: cut short
+        // anywhere, the node is refused until this is done again.
+        let (engine, node) = (&**site.store.engine(), EngineSettings::default().node);
+        let now = SystemClock.now();
+        let name = CheckpointName { epoch: before, instant: now };
+        let held = held::hold_all(engine, name, now).await?;
+        let claimed = site.store.claim_again(&others, newest).await?;
+        let epochs = claimed.0.saturating_sub(before);
         site.registry.raise_numbers(epochs).await.map_err(|error| of_machine(error.into()))?;
+        let applied = site.store.take_over(claimed, pinned).await?;
 
         let copies = target.as_ref().filter(|target| !target.packs_in_place);
         let copies = copies.map(|target| &*target.objects);
         let packs = site.store.mend_packs(copies).await.map_err(backup)?;
-        let (engine, node) = (&**site.store.engine(), EngineSettings::default().node);
-        let now = SystemClock.now();
-        let name = CheckpointName { epoch: applied.epoch, instant: now };
-        let held = held::hold_all(engine, name, now).await?;
         let detail = format!("taken over: epoch {} from now on, {held} duties held", applied.epoch);
         held::note_restore(engine, node, now, detail).await?;
         Ok(TakenOver {

@@ -162,3 +162,14 @@ fn an_epoch_has_one_path_and_a_standing_comes_back() {
         assert!(Standing::decode(&[octets.as_ref(), &[0]].concat()).is_err());
     }
 }
+
+#[tokio::test]
+async fn a_claim_that_is_listed_and_gone_supersedes_nobody() {
+    let objects = InMemory::new();
+    let node = Node::new(1, 1, 1).await;
+    node.confirm(&objects).await.unwrap();
+    let claimant = node.claimant(1).await;
+    let outcome = judge(&InMemory::new(), Some(1), 1, claimant).await;
+    assert!(matches!(outcome, Err(StoreError::Objects { .. })), "{outcome:?}");
+    node.confirm(&objects).await.unwrap();
+}

@@ -226,8 +226,10 @@ async fn a_node_that_was_replaced_by_mistake_takes_the_store_back_and_repeats_no
     let error = shipper.take(&node.store, &node.companions).await.expect_err("superseded");
     assert!(superseded(&error, 1, 2), "{error}");
 
-    let taken = node.store.take_over(&[&*node.elsewhere], 1, Vec::new()).await;
-    let applied = taken.expect("taken over");
+    let claimed = node.store.claim_again(&[&*node.elsewhere], 1).await.expect("claimed");
+    let unfinished = node.store.confirm_claim(&*node.elsewhere).await;
+    assert!(unfinished.is_err(), "the numbers are not raised yet");
+    let applied = node.store.take_over(claimed, Vec::new()).await.expect("taken over");
     assert_eq!(applied.epoch, 3);
     assert_eq!(all_messages(&node.store, ANNA).await, [letter(1), letter(3)]);
     assert!(append(&node.store, &letter(4)).await > given + 1);
