@@ -2,6 +2,8 @@
 //!
 //! * A duty (a row of a work family, of the queue or of the deliveries) names records that exist
 //!   and a held message that is there: else the duty could never be fulfilled.
+//! * A row of the queue has its row in the order, and the other way round: else its turn would never
+//!   come. (An older version's queue gets its order at the next start.)
 //! * A held message that no record names is reported: nobody will ever send or deliver it. It is
 //!   kept; only the collector's own rules release held messages.
 //!
@@ -23,9 +25,10 @@ use storage::{
 
 use super::{
     records::{
-        DELIVERY_WORK, DeliveryRecord, HELD_FOR_OPERATOR, INCOMING_MESSAGES, INCOMING_WORK,
-        IncomingRecord, OUTGOING_QUEUE, QueueRecord, TRANSMISSION_IDENTIFIERS,
-        TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK, TRANSMISSIONS, TransmissionRecord, decode,
+        DELIVERY_WORK, DeliveryRecord, Due, HELD_FOR_OPERATOR, INCOMING_MESSAGES, INCOMING_WORK,
+        IncomingRecord, OUTGOING_ORDER, OUTGOING_QUEUE, QueueId, QueueRecord,
+        TRANSMISSION_IDENTIFIERS, TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK, TRANSMISSIONS,
+        TransmissionRecord, decode,
     },
     work::Source,
 };
@@ -56,12 +59,13 @@ pub struct Duties {
 const LISTED_MAX: usize = 1_000;
 
 /// Families with duties or with names of records.
-const LOOKED_AT: [Family; 7] = [
+const LOOKED_AT: [Family; 8] = [
     HELD_FOR_OPERATOR,
     TRANSMISSION_WORK,
     INCOMING_WORK,
     DELIVERY_WORK,
     OUTGOING_QUEUE,
+    OUTGOING_ORDER,
     TRANSMISSION_RECIPIENTS,
     TRANSMISSION_IDENTIFIERS,
 ];
@@ -141,6 +145,7 @@ fn named_by(family: Family, key: &Bytes, value: &[u8]) -> Result<Names, StoreErr
             names.extend(some(TRANSMISSIONS, &row.transmission));
             names
         }
+        OUTGOING_ORDER => vec![record(OUTGOING_QUEUE, &Due::read(key)?.id.0)],
         TRANSMISSION_RECIPIENTS => vec![record(TRANSMISSIONS, key.get(..16).unwrap_or(key))],
         TRANSMISSION_IDENTIFIERS => vec![record(TRANSMISSIONS, value)],
         _ => Vec::new(),
@@ -164,6 +169,7 @@ impl Duties {
             names => names?,
         };
         names.extend(self.original_of(snapshot, family, key).await?);
+        names.extend(turn_of(snapshot, family, key).await?);
         for ((named, name), found) in names.iter().zip(snapshot.multi_get(&names).await?) {
             if found.is_none() {
                 let missing = keys::object(*named, name);
@@ -210,6 +216,21 @@ impl Duties {
             self.faults_left_out += 1;
         }
     }
+}
+
+/// The row in the order that a row of the queue has, unless an operator holds it.
+async fn turn_of(
+    snapshot: &dyn Reader,
+    family: Family,
+    key: &[u8],
+) -> Result<Option<(Family, Bytes)>, StoreError> {
+    if family != OUTGOING_QUEUE {
+        return Ok(None);
+    }
+    let Some(value) = snapshot.get(family, key).await? else { return Ok(None) };
+    let row: QueueRecord = decode(family, key, &value)?;
+    let order = row.due(QueueId::from_octets(family, key)?);
+    Ok(order.map(|order| (OUTGOING_ORDER, order.octets())))
 }
 
 /// Finds held messages that no record names: a part of them at a time, each with one walk.
