@@ -10,6 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 mod packaging;
+mod queue;
 mod service;
 
 const PASSWORD: &str = "tavolo lampada fiume";
