@@ -40,7 +40,7 @@ const OBJECTS: [Sentence; 21] = [
 ];
 
 /// What was found of chunks, packs and records.
-const DAMAGES: [Sentence; 38] = [
+const DAMAGES: [Sentence; 39] = [
     ("nothing is there", "lì non c'è nulla"),
     ("there is no such object", "l'oggetto non c'è"),
     ("it is empty", "è vuoto"),
@@ -77,6 +77,7 @@ const DAMAGES: [Sentence; 38] = [
     ("{} octets are more than a chunk can have", "{} ottetti sono più di quanti ne ha un chunk"),
     ("the zstd frame cannot be read: {}", "il frame zstd non si legge ({})"),
     ("the pack is shorter than a footer", "il pack è più corto di una coda"),
+    ("the object is larger than a pack can be", "l'oggetto è più grande di quanto può essere un pack"),
     ("the pack does not end as a pack does", "il pack non finisce come un pack"),
     (
         "the footer contradicts itself or the length of the pack",
