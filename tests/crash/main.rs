@@ -1,5 +1,6 @@
 //! Nothing acknowledged is lost and nothing is doubled when a provider is killed in the middle.
 
+mod lost_answers;
 #[allow(dead_code, reason = "each test binary uses its own part of the support")]
 #[path = "../support/mod.rs"]
 mod support;
