@@ -22,6 +22,8 @@ pub use limits::{LimitSettings, LoginSettings};
 pub use objects::{BucketSettings, ObjectSettings};
 pub use value::{DomainName, HostPort, ListenAddress, NotADomainName, NotHostPort};
 
+use protocols::net::proxy::Network;
+
 use crate::{
     registry::plan::Plans,
     texts::{Language, Text},
@@ -168,6 +170,8 @@ pub struct ListenSettings {
     pub pop3s: ListenAddress,
     /// `/healthz`, `/readyz`, `/metrics`.
     pub operations: ListenAddress,
+    /// The balancers that send the PROXY protocol on the ports of mail.
+    pub proxy_from: Vec<Network>,
 }
 
 /// A certificate and its key, in PEM files.

@@ -27,6 +27,7 @@ use super::{
         IncomingRecord, OUTGOING_QUEUE, QueueRecord, TRANSMISSION_IDENTIFIERS,
         TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK, TRANSMISSIONS, TransmissionRecord, decode,
     },
+    sending::{SENDINGS, SendingRecord},
     work::Source,
 };
 use crate::backup::held::held_row;
@@ -56,7 +57,7 @@ pub struct Duties {
 const LISTED_MAX: usize = 1_000;
 
 /// Families with duties or with names of records.
-const LOOKED_AT: [Family; 7] = [
+const LOOKED_AT: [Family; 8] = [
     HELD_FOR_OPERATOR,
     TRANSMISSION_WORK,
     INCOMING_WORK,
@@ -64,6 +65,7 @@ const LOOKED_AT: [Family; 7] = [
     OUTGOING_QUEUE,
     TRANSMISSION_RECIPIENTS,
     TRANSMISSION_IDENTIFIERS,
+    SENDINGS,
 ];
 
 /// Families whose records name held messages.
@@ -143,6 +145,10 @@ fn named_by(family: Family, key: &Bytes, value: &[u8]) -> Result<Names, StoreErr
         }
         TRANSMISSION_RECIPIENTS => vec![record(TRANSMISSIONS, key.get(..16).unwrap_or(key))],
         TRANSMISSION_IDENTIFIERS => vec![record(TRANSMISSIONS, value)],
+        SENDINGS => {
+            decode::<SendingRecord>(family, key, value)?;
+            vec![record(keys::ACCOUNTS, key)]
+        }
         _ => Vec::new(),
     })
 }

@@ -41,9 +41,15 @@ pub(crate) struct Provider {
 impl Provider {
     /// Starts a provider for `pec.alfa.example` with the accounts [`ANNA`] and [`BRUNO`].
     pub(crate) fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// The same with more settings: lines of `[listen]`, then sections.
+    pub(crate) fn start_with(more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ports = free_ports();
-        std::fs::write(folder.path().join("ceralacca.toml"), configuration(ports)).unwrap();
+        let configuration = configuration(ports) + more;
+        std::fs::write(folder.path().join("ceralacca.toml"), configuration).unwrap();
         let owner = add_owner(folder.path());
         for address in [ANNA, BRUNO] {
             add_account(folder.path(), address, &owner);
@@ -57,6 +63,20 @@ impl Provider {
     /// The certificate that clients must trust.
     pub(crate) fn authority(&self) -> PathBuf {
         self.folder.path().join("data/authority/authority.pem")
+    }
+
+    /// Puts ports, accounts and the authority into the environment of a script.
+    pub(crate) fn tell(&self, command: &mut Command) {
+        let Ports { submission, submissions, imaps, pop3s, .. } = self.ports;
+        let ports = [
+            ("SUBMISSION", submission),
+            ("SUBMISSIONS", submissions),
+            ("IMAPS", imaps),
+            ("POP3S", pop3s),
+        ];
+        command.envs(ports.map(|(name, port)| (name, port.to_string())));
+        command.env("SENDER", ANNA).env("RECIPIENT", BRUNO).env("PASSWORD", PASSWORD);
+        command.env("AUTHORITY", self.authority());
     }
 
     /// A file in the test's folder.
@@ -81,6 +101,20 @@ impl Provider {
     /// Counts messages whose header `name` holds `value`, as the server's search finds them.
     pub(crate) fn with_header(&self, address: &str, name: &str, value: &str) -> usize {
         self.search(address, &format!("HEADER {name} {value}"))
+    }
+
+    /// What the server has logged, without colours.
+    pub(crate) fn log(&self) -> String {
+        let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        let mut plain = String::new();
+        for (number, part) in log.split("\u{1b}[").enumerate() {
+            plain.push_str(if number == 0 {
+                part
+            } else {
+                part.split_once('m').map_or("", |(_, rest)| rest)
+            });
+        }
+        plain
     }
 
     fn messages(&self, address: &str) -> usize {
@@ -149,8 +183,19 @@ pub(crate) struct Printed {
 
 /// Runs a tool to its end. An absent tool fails the test with the remedy.
 pub(crate) fn run(mut command: Command) -> Printed {
+    command.stdin(Stdio::null());
+    run_as_it_is(command)
+}
+
+/// The same with a file as its standard input.
+pub(crate) fn run_with_input(mut command: Command, file: &Path) -> Printed {
+    command.stdin(File::open(file).unwrap());
+    run_as_it_is(command)
+}
+
+fn run_as_it_is(mut command: Command) -> Printed {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output();
+    let output = command.output();
     let output =
         output.unwrap_or_else(|error| panic!("{name}: {error}: run `scripts/bootstrap test`"));
     Printed {

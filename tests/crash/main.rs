@@ -48,9 +48,10 @@ fn assert_subject(message: &serde_json::Value, prefix: &str) {
 #[test]
 fn a_provider_killed_in_the_middle_of_200_transmissions_answers_each_exactly_once() {
     let mut pair = Pair::new("");
+    let (mario, anna) = (pair.alfa.address("mario"), pair.beta.address("anna"));
+    pair.alfa.let_flood(&mario);
     pair.alfa.start();
     pair.beta.start();
-    let (mario, anna) = (pair.alfa.address("mario"), pair.beta.address("anna"));
     let authority = pair.authority.to_string_lossy().into_owned();
     let port = pair.alfa.ports.submissions.to_string();
     let submit =

@@ -10,6 +10,7 @@ mod failures;
 mod incoming;
 mod journal;
 mod letter;
+mod limits;
 mod local;
 mod memory;
 mod network;

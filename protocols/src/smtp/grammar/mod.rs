@@ -18,6 +18,8 @@ pub mod command;
 pub mod path;
 pub mod reply;
 
-pub use command::{AuthArguments, ClientName, Command, Parameter, Secret, SyntaxError, Verb};
+pub use command::{
+    AuthArguments, Chunk, ClientName, Command, Parameter, Secret, SyntaxError, Verb,
+};
 pub use path::{Domain, ForwardPath, Mailbox, ReversePath};
 pub use reply::{Extensions, Reply, ReplyLine, ServerReply};
