@@ -17,6 +17,7 @@ use std::{
 
 pub use backup::{BackupSettings, BackupTarget, BackupTiming};
 pub use collector::CollectorSettings;
+pub use dns::{DnsSettings, Dnssec};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use limits::{LimitSettings, LoginSettings};
 pub use objects::{BucketSettings, ObjectSettings};
@@ -31,6 +32,7 @@ use source::Source;
 use units::{Millis, Octets};
 
 mod backup;
+mod dns;
 mod error;
 mod limits;
 mod objects;
@@ -61,6 +63,8 @@ pub struct Config {
     pub trust: TrustSettings,
     /// `[routes]`: domain → where its mail goes, instead of what DNS says.
     pub routes: BTreeMap<DomainName, HostPort>,
+    /// `[dns]`
+    pub dns: DnsSettings,
     /// `[store]`
     pub store: StoreSettings,
     /// `[objects]`
@@ -313,6 +317,7 @@ impl Config {
                     "\"altro.example\" = \"127.0.0.1:2526\"",
                     Text::fixed("Una riga per dominio.", "One line per domain."),
                 ),
+            dns: DnsSettings::read(reader),
             store: StoreSettings::read(reader),
             objects: ObjectSettings::read(reader),
             backup: BackupSettings::read(reader),
