@@ -39,6 +39,7 @@ use super::{
     instant::CertifiedInstant,
     issuer::Issuer,
     journal::{self, JournalEvent},
+    pressure::Pressure,
     queue::QueueHandle,
     records::{JournalRecord, QueueRecord, decode, draw_held_id, encode},
     work::WorkQueue,
@@ -96,6 +97,8 @@ pub struct EngineSettings {
     pub retry_longest_millis: i64,
     /// How long a message stays in the queue: at most 24 hours (RFC 6109 §2.2.2).
     pub queue_lifetime_millis: i64,
+    /// Octets that stay free on the disk of the data folder: with fewer no message is taken.
+    pub free_octets_min: u64,
 }
 
 impl Default for EngineSettings {
@@ -120,6 +123,7 @@ impl Default for EngineSettings {
             retry_first_millis: 5_000,
             retry_longest_millis: 15 * 60_000,
             queue_lifetime_millis: 24 * 3_600_000,
+            free_octets_min: 0,
         }
     }
 }
@@ -198,6 +202,7 @@ pub struct PecEngine {
     issuer: Arc<Issuer>,
     signatures: Arc<Semaphore>,
     memory: Arc<Semaphore>,
+    pressure: Pressure,
 }
 
 /// Octets that one permit of the memory budget stands for.
@@ -216,6 +221,7 @@ impl PecEngine {
             issuer: Arc::new(parts.issuer.clone()),
             signatures: Arc::new(Semaphore::new(parts.settings.signatures_max.max(1))),
             memory: Arc::new(Semaphore::new(memory_permits.min(Semaphore::MAX_PERMITS))),
+            pressure: Pressure::default(),
             parts,
         })
     }
@@ -328,6 +334,16 @@ impl PecEngine {
             None => *held = Some(more),
         }
         true
+    }
+
+    /// Whether there would be memory for a message of `octets` now. Nothing is reserved.
+    pub(super) fn has_memory(&self, octets: u64) -> bool {
+        self.memory.available_permits() >= self.permits(octets.max(1)) as usize
+    }
+
+    /// What stands in the way of further messages.
+    pub fn pressure(&self) -> &Pressure {
+        &self.pressure
     }
 
     fn permits(&self, octets: u64) -> u32 {

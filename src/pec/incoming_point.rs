@@ -94,7 +94,7 @@ impl Transport for IncomingPoint {
         let octets_max = self.engine.settings().relay_octets_max;
         match envelope.declared_size {
             Some(size) if size > octets_max => Err(refusals::message_too_large(octets_max)),
-            _ => Ok(()),
+            size => self.engine.admit(size.unwrap_or_default()),
         }
     }
 
@@ -108,6 +108,7 @@ impl Transport for IncomingPoint {
         if !self.engine.serves(address.domain()) {
             return Err(refusals::relaying_denied());
         }
+        self.engine.admit(0)?;
         let found = self
             .engine
             .store()
@@ -125,6 +126,7 @@ impl Transport for IncomingPoint {
         peer: &Peer,
         envelope: &Envelope,
     ) -> Result<Box<dyn MessageSink>, Refusal> {
+        self.engine.admit(envelope.declared_size.unwrap_or_default())?;
         let now = self.engine.now();
         let id = IncomingId::draw(now, self.engine.random());
         // The trace field of this hop (RFC 5321 §4.4). It stands above the signed entity.

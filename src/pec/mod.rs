@@ -37,6 +37,7 @@ pub mod ldif;
 pub mod mime;
 pub mod notices;
 pub mod original;
+pub mod pressure;
 pub mod queue;
 pub mod receipt;
 pub mod records;

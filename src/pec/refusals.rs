@@ -107,6 +107,29 @@ pub fn busy() -> Refusal {
     )
 }
 
+/// The disk has no room for messages.
+pub fn disk_full() -> Refusal {
+    Refusal::new(
+        452,
+        "4.3.1",
+        "Spazio esaurito sul server: riprovare piu' tardi / Server out of disk space: try later",
+    )
+}
+
+/// The store takes longer than it may.
+pub fn store_slow() -> Refusal {
+    Refusal::new(451, "4.3.0", "Server rallentato: riprovare tra poco / Server is slow: try again")
+}
+
+/// The store takes nothing.
+pub fn store_refuses() -> Refusal {
+    Refusal::new(
+        451,
+        "4.3.0",
+        "Servizio temporaneamente non disponibile: riprovare / Try again later",
+    )
+}
+
 /// The signature cannot be judged at the moment.
 pub fn cannot_verify(error: &trust::smime::verify::VerifyError) -> Refusal {
     tracing::error!(error = error as &dyn std::error::Error, "a signature cannot be judged");
@@ -156,6 +179,9 @@ mod tests {
             relaying_denied(),
             certified_mail_only(),
             busy(),
+            disk_full(),
+            store_slow(),
+            store_refuses(),
             store(&StoreError::Closed),
             engine(&PecError::Stopping),
         ];

@@ -13,6 +13,7 @@ pub mod credentials;
 pub mod directory;
 pub mod doors;
 pub mod objects;
+pub mod pressure;
 pub mod readiness;
 pub mod service_manager;
 pub mod store;
@@ -272,6 +273,7 @@ fn engine_settings(config: &Config) -> EngineSettings {
         queue_lifetime_millis: i64::try_from(limits.queue_lifetime.0).unwrap_or(i64::MAX),
         destination_connections_max: limits.outgoing_per_destination_max,
         connections_max: limits.outgoing_connections_max,
+        free_octets_min: limits.free_octets_min.0,
         ..EngineSettings::default()
     }
 }
@@ -335,6 +337,7 @@ fn start_beside(
         Arc::clone(engine),
         stopping.clone(),
     ));
+    tasks.spawn(pressure::Watch::new(Arc::clone(engine), config).run(stopping.clone()));
     tasks.spawn(background::refresh_directory(
         Arc::clone(config),
         Arc::clone(credentials),

@@ -13,6 +13,7 @@ mod letter;
 mod local;
 mod memory;
 mod network;
+mod pressure;
 mod provider;
 mod queue;
 mod receipts;

@@ -34,7 +34,7 @@ use protocols::{
 use storage::{
     account::settings::AccountSettings,
     catalog::{
-        engine::{Entries, Family, Scan},
+        engine::{Engine, Entries, Family, Scan},
         simulated::SimulatedEngine,
     },
     ids::AccountId,
@@ -93,7 +93,7 @@ pub(crate) struct Provider {
     pub(crate) engine: Arc<PecEngine>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) incoming_point: IncomingPoint,
-    access_point: AccessPoint,
+    pub(crate) access_point: AccessPoint,
     receiver: Option<QueueReceiver>,
     versions: AtomicU64,
     stop: watch::Sender<bool>,
@@ -107,10 +107,15 @@ impl Provider {
     }
 
     pub(crate) async fn start_with(settings: EngineSettings) -> Self {
+        Self::start_on(SimulatedEngine::new(&families()), settings).await
+    }
+
+    /// Starts it with its catalog in `catalog`.
+    pub(crate) async fn start_on(catalog: Arc<dyn Engine>, settings: EngineSettings) -> Self {
         let settings = EngineSettings { rescan_millis: 200, ..settings };
         let clock = Arc::new(ManualClock::new(NOON));
         let random = Arc::new(SeededRandom::new(1));
-        let store = open_store(&clock, &random).await;
+        let store = open_store(catalog, &clock, &random).await;
         let trusted = TrustedAuthorities::new(vec![keys().authority.clone()]);
         let (work, work_receiver) = WorkQueue::new(settings.work_entries_max);
         let (queue, receiver) = QueueHandle::new(settings.work_entries_max);
@@ -310,10 +315,18 @@ impl Provider {
     }
 }
 
-async fn open_store(clock: &Arc<ManualClock>, random: &Arc<SeededRandom>) -> Arc<Store> {
-    let families = Store::families(&ceralacca::pec::records::FAMILIES);
+/// What a catalog under a provider must have.
+pub(crate) fn families() -> Vec<Family> {
+    Store::families(&ceralacca::serve::store::families())
+}
+
+async fn open_store(
+    catalog: Arc<dyn Engine>,
+    clock: &Arc<ManualClock>,
+    random: &Arc<SeededRandom>,
+) -> Arc<Store> {
     Store::open_with_engine(
-        SimulatedEngine::new(&families),
+        catalog,
         Arc::new(object_store::memory::InMemory::new()),
         clock.clone(),
         random.clone(),
@@ -324,7 +337,7 @@ async fn open_store(clock: &Arc<ManualClock>, random: &Arc<SeededRandom>) -> Arc
     .expect("a store")
 }
 
-fn peer(service: Service, identity: Option<Identity>) -> Peer {
+pub(crate) fn peer(service: Service, identity: Option<Identity>) -> Peer {
     Peer {
         service,
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),

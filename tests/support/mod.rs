@@ -1,7 +1,7 @@
 //! Two real providers for the tests: processes of the program on loopback, each with its own data
 //! folder, set up with the command line as an operator would, read by clients nobody here wrote.
 
-mod ports;
+pub(crate) mod ports;
 
 use std::{
     fmt::Write as _,
@@ -24,6 +24,10 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_ceralacca");
 
 /// The password of every account in the tests.
 pub(crate) const PASSWORD: &str = "Prova-di-sicurezza-2026";
+
+/// DNS where nothing listens: every question fails soon.
+pub(crate) const NO_DNS: &str =
+    "[dns]\nservers = [\"127.0.0.1:9\"]\ntimeout = \"50 ms\"\ntries = 1\n";
 
 /// Longest wait for anything that should happen soon, on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
@@ -134,6 +138,8 @@ impl Provider {
 
     fn configure(&self, other: &Self, shared: &Path, extra: &str) {
         let Ports { relay, submission, submissions, imaps, pop3s, operations } = self.ports;
+        // No name of a test is asked of the machine's own servers.
+        let dns = if extra.contains("[dns]") { String::new() } else { NO_DNS.to_owned() };
         let text = format!(
             "[provider]\nname = \"Gestore {mail}\"\nmail_domain = \"{mail}\"\nhost_name = \"mail.{mail}\"\n\
              pec_domains = [\"{pec}\"]\n\
@@ -146,7 +152,7 @@ impl Provider {
              [directory]\nldif_file = \"{shared}/gestori.ldif\"\n\
              [trust]\nauthority_files = [\"{shared}/authority.pem\"]\nrevocation_files = [\"{shared}/authority.crl\"]\n\
              [routes]\n\"{other_pec}\" = \"127.0.0.1:{other_relay}\"\n\"{other_mail}\" = \"127.0.0.1:{other_relay}\"\n\
-             {extra}\n",
+             {extra}\n{dns}\n",
             mail = self.mail_domain,
             pec = self.pec_domain,
             shared = shared.display(),
@@ -347,13 +353,22 @@ pub(crate) fn list_from(
 
 /// The status of an HTTP answer, `None` without one.
 pub(crate) fn http_status(port: u16, path: &str) -> Option<u16> {
+    http_answer(port, path)?.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// What an HTTP answer says.
+pub(crate) fn http_body(port: u16, path: &str) -> String {
+    let answer = http_answer(port, path).expect("an answer");
+    answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
+}
+
+fn http_answer(port: u16, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).ok()?;
-    let text = String::from_utf8_lossy(&answer);
-    text.split_whitespace().nth(1)?.parse().ok()
+    Some(String::from_utf8_lossy(&answer).into_owned())
 }
 
 /// Waits until `condition` holds, or fails the test.
