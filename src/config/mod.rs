@@ -21,6 +21,7 @@ pub use dns::{DnsSettings, Dnssec};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use limits::{LimitSettings, LoginSettings};
 pub use objects::{BucketSettings, ObjectSettings};
+pub use ordinary_mail::OrdinaryMailSettings;
 pub use value::{DomainName, HostPort, ListenAddress, NotADomainName, NotHostPort};
 
 use crate::{
@@ -36,6 +37,7 @@ mod dns;
 mod error;
 mod limits;
 mod objects;
+mod ordinary_mail;
 mod plans;
 mod reader;
 mod source;
@@ -65,6 +67,8 @@ pub struct Config {
     pub routes: BTreeMap<DomainName, HostPort>,
     /// `[dns]`
     pub dns: DnsSettings,
+    /// `[ordinary_mail]`
+    pub ordinary_mail: OrdinaryMailSettings,
     /// `[store]`
     pub store: StoreSettings,
     /// `[objects]`
@@ -318,6 +322,7 @@ impl Config {
                     Text::fixed("Una riga per dominio.", "One line per domain."),
                 ),
             dns: DnsSettings::read(reader),
+            ordinary_mail: OrdinaryMailSettings::read(reader),
             store: StoreSettings::read(reader),
             objects: ObjectSettings::read(reader),
             backup: BackupSettings::read(reader),

@@ -361,6 +361,10 @@ pub struct IncomingRecord {
     /// Why it is an anomaly, for the anomaly envelope.
     #[prost(enumeration = "AnomalyKind", tag = "12")]
     pub anomaly: i32,
+    /// The value of the Authentication-Results field of the anomaly envelope, folded; empty when
+    /// nothing was checked.
+    #[prost(string, tag = "13")]
+    pub authentication_results: String,
 }
 
 /// What a delivery is to put into a mailbox, and whether a receipt follows.

@@ -98,6 +98,35 @@ pub fn certified_mail_only() -> Refusal {
     )
 }
 
+/// The domain of the sender asks that mail is refused which nothing speaks for (RFC 7372 §3.2).
+pub fn dmarc(domain: &str) -> Refusal {
+    Refusal::new(
+        550,
+        "5.7.26",
+        format!(
+            "DMARC: {domain} chiede di rifiutare questo messaggio / its policy is to refuse this message"
+        ),
+    )
+}
+
+/// The domain of the reverse path excludes the server (RFC 7372 §3.2).
+pub fn spf(domain: &str) -> Refusal {
+    Refusal::new(
+        550,
+        "5.7.23",
+        format!("SPF: {domain} non autorizza questo server / it does not authorize this server"),
+    )
+}
+
+/// It is not known who sent the message, because DNS does not answer.
+pub fn sender_unknown_now() -> Refusal {
+    Refusal::new(
+        451,
+        "4.4.3",
+        "Mittente non verificabile al momento: riprovare / Sender cannot be checked now: try later",
+    )
+}
+
 /// Memory for messages is used up.
 pub fn busy() -> Refusal {
     Refusal::new(
@@ -178,6 +207,9 @@ mod tests {
             mailbox_full(),
             relaying_denied(),
             certified_mail_only(),
+            dmarc(&"d".repeat(253)),
+            spf(&"d".repeat(253)),
+            sender_unknown_now(),
             busy(),
             disk_full(),
             store_slow(),

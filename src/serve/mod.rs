@@ -47,6 +47,8 @@ use crate::{
     control::{self, ControlSocket, Site},
     http::{self, Readiness},
     mail_access::StoreMailAccess,
+    names::Names,
+    ordinary_mail::OrdinaryMailChecks,
     pec::{
         access_point::AccessPoint,
         address::{Address, Domain},
@@ -114,6 +116,7 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     .await?;
     let leftovers =
         objects::take_leftovers_away(Arc::clone(&config), Arc::clone(&clock), stopping.clone());
+    let names = Names::open(&config.dns).context("preparing questions to DNS")?;
     let engine = Running::start(&config, &credentials, &registry, &store, clock, random).await?;
 
     let tls = TlsContext::from_pem(&credentials.tls.chain_pem()?, &credentials.tls.key.to_pem()?)
@@ -123,7 +126,7 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
         authenticator: Arc::new(authenticator),
         mail: Arc::new(mail),
         access_point: Arc::new(AccessPoint::new(Arc::clone(&engine.engine))),
-        incoming_point: Arc::new(IncomingPoint::new(Arc::clone(&engine.engine))),
+        incoming_point: Arc::new(incoming_point(&config, &engine.engine, &names)),
     };
     let doors = Doors::open(&config, &tls, rooms, &stopping).await?;
     let mut beside = start_beside(&config, &credentials, &registry, &engine.engine, &stopping);
@@ -274,7 +277,18 @@ fn engine_settings(config: &Config) -> EngineSettings {
         destination_connections_max: limits.outgoing_per_destination_max,
         connections_max: limits.outgoing_connections_max,
         free_octets_min: limits.free_octets_min.0,
+        ordinary_mail: config.ordinary_mail.accept,
         ..EngineSettings::default()
+    }
+}
+
+fn incoming_point(config: &Config, engine: &Arc<PecEngine>, names: &Names) -> IncomingPoint {
+    let point = IncomingPoint::new(Arc::clone(engine));
+    let (settings, host_name) = (&config.ordinary_mail, config.provider.host_name.as_str());
+    if settings.check {
+        point.with_checks(OrdinaryMailChecks::new(settings, names, host_name))
+    } else {
+        point
     }
 }
 
