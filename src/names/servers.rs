@@ -80,8 +80,7 @@ pub(super) struct Answer {
 impl Servers {
     pub(super) fn open(settings: &DnsSettings) -> Result<Self, OpenError> {
         let addresses = addresses(settings)?;
-        let believed = !settings.servers.is_empty()
-            || addresses.iter().all(|address| address.ip().is_loopback());
+        let believed = is_believed(!settings.servers.is_empty(), &addresses);
         let configs: Vec<NameServerConfig> =
             addresses.iter().map(|address| name_server(*address)).collect();
         let options = options(settings);
@@ -227,6 +226,12 @@ fn addresses(settings: &DnsSettings) -> Result<Vec<SocketAddr>, OpenError> {
     Ok(addresses)
 }
 
+/// Whether nobody can set the AD bit on the way: the operator has named the servers, or they are
+/// here.
+fn is_believed(named: bool, addresses: &[SocketAddr]) -> bool {
+    named || addresses.iter().all(|address| address.ip().is_loopback())
+}
+
 /// The port of the system's servers.
 const PORT: u16 = 53;
 
@@ -252,4 +257,20 @@ fn options(settings: &DnsSettings) -> ResolverOpts {
     options.server_ordering_strategy = ServerOrderingStrategy::UserProvidedOrder;
     options.max_active_requests = settings.questions_max.max(32);
     options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_of_a_server_elsewhere_that_nobody_named_is_not_taken() {
+        let addresses = |texts: &[&str]| -> Vec<SocketAddr> {
+            texts.iter().map(|text| text.parse().expect("an address")).collect()
+        };
+        let (here, elsewhere) = (["127.0.0.53:53", "[::1]:53"], ["127.0.0.1:53", "192.0.2.1:53"]);
+        assert!(is_believed(false, &addresses(&here)));
+        assert!(!is_believed(false, &addresses(&elsewhere)));
+        assert!(is_believed(true, &addresses(&elsewhere)));
+    }
 }
