@@ -113,8 +113,13 @@ impl View {
             .map(|(family, key)| Ok((self.column(*family, "read")?, key.clone())))
             .collect();
         let values = self.db.multi_get_cf_opt(columns?, &self.options(tier));
+        let in_memory = matches!(tier, Tier::Memory);
         let one = |value: Result<Option<Vec<u8>>, rocksdb::Error>| {
-            value.map(|octets| octets.map(Bytes::from)).map_err(Miss::of("read"))
+            match value.map_err(Miss::of("read"))? {
+                // A key whose block is not in memory may be answered as there, without its value.
+                Some(octets) if in_memory && octets.is_empty() => Err(Miss::Incomplete),
+                octets => Ok(octets.map(Bytes::from)),
+            }
         };
         values.into_iter().map(one).collect()
     }
