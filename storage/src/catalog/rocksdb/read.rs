@@ -103,6 +103,12 @@ impl View {
         Ok(value.map(|octets| Bytes::copy_from_slice(&octets)))
     }
 
+    /// Many keys at once.
+    ///
+    /// A key that is absent, that the filter of a table lets through, and whose place is behind the last
+    /// row of a block, sends RocksDB to the next block. When that is not in memory and only memory may be
+    /// read, RocksDB 11 answers that the key is there with an empty value, and reports no error (a read of
+    /// a single key says `Incomplete`). So an empty value from memory is looked up on disk.
     fn multi_get_in(
         &self,
         tier: Tier,
@@ -114,12 +120,11 @@ impl View {
             .collect();
         let values = self.db.multi_get_cf_opt(columns?, &self.options(tier));
         let in_memory = matches!(tier, Tier::Memory);
-        let one = |value: Result<Option<Vec<u8>>, rocksdb::Error>| {
-            match value.map_err(Miss::of("read"))? {
-                // A key whose block is not in memory may be answered as there, without its value.
-                Some(octets) if in_memory && octets.is_empty() => Err(Miss::Incomplete),
-                octets => Ok(octets.map(Bytes::from)),
-            }
+        let one = |value: Result<Option<Vec<u8>>, rocksdb::Error>| match value
+            .map_err(Miss::of("read"))?
+        {
+            Some(octets) if in_memory && octets.is_empty() => Err(Miss::Incomplete),
+            octets => Ok(octets.map(Bytes::from)),
         };
         values.into_iter().map(one).collect()
     }

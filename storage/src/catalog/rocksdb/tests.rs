@@ -67,6 +67,31 @@ async fn reads_that_miss_the_cache_are_answered_from_disk() {
     assert_eq!(snapshot.scan(&Scan::prefix(ROWS, b"", 9_000)).await.expect("scan").len(), 5_000);
 }
 
+/// Every row fills a block, so that the place of each absent key is behind the last row of one; of the
+/// absent keys the filter lets one in a hundred through.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_absent_key_between_two_blocks_is_absent_to_a_read_of_many() {
+    const KEYS: u32 = 4_000;
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = RocksConfig { cache_octets_max: 0, ..RocksConfig::default() };
+    let engine = RocksEngine::open(folder.path(), &[ROWS], &config).await.expect("open");
+    let key = |number: u32| Bytes::copy_from_slice(&number.to_be_bytes());
+    let mut batch = Batch::default();
+    for number in 0..KEYS {
+        batch.put(ROWS, key(number * 2), vec![7; 4_200]);
+    }
+    engine.commit(batch).await.expect("commit");
+    let db = engine.db().expect("open");
+    db.flush_cf(db.cf_handle("rows").expect("a column")).expect("flush");
+    drop(db);
+    for number in 0..KEYS - 1 {
+        let wanted = [(ROWS, key(number * 2)), (ROWS, key(number * 2 + 1))];
+        let values = engine.multi_get(&wanted).await.expect("read");
+        let lengths = values.iter().map(|value| value.as_ref().map(Bytes::len)).collect::<Vec<_>>();
+        assert_eq!(lengths, [Some(4_200), None], "at key {number}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_outlives_the_closing_of_its_engine() {
     let folder = tempfile::tempdir().expect("a folder");
