@@ -15,7 +15,10 @@ use bytes::Bytes;
 use prost::Message;
 use storage::{
     backup::manifest::CheckpointName,
-    catalog::engine::{Batch, Engine, Expected, Family, Scan},
+    catalog::{
+        engine::{Batch, Engine, Expected, Family, Scan},
+        pages::{PAGE_OCTETS_MAX, Pages},
+    },
     error::StoreError,
 };
 use trust::clock::UnixMillis;
@@ -144,12 +147,13 @@ pub async fn hold_all(
     let mut held = 0;
     for duty in Duty::ALL {
         loop {
-            let page = engine.scan(&Scan::prefix(duty.family(), b"", PAGE)).await?;
-            if page.is_empty() {
+            let page =
+                engine.page(&Scan::prefix(duty.family(), b"", PAGE), PAGE_OCTETS_MAX).await?;
+            if page.entries.is_empty() {
                 break;
             }
             let mut batch = Batch::default();
-            for (key, value) in page {
+            for (key, value) in page.entries {
                 let record =
                     HeldRecord { value, held_millis: now.0, checkpoint: checkpoint.to_string() };
                 let held_key = [&[duty.tag()], key.as_ref()].concat();
@@ -196,18 +200,11 @@ pub async fn list(engine: &dyn Engine) -> Result<Vec<HeldDuty>, StoreError> {
 
 async fn entries(engine: &dyn Engine) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
     let mut entries = Vec::new();
-    let mut scan = Scan::prefix(HELD_FOR_OPERATOR, b"", PAGE);
-    loop {
-        let page = engine.scan(&scan).await?;
-        let full = page.len() == PAGE;
-        if let Some((last, _)) = page.last() {
-            scan.start = [last.as_ref(), &[0]].concat().into();
-        }
+    let mut pages = Pages::prefix(HELD_FOR_OPERATOR, b"", PAGE);
+    while let Some(page) = pages.next(engine).await? {
         entries.extend(page);
-        if !full {
-            return Ok(entries);
-        }
     }
+    Ok(entries)
 }
 
 async fn describe(

@@ -41,6 +41,7 @@ use crate::{
         commit::NUMBERED_SEQUENCES,
         engine::{Batch, Engine, Family, Scan},
         keys,
+        pages::Pages,
         records::{self, HeadRecord, MailboxRecord},
     },
     claim::{CLAIM_KEY, ClaimToken, Standing},
@@ -293,15 +294,13 @@ async fn each(
     start: Bytes,
     mut change: impl FnMut(Bytes, Bytes, &mut Batch) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    let mut scan = Scan { start, ..Scan::prefix(family, b"", PAGE) };
-    loop {
-        let page = engine.scan(&scan).await?;
-        let Some((last, _)) = page.last() else { return Ok(()) };
-        scan.start = after(last);
+    let mut pages = Pages::new(Scan { start, ..Scan::prefix(family, b"", PAGE) });
+    while let Some(page) = pages.next(engine).await? {
         let mut batch = Batch::default();
         for (key, value) in page {
             change(key, value, &mut batch)?;
         }
         engine.commit(batch).await?;
     }
+    Ok(())
 }

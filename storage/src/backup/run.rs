@@ -37,7 +37,8 @@ use super::{
 };
 use crate::{
     catalog::{
-        engine::{Batch, Expected, Scan},
+        engine::{Batch, Expected},
+        pages::Pages,
         records,
     },
     claim::Lineage,
@@ -277,16 +278,9 @@ impl Shipper {
     ) -> Result<(), BackupError> {
         let mut batch = Batch::default();
         let mut there = Vec::new();
-        let mut scan = Scan::prefix(BACKUP_CHECKPOINTS, b"", 1_000);
-        loop {
-            let page = store.engine().scan(&scan).await?;
-            there.extend(page.iter().map(|(key, _)| key.clone()));
-            match page.last() {
-                Some((last, _)) if page.len() == scan.limit => {
-                    scan.start = crate::account::after(last);
-                }
-                _ => break,
-            }
+        let mut pages = Pages::prefix(BACKUP_CHECKPOINTS, b"", 1_000);
+        while let Some(page) = pages.next(&**store.engine()).await? {
+            there.extend(page.into_iter().map(|(key, _)| key));
         }
         for key in there.iter().filter(|key| !pins.contains_key(*key)) {
             batch.delete(BACKUP_CHECKPOINTS, key.clone());

@@ -14,7 +14,8 @@ pub struct OctetStoreConfig {
     /// has; never more than half of `cache_octets_max`. 0 fetches each chunk when it is needed.
     /// 4 MiB.
     pub read_ahead_octets_max: usize,
-    /// Octets of one pack that the packer writes; it holds one pack in memory. 64 MiB.
+    /// Octets of one pack that the packer writes; it holds one pack in memory. 64 MiB, at
+    /// most half of [`PACK_OCTETS_LIMIT`](crate::pack::format::PACK_OCTETS_LIMIT).
     pub pack_octets_max: usize,
     /// The packer waits for this many staged octets. 4 MiB.
     pub pack_octets_min: usize,

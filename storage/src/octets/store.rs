@@ -38,6 +38,7 @@ use crate::{
         cache::ChunkCache,
         disk_cache::DiskCache,
         flights::Flights,
+        format::PACK_OCTETS_LIMIT,
         index::{
             BACKUP_CHECKPOINTS, CHUNK_INDEX, CONDEMNED, DAMAGED_CHUNKS, DOOMED_PACKS,
             ERASED_CHUNKS, GenerationRow, IndexRow, PACK_GENERATIONS, PACKS, Place, STAGED_CHUNKS,
@@ -137,8 +138,11 @@ impl OctetStore {
         engine: Arc<dyn Engine>,
         objects: Arc<dyn ObjectStore>,
         random: Arc<dyn RandomSource>,
-        config: OctetStoreConfig,
+        mut config: OctetStoreConfig,
     ) -> Result<Arc<Self>, StoreError> {
+        // A pack ends one chunk and its index behind this size, and none may be over the limit.
+        let pack_octets_limit = usize::try_from(PACK_OCTETS_LIMIT / 2).unwrap_or(usize::MAX);
+        config.pack_octets_max = config.pack_octets_max.min(pack_octets_limit);
         let secret = open_secret(&*engine, &*random).await?;
         let disk = match config.disk_cache.clone() {
             Some(disk) => Some(DiskCache::open(disk).await?),
