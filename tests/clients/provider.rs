@@ -28,7 +28,7 @@ impl std::ops::Deref for Provider {
 impl Provider {
     /// Starts a provider for `pec.alfa.example` with the accounts [`ANNA`] and [`BRUNO`].
     pub(crate) fn start() -> Self {
-        let mut provider = support::Provider::alone(&["anna", "bruno"]);
+        let mut provider = support::Provider::alone();
         provider.start();
         Self(provider)
     }

@@ -3,6 +3,7 @@
 
 pub(crate) mod load;
 mod ports;
+mod template;
 
 use std::{
     fmt::Write as _,
@@ -14,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use self::template::Template;
 use trust::{
     authority::{DevelopmentAuthority, Issued},
     clock::SystemClock,
@@ -68,29 +70,37 @@ pub(crate) struct Pair {
     _folder: tempfile::TempDir,
 }
 
+static PAIR: Template = Template::new();
+static ALONE: Template = Template::new();
+
 impl Pair {
-    /// Sets both up with the accounts `mario@pec.alfa.example`, `anna@pec.beta.example` and
+    /// Two with the accounts `mario@pec.alfa.example`, `anna@pec.beta.example` and
     /// `bruno@pec.beta.example`. `extra` is appended to both configurations.
     pub(crate) fn new(extra: &str) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let shared = folder.path().join("shared");
+        let folder = PAIR.copy(Self::make);
+        let root = folder.path();
+        let (alfa, beta) = (Provider::new(root, "alfa"), Provider::new(root, "beta"));
+        let shared = root.join("shared");
+        alfa.configure(&beta, &shared, extra);
+        beta.configure(&alfa, &shared, extra);
+        Self { alfa, beta, authority: shared.join("authority.pem"), _folder: folder }
+    }
+
+    fn make(root: &Path) {
+        let shared = root.join("shared");
         let authority =
             DevelopmentAuthority::open(&shared, Arc::new(SystemClock), Arc::new(SystemRandom))
                 .expect("an authority");
-        let alfa = Provider::new(folder.path(), "alfa");
-        let beta = Provider::new(folder.path(), "beta");
+        let (alfa, beta) = (Provider::new(root, "alfa"), Provider::new(root, "beta"));
         let mut ldif = String::new();
         for provider in [&alfa, &beta] {
             provider.make_credentials(&authority, &mut ldif);
         }
         std::fs::write(shared.join("gestori.ldif"), ldif).expect("written");
-        alfa.configure(&beta, &shared, extra);
-        beta.configure(&alfa, &shared, extra);
-        alfa.add_account(&alfa.add_owner(), "mario");
-        let owner = beta.add_owner();
-        beta.add_account(&owner, "anna");
-        beta.add_account(&owner, "bruno");
-        Self { alfa, beta, authority: shared.join("authority.pem"), _folder: folder }
+        alfa.configure(&beta, &shared, "");
+        beta.configure(&alfa, &shared, "");
+        alfa.add_accounts(&["mario"]);
+        beta.add_accounts(&["anna", "bruno"]);
     }
 }
 
@@ -108,17 +118,19 @@ impl Provider {
         }
     }
 
-    /// A provider by itself, which makes its certificates when it starts: `pec.alfa.example`, with
-    /// `accounts`.
-    pub(crate) fn alone(accounts: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+    /// A provider by itself, with the certificates that the program made when it first started:
+    /// `pec.alfa.example` with the accounts `anna` and `bruno`.
+    pub(crate) fn alone() -> Self {
+        let folder = ALONE.copy(|folder| {
+            let mut provider = Self::new(folder, "alfa");
+            provider.write_config(&provider.configuration());
+            provider.add_accounts(&["anna", "bruno"]);
+            provider.start();
+            assert!(provider.stop(), "{}", provider.log());
+        });
         let mut provider = Self::new(folder.path(), "alfa");
-        provider.own_folder = Some(folder);
         provider.write_config(&provider.configuration());
-        let owner = provider.add_owner();
-        for account in accounts {
-            provider.add_account(&owner, account);
-        }
+        provider.own_folder = Some(folder);
         provider
     }
 
@@ -227,17 +239,15 @@ impl Provider {
         String::from_utf8(output.stdout).expect("UTF-8")
     }
 
-    fn add_owner(&self) -> String {
+    fn add_accounts(&self, local_parts: &[&str]) {
         let person = ["--name", "Mario", "--surname", "Rossi"];
         let code = ["--codice-fiscale", "RSSMRA79B11C566R"];
-        json(self, &[&["owner", "add"][..], &person, &code].concat())["id"].to_string()
-    }
-
-    fn add_account(&self, owner: &str, local_part: &str) {
-        let address = self.address(local_part);
-        let arguments =
-            ["account", "add", &address, "--owner", owner, "--plan", "base", "--password-stdin"];
-        self.administer(&arguments, PASSWORD);
+        let owner = json(self, &[&["owner", "add"][..], &person, &code].concat())["id"].to_string();
+        for local_part in local_parts {
+            let address = self.address(local_part);
+            let plan = ["--owner", &owner, "--plan", "base", "--password-stdin"];
+            self.administer(&[&["account", "add", &address][..], &plan].concat(), PASSWORD);
+        }
     }
 
     /// Starts the process and waits until it is ready.
