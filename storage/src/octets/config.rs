@@ -10,8 +10,8 @@ pub struct OctetStoreConfig {
     pub cache_octets_max: usize,
     /// Stored forms kept on a local disk, where packs are far away. None.
     pub disk_cache: Option<DiskCacheConfig>,
-    /// Plain octets that are fetched together when more of a message is asked for than one window
-    /// has; never more than half of `cache_octets_max`. 0 fetches each chunk when it is needed.
+    /// Plain octets that are fetched together when what is asked for of a message lies in several
+    /// chunks; never more than half of `cache_octets_max`. 0 fetches each chunk when it is needed.
     /// 4 MiB.
     pub read_ahead_octets_max: usize,
     /// Octets of one pack that the packer writes; it holds one pack in memory. 64 MiB, at

@@ -1,8 +1,9 @@
 //! Fetches chunks: from memory, from the local disk, from packs, each as seldom as it can be.
 //!
 //! * Readers who miss the same chunk at the same time wait for one of them (`pack::flights`).
-//! * A reader who asks for more of a message than one window has the chunks behind it fetched with
-//!   the first, those of one pack in one request where they lie near each other; at most
+//! * A reader whose range needs several chunks that are not in memory has them fetched together, also
+//!   those behind the first window: their index rows in one look, those of one pack in one request where
+//!   they lie near each other; at most
 //!   [`read_ahead_octets_max`](super::OctetStoreConfig::read_ahead_octets_max) plain octets, and
 //!   never a chunk that was not asked for.
 //! * A chunk that the collector has swept stays in no cache, so that octets which were erased are gone
@@ -159,8 +160,8 @@ impl OctetStore {
         }
     }
 
-    /// Fetches with the chunks of the first window those that the rest of `range` needs, into
-    /// memory. What cannot be fetched here is left to the read itself, which says why.
+    /// Fetches what `range` needs into memory, when that is more than one chunk and one of the first
+    /// window is not there. What cannot be fetched here is left to the read itself, which says why.
     pub(super) async fn read_ahead(
         &self,
         message: &StoredMessage,
@@ -169,7 +170,7 @@ impl OctetStore {
         let octets_max = self.config.read_ahead_octets_max.min(self.config.cache_octets_max / 2);
         let end = range.end.min(message.size());
         let window = range.start..end.min(range.start.saturating_add(WINDOW_OCTETS));
-        if octets_max == 0 || window.is_empty() || window.end == end {
+        if octets_max == 0 || window.is_empty() {
             return Ok(());
         }
         let recipe = message.recipe();
@@ -206,8 +207,8 @@ impl OctetStore {
     /// Fetches chunks into memory, those of one pack in one request.
     async fn fetch_together(&self, wanted: &[ChunkRef]) -> Result<(), StoreError> {
         let mut packs: BTreeMap<PackId, Vec<(ChunkRef, IndexRow, Range<u64>)>> = BTreeMap::new();
-        for chunk in wanted {
-            let Some(row) = self.index_row(chunk.stored).await? else { continue };
+        for (chunk, row) in wanted.iter().zip(self.index_rows(wanted).await?) {
+            let Some(row) = row else { continue };
             let Place::Packed { pack, offset } = row.place else { continue };
             if self.cached_on_disk(chunk, &row).await?.is_some() {
                 continue;

@@ -220,6 +220,19 @@ impl OctetStore {
         row.map(|octets| IndexRow::decode(&octets, stored)).transpose()
     }
 
+    /// The index rows of chunks, in their order.
+    pub(crate) async fn index_rows(
+        &self,
+        chunks: &[ChunkRef],
+    ) -> Result<Vec<Option<IndexRow>>, StoreError> {
+        let key = |chunk: &ChunkRef| (CHUNK_INDEX, Bytes::copy_from_slice(&chunk.stored.0));
+        let rows = self.engine.multi_get(&chunks.iter().map(key).collect::<Vec<_>>()).await?;
+        let decode = |(chunk, row): (&ChunkRef, Option<Bytes>)| {
+            row.map(|octets| IndexRow::decode(&octets, chunk.stored)).transpose()
+        };
+        chunks.iter().zip(rows).map(decode).collect()
+    }
+
     /// As [`OctetStore::chunk`], for a message that is being taken in and shares the chunk. When
     /// the chunk is damaged, that is remembered, and the answer is [`StoreError::Conflict`]: the
     /// same message, sent again, stores the chunk anew, which heals all messages that share it.

@@ -70,6 +70,20 @@ async fn a_large_message_is_read_in_few_requests_and_a_part_of_it_in_no_more_tha
 }
 
 #[tokio::test]
+async fn a_small_message_of_several_chunks_is_read_in_one_request() {
+    let config = OctetStoreConfig { pack_patience_calls: 0, ..OctetStoreConfig::default() };
+    let (house, reads) = counted(config.clone()).await;
+    let octets = message_with_text(&random(20_000, 25));
+    let message = house.add(&octets).await;
+    house.store.pack_once().await.unwrap();
+    assert!(message.stored_ids().count() > 1);
+    let cold = again(&house, config).await;
+    reads.take();
+    assert_eq!(cold.store.read(&message, 0..message.size()).await.unwrap(), octets);
+    assert_eq!(reads.take(), 1);
+}
+
+#[tokio::test]
 async fn readers_who_miss_a_chunk_together_ask_for_it_once() {
     let (house, reads) = counted(uncached()).await;
     let octets = message_with_text(&random(100_000, 22));
