@@ -175,7 +175,7 @@ impl OctetStore {
         }
         let recipe = message.recipe();
         let chunk = |position: u32| recipe.chunks.get(position as usize);
-        let missed = |chunk: &&ChunkRef| self.cached(chunk).is_none();
+        let missed = |chunk: &&ChunkRef| self.cache.peek(chunk.stored, chunk.chunk).is_none();
         let Some(first) = chunks_needed(recipe, &window).into_iter().filter_map(chunk).find(missed)
         else {
             return Ok(());
@@ -199,7 +199,10 @@ impl OctetStore {
         // Those who read the same message wait for the first chunk, and find the rest.
         let fetch = async {
             self.fetch_together(&wanted).await?;
-            self.fetch(first).await
+            match self.cache.peek(first.stored, first.chunk) {
+                Some(octets) => Ok(octets),
+                None => self.fetch(first).await,
+            }
         };
         self.flights.join(first.chunk, fetch).await.map(drop)
     }
@@ -223,7 +226,8 @@ impl OctetStore {
             let Some(forms) = self.packs.read_ranges(pack, &ranges).await? else { continue };
             for ((chunk, row, _), form) in chunks.iter().zip(forms) {
                 match self.verified(chunk, row, form).await {
-                    Ok(_) | Err(StoreError::Damaged { .. }) => {}
+                    Ok(_) => self.cache.note_ahead(chunk.stored),
+                    Err(StoreError::Damaged { .. }) => {}
                     Err(error) => return Err(error),
                 }
             }

@@ -6,7 +6,8 @@
 //!   other name. The ChunkId beside must be the reader's: a recipe whose names do not belong together
 //!   is answered with nothing, never with the octets of another chunk.
 //! * Hits and misses are counted since the cache was made. Whoever fetches a chunk looks once more
-//!   before it does, so looks for one chunk that miss one after the other count as one miss.
+//!   before it does, so looks for one chunk that miss one after the other count as one miss. A chunk
+//!   that was fetched ahead of the look for it is a miss too, and that look then is no hit.
 //!
 //! Not here: when a chunk must be forgotten (`octets::fetch`).
 
@@ -82,6 +83,8 @@ struct Cached {
     used: u64,
     chunk: ChunkId,
     octets: Bytes,
+    /// It was fetched for a reader who has not looked for it yet.
+    ahead: bool,
 }
 
 impl ChunkCache {
@@ -103,12 +106,29 @@ impl ChunkCache {
             }
             return None;
         };
-        self.answers.count(true);
+        if !std::mem::take(&mut cached.ahead) {
+            self.answers.count(true);
+        }
         let before = std::mem::replace(&mut cached.used, now);
         let octets = cached.octets.clone();
         state.by_use.remove(&before);
         state.by_use.insert(now, stored);
         Some(octets)
+    }
+
+    /// As [`ChunkCache::get`], but neither a hit nor a miss, and no use of the chunk.
+    pub fn peek(&self, stored: StoredId, chunk: ChunkId) -> Option<Bytes> {
+        let state = self.lock();
+        let cached = state.chunks.get(&stored).filter(|cached| cached.chunk == chunk);
+        cached.map(|cached| cached.octets.clone())
+    }
+
+    /// Takes note that a chunk was fetched for a reader who will look for it.
+    pub fn note_ahead(&self, stored: StoredId) {
+        if let Some(cached) = self.lock().chunks.get_mut(&stored) {
+            cached.ahead = true;
+            self.answers.count(false);
+        }
     }
 
     /// Keeps verified octets.
@@ -122,7 +142,7 @@ impl ChunkCache {
         state.uses += 1;
         let used = state.uses;
         state.octets += octets.len();
-        state.chunks.insert(stored, Cached { used, chunk, octets });
+        state.chunks.insert(stored, Cached { used, chunk, octets, ahead: false });
         state.by_use.insert(used, stored);
         while state.octets > self.octets_max {
             let Some((_, oldest)) = state.by_use.pop_first() else { break };
@@ -215,6 +235,22 @@ mod tests {
         let figures = cache.figures();
         let expected = CacheFigures { hits: 2, misses: 3, entries: 1, octets: 10, octets_max: 30 };
         assert_eq!(figures, expected, "what is too large to be kept is fetched each time");
+    }
+
+    #[test]
+    fn a_chunk_that_was_fetched_ahead_is_one_miss_and_no_hit_until_it_is_looked_for_again() {
+        let cache = ChunkCache::new(30);
+        let (stored, chunk) = (StoredId([1; 32]), ChunkId([1; 32]));
+        assert!(cache.peek(stored, chunk).is_none());
+        cache.put(stored, chunk, Bytes::from_static(b"octets"));
+        cache.note_ahead(stored);
+        assert!(cache.peek(stored, chunk).is_some());
+        let looks = |figures: CacheFigures| (figures.hits, figures.misses);
+        assert_eq!(looks(cache.figures()), (0, 1));
+        assert!(cache.get(stored, chunk).is_some());
+        assert_eq!(looks(cache.figures()), (0, 1));
+        assert!(cache.get(stored, chunk).is_some());
+        assert_eq!(looks(cache.figures()), (1, 1));
     }
 
     #[test]
