@@ -212,7 +212,12 @@ impl OctetStore {
         let mut packs: BTreeMap<PackId, Vec<(ChunkRef, IndexRow, Range<u64>)>> = BTreeMap::new();
         for (chunk, row) in wanted.iter().zip(self.index_rows(wanted).await?) {
             let Some(row) = row else { continue };
-            let Place::Packed { pack, offset } = row.place else { continue };
+            let Place::Packed { pack, offset } = row.place else {
+                if let Some(form) = self.stored_form(chunk.stored, &row).await? {
+                    self.keep_ahead(chunk, &row, form).await?;
+                }
+                continue;
+            };
             if self.cached_on_disk(chunk, &row).await?.is_some() {
                 continue;
             }
@@ -225,12 +230,23 @@ impl OctetStore {
             // The packer may have moved them: they are looked up again one by one.
             let Some(forms) = self.packs.read_ranges(pack, &ranges).await? else { continue };
             for ((chunk, row, _), form) in chunks.iter().zip(forms) {
-                match self.verified(chunk, row, form).await {
-                    Ok(_) => self.cache.note_ahead(chunk.stored),
-                    Err(StoreError::Damaged { .. }) => {}
-                    Err(error) => return Err(error),
-                }
+                self.keep_ahead(chunk, row, form).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Keeps a chunk for the reader who is about to look for it. That it is damaged he finds himself.
+    async fn keep_ahead(
+        &self,
+        chunk: &ChunkRef,
+        row: &IndexRow,
+        form: Bytes,
+    ) -> Result<(), StoreError> {
+        match self.verified(chunk, row, form).await {
+            Ok(_) => self.cache.note_ahead(chunk.stored),
+            Err(StoreError::Damaged { .. }) => {}
+            Err(error) => return Err(error),
         }
         Ok(())
     }
