@@ -12,6 +12,7 @@ use trust::{
 
 mod damage;
 mod succession;
+mod sweep;
 
 use super::{
     fetch::{self, FetchProgress},

@@ -112,3 +112,21 @@ fn sequence_value(value: Option<Bytes>, key: &[u8]) -> Result<u64, StoreError> {
     })?;
     Ok(u64::from_be_bytes(octets))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sequence_that_is_no_number_gives_out_none_and_is_named() {
+        const JOURNAL: Family = Family("journal");
+        for octets in [&[][..], &[0; 7], &[0; 9]] {
+            let mut batch = Batch::default();
+            batch.append_numbered(JOURNAL, "node", "record");
+            let found = |_, _: &Bytes| Ok(Some(Bytes::copy_from_slice(octets)));
+            let refused = resolve(batch, &BTreeSet::from([JOURNAL]), found);
+            let Err(StoreError::Damaged { object, .. }) = refused else { panic!("{refused:?}") };
+            assert!(object.starts_with("numbered_sequences/journal"), "{object}");
+        }
+    }
+}

@@ -262,6 +262,9 @@ mod tests {
         reader.finish().expect("nothing left");
         let error = KeyReader::new(MESSAGES, &key[..7]).take_u64().expect_err("too short");
         assert!(error.to_string().starts_with("messages/00000000000000 is damaged"), "{error}");
+        let mut reader = KeyReader::new(MESSAGES, &key);
+        assert_eq!((reader.take_u64().ok(), reader.take_u64().ok()), (Some(1), Some(2)));
+        reader.finish().expect_err("too long");
     }
 
     #[test]

@@ -405,6 +405,16 @@ mod tests {
     }
 
     #[test]
+    fn a_row_with_a_digest_of_another_length_is_damaged() {
+        for octets in [0, 31, 33] {
+            let record = RowRecord { digest: vec![5; octets].into(), ..RowRecord::default() };
+            let uid = Uid::new(7).expect("not zero");
+            let refused = decode_row(b"key", uid, &encode(&record));
+            assert!(matches!(refused, Err(StoreError::Damaged { .. })), "{octets}: {refused:?}");
+        }
+    }
+
+    #[test]
     fn unknown_fields_of_the_same_version_are_skipped() {
         let mut octets = encode(&IndexRecord { id: 9 }).to_vec();
         octets.extend([0x78, 0x01]);

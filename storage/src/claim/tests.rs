@@ -6,7 +6,9 @@ use object_store::memory::InMemory;
 use trust::random::SeededRandom;
 
 use super::*;
-use crate::{backup::epoch::EPOCH_KEY, catalog::simulated::SimulatedEngine};
+use crate::{
+    backup::epoch::EPOCH_KEY, catalog::simulated::SimulatedEngine, tests::meanwhile::Meanwhile,
+};
 
 struct Node {
     engine: Arc<dyn Engine>,
@@ -172,4 +174,41 @@ async fn a_claim_that_is_listed_and_gone_supersedes_nobody() {
     let outcome = judge(&InMemory::new(), Some(1), 1, claimant).await;
     assert!(matches!(outcome, Err(StoreError::Objects { .. })), "{outcome:?}");
     node.confirm(&objects).await.unwrap();
+}
+
+/// An object store in which `claimant` claims `epoch` between the look and the PUT of whoever is next.
+fn claimed_meanwhile(epoch: u32, claimant: Claimant) -> (Arc<InMemory>, Meanwhile) {
+    let memory = Arc::new(InMemory::new());
+    let objects = Meanwhile::new(memory.clone());
+    let there = Arc::clone(&memory);
+    objects.before("put", PREFIX, async move { create(&*there, epoch, claimant).await.unwrap() });
+    (memory, objects)
+}
+
+#[tokio::test]
+async fn a_claim_that_came_between_look_and_put_stays_and_the_late_one_gets_the_next_epoch() {
+    let node = Node::new(1, 1, 1).await;
+    let (one, late) = (node.claimant(1).await, node.claimant(2).await);
+    let (memory, objects) = claimed_meanwhile(2, one);
+    assert_eq!(claim_next(&[&objects], late, 2).await.unwrap(), 3);
+    assert_eq!(read(&*memory, 2).await.unwrap(), Some(one));
+    assert_eq!(read(&*memory, 3).await.unwrap(), Some(late));
+}
+
+#[tokio::test]
+async fn a_node_whose_epoch_or_a_later_one_is_claimed_while_it_claims_is_superseded() {
+    for epoch in [1, 2] {
+        let node = Node::new(1, 1, 1).await;
+        let other = node.claimant(7).await;
+        let (memory, objects) = claimed_meanwhile(epoch, other);
+        assert_eq!(superseded_by(&node.confirm(&objects).await), Some((1, epoch)));
+        assert_eq!(read(&*memory, epoch).await.unwrap(), Some(other), "the claim is untouched");
+    }
+}
+
+#[tokio::test]
+async fn an_epoch_is_claimed_above_that_of_the_newest_checkpoint_where_no_claim_says_so() {
+    let node = Node::new(1, 1, 1).await;
+    let claimant = node.claimant(1).await;
+    assert_eq!(claim_next(&[&InMemory::new()], claimant, 5).await.unwrap(), 5);
 }

@@ -287,6 +287,25 @@ mod tests {
     }
 
     #[test]
+    fn a_row_whose_pack_has_a_name_of_another_length_is_damaged() {
+        for octets in [1, 15, 17, 32] {
+            let fields = IndexFields { pack: vec![4; octets].into(), ..IndexFields::default() };
+            let row = record::encode(ROW_VERSION, &fields);
+            let refused = IndexRow::decode(&row, StoredId([3; 32]));
+            assert!(matches!(refused, Err(StoreError::Damaged { .. })), "{octets}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_another_length_is_no_chunks() {
+        assert_eq!(stored_id_of(&[1; 32]), Some(StoredId([1; 32])));
+        for octets in [0, 31, 33, 40] {
+            assert_eq!(stored_id_of(&vec![1; octets]), None, "{octets}");
+            assert_eq!(staged_key_parts(&vec![1; 8 + octets]), None, "{octets}");
+        }
+    }
+
+    #[test]
     fn staged_keys_sort_by_sequence() {
         let key = staged_key(256, StoredId([1; 32]));
         assert!(staged_key(255, StoredId([9; 32])) < key);

@@ -12,6 +12,7 @@ mod figures;
 mod headers;
 pub(crate) mod house;
 mod mailboxes;
+pub(crate) mod meanwhile;
 mod model;
 pub(crate) mod objects;
 mod oversized;

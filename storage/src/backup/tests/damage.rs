@@ -205,3 +205,138 @@ async fn checkpoints_of_an_older_data_key_stay_their_time_and_hold_the_sweep_up_
     let verified = fetch::verify(&repository, &manifest, &|_| {}).await.expect("verified");
     assert_eq!(verified.faults, Vec::<String>::new());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sound_copy_is_not_written_again_when_everything_is_looked_at_anew() {
+    let node = Node::new().await;
+    node.append(1).await;
+    node.take(&mut node.shipper()).await;
+    let before = packs::list_packs(&*node.elsewhere).await.expect("list");
+    let (taken, _) = take_in_full(&node).await;
+    assert_eq!((taken.copied.packs, taken.copied.octets), (0, 0), "{taken:?}");
+    assert_eq!(packs::list_packs(&*node.elsewhere).await.expect("list"), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_copy_stays_as_it_is_and_is_marked_when_the_pack_is_damaged_too() {
+    let node = Node::new().await;
+    node.append(1).await;
+    node.take(&mut node.shipper()).await;
+    let (pack, sound) = first_pack(&node).await;
+    let objects = Arc::clone(node.store.octets().packs.objects());
+    packs::replace(&*objects, pack, &rotten(&sound)).await.expect("rots");
+    let mut copy = sound.to_vec();
+    copy[sound.len() / 3] ^= 1;
+    let copy = Bytes::from(copy);
+    packs::replace(&*node.elsewhere, pack, &copy).await.expect("rots");
+    let (taken, manifest) = take_in_full(&node).await;
+    assert_eq!((taken.copied.packs, taken.copied.damaged), (0, 1), "{taken:?}");
+    let named = manifest.packs.iter().find(|copy| copy.pack == pack).expect("named");
+    assert_eq!(named.fault, Some(PackFault::Damaged));
+    assert_eq!(whole(&*node.elsewhere, pack).await, copy);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_vanished_or_was_cut_off_is_made_again_by_the_next_process() {
+    let node = Node::new().await;
+    node.append(1).await;
+    node.take(&mut node.shipper()).await;
+    let (pack, sound) = first_pack(&node).await;
+    let path = object_store::path::Path::from(pack.path());
+    for left in [None, Some(sound.slice(..sound.len() / 2))] {
+        node.elsewhere.delete(&path).await.expect("vanishes");
+        if let Some(left) = left {
+            packs::replace(&*node.elsewhere, pack, &left).await.expect("cut off");
+        }
+        let taken = node.take(&mut node.shipper()).await;
+        assert_eq!((taken.copied.packs, taken.copied.lost), (1, 0), "{taken:?}");
+        assert_eq!(whole(&*node.elsewhere, pack).await, sound);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_of_a_copy_comes_back_unless_more_of_the_pack_is_there() {
+    let node = Node::new().await;
+    node.append(1).await;
+    let name = node.take(&mut node.shipper()).await.name;
+    let (pack, sound) = first_pack(&node).await;
+    let repository = node.repository();
+    let manifest = repository.manifest(name).await.expect("a manifest");
+    let folder = tempfile::tempdir().expect("a folder");
+    let objects = local_objects(&folder.path().join("objects")).expect("objects");
+    packs::replace(&*node.elsewhere, pack, &rotten(&sound)).await.expect("rots");
+    let packs = fetch_into(&repository, &manifest, folder.path()).await.expect("fetched");
+    assert_eq!((packs.fetched, packs.faults.len()), (manifest.packs.len() as u64 - 1, 1));
+    assert_eq!(whole(&*objects, pack).await, rotten(&sound), "most of its chunks are whole");
+    let cut = sound.slice(..sound.len() / 2);
+    packs::replace(&*node.elsewhere, pack, &cut).await.expect("cut off");
+    let packs = fetch_into(&repository, &manifest, folder.path()).await.expect("fetched");
+    assert_eq!((packs.fetched, packs.faults.len()), (0, 1), "{packs:?}");
+    assert_eq!(whole(&*objects, pack).await, rotten(&sound), "that was more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_that_was_cut_off_is_mended_from_its_copy_and_only_from_a_sound_one() {
+    let node = Node::new().await;
+    node.append(1).await;
+    node.take(&mut node.shipper()).await;
+    let (pack, sound) = first_pack(&node).await;
+    let objects = Arc::clone(node.store.octets().packs.objects());
+    let cut = sound.slice(..sound.len() / 2);
+    packs::replace(&*objects, pack, &cut).await.expect("cut off");
+    packs::replace(&*node.elsewhere, pack, &rotten(&sound)).await.expect("rots");
+    let mended = node.store.mend_packs(Some(&*node.elsewhere)).await.expect("looked");
+    assert_eq!((mended.mended, mended.lost), (0, vec![pack.path()]));
+    assert_eq!(whole(&*objects, pack).await, cut);
+    packs::replace(&*node.elsewhere, pack, &sound).await.expect("found again");
+    let mended = node.store.mend_packs(Some(&*node.elsewhere)).await.expect("mended");
+    assert_eq!((mended.mended, mended.lost), (1, Vec::new()));
+    assert_eq!(whole(&*objects, pack).await, sound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packs_in_place_are_verified_by_their_own_layout_and_looked_at_by_their_length() {
+    let node = Node::new().await;
+    node.append(1).await;
+    let objects = Arc::clone(node.store.octets().packs.objects());
+    let (random, key) = (Arc::new(SeededRandom::new(1)), DataKey::draw(&SeededRandom::new(7)));
+    let repository = Arc::new(Repository::new(objects.clone(), key, random, Pace::new(None)));
+    let work = node.folder.path().join("backup.work");
+    let (shared, clock) = (Arc::clone(&repository), node.clock.clone());
+    let mut shipper = Shipper::new(shared, clock, work, true, "test".to_owned());
+    let name = node.take(&mut shipper).await.name;
+    let manifest = repository.manifest(name).await.expect("a manifest");
+    let faults = async || {
+        let verified = fetch::verify(&repository, &manifest, &|_| {}).await.expect("verified");
+        let looked = fetch::look_at_packs(&repository, &manifest).await.expect("looked");
+        (verified.faults.len(), looked.faults.len())
+    };
+    assert_eq!(faults().await, (0, 0));
+    let (pack, sound) = first_pack(&node).await;
+    let mut changed = sound.to_vec();
+    *changed.last_mut().expect("octets") ^= 1;
+    packs::replace(&*objects, pack, &changed.into()).await.expect("rots");
+    assert_eq!(faults().await, (1, 0), "the length is right");
+    packs::replace(&*objects, pack, &sound.slice(1..)).await.expect("cut off");
+    assert_eq!(faults().await, (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_doomed_since_the_pin_is_among_those_that_the_checkpoint_may_name() {
+    const DAY: i64 = 86_400_000;
+    let node = Node::new().await;
+    node.append(1).await;
+    let (pack, sound) = first_pack(&node).await;
+    let pin = node.clock.now();
+    succession::erase_first(&node.store).await;
+    let options = crate::collector::CollectOptions::default();
+    for _ in 0..2 {
+        node.store.collect(&options, &|_| {}).await.expect("collected");
+        node.clock.advance(DAY);
+    }
+    let (engine, objects) = (&**node.store.engine(), node.store.octets().packs.objects());
+    let named = packs::named(engine, &**objects, pin).await.expect("packs");
+    assert_eq!(named.get(&pack), Some(&(sound.len() as u64)));
+    let named = packs::named(engine, &**objects, node.clock.now()).await.expect("packs");
+    assert_eq!(named.get(&pack), None, "it was doomed before");
+}

@@ -2,7 +2,17 @@
 //! change anything.
 
 use super::*;
-use crate::collector::CollectOptions;
+use crate::{
+    catalog::{
+        commit::NUMBERED_SEQUENCES,
+        engine::Reader as _,
+        records::{self, HeadRecord},
+        simulated::SimulatedEngine,
+    },
+    collector::CollectOptions,
+    pack::index::DOOMED_PACKS,
+    tests::meanwhile::Meanwhile,
+};
 
 /// A node whose packs and back-up lie in one object store, as in a bucket.
 struct InPlace {
@@ -37,7 +47,7 @@ impl InPlace {
 }
 
 /// One run that deletes what it may.
-async fn collect(store: &Store, clock: &ManualClock) -> Result<(), StoreError> {
+pub(super) async fn collect(store: &Store, clock: &ManualClock) -> Result<(), StoreError> {
     let options = CollectOptions { grace: std::time::Duration::ZERO, ..Default::default() };
     for _ in 0..4 {
         clock.advance(15 * 60_000);
@@ -46,7 +56,7 @@ async fn collect(store: &Store, clock: &ManualClock) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn erase_first(store: &Store) {
+pub(super) async fn erase_first(store: &Store) {
     let account = store.account(ANNA).await.expect("the account");
     let inbox = account.mailbox_by_name("INBOX").await.expect("INBOX");
     let uid = crate::ids::Uid::new(1).expect("not zero");
@@ -249,7 +259,14 @@ async fn a_take_over_that_was_cut_short_raises_no_number_twice() {
         let inbox = account.mailbox_by_name("INBOX").await.expect("INBOX");
         u64::from(inbox.state().await.expect("state").uid_next.expect("a UID").get())
     };
-    let before = uid().await;
+    let next_mailbox = async || {
+        let key = keys::account(ANNA);
+        let head = node.store.engine().get(keys::ACCOUNT_HEADS, &key).await.expect("read");
+        let head = head.expect("a head");
+        let head: HeadRecord = records::decode(keys::ACCOUNT_HEADS, &key, &head).expect("a head");
+        head.next_mailbox_id
+    };
+    let (before, mailbox_before) = (uid().await, next_mailbox().await);
     let succession =
         |epoch| Succession::Node { epoch, token: ClaimToken([7; 16]), pinned: Vec::new() };
     // Heads are raised, mailboxes are, the journal's numbers are not.
@@ -263,6 +280,7 @@ async fn a_take_over_that_was_cut_short_raises_no_number_twice() {
     let applied = rules::apply(&**node.store.engine(), &succession(4)).await.expect("applied");
     assert_eq!(applied.epoch, 4);
     assert_eq!(uid().await, before + 3 * NUMBERS_RAISED_BY);
+    assert_eq!(next_mailbox().await, mailbox_before + 3 * NUMBERS_RAISED_BY);
     assert_eq!(node.journal("b").await, 2 + 3 * SEQUENCES_RAISED_BY);
     let again = rules::apply(&**node.store.engine(), &succession(4)).await.expect("nothing to do");
     assert_eq!((again.epoch, again.accounts), (4, 0));
@@ -336,4 +354,151 @@ async fn packs_that_the_other_node_took_come_back_from_their_copies() {
     assert_eq!((mended.mended, mended.lost), (packs.len() as u64, Vec::new()));
     assert_eq!(packs_of(&objects).await, packs);
     is_sound(&node.store).await;
+}
+
+/// What another node needs for its claim.
+async fn another_of(store: &Store) -> Claimant {
+    let lineage = Lineage::of(&**store.engine()).await.expect("a lineage");
+    Claimant { token: ClaimToken([7; 16]), lineage }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_superseded_node_sends_nothing_to_the_back_up() {
+    let node = Node::new().await;
+    node.append(1).await;
+    let mut shipper = node.shipper();
+    node.take(&mut shipper).await;
+    claim_next(&[&*node.elsewhere], another_of(&node.store).await, 2).await.expect("claimed");
+    node.append(2).await;
+    let before = repository::list(&*node.elsewhere, "").await.expect("list");
+    let error = shipper.take(&node.store, &node.companions).await.expect_err("superseded");
+    assert!(superseded(&error, 1, 2), "{error}");
+    assert_eq!(repository::list(&*node.elsewhere, "").await.expect("list"), before);
+}
+
+/// Companions that take so long to prepare that another node claims the back-up meanwhile.
+struct Restored(Arc<dyn ObjectStore>, Claimant);
+
+#[async_trait::async_trait]
+impl Companions for Restored {
+    async fn prepare(
+        &self,
+        _: &Path,
+    ) -> Result<Vec<Companion>, Box<dyn std::error::Error + Send + Sync>> {
+        claim_next(&[&*self.0], self.1, 2).await?;
+        Ok(Vec::new())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_superseded_while_it_ships_completes_no_checkpoint() {
+    let node = Node::new().await;
+    let mut shipper = node.shipper();
+    let name = node.take(&mut shipper).await.name;
+    let restored = Restored(Arc::clone(&node.elsewhere), another_of(&node.store).await);
+    let error = shipper.take(&node.store, &restored).await.expect_err("superseded");
+    assert!(superseded(&error, 1, 2), "{error}");
+    assert_eq!(node.repository().checkpoints().await.expect("list"), [name]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_superseded_while_it_collects_deletes_no_pack() {
+    let mut bucket = InPlace::new().await;
+    let node = &mut bucket.node;
+    node.store.close().await.expect("close");
+    let objects = Arc::new(Meanwhile::new(Arc::clone(&bucket.objects)));
+    node.store = open_on(node.folder.path(), objects.clone(), &node.clock).await;
+    node.append(1).await;
+    erase_first(&node.store).await;
+    let before = packs_of(&bucket.objects).await;
+    assert!(!before.is_empty());
+    let (another, there) = (another_of(&node.store).await, Arc::clone(&bucket.objects));
+    // The run has confirmed its claim, and lists the packs.
+    objects.before("list", "packs", async move {
+        claim_next(&[&*there], another, 2).await.expect("claimed");
+    });
+    let outcome = collect(&node.store, &node.clock).await;
+    assert!(matches!(outcome, Err(StoreError::Superseded { ours: 1, found: 2 })), "{outcome:?}");
+    let after = packs_of(&bucket.objects).await;
+    assert!(before.iter().all(|pack| after.contains(pack)), "{before:?}, then {after:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_that_is_superseded_on_its_way_stops_within_fifty_objects() {
+    const NOBODYS: u8 = 120;
+    let mut node = Node::new().await;
+    let (memory, octets) = (Arc::clone(&node.elsewhere), Bytes::from_static(b"nobody's"));
+    let objects = Arc::new(Meanwhile::new(Arc::clone(&memory)));
+    node.elsewhere = objects.clone();
+    node.take(&mut node.shipper()).await;
+    for number in 0..NOBODYS {
+        packs::replace(&*memory, PackId([number; 16]), &octets).await.expect("put");
+    }
+    let (another, there) = (another_of(&node.store).await, Arc::clone(&memory));
+    objects.before("delete", "packs", async move {
+        claim_next(&[&*there], another, 2).await.expect("claimed");
+    });
+    let rules = RetentionRules {
+        keep_all_millis: i64::MAX,
+        keep_hourly_millis: 0,
+        keep_daily_millis: 0,
+        unnamed_millis: 0,
+    };
+    let later = UnixMillis(trust::clock::SystemClock.now().0.max(node.clock.now().0) + 60_000);
+    let swept = sweep(&node.store, &node.repository(), false, later, &rules).await;
+    let error = swept.expect_err("superseded");
+    assert!(superseded(&error, 1, 2), "{error}");
+    assert_eq!(packs_of(&memory).await.len(), usize::from(NOBODYS) - 50);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_of_the_collector_claims_nothing() {
+    let bucket = InPlace::new().await;
+    bucket.node.append(1).await;
+    let before = repository::list(&*bucket.objects, "claims").await.expect("list");
+    let options = CollectOptions { dry_run: true, ..Default::default() };
+    bucket.node.store.collect(&options, &|_| {}).await.expect("collected");
+    assert_eq!(repository::list(&*bucket.objects, "claims").await.expect("list"), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_takes_the_store_back_above_the_newest_checkpoint_too() {
+    let node = Node::new().await;
+    let (epoch, _) = node.store.claim_again(&[&*node.elsewhere], 6).await.expect("claimed");
+    assert_eq!(epoch, 7);
+}
+
+#[tokio::test]
+async fn a_sequence_that_is_no_number_ends_the_raising_and_is_named() {
+    let engine = SimulatedEngine::new(&Store::families(&[JOURNAL]));
+    for octets in [vec![1; 7], vec![1; 9], Vec::new()] {
+        let mut batch = Batch::default();
+        batch.put(NUMBERED_SEQUENCES, "journal", octets);
+        engine.commit(batch).await.expect("commit");
+        let succession =
+            Succession::Node { epoch: 2, token: ClaimToken([7; 16]), pinned: Vec::new() };
+        let outcome = rules::apply(&*engine, &succession).await;
+        let Err(StoreError::Damaged { object, .. }) = outcome else { panic!("{outcome:?}") };
+        assert!(object.starts_with("numbered_sequences/"), "{object}");
+    }
+}
+
+#[tokio::test]
+async fn a_restored_catalog_has_the_pins_it_is_given_alone_and_its_doomed_packs_have_no_instant() {
+    let engine = SimulatedEngine::new(&Store::families(&[JOURNAL]));
+    let name = |epoch, instant| CheckpointName { epoch, instant: UnixMillis(instant) };
+    let (own, early, late) = (name(1, MORNING.0), name(1, MORNING.0 - 9), name(1, MORNING.0 + 9));
+    let (pack, instant) = (PackId([5; 16]), MORNING.0.to_be_bytes());
+    let mut batch = Batch::default();
+    batch.put(BACKUP_CHECKPOINTS, run::pin_key(own), run::pin_value(own));
+    batch.put(DOOMED_PACKS, [instant.as_slice(), &pack.0].concat(), "row");
+    engine.commit(batch).await.expect("commit");
+    let (token, pinned) = (ClaimToken([7; 16]), vec![early, late]);
+    rules::apply(&*engine, &Succession::Node { epoch: 2, token, pinned }).await.expect("applied");
+    let pins = engine.scan(&Scan::prefix(BACKUP_CHECKPOINTS, b"", 9)).await.expect("scan");
+    let expected = [early, late].map(|name| (run::pin_key(name), run::pin_value(name)));
+    assert_eq!(pins, expected);
+    let doomed = engine.scan(&Scan::prefix(DOOMED_PACKS, b"", 9)).await.expect("scan");
+    let undated = [&[0xff; 8], pack.0.as_slice()].concat();
+    assert_eq!(doomed, [(undated.into(), Bytes::from_static(b"row"))]);
 }

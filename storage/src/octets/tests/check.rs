@@ -1,7 +1,7 @@
 //! The check finds what was changed or lost, and only that; the index comes back from packs.
 
 use super::*;
-use crate::octets::check::OctetCheck;
+use crate::{octets::check::OctetCheck, pack::index::IndexRow};
 
 async fn check(house: &House) -> OctetCheck {
     house.store.check_octets(&|_| {}).await.unwrap()
@@ -91,4 +91,25 @@ async fn the_index_is_rebuilt_from_packs_alone() {
     assert!(check(&house).await.damages.is_empty());
     let again = house.store.rebuild_index(&|_| {}).await.unwrap();
     assert_eq!(again, IndexRebuilt { added: 0, ..right });
+}
+
+#[tokio::test]
+async fn an_index_row_that_gives_another_length_is_found_and_mended_from_what_is_there() {
+    let house = House::new(uncached()).await;
+    house.add(&message_with_text(&random(900, 25))).await;
+    let (key, octets) =
+        house.engine.scan(&Scan::prefix(CHUNK_INDEX, b"", 10)).await.unwrap()[0].clone();
+    let stored = crate::pack::index::stored_id_of(&key).unwrap();
+    let right = IndexRow::decode(&octets, stored).unwrap();
+    for stored_octets in [right.stored_octets - 1, right.stored_octets + 1] {
+        let mut batch = Batch::default();
+        batch.put(CHUNK_INDEX, key.clone(), IndexRow { stored_octets, ..right }.encode());
+        house.engine.commit(batch).await.unwrap();
+        assert_eq!(check(&house).await.damages.len(), 1);
+        let rebuilt = house.store.rebuild_index(&|_| {}).await.unwrap();
+        assert_eq!((rebuilt.mended, rebuilt.added), (1, 0), "{rebuilt:?}");
+        let row = house.engine.get(CHUNK_INDEX, &key).await.unwrap().unwrap();
+        assert_eq!(IndexRow::decode(&row, stored).unwrap(), right);
+        assert!(check(&house).await.damages.is_empty());
+    }
 }
