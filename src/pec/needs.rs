@@ -188,15 +188,24 @@ mod tests {
         assert_eq!(all_needed(&engine).await, expected);
     }
 
-    #[tokio::test]
-    async fn every_name_in_a_row_is_found_by_its_family() {
-        let engine = with_duties().await;
+    async fn all_named(engine: &SimulatedEngine) -> BTreeSet<Vec<u8>> {
         let mut named = BTreeSet::new();
         for family in naming() {
             for (key, value) in engine.scan(&Scan::prefix(family, b"", 99)).await.expect("rows") {
                 named.extend(named_by(family, &key, &value).expect("names"));
             }
         }
-        assert_eq!(named, (1..=7).map(name).collect());
+        named
+    }
+
+    #[tokio::test]
+    async fn every_name_in_a_row_is_found_by_its_family_and_while_it_waits_for_an_operator() {
+        let engine = with_duties().await;
+        let expected = (1..=7).map(name).collect();
+        assert_eq!(all_named(&engine).await, expected);
+        let now = UnixMillis(1);
+        let checkpoint = CheckpointName { epoch: 1, instant: now };
+        hold_all(&*engine, checkpoint, now).await.expect("held");
+        assert_eq!(all_named(&engine).await, expected);
     }
 }

@@ -59,7 +59,8 @@ impl Operation for StoreRepair {
         };
         let source = OfRegistry(&site.registry);
         // Every batch is whole: what is cut short is taken up by the next run.
-        let report = run.reading(site.store.repair(&source, self.apply, &tell)).await??;
+        let repair = Box::pin(site.store.repair(&source, self.apply, &tell));
+        let report = run.reading(repair).await??;
         let check = if self.apply { Some(StoreCheck {}.run(site, run).await?) } else { None };
         let findings = |findings: Vec<Finding>| -> Vec<(String, String)> {
             findings.into_iter().map(|finding| (finding.object, finding.detail)).collect()

@@ -47,3 +47,28 @@ pub(crate) fn encode(epoch: u32) -> Bytes {
     octets.extend_from_slice(&epoch.to_be_bytes());
     octets.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        catalog::{
+            engine::{Batch, Engine as _},
+            simulated::SimulatedEngine,
+        },
+        store::Store,
+    };
+
+    #[tokio::test]
+    async fn a_row_of_another_length_is_no_epoch() {
+        let engine = SimulatedEngine::new(&Store::families(&[]));
+        assert_eq!(read(&*engine).await.expect("an epoch"), FIRST);
+        for octets in [&[][..], &[VERSION], &[VERSION, 0, 0, 2], &[VERSION, 0, 0, 0, 2, 0]] {
+            let mut batch = Batch::default();
+            batch.put(STORE_IDENTITY, EPOCH_KEY, octets);
+            engine.commit(batch).await.expect("commit");
+            let refused = read(&*engine).await;
+            assert!(matches!(refused, Err(StoreError::Damaged { .. })), "{octets:?}: {refused:?}");
+        }
+    }
+}
