@@ -4,6 +4,7 @@
 //! It goes when the process ends, however it ends: a shell waits for that and removes it.
 
 use std::{
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::OnceLock,
@@ -21,8 +22,10 @@ impl Template {
         let (template, _) = self.0.get_or_init(|| {
             let folder = tempfile::tempdir().expect("a temporary folder").keep();
             let mut shell = Command::new("sh");
-            shell.args(["-c", "read -r _; rm -rf \"$0\""]).arg(&folder).stdin(Stdio::piped());
-            let shell = shell.spawn().expect("a shell");
+            // In a process group of its own: what ends the tests must not end it.
+            shell.args(["-c", "trap '' INT TERM HUP; read -r _; rm -rf \"$0\""]).arg(&folder);
+            shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+            let shell = shell.process_group(0).spawn().expect("a shell");
             make(&folder);
             (folder, shell)
         });

@@ -1,6 +1,7 @@
 //! Every bound of the octet store, with its default.
 
 use crate::pack::disk_cache::DiskCacheConfig;
+use crate::pack::format::PACK_OCTETS_LIMIT;
 
 /// The bounds of one [`OctetStore`](super::OctetStore). None of them is part of a format: a store
 /// may be reopened with others.
@@ -15,7 +16,7 @@ pub struct OctetStoreConfig {
     /// 4 MiB.
     pub read_ahead_octets_max: usize,
     /// Octets of one pack that the packer writes; it holds one pack in memory. 64 MiB, at
-    /// most half of [`PACK_OCTETS_LIMIT`](crate::pack::format::PACK_OCTETS_LIMIT).
+    /// most half of [`PACK_OCTETS_LIMIT`].
     pub pack_octets_max: usize,
     /// The packer waits for this many staged octets. 4 MiB.
     pub pack_octets_min: usize,
@@ -48,6 +49,19 @@ pub struct OctetStoreConfig {
     pub parts_max: usize,
 }
 
+impl OctetStoreConfig {
+    /// The same within what a pack may have: it ends one chunk and its index behind its bound, and none
+    /// may be over [`PACK_OCTETS_LIMIT`]. The packer never waits for more than a pack takes.
+    #[must_use]
+    pub fn within_limits(mut self) -> Self {
+        let limit = usize::try_from(PACK_OCTETS_LIMIT / 2).unwrap_or(usize::MAX);
+        self.pack_octets_max = self.pack_octets_max.min(limit);
+        self.writer_pack_octets_max = self.writer_pack_octets_max.min(limit);
+        self.pack_octets_min = self.pack_octets_min.min(self.pack_octets_max);
+        self
+    }
+}
+
 impl Default for OctetStoreConfig {
     fn default() -> Self {
         Self {
@@ -67,5 +81,27 @@ impl Default for OctetStoreConfig {
             depth_max: 32,
             parts_max: 10_000,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_pack_is_allowed_to_grow_over_what_a_reader_believes() {
+        let greedy = OctetStoreConfig {
+            pack_octets_max: usize::MAX,
+            writer_pack_octets_max: usize::MAX,
+            pack_octets_min: usize::MAX,
+            ..OctetStoreConfig::default()
+        };
+        let bounded = greedy.within_limits();
+        assert_eq!(bounded.pack_octets_max, 1 << 30);
+        assert_eq!((bounded.writer_pack_octets_max, bounded.pack_octets_min), (1 << 30, 1 << 30));
+        let usual = OctetStoreConfig::default();
+        let (max, min) = (usual.pack_octets_max, usual.pack_octets_min);
+        let same = usual.within_limits();
+        assert_eq!((same.pack_octets_max, same.pack_octets_min), (max, min));
     }
 }

@@ -38,7 +38,6 @@ use crate::{
         cache::ChunkCache,
         disk_cache::DiskCache,
         flights::Flights,
-        format::PACK_OCTETS_LIMIT,
         index::{
             BACKUP_CHECKPOINTS, CHUNK_INDEX, CONDEMNED, DAMAGED_CHUNKS, DOOMED_PACKS,
             ERASED_CHUNKS, GenerationRow, IndexRow, PACK_GENERATIONS, PACKS, Place, STAGED_CHUNKS,
@@ -138,11 +137,9 @@ impl OctetStore {
         engine: Arc<dyn Engine>,
         objects: Arc<dyn ObjectStore>,
         random: Arc<dyn RandomSource>,
-        mut config: OctetStoreConfig,
+        config: OctetStoreConfig,
     ) -> Result<Arc<Self>, StoreError> {
-        // A pack ends one chunk and its index behind this size, and none may be over the limit.
-        let pack_octets_limit = usize::try_from(PACK_OCTETS_LIMIT / 2).unwrap_or(usize::MAX);
-        config.pack_octets_max = config.pack_octets_max.min(pack_octets_limit);
+        let config = config.within_limits();
         let secret = open_secret(&*engine, &*random).await?;
         let disk = match config.disk_cache.clone() {
             Some(disk) => Some(DiskCache::open(disk).await?),
@@ -189,7 +186,7 @@ impl OctetStore {
         message: &StoredMessage,
         range: Range<u64>,
     ) -> Result<Bytes, StoreError> {
-        self.read_ahead(message, &range).await?;
+        self.read_ahead(message, &range).await;
         read_window(message.recipe(), message.size(), range, self).await
     }
 
@@ -220,7 +217,8 @@ impl OctetStore {
         row.map(|octets| IndexRow::decode(&octets, stored)).transpose()
     }
 
-    /// The index rows of chunks, in their order.
+    /// The index rows of chunks, in their order. One that cannot be read is left out: a look for it
+    /// alone says why.
     pub(crate) async fn index_rows(
         &self,
         chunks: &[ChunkRef],
@@ -228,9 +226,9 @@ impl OctetStore {
         let key = |chunk: &ChunkRef| (CHUNK_INDEX, Bytes::copy_from_slice(&chunk.stored.0));
         let rows = self.engine.multi_get(&chunks.iter().map(key).collect::<Vec<_>>()).await?;
         let decode = |(chunk, row): (&ChunkRef, Option<Bytes>)| {
-            row.map(|octets| IndexRow::decode(&octets, chunk.stored)).transpose()
+            row.and_then(|octets| IndexRow::decode(&octets, chunk.stored).ok())
         };
-        chunks.iter().zip(rows).map(decode).collect()
+        Ok(chunks.iter().zip(rows).map(decode).collect())
     }
 
     /// As [`OctetStore::chunk`], for a message that is being taken in and shares the chunk. When

@@ -123,26 +123,30 @@ impl ChunkCache {
         cached.map(|cached| cached.octets.clone())
     }
 
-    /// Takes note that a chunk was fetched for a reader who will look for it.
-    pub fn note_ahead(&self, stored: StoredId) {
-        if let Some(cached) = self.lock().chunks.get_mut(&stored) {
-            cached.ahead = true;
+    /// Keeps verified octets.
+    pub fn put(&self, stored: StoredId, chunk: ChunkId, octets: Bytes) {
+        self.insert(stored, chunk, octets, false);
+    }
+
+    /// Keeps verified octets for a reader who has not looked for them yet: a miss, unless they were here.
+    pub fn put_ahead(&self, stored: StoredId, chunk: ChunkId, octets: Bytes) {
+        if self.insert(stored, chunk, octets, true) {
             self.answers.count(false);
         }
     }
 
-    /// Keeps verified octets.
-    pub fn put(&self, stored: StoredId, chunk: ChunkId, octets: Bytes) {
+    /// Returns whether it is kept and was not before.
+    fn insert(&self, stored: StoredId, chunk: ChunkId, octets: Bytes, ahead: bool) -> bool {
         let mut state = self.lock();
         // The look that missed was answered: the next one that misses is another.
         state.missed = state.missed.filter(|missed| *missed != chunk);
         if octets.len() > self.octets_max || state.chunks.contains_key(&stored) {
-            return;
+            return false;
         }
         state.uses += 1;
         let used = state.uses;
         state.octets += octets.len();
-        state.chunks.insert(stored, Cached { used, chunk, octets, ahead: false });
+        state.chunks.insert(stored, Cached { used, chunk, octets, ahead });
         state.by_use.insert(used, stored);
         while state.octets > self.octets_max {
             let Some((_, oldest)) = state.by_use.pop_first() else { break };
@@ -150,6 +154,7 @@ impl ChunkCache {
                 state.octets -= cached.octets.len();
             }
         }
+        true
     }
 
     /// Forgets a chunk.
@@ -242,8 +247,8 @@ mod tests {
         let cache = ChunkCache::new(30);
         let (stored, chunk) = (StoredId([1; 32]), ChunkId([1; 32]));
         assert!(cache.peek(stored, chunk).is_none());
-        cache.put(stored, chunk, Bytes::from_static(b"octets"));
-        cache.note_ahead(stored);
+        cache.put_ahead(stored, chunk, Bytes::from_static(b"octets"));
+        cache.put_ahead(stored, chunk, Bytes::from_static(b"octets"));
         assert!(cache.peek(stored, chunk).is_some());
         let looks = |figures: CacheFigures| (figures.hits, figures.misses);
         assert_eq!(looks(cache.figures()), (0, 1));

@@ -32,6 +32,11 @@ impl Flights {
         flight.cell.get_or_try_init(|| fetch).await.cloned()
     }
 
+    /// Whether somebody fetches `chunk` at this moment.
+    pub fn is_under_way(&self, chunk: ChunkId) -> bool {
+        self.lock().contains_key(&chunk)
+    }
+
     fn board(&self, chunk: ChunkId) -> Arc<OnceCell<Bytes>> {
         Arc::clone(self.lock().entry(chunk).or_default())
     }

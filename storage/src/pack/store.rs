@@ -91,6 +91,45 @@ pub struct ListedObject {
     pub octets: u64,
 }
 
+/// Octets between two ranges that are read with them, so that one request does for both.
+const GAP_OCTETS_MAX: u64 = 64 << 10;
+/// Octets of a request for several ranges.
+const REQUEST_OCTETS_MAX: u64 = 4 << 20;
+
+/// One request for ranges that lie near each other.
+#[derive(Debug, Eq, PartialEq)]
+struct Request {
+    span: Range<u64>,
+    /// Which of the ranges it is for.
+    positions: Vec<usize>,
+}
+
+/// The requests for `ranges`, each of which is in one of them whole.
+fn requests(ranges: &[Range<u64>]) -> Vec<Request> {
+    let mut ordered: Vec<(usize, &Range<u64>)> = ranges.iter().enumerate().collect();
+    ordered.sort_by_key(|(_, range)| range.start);
+    let mut requests: Vec<Request> = Vec::new();
+    for (position, range) in ordered {
+        match requests.last_mut() {
+            Some(Request { span, positions })
+                if range.start <= span.end.saturating_add(GAP_OCTETS_MAX)
+                    && range.end.saturating_sub(span.start) <= REQUEST_OCTETS_MAX =>
+            {
+                span.end = span.end.max(range.end);
+                positions.push(position);
+            }
+            _ => requests.push(Request { span: range.clone(), positions: vec![position] }),
+        }
+    }
+    requests
+}
+
+/// As much of `range` as `octets` has.
+fn within(octets: &Bytes, range: Range<u64>) -> Bytes {
+    let position = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(octets.len());
+    octets.slice(position(range.start)..position(range.end).max(position(range.start)))
+}
+
 /// Reads and writes packs.
 #[derive(Clone, Debug)]
 pub struct PackStore {
@@ -124,27 +163,41 @@ impl PackStore {
     }
 
     /// Reads octets of a pack; `None` when there is no such object (any more). Fewer octets
-    /// than asked for mean that the object ends early.
+    /// than asked for, or none, mean that the object ends early.
     pub async fn read(&self, pack: PackId, range: Range<u64>) -> Result<Option<Bytes>, StoreError> {
-        match self.objects.get_range(&Path::from(pack.path()), range).await {
+        let path = Path::from(pack.path());
+        match self.objects.get_range(&path, range.clone()).await {
             Ok(octets) => Ok(Some(octets)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(failed("get", pack, error)),
+            // A range behind the end is an error like any other to the object stores.
+            Err(error) => match self.objects.head(&path).await {
+                Ok(meta) if meta.size <= range.start => Ok(Some(Bytes::new())),
+                _ => Err(failed("get", pack, error)),
+            },
         }
     }
 
     /// Reads several ranges of a pack, those that lie near each other in one request; `None` when
-    /// there is no such object (any more).
+    /// there is no such object (any more). Fewer octets than asked for mean that the object ends early.
     pub async fn read_ranges(
         &self,
         pack: PackId,
         ranges: &[Range<u64>],
     ) -> Result<Option<Vec<Bytes>>, StoreError> {
-        match self.objects.get_ranges(&Path::from(pack.path()), ranges).await {
-            Ok(octets) => Ok(Some(octets)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(failed("get", pack, error)),
+        let mut parts = vec![Bytes::new(); ranges.len()];
+        for Request { span, positions } in requests(ranges) {
+            let Some(octets) = self.read(pack, span.clone()).await? else { return Ok(None) };
+            for position in &positions {
+                let (Some(range), Some(part)) = (ranges.get(*position), parts.get_mut(*position))
+                else {
+                    continue;
+                };
+                let cut = within(&octets, range.start - span.start..range.end - span.start);
+                // A part of its own: it must not hold what lies between it and the others.
+                *part = if positions.len() == 1 { cut } else { Bytes::copy_from_slice(&cut) };
+            }
         }
+        Ok(Some(parts))
     }
 
     /// Whether a pack has exactly these octets.
@@ -255,6 +308,20 @@ fn failed(operation: &'static str, pack: PackId, error: object_store::Error) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ranges_that_lie_near_each_other_are_one_request_of_a_bounded_length() {
+        let gap = GAP_OCTETS_MAX;
+        let ranges = [100..200, 0..100, 200 + gap..300 + gap, 301 + 2 * gap..302 + 2 * gap];
+        let expected = [
+            Request { span: 0..300 + gap, positions: vec![1, 0, 2] },
+            Request { span: 301 + 2 * gap..302 + 2 * gap, positions: vec![3] },
+        ];
+        assert_eq!(requests(&ranges), expected);
+        let large = [0..REQUEST_OCTETS_MAX, REQUEST_OCTETS_MAX..REQUEST_OCTETS_MAX + 1];
+        assert_eq!(requests(&large).len(), 2);
+        assert_eq!(requests(&[]), []);
+    }
 
     #[test]
     fn a_pack_is_found_again_by_its_path_and_nothing_else_is_a_pack() {

@@ -22,6 +22,9 @@ use crate::{
 /// Scans of more entries are not tried in memory first: they would hold the caller's thread.
 const INLINE_ENTRIES_MAX: usize = 1_024;
 
+/// Reads of more keys are not tried in memory first either.
+const INLINE_KEYS_MAX: usize = 256;
+
 /// RocksDB's snapshot, which borrows the database.
 #[derive(Yokeable)]
 struct Borrowed<'d>(SnapshotWithThreadMode<'d, DB>);
@@ -103,12 +106,12 @@ impl View {
         Ok(value.map(|octets| Bytes::copy_from_slice(&octets)))
     }
 
-    /// Many keys at once.
+    /// Many keys at one state.
     ///
-    /// A key that is absent, that the filter of a table lets through, and whose place is behind the last
-    /// row of a block, sends RocksDB to the next block. When that is not in memory and only memory may be
-    /// read, RocksDB 11 answers that the key is there with an empty value, and reports no error (a read of
-    /// a single key says `Incomplete`). So an empty value from memory is looked up on disk.
+    /// In memory one by one: RocksDB's read of many keys does not keep to memory (it reads blocks from
+    /// disk, on the caller's thread), and it answers that an absent key is there, with an empty value and
+    /// no error, when a table's filter lets the key through, its place is behind the last row of a block,
+    /// and the next block is not in memory. A read of a single key says `Incomplete` to both.
     fn multi_get_in(
         &self,
         tier: Tier,
@@ -118,15 +121,24 @@ impl View {
             .iter()
             .map(|(family, key)| Ok((self.column(*family, "read")?, key.clone())))
             .collect();
-        let values = self.db.multi_get_cf_opt(columns?, &self.options(tier));
-        let in_memory = matches!(tier, Tier::Memory);
-        let one = |value: Result<Option<Vec<u8>>, rocksdb::Error>| match value
-            .map_err(Miss::of("read"))?
-        {
-            Some(octets) if in_memory && octets.is_empty() => Err(Miss::Incomplete),
-            octets => Ok(octets.map(Bytes::from)),
+        let columns = columns?;
+        if let Tier::Disk = tier {
+            let values = self.db.multi_get_cf_opt(columns, &self.options(tier));
+            let read = |value: Result<Option<Vec<u8>>, rocksdb::Error>| {
+                Ok(value.map_err(Miss::of("read"))?.map(Bytes::from))
+            };
+            return values.into_iter().map(read).collect();
+        }
+        let now = (self.snapshot.is_none() && keys.len() > 1).then(|| self.db.snapshot());
+        let mut options = self.options(tier);
+        if let Some(now) = &now {
+            options.set_snapshot(now);
+        }
+        let read = |(column, key): (&ColumnFamily, Bytes)| {
+            let value = self.db.get_pinned_cf_opt(column, key, &options);
+            Ok(value.map_err(Miss::of("read"))?.map(|octets| Bytes::copy_from_slice(&octets)))
         };
-        values.into_iter().map(one).collect()
+        columns.into_iter().map(read).collect()
     }
 
     fn page_in(&self, tier: Tier, scan: &Scan, octets_max: usize) -> Result<Page, Miss> {
@@ -206,7 +218,8 @@ impl Reader for View {
 
     async fn multi_get(&self, keys: &[(Family, Bytes)]) -> Result<Vec<Option<Bytes>>, StoreError> {
         let keys = keys.to_vec();
-        self.read("read", true, move |view, tier| view.multi_get_in(tier, &keys)).await
+        let inline = keys.len() <= INLINE_KEYS_MAX;
+        self.read("read", inline, move |view, tier| view.multi_get_in(tier, &keys)).await
     }
 
     async fn page(&self, scan: &Scan, octets_max: usize) -> Result<Page, StoreError> {
