@@ -19,6 +19,7 @@ mod memory;
 mod messages;
 mod pec_local;
 mod provider;
+mod queue_drain;
 mod read;
 mod select;
 
@@ -27,7 +28,7 @@ use std::{io::Write as _, process::ExitCode};
 use line::Line;
 
 /// A measure by its name.
-const MEASURES: [(&str, Measure); 15] = [
+const MEASURES: [(&str, Measure); 16] = [
     ("append", append::measure),
     ("append_1mb", append_1mb::measure),
     ("read_cold", read::cold),
@@ -39,6 +40,7 @@ const MEASURES: [(&str, Measure); 15] = [
     ("collector", collector::measure),
     ("growth", growth::measure),
     ("pec_local", pec_local::measure),
+    ("queue_drain", queue_drain::measure),
     ("select", select::select),
     ("select_gain", select::select_gain),
     ("header_search", select::header_search),

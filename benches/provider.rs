@@ -2,7 +2,7 @@
 //! receives.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
     path::Path,
     sync::Arc,
@@ -12,7 +12,7 @@ use std::{
 use ceralacca::pec::{
     access_point::AccessPoint,
     address::{Address, Domain},
-    destination::Destinations,
+    destination::{Destinations, SystemLookups, Target},
     directory::{Directory, ProviderRecord},
     engine::{EngineParts, EngineSettings, PecEngine},
     identifier::IdentifierSource,
@@ -25,7 +25,7 @@ use ceralacca::pec::{
 use protocols::{
     access::Identity,
     smtp::{
-        client::{ClientSettings, TlsPolicy},
+        client::ClientSettings,
         grammar::ClientName,
         transport::{Envelope, Peer, Service, Transport as _},
     },
@@ -73,6 +73,17 @@ impl Provider {
         threads: usize,
         octets: OctetStoreConfig,
     ) -> Result<Self, Failure> {
+        let mut provider = Self::start_idle(folder, threads, octets).await?;
+        provider.run_queue(BTreeMap::new())?;
+        Ok(provider)
+    }
+
+    /// As [`Provider::start`], with the outgoing queue standing still.
+    pub(crate) async fn start_idle(
+        folder: &Path,
+        threads: usize,
+        octets: OctetStoreConfig,
+    ) -> Result<Self, Failure> {
         let store = open(folder, octets).await?;
         let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
         let authority =
@@ -84,8 +95,8 @@ impl Provider {
         let der = certificate.to_der().to_vec();
         let record = ProviderRecord::new("Alfa PEC", service.clone(), domains.to_vec(), vec![der]);
         let settings = EngineSettings { signatures_max: threads, ..EngineSettings::default() };
-        let (work, work_receiver) = WorkQueue::new(settings.work_entries_max);
-        let (queue, queue_receiver) = QueueHandle::new(settings.work_entries_max);
+        let work = WorkQueue::new(&settings);
+        let queue = QueueHandle::new(&settings);
         let trusted = TrustedAuthorities::new(vec![authority.certificate().clone()]);
         let engine = PecEngine::new(EngineParts {
             store,
@@ -105,15 +116,9 @@ impl Provider {
             work,
             queue,
         });
-        let client_name = ClientName::parse("mail.alfa.example").ok_or("a client name")?;
-        let relay = Relay {
-            destinations: Destinations::new(std::collections::BTreeMap::new())?,
-            client: Arc::new(ClientSettings::new(client_name, TlsPolicy::Never)),
-        };
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        tasks.spawn(work::run(Arc::clone(&engine), work_receiver, stopped.clone()));
-        tasks.spawn(queue::run(Arc::clone(&engine), Arc::new(relay), queue_receiver, stopped));
+        tasks.spawn(work::run(Arc::clone(&engine), stopped));
         let access_point = Arc::new(AccessPoint::new(Arc::clone(&engine)));
         Ok(Self { engine, access_point, key, stop, tasks })
     }
@@ -146,6 +151,18 @@ impl Provider {
             changes.changed().await?;
         }
         Ok(began.elapsed())
+    }
+
+    /// Sets the outgoing queue in motion; mail to other domains than those of `routes` goes by DNS.
+    pub(crate) fn run_queue(&mut self, routes: BTreeMap<String, Target>) -> Result<(), Failure> {
+        let name = "mail.alfa.example";
+        let client_name = ClientName::parse(name).ok_or("a client name")?;
+        let (lookups, random) = (Arc::new(SystemLookups::new()?), Arc::new(SystemRandom));
+        let destinations = Destinations::new(routes, lookups, name, random);
+        let relay = Relay::in_the_clear(destinations, ClientSettings::new(client_name))?;
+        let (engine, stopped) = (Arc::clone(&self.engine), self.stop.subscribe());
+        self.tasks.spawn(queue::run(engine, Arc::new(relay), stopped));
+        Ok(())
     }
 
     /// The store.

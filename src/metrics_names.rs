@@ -30,6 +30,24 @@ pub const INCOMING_MESSAGES: &str = "ceralacca_incoming_messages_total";
 /// Messages that came again and were recognised.
 pub const INCOMING_REPEATS: &str = "ceralacca_incoming_repeats_total";
 
+/// What servers made of messages, for each recipient, by `outcome` (`taken`, `refused`, `put_off`,
+/// `interrupted`, `unknown`: the answer was lost).
+pub const OUTGOING_ATTEMPTS: &str = "ceralacca_outgoing_attempts_total";
+/// Connections to other servers, by `outcome` (`connected`, `refused`, `policy`, `unreachable`).
+pub const OUTGOING_CONNECTIONS: &str = "ceralacca_outgoing_connections_total";
+/// What TLS to other servers came to, by `policy` (`configured`, `dane`, `mta_sts`, `default`; `dns`
+/// where DANE or MTA-STS leaves no server) and `outcome` (`name`, `dane`, `any`: what is known of the
+/// server; `clear`; `failed`; `forbidden`).
+pub const OUTGOING_TLS: &str = "ceralacca_outgoing_tls_total";
+/// Messages in the outgoing queue, by `state` (`waiting`, `held`).
+pub const QUEUE_MESSAGES: &str = "ceralacca_queue_messages";
+/// The age of the oldest message in the outgoing queue, in seconds.
+pub const QUEUE_OLDEST: &str = "ceralacca_queue_oldest_seconds";
+/// Connections to other servers that are busy.
+pub const OUTGOING_BUSY: &str = "ceralacca_outgoing_connections_busy";
+/// Destinations that do not answer at present.
+pub const DESTINATIONS_FAILING: &str = "ceralacca_destinations_failing";
+
 /// Requests to a remote object store that ended, by `operation` (`put`, `get`, `list`, `delete`,
 /// `copy`, `upload_begin`, `upload_part`, `upload_complete`, `upload_abort`) and `outcome` (`done`,
 /// `refused`, `temporary`, `permanent`).
@@ -71,7 +89,7 @@ pub const HELD_RELEASED: &str = "ceralacca_held_messages_released_total";
 
 /// Counters and histograms, each with its help text. Those of sessions are counted on the floor
 /// below, under the names that stand here as text.
-const COUNTERS: [(&str, &str); 28] = [
+const COUNTERS: [(&str, &str); 31] = [
     ("ceralacca_connections_total", "Connections that were let in, by protocol"),
     ("ceralacca_connections_refused_total", "Connections over a limit, by protocol and limit"),
     ("ceralacca_tls_handshakes_failed_total", "TLS handshakes that failed, by protocol"),
@@ -100,16 +118,23 @@ const COUNTERS: [(&str, &str); 28] = [
     (COLLECTOR_OCTETS_DELETED, "Octets of the objects that the collector deleted"),
     (COLLECTOR_OCTETS_WRITTEN, "Octets of the packs that the collector wrote"),
     (HELD_RELEASED, "Held messages that were released"),
+    (OUTGOING_ATTEMPTS, "What servers made of messages, for each recipient, by outcome"),
+    (OUTGOING_CONNECTIONS, "Connections to other servers, by outcome"),
+    (OUTGOING_TLS, "What TLS to other servers came to, by policy and outcome"),
 ];
 const HISTOGRAMS: [(&str, &str); 2] = [
     (LOGIN_HASHING, "Seconds that a password hashing took, waiting not included"),
     (OBJECT_SECONDS, "Seconds of a request to the object store, by operation"),
 ];
 
-const GAUGES: [(&str, &str); 3] = [
+const GAUGES: [(&str, &str); 7] = [
     (BACKUP_INSTANT, "Instant of the last complete increment of the back-up, seconds since 1970"),
     (CACHE_OCTETS, "Octets in a cache of chunks, by cache"),
     (CACHE_ENTRIES, "Chunks in a cache of chunks, by cache"),
+    (QUEUE_MESSAGES, "Messages in the outgoing queue, by state"),
+    (QUEUE_OLDEST, "Age of the oldest message in the outgoing queue, seconds"),
+    (OUTGOING_BUSY, "Connections to other servers that are busy"),
+    (DESTINATIONS_FAILING, "Destinations that do not answer at present"),
 ];
 
 /// Gives every metric its help text in the recorder that is installed.

@@ -4,18 +4,25 @@
 
 mod support;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use openssl::{sha::sha256, x509::X509};
 use protocols::{
-    net::tls::TlsClient,
+    net::{
+        dane::{DaneCheck, TlsaRecord},
+        tls::TlsClient,
+    },
     smtp::{
         client::{
-            ClientSettings, ConnectError, Host, Interrupted, MessageSource, Outcome,
-            OutgoingMessage, SmtpConnection, TlsPolicy, WholeMessage,
+            ClientSettings, ConnectError, Host, Interrupted, MessageSource, Outcome, OutgoingDsn,
+            OutgoingMessage, Server, SmtpConnection, TlsPolicy, WholeMessage,
         },
-        grammar::{ClientName, ForwardPath, ReversePath},
+        grammar::{
+            ClientName, EnvelopeId, ForwardPath, Notify, OriginalRecipient, Ret, ReversePath,
+        },
         server::ServerSettings,
+        transport::RecipientDsn,
     },
 };
 use support::{
@@ -27,10 +34,11 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::timeout,
 };
+use trust::clock::UnixMillis;
 
 const SOON: Duration = Duration::from_secs(20);
 
-fn client(tls: TlsPolicy) -> Arc<ClientSettings> {
+fn client() -> Arc<ClientSettings> {
     // Long enough for a busy machine; three tests wait it out.
     let quick = Duration::from_secs(2);
     let name = ClientName::parse("mail.two.example").unwrap();
@@ -39,12 +47,20 @@ fn client(tls: TlsPolicy) -> Arc<ClientSettings> {
         data_time_max: quick,
         data_block_time_max: quick,
         data_end_time_max: quick,
-        ..ClientSettings::new(name, tls)
+        ..ClientSettings::new(name)
     })
 }
 
-fn host(port: u16) -> Host {
-    Host { name: "127.0.0.1".to_owned(), port }
+fn server(port: u16, tls: &TlsPolicy) -> Server {
+    Server {
+        host: Host { name: "127.0.0.1".to_owned(), port },
+        addresses: vec![SocketAddr::from(([127, 0, 0, 1], port))],
+        tls: tls.clone(),
+    }
+}
+
+async fn connect_to(port: u16, tls: &TlsPolicy) -> Result<SmtpConnection, ConnectError> {
+    SmtpConnection::connect(&client(), &[server(port, tls)]).await
 }
 
 fn message(from: &str, to: &[&str], octets: &[u8]) -> (OutgoingMessage, WholeMessage) {
@@ -53,13 +69,13 @@ fn message(from: &str, to: &[&str], octets: &[u8]) -> (OutgoingMessage, WholeMes
         forward_paths: to.iter().map(|path| ForwardPath::parse(path).unwrap()).collect(),
         octets: octets.len() as u64,
         eight_bit: octets.iter().any(|octet| *octet > 127),
+        dsn: None,
     };
     (outgoing, WholeMessage(Bytes::copy_from_slice(octets)))
 }
 
 async fn connected(office: &Office, tls: TlsPolicy) -> SmtpConnection {
-    let hosts = [host(office.address.port())];
-    SmtpConnection::connect(&client(tls), &hosts).await.unwrap()
+    connect_to(office.address.port(), &tls).await.unwrap()
 }
 
 fn codes(outcomes: &[Outcome]) -> Vec<String> {
@@ -183,12 +199,24 @@ async fn tls_is_had_as_the_policy_wants_it() {
     let clear = open(Door::RelayClear, settings()).await;
     let relay = open(Door::Relay, settings()).await;
     let stranger = certificates();
-    let required =
-        client(TlsPolicy::Required(TlsClient::verified_by(&stranger.authority).unwrap()));
-    let to_clear = SmtpConnection::connect(&required, &[host(clear.address.port())]).await;
+    let required = TlsPolicy::Required(TlsClient::verified_by(&stranger.authority).unwrap());
+    let to_clear = connect_to(clear.address.port(), &required).await;
     assert!(matches!(to_clear, Err(ConnectError::TlsNotOffered { .. })));
-    let to_relay = SmtpConnection::connect(&required, &[host(relay.address.port())]).await;
+    let to_relay = connect_to(relay.address.port(), &required).await;
     assert!(matches!(to_relay, Err(ConnectError::Tls { .. })));
+    // What DNS says of the server: the record of its own key, and of another's.
+    let own = X509::stack_from_pem(&relay.made.chain).unwrap().remove(0);
+    let other = X509::stack_from_pem(&stranger.chain).unwrap().remove(0);
+    for (certificate, known) in [(own, true), (other, false)] {
+        let key = certificate.public_key().unwrap().public_key_to_der().unwrap();
+        let record = TlsaRecord { usage: 3, selector: 1, matching: 1, data: sha256(&key).to_vec() };
+        let check = DaneCheck::new(vec![record], Vec::new(), UnixMillis(0)).unwrap();
+        let pinned = TlsPolicy::Required(TlsClient::opportunistic().unwrap().with_dane(check));
+        match connect_to(relay.address.port(), &pinned).await {
+            Ok(connection) => assert_eq!((known, connection.assurance()), (true, Some("dane"))),
+            Err(error) => assert!(!known && error.is_policy(), "{error}"),
+        }
+    }
     // Opportunistic: in the clear where TLS is not offered, and where its handshake fails.
     let policy = TlsPolicy::Opportunistic(TlsClient::opportunistic().unwrap());
     assert_eq!(connected(&clear, policy.clone()).await.tls_description(), None);
@@ -204,7 +232,7 @@ async fn tls_is_had_as_the_policy_wants_it() {
         Say("250 x"),
     ])
     .await;
-    let connection = SmtpConnection::connect(&client(policy), &[host(broken)]).await.unwrap();
+    let connection = connect_to(broken, &policy).await.unwrap();
     assert_eq!(connection.tls_description(), None);
 }
 
@@ -214,15 +242,24 @@ async fn hosts_are_tried_in_their_order() {
     // A port that nobody listens on, and a server that wants nobody.
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     let unwilling = fake(&[Say("554 5.3.2 go away")]).await;
-    let hosts = [host(nobody), host(unwilling), host(office.address.port())];
-    let settings = client(TlsPolicy::Never);
-    let connection = SmtpConnection::connect(&settings, &hosts).await.unwrap();
-    assert_eq!(connection.host(), &hosts[2]);
-    let unwilling = fake(&[Say("554 5.3.2 go away")]).await;
-    let refused = SmtpConnection::connect(&settings, &[host(unwilling)]).await.unwrap_err();
+    let servers =
+        [nobody, unwilling, office.address.port()].map(|port| server(port, &TlsPolicy::Never));
+    let settings = client();
+    let connection = SmtpConnection::connect(&settings, &servers).await.unwrap();
+    assert_eq!(connection.host(), &servers[2].host);
+    // Every address of one server is tried before the next server.
+    let mut moved = server(office.address.port(), &TlsPolicy::Never);
+    moved.addresses.insert(0, servers[0].addresses[0]);
+    SmtpConnection::connect(&settings, &[moved]).await.unwrap();
+    let unwilling = fake(&[Say("554 5.3.2 go away"), Close, Say("554 5.3.2 go away")]).await;
+    let refused = connect_to(unwilling, &TlsPolicy::Never).await.unwrap_err();
     assert!(refused.is_permanent() && refused.to_string().contains("go away"), "{refused}");
-    let unreachable = SmtpConnection::connect(&settings, &hosts[..1]).await.unwrap_err();
+    let unreachable = SmtpConnection::connect(&settings, &servers[..1]).await.unwrap_err();
     assert!(!unreachable.is_permanent());
+    // One that does not answer may serve us next time.
+    let servers = [servers[0].clone(), server(unwilling, &TlsPolicy::Never)];
+    let refused = SmtpConnection::connect(&settings, &servers).await.unwrap_err();
+    assert!(!refused.is_permanent(), "{refused}");
     let none = SmtpConnection::connect(&settings, &[]).await.unwrap_err();
     assert!(matches!(none, ConnectError::NoHost));
 }
@@ -308,8 +345,7 @@ async fn an_outcome_says_whether_sending_again_can_double() {
     ];
     for (steps, expected) in table {
         let port = fake(steps).await;
-        let settings = client(TlsPolicy::Never);
-        let mut connection = SmtpConnection::connect(&settings, &[host(port)]).await.unwrap();
+        let mut connection = connect_to(port, &TlsPolicy::Never).await.unwrap();
         let (outgoing, mut source) = message("x@two.example", &["a@one.example"], b"x\r\n");
         let outcomes = timeout(SOON, connection.send(&outgoing, &mut source)).await.unwrap();
         assert_eq!(codes(&outcomes), [expected], "{steps:?}: {outcomes:?}");
@@ -338,8 +374,7 @@ async fn a_server_without_extensions_gets_plain_commands_and_old_codes_are_under
         Say("221 bye"),
     ])
     .await;
-    let settings = client(TlsPolicy::Never);
-    let mut connection = SmtpConnection::connect(&settings, &[host(port)]).await.unwrap();
+    let mut connection = connect_to(port, &TlsPolicy::Never).await.unwrap();
     let to = ["a@one.example", "b@one.example"];
     let (outgoing, mut source) = message("x@two.example", &to, b"x\r\n");
     let outcomes = connection.send(&outgoing, &mut source).await;
@@ -352,7 +387,6 @@ async fn a_server_without_extensions_gets_plain_commands_and_old_codes_are_under
 
 #[tokio::test]
 async fn replies_without_end_and_injected_before_tls_are_not_believed() {
-    let settings = client(TlsPolicy::Never);
     let endless = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = endless.local_addr().unwrap().port();
     let server = tokio::spawn(async move {
@@ -363,7 +397,7 @@ async fn replies_without_end_and_injected_before_tls_are_not_believed() {
         }
         written
     });
-    let refused = SmtpConnection::connect(&settings, &[host(port)]).await.unwrap_err();
+    let refused = connect_to(port, &TlsPolicy::Never).await.unwrap_err();
     assert!(matches!(
         refused,
         ConnectError::Interrupted { cause: Interrupted::BadReply { .. }, .. }
@@ -379,7 +413,7 @@ async fn replies_without_end_and_injected_before_tls_are_not_believed() {
     .await;
     let made = certificates();
     let required = TlsPolicy::Required(TlsClient::verified_by(&made.authority).unwrap());
-    let refused = SmtpConnection::connect(&client(required), &[host(injecting)]).await.unwrap_err();
+    let refused = connect_to(injecting, &required).await.unwrap_err();
     assert!(matches!(refused, ConnectError::Interrupted { .. }), "{refused}");
 }
 
@@ -397,12 +431,56 @@ async fn a_server_that_reads_nothing_is_given_up() {
         let _ = stream.read(&mut octets).await;
         tokio::time::sleep(SOON).await;
     });
-    let settings = client(TlsPolicy::Never);
-    let mut connection = SmtpConnection::connect(&settings, &[host(port)]).await.unwrap();
+    let mut connection = connect_to(port, &TlsPolicy::Never).await.unwrap();
     let (outgoing, _) = message("x@two.example", &["a@one.example"], b"");
     let mut source = Pieces { left: 1_000, fails: false };
     let outcomes = timeout(SOON, connection.send(&outgoing, &mut source)).await.unwrap();
     assert_eq!(codes(&outcomes), ["not sent"]);
     assert!(source.left > 0, "everything was read though nothing was taken");
     server.abort();
+}
+
+#[tokio::test]
+async fn what_the_sender_asks_to_be_told_reaches_servers_that_tell() {
+    let asked = OutgoingDsn {
+        ret: Some(Ret::Headers),
+        envelope_id: EnvelopeId::from_text("prova+1"),
+        recipients: vec![
+            RecipientDsn {
+                notify: Notify::On { success: true, failure: true, delay: false },
+                original: OriginalRecipient::from_text("rfc822;anna@two.example"),
+            },
+            RecipientDsn::default(),
+        ],
+    };
+    let office = open(Door::RelayClear, settings()).await;
+    let mut connection = connected(&office, TlsPolicy::Never).await;
+    assert!(connection.extensions().dsn);
+    let to = ["a@one.example", "b@one.example"];
+    let (mut outgoing, mut source) = message("x@two.example", &to, b"x\r\n");
+    outgoing.dsn = Some(asked.clone());
+    let outcomes = connection.send(&outgoing, &mut source).await;
+    assert_eq!(codes(&outcomes), ["taken 250", "taken 250"]);
+    let taken = office.post.taken().remove(0).envelope.dsn;
+    assert_eq!((taken.ret, taken.envelope_id), (asked.ret, asked.envelope_id.clone()));
+    assert_eq!(taken.recipients, asked.recipients);
+    // Others would answer 555 to it.
+    let silent = fake(&[
+        Say("220 x"),
+        Hear("EHLO"),
+        Say("250-x\r\n250 8BITMIME"),
+        Hear("MAIL FROM:<x@two.example>\r\n"),
+        Say("250 ok"),
+        Hear("RCPT TO:<a@one.example>\r\n"),
+        Say("250 ok"),
+        Hear("DATA"),
+        Say("354 go"),
+        HearData,
+        Say("250 ok"),
+    ])
+    .await;
+    let mut connection = connect_to(silent, &TlsPolicy::Never).await.unwrap();
+    let (mut outgoing, mut source) = message("x@two.example", &to[..1], b"x\r\n");
+    outgoing.dsn = Some(asked);
+    assert_eq!(codes(&connection.send(&outgoing, &mut source).await), ["taken 250"]);
 }

@@ -26,9 +26,9 @@ use trust::clock::UnixMillis;
 use crate::pec::{
     journal::{self, JournalEvent},
     records::{
-        DELIVERY_WORK, DeliveryRecord, HELD_FOR_OPERATOR, INCOMING_MESSAGES, INCOMING_WORK,
-        IncomingRecord, JournalRecord, OUTGOING_QUEUE, QueueRecord, TRANSMISSION_WORK,
-        TRANSMISSIONS, TransmissionRecord, decode, encode,
+        DELIVERY_WORK, DeliveryRecord, Due, HELD_FOR_OPERATOR, INCOMING_MESSAGES, INCOMING_WORK,
+        IncomingRecord, JournalRecord, OUTGOING_ORDER, OUTGOING_QUEUE, QueueId, QueueRecord,
+        TRANSMISSION_WORK, TRANSMISSIONS, TransmissionRecord, decode, encode, write_queued,
     },
 };
 
@@ -164,7 +164,23 @@ pub async fn hold_all(
             engine.commit(batch).await?;
         }
     }
+    forget_order(engine).await?;
     Ok(held)
+}
+
+/// The order of the outgoing queue goes with its rows, and comes back with them.
+async fn forget_order(engine: &dyn Engine) -> Result<(), StoreError> {
+    loop {
+        let page = engine.scan(&Scan::prefix(OUTGOING_ORDER, b"", PAGE)).await?;
+        if page.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::default();
+        for (key, _) in page {
+            batch.delete(OUTGOING_ORDER, key);
+        }
+        engine.commit(batch).await?;
+    }
 }
 
 /// Writes into the journal that the store was restored.
@@ -273,22 +289,13 @@ async fn note_incoming(
     Ok(())
 }
 
-/// A record of the outgoing queue that is due again.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Requeued {
-    /// Its key.
-    pub key: Bytes,
-    /// Its destination.
-    pub domain: String,
-}
-
 /// What a release did.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Released {
     /// Duties released.
     pub duties: u64,
     /// Those among them that the outgoing queue must be told of.
-    pub requeued: Vec<Requeued>,
+    pub requeued: Vec<Due>,
 }
 
 /// Gives duties back to the engine: those of `ids`, or all. A duty that was released before is
@@ -313,16 +320,18 @@ pub async fn release(
         let (duty, row) = Duty::of_key(&key)?;
         let row = Bytes::copy_from_slice(row);
         let mut batch = Batch::default();
-        let mut given = record.value;
-        if duty == Duty::Sending {
-            let mut queued: QueueRecord = decode(OUTGOING_QUEUE, &row, &given)?;
-            queued.next_attempt_millis = now.0;
-            given = encode(&queued);
-            released.requeued.push(Requeued { key: row.clone(), domain: queued.domain });
-        }
+        let mut again = None;
         batch.expect(HELD_FOR_OPERATOR, key.clone(), Expected::Value(value));
         batch.delete(HELD_FOR_OPERATOR, key);
-        batch.put(duty.family(), row, given);
+        if duty == Duty::Sending {
+            let mut queued: QueueRecord = decode(OUTGOING_QUEUE, &row, &record.value)?;
+            queued.next_attempt_millis = now.0;
+            let id = QueueId::from_octets(OUTGOING_QUEUE, &row)?;
+            write_queued(&mut batch, id, None, Some(&queued));
+            again = queued.due(id);
+        } else {
+            batch.put(duty.family(), row, record.value);
+        }
         let entry = JournalRecord {
             identifier: held.identifier,
             sender: held.sender,
@@ -332,7 +341,10 @@ pub async fn release(
         };
         journal::write(&mut batch, node, now, JournalEvent::Released, entry);
         match engine.commit(batch).await {
-            Ok(_) => released.duties += 1,
+            Ok(_) => {
+                released.duties += 1;
+                released.requeued.extend(again);
+            }
             // Somebody else has just released it.
             Err(StoreError::Conflict) => {}
             Err(error) => return Err(error),

@@ -40,6 +40,7 @@ mod operation;
 mod output;
 mod owner;
 mod password;
+mod queue;
 mod restore;
 mod store;
 mod transmission;
@@ -138,6 +139,11 @@ enum Command {
     )]
     Transmission(transmission::TransmissionCommand),
     #[command(
+        subcommand,
+        about = say("La coda verso gli altri gestori", "The queue to other servers"),
+    )]
+    Queue(queue::QueueCommand),
+    #[command(
         about = say("Completamento per la shell", "Completions for a shell"),
         after_help = say(
             "Esempio:\n  ceralacca completions bash > ~/.local/share/bash-completion/completions/ceralacca",
@@ -194,6 +200,7 @@ fn execute(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Backup(command) => command.run(file.as_deref(), output),
         Command::Restore(arguments) => arguments.run(file.as_deref(), output),
         Command::Transmission(command) => command.run(file.as_deref(), output),
+        Command::Queue(command) => command.run(file.as_deref(), output),
         Command::Account(account_quota::AccountCommands::Quota(arguments)) => {
             account_quota::run(file.as_deref(), output, &arguments)
         }

@@ -20,6 +20,7 @@ pub use collector::CollectorSettings;
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use limits::{LimitSettings, LoginSettings};
 pub use objects::{BucketSettings, ObjectSettings};
+pub use outgoing::{OutgoingSettings, RetrySettings, SecuritySettings, TlsWord};
 pub use value::{DomainName, HostPort, ListenAddress, NotADomainName, NotHostPort};
 
 use crate::{
@@ -34,6 +35,7 @@ mod backup;
 mod error;
 mod limits;
 mod objects;
+mod outgoing;
 mod plans;
 mod reader;
 mod source;
@@ -61,6 +63,10 @@ pub struct Config {
     pub trust: TrustSettings,
     /// `[routes]`: domain → where its mail goes, instead of what DNS says.
     pub routes: BTreeMap<DomainName, HostPort>,
+    /// `[outgoing]`
+    pub outgoing: OutgoingSettings,
+    /// `[tls_policy]`: domain → the TLS that is asked for towards it, whatever DNS says.
+    pub tls_policy: BTreeMap<DomainName, TlsWord>,
     /// `[store]`
     pub store: StoreSettings,
     /// `[objects]`
@@ -312,6 +318,22 @@ impl Config {
                 .table(
                     "\"altro.example\" = \"127.0.0.1:2526\"",
                     Text::fixed("Una riga per dominio.", "One line per domain."),
+                ),
+            outgoing: OutgoingSettings::read(reader),
+            tls_policy: reader
+                .section(
+                    "tls_policy",
+                    Text::fixed(
+                        "TLS chiesto verso un dominio, al posto di quanto dicono DNS e MTA-STS.",
+                        "TLS asked for towards a domain, instead of what DNS and MTA-STS say.",
+                    ),
+                )
+                .table(
+                    "\"altro.example\" = \"verify\"",
+                    Text::fixed(
+                        "Una riga per dominio: \"opportunistic\", \"require\", \"verify\".",
+                        "One line per domain: \"opportunistic\", \"require\", \"verify\".",
+                    ),
                 ),
             store: StoreSettings::read(reader),
             objects: ObjectSettings::read(reader),

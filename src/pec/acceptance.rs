@@ -32,10 +32,9 @@ use super::{
     instant::CertifiedInstant,
     issue::{self, Issued},
     journal::JournalEvent,
-    queue::Due,
     records::{
-        DELIVERY_WORK, DeliveryRecord, DeliveryStage, IncomingKind, JournalRecord, QueueKind,
-        QueueRecipient, QueueRecord, RecipientRecord, RecipientState, Seen,
+        DELIVERY_WORK, DeliveryRecord, DeliveryStage, Due, IncomingKind, JournalRecord, QueueKind,
+        QueueRecipient, QueueRecord, RecipientRecord, RecipientState, ReturnedPart, Seen,
         TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK, TRANSMISSIONS, TransmissionId,
         TransmissionRecord, TransmissionState, encode, indexed_key, seen_key,
     },
@@ -84,6 +83,30 @@ pub(super) fn journal_record(engine: &PecEngine, record: &TransmissionRecord) ->
         subject: record.subject.clone(),
         provider: engine.issuer().name.clone(),
         ..JournalRecord::default()
+    }
+}
+
+/// The recipients of one domain that is not ours.
+struct Lane {
+    address: Address,
+    /// The domain is outside certified mail.
+    ordinary: bool,
+    recipients: Vec<QueueRecipient>,
+}
+
+/// A recipient as the queue keeps him. Certified recipients have receipts in place of what NOTIFY
+/// asks for.
+fn queue_recipient(row: &RecipientRecord, index: u32) -> QueueRecipient {
+    let address = row.address.clone();
+    if row.certified {
+        return QueueRecipient { address, index, ..QueueRecipient::default() };
+    }
+    QueueRecipient {
+        address,
+        index,
+        notify: row.notify,
+        original_recipient: row.original_recipient.clone(),
+        delay_told: false,
     }
 }
 
@@ -216,7 +239,7 @@ impl Case {
         issue::put_into_senders_mailbox(engine, AccountId(self.record.account_id), &receipt, batch)
             .await?;
         for due in due {
-            engine.queue().announce(due);
+            engine.queue().announce(due, engine.now());
         }
         Ok(())
     }
@@ -243,7 +266,7 @@ impl Case {
     /// Adds the duties of the delivery point (our own domains) and of the queue (one record per
     /// destination domain). Returns what the schedule of the queue has to know.
     fn dispatch(&self, engine: &PecEngine, batch: &mut Batch, envelope: HeldId) -> Vec<Due> {
-        let mut remote: BTreeMap<String, (Address, Vec<QueueRecipient>)> = BTreeMap::new();
+        let mut remote: BTreeMap<String, Lane> = BTreeMap::new();
         for (index, (_, _, row)) in (0_u32..).zip(&self.rows) {
             // Checked at the access point; a row that says otherwise names nobody to send to.
             let Ok(address) = Address::parse(&row.address) else { continue };
@@ -256,22 +279,30 @@ impl Case {
                 );
             } else {
                 let domain = address.domain().as_str().to_owned();
-                let recipient = QueueRecipient { address: row.address.clone(), index };
-                remote.entry(domain).or_insert_with(|| (address, Vec::new())).1.push(recipient);
+                let recipient = queue_recipient(row, index);
+                let lane = || Lane { address, ordinary: !row.certified, recipients: Vec::new() };
+                remote.entry(domain).or_insert_with(lane).recipients.push(recipient);
             }
         }
         let mut due = Vec::with_capacity(remote.len());
-        for (domain, (address, recipients)) in remote {
-            let now = engine.now();
+        for Lane { address, ordinary, recipients } in remote.into_values() {
+            // What the sender asks to be told matters outside certified mail alone.
+            let (envelope_id, returned) = if ordinary {
+                (self.record.envelope_id.clone(), self.record.returned)
+            } else {
+                (None, ReturnedPart::Unspecified.into())
+            };
             let record = QueueRecord {
                 recipients,
+                ordinary,
+                envelope_id,
+                returned,
                 message: envelope.0.to_vec(),
                 transmission: self.id.0.to_vec(),
                 // The reverse path stays the sender's own (RFC 6109 §3.1.5).
-                ..due_now(now, QueueKind::TransportEnvelope, &address, &self.record.sender)
+                ..due_now(engine.now(), QueueKind::TransportEnvelope, &address, &self.record.sender)
             };
-            let id = engine.enqueue(batch, &record);
-            due.push(Due { id, domain, at: now });
+            due.push(engine.enqueue(batch, &record));
         }
         due
     }

@@ -14,7 +14,9 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use protocols::smtp::transport::{Envelope, MessageSink, Peer, Refusal, Taken, Transport};
+use protocols::smtp::transport::{
+    Envelope, EnvelopeDsn, MessageSink, Peer, Refusal, Taken, Transport,
+};
 use storage::{
     account::settings::{AccountSettings, AccountState},
     catalog::engine::{Batch, Expected},
@@ -25,6 +27,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     address::Address,
+    dsn,
     engine::{PecEngine, PecError},
     facts::{CertifiedDomains as _, RecipientKind},
     formal::{self, FormalLimits},
@@ -36,10 +39,10 @@ use super::{
     records::{
         JournalRecord, RecipientRecord, RecipientState, TRANSMISSION_IDENTIFIERS,
         TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK, TRANSMISSIONS, TransmissionId,
-        TransmissionRecord, TransmissionState, encode, indexed_key,
+        TransmissionRecord, TransmissionState, encode, indexed_key, sender_class,
     },
     refusals,
-    work::Work,
+    work::{Work, class_value},
 };
 
 /// The [`Transport`] behind the submission ports.
@@ -117,11 +120,14 @@ impl Transport for AccessPoint {
     ) -> Result<Box<dyn MessageSink>, Refusal> {
         let (account_id, sender, settings) = self.account(peer).await?;
         let mut forward_paths: Vec<Address> = Vec::new();
-        for path in &envelope.forward_paths {
+        let mut dsn = EnvelopeDsn { recipients: Vec::new(), ..envelope.dsn.clone() };
+        for (index, path) in envelope.forward_paths.iter().enumerate() {
             let address = Address::parse(path).map_err(|_| refusals::invalid_recipient())?;
             // A recipient named twice gets the message once (RFC 5321 §4.1.1.3 leaves it open).
             if !forward_paths.contains(&address) {
                 forward_paths.push(address);
+                dsn.recipients
+                    .push(envelope.dsn.recipients.get(index).cloned().unwrap_or_default());
             }
         }
         let limits = FormalLimits {
@@ -138,6 +144,7 @@ impl Transport for AccessPoint {
             account_id,
             sender,
             forward_paths,
+            dsn,
             limits,
             octets,
         }))
@@ -193,6 +200,7 @@ struct Submission {
     account_id: AccountId,
     sender: Address,
     forward_paths: Vec<Address>,
+    dsn: EnvelopeDsn,
     limits: FormalLimits,
     octets: Collected,
 }
@@ -204,7 +212,7 @@ impl MessageSink for Submission {
     }
 
     async fn finish(self: Box<Self>) -> Result<Taken, Refusal> {
-        let Self { engine, account_id, sender, forward_paths, limits, octets } = *self;
+        let Self { engine, account_id, sender, forward_paths, dsn, limits, octets } = *self;
         let (octets, _memory) = octets.finish();
         let instant = engine.certified_now();
         let identifier = engine.identifiers().pec_identifier(&instant);
@@ -214,17 +222,10 @@ impl MessageSink for Submission {
             .compute(move || judge(&octets, &for_checks, &from, &paths, &limits, header_octets_max))
             .await
             .map_err(|error| refusals::engine(&error))?;
-        store_transmission(
-            &engine,
-            account_id,
-            &sender,
-            &forward_paths,
-            identifier.clone(),
-            &instant,
-            judged,
-        )
-        .await
-        .map_err(|error| refusals::engine(&error))?;
+        let envelope = SubmittedEnvelope { account_id, sender, forward_paths, dsn };
+        store_transmission(&engine, &envelope, identifier.clone(), &instant, judged)
+            .await
+            .map_err(|error| refusals::engine(&error))?;
         metrics::counter!(crate::metrics_names::SUBMISSIONS).increment(1);
         Ok(Taken { identifier: identifier.as_str().to_owned() })
     }
@@ -286,16 +287,23 @@ fn judge(
     }
 }
 
+/// Who sends to whom, and what he asks to be told.
+struct SubmittedEnvelope {
+    account_id: AccountId,
+    sender: Address,
+    forward_paths: Vec<Address>,
+    dsn: EnvelopeDsn,
+}
+
 /// Makes the transmission durable and announces it.
 async fn store_transmission(
     engine: &Arc<PecEngine>,
-    account_id: AccountId,
-    sender: &Address,
-    forward_paths: &[Address],
+    envelope: &SubmittedEnvelope,
     identifier: PecIdentifier,
     instant: &CertifiedInstant,
     judged: Judged,
 ) -> Result<(), PecError> {
+    let SubmittedEnvelope { account_id, sender, forward_paths, dsn } = envelope;
     let mut batch = Batch::default();
     let (original, _) = engine.hold(&judged.original, &mut batch).await?;
     let id = TransmissionId::draw(instant.unix(), engine.random());
@@ -316,18 +324,24 @@ async fn store_transmission(
         subject: judged.subject,
         fault: judged.fault,
         recipients: u32::try_from(forward_paths.len()).unwrap_or(u32::MAX),
+        envelope_id: dsn.envelope_id.as_ref().map(|id| id.as_str().to_owned()),
+        returned: dsn::kept_ret(dsn.ret).into(),
     };
     batch.put(TRANSMISSIONS, id.key(), encode(&record));
     // An identifier that exists already would be a fault of the random source: refuse, not mix.
     batch.expect(TRANSMISSION_IDENTIFIERS, record.identifier.clone(), Expected::Absent);
     batch.put(TRANSMISSION_IDENTIFIERS, record.identifier.clone(), id.key());
-    batch.put(TRANSMISSION_WORK, id.key(), Bytes::new());
+    let class = sender_class(&record.sender);
+    batch.put(TRANSMISSION_WORK, id.key(), class_value(class));
     for (index, recipient) in (0_u32..).zip(engine.directory().classify(forward_paths)) {
+        let (notify, original_recipient) = dsn::kept(dsn.recipients.get(index as usize));
         let row = RecipientRecord {
             address: recipient.address,
             certified: recipient.kind == RecipientKind::Certified,
             state: RecipientState::Submitted.into(),
             changed_millis: instant.unix().0,
+            notify,
+            original_recipient,
         };
         batch.put(TRANSMISSION_RECIPIENTS, indexed_key(&id.0, index), encode(&row));
     }
@@ -338,6 +352,6 @@ async fn store_transmission(
     };
     engine.journal(&mut batch, instant.unix(), JournalEvent::Submission, journal);
     engine.store().commit(batch).await?;
-    engine.work().announce(Work::Accept(id));
+    engine.work().announce(Work::Accept(id), class);
     Ok(())
 }

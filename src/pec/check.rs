@@ -2,6 +2,8 @@
 //!
 //! * A duty (a row of a work family, of the queue or of the deliveries) names records that exist
 //!   and a held message that is there: else the duty could never be fulfilled.
+//! * A row of the queue has its row in the order, and the other way round: else its turn would never
+//!   come. (An older version's queue gets its order at the next start.)
 //! * A held message that no record names is reported: nobody will ever send or deliver it. It is
 //!   kept; only the collector's own rules release held messages.
 //!
@@ -25,9 +27,9 @@ use storage::{
 use super::{
     needs::{self, naming, needed_by},
     records::{
-        DELIVERY_WORK, DeliveryRecord, HELD_FOR_OPERATOR, INCOMING_MESSAGES, INCOMING_WORK,
-        OUTGOING_QUEUE, QueueRecord, TRANSMISSION_IDENTIFIERS, TRANSMISSION_RECIPIENTS,
-        TRANSMISSION_WORK, TRANSMISSIONS, decode,
+        DELIVERY_WORK, DeliveryRecord, Due, HELD_FOR_OPERATOR, INCOMING_MESSAGES, INCOMING_WORK,
+        OUTGOING_ORDER, OUTGOING_QUEUE, QueueId, QueueRecord, TRANSMISSION_IDENTIFIERS,
+        TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK, TRANSMISSIONS, decode,
     },
     work::Source,
 };
@@ -67,12 +69,13 @@ pub enum DutyFault {
 const LISTED_MAX: usize = 1_000;
 
 /// Families with duties or with names of records.
-const LOOKED_AT: [Family; 7] = [
+const LOOKED_AT: [Family; 8] = [
     HELD_FOR_OPERATOR,
     TRANSMISSION_WORK,
     INCOMING_WORK,
     DELIVERY_WORK,
     OUTGOING_QUEUE,
+    OUTGOING_ORDER,
     TRANSMISSION_RECIPIENTS,
     TRANSMISSION_IDENTIFIERS,
 ];
@@ -131,6 +134,7 @@ fn named_by(family: Family, key: &Bytes, value: &[u8]) -> Result<Names, StoreErr
             let row: QueueRecord = decode(family, key, value)?;
             some(TRANSMISSIONS, &row.transmission).into_iter().collect()
         }
+        OUTGOING_ORDER => vec![record(OUTGOING_QUEUE, &Due::read(key)?.id.0)],
         TRANSMISSION_RECIPIENTS => vec![record(TRANSMISSIONS, key.get(..16).unwrap_or(key))],
         TRANSMISSION_IDENTIFIERS => vec![record(TRANSMISSIONS, value)],
         _ => Vec::new(),
@@ -160,6 +164,7 @@ impl Duties {
             }
             Err(error) => return Err(error),
         }
+        names.extend(turn_of(family, (key, value))?);
         for ((named, name), found) in names.iter().zip(snapshot.multi_get(&names).await?) {
             if found.is_none() {
                 let missing = keys::object(*named, name);
@@ -176,6 +181,23 @@ impl Duties {
             self.faults_left_out += 1;
         }
     }
+}
+
+/// The row in the order that a row of the queue has, unless an operator holds it. A row that cannot be
+/// read was reported by the look at what it needs.
+fn turn_of(
+    family: Family,
+    (key, value): (&[u8], &[u8]),
+) -> Result<Option<(Family, Bytes)>, StoreError> {
+    if family != OUTGOING_QUEUE {
+        return Ok(None);
+    }
+    let row: QueueRecord = match decode(family, key, value) {
+        Err(StoreError::Damaged { .. }) => return Ok(None),
+        row => row?,
+    };
+    let order = row.due(QueueId::from_octets(family, key)?);
+    Ok(order.map(|order| (OUTGOING_ORDER, order.octets())))
 }
 
 /// Finds held messages that no record names: a part of them at a time, each with one walk.

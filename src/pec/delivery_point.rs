@@ -32,6 +32,7 @@ use storage::{
 use trust::clock::UnixMillis;
 
 use super::{
+    dsn,
     engine::{PecEngine, PecError},
     issue,
     journal::JournalEvent,
@@ -148,6 +149,7 @@ async fn append(
     let account = engine.store().account(account_id).await?;
     let inbox = account.mailbox_by_name(issue::INBOX).await?.id();
     let (mut also, next) = advance(key, value, record, DeliveryStage::ReceiptOwed, instant, None);
+    let report = dsn::report_incoming(engine, key, record, None, &mut also).await?;
     also.expect(INCOMING_SEEN, record.seen_key.clone(), Expected::Absent);
     also.put(INCOMING_SEEN, record.seen_key.clone(), instant.0.to_be_bytes().to_vec());
     engine.journal(&mut also, instant, JournalEvent::Delivery, journal_record(&held, record, ""));
@@ -167,10 +169,14 @@ async fn append(
             also,
         })
         .await?;
+    if let Some(due) = report {
+        engine.queue().announce(due, engine.now());
+    }
     Ok(next)
 }
 
-/// Records that the message cannot be delivered. Only transport envelopes are answered.
+/// Records that the message cannot be delivered. Transport envelopes are answered by a notice,
+/// ordinary mail by a report.
 async fn fail(
     engine: &Arc<PecEngine>,
     key: &Bytes,
@@ -190,7 +196,12 @@ async fn fail(
         JournalEvent::Undeliverable,
         journal_record(&held, record, &format!("{fault:?}")),
     );
+    let told = notices::fault_of(fault);
+    let report = dsn::report_incoming(engine, key, record, Some(&told), &mut batch).await?;
     engine.store().commit(batch).await?;
+    if let Some(due) = report {
+        engine.queue().announce(due, engine.now());
+    }
     Ok(next)
 }
 

@@ -168,7 +168,7 @@ async fn take_charge(
         JournalRecord { related, ..journal },
     );
     engine.store().commit(batch).await?;
-    engine.queue().announce(due);
+    engine.queue().announce(due, engine.now());
     Ok(())
 }
 
@@ -327,6 +327,7 @@ pub(super) fn due_now(
         reverse_path: reverse_path.to_owned(),
         queued_millis: now.0,
         next_attempt_millis: now.0,
+        sender_class: super::records::sender_class(reverse_path),
         ..super::records::QueueRecord::default()
     }
 }

@@ -40,7 +40,9 @@ use super::{
     issuer::Issuer,
     journal::{self, JournalEvent},
     queue::QueueHandle,
-    records::{JournalRecord, QueueRecord, decode, draw_held_id, encode},
+    records::{
+        Due, JournalRecord, LaneId, QueueId, QueueRecord, decode, draw_held_id, write_queued,
+    },
     work::WorkQueue,
 };
 
@@ -90,12 +92,20 @@ pub struct EngineSettings {
     pub destination_connections_max: usize,
     /// Connections to all destinations.
     pub connections_max: usize,
-    /// Milliseconds before the second attempt; doubled each time.
+    /// Messages that one connection carries at most.
+    pub messages_per_connection_max: usize,
+    /// Milliseconds before the second attempt.
     pub retry_first_millis: i64,
     /// The longest pause between two attempts.
     pub retry_longest_millis: i64,
+    /// How much longer each pause is than the one before, in per cent of it: 200 doubles.
+    pub retry_factor_percent: u32,
+    /// The share of a pause, in per cent, that chance adds at most.
+    pub retry_jitter_percent: u32,
     /// How long a message stays in the queue: at most 24 hours (RFC 6109 §2.2.2).
     pub queue_lifetime_millis: i64,
+    /// After how long a sender is told that a message to ordinary mail is late; 0 = never.
+    pub delay_notice_millis: i64,
 }
 
 impl Default for EngineSettings {
@@ -117,9 +127,13 @@ impl Default for EngineSettings {
             deliveries_max: 8,
             destination_connections_max: 4,
             connections_max: 64,
+            messages_per_connection_max: 100,
             retry_first_millis: 5_000,
             retry_longest_millis: 15 * 60_000,
+            retry_factor_percent: 200,
+            retry_jitter_percent: 25,
             queue_lifetime_millis: 24 * 3_600_000,
+            delay_notice_millis: 4 * 3_600_000,
         }
     }
 }
@@ -414,11 +428,12 @@ impl PecEngine {
         journal::write(batch, self.parts.settings.node, instant, event, record);
     }
 
-    /// Adds `record` to the outgoing queue in `batch`; call [`QueueHandle::announce`] with the
-    /// returned id once the batch is committed.
-    pub fn enqueue(&self, batch: &mut Batch, record: &QueueRecord) -> super::records::QueueId {
-        let id = super::records::QueueId::draw(self.now(), self.random());
-        batch.put(super::records::OUTGOING_QUEUE, id.key(), encode(record));
-        id
+    /// Adds `record` to the outgoing queue in `batch`; call [`QueueHandle::announce`] with what is
+    /// returned once the batch is committed.
+    pub fn enqueue(&self, batch: &mut Batch, record: &QueueRecord) -> Due {
+        let id = QueueId::draw(self.now(), self.random());
+        write_queued(batch, id, None, Some(record));
+        let at = UnixMillis(record.next_attempt_millis);
+        Due { id, lane: LaneId::of(&record.domain), class: record.sender_class, at }
     }
 }

@@ -68,6 +68,11 @@ impl Plain {
     }
 }
 
+/// The transfer encoding that the octets of a part need without being changed.
+pub(super) fn transfer_encoding(pieces: Included<'_>) -> &'static str {
+    Plain::of(pieces).as_str()
+}
+
 /// Writes the entity to sign.
 pub(super) fn entity(
     identifiers: &IdentifierSource,

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use protocols::smtp::{
+    grammar::{EnvelopeId, Ret},
     server::received::received_field,
     transport::{Envelope, MessageSink, Peer, Refusal, Taken, Transport},
 };
@@ -35,6 +36,7 @@ use super::{
     classify::{self, PecMessage},
     directory::ProviderRecord,
     distribution::CONFLICTS_MAX,
+    dsn,
     encoded_word::decode,
     engine::{OrdinaryMail, PecEngine, PecError},
     header::Header,
@@ -42,10 +44,11 @@ use super::{
     journal::JournalEvent,
     records::{
         AnomalyKind, INCOMING_MESSAGES, INCOMING_SEEN, INCOMING_WORK, IncomingId, IncomingKind,
-        IncomingRecord, JournalRecord, Seen, encode, seen_key,
+        IncomingRecord, JournalRecord, RecipientAsked, ReturnedPart, Seen, encode, seen_key,
+        sender_class,
     },
     refusals,
-    work::Work,
+    work::{Work, class_value},
 };
 
 /// The [`Transport`] behind the relay port.
@@ -70,13 +73,22 @@ impl IncomingPoint {
     }
 
     /// The forward paths as written, each mailbox once, in a fixed order, so that the same
-    /// transaction reads the same.
-    fn recipients(&self, envelope: &Envelope) -> Vec<String> {
-        let mut recipients: Vec<Address> =
-            envelope.forward_paths.iter().filter_map(|path| self.address(path)).collect();
-        recipients.sort();
-        recipients.dedup();
-        recipients.iter().map(|address| address.as_str().to_owned()).collect()
+    /// transaction reads the same; each with what the sender asks about it.
+    fn recipients(&self, envelope: &Envelope) -> Vec<(String, RecipientAsked)> {
+        let asked = |index: usize| {
+            let (notify, original_recipient) = dsn::kept(envelope.dsn.recipients.get(index));
+            RecipientAsked { notify, original_recipient }
+        };
+        let paths = envelope.forward_paths.iter().enumerate();
+        let mut recipients: Vec<(Address, RecipientAsked)> = paths
+            .filter_map(|(index, path)| self.address(path).map(|address| (address, asked(index))))
+            .collect();
+        recipients.sort_by(|(one, _), (other, _)| one.cmp(other));
+        recipients.dedup_by(|(one, _), (other, _)| one == other);
+        recipients
+            .into_iter()
+            .map(|(address, asked)| (address.as_str().to_owned(), asked))
+            .collect()
     }
 }
 
@@ -138,6 +150,8 @@ impl Transport for IncomingPoint {
             trace_octets: trace.len(),
             reverse_path: envelope.reverse_path.clone(),
             recipients: self.recipients(envelope),
+            ret: envelope.dsn.ret,
+            envelope_id: envelope.dsn.envelope_id.clone(),
             peer: peer.clone(),
             octets,
         }))
@@ -152,7 +166,9 @@ struct Incoming {
     /// Octets of our own trace field, which the peer did not send.
     trace_octets: usize,
     reverse_path: String,
-    recipients: Vec<String>,
+    recipients: Vec<(String, RecipientAsked)>,
+    ret: Option<Ret>,
+    envelope_id: Option<EnvelopeId>,
     peer: Peer,
     octets: Collected,
 }
@@ -164,7 +180,17 @@ impl MessageSink for Incoming {
     }
 
     async fn finish(self: Box<Self>) -> Result<Taken, Refusal> {
-        let Self { engine, id, trace_octets, reverse_path, recipients, peer, octets } = *self;
+        let Self {
+            engine,
+            id,
+            trace_octets,
+            reverse_path,
+            recipients,
+            ret,
+            envelope_id,
+            peer,
+            octets,
+        } = *self;
         let (octets, _memory) = octets.finish();
         let judge = {
             let (engine, octets) = (Arc::clone(&engine), octets.clone());
@@ -186,7 +212,16 @@ impl MessageSink for Incoming {
         }
         store_incoming(
             &engine,
-            Arrival { id, peer: &peer, reverse_path, recipients, octets: &octets, judged },
+            Arrival {
+                id,
+                peer: &peer,
+                reverse_path,
+                recipients,
+                returned: dsn::kept_ret(ret),
+                envelope_id,
+                octets: &octets,
+                judged,
+            },
         )
         .await
         .map_err(|error| refusals::engine(&error))?;
@@ -200,10 +235,10 @@ impl MessageSink for Incoming {
 /// the sender's server tells him.
 async fn refuse_undeliverable(
     engine: &PecEngine,
-    recipients: &[String],
+    recipients: &[(String, RecipientAsked)],
     octets: u64,
 ) -> Result<(), Refusal> {
-    for recipient in recipients {
+    for (recipient, _) in recipients {
         let found = engine.store().account_by_address(recipient).await;
         let Some((account_id, settings)) = found.map_err(|error| refusals::store(&error))? else {
             return Err(refusals::unknown_recipient());
@@ -326,7 +361,9 @@ struct Arrival<'a> {
     id: IncomingId,
     peer: &'a Peer,
     reverse_path: String,
-    recipients: Vec<String>,
+    recipients: Vec<(String, RecipientAsked)>,
+    returned: ReturnedPart,
+    envelope_id: Option<EnvelopeId>,
     octets: &'a Bytes,
     judged: Judged,
 }
@@ -358,13 +395,19 @@ impl Arrival<'_> {
 
     /// The recipients for whom this message is new, and those for whom it was taken before: a
     /// sender that saw no reply sends again, perhaps with others besides.
-    async fn split(&self, engine: &PecEngine) -> Result<(Vec<String>, Vec<String>), StoreError> {
-        let keys: Vec<_> =
-            self.recipients.iter().map(|recipient| (INCOMING_SEEN, self.key(recipient))).collect();
+    async fn split(
+        &self,
+        engine: &PecEngine,
+    ) -> Result<(Vec<(String, RecipientAsked)>, Vec<String>), StoreError> {
+        let key = |recipient: &str| (INCOMING_SEEN, self.key(recipient));
+        let keys: Vec<_> = self.recipients.iter().map(|(recipient, _)| key(recipient)).collect();
         let seen = engine.store().engine().multi_get(&keys).await?;
         let (mut fresh, mut again) = (Vec::new(), Vec::new());
         for (recipient, seen) in self.recipients.iter().zip(seen) {
-            if seen.is_none() { &mut fresh } else { &mut again }.push(recipient.clone());
+            match seen {
+                None => fresh.push(recipient.clone()),
+                Some(_) => again.push(recipient.0.clone()),
+            }
         }
         Ok((fresh, again))
     }
@@ -384,7 +427,12 @@ impl Arrival<'_> {
 
     /// Takes the message for `recipients`: [`StoreError::Conflict`] when it was taken for one of
     /// them meanwhile.
-    async fn take(&self, engine: &Arc<PecEngine>, recipients: Vec<String>) -> Result<(), PecError> {
+    async fn take(
+        &self,
+        engine: &Arc<PecEngine>,
+        fresh: Vec<(String, RecipientAsked)>,
+    ) -> Result<(), PecError> {
+        let (recipients, asked): (Vec<String>, Vec<RecipientAsked>) = fresh.into_iter().unzip();
         let instant = engine.now();
         let mut batch = Batch::default();
         let (message, _) = engine.hold(self.octets, &mut batch).await?;
@@ -409,11 +457,15 @@ impl Arrival<'_> {
             reason: judged.reason.clone(),
             provider: judged.provider.clone(),
             anomaly: judged.anomaly.into(),
+            envelope_id: self.envelope_id.as_ref().map(|id| id.as_str().to_owned()),
+            returned: self.returned.into(),
+            asked,
         };
         batch.put(INCOMING_MESSAGES, self.id.key(), encode(&record));
-        batch.put(INCOMING_WORK, self.id.key(), Bytes::new());
+        let class = sender_class(&self.reverse_path);
+        batch.put(INCOMING_WORK, self.id.key(), class_value(class));
         engine.store().commit(batch).await?;
-        engine.work().announce(Work::Distribute(self.id));
+        engine.work().announce(Work::Distribute(self.id), class);
         Ok(())
     }
 }

@@ -31,9 +31,10 @@ use super::{
     identifier::PecIdentifier,
     instant::CertifiedInstant,
     issuer::{Issuer, Unsealed},
-    queue::Due,
     receipt::{Delivered, DeliveryFault},
-    records::{AnomalyKind, IncomingRecord, QueueKind, QueueRecipient, QueueRecord},
+    records::{
+        AnomalyKind, Due, IncomingRecord, QueueKind, QueueRecipient, QueueRecord, sender_class,
+    },
 };
 
 /// A signed message of this provider.
@@ -227,15 +228,16 @@ pub fn enqueue_notification(
     message: HeldId,
     to: &Address,
 ) -> Due {
-    let now = engine.now();
     let service_address = engine.issuer().service_address.as_str();
+    let recipient = QueueRecipient { address: to.as_str().to_owned(), ..QueueRecipient::default() };
     let record = QueueRecord {
-        recipients: vec![QueueRecipient { address: to.as_str().to_owned(), index: 0 }],
+        recipients: vec![recipient],
         message: message.0.to_vec(),
-        ..due_now(now, QueueKind::Notification, to, service_address)
+        // The service address sends for all: whom it writes to takes turns.
+        sender_class: sender_class(to.folded()),
+        ..due_now(engine.now(), QueueKind::Notification, to, service_address)
     };
-    let id = engine.enqueue(batch, &record);
-    Due { id, domain: record.domain, at: now }
+    engine.enqueue(batch, &record)
 }
 
 /// The facts of a transmission whose original has passed the formal checks, read back from the

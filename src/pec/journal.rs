@@ -42,6 +42,8 @@ pub enum JournalEvent {
     DeliveryReceipt,
     /// The non-delivery notice was issued.
     NonDelivery,
+    /// A delivery status notification was issued; the detail says of what.
+    StatusNotification,
     /// A message could not be delivered and no notice is due.
     Undeliverable,
     /// A holder was told that his mailbox fills.
@@ -52,6 +54,12 @@ pub enum JournalEvent {
     Restored,
     /// An operator released a duty that a restore had held.
     Released,
+    /// An operator keeps a queued message from being sent.
+    QueueHeld,
+    /// An operator lets a held message be sent again.
+    QueueReleased,
+    /// An operator gave a queued message up; the detail says why.
+    QueueDropped,
 }
 
 impl JournalEvent {
@@ -71,11 +79,15 @@ impl JournalEvent {
             Self::Delivery => "delivery",
             Self::DeliveryReceipt => "delivery-receipt",
             Self::NonDelivery => "non-delivery-notice",
+            Self::StatusNotification => "status-notification",
             Self::Undeliverable => "undeliverable",
             Self::SpaceNotice => "space-notice",
             Self::Erasure => "erasure",
             Self::Restored => "restored",
             Self::Released => "released",
+            Self::QueueHeld => "queue-held",
+            Self::QueueReleased => "queue-released",
+            Self::QueueDropped => "queue-dropped",
         }
     }
 }

@@ -256,7 +256,7 @@ pub fn decode_base64(body: &[u8]) -> Option<Vec<u8>> {
     general_purpose::STANDARD_NO_PAD.decode(content.get(..end)?).ok()
 }
 
-fn decode_quoted_printable(body: &[u8]) -> Vec<u8> {
+pub(super) fn decode_quoted_printable(body: &[u8]) -> Vec<u8> {
     let mut octets = Vec::with_capacity(body.len());
     let mut rest = body;
     while let Some((&octet, after)) = rest.split_first() {

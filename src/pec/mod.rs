@@ -18,6 +18,7 @@ pub mod destination;
 pub mod directory;
 pub mod disposal;
 pub mod distribution;
+pub mod dsn;
 pub mod encoded_word;
 pub mod engine;
 pub mod envelope;
@@ -34,6 +35,7 @@ pub mod issue;
 pub mod issuer;
 pub mod journal;
 pub mod ldif;
+pub mod lookups;
 pub mod mime;
 mod needs;
 pub mod notices;
@@ -45,6 +47,7 @@ pub mod refusals;
 pub mod relay;
 pub mod space_notice;
 mod texts;
+pub mod tls_policy;
 pub mod work;
 
 #[cfg(test)]

@@ -17,8 +17,9 @@ use storage::{
 
 use super::records::{
     DELIVERY_WORK, DeliveryRecord, FAMILIES, HELD_FOR_OPERATOR, INCOMING_MESSAGES, INCOMING_SEEN,
-    INCOMING_WORK, IncomingRecord, JOURNAL, OUTGOING_QUEUE, QueueRecord, TRANSMISSION_IDENTIFIERS,
-    TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK, TRANSMISSIONS, TransmissionRecord, decode,
+    INCOMING_WORK, IncomingRecord, JOURNAL, OUTGOING_DESTINATIONS, OUTGOING_ORDER, OUTGOING_QUEUE,
+    QueueRecord, RECEIVING_POLICIES, TRANSMISSION_IDENTIFIERS, TRANSMISSION_RECIPIENTS,
+    TRANSMISSION_WORK, TRANSMISSIONS, TransmissionRecord, decode,
 };
 use crate::backup::held::held_row;
 
@@ -43,6 +44,9 @@ const ROLES: [(Family, Role); FAMILIES.len()] = [
     (INCOMING_SEEN, Role::Other),
     (DELIVERY_WORK, Role::Duty),
     (OUTGOING_QUEUE, Role::Duty),
+    (OUTGOING_ORDER, Role::Other),
+    (OUTGOING_DESTINATIONS, Role::Other),
+    (RECEIVING_POLICIES, Role::Other),
     (JOURNAL, Role::Other),
     (HELD_FOR_OPERATOR, Role::Duty),
 ];

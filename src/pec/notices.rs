@@ -120,7 +120,8 @@ pub async fn answer_delivery(
     }
 }
 
-fn fault_of(kind: DeliveryFaultKind) -> DeliveryFault {
+/// What the sender is told of a mailbox that takes nothing.
+pub(super) fn fault_of(kind: DeliveryFaultKind) -> DeliveryFault {
     match kind {
         // RFC 6109 §4.4 knows no word for a blocked mailbox; that it is blocked is nobody else's
         // affair, and providers answer as for one that does not exist.
@@ -148,7 +149,7 @@ async fn send_answer(
     };
     engine.store().commit(batch).await?;
     if let Some(due) = due {
-        engine.queue().announce(due);
+        engine.queue().announce(due, engine.now());
     }
     Ok(())
 }

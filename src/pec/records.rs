@@ -8,12 +8,15 @@
 //! | `transmissions` | TransmissionId | [`TransmissionRecord`] |
 //! | `transmission_identifiers` | PEC msgid | TransmissionId |
 //! | `transmission_recipients` | TransmissionId, u32 index | [`RecipientRecord`] |
-//! | `transmission_work` | TransmissionId | empty: the acceptance point still owes something |
+//! | `transmission_work` | TransmissionId | sender class: the acceptance point still owes something |
 //! | `incoming_messages` | IncomingId | [`IncomingRecord`] |
-//! | `incoming_work` | IncomingId | empty: the incoming point still owes something |
+//! | `incoming_work` | IncomingId | sender class: the incoming point still owes something |
 //! | `incoming_seen` | SHA-256, see [`seen_key`] | instant |
 //! | `delivery_work` | source (17 octets), u32 index | [`DeliveryRecord`] |
 //! | `outgoing_queue` | QueueId | [`QueueRecord`] |
+//! | `outgoing_order` | lane, sender class, instant, QueueId: [`Due`] | empty |
+//! | `outgoing_destinations` | [`LaneId`] | [`DestinationRecord`] |
+//! | `receiving_policies` | [`LaneId`] | [`PolicyRecord`] |
 //! | `journal` | node (u64), sequence (u64) | [`JournalRecord`] |
 //! | `held_for_operator` | duty (u8), key in its family | [`HeldRecord`](crate::backup::held::HeldRecord) |
 //!
@@ -24,6 +27,14 @@ use bytes::Bytes;
 use prost::Message;
 use storage::{catalog::engine::Family, error::StoreError, held::HeldId};
 use trust::{clock::UnixMillis, digest::Sha256Hasher, random::RandomSource};
+
+mod queue;
+
+pub use queue::{
+    DestinationRecord, Due, LaneId, OUTGOING_DESTINATIONS, OUTGOING_ORDER, PolicyRecord, QueueKind,
+    QueueRecipient, QueueRecord, RECEIVING_POLICIES, RecipientAsked, ReturnedPart, sender_class,
+    write_queued,
+};
 
 /// One submitted message and all that follows from it.
 pub const TRANSMISSIONS: Family = Family("transmissions");
@@ -50,7 +61,7 @@ pub const JOURNAL: Family = Family("journal");
 pub const HELD_FOR_OPERATOR: Family = Family("held_for_operator");
 
 /// Every family of the engine, for opening the store.
-pub const FAMILIES: [Family; 11] = [
+pub const FAMILIES: [Family; 14] = [
     TRANSMISSIONS,
     TRANSMISSION_IDENTIFIERS,
     TRANSMISSION_RECIPIENTS,
@@ -60,6 +71,9 @@ pub const FAMILIES: [Family; 11] = [
     INCOMING_SEEN,
     DELIVERY_WORK,
     OUTGOING_QUEUE,
+    OUTGOING_ORDER,
+    OUTGOING_DESTINATIONS,
+    RECEIVING_POLICIES,
     JOURNAL,
     HELD_FOR_OPERATOR,
 ];
@@ -246,6 +260,12 @@ pub struct TransmissionRecord {
     /// Recipients, in the order of the forward path.
     #[prost(uint32, tag = "11")]
     pub recipients: u32,
+    /// The sender's own name for the transaction (RFC 3461 §4.4).
+    #[prost(string, optional, tag = "20")]
+    pub envelope_id: Option<String>,
+    /// How much of the message a report returns.
+    #[prost(enumeration = "ReturnedPart", tag = "21")]
+    pub returned: i32,
 }
 
 /// Where one recipient of a transmission stands.
@@ -283,6 +303,12 @@ pub struct RecipientRecord {
     /// When it came there, in milliseconds since the epoch.
     #[prost(int64, tag = "4")]
     pub changed_millis: i64,
+    /// What the sender wants to hear: [`protocols::smtp::grammar::Notify::to_number`].
+    #[prost(uint32, tag = "20")]
+    pub notify: u32,
+    /// Whom the first sender named: type, semicolon, address (RFC 3461 §4.2).
+    #[prost(string, optional, tag = "21")]
+    pub original_recipient: Option<String>,
 }
 
 impl RecipientRecord {
@@ -361,6 +387,16 @@ pub struct IncomingRecord {
     /// Why it is an anomaly, for the anomaly envelope.
     #[prost(enumeration = "AnomalyKind", tag = "12")]
     pub anomaly: i32,
+    /// The sender's own name for the transaction (RFC 3461 §4.4).
+    #[prost(string, optional, tag = "20")]
+    pub envelope_id: Option<String>,
+    /// How much of the message a report returns.
+    #[prost(enumeration = "ReturnedPart", tag = "21")]
+    pub returned: i32,
+    /// What the sender asks about each of the recipients, in their order; when it is shorter,
+    /// nothing about the others.
+    #[prost(message, repeated, tag = "22")]
+    pub asked: Vec<RecipientAsked>,
 }
 
 /// What a delivery is to put into a mailbox, and whether a receipt follows.
@@ -417,62 +453,6 @@ pub struct DeliveryRecord {
     /// Its recipient's index.
     #[prost(uint32, tag = "10")]
     pub transmission_index: u32,
-}
-
-/// What a queued message is, for what happens when it cannot be sent.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, prost::Enumeration)]
-#[repr(i32)]
-pub enum QueueKind {
-    /// A receipt or notice: a refusal is journalled and ends there.
-    Notification = 0,
-    /// A transport envelope: a refusal becomes a non-delivery notice to the sender.
-    TransportEnvelope = 1,
-}
-
-/// A message on its way to another server.
-#[derive(Clone, Eq, PartialEq, Message)]
-pub struct QueueRecord {
-    /// What it is.
-    #[prost(enumeration = "QueueKind", tag = "1")]
-    pub kind: i32,
-    /// The recipients' domain, in lower case: one queue record has one destination.
-    #[prost(string, tag = "2")]
-    pub domain: String,
-    /// The reverse path.
-    #[prost(string, tag = "3")]
-    pub reverse_path: String,
-    /// The recipients that still wait.
-    #[prost(message, repeated, tag = "4")]
-    pub recipients: Vec<QueueRecipient>,
-    /// The message, as a held message.
-    #[prost(bytes = "vec", tag = "5")]
-    pub message: Vec<u8>,
-    /// When it was queued, in milliseconds since the epoch.
-    #[prost(int64, tag = "6")]
-    pub queued_millis: i64,
-    /// When the next attempt is due.
-    #[prost(int64, tag = "7")]
-    pub next_attempt_millis: i64,
-    /// Attempts so far.
-    #[prost(uint32, tag = "8")]
-    pub attempts: u32,
-    /// The last answer or error, for people.
-    #[prost(string, tag = "9")]
-    pub last_error: String,
-    /// The transmission, for a transport envelope.
-    #[prost(bytes = "vec", tag = "10")]
-    pub transmission: Vec<u8>,
-}
-
-/// A recipient in the queue.
-#[derive(Clone, Eq, PartialEq, Message)]
-pub struct QueueRecipient {
-    /// The forward path.
-    #[prost(string, tag = "1")]
-    pub address: String,
-    /// Its index in the transmission.
-    #[prost(uint32, tag = "2")]
-    pub index: u32,
 }
 
 /// One line of the provider's log: the fields that RFC 6109 §2.3 asks for.

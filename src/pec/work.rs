@@ -1,28 +1,34 @@
 //! The workers that bring transmissions, incoming messages and deliveries to their end.
 //!
-//! What is to be done stands in the catalog's work families; the channel here only says what to
-//! look at now. Invariants:
+//! What is to be done stands in the catalog's work families; what is in memory only says what to
+//! look at now, and whose turn it is ([`turns`]). Invariants:
 //!
-//! * Losing a channel entry loses nothing: a scan of the work families finds it again.
+//! * Losing an entry in memory loses nothing: a scan of the work families finds it again.
 //! * One item is worked on by at most one worker of this process at a time; the deliveries of a
 //!   source may be looked at by two. That does no harm, since every step expects the record it
 //!   read: it only signs twice.
 //! * A step that fails for a temporary reason is left for the next scan.
 
+mod turns;
+
 use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use bytes::Bytes;
 use storage::{
     catalog::{engine::Family, pages::Pages},
     error::StoreError,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
+use self::turns::{Taken, Turns};
 use super::{
-    engine::PecEngine,
+    engine::{EngineSettings, PecEngine},
     records::{DELIVERY_WORK, INCOMING_WORK, IncomingId, TRANSMISSION_WORK, TransmissionId},
 };
 
@@ -75,63 +81,79 @@ pub enum Work {
     WarnHolders,
 }
 
-/// The sending half of the channel to the workers.
+/// The class of deliveries that were interrupted: they wait for nobody's turn but their own.
+const DELIVERIES: u64 = 1;
+
+/// The class of notices to holders.
+const NOTICES: u64 = 2;
+
+/// What the workers look at next, by turns.
 #[derive(Clone, Debug)]
 pub struct WorkQueue {
-    sender: mpsc::Sender<Work>,
-    waiting: Arc<Mutex<HashSet<Work>>>,
+    shared: Arc<Shared>,
 }
 
-/// The receiving half.
 #[derive(Debug)]
-pub struct WorkReceiver {
-    receiver: mpsc::Receiver<Work>,
+struct Shared {
+    turns: Mutex<Turns>,
+    bell: Notify,
 }
 
 impl WorkQueue {
-    /// Makes a channel for at most `entries_max` items.
-    pub fn new(entries_max: usize) -> (Self, WorkReceiver) {
-        let (sender, receiver) = mpsc::channel(entries_max);
-        (Self { sender, waiting: Arc::default() }, WorkReceiver { receiver })
+    /// An empty one with the bounds of `settings`.
+    #[must_use]
+    pub fn new(settings: &EngineSettings) -> Self {
+        let turns = Turns::new(settings.work_entries_max, settings.workers_max);
+        Self { shared: Arc::new(Shared { turns: Mutex::new(turns), bell: Notify::new() }) }
     }
 
-    /// Asks the workers to look at `work`. A full channel is no error: the next scan finds it.
-    pub fn announce(&self, work: Work) {
-        if !self.waiting().insert(work) {
-            return;
-        }
-        if self.sender.try_send(work).is_err() {
-            self.waiting().remove(&work);
-        }
+    fn turns(&self) -> MutexGuard<'_, Turns> {
+        self.shared.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn waiting(&self) -> std::sync::MutexGuard<'_, HashSet<Work>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Asks the workers to look at `work`, caused by `class` (see
+    /// [`sender_class`](super::records::sender_class)). Without room the next look finds it.
+    pub fn announce(&self, work: Work, class: u64) {
+        self.turns().add(work, class);
+        self.shared.bell.notify_one();
     }
 
     /// Items announced or being worked on.
     pub fn len(&self) -> usize {
-        self.waiting().len()
+        self.turns().len()
     }
 
     /// Whether nothing is announced or being worked on.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Waits for the next item.
+    async fn take(&self) -> Taken {
+        loop {
+            if let Some(taken) = self.turns().take() {
+                // Another worker may find one too.
+                self.shared.bell.notify_one();
+                return taken;
+            }
+            self.shared.bell.notified().await;
+        }
+    }
+
+    fn done(&self, taken: Taken) {
+        self.turns().done(taken);
+        self.shared.bell.notify_one();
+    }
 }
 
 /// Runs the workers until `shutdown` turns true, then lets them finish what they hold.
-pub async fn run(
-    engine: Arc<PecEngine>,
-    receiver: WorkReceiver,
-    mut shutdown: watch::Receiver<bool>,
-) {
-    let receiver = Arc::new(tokio::sync::Mutex::new(receiver.receiver));
+pub async fn run(engine: Arc<PecEngine>, mut shutdown: watch::Receiver<bool>) {
     let mut workers = tokio::task::JoinSet::new();
     for _ in 0..engine.settings().workers_max {
-        workers.spawn(work_loop(Arc::clone(&engine), Arc::clone(&receiver), shutdown.clone()));
+        workers.spawn(work_loop(Arc::clone(&engine), shutdown.clone()));
     }
     while !*shutdown.borrow() {
+        let begun = Instant::now();
         if let Err(error) = announce_all(&engine).await {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
@@ -139,6 +161,8 @@ pub async fn run(
             );
         }
         let pause = Duration::from_millis(engine.settings().rescan_millis);
+        // Where very much is unfinished, looking takes a tenth of the time at most.
+        let pause = pause.max(begun.elapsed() * 10);
         // Either way the loop's condition decides; a closed channel means that serve is gone.
         let stopped = tokio::time::timeout(pause, shutdown.changed()).await;
         if matches!(stopped, Ok(Err(_))) {
@@ -148,19 +172,14 @@ pub async fn run(
     while workers.join_next().await.is_some() {}
 }
 
-async fn work_loop(
-    engine: Arc<PecEngine>,
-    receiver: Arc<tokio::sync::Mutex<mpsc::Receiver<Work>>>,
-    mut shutdown: watch::Receiver<bool>,
-) {
+async fn work_loop(engine: Arc<PecEngine>, mut shutdown: watch::Receiver<bool>) {
     loop {
-        let next = async { receiver.lock().await.recv().await };
-        let work = tokio::select! {
+        let taken = tokio::select! {
             biased;
             _ = shutdown.wait_for(|stop| *stop) => return,
-            work = next => work,
+            taken = engine.work().take() => taken,
         };
-        let Some(work) = work else { return };
+        let work = taken.work;
         // In a task of its own: a panic is a bug of ours and must not cost a worker.
         let step = tokio::spawn({
             let engine = Arc::clone(&engine);
@@ -175,7 +194,7 @@ async fn work_loop(
                 "step failed: it is tried again"
             ),
         }
-        engine.work().waiting().remove(&work);
+        engine.work().done(taken);
     }
 }
 
@@ -210,37 +229,51 @@ const SCAN_ENTRIES: usize = 1_000;
 /// Announces what stands in the work families.
 async fn announce_all(engine: &PecEngine) -> Result<(), StoreError> {
     if !engine.store().quota_warnings(None, 1).await?.is_empty() {
-        engine.work().announce(Work::WarnHolders);
+        engine.work().announce(Work::WarnHolders, NOTICES);
     }
-    scan_work(engine, TRANSMISSION_WORK, |key| {
-        TransmissionId::from_octets(TRANSMISSION_WORK, key).map(Work::Accept)
+    scan_work(engine, TRANSMISSION_WORK, |key, value| {
+        TransmissionId::from_octets(TRANSMISSION_WORK, key)
+            .map(|id| (Work::Accept(id), read_class(value)))
     })
     .await?;
-    scan_work(engine, INCOMING_WORK, |key| {
-        IncomingId::from_octets(INCOMING_WORK, key).map(Work::Distribute)
+    scan_work(engine, INCOMING_WORK, |key, value| {
+        IncomingId::from_octets(INCOMING_WORK, key)
+            .map(|id| (Work::Distribute(id), read_class(value)))
     })
     .await?;
-    scan_work(engine, DELIVERY_WORK, |key| Source::from_key(key).map(Work::Deliver)).await
+    scan_work(engine, DELIVERY_WORK, |key, _| {
+        Source::from_key(key).map(|source| (Work::Deliver(source), DELIVERIES))
+    })
+    .await
+}
+
+/// The value of a row of `transmission_work` or `incoming_work`: the class of its sender. Rows of
+/// older versions have none.
+#[must_use]
+pub fn class_value(class: u64) -> Bytes {
+    Bytes::copy_from_slice(&class.to_be_bytes())
+}
+
+fn read_class(value: &[u8]) -> u64 {
+    value.try_into().map_or(0, u64::from_be_bytes)
 }
 
 async fn scan_work(
     engine: &PecEngine,
     family: Family,
-    read: impl Fn(&[u8]) -> Result<Work, StoreError>,
+    read: impl Fn(&[u8], &[u8]) -> Result<(Work, u64), StoreError>,
 ) -> Result<(), StoreError> {
     let mut pages = Pages::prefix(family, b"", SCAN_ENTRIES);
+    // All of it: the one item of somebody may stand behind the thousands of another.
     while let Some(entries) = pages.next(&**engine.store().engine()).await? {
-        for (key, _) in &entries {
-            match read(key) {
-                Ok(work) => engine.work().announce(work),
+        for (key, value) in &entries {
+            match read(key, value) {
+                Ok((work, class)) => engine.work().announce(work, class),
                 Err(error) => tracing::error!(
                     error = &error as &dyn std::error::Error,
                     "work row passed over"
                 ),
             }
-        }
-        if engine.work().len() >= engine.settings().work_entries_max {
-            break;
         }
     }
     Ok(())
@@ -264,13 +297,8 @@ mod tests {
     }
 
     #[test]
-    fn an_item_waits_once_and_a_full_channel_forgets_it_again() {
-        let (queue, _receiver) = WorkQueue::new(1);
-        let first = Work::Accept(TransmissionId([1; 16]));
-        queue.announce(first);
-        queue.announce(first);
-        assert_eq!(queue.len(), 1);
-        queue.announce(Work::Accept(TransmissionId([2; 16])));
-        assert_eq!(queue.len(), 1, "what the channel cannot hold must not count as waiting");
+    fn a_class_comes_back_from_its_row_and_old_rows_have_none() {
+        assert_eq!(read_class(&class_value(7)), 7);
+        assert_eq!(read_class(b""), 0);
     }
 }

@@ -24,11 +24,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use protocols::{
-    net::tls::{TlsClient, TlsContext},
-    smtp::{
-        client::{ClientSettings, TlsPolicy},
-        grammar::ClientName,
-    },
+    net::tls::TlsContext,
+    smtp::{client::ClientSettings, grammar::ClientName},
 };
 use storage::store::Store;
 use tokio::{sync::watch, task::JoinSet};
@@ -45,20 +42,22 @@ use self::{
 };
 use crate::{
     backup::service::BackupService,
-    config::Config,
+    config::{Config, units::Millis},
     control::{self, ControlSocket, Site},
     http::{self, Readiness},
     mail_access::StoreMailAccess,
     pec::{
         access_point::AccessPoint,
         address::{Address, Domain},
-        destination::{Destinations, Target},
+        destination::{Destinations, SystemLookups, Target},
         engine::{EngineParts, EngineSettings, PecEngine},
         identifier::IdentifierSource,
         incoming_point::IncomingPoint,
         issuer::Issuer,
-        queue::{self, QueueHandle},
+        lookups::Lookups,
+        queue::{self, IdleConnections, QueueHandle},
         relay::Relay,
+        tls_policy::{HttpsFetch, MtaSts, TlsPolicies},
         work::{self, WorkQueue},
     },
     registry::{Registry, address::AccountAddress, authenticator::RegistryAuthenticator, outbox},
@@ -209,8 +208,8 @@ impl Running {
     ) -> anyhow::Result<Self> {
         let epoch = store.epoch().await.context("reading the store's epoch")?;
         let settings = EngineSettings { epoch, ..engine_settings(config) };
-        let (work, work_receiver) = WorkQueue::new(settings.work_entries_max);
-        let (queue, queue_receiver) = QueueHandle::new(settings.work_entries_max);
+        let work = WorkQueue::new(&settings);
+        let queue = QueueHandle::new(&settings);
         let mail_domain =
             Domain::parse(config.provider.mail_domain.as_str()).context("provider.mail_domain")?;
         let issuer = Issuer {
@@ -219,7 +218,7 @@ impl Running {
                 .context("provider.service_address")?,
             identifiers: IdentifierSource::new(settings.epoch, mail_domain, Arc::clone(&random)),
         };
-        let relay = Arc::new(relay(config)?);
+        let relay = Arc::new(relay(config, &random)?);
         let domains = background::own_domains(registry).await?;
         let engine = PecEngine::new(EngineParts {
             store: Arc::clone(store),
@@ -237,8 +236,8 @@ impl Running {
         });
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        tasks.spawn(work::run(Arc::clone(&engine), work_receiver, stopped.clone()));
-        tasks.spawn(queue::run(Arc::clone(&engine), relay, queue_receiver, stopped));
+        tasks.spawn(work::run(Arc::clone(&engine), stopped.clone()));
+        tasks.spawn(queue::run(Arc::clone(&engine), relay, stopped));
         Ok(Self { engine, stop, tasks })
     }
 
@@ -266,7 +265,8 @@ impl Running {
 }
 
 fn engine_settings(config: &Config) -> EngineSettings {
-    let limits = &config.limits;
+    let (limits, outgoing) = (&config.limits, &config.outgoing);
+    let millis = |time: Millis| i64::try_from(time.0).unwrap_or(i64::MAX);
     EngineSettings {
         workers_max: limits.transmissions_max,
         signatures_max: limits.signatures_max,
@@ -278,14 +278,20 @@ fn engine_settings(config: &Config) -> EngineSettings {
             .unwrap_or(usize::MAX),
         work_entries_max: limits.work_entries_max,
         deliveries_max: limits.deliveries_max,
-        queue_lifetime_millis: i64::try_from(limits.queue_lifetime.0).unwrap_or(i64::MAX),
+        queue_lifetime_millis: millis(limits.queue_lifetime),
         destination_connections_max: limits.outgoing_per_destination_max,
         connections_max: limits.outgoing_connections_max,
+        messages_per_connection_max: outgoing.messages_per_connection_max,
+        delay_notice_millis: millis(outgoing.delay_notice),
+        retry_first_millis: millis(outgoing.retries.first),
+        retry_longest_millis: millis(outgoing.retries.longest),
+        retry_factor_percent: outgoing.retries.factor_percent,
+        retry_jitter_percent: outgoing.retries.jitter_percent,
         ..EngineSettings::default()
     }
 }
 
-fn relay(config: &Config) -> anyhow::Result<Relay> {
+fn relay(config: &Config, random: &Arc<dyn RandomSource>) -> anyhow::Result<Relay> {
     let route = |(domain, to): (&crate::config::DomainName, &crate::config::HostPort)| {
         (domain.as_str().to_owned(), Target { host: to.host.clone(), port: to.port })
     };
@@ -293,14 +299,44 @@ fn relay(config: &Config) -> anyhow::Result<Relay> {
     let client_name = ClientName::parse(config.provider.host_name.as_str()).with_context(|| {
         format!("provider.host_name {} cannot stand in EHLO", config.provider.host_name)
     })?;
-    let tls = TlsPolicy::Opportunistic(
-        TlsClient::opportunistic().context("preparing TLS towards other servers")?,
-    );
+    let lookups: Arc<dyn Lookups> =
+        Arc::new(SystemLookups::new().context("reading the system's DNS configuration")?);
+    let tls = tls_policies(config, &lookups)?;
+    let host_name = config.provider.host_name.as_str();
+    let outgoing = &config.outgoing;
     Ok(Relay {
-        destinations: Destinations::new(routes)
-            .context("reading the system's DNS configuration")?,
-        client: Arc::new(ClientSettings::new(client_name, tls)),
+        destinations: Destinations::new(routes, lookups, host_name, Arc::clone(random)),
+        client: Arc::new(ClientSettings::new(client_name)),
+        tls,
+        idle: IdleConnections::new(
+            outgoing.idle_connections_max,
+            outgoing.idle_connection_time.duration(),
+        ),
     })
+}
+
+/// What TLS is asked for towards other servers.
+fn tls_policies(config: &Config, lookups: &Arc<dyn Lookups>) -> anyhow::Result<TlsPolicies> {
+    let outgoing = &config.outgoing;
+    let authorities = match &outgoing.security.authority_file {
+        None => Vec::new(),
+        Some(file) => std::fs::read(file)
+            .with_context(|| format!("reading outgoing.authority_file {}", file.display()))?,
+    };
+    let domains = config.tls_policy.iter();
+    let domains = domains.map(|(domain, word)| (domain.as_str().to_owned(), word.0)).collect();
+    let mut policies = TlsPolicies::new(domains, outgoing.security.tls.0, &authorities)
+        .context("preparing TLS towards other servers")?;
+    if outgoing.security.dane {
+        policies = policies.with_dane();
+    }
+    if outgoing.security.mta_sts {
+        let (verified, time_max) = (policies.verified().clone(), outgoing.security.mta_sts_timeout);
+        let fetch = HttpsFetch::new(Arc::clone(lookups), verified, time_max.duration());
+        policies = policies
+            .with_mta_sts(MtaSts::new(Arc::new(fetch), outgoing.security.mta_sts_policies_max));
+    }
+    Ok(policies)
 }
 
 fn start_beside(

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 mod damages;
 mod packaging;
 mod progress;
+mod queue;
 mod service;
 mod store;
 

@@ -17,7 +17,7 @@ use super::{run, stderr, stdout};
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-fn site() -> tempfile::TempDir {
+pub(super) fn site() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let ports = ["smtp_relay", "submission", "submissions", "imaps", "pop3s", "operations"];
     let off = ports.map(|port| format!("{port} = \"off\"")).join("\n");
@@ -28,7 +28,7 @@ fn site() -> tempfile::TempDir {
     folder
 }
 
-fn serve(folder: &Path, variables: &[(&str, &str)]) -> Child {
+pub(super) fn serve(folder: &Path, variables: &[(&str, &str)]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_ceralacca"))
         .arg("serve")
         .current_dir(folder)
@@ -38,6 +38,15 @@ fn serve(folder: &Path, variables: &[(&str, &str)]) -> Child {
         .stderr(std::fs::File::create(folder.join("log")).unwrap())
         .spawn()
         .unwrap()
+}
+
+/// Waits until commands reach the server.
+pub(super) fn wait_for_socket(folder: &Path) {
+    let begun = Instant::now();
+    while !folder.join("data/control.socket").exists() {
+        assert!(begun.elapsed() < PATIENCE, "the server listens to commands");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 fn heard(socket: &UnixDatagram) -> String {

@@ -1,6 +1,7 @@
 //! Nothing acknowledged is lost and nothing is doubled when a provider is killed in the middle of
 //! 200 transmissions from one to the other: the one that receives, or the one that sends.
 
+mod lost_answers;
 #[allow(dead_code, reason = "each test binary uses its own part of the support")]
 #[path = "../support/mod.rs"]
 mod support;

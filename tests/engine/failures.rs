@@ -10,7 +10,7 @@ use crate::{
 
 /// Carla's mailbox is full, Dario's is in `state`; Bruno has no room left himself.
 async fn with_troubles(state: AccountState) -> Provider {
-    let provider = Provider::start().await;
+    let provider = Provider::start_without_looks().await;
     provider.set(BRUNO, |settings| settings.quota_octets = Some(1)).await;
     provider.set(CARLA, |settings| settings.quota_octets = Some(1_000)).await;
     provider.set(DARIO, |settings| settings.state = state).await;

@@ -32,8 +32,12 @@ impl Letter {
         Self { octets, header, entity, message }
     }
 
-    /// The marker of RFC 6109 §2.1.1: what X-Trasporto or X-Ricevuta says.
+    /// The marker of RFC 6109 §2.1.1: what X-Trasporto or X-Ricevuta says; `report` for a delivery
+    /// status notification, which has none.
     pub(crate) fn kind(&self) -> String {
+        if self.status_fields().is_some() {
+            return "report".to_owned();
+        }
         let marker = self.header.text("X-Trasporto").or_else(|| self.header.text("X-Ricevuta"));
         marker.expect("a marker")
     }
@@ -52,12 +56,23 @@ impl Letter {
 
     /// The included message.
     pub(crate) fn included(&self) -> Option<&[u8]> {
+        self.part("message/rfc822")
+    }
+
+    /// The part of this type.
+    pub(crate) fn part(&self, kind: &str) -> Option<&[u8]> {
         let octets = self.entity.as_slice();
         let entity = Entity::parse(octets, 0..octets.len()).expect("an entity");
-        entity.parts(octets).expect("parts").into_iter().find_map(|part| {
+        entity.parts(octets)?.into_iter().find_map(|part| {
             let part = Entity::parse(octets, part).expect("a part");
-            (part.content_type().value == "message/rfc822").then(|| &octets[part.body])
+            (part.content_type().value == kind).then(|| &octets[part.body])
         })
+    }
+
+    /// The fields of a delivery status notification (RFC 3464 §2.1.1).
+    pub(crate) fn status_fields(&self) -> Option<String> {
+        let octets = self.part("message/delivery-status")?;
+        Some(String::from_utf8(octets.to_vec()).expect("ASCII"))
     }
 }
 

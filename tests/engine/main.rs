@@ -5,16 +5,21 @@
 
 mod anomalies;
 mod disposal;
+mod dsn;
 mod duties;
 mod erasure;
 mod failures;
+mod fairness;
 mod incoming;
 mod journal;
 mod letter;
 mod local;
 mod memory;
 mod network;
+mod orders;
+mod peer;
 mod provider;
 mod queue;
 mod receipts;
 mod space;
+mod tls;

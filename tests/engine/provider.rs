@@ -1,7 +1,7 @@
 //! The provider under test: the engine on a store in memory, and looks into what it keeps.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     net::{IpAddr, Ipv4Addr},
     sync::{
         Arc,
@@ -12,10 +12,10 @@ use std::{
 
 use ceralacca::pec::{
     access_point::AccessPoint,
-    destination::{Destinations, Target},
+    destination::{Destinations, SystemLookups, Target},
     engine::{EngineParts, EngineSettings, PecEngine},
     incoming_point::IncomingPoint,
-    queue::{self, QueueHandle, QueueReceiver},
+    queue::{self, IdleConnections, QueueHandle},
     records::{
         DELIVERY_WORK, INCOMING_WORK, JOURNAL, JournalRecord, OUTGOING_QUEUE, QueueRecord,
         RecipientRecord, TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK, decode,
@@ -26,9 +26,9 @@ use ceralacca::pec::{
 use protocols::{
     access::Identity,
     smtp::{
-        client::{ClientSettings, TlsPolicy},
+        client::ClientSettings,
         grammar::ClientName,
-        transport::{Envelope, Peer, Refusal, Service, Taken, Transport},
+        transport::{Envelope, EnvelopeDsn, Peer, Refusal, Service, Taken, Transport},
     },
 };
 use storage::{
@@ -88,16 +88,32 @@ pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Opt
     found.unwrap_or_else(|elapsed| panic!("{what}: {elapsed}"))
 }
 
+/// A relay in the clear that keeps so many idle connections.
+pub(crate) fn relay_to(routes: &[(&str, u16)], idle: usize) -> Relay {
+    let target = |port| Target { host: "127.0.0.1".to_owned(), port };
+    let routes =
+        routes.iter().map(|(domain, port)| ((*domain).to_owned(), target(*port))).collect();
+    let client_name = ClientName::parse("mail.beta.example").expect("a client name");
+    let lookups = Arc::new(SystemLookups::new().expect("a resolver"));
+    let random = Arc::new(SeededRandom::new(9));
+    let destinations = Destinations::new(routes, lookups, "mail.beta.example", random);
+    Relay {
+        idle: IdleConnections::new(idle, PATIENCE),
+        ..Relay::in_the_clear(destinations, ClientSettings::new(client_name)).expect("TLS")
+    }
+}
+
 /// Beta.
 pub(crate) struct Provider {
     pub(crate) engine: Arc<PecEngine>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) incoming_point: IncomingPoint,
     access_point: AccessPoint,
-    receiver: Option<QueueReceiver>,
     versions: AtomicU64,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
+    stop_queue: watch::Sender<bool>,
+    queue: JoinSet<()>,
 }
 
 impl Provider {
@@ -107,13 +123,23 @@ impl Provider {
     }
 
     pub(crate) async fn start_with(settings: EngineSettings) -> Self {
-        let settings = EngineSettings { rescan_millis: 200, ..settings };
+        Self::start_exactly(EngineSettings { rescan_millis: 200, ..settings }).await
+    }
+
+    /// Starts it with no look for duties that were not announced: holders are not told that their
+    /// mailboxes fill.
+    pub(crate) async fn start_without_looks() -> Self {
+        let settings = EngineSettings { rescan_millis: 3_600_000, ..EngineSettings::default() };
+        Self::start_exactly(settings).await
+    }
+
+    async fn start_exactly(settings: EngineSettings) -> Self {
         let clock = Arc::new(ManualClock::new(NOON));
         let random = Arc::new(SeededRandom::new(1));
         let store = open_store(&clock, &random).await;
         let trusted = TrustedAuthorities::new(vec![keys().authority.clone()]);
-        let (work, work_receiver) = WorkQueue::new(settings.work_entries_max);
-        let (queue, receiver) = QueueHandle::new(settings.work_entries_max);
+        let work = WorkQueue::new(&settings);
+        let queue = QueueHandle::new(&settings);
         let engine = PecEngine::new(EngineParts {
             store,
             signer: Arc::new(network::signer(&keys().beta, Arc::clone(&clock))),
@@ -130,16 +156,17 @@ impl Provider {
         });
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        tasks.spawn(work::run(Arc::clone(&engine), work_receiver, stopped));
+        tasks.spawn(work::run(Arc::clone(&engine), stopped));
         let provider = Self {
             access_point: AccessPoint::new(Arc::clone(&engine)),
             incoming_point: IncomingPoint::new(Arc::clone(&engine)),
             engine,
             clock,
-            receiver: Some(receiver),
             versions: AtomicU64::new(1),
             stop,
             tasks,
+            stop_queue: watch::channel(false).0,
+            queue: JoinSet::new(),
         };
         for holder in [BRUNO, CARLA, DARIO] {
             provider.set(holder, |_| {}).await;
@@ -149,22 +176,40 @@ impl Provider {
 
     /// Sets the outgoing queue in motion; all mail to `domain` goes to `port` on this machine.
     pub(crate) fn run_queue(&mut self, domain: &str, port: u16) {
-        let target = Target { host: "127.0.0.1".to_owned(), port };
-        let routes = BTreeMap::from([(domain.to_owned(), target)]);
-        let client_name = ClientName::parse("mail.beta.example").expect("a client name");
-        let relay = Relay {
-            destinations: Destinations::new(routes).expect("a resolver"),
-            client: Arc::new(ClientSettings::new(client_name, TlsPolicy::Never)),
-        };
-        let receiver = self.receiver.take().expect("the queue runs once");
-        let (engine, stopped) = (Arc::clone(&self.engine), self.stop.subscribe());
-        self.tasks.spawn(queue::run(engine, Arc::new(relay), receiver, stopped));
+        self.run_queue_by(&[(domain, port)]);
+    }
+
+    /// As [`Provider::run_queue`], for several domains.
+    pub(crate) fn run_queue_by(&mut self, routes: &[(&str, u16)]) {
+        let relay = relay_to(routes, 0);
+        self.run_queue_with(relay);
+    }
+
+    /// Sets the outgoing queue in motion with `relay`.
+    pub(crate) fn run_queue_with(&mut self, relay: Relay) {
+        let (engine, stopped) = (Arc::clone(&self.engine), self.stop_queue.subscribe());
+        self.queue.spawn(queue::run(engine, Arc::new(relay), stopped));
+    }
+
+    /// Lets the outgoing queue end as at a stop of the program.
+    pub(crate) async fn stop_queue(&mut self) {
+        self.stop_queue.send_replace(true);
+        while self.queue.join_next().await.is_some() {}
+        self.stop_queue = watch::channel(false).0;
     }
 
     /// Lets the workers end.
-    pub(crate) async fn stop(self) {
-        self.stop.send(true).expect("the workers listen");
+    pub(crate) async fn stop(mut self) {
+        self.stop_queue().await;
+        self.stop.send_replace(true);
         self.tasks.join_all().await;
+    }
+
+    /// As [`Provider::stop`], without waiting for a server that does not answer.
+    pub(crate) async fn stop_soon(self) {
+        let (mut queue, mut tasks) = (self.queue, self.tasks);
+        queue.shutdown().await;
+        tasks.shutdown().await;
     }
 
     /// Gives `holder` his settings, with the changes of `change`.
@@ -188,9 +233,21 @@ impl Provider {
         recipients: &[&str],
         message: &[u8],
     ) -> Result<Taken, Refusal> {
+        self.submit_asking(sender, recipients, EnvelopeDsn::default(), message).await
+    }
+
+    /// As [`Provider::submit`], with what the holder asks to be told (RFC 3461).
+    pub(crate) async fn submit_asking(
+        &self,
+        sender: Holder,
+        recipients: &[&str],
+        dsn: EnvelopeDsn,
+        message: &[u8],
+    ) -> Result<Taken, Refusal> {
         let identity = Identity { account_id: sender.id, address: sender.address.to_owned() };
         let peer = peer(Service::Submission, Some(identity));
-        let envelope = Envelope { reverse_path: sender.address.to_owned(), ..Envelope::default() };
+        let reverse_path = sender.address.to_owned();
+        let envelope = Envelope { reverse_path, dsn, ..Envelope::default() };
         self.access_point.mail(&peer, &envelope).await?;
         transact(&self.access_point, &peer, envelope, recipients, message, true).await
     }
@@ -202,7 +259,19 @@ impl Provider {
         recipients: &[&str],
         message: &[u8],
     ) -> Result<Taken, Refusal> {
-        let envelope = Envelope { reverse_path: reverse_path.to_owned(), ..Envelope::default() };
+        self.relay_asking(reverse_path, recipients, EnvelopeDsn::default(), message).await
+    }
+
+    /// As [`Provider::relay`], with what the sender asks to be told (RFC 3461).
+    pub(crate) async fn relay_asking(
+        &self,
+        reverse_path: &str,
+        recipients: &[&str],
+        dsn: EnvelopeDsn,
+        message: &[u8],
+    ) -> Result<Taken, Refusal> {
+        let reverse_path = reverse_path.to_owned();
+        let envelope = Envelope { reverse_path, dsn, ..Envelope::default() };
         let peer = peer(Service::Relay, None);
         transact(&self.incoming_point, &peer, envelope, recipients, message, true).await
     }

@@ -4,10 +4,12 @@
 //!   graceful stop.
 //! * [`limits`]: how many connections, and how many failed logins by source.
 //! * [`tls`]: the server's certificate (reloadable) and the client's side of TLS.
+//! * [`dane`]: certificates against what DNS says of a server.
 //! * [`stream`]: one connection, in the clear or under TLS.
 //!
 //! Not here: what is said over the connection (`smtp`, `imap`, `pop3`).
 
+pub mod dane;
 pub mod limits;
 pub mod listener;
 pub mod stream;

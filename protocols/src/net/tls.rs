@@ -2,8 +2,8 @@
 //!
 //! * [`TlsContext`]: the server's side. The certificate can be replaced while connections run;
 //!   those that are open keep the old one.
-//! * [`TlsClient`]: the client's side, opportunistic (RFC 7435 §3) or verified against given
-//!   authorities.
+//! * [`TlsClient`]: the client's side: opportunistic (RFC 7435 §3), verified against authorities,
+//!   or against what DNS says of the server ([`super::dane`]).
 //!
 //! Not here: making keys and certificates (`trust`), and who is asked for TLS when (`smtp`,
 //! `imap`, `pop3`).
@@ -26,7 +26,10 @@ use openssl::{
 use tokio::{net::TcpStream, time::timeout};
 use tokio_openssl::SslStream;
 
-use super::stream::ConnectionStream;
+use super::{
+    dane::{DaneCheck, DaneError},
+    stream::ConnectionStream,
+};
 
 /// Why TLS is not to be had.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +55,9 @@ pub enum TlsError {
     /// TLS runs already.
     #[error("TLS runs already on this connection")]
     AlreadyOn,
+    /// The certificate is not what the server's TLSA records say.
+    #[error("the certificate does not match the server's TLSA records")]
+    Dane(#[source] DaneError),
 }
 
 /// The server's certificate and key, ready for handshakes.
@@ -129,15 +135,23 @@ fn harden(builder: &mut SslContextBuilder) -> Result<(), ErrorStack> {
 #[derive(Clone)]
 pub struct TlsClient {
     connector: SslConnector,
-    verified: bool,
+    peer: PeerCheck,
+}
+
+/// What is asked of the server's certificate.
+#[derive(Clone, Debug)]
+enum PeerCheck {
+    /// Nothing.
+    None,
+    /// The server's name, vouched for by an authority.
+    Name,
+    /// What its TLSA records say.
+    Dane(Arc<DaneCheck>),
 }
 
 impl std::fmt::Debug for TlsClient {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("TlsClient")
-            .field("verified", &self.verified)
-            .finish_non_exhaustive()
+        formatter.debug_struct("TlsClient").field("peer", &self.peer).finish_non_exhaustive()
     }
 }
 
@@ -148,7 +162,35 @@ impl TlsClient {
             SslConnector::builder(SslMethod::tls_client()).map_err(TlsError::Setup)?;
         harden(&mut builder).map_err(TlsError::Setup)?;
         builder.set_verify(SslVerifyMode::NONE);
-        Ok(Self { connector: builder.build(), verified: false })
+        Ok(Self { connector: builder.build(), peer: PeerCheck::None })
+    }
+
+    /// The same, which takes only certificates that `check` finds in order (RFC 7672).
+    #[must_use]
+    pub fn with_dane(&self, check: DaneCheck) -> Self {
+        Self { connector: self.connector.clone(), peer: PeerCheck::Dane(Arc::new(check)) }
+    }
+
+    /// Takes only certificates for the server's name that an authority vouches for: one that the
+    /// operating system believes, or one in `authorities_pem`.
+    pub fn verified_publicly(authorities_pem: &[u8]) -> Result<Self, TlsError> {
+        let mut builder =
+            SslConnector::builder(SslMethod::tls_client()).map_err(TlsError::Setup)?;
+        harden(&mut builder).map_err(TlsError::Setup)?;
+        for authority in X509::stack_from_pem(authorities_pem).map_err(TlsError::Material)? {
+            builder.cert_store_mut().add_cert(authority).map_err(TlsError::Material)?;
+        }
+        builder.set_verify(SslVerifyMode::PEER);
+        Ok(Self { connector: builder.build(), peer: PeerCheck::Name })
+    }
+
+    /// What a connection knows of the server: `any`, `name` or `dane`.
+    pub fn assurance(&self) -> &'static str {
+        match self.peer {
+            PeerCheck::None => "any",
+            PeerCheck::Name => "name",
+            PeerCheck::Dane(_) => "dane",
+        }
     }
 
     /// Takes only certificates for the server's name that one of the authorities in
@@ -167,7 +209,7 @@ impl TlsClient {
         }
         builder.set_cert_store(store.build());
         builder.set_verify(SslVerifyMode::PEER);
-        Ok(Self { connector: builder.build(), verified: true })
+        Ok(Self { connector: builder.build(), peer: PeerCheck::Name })
     }
 
     /// Runs the client's side of the handshake with the server called `server_name` (a host name
@@ -182,7 +224,7 @@ impl TlsClient {
             .connector
             .configure()
             .map_err(TlsError::Setup)?
-            .verify_hostname(self.verified)
+            .verify_hostname(matches!(self.peer, PeerCheck::Name))
             .into_ssl(server_name)
             .map_err(TlsError::Setup)?;
         let mut stream = Box::new(SslStream::new(ssl, stream).map_err(TlsError::Setup)?);
@@ -190,6 +232,13 @@ impl TlsClient {
             .await
             .map_err(|_| TlsError::TimeOut(time_max))?
             .map_err(TlsError::Handshake)?;
+        if let PeerCheck::Dane(check) = &self.peer {
+            let presented = stream.ssl().peer_cert_chain();
+            let chain: Vec<X509> = presented
+                .map(|chain| chain.iter().map(ToOwned::to_owned).collect())
+                .unwrap_or_default();
+            check.verify(&chain).map_err(TlsError::Dane)?;
+        }
         Ok(ConnectionStream::Tls(stream))
     }
 }

@@ -8,6 +8,7 @@
 
 use std::net::IpAddr;
 
+use super::grammar::{EnvelopeId, Notify, OriginalRecipient, Ret};
 use crate::access::Identity;
 
 /// Which door the peer came through.
@@ -47,6 +48,28 @@ pub struct Envelope {
     pub eight_bit: bool,
     /// The forward paths taken so far, without angle brackets and source routes.
     pub forward_paths: Vec<String>,
+    /// RET, ENVID and what was asked for each recipient (RFC 3461).
+    pub dsn: EnvelopeDsn,
+}
+
+/// What the sender asks to be told of a transaction (RFC 3461).
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct EnvelopeDsn {
+    /// How much of the message a report returns.
+    pub ret: Option<Ret>,
+    /// The sender's own name for the transaction.
+    pub envelope_id: Option<EnvelopeId>,
+    /// For each of the forward paths, in their order. What is missing at the end asks for nothing.
+    pub recipients: Vec<RecipientDsn>,
+}
+
+/// What the sender asks to be told of one recipient (RFC 3461).
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct RecipientDsn {
+    /// Of what.
+    pub notify: Notify,
+    /// Whom the first sender named.
+    pub original: Option<OriginalRecipient>,
 }
 
 /// A refusal: what the peer reads, and what the log reads.

@@ -12,11 +12,7 @@ use crate::{
         service::BackupService,
     },
     control::{Kind, Operation, OperationError, Progress, Run, Site},
-    pec::{
-        engine::EngineSettings,
-        queue::Due,
-        records::{OUTGOING_QUEUE, QueueId},
-    },
+    pec::engine::EngineSettings,
     texts::Text,
 };
 
@@ -168,9 +164,8 @@ impl Operation for ReleaseHeld {
             held::release(engine, self.ids.as_deref(), node, now).await?;
         // The workers look into their families by themselves; the queue has to be told.
         if let Some(engine) = &site.engine {
-            for again in requeued {
-                let id = QueueId::from_octets(OUTGOING_QUEUE, &again.key)?;
-                engine.queue().announce(Due { id, domain: again.domain, at: now });
+            for due in requeued {
+                engine.queue().announce(due, now);
             }
         }
         Ok(ReleasedView { released: duties })

@@ -6,6 +6,7 @@ pub mod backup;
 pub mod check;
 pub mod collect;
 pub mod erase;
+pub mod queue;
 pub mod quota;
 pub mod rebuild_index;
 pub mod repair;
@@ -28,6 +29,9 @@ pub fn served() -> Operations {
         .with::<backup::BackupNow>()
         .with::<backup::ListHeld>()
         .with::<backup::ReleaseHeld>()
+        .with::<queue::QueueList>()
+        .with::<queue::QueueShow>()
+        .with::<queue::QueueChange>()
         .with::<scrub::StoreScrub>()
         .with::<stats::StoreStats>()
 }

@@ -35,42 +35,90 @@ pub struct DeliveryFault {
     pub code: String,
     /// The reason in Italian, a sentence part without final stop.
     pub italian: String,
+    /// The same in English, for reports outside certified mail.
+    pub english: String,
 }
 
 impl DeliveryFault {
-    fn new(cause: DeliveryFailure, code: &str, italian: &str) -> Self {
-        Self { cause, code: code.to_owned(), italian: italian.to_owned() }
+    fn new(cause: DeliveryFailure, code: &str, italian: &str, english: &str) -> Self {
+        let [code, italian, english] = [code, italian, english].map(str::to_owned);
+        Self { cause, code, italian, english }
     }
 
     /// There is no such mailbox, or it is blocked, which is nobody else's affair.
     pub fn unknown_mailbox() -> Self {
-        Self::new(DeliveryFailure::NoRecipient, "5.1.1", "indirizzo non valido")
+        Self::new(DeliveryFailure::NoRecipient, "5.1.1", "indirizzo non valido", "no such mailbox")
     }
 
     /// The domain is not served here, or cannot be found.
     pub fn unknown_domain() -> Self {
-        Self::new(DeliveryFailure::NoDomain, "5.1.2", "dominio non valido")
+        Self::new(DeliveryFailure::NoDomain, "5.1.2", "dominio non valido", "no such domain")
+    }
+
+    /// The domain says that it takes no mail (RFC 7505 §4.2).
+    pub fn takes_no_mail() -> Self {
+        Self::new(
+            DeliveryFailure::NoDomain,
+            "5.1.10",
+            "il dominio non riceve posta",
+            "the domain takes no mail",
+        )
+    }
+
+    /// The domain's mail would come back to this server, which does not serve it.
+    pub fn routing_loop() -> Self {
+        Self::new(
+            DeliveryFailure::NoDomain,
+            "5.4.6",
+            "il dominio indica come destinazione questo stesso server",
+            "the domain names this very server as its destination",
+        )
     }
 
     /// The mailbox is full.
     pub fn mailbox_full() -> Self {
-        Self::new(DeliveryFailure::Other, "5.2.2", "casella piena")
+        Self::new(DeliveryFailure::Other, "5.2.2", "casella piena", "the mailbox is full")
     }
 
     /// The message is larger than the recipient or its provider takes.
     pub fn message_too_large() -> Self {
-        Self::new(DeliveryFailure::Other, "5.2.3", "messaggio troppo grande per la casella")
+        Self::new(
+            DeliveryFailure::Other,
+            "5.2.3",
+            "messaggio troppo grande per la casella",
+            "the message is too large for the mailbox",
+        )
     }
 
     /// The recipient's provider could not be reached within 24 hours (RFC 6109 §2.2.2).
     pub fn unreachable() -> Self {
-        Self::new(DeliveryFailure::Other, "5.4.7", "gestore destinatario non raggiungibile")
+        Self::new(
+            DeliveryFailure::Other,
+            "5.4.7",
+            "gestore destinatario non raggiungibile",
+            "the recipient's server could not be reached in time",
+        )
+    }
+
+    /// The provider has given the sending up.
+    pub fn dropped() -> Self {
+        Self::new(
+            DeliveryFailure::Other,
+            "5.7.1",
+            "invio annullato dal gestore",
+            "the provider has given the sending up",
+        )
     }
 
     /// The recipient's server refused with `code` and `text`, which is quoted.
     pub fn refused(cause: DeliveryFailure, code: &str, text: &str) -> Self {
         let text: String = text.chars().filter(|character| !character.is_control()).collect();
-        Self::new(cause, code, &format!("rifiutato dal server destinatario: {text}"))
+        Self::new(
+            cause,
+            code,
+            &format!("rifiutato dal server destinatario: {text}"),
+            &format!("refused by the recipient's server: {text}"),
+        )
     }
 }
 

@@ -1,14 +1,11 @@
-//! From a list of hosts to a server that has answered EHLO, under TLS as the policy wants it.
+//! From a list of servers to one that has answered EHLO, under TLS as the policy wants it.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use tokio::{
-    net::{TcpStream, lookup_host},
-    time::timeout,
-};
+use tokio::{net::TcpStream, time::timeout};
 
 use super::{
-    ClientSettings, Host, SmtpConnection, TlsPolicy,
+    ClientSettings, Host, Server, SmtpConnection, TlsPolicy,
     replies::{Interrupted, read_reply},
 };
 use crate::{
@@ -22,14 +19,14 @@ use crate::{
     },
 };
 
-/// Why there is no connection. Of several hosts, the error of the last.
+/// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// Correct the route: it leads nowhere.
     #[error("there is no host to connect to")]
     NoHost,
-    /// The name has no address, or the address does not answer. Try again later.
+    /// The address does not answer. Try again later.
     #[error("{host} cannot be reached")]
     Unreachable {
         /// The host.
@@ -76,49 +73,52 @@ impl ConnectError {
     pub fn is_permanent(&self) -> bool {
         matches!(self, Self::Refused { reply, .. } if reply.is_permanent())
     }
+
+    /// Whether the server was there and the [`TlsPolicy`] was not satisfied.
+    pub fn is_policy(&self) -> bool {
+        matches!(self, Self::TlsNotOffered { .. } | Self::Tls { .. })
+    }
 }
 
 impl SmtpConnection {
-    /// Connects to the first host of `hosts` that serves us, trying all its addresses.
+    /// Connects to the first of `servers` that serves us, trying all its addresses.
+    ///
+    /// # Errors
+    ///
+    /// That of the last server. A refusal for good only when every server refuses for good:
+    /// another may serve us next time.
     pub async fn connect(
         settings: &Arc<ClientSettings>,
-        hosts: &[Host],
+        servers: &[Server],
     ) -> Result<Self, ConnectError> {
         let mut last = ConnectError::NoHost;
-        for host in hosts {
-            let unreachable = |cause| ConnectError::Unreachable { host: host.clone(), cause };
-            let looked_up = lookup_host((host.name.as_str(), host.port));
-            let addresses = match timeout(settings.connect_time_max, looked_up).await {
-                Ok(Ok(addresses)) => addresses,
-                Ok(Err(cause)) => {
-                    last = unreachable(cause);
-                    continue;
-                }
-                Err(_) => {
-                    last = unreachable(io::ErrorKind::TimedOut.into());
-                    continue;
-                }
-            };
+        let mut hope = None;
+        for Server { host, addresses, tls } in servers {
             for address in addresses {
-                match Self::greeted(settings, host, address).await {
+                match Self::greeted(settings, host, *address, tls).await {
                     Ok(connection) => return Ok(connection),
                     Err(error) => {
                         tracing::debug!(%host, %address, %error, "no connection");
-                        last = error;
+                        if error.is_permanent() {
+                            last = error;
+                        } else {
+                            hope = Some(error);
+                        }
                     }
                 }
             }
         }
-        Err(last)
+        Err(hope.unwrap_or(last))
     }
 
     async fn greeted(
         settings: &Arc<ClientSettings>,
         host: &Host,
         address: SocketAddr,
+        policy: &TlsPolicy,
     ) -> Result<Self, ConnectError> {
         let clear = Self::introduced(settings, host, address).await?;
-        let tls = match &settings.tls {
+        let tls = match policy {
             TlsPolicy::Never => return Ok(clear),
             TlsPolicy::Opportunistic(_) if !clear.extensions.start_tls => return Ok(clear),
             TlsPolicy::Required(_) if !clear.extensions.start_tls => {
@@ -126,7 +126,7 @@ impl SmtpConnection {
             }
             TlsPolicy::Opportunistic(tls) | TlsPolicy::Required(tls) => tls,
         };
-        match (clear.start_tls(tls).await, &settings.tls) {
+        match (clear.start_tls(tls).await, policy) {
             (Ok(secured), _) => Ok(secured),
             (Err(error), TlsPolicy::Opportunistic(_)) => {
                 // Broken TLS must not be worse than none (RFC 7435 §3). The connection is spent.
@@ -156,7 +156,7 @@ impl SmtpConnection {
         if !greeting.is_positive() {
             return Err(ConnectError::Refused { host: host.clone(), reply: greeting });
         }
-        Self::introduce(settings, host, wire).await
+        Self::introduce(settings, host, wire, None).await
     }
 
     /// Says EHLO, or HELO to servers that do not know it (RFC 5321 §3.2).
@@ -164,11 +164,13 @@ impl SmtpConnection {
         settings: &Arc<ClientSettings>,
         host: &Host,
         wire: Wire,
+        assurance: Option<&'static str>,
     ) -> Result<Self, ConnectError> {
         let mut connection = Self {
             wire,
             settings: Arc::clone(settings),
             host: host.clone(),
+            assurance,
             extensions: Extensions::default(),
             needs_reset: false,
             unusable: false,
@@ -211,7 +213,7 @@ impl SmtpConnection {
             .map_err(tls_failed)?;
         let wire = Wire::new(stream, settings.data_block_time_max);
         // What was offered in the clear is forgotten (RFC 3207 §4.2).
-        Self::introduce(&settings, &host, wire).await
+        Self::introduce(&settings, &host, wire, Some(tls.assurance())).await
     }
 
     async fn ask(

@@ -1,6 +1,6 @@
 //! Hands messages to other servers (RFC 5321 §2.1, §4.5.4.1).
 //!
-//! [`SmtpConnection::connect`] tries the hosts it is given in their order; one connection then
+//! [`SmtpConnection::connect`] tries the servers it is given in their order; one connection then
 //! carries any number of messages, one after the other. Invariants:
 //!
 //! * Every recipient of a message gets one [`Outcome`], and the outcome says whether sending
@@ -8,21 +8,24 @@
 //! * The octets sent are the message's own, dots doubled; a message with a bare CR or LF in it is
 //!   never ended, so that no server finds two messages in it.
 //! * Memory is bounded by two pieces of 64 KiB, whatever the size of the message.
+//! * Nothing of a message goes to a server that does not satisfy the [`TlsPolicy`] it is given.
 //!
-//! Not here: which hosts (DNS, routes), when to try again, how many connections (the queue).
+//! Not here: which servers and which policy (DNS, routes), when to try again, how many connections
+//! (the queue).
 
 mod connect;
 mod replies;
 mod send;
 mod stuffing;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
 pub use self::{connect::ConnectError, replies::Interrupted, send::Outcome};
 use super::{
-    grammar::{ClientName, Extensions, ForwardPath, ReversePath},
+    grammar::{ClientName, EnvelopeId, Extensions, ForwardPath, Ret, ReversePath},
+    transport::RecipientDsn,
     wire::Wire,
 };
 use crate::net::tls::TlsClient;
@@ -34,8 +37,19 @@ pub enum TlsPolicy {
     Never,
     /// TLS where it is offered; in the clear where it is not or does not work (RFC 7435 §3).
     Opportunistic(TlsClient),
-    /// TLS, or no mail. Give a [`TlsClient::verified_by`] to know who the server is.
+    /// TLS, or no mail. The [`TlsClient`] says whether the server must be known too.
     Required(TlsClient),
+}
+
+/// A server to connect to.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Its name.
+    pub host: Host,
+    /// Where it is, in the order in which to try.
+    pub addresses: Vec<SocketAddr>,
+    /// What is asked of it.
+    pub tls: TlsPolicy,
 }
 
 /// Names and times of the client.
@@ -43,8 +57,6 @@ pub enum TlsPolicy {
 pub struct ClientSettings {
     /// What we call ourselves in EHLO.
     pub client_name: ClientName,
-    /// Whether TLS is asked for.
-    pub tls: TlsPolicy,
     /// Whether commands are sent in groups where PIPELINING is offered.
     pub pipelining: bool,
     /// How long one address may take to accept the connection.
@@ -66,10 +78,9 @@ pub struct ClientSettings {
 impl ClientSettings {
     /// The times of the standard.
     #[must_use]
-    pub fn new(client_name: ClientName, tls: TlsPolicy) -> Self {
+    pub fn new(client_name: ClientName) -> Self {
         Self {
             client_name,
-            tls,
             pipelining: true,
             connect_time_max: Duration::from_secs(30),
             handshake_time_max: Duration::from_secs(30),
@@ -81,7 +92,7 @@ impl ClientSettings {
     }
 }
 
-/// A server to connect to.
+/// The name of a server.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Host {
     /// A host name, or an address without brackets. Certificates are verified against it.
@@ -107,6 +118,19 @@ pub struct OutgoingMessage {
     pub octets: u64,
     /// Whether octets above 127 are in it.
     pub eight_bit: bool,
+    /// What the sender asks to be told; said to servers that offer DSN (RFC 3461).
+    pub dsn: Option<OutgoingDsn>,
+}
+
+/// What the sender of a message asks to be told (RFC 3461).
+#[derive(Clone, Debug, Default)]
+pub struct OutgoingDsn {
+    /// How much of the message a report returns.
+    pub ret: Option<Ret>,
+    /// The sender's own name for the transaction.
+    pub envelope_id: Option<EnvelopeId>,
+    /// For each forward path, in their order.
+    pub recipients: Vec<RecipientDsn>,
 }
 
 /// Where a message's octets come from.
@@ -134,6 +158,8 @@ pub struct SmtpConnection {
     wire: Wire,
     settings: Arc<ClientSettings>,
     host: Host,
+    /// What is known of the server by TLS; `None` in the clear.
+    assurance: Option<&'static str>,
     extensions: Extensions,
     /// A transaction is half open: RSET comes before the next.
     needs_reset: bool,
@@ -150,6 +176,11 @@ impl SmtpConnection {
     /// TLS by version and cipher; `None` in the clear.
     pub fn tls_description(&self) -> Option<String> {
         self.wire.stream().tls_description()
+    }
+
+    /// What TLS says of who the server is, as [`TlsClient::assurance`]; `None` in the clear.
+    pub fn assurance(&self) -> Option<&'static str> {
+        self.assurance
     }
 
     /// What the server offers.

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Interrupted, MessageSource, OutgoingMessage, SmtpConnection, stuffing::DotStuffing};
+use super::{
+    Interrupted, MessageSource, OutgoingDsn, OutgoingMessage, SmtpConnection, stuffing::DotStuffing,
+};
 use crate::smtp::{
-    grammar::{Command, ForwardPath, Parameter, ServerReply},
+    grammar::{Command, EnvelopeId, ForwardPath, OriginalRecipient, Parameter, ServerReply},
+    transport::RecipientDsn,
     wire::INPUT_OCTETS_MAX,
 };
 
@@ -124,14 +127,16 @@ impl SmtpConnection {
         } else {
             1
         };
-        let mut paths = message.forward_paths.as_slice();
+        let parameters = self.recipient_parameters(message);
+        let recipients: Vec<_> = message.forward_paths.iter().zip(parameters).collect();
+        let mut recipients = recipients.as_slice();
         let mut pending = pending.iter_mut();
         // The first group has MAIL in front.
         self.write("MAIL", &mail.encode()).await.map_err(Outcome::NotSent)?;
         let mut mail_answered = false;
         loop {
             let room = group_max - usize::from(!mail_answered);
-            let (group, rest) = paths.split_at_checked(room).unwrap_or((paths, &[]));
+            let (group, rest) = recipients.split_at_checked(room).unwrap_or((recipients, &[]));
             self.write_recipients(group).await?;
             if !mail_answered {
                 self.mail_reply(group.len()).await?;
@@ -143,7 +148,7 @@ impl SmtpConnection {
             if rest.is_empty() {
                 return Ok(());
             }
-            paths = rest;
+            recipients = rest;
         }
     }
 
@@ -151,13 +156,43 @@ impl SmtpConnection {
         let size = self.extensions.size.map(|_| message.octets.to_string());
         let size = size.and_then(|size| Parameter::new("SIZE", Some(&size)));
         let body = message.eight_bit.then(|| Parameter::new("BODY", Some("8BITMIME"))).flatten();
-        size.into_iter().chain(body).collect()
+        let dsn = self.dsn(message);
+        let ret = dsn.and_then(|dsn| dsn.ret).map(|ret| ret.to_string());
+        let ret = ret.and_then(|ret| Parameter::new("RET", Some(&ret)));
+        let id = dsn.and_then(|dsn| dsn.envelope_id.as_ref()).map(EnvelopeId::value);
+        let id = id.and_then(|id| Parameter::new("ENVID", Some(&id)));
+        size.into_iter().chain(body).chain(ret).chain(id).collect()
     }
 
-    async fn write_recipients(&mut self, group: &[ForwardPath]) -> Result<(), Outcome> {
-        for forward_path in group {
-            let command =
-                Command::Rcpt { forward_path: forward_path.clone(), parameters: Vec::new() };
+    /// What the sender asks to be told, when the server offers to tell it.
+    fn dsn<'a>(&self, message: &'a OutgoingMessage) -> Option<&'a OutgoingDsn> {
+        message.dsn.as_ref().filter(|_| self.extensions.dsn)
+    }
+
+    /// NOTIFY and ORCPT of each recipient; nothing where nothing is to be said.
+    fn recipient_parameters(&self, message: &OutgoingMessage) -> Vec<Vec<Parameter>> {
+        let asked = self.dsn(message).map(|dsn| dsn.recipients.as_slice()).unwrap_or_default();
+        let parameters = |asked: &RecipientDsn| {
+            let notify = asked.notify.value();
+            let notify = notify.and_then(|notify| Parameter::new("NOTIFY", Some(&notify)));
+            let original = asked.original.as_ref().map(OriginalRecipient::value);
+            let original = original.and_then(|original| Parameter::new("ORCPT", Some(&original)));
+            notify.into_iter().chain(original).collect()
+        };
+        let mut all: Vec<Vec<Parameter>> = asked.iter().map(parameters).collect();
+        all.resize(message.forward_paths.len(), Vec::new());
+        all
+    }
+
+    async fn write_recipients(
+        &mut self,
+        group: &[(&ForwardPath, Vec<Parameter>)],
+    ) -> Result<(), Outcome> {
+        for (forward_path, parameters) in group {
+            let command = Command::Rcpt {
+                forward_path: (*forward_path).clone(),
+                parameters: parameters.clone(),
+            };
             self.write("RCPT", &command.encode()).await.map_err(Outcome::NotSent)?;
         }
         Ok(())

@@ -112,7 +112,7 @@ impl Verb {
             Self::Mail => "MAIL FROM:<address> [parameters]",
             Self::Noop => "NOOP",
             Self::Quit => "QUIT",
-            Self::Rcpt => "RCPT TO:<address>",
+            Self::Rcpt => "RCPT TO:<address> [parameters]",
             Self::Rset => "RSET",
             Self::StartTls => "STARTTLS",
             Self::Vrfy => "VRFY address",

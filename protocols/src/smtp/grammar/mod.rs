@@ -15,9 +15,11 @@
 
 mod codec;
 pub mod command;
+pub mod dsn;
 pub mod path;
 pub mod reply;
 
 pub use command::{AuthArguments, ClientName, Command, Parameter, Secret, SyntaxError, Verb};
+pub use dsn::{EnvelopeId, Notify, OriginalRecipient, Ret};
 pub use path::{Domain, ForwardPath, Mailbox, ReversePath};
 pub use reply::{Extensions, Reply, ReplyLine, ServerReply};

@@ -195,6 +195,8 @@ pub struct Extensions {
     pub eight_bit: bool,
     /// SIZE (RFC 1870); the limit, 0 when there is none or it is not told.
     pub size: Option<u64>,
+    /// DSN (RFC 3461)
+    pub dsn: bool,
 }
 
 impl Extensions {
@@ -207,6 +209,7 @@ impl Extensions {
                 Some(Capability::Pipelining) => extensions.pipelining = true,
                 Some(Capability::EightBitMIME) => extensions.eight_bit = true,
                 Some(Capability::Size(size)) => extensions.size = Some(size.into()),
+                Some(Capability::DSN) => extensions.dsn = true,
                 // smtp-codec knows limits below 4 GiB only.
                 Some(Capability::Other { keyword, params })
                     if keyword.eq_ignore_ascii_case("SIZE") =>
@@ -253,12 +256,14 @@ mod tests {
 
     #[test]
     fn extensions_are_read_as_servers_write_them() {
-        let lines = ["SIZE 52428800", "pipelining", "8BITMIME", "STARTTLS", "AUTH=LOGIN", "X y"];
+        let lines =
+            ["SIZE 52428800", "pipelining", "8BITMIME", "STARTTLS", "AUTH=LOGIN", "X y", "DSN"];
         let expected = Extensions {
             start_tls: true,
             pipelining: true,
             eight_bit: true,
             size: Some(52_428_800),
+            dsn: true,
         };
         assert_eq!(Extensions::of_lines(lines.into_iter()), expected);
         assert_eq!(Extensions::of_lines(["SIZE"].into_iter()).size, Some(0));

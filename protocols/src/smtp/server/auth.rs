@@ -58,6 +58,7 @@ impl Session<'_> {
             size,
             Capability::EightBitMIME,
             Capability::EnhancedStatusCodes,
+            Capability::DSN,
         ];
         if peer.tls.is_none() && self.server.start_tls.is_some() {
             capabilities.push(Capability::StartTLS);

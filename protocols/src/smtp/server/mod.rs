@@ -46,8 +46,9 @@ pub struct ServerSettings {
     pub write_time_max: Duration,
     /// How long a TLS handshake after STARTTLS may take.
     pub handshake_time_max: Duration,
-    /// Octets of a command line with its CR LF (RFC 5321 §4.5.3.1.4); MAIL may have 543 more for
-    /// SIZE, BODY and AUTH (RFC 1870 §3, RFC 6152 §2, RFC 4954 §3).
+    /// Octets of a command line with its CR LF (RFC 5321 §4.5.3.1.4). MAIL may have 543 more for
+    /// SIZE, BODY and AUTH (RFC 1870 §3, RFC 6152 §2, RFC 4954 §3), and MAIL and RCPT what their
+    /// parameters of RFC 3461 take.
     pub command_octets_max: usize,
     /// Octets of a line of data with its CR LF (RFC 5321 §4.5.3.1.6).
     pub data_line_octets_max: usize,

@@ -15,7 +15,7 @@ use super::SmtpServer;
 use crate::{
     net::Connection,
     smtp::{
-        grammar::{ClientName, Command, Reply, SyntaxError, Verb},
+        grammar::{ClientName, Command, Reply, SyntaxError, Verb, dsn},
         transport::{Envelope, Peer, Refusal},
         wire::{Line, Wire, WireError},
     },
@@ -25,8 +25,8 @@ use crate::{
 pub(super) const AUTH_LINE_OCTETS_MAX: usize = 12_288;
 
 /// What MAIL may have beyond other commands: 26 for SIZE (RFC 1870 §3), 17 for BODY
-/// (RFC 6152 §2), 500 for AUTH (RFC 4954 §3).
-const MAIL_PARAMETERS_OCTETS: usize = 543;
+/// (RFC 6152 §2), 500 for AUTH (RFC 4954 §3), and RET and ENVID (RFC 3461 §4.3, §4.4).
+const MAIL_PARAMETERS_OCTETS: usize = 543 + dsn::MAIL_OCTETS;
 
 /// Why a session ends.
 #[derive(Debug)]
@@ -132,6 +132,7 @@ pub(super) async fn run(server: &SmtpServer, connection: Connection) {
 }
 
 /// What follows a command.
+#[expect(clippy::large_enum_variant, reason = "there is one for each command, at once taken apart")]
 enum Next {
     State(State),
     StartTls,
@@ -197,6 +198,7 @@ impl Session<'_> {
         let octets_max = match Verb::of_line(line) {
             Ok(Verb::Auth) => AUTH_LINE_OCTETS_MAX,
             Ok(Verb::Mail) => self.server.settings.command_octets_max + MAIL_PARAMETERS_OCTETS,
+            Ok(Verb::Rcpt) => self.server.settings.command_octets_max + dsn::RCPT_OCTETS,
             _ => self.server.settings.command_octets_max,
         };
         if line.len() + 2 > octets_max {

@@ -9,8 +9,10 @@ use super::{
     session::{End, Open, Ready, Session, State, bad_sequence, ok},
 };
 use crate::smtp::{
-    grammar::{ForwardPath, Parameter, Reply, ReversePath},
-    transport::{Envelope, MessageSink, Peer, Refusal, Service, Taken},
+    grammar::{
+        EnvelopeId, ForwardPath, Notify, OriginalRecipient, Parameter, Reply, Ret, ReversePath,
+    },
+    transport::{Envelope, MessageSink, Peer, RecipientDsn, Refusal, Service, Taken},
     wire::INPUT_OCTETS_MAX,
 };
 
@@ -69,9 +71,11 @@ impl Session<'_> {
             return self.answered(&no_transaction(&state), state).await;
         };
         let recipients_max = self.server.transport.recipients_max(&open.peer);
-        let reply = if !parameters.is_empty() {
-            Reply::new(555, "5.5.4", "RCPT parameters are not offered")
-        } else if open.envelope.forward_paths.len() >= recipients_max {
+        let asked = match read_recipient_parameters(&open.peer, parameters) {
+            Ok(asked) => asked,
+            Err(reply) => return self.answered(&reply, State::Open(open)).await,
+        };
+        let reply = if open.envelope.forward_paths.len() >= recipients_max {
             // RFC 5321 §4.5.3.1.10: the client sends the rest in a transaction of its own.
             let text = format!("no more than {recipients_max} recipients in one message");
             Reply::new(452, "4.5.3", &text)
@@ -80,6 +84,7 @@ impl Session<'_> {
             match self.server.transport.recipient(&open.peer, &open.envelope, &path).await {
                 Ok(()) => {
                     open.envelope.forward_paths.push(path);
+                    open.envelope.dsn.recipients.push(asked);
                     Reply::new(250, "2.1.5", "recipient ok")
                 }
                 Err(refusal) => {
@@ -206,8 +211,9 @@ fn too_large(octets_max: u64) -> Reply {
     Reply::new(552, "5.3.4", &format!("a message may have {octets_max} octets"))
 }
 
-/// Reads the parameters of MAIL that we announce: SIZE (RFC 1870 §4), BODY (RFC 6152 §2) and,
-/// where one can log in, AUTH (RFC 4954 §5), which is taken and not believed.
+/// Reads the parameters of MAIL that we announce: SIZE (RFC 1870 §4), BODY (RFC 6152 §2), RET and
+/// ENVID (RFC 3461 §4.3, §4.4) and, where one can log in, AUTH (RFC 4954 §5), which is taken and
+/// not believed.
 fn read_parameters(
     peer: &Peer,
     parameters: &[Parameter],
@@ -234,14 +240,53 @@ fn read_parameters(
             ("BODY", _) => {
                 return Err(Reply::new(504, "5.5.4", "BODY is 7BIT or 8BITMIME"));
             }
-            ("AUTH", Some(_)) if peer.service == Service::Submission => {}
-            (keyword, _) => {
-                let text = format!("parameter {keyword} is not offered");
-                return Err(Reply::new(555, "5.5.4", &text));
+            ("RET", value) => {
+                envelope.dsn.ret = Some(
+                    value
+                        .and_then(Ret::parse)
+                        .ok_or_else(|| Reply::new(501, "5.5.4", "RET is FULL or HDRS"))?,
+                );
             }
+            ("ENVID", value) => {
+                envelope.dsn.envelope_id =
+                    Some(value.and_then(EnvelopeId::parse).ok_or_else(|| {
+                        Reply::new(501, "5.5.4", "ENVID is up to 100 octets of xtext")
+                    })?);
+            }
+            ("AUTH", Some(_)) if peer.service == Service::Submission => {}
+            (keyword, _) => return Err(not_offered(keyword)),
         }
     }
     Ok(())
+}
+
+/// Reads the parameters of RCPT that we announce: NOTIFY and ORCPT (RFC 3461 §4.1, §4.2).
+fn read_recipient_parameters(peer: &Peer, parameters: &[Parameter]) -> Result<RecipientDsn, Reply> {
+    let mut asked = RecipientDsn::default();
+    for parameter in parameters {
+        match (parameter.keyword(), parameter.value()) {
+            _ if !peer.extended => {
+                return Err(Reply::new(555, "5.5.4", "parameters need EHLO"));
+            }
+            ("NOTIFY", value) => {
+                asked.notify = value.and_then(Notify::parse).ok_or_else(|| {
+                    Reply::new(501, "5.5.4", "NOTIFY is NEVER, or of SUCCESS,FAILURE,DELAY")
+                })?;
+            }
+            ("ORCPT", value) => {
+                asked.original =
+                    Some(value.and_then(OriginalRecipient::parse).ok_or_else(|| {
+                        Reply::new(501, "5.5.4", "ORCPT is type;address in xtext, up to 500 octets")
+                    })?);
+            }
+            (keyword, _) => return Err(not_offered(keyword)),
+        }
+    }
+    Ok(asked)
+}
+
+fn not_offered(keyword: &str) -> Reply {
+    Reply::new(555, "5.5.4", &format!("parameter {keyword} is not offered"))
 }
 
 fn violated(violation: Violation, limits: &DataLimits) -> Refusal {

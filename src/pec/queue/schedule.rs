@@ -1,0 +1,505 @@
+//! Whose turn it is: the schedule in memory.
+//!
+//! A *lane* is a destination; in it every *sender* (a class of [`QueueRecord::sender_class`]) has a
+//! window on its messages that are due, in the order of time. Invariants:
+//!
+//! * Senders of a lane take turns, message by message: whoever comes to a lane of *n* senders waits
+//!   for *n* messages at most before his first goes, however many the others have.
+//! * Lanes take turns too: the one with the fewest connections first, then the one that had its
+//!   turn the longest ago. A lane has more than one connection only while a quarter of all places
+//!   is free, and gets each further one by a message that was answered: a destination that does
+//!   not answer has one.
+//! * A destination that fails is left alone until its instant, whatever waits for it; then one
+//!   connection tries for all.
+//! * A message is claimed by at most one connection or operator at a time.
+//! * Memory is bounded by [`Bounds::entries`] messages, as many windows and as many failing
+//!   destinations. What does not fit is found in the catalog when its turn comes: a window says that
+//!   there is more.
+//!
+//! Not here: reading the catalog (`order`), connections (`relay`).
+//!
+//! [`QueueRecord::sender_class`]: crate::pec::records::QueueRecord::sender_class
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+
+use bytes::Bytes;
+use trust::clock::UnixMillis;
+
+use crate::pec::records::{DestinationRecord, Due, LaneId, QueueId};
+
+/// Messages that a window holds at most.
+pub(super) const WINDOW_ENTRIES: usize = 100;
+
+/// What bounds the schedule.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Messages known at most, and windows, and failing destinations.
+    pub(super) entries: usize,
+    /// Connections to one destination at most.
+    pub(super) per_destination: usize,
+    /// Connections to all of them at most.
+    pub(super) connections: usize,
+}
+
+/// What a connection does next.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Next {
+    /// It sends this message, which it has claimed.
+    Message(QueueId, u64),
+    /// It reads the window of this sender from the catalog: behind this key, so many messages.
+    Read(u64, Option<Bytes>, usize),
+    /// Nothing waits here.
+    Nothing,
+}
+
+/// What a window was read as.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) ids: Vec<QueueId>,
+    /// The last key, when there may be more that is due.
+    pub(super) after: Option<Bytes>,
+    /// When the first that is not due will be.
+    pub(super) later: Option<UnixMillis>,
+}
+
+#[derive(Debug, Default)]
+struct Window {
+    ready: VecDeque<QueueId>,
+    /// The catalog has more that is due.
+    more: bool,
+    reading: bool,
+    after: Option<Bytes>,
+    /// When to look into the catalog again.
+    wake: Option<UnixMillis>,
+    in_ring: bool,
+}
+
+impl Window {
+    fn has_work(&self) -> bool {
+        !self.ready.is_empty() || self.more
+    }
+}
+
+#[derive(Debug)]
+struct Lane {
+    windows: HashMap<u64, Window>,
+    /// Senders with work, the next one first.
+    ring: VecDeque<u64>,
+    connections: usize,
+    /// Connections that it may have, by how it answers.
+    allowed: usize,
+    /// When it last got a connection.
+    turn: u64,
+    /// Its place in [`Schedule::ready`].
+    place: Option<(usize, u64)>,
+}
+
+impl Default for Lane {
+    fn default() -> Self {
+        Self {
+            windows: HashMap::new(),
+            ring: VecDeque::new(),
+            connections: 0,
+            allowed: 1,
+            turn: 0,
+            place: None,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Failing {
+    record: DestinationRecord,
+    /// Its instant has come.
+    open: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    bounds: Bounds,
+    lanes: HashMap<LaneId, Lane>,
+    windows: usize,
+    /// Lanes that may have a connection: by connections, then by turn.
+    ready: BTreeSet<(usize, u64, LaneId)>,
+    failing: HashMap<LaneId, Failing>,
+    /// When failing lanes are tried again.
+    closed: BTreeSet<(UnixMillis, LaneId)>,
+    /// When windows are looked at again.
+    wakes: BTreeSet<(UnixMillis, LaneId, u64)>,
+    /// In a window or claimed.
+    known: HashSet<QueueId>,
+    claimed: HashSet<QueueId>,
+    connections: usize,
+    turn: u64,
+    incomplete: bool,
+}
+
+impl Schedule {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            lanes: HashMap::new(),
+            windows: 0,
+            ready: BTreeSet::new(),
+            failing: HashMap::new(),
+            closed: BTreeSet::new(),
+            wakes: BTreeSet::new(),
+            known: HashSet::new(),
+            claimed: HashSet::new(),
+            connections: 0,
+            turn: 0,
+            incomplete: true,
+        }
+    }
+
+    /// Whether the catalog may hold what no window tells of; asking makes it no.
+    pub(super) fn take_incomplete(&mut self) -> bool {
+        std::mem::take(&mut self.incomplete)
+    }
+
+    /// The catalog may hold what no window tells of.
+    pub(super) fn set_incomplete(&mut self) {
+        self.incomplete = true;
+    }
+
+    /// Connections that are busy.
+    pub(super) fn connections(&self) -> usize {
+        self.connections
+    }
+
+    /// Destinations that are left alone at present.
+    pub(super) fn failing(&self) -> usize {
+        self.failing.len()
+    }
+
+    /// Takes note of a row that was committed. Whoever has claimed it announces it anew afterwards; an
+    /// entry elsewhere that an operator's order has overtaken is found out when its turn comes.
+    pub(super) fn announce(&mut self, due: Due, now: UnixMillis) {
+        if self.claimed.contains(&due.id) {
+            return;
+        }
+        let full = self.known.len() >= self.bounds.entries;
+        let Some(window) = self.window(due.lane, due.class) else { return };
+        if due.at > now {
+            self.wake_at(due.lane, due.class, due.at);
+            return;
+        }
+        // What the catalog has is older: this one comes behind it.
+        if full || window.more || window.ready.len() >= WINDOW_ENTRIES {
+            window.more = true;
+        } else {
+            window.ready.push_back(due.id);
+            self.known.insert(due.id);
+        }
+        self.enter(due.lane, due.class);
+    }
+
+    /// Takes note that rows of a sender in a lane stand in the catalog, and when the first is due.
+    pub(super) fn note(&mut self, lane: LaneId, class: u64, at: UnixMillis, now: UnixMillis) {
+        let Some(window) = self.window(lane, class) else { return };
+        if at > now {
+            self.wake_at(lane, class, at);
+            return;
+        }
+        window.more = true;
+        window.after = None;
+        self.enter(lane, class);
+    }
+
+    /// Lets what has become due have its turn.
+    pub(super) fn ripen(&mut self, now: UnixMillis) {
+        while let Some(&(at, lane, class)) = self.wakes.first() {
+            if at > now {
+                break;
+            }
+            self.wakes.pop_first();
+            if let Some(window) = self.window(lane, class) {
+                window.wake = None;
+                window.more = true;
+            }
+            self.enter(lane, class);
+        }
+        while let Some(&(at, lane)) = self.closed.first() {
+            if at > now {
+                break;
+            }
+            self.closed.pop_first();
+            if let Some(failing) = self.failing.get_mut(&lane) {
+                failing.open = true;
+            }
+            self.place(lane);
+        }
+    }
+
+    /// Gives a connection to the lane whose turn it is, if the bounds allow one.
+    pub(super) fn take(&mut self) -> Option<LaneId> {
+        let all_max = self.bounds.connections;
+        let &(open, _, lane) = self.ready.first()?;
+        let further_max = all_max - all_max / 4;
+        if self.connections >= if open == 0 { all_max } else { further_max } {
+            return None;
+        }
+        self.connections += 1;
+        self.turn += 1;
+        let turn = self.turn;
+        if let Some(taken) = self.lanes.get_mut(&lane) {
+            taken.connections += 1;
+            taken.turn = turn;
+        }
+        self.place(lane);
+        Some(lane)
+    }
+
+    /// A connection of `lane` has ended.
+    pub(super) fn ended(&mut self, lane: LaneId) {
+        self.connections = self.connections.saturating_sub(1);
+        if let Some(ended) = self.lanes.get_mut(&lane) {
+            ended.connections = ended.connections.saturating_sub(1);
+        }
+        self.place(lane);
+        self.forget_idle(lane);
+    }
+
+    /// What the next message of `lane` is.
+    pub(super) fn next(&mut self, lane: LaneId) -> Next {
+        let full = self.known.len() >= self.bounds.entries;
+        let Some(here) = self.lanes.get_mut(&lane) else { return Next::Nothing };
+        for _ in 0..here.ring.len() {
+            let Some(class) = here.ring.pop_front() else { break };
+            let Some(window) = here.windows.get_mut(&class) else { continue };
+            let mut taken = None;
+            while let Some(id) = window.ready.pop_front() {
+                // An operator may be at it: whoever releases it announces it.
+                if self.claimed.insert(id) {
+                    taken = Some(id);
+                    break;
+                }
+            }
+            let read = taken.is_none() && window.more && !window.reading;
+            if read {
+                window.reading = true;
+            }
+            window.in_ring = window.has_work();
+            let after = window.after.clone();
+            if window.in_ring {
+                here.ring.push_back(class);
+            }
+            match taken {
+                Some(id) => {
+                    self.place(lane);
+                    return Next::Message(id, class);
+                }
+                None if read => {
+                    return Next::Read(class, after, if full { 1 } else { WINDOW_ENTRIES });
+                }
+                None => {}
+            }
+        }
+        self.place(lane);
+        self.forget_idle(lane);
+        Next::Nothing
+    }
+
+    /// A window was read; `None` when it could not be, and is found again when the catalog is looked
+    /// through.
+    pub(super) fn filled(&mut self, lane: LaneId, class: u64, read: Option<Read>) {
+        let Some(window) = self.window(lane, class) else { return };
+        window.reading = false;
+        let Some(Read { ids, after, later }) = read else {
+            window.more = false;
+            self.incomplete = true;
+            return;
+        };
+        window.more = after.is_some();
+        window.after = after;
+        let fresh: Vec<QueueId> = ids.into_iter().filter(|id| self.known.insert(*id)).collect();
+        if let Some(window) = self.window(lane, class) {
+            window.ready.extend(fresh);
+        }
+        if let Some(at) = later {
+            self.wake_at(lane, class, at);
+        }
+        self.enter(lane, class);
+    }
+
+    /// Claims a row for an operator; false when a connection, or another operator, is at it.
+    pub(super) fn claim(&mut self, id: QueueId) -> bool {
+        self.known.insert(id);
+        self.claimed.insert(id)
+    }
+
+    /// Whether somebody is at the row.
+    pub(super) fn is_claimed(&self, id: QueueId) -> bool {
+        self.claimed.contains(&id)
+    }
+
+    /// The claim on a row ends; `again` when the row stays in the queue.
+    pub(super) fn release(&mut self, id: QueueId, again: Option<Due>, now: UnixMillis) {
+        self.claimed.remove(&id);
+        self.known.remove(&id);
+        if let Some(due) = again {
+            self.announce(due, now);
+        }
+    }
+
+    /// The claimed message could not be tried: it is the next of its sender.
+    pub(super) fn give_back(&mut self, id: QueueId, lane: LaneId, class: u64) {
+        self.claimed.remove(&id);
+        match self.window(lane, class) {
+            Some(window) => window.ready.push_front(id),
+            None => drop(self.known.remove(&id)),
+        }
+        self.enter(lane, class);
+    }
+
+    /// The destination has answered. Returns whether it was failing before.
+    pub(super) fn succeeded(&mut self, lane: LaneId) -> bool {
+        let destination_max = self.bounds.per_destination;
+        if let Some(here) = self.lanes.get_mut(&lane) {
+            here.allowed = (here.allowed + 1).min(destination_max);
+        }
+        let failing = self.failing.remove(&lane);
+        if let Some(failing) = &failing {
+            self.closed.remove(&(UnixMillis(failing.record.next_attempt_millis), lane));
+        }
+        self.place(lane);
+        failing.is_some()
+    }
+
+    /// How often the destination failed, and since when; what a further failure builds on.
+    pub(super) fn failures(&self, lane: LaneId) -> Option<&DestinationRecord> {
+        self.failing.get(&lane).map(|failing| &failing.record)
+    }
+
+    /// Whether another connection of `lane` is busy: then a failure says that there are too many.
+    pub(super) fn has_others(&mut self, lane: LaneId) -> bool {
+        let Some(here) = self.lanes.get_mut(&lane).filter(|here| here.connections > 1) else {
+            return false;
+        };
+        here.allowed = (here.connections - 1).max(1);
+        self.place(lane);
+        true
+    }
+
+    /// Whether there is room to remember that a destination fails.
+    pub(super) fn may_fail(&self, lane: LaneId) -> bool {
+        self.failing.contains_key(&lane) || self.failing.len() < self.bounds.entries
+    }
+
+    /// The destination does not answer, and is left alone until the instant of `record`.
+    pub(super) fn failed(&mut self, lane: LaneId, record: DestinationRecord) {
+        if let Some(old) = self.failing.get(&lane) {
+            self.closed.remove(&(UnixMillis(old.record.next_attempt_millis), lane));
+        }
+        if let Some(here) = self.lanes.get_mut(&lane) {
+            here.allowed = 1;
+        }
+        self.closed.insert((UnixMillis(record.next_attempt_millis), lane));
+        self.failing.insert(lane, Failing { record, open: false });
+        self.place(lane);
+    }
+
+    /// Tries a failing destination at once.
+    pub(super) fn hurry(&mut self, lane: LaneId) {
+        if let Some(failing) = self.failing.get_mut(&lane) {
+            failing.open = true;
+            self.closed.remove(&(UnixMillis(failing.record.next_attempt_millis), lane));
+        }
+        self.place(lane);
+    }
+
+    /// Takes out the failing destinations for which nothing waits here and whose instant is before
+    /// `before`: their rows may go.
+    pub(super) fn forgotten(&mut self, before: UnixMillis) -> Vec<LaneId> {
+        let old = |lane: &LaneId, failing: &Failing| {
+            failing.record.next_attempt_millis < before.0 && !self.lanes.contains_key(lane)
+        };
+        let lanes: Vec<LaneId> = self
+            .failing
+            .iter()
+            .filter(|(lane, failing)| old(lane, failing))
+            .map(|(lane, _)| *lane)
+            .collect();
+        for lane in &lanes {
+            self.failing.remove(lane);
+        }
+        lanes
+    }
+
+    /// The window of a sender in a lane, made when there is room; without room the catalog is
+    /// looked through later.
+    fn window(&mut self, lane: LaneId, class: u64) -> Option<&mut Window> {
+        let exists = self.lanes.get(&lane).is_some_and(|lane| lane.windows.contains_key(&class));
+        if !exists {
+            if self.windows >= self.bounds.entries {
+                self.incomplete = true;
+                return None;
+            }
+            self.windows += 1;
+        }
+        Some(self.lanes.entry(lane).or_default().windows.entry(class).or_default())
+    }
+
+    fn wake_at(&mut self, lane: LaneId, class: u64, at: UnixMillis) {
+        let Some(window) = self.window(lane, class) else { return };
+        let before = window.wake;
+        if before.is_some_and(|before| before <= at) {
+            return;
+        }
+        window.wake = Some(at);
+        if let Some(before) = before {
+            self.wakes.remove(&(before, lane, class));
+        }
+        self.wakes.insert((at, lane, class));
+    }
+
+    /// Puts a sender with work into the ring of its lane.
+    fn enter(&mut self, lane: LaneId, class: u64) {
+        let Some(here) = self.lanes.get_mut(&lane) else { return };
+        if let Some(window) = here.windows.get_mut(&class)
+            && window.has_work()
+            && !window.in_ring
+        {
+            window.in_ring = true;
+            here.ring.push_back(class);
+        }
+        self.place(lane);
+    }
+
+    /// Gives the lane its place among those that may have a connection, or none.
+    fn place(&mut self, lane: LaneId) {
+        let Some(here) = self.lanes.get_mut(&lane) else { return };
+        if let Some((connections, turn)) = here.place.take() {
+            self.ready.remove(&(connections, turn, lane));
+        }
+        let allowed = match self.failing.get(&lane) {
+            None => here.allowed.min(self.bounds.per_destination),
+            Some(failing) => usize::from(failing.open),
+        };
+        let wanted = here.ring.iter().any(|class| {
+            here.windows
+                .get(class)
+                .is_some_and(|window| !window.ready.is_empty() || !window.reading)
+        });
+        if wanted && here.connections < allowed {
+            here.place = Some((here.connections, here.turn));
+            self.ready.insert((here.connections, here.turn, lane));
+        }
+    }
+
+    /// Lets go of windows, and of the lane, where nothing waits.
+    fn forget_idle(&mut self, lane: LaneId) {
+        let Some(here) = self.lanes.get_mut(&lane) else { return };
+        let before = here.windows.len();
+        here.windows
+            .retain(|_, window| window.has_work() || window.wake.is_some() || window.reading);
+        self.windows -= before - here.windows.len();
+        if here.windows.is_empty() && here.connections == 0 && here.place.is_none() {
+            self.lanes.remove(&lane);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

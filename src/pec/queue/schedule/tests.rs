@@ -1,0 +1,425 @@
+//! Turns, counted by position.
+
+use std::collections::BTreeMap;
+
+use trust::random::{RandomSource as _, SeededRandom};
+
+use super::*;
+
+const BOUNDS: Bounds = Bounds { entries: 1_000, per_destination: 4, connections: 64 };
+const NOW: UnixMillis = UnixMillis(1_000);
+
+fn lane(number: u8) -> LaneId {
+    LaneId([number; 16])
+}
+
+fn id(number: u64) -> QueueId {
+    let mut octets = [0; 16];
+    octets[8..].copy_from_slice(&number.to_be_bytes());
+    QueueId(octets)
+}
+
+fn due(number: u64, to: u8, class: u64) -> Due {
+    Due { id: id(number), lane: lane(to), class, at: NOW }
+}
+
+fn schedule() -> Schedule {
+    Schedule::new(BOUNDS)
+}
+
+/// What a lane's one connection would send, without any window read.
+fn drain(schedule: &mut Schedule, to: u8) -> Vec<QueueId> {
+    let mut sent = Vec::new();
+    loop {
+        match schedule.next(lane(to)) {
+            Next::Message(id, _) => {
+                sent.push(id);
+                schedule.release(id, None, NOW);
+            }
+            Next::Read(class, ..) => schedule.filled(lane(to), class, None),
+            Next::Nothing => return sent,
+        }
+    }
+}
+
+fn failure(at: i64) -> DestinationRecord {
+    DestinationRecord { failures: 1, next_attempt_millis: at, ..DestinationRecord::default() }
+}
+
+#[test]
+fn nothing_is_sent_before_it_is_due_and_nothing_by_two() {
+    let mut schedule = schedule();
+    schedule.announce(Due { at: UnixMillis(2_000), ..due(1, 1, 1) }, NOW);
+    schedule.ripen(UnixMillis(1_999));
+    assert_eq!(schedule.take(), None);
+    schedule.ripen(UnixMillis(2_000));
+    assert_eq!(schedule.take(), Some(lane(1)));
+    // What is due later is not remembered one by one: it is read when its instant comes.
+    assert_eq!(schedule.next(lane(1)), Next::Read(1, None, WINDOW_ENTRIES));
+    assert_eq!(schedule.next(lane(1)), Next::Nothing, "it is being read");
+    let read = Read { ids: vec![id(1)], after: None, later: Some(UnixMillis(3_000)) };
+    schedule.filled(lane(1), 1, Some(read));
+    assert_eq!(schedule.next(lane(1)), Next::Message(id(1), 1));
+    schedule.announce(due(1, 1, 1), NOW);
+    assert_eq!(schedule.next(lane(1)), Next::Nothing, "it is being attempted");
+    schedule.ripen(UnixMillis(3_000));
+    assert!(matches!(schedule.next(lane(1)), Next::Read(1, ..)));
+}
+
+/// The second of two senders does not wait behind the thousand of the first.
+#[test]
+fn senders_of_a_destination_take_turns_message_by_message() {
+    let mut schedule = schedule();
+    for number in 0..90 {
+        schedule.announce(due(number, 1, 1), NOW);
+    }
+    for number in 0..3 {
+        schedule.announce(due(1_000 + number, 1, 2), NOW);
+    }
+    schedule.announce(due(2_000, 1, 3), NOW);
+    assert_eq!(schedule.take(), Some(lane(1)));
+    let sent = drain(&mut schedule, 1);
+    assert_eq!(sent.len(), 94);
+    let position = |number| sent.iter().position(|sent| *sent == id(number)).expect("sent");
+    assert_eq!(position(1_000), 1, "one message of each other sender before it");
+    assert_eq!(position(2_000), 2);
+    assert_eq!(position(1_001), 4);
+    assert_eq!(position(1_002), 6);
+    assert_eq!(position(89), 93);
+}
+
+/// However much stands in the catalog, whoever comes is in the ring at once.
+#[test]
+fn a_full_window_keeps_nobody_else_out() {
+    let mut schedule = schedule();
+    for number in 0..500 {
+        schedule.announce(due(number, 1, 1), NOW);
+    }
+    schedule.announce(due(900, 1, 2), NOW);
+    assert_eq!(schedule.take(), Some(lane(1)));
+    assert_eq!(schedule.next(lane(1)), Next::Message(id(0), 1));
+    assert_eq!(schedule.next(lane(1)), Next::Message(id(900), 2));
+    for number in 1..WINDOW_ENTRIES as u64 {
+        assert_eq!(schedule.next(lane(1)), Next::Message(id(number), 1));
+    }
+    // The rest is read, behind what was read before.
+    assert_eq!(schedule.next(lane(1)), Next::Read(1, None, WINDOW_ENTRIES));
+    let ids: Vec<QueueId> = (0..150).map(id).collect();
+    let after = Some(Bytes::from_static(b"key"));
+    schedule.filled(lane(1), 1, Some(Read { ids, after: after.clone(), later: None }));
+    for number in 100..150 {
+        assert_eq!(schedule.next(lane(1)), Next::Message(id(number), 1), "others are claimed");
+    }
+    assert_eq!(schedule.next(lane(1)), Next::Read(1, after, WINDOW_ENTRIES));
+}
+
+#[test]
+fn the_entries_in_memory_are_bounded_and_the_rest_is_found_in_the_catalog() {
+    let bounds = Bounds { entries: 10, ..BOUNDS };
+    let mut schedule = Schedule::new(bounds);
+    assert!(schedule.take_incomplete(), "the catalog is looked through at the start");
+    for number in 0..50 {
+        schedule.announce(due(number, 1, number % 2), NOW);
+    }
+    assert_eq!(schedule.known.len(), 10);
+    assert!(!schedule.take_incomplete(), "both windows say that there is more");
+    for number in 0..50 {
+        schedule.announce(due(100 + number, 2, 100 + number), NOW);
+    }
+    assert_eq!(schedule.windows, 10);
+    assert!(schedule.take_incomplete());
+    let mut reads = 0;
+    while let Next::Read(class, _, entries) = schedule.next(lane(2)) {
+        assert_eq!(entries, 1, "one at a time while there is no room");
+        schedule.filled(lane(2), class, None);
+        reads += 1;
+    }
+    assert!(reads > 0);
+}
+
+#[test]
+fn one_destination_cannot_take_every_connection() {
+    let mut schedule = schedule();
+    for number in 0..50 {
+        schedule.announce(due(number, 1, number), NOW);
+    }
+    schedule.announce(due(200, 2, 1), NOW);
+    let mut lanes: Vec<LaneId> = std::iter::from_fn(|| schedule.take()).collect();
+    lanes.sort();
+    assert_eq!(lanes, [lane(1), lane(2)], "one each, until one has answered");
+    for _ in 0..9 {
+        schedule.succeeded(lane(1));
+    }
+    assert_eq!(std::iter::from_fn(|| schedule.take()).count(), 3, "four in all");
+    assert_eq!(schedule.connections(), 5);
+}
+
+#[test]
+fn lanes_take_turns_and_a_quarter_of_all_connections_is_kept_for_new_ones() {
+    let bounds = Bounds { connections: 8, per_destination: 8, ..BOUNDS };
+    let mut schedule = Schedule::new(bounds);
+    for number in 0..80 {
+        schedule.announce(due(number, 1, number), NOW);
+        schedule.announce(due(100 + number, 2, number), NOW);
+    }
+    let first = schedule.take().expect("a lane");
+    let second = schedule.take().expect("a lane");
+    assert_ne!(first, second);
+    for _ in 0..8 {
+        schedule.succeeded(lane(1));
+        schedule.succeeded(lane(2));
+    }
+    let more: Vec<LaneId> = std::iter::from_fn(|| schedule.take()).collect();
+    assert_eq!(more, [first, second, first, second], "in turn, up to three quarters");
+    for number in 3..9 {
+        schedule.announce(due(300 + u64::from(number), number, 1), NOW);
+    }
+    assert_eq!(std::iter::from_fn(|| schedule.take()).count(), 2, "eight in all");
+}
+
+#[test]
+fn a_destination_that_fails_is_left_alone_and_then_tried_once_for_all() {
+    let mut schedule = schedule();
+    for number in 0..50 {
+        schedule.announce(due(number, 1, number), NOW);
+    }
+    assert_eq!(schedule.take(), Some(lane(1)));
+    let Next::Message(taken, class) = schedule.next(lane(1)) else { panic!("a message") };
+    assert!(!schedule.has_others(lane(1)));
+    schedule.give_back(taken, lane(1), class);
+    schedule.failed(lane(1), failure(5_000));
+    schedule.ended(lane(1));
+    schedule.announce(due(500, 1, 500), NOW);
+    schedule.ripen(UnixMillis(4_999));
+    assert_eq!(schedule.take(), None);
+    schedule.ripen(UnixMillis(5_000));
+    assert_eq!(schedule.take(), Some(lane(1)));
+    assert_eq!(schedule.take(), None, "one tries for all");
+    assert!(schedule.succeeded(lane(1)));
+    assert!(!schedule.succeeded(lane(1)));
+    assert_eq!(std::iter::from_fn(|| schedule.take()).count(), 2, "by what was answered");
+    // One of several that fails means that there are too many.
+    assert!(schedule.has_others(lane(1)));
+    schedule.ended(lane(1));
+    assert_eq!(schedule.take(), None);
+    schedule.failed(lane(1), failure(9_000));
+    schedule.hurry(lane(1));
+    schedule.ended(lane(1));
+    schedule.ended(lane(1));
+    assert_eq!(schedule.take(), Some(lane(1)), "an operator does not wait");
+}
+
+#[test]
+fn what_an_operator_is_at_is_not_sent_meanwhile() {
+    let mut schedule = schedule();
+    schedule.announce(due(1, 1, 1), NOW);
+    assert!(schedule.claim(id(1)));
+    assert!(!schedule.claim(id(1)));
+    assert_eq!(schedule.next(lane(1)), Next::Nothing);
+    schedule.release(id(1), Some(due(1, 1, 1)), NOW);
+    assert_eq!(schedule.next(lane(1)), Next::Message(id(1), 1));
+    assert!(!schedule.claim(id(1)), "a connection is at it");
+    schedule.release(id(1), None, NOW);
+    assert_eq!(schedule.known.len(), 0);
+}
+
+/// What waits for a destination that fails goes where it is given up at once.
+#[test]
+fn a_row_that_moves_to_another_lane_does_not_wait_for_the_old_one() {
+    let mut schedule = schedule();
+    schedule.announce(due(1, 1, 1), NOW);
+    schedule.failed(lane(1), failure(9_000));
+    schedule.announce(due(1, 2, 1), NOW);
+    assert_eq!(schedule.take(), Some(lane(2)));
+    assert_eq!(schedule.next(lane(2)), Next::Message(id(1), 1));
+    assert_eq!(schedule.next(lane(1)), Next::Nothing, "not by two");
+}
+
+#[test]
+fn nothing_is_remembered_of_what_is_done() {
+    let mut schedule = schedule();
+    for number in 0..300 {
+        schedule.announce(due(number, u8::try_from(number % 7).expect("small"), number), NOW);
+    }
+    while let Some(lane) = schedule.take() {
+        while let Next::Message(id, _) = schedule.next(lane) {
+            schedule.succeeded(lane);
+            schedule.release(id, None, NOW);
+        }
+        schedule.ended(lane);
+    }
+    assert!(schedule.lanes.is_empty() && schedule.known.is_empty() && schedule.ready.is_empty());
+    assert_eq!((schedule.windows, schedule.connections()), (0, 0));
+    schedule.failed(lane(1), failure(2_000));
+    assert_eq!(schedule.forgotten(UnixMillis(1_999)), []);
+    assert_eq!(schedule.forgotten(UnixMillis(2_001)), [lane(1)]);
+    assert_eq!(schedule.failing(), 0);
+}
+
+/// A catalog and connections that do what chance wants.
+struct World {
+    random: SeededRandom,
+    schedule: Schedule,
+    catalog: BTreeSet<Due>,
+    now: UnixMillis,
+    queued: u64,
+    sent: BTreeMap<QueueId, usize>,
+    connections: Vec<(LaneId, Option<(QueueId, u64)>)>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let bounds = Bounds { entries: 40, per_destination: 3, connections: 6 };
+        Self {
+            random: SeededRandom::new(seed),
+            schedule: Schedule::new(bounds),
+            catalog: BTreeSet::new(),
+            now: NOW,
+            queued: 0,
+            sent: BTreeMap::new(),
+            connections: Vec::new(),
+        }
+    }
+
+    fn chance(&self, of: u64) -> u64 {
+        self.random.next_u64() % of
+    }
+
+    /// Queues a message; now and then its announcement is lost.
+    fn queue(&mut self) {
+        self.queued += 1;
+        let to = u8::try_from(self.chance(4)).expect("small");
+        let later = [0, 0, 700][usize::try_from(self.chance(3)).expect("small")];
+        let at = self.now.plus_millis(later);
+        let due = Due { at, ..due(self.queued, to, self.chance(5)) };
+        self.catalog.insert(due);
+        if self.chance(10) == 0 {
+            self.schedule.set_incomplete();
+        } else {
+            self.schedule.announce(due, self.now);
+        }
+    }
+
+    fn survey(&mut self) {
+        if !self.schedule.take_incomplete() {
+            return;
+        }
+        let mut seen = BTreeSet::new();
+        for due in &self.catalog {
+            if seen.insert((due.lane, due.class)) {
+                self.schedule.note(due.lane, due.class, due.at, self.now);
+            }
+        }
+    }
+
+    /// What the catalog has of a sender behind `after`.
+    fn read(&self, lane: LaneId, class: u64, after: Option<&Bytes>, entries: usize) -> Read {
+        let mut read = Read { ids: Vec::new(), after: None, later: None };
+        let mut last = None;
+        for due in self.catalog.iter().filter(|due| (due.lane, due.class) == (lane, class)) {
+            if after.is_some_and(|after| due.octets() <= *after) {
+                continue;
+            }
+            if due.at > self.now {
+                read.later = Some(due.at);
+                break;
+            }
+            if read.ids.len() == entries {
+                read.after = last;
+                break;
+            }
+            read.ids.push(due.id);
+            last = Some(due.octets());
+        }
+        read
+    }
+
+    /// One step of one connection; `willing`: the server takes everything.
+    fn serve(&mut self, willing: bool) {
+        let Some(last) = self.connections.len().checked_sub(1) else { return };
+        let at = usize::try_from(self.chance(last as u64 + 1)).expect("small");
+        let (lane, message) = self.connections[at];
+        let Some((id, class)) = message else {
+            match self.schedule.next(lane) {
+                Next::Message(id, class) => {
+                    let others = self.connections.iter().filter_map(|(_, message)| *message);
+                    assert!(others.clone().all(|(other, _)| other != id), "by one at a time");
+                    self.connections[at].1 = Some((id, class));
+                }
+                Next::Read(class, after, entries) => {
+                    let read = self.read(lane, class, after.as_ref(), entries);
+                    self.schedule.filled(lane, class, Some(read));
+                }
+                Next::Nothing => {
+                    self.connections.remove(at);
+                    self.schedule.ended(lane);
+                }
+            }
+            return;
+        };
+        self.connections[at].1 = None;
+        let stands = self.catalog.iter().find(|due| due.id == id).copied();
+        let Some(due) = stands else { return self.schedule.release(id, None, self.now) };
+        if due.at > self.now {
+            return self.schedule.release(id, Some(due), self.now);
+        }
+        match if willing { 9 } else { self.chance(10) } {
+            0 => {
+                if !self.schedule.has_others(lane) {
+                    self.schedule.failed(lane, failure(self.now.0 + 900));
+                }
+                self.schedule.give_back(id, lane, class);
+                self.connections.remove(at);
+                self.schedule.ended(lane);
+            }
+            1 | 2 => {
+                let again = Due { at: self.now.plus_millis(500), ..due };
+                self.catalog.remove(&due);
+                self.catalog.insert(again);
+                self.schedule.release(id, Some(again), self.now);
+            }
+            _ => {
+                self.catalog.remove(&due);
+                *self.sent.entry(id).or_default() += 1;
+                self.schedule.succeeded(lane);
+                self.schedule.release(id, None, self.now);
+            }
+        }
+    }
+
+    fn step(&mut self, willing: bool) {
+        match self.chance(12) {
+            0 | 1 if !willing => self.queue(),
+            2 => {
+                self.now = self.now.plus_millis(200);
+                self.schedule.ripen(self.now);
+            }
+            3 => self.survey(),
+            4 | 5 => {
+                if let Some(lane) = self.schedule.take() {
+                    self.connections.push((lane, None));
+                }
+                assert!(self.schedule.connections() <= 6);
+            }
+            _ => self.serve(willing),
+        }
+    }
+}
+
+#[test]
+fn whatever_happens_every_message_is_sent_once_and_none_is_forgotten() {
+    for seed in 0..60 {
+        let mut world = World::new(seed);
+        for _ in 0..2_500 {
+            world.step(false);
+        }
+        let mut steps = 0;
+        while !world.catalog.is_empty() {
+            world.step(true);
+            steps += 1;
+            assert!(steps < 60_000, "seed {seed}: {:?} are forgotten", world.catalog);
+        }
+        assert_eq!(world.sent.len() as u64, world.queued, "seed {seed}");
+        assert!(world.sent.values().all(|count| *count == 1), "seed {seed}");
+    }
+}

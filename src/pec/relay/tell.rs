@@ -1,0 +1,259 @@
+//! What the sender is told of recipients whose fate is known: the notice of certified mail for
+//! certified recipients, the report of RFC 3464 for others.
+//!
+//! Invariant: what is told, the recipients' new states and their leaving of the queue are one batch.
+//!
+//! Not here: what notices and reports look like (`receipt`, `dsn`).
+
+use std::sync::Arc;
+
+use protocols::smtp::grammar::Notify;
+use storage::{catalog::engine::Batch, error::StoreError, ids::AccountId};
+use trust::clock::UnixMillis;
+
+use super::entry::{Entry, Refusal, unless_for_good};
+use crate::pec::{
+    acceptance,
+    address::Address,
+    classify::PecMessage,
+    distribution::classify_again,
+    dsn::{self, Action, RecipientReport, Report},
+    engine::{PecEngine, PecError},
+    instant::CertifiedInstant,
+    issue,
+    journal::JournalEvent,
+    notices::move_recipient,
+    records::{
+        JournalRecord, QueueKind, QueueRecipient, RecipientRecord, RecipientState,
+        TRANSMISSION_RECIPIENTS, TRANSMISSIONS, TransmissionId, TransmissionRecord, indexed_key,
+    },
+};
+
+impl Entry {
+    /// Commits `batch`, in which the recipients leave the queue because a server has taken the
+    /// message for them; with the report of that where one is due (RFC 3461 §5.2.2).
+    pub(super) async fn tell_of_relay(
+        &self,
+        engine: &Arc<PecEngine>,
+        taken: &[(QueueRecipient, String)],
+        batch: Batch,
+    ) -> Result<(), PecError> {
+        let told: Vec<RecipientReport> = taken
+            .iter()
+            .filter(|(recipient, _)| Notify::from_number(recipient.notify).wants_success())
+            .map(|(recipient, reply)| RecipientReport {
+                status: "2.0.0".to_owned(),
+                answer: Some((self.server().to_owned(), reply.clone())),
+                ..about(recipient, engine.certified_now())
+            })
+            .collect();
+        match self.transmission()? {
+            Some(id) if self.record().ordinary && !self.server_reports() && !told.is_empty() => {
+                match self.report(engine, id, Action::Relayed, told, batch.clone()).await {
+                    // Without its transmission there is nobody to tell.
+                    Err(error @ PecError::Inconsistent { .. }) => {
+                        unless_for_good(Err(error))?;
+                        commit(engine, batch).await
+                    }
+                    done => done,
+                }
+            }
+            _ => commit(engine, batch).await,
+        }
+    }
+
+    /// Commits `batch`, in which the recipients leave the queue because they cannot be reached, and
+    /// tells the sender.
+    pub(super) async fn tell_of_failure(
+        &self,
+        engine: &Arc<PecEngine>,
+        refused: &[(QueueRecipient, Refusal)],
+        batch: Batch,
+    ) -> Result<(), PecError> {
+        let transmission = match self.record().kind() {
+            QueueKind::TransportEnvelope => self.transmission()?,
+            // Nothing answers an answer.
+            QueueKind::Notification | QueueKind::StatusNotification => None,
+        };
+        match (transmission, refused) {
+            (Some(id), _) if self.record().ordinary => {
+                self.report_failure(engine, id, refused, batch).await
+            }
+            (Some(id), [(recipient, refusal)]) if !is_answered(engine, id, recipient).await? => {
+                self.notice(engine, id, recipient, refusal, batch).await
+            }
+            // His provider has spoken for him already: a reply was lost, not the message.
+            _ => commit(engine, batch).await,
+        }
+    }
+
+    /// The report that a message to ordinary mail is late.
+    pub(super) async fn report_delay(
+        &self,
+        engine: &Arc<PecEngine>,
+        late: &[QueueRecipient],
+        batch: Batch,
+    ) -> Result<(), PecError> {
+        let Some(id) = self.transmission()? else { return commit(engine, batch).await };
+        let record = self.record();
+        let answer = (!record.last_server.is_empty())
+            .then(|| (record.last_server.clone(), record.last_error.clone()));
+        let reports = late
+            .iter()
+            .map(|recipient| RecipientReport {
+                status: "4.4.7".to_owned(),
+                answer: answer.clone(),
+                reason: Some((
+                    "il server non risponde".to_owned(),
+                    "the server does not answer".to_owned(),
+                )),
+                ..about(recipient, engine.certified_now())
+            })
+            .collect();
+        self.report(engine, id, Action::Delayed, reports, batch).await
+    }
+
+    async fn report_failure(
+        &self,
+        engine: &Arc<PecEngine>,
+        id: TransmissionId,
+        refused: &[(QueueRecipient, Refusal)],
+        mut batch: Batch,
+    ) -> Result<(), PecError> {
+        let now = engine.certified_now();
+        for (recipient, _) in refused {
+            let (index, state) = (recipient.index, RecipientState::Failed);
+            move_recipient(engine, &mut batch, id, index, state, now.unix().0).await?;
+        }
+        let told: Vec<RecipientReport> = refused
+            .iter()
+            .filter(|(recipient, _)| Notify::from_number(recipient.notify).wants_failure())
+            .map(|(recipient, refusal)| RecipientReport {
+                status: refusal.fault.code.clone(),
+                answer: refusal.answer.clone(),
+                reason: Some((refusal.fault.italian.clone(), refusal.fault.english.clone())),
+                ..about(recipient, now.clone())
+            })
+            .collect();
+        if told.is_empty() {
+            return commit(engine, batch).await;
+        }
+        self.report(engine, id, Action::Failed, told, batch).await
+    }
+
+    /// Puts a report into the sender's mailbox, with everything else in one batch.
+    async fn report(
+        &self,
+        engine: &Arc<PecEngine>,
+        id: TransmissionId,
+        action: Action,
+        recipients: Vec<RecipientReport>,
+        mut batch: Batch,
+    ) -> Result<(), PecError> {
+        let transmission = transmission(engine, id).await?;
+        let original = engine.held(&transmission.original, &format!("transmission {id}")).await;
+        // What was let go of is told of by its envelope.
+        let held = original.unwrap_or_else(|_| self.held().clone());
+        let _memory = engine.reserve(held.size()).await?;
+        let returned = dsn::returned(engine, &held, self.record().returned(), action).await?;
+        let lifetime = engine.settings().queue_lifetime_millis;
+        let until = UnixMillis(self.record().queued_millis).plus_millis(lifetime);
+        let names: Vec<String> = recipients.iter().map(|one| one.address.clone()).collect();
+        let report = Report {
+            to: self.record().reverse_path.clone(),
+            arrived: UnixMillis(transmission.instant_millis),
+            envelope_id: self.record().envelope_id.clone(),
+            subject: Some(transmission.subject.clone()),
+            message_id: transmission.client_message_id.clone(),
+            action,
+            recipients,
+            retried_until: (action == Action::Delayed).then_some(until),
+        };
+        let instant = engine.certified_now();
+        let issued = dsn::report(engine, &instant, report, returned).await?;
+        let journal = JournalRecord {
+            recipients: names,
+            related: vec![issued.message_id.clone()],
+            detail: action.word().to_owned(),
+            ..acceptance::journal_record(engine, &transmission)
+        };
+        engine.journal(&mut batch, instant.unix(), JournalEvent::StatusNotification, journal);
+        let account = AccountId(transmission.account_id);
+        issue::put_into_senders_mailbox(engine, account, &issued, batch).await
+    }
+
+    /// The non-delivery notice to the sender (RFC 6109 §3.3.3), with everything else in one batch.
+    async fn notice(
+        &self,
+        engine: &Arc<PecEngine>,
+        id: TransmissionId,
+        recipient: &QueueRecipient,
+        refusal: &Refusal,
+        mut batch: Batch,
+    ) -> Result<(), PecError> {
+        let transmission = transmission(engine, id).await?;
+        let address = Address::parse(&recipient.address)
+            .map_err(|_| inconsistent(id, "a recipient is no address"))?;
+        let _memory = engine.reserve(self.held().size()).await?;
+        let octets = engine.read_held(self.held()).await?;
+        let (PecMessage::TransportEnvelope(envelope), _) = classify_again(engine, octets).await?
+        else {
+            return Err(inconsistent(id, "its envelope is none"));
+        };
+        let instant = engine.certified_now();
+        let facts = &envelope.data.facts;
+        let fault = refusal.fault.clone();
+        let notice = issue::non_delivery(engine, &instant, facts, &address, fault).await?;
+        let now = instant.unix();
+        move_recipient(engine, &mut batch, id, recipient.index, RecipientState::Failed, now.0)
+            .await?;
+        let journal = JournalRecord {
+            recipients: vec![recipient.address.clone()],
+            related: vec![notice.message_id.clone()],
+            ..acceptance::journal_record(engine, &transmission)
+        };
+        engine.journal(&mut batch, now, JournalEvent::NonDelivery, journal);
+        let account = AccountId(transmission.account_id);
+        issue::put_into_senders_mailbox(engine, account, &notice, batch).await
+    }
+}
+
+/// What a report says of every recipient alike.
+fn about(recipient: &QueueRecipient, last_attempt: CertifiedInstant) -> RecipientReport {
+    RecipientReport {
+        address: recipient.address.clone(),
+        original: recipient.original_recipient.clone(),
+        status: String::new(),
+        answer: None,
+        last_attempt: Some(last_attempt),
+        reason: None,
+    }
+}
+
+async fn commit(engine: &PecEngine, batch: Batch) -> Result<(), PecError> {
+    engine.store().commit(batch).await?;
+    Ok(())
+}
+
+fn inconsistent(id: TransmissionId, detail: &str) -> PecError {
+    PecError::Inconsistent { object: format!("transmission {id}"), detail: detail.to_owned() }
+}
+
+async fn transmission(
+    engine: &PecEngine,
+    id: TransmissionId,
+) -> Result<TransmissionRecord, PecError> {
+    let found = engine.record::<TransmissionRecord>(TRANSMISSIONS, &id.0).await?;
+    found.map(|(record, _)| record).ok_or_else(|| inconsistent(id, "it is gone"))
+}
+
+/// Whether the recipient's provider has taken charge of the message, or more.
+async fn is_answered(
+    engine: &PecEngine,
+    transmission: TransmissionId,
+    recipient: &QueueRecipient,
+) -> Result<bool, StoreError> {
+    let key = indexed_key(&transmission.0, recipient.index);
+    let row = engine.record::<RecipientRecord>(TRANSMISSION_RECIPIENTS, &key).await?;
+    Ok(row.is_some_and(|(row, _)| row.state >= i32::from(RecipientState::TakenInCharge)))
+}
