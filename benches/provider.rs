@@ -9,18 +9,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ceralacca::pec::{
-    access_point::AccessPoint,
-    address::{Address, Domain},
-    destination::{Destinations, SystemLookups, Target},
-    directory::{Directory, ProviderRecord},
-    engine::{EngineParts, EngineSettings, PecEngine},
-    identifier::IdentifierSource,
-    issuer::Issuer,
-    queue::{self, QueueHandle},
-    records,
-    relay::Relay,
-    work::{self, WorkQueue},
+use ceralacca::{
+    config::Config,
+    names::Names,
+    pec::{
+        access_point::AccessPoint,
+        address::{Address, Domain},
+        destination::{Destinations, Target},
+        directory::{Directory, ProviderRecord},
+        engine::{EngineParts, EngineSettings, PecEngine},
+        identifier::IdentifierSource,
+        issuer::Issuer,
+        queue::{self, QueueHandle},
+        records,
+        relay::Relay,
+        work::{self, WorkQueue},
+    },
 };
 use protocols::{
     access::Identity,
@@ -157,7 +161,8 @@ impl Provider {
     pub(crate) fn run_queue(&mut self, routes: BTreeMap<String, Target>) -> Result<(), Failure> {
         let name = "mail.alfa.example";
         let client_name = ClientName::parse(name).ok_or("a client name")?;
-        let (lookups, random) = (Arc::new(SystemLookups::new()?), Arc::new(SystemRandom));
+        let (lookups, random) =
+            (Arc::new(Names::open(&Config::default().dns)?), Arc::new(SystemRandom));
         let destinations = Destinations::new(routes, lookups, name, random);
         let relay = Relay::in_the_clear(destinations, ClientSettings::new(client_name))?;
         let (engine, stopped) = (Arc::clone(&self.engine), self.stop.subscribe());

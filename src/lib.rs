@@ -7,6 +7,8 @@
 //! * [`demo`]: two providers on loopback, checked with public tools.
 //! * [`http`]: the operations port; [`metrics_names`] and [`logging`] with it.
 //! * [`mail_access`]: the store as IMAP and POP3 see it.
+//! * [`names`]: what DNS says, within bounds.
+//! * [`ordinary_mail`]: SPF, DKIM, DMARC and ARC of mail that is not certified.
 //! * [`pec`]: certified mail, RFC 6109.
 //! * [`registry`]: domains, owners, accounts, plans, credentials.
 //! * [`serve`]: one process that is a whole provider.
@@ -23,6 +25,8 @@ pub mod http;
 pub mod logging;
 pub mod mail_access;
 pub mod metrics_names;
+pub mod names;
+pub mod ordinary_mail;
 pub mod pec;
 pub mod registry;
 pub mod serve;

@@ -87,9 +87,27 @@ pub const COLLECTOR_OCTETS_WRITTEN: &str = "ceralacca_collector_written_octets_t
 /// Held messages that were released.
 pub const HELD_RELEASED: &str = "ceralacca_held_messages_released_total";
 
+/// Ordinary messages that were checked, by `verdict` (`taken`, `refused_dmarc`, `refused_spf`,
+/// `put_off`).
+pub const ORDINARY_CHECKS: &str = "ceralacca_ordinary_mail_checks_total";
+/// What the checks of ordinary mail found, by `method` (`spf`, `dkim`, `dmarc`, `arc`) and `result`
+/// (the words of RFC 8601 §2.7).
+pub const ORDINARY_RESULTS: &str = "ceralacca_ordinary_mail_results_total";
+/// Commands of SMTP that were put off, by `cause` (`disk`, `slow_store`, `store`, `memory`).
+pub const PRESSURE_REFUSALS: &str = "ceralacca_pressure_refusals_total";
+/// Free octets on the fullest disk that messages go to.
+pub const FREE_OCTETS: &str = "ceralacca_data_free_octets";
+/// Questions asked of DNS servers, by `type` (`mx`, `a`, `aaaa`, `txt`, `tlsa`) and `outcome`
+/// (`secure`, `answered`, `no_such_name`, `no_records`, `bogus`, `unreachable`).
+pub const DNS_QUESTIONS: &str = "ceralacca_dns_questions_total";
+/// Questions that were answered from memory, by `type`.
+pub const DNS_CACHE_HITS: &str = "ceralacca_dns_cache_hits_total";
+/// Seconds that a question to DNS servers took, by `type`.
+pub const DNS_QUESTION_SECONDS: &str = "ceralacca_dns_question_seconds";
+
 /// Counters and histograms, each with its help text. Those of sessions are counted on the floor
 /// below, under the names that stand here as text.
-const COUNTERS: [(&str, &str); 31] = [
+const COUNTERS: [(&str, &str); 36] = [
     ("ceralacca_connections_total", "Connections that were let in, by protocol"),
     ("ceralacca_connections_refused_total", "Connections over a limit, by protocol and limit"),
     ("ceralacca_tls_handshakes_failed_total", "TLS handshakes that failed, by protocol"),
@@ -121,13 +139,19 @@ const COUNTERS: [(&str, &str); 31] = [
     (OUTGOING_ATTEMPTS, "What servers made of messages, for each recipient, by outcome"),
     (OUTGOING_CONNECTIONS, "Connections to other servers, by outcome"),
     (OUTGOING_TLS, "What TLS to other servers came to, by policy and outcome"),
+    (ORDINARY_CHECKS, "Ordinary messages that were checked, by verdict"),
+    (ORDINARY_RESULTS, "What the checks of ordinary mail found, by method and result"),
+    (PRESSURE_REFUSALS, "Commands of SMTP that were put off, by cause"),
+    (DNS_QUESTIONS, "Questions asked of DNS servers, by type and outcome"),
+    (DNS_CACHE_HITS, "Questions about names answered from memory, by type"),
 ];
-const HISTOGRAMS: [(&str, &str); 2] = [
+const HISTOGRAMS: [(&str, &str); 3] = [
     (LOGIN_HASHING, "Seconds that a password hashing took, waiting not included"),
     (OBJECT_SECONDS, "Seconds of a request to the object store, by operation"),
+    (DNS_QUESTION_SECONDS, "Seconds of a question to DNS servers, by type"),
 ];
 
-const GAUGES: [(&str, &str); 7] = [
+const GAUGES: [(&str, &str); 8] = [
     (BACKUP_INSTANT, "Instant of the last complete increment of the back-up, seconds since 1970"),
     (CACHE_OCTETS, "Octets in a cache of chunks, by cache"),
     (CACHE_ENTRIES, "Chunks in a cache of chunks, by cache"),
@@ -135,6 +159,7 @@ const GAUGES: [(&str, &str); 7] = [
     (QUEUE_OLDEST, "Age of the oldest message in the outgoing queue, seconds"),
     (OUTGOING_BUSY, "Connections to other servers that are busy"),
     (DESTINATIONS_FAILING, "Destinations that do not answer at present"),
+    (FREE_OCTETS, "Free octets on the fullest disk that messages go to"),
 ];
 
 /// Gives every metric its help text in the recorder that is installed.

@@ -105,6 +105,15 @@ settings! {
     message_memory_octets_max: Octets = Octets::megabytes(1024), (Octets::megabytes(256), Octets::gigabytes(1024)),
         "Memoria per i messaggi in lavorazione: ciascuno ne occupa circa tre volte la sua dimensione.",
         "Memory for messages being worked on: each takes about three times its size.";
+    free_octets_min: Octets = Octets::megabytes(256), (Octets(0), Octets::gigabytes(1024 * 1024)),
+        "Spazio libero sul disco dei dati sotto il quale non si prendono messaggi.",
+        "Free space on the disk of the data below which no message is taken.";
+    store_time_max: Millis = Millis::seconds(5), TIME,
+        "Tempo di una scrittura nel catalogo oltre il quale non si prendono messaggi.",
+        "Time of a write to the catalog beyond which no message is taken.";
+    pressure_interval: Millis = Millis::seconds(2), TIME,
+        "Ogni quanto si misurano spazio libero e tempo di scrittura.",
+        "How often free space and time of a write are measured.";
     work_entries_max: usize = 10_000, COUNT,
         "Lavori in attesa in memoria; gli altri attendono nel catalogo.",
         "Work waiting in memory; the rest waits in the catalog.";

@@ -17,9 +17,11 @@ use std::{
 
 pub use backup::{BackupSettings, BackupTarget, BackupTiming};
 pub use collector::CollectorSettings;
+pub use dns::{DnsSettings, Dnssec};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use limits::{LimitSettings, LoginSettings};
 pub use objects::{BucketSettings, ObjectSettings};
+pub use ordinary_mail::OrdinaryMailSettings;
 pub use outgoing::{OutgoingSettings, RetrySettings, SecuritySettings, TlsWord};
 pub use value::{DomainName, HostPort, ListenAddress, NotADomainName, NotHostPort};
 
@@ -32,9 +34,11 @@ use source::Source;
 use units::{Millis, Octets};
 
 mod backup;
+mod dns;
 mod error;
 mod limits;
 mod objects;
+mod ordinary_mail;
 mod outgoing;
 mod plans;
 mod reader;
@@ -67,6 +71,10 @@ pub struct Config {
     pub outgoing: OutgoingSettings,
     /// `[tls_policy]`: domain → the TLS that is asked for towards it, whatever DNS says.
     pub tls_policy: BTreeMap<DomainName, TlsWord>,
+    /// `[dns]`
+    pub dns: DnsSettings,
+    /// `[ordinary_mail]`
+    pub ordinary_mail: OrdinaryMailSettings,
     /// `[store]`
     pub store: StoreSettings,
     /// `[objects]`
@@ -319,6 +327,8 @@ impl Config {
                     "\"altro.example\" = \"127.0.0.1:2526\"",
                     Text::fixed("Una riga per dominio.", "One line per domain."),
                 ),
+            dns: DnsSettings::read(reader),
+            ordinary_mail: OrdinaryMailSettings::read(reader),
             outgoing: OutgoingSettings::read(reader),
             tls_policy: reader
                 .section(

@@ -222,3 +222,23 @@ fn settings_of_a_bucket_fit_together_or_are_refused() {
     assert_eq!(bucket.remote, storage::objects::RemoteSettings::default());
     assert!(bucket.secret_key_file.is_absolute(), "it starts at the file");
 }
+
+#[test]
+fn servers_of_names_are_addresses_and_words_are_words() {
+    let rows = [
+        ("[dns]\nservers = [\"localhost\"]\n", "\"address:port\""),
+        ("[dns]\nservers = [\"127.0.0.1\"]\n", "\"address:port\""),
+        ("[dns]\ndnssec = \"yes\"\n", "\"trust\", \"validate\" or \"off\""),
+        ("[dns]\ntries = 0\n", "must be from 1 to 10"),
+        ("[ordinary_mail]\naccept = true\n", "\"wrap\" or \"refuse\""),
+        ("[ordinary_mail]\narc_trusted = [\"lista\"]\n", "a domain"),
+    ];
+    for (text, expected) in rows {
+        let complaints = complaints(text, &[]);
+        assert!(complaints[0].contains(expected), "{complaints:?}");
+    }
+    let config =
+        load_with("[dns]\ndnssec = \"validate\"\n", &[("CERALACCA_DNS_SERVERS", "[::1]:53")]);
+    let dns = config.expect("right").dns;
+    assert_eq!((dns.servers, dns.dnssec), (vec!["[::1]:53".parse().unwrap()], Dnssec::Validate));
+}

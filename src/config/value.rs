@@ -1,6 +1,6 @@
 //! How each kind of setting is read from what was given, and printed back.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
 use super::{
     source::Raw,
@@ -184,6 +184,11 @@ textual!(
     HostPort,
     "\"host:porta\", come \"127.0.0.1:2525\" o \"[::1]:2525\"",
     "\"host:port\", such as \"127.0.0.1:2525\" or \"[::1]:2525\""
+);
+textual!(
+    SocketAddr,
+    "\"indirizzo:porta\", come \"127.0.0.1:53\" o \"[::1]:53\"",
+    "\"address:port\", such as \"127.0.0.1:53\" or \"[::1]:53\""
 );
 textual!(DomainName, "un dominio, come \"pec.example\"", "a domain, such as \"pec.example\"");
 

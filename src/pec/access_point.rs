@@ -95,7 +95,7 @@ impl Transport for AccessPoint {
         let octets_max = settings.message_octets_max.min(self.engine.settings().message_octets_max);
         match envelope.declared_size {
             Some(size) if size > octets_max => Err(refusals::message_too_large(octets_max)),
-            _ => Ok(()),
+            size => self.engine.admit(size.unwrap_or_default()),
         }
     }
 
@@ -107,6 +107,7 @@ impl Transport for AccessPoint {
     ) -> Result<(), Refusal> {
         Address::parse(forward_path).map_err(|_| refusals::invalid_recipient())?;
         let (_, _, settings) = self.account(peer).await?;
+        self.engine.admit(0)?;
         if envelope.forward_paths.len() >= settings.recipients_max as usize {
             return Err(refusals::too_many_recipients(u64::from(settings.recipients_max)));
         }
@@ -119,6 +120,7 @@ impl Transport for AccessPoint {
         envelope: &Envelope,
     ) -> Result<Box<dyn MessageSink>, Refusal> {
         let (account_id, sender, settings) = self.account(peer).await?;
+        self.engine.admit(envelope.declared_size.unwrap_or_default())?;
         let mut forward_paths: Vec<Address> = Vec::new();
         let mut dsn = EnvelopeDsn { recipients: Vec::new(), ..envelope.dsn.clone() };
         for (index, path) in envelope.forward_paths.iter().enumerate() {

@@ -21,10 +21,9 @@ use std::{
 };
 
 use futures::future::join_all;
-use hickory_resolver::{TokioResolver, config::LookupIpStrategy, net::NetError, proto::rr::RData};
 use trust::random::RandomSource;
 
-use super::lookups::{Answer, Exchange, LookupError, Lookups, TlsaRecord};
+use super::lookups::{Answer, Exchange, Kind, Lookups, NamesError};
 
 /// A server to try.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -96,7 +95,7 @@ pub enum NoDestination {
         domain: String,
         /// The cause.
         #[source]
-        source: LookupError,
+        source: NamesError,
     },
 }
 
@@ -163,8 +162,8 @@ impl Destinations {
         let never = |why| NoDestination::Never { domain: domain.to_owned(), why };
         match self.lookups.mx(domain).await {
             Ok(answer) => self.by_exchanges(domain, answer).await,
-            Err(LookupError::NoSuchName { .. }) => Err(never(Never::Unknown)),
-            Err(LookupError::NoRecords { .. }) => self.by_itself(domain).await,
+            Err(NamesError::NoSuchName { .. }) => Err(never(Never::Unknown)),
+            Err(NamesError::NoRecords { .. }) => self.by_itself(domain).await,
             Err(source) => Err(NoDestination::NotNow { domain: domain.to_owned(), source }),
         }
     }
@@ -178,7 +177,7 @@ impl Destinations {
                 kind: DestinationKind::Dns { secure: server.secure },
                 servers: vec![server],
             }),
-            Err(error) if error.is_absence() => {
+            Err(error) if !error.is_temporary() => {
                 Err(NoDestination::Never { domain: domain.to_owned(), why: Never::Unknown })
             }
             Err(source) => Err(NoDestination::NotNow { domain: domain.to_owned(), source }),
@@ -203,7 +202,7 @@ impl Destinations {
             match result {
                 Ok(server) => servers.push(server),
                 // One that DNS may name later says more than one that it does not know.
-                Err(error) if error.is_absence() => failure = failure.or(Some(error)),
+                Err(error) if !error.is_temporary() => failure = failure.or(Some(error)),
                 Err(error) => failure = Some(error),
             }
         }
@@ -235,13 +234,13 @@ impl Destinations {
         (!drawn.is_empty()).then(|| drawn.into_iter().map(|(_, _, host)| host).collect())
     }
 
-    async fn server(&self, host: &str) -> Result<FoundServer, LookupError> {
+    async fn server(&self, host: &str) -> Result<FoundServer, NamesError> {
         let host = host.trim_end_matches('.');
         let Answer { value, secure } = self.lookups.addresses(host).await?;
         let mut addresses = in_turn(value);
         addresses.truncate(ADDRESSES_MAX);
         if addresses.is_empty() {
-            return Err(LookupError::NoRecords { name: host.to_owned() });
+            return Err(NamesError::NoRecords { name: host.to_owned(), kind: Kind::Address });
         }
         let addresses =
             addresses.into_iter().map(|address| SocketAddr::new(address, self.port)).collect();
@@ -284,7 +283,11 @@ fn literal(domain: &str) -> Option<IpAddr> {
 async fn routed(domain: &str, target: &Target) -> Result<Destination, NoDestination> {
     let not_now = |detail: String| NoDestination::NotNow {
         domain: domain.to_owned(),
-        source: LookupError::Unreachable { name: target.host.clone(), detail },
+        source: NamesError::Unreachable {
+            name: target.host.clone(),
+            kind: Kind::Address,
+            reason: detail,
+        },
     };
     let looked_up = tokio::net::lookup_host((target.host.as_str(), target.port));
     let addresses: Vec<SocketAddr> = match tokio::time::timeout(DNS_TIME_MAX, looked_up).await {
@@ -297,87 +300,6 @@ async fn routed(domain: &str, target: &Target) -> Result<Destination, NoDestinat
     }
     let server = FoundServer { host: target.host.clone(), addresses, secure: false };
     Ok(Destination { kind: DestinationKind::Fixed, servers: vec![server] })
-}
-
-/// The system's resolver, which does not validate: nothing that it answers is secure.
-#[derive(Debug)]
-pub struct SystemLookups(TokioResolver);
-
-impl SystemLookups {
-    /// Reads the system's configuration.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be read.
-    pub fn new() -> Result<Self, NetError> {
-        let mut builder = TokioResolver::builder_tokio()?;
-        builder.options_mut().timeout = DNS_TIME_MAX;
-        builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-        builder.build().map(Self)
-    }
-}
-
-/// The final dot keeps the resolver from trying the machine's own search domains.
-fn rooted(name: &str) -> String {
-    format!("{}.", name.trim_end_matches('.'))
-}
-
-fn failure(name: &str, error: &NetError) -> LookupError {
-    let name = name.to_owned();
-    if error.is_nx_domain() {
-        LookupError::NoSuchName { name }
-    } else if error.is_no_records_found() {
-        LookupError::NoRecords { name }
-    } else {
-        LookupError::Unreachable { name, detail: error.to_string() }
-    }
-}
-
-fn insecure<T>(name: &str, value: Vec<T>) -> Result<Answer<Vec<T>>, LookupError> {
-    if value.is_empty() {
-        return Err(LookupError::NoRecords { name: name.to_owned() });
-    }
-    Ok(Answer { value, secure: false })
-}
-
-#[async_trait::async_trait]
-impl Lookups for SystemLookups {
-    async fn mx(&self, domain: &str) -> Result<Answer<Vec<Exchange>>, LookupError> {
-        let found = self.0.mx_lookup(rooted(domain)).await;
-        let found = found.map_err(|error| failure(domain, &error))?;
-        let exchange = |data: &RData| match data {
-            RData::MX(mx) => Some(Exchange {
-                preference: mx.preference,
-                host: mx.exchange.to_utf8().trim_end_matches('.').to_owned(),
-            }),
-            _ => None,
-        };
-        let mut exchanges: Vec<Exchange> =
-            found.answers().iter().filter_map(|record| exchange(&record.data)).collect();
-        exchanges.sort();
-        insecure(domain, exchanges)
-    }
-
-    async fn addresses(&self, host: &str) -> Result<Answer<Vec<IpAddr>>, LookupError> {
-        let found = self.0.lookup_ip(rooted(host)).await;
-        let found = found.map_err(|error| failure(host, &error))?;
-        insecure(host, found.iter().collect())
-    }
-
-    async fn txt(&self, name: &str) -> Result<Answer<Vec<String>>, LookupError> {
-        let found = self.0.txt_lookup(rooted(name)).await;
-        let found = found.map_err(|error| failure(name, &error))?;
-        let text = |data: &RData| match data {
-            RData::TXT(txt) => Some(String::from_utf8_lossy(&txt.txt_data.concat()).into_owned()),
-            _ => None,
-        };
-        insecure(name, found.answers().iter().filter_map(|record| text(&record.data)).collect())
-    }
-
-    async fn tlsa(&self, host: &str, port: u16) -> Result<Answer<Vec<TlsaRecord>>, LookupError> {
-        // Without validation they must not be believed, and so are not asked for (RFC 7672 §2.2.1).
-        Err(LookupError::NoRecords { name: format!("_{port}._tcp.{host}") })
-    }
 }
 
 #[cfg(test)]

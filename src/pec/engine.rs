@@ -39,6 +39,7 @@ use super::{
     instant::CertifiedInstant,
     issuer::Issuer,
     journal::{self, JournalEvent},
+    pressure::Pressure,
     queue::QueueHandle,
     records::{
         Due, JournalRecord, LaneId, QueueId, QueueRecord, decode, draw_held_id, write_queued,
@@ -106,6 +107,8 @@ pub struct EngineSettings {
     pub queue_lifetime_millis: i64,
     /// After how long a sender is told that a message to ordinary mail is late; 0 = never.
     pub delay_notice_millis: i64,
+    /// Octets that stay free on the disk of the data folder: with fewer no message is taken.
+    pub free_octets_min: u64,
 }
 
 impl Default for EngineSettings {
@@ -134,6 +137,7 @@ impl Default for EngineSettings {
             retry_jitter_percent: 25,
             queue_lifetime_millis: 24 * 3_600_000,
             delay_notice_millis: 4 * 3_600_000,
+            free_octets_min: 0,
         }
     }
 }
@@ -212,6 +216,7 @@ pub struct PecEngine {
     issuer: Arc<Issuer>,
     signatures: Arc<Semaphore>,
     memory: Arc<Semaphore>,
+    pressure: Pressure,
 }
 
 /// Octets that one permit of the memory budget stands for.
@@ -230,6 +235,7 @@ impl PecEngine {
             issuer: Arc::new(parts.issuer.clone()),
             signatures: Arc::new(Semaphore::new(parts.settings.signatures_max.max(1))),
             memory: Arc::new(Semaphore::new(memory_permits.min(Semaphore::MAX_PERMITS))),
+            pressure: Pressure::default(),
             parts,
         })
     }
@@ -342,6 +348,16 @@ impl PecEngine {
             None => *held = Some(more),
         }
         true
+    }
+
+    /// Whether there would be memory for a message of `octets` now. Nothing is reserved.
+    pub(super) fn has_memory(&self, octets: u64) -> bool {
+        self.memory.available_permits() >= self.permits(octets.max(1)) as usize
+    }
+
+    /// What stands in the way of further messages.
+    pub fn pressure(&self) -> &Pressure {
+        &self.pressure
     }
 
     fn permits(&self, octets: u64) -> u32 {

@@ -7,10 +7,11 @@
 //! * What counts as a transport envelope or a receipt is decided by signature, directory and form,
 //!   never by headers alone; everything else is an anomaly.
 //! * A message that comes again for a recipient (same signer, Message-ID and signed entity) is
-//!   answered 250 and changes nothing for him.
+//!   answered 250 and changes nothing for him, whatever a mailbox or a policy says by then.
 //!
 //! Not here: take-charge receipts and anomaly envelopes (`distribution`), mailboxes
-//! (`delivery_point`), signatures (`trust::smime`), the form of messages (`classify`).
+//! (`delivery_point`), signatures (`trust::smime`), the form of messages (`classify`), who sent ordinary
+//! mail ([`crate::ordinary_mail`]).
 
 use std::sync::Arc;
 
@@ -50,17 +51,25 @@ use super::{
     refusals,
     work::{Work, class_value},
 };
+use crate::ordinary_mail::{Examined, OrdinaryMailChecks, Sender, verdict::Verdict};
 
 /// The [`Transport`] behind the relay port.
 #[derive(Debug)]
 pub struct IncomingPoint {
     engine: Arc<PecEngine>,
+    checks: Option<Arc<OrdinaryMailChecks>>,
 }
 
 impl IncomingPoint {
     /// An incoming point of `engine`.
     pub fn new(engine: Arc<PecEngine>) -> Self {
-        Self { engine }
+        Self { engine, checks: None }
+    }
+
+    /// The same, with `checks` of ordinary mail.
+    #[must_use]
+    pub fn with_checks(self, checks: Arc<OrdinaryMailChecks>) -> Self {
+        Self { checks: Some(checks), ..self }
     }
 
     /// Whom a forward path means. `Postmaster` without a domain is the provider itself
@@ -106,7 +115,7 @@ impl Transport for IncomingPoint {
         let octets_max = self.engine.settings().relay_octets_max;
         match envelope.declared_size {
             Some(size) if size > octets_max => Err(refusals::message_too_large(octets_max)),
-            _ => Ok(()),
+            size => self.engine.admit(size.unwrap_or_default()),
         }
     }
 
@@ -120,6 +129,7 @@ impl Transport for IncomingPoint {
         if !self.engine.serves(address.domain()) {
             return Err(refusals::relaying_denied());
         }
+        self.engine.admit(0)?;
         let found = self
             .engine
             .store()
@@ -137,6 +147,7 @@ impl Transport for IncomingPoint {
         peer: &Peer,
         envelope: &Envelope,
     ) -> Result<Box<dyn MessageSink>, Refusal> {
+        self.engine.admit(envelope.declared_size.unwrap_or_default())?;
         let now = self.engine.now();
         let id = IncomingId::draw(now, self.engine.random());
         // The trace field of this hop (RFC 5321 §4.4). It stands above the signed entity.
@@ -146,6 +157,7 @@ impl Transport for IncomingPoint {
         octets.write(&trace)?;
         Ok(Box::new(Incoming {
             engine: Arc::clone(&self.engine),
+            checks: self.checks.clone(),
             id,
             trace_octets: trace.len(),
             reverse_path: envelope.reverse_path.clone(),
@@ -162,6 +174,7 @@ impl Transport for IncomingPoint {
 #[derive(Debug)]
 struct Incoming {
     engine: Arc<PecEngine>,
+    checks: Option<Arc<OrdinaryMailChecks>>,
     id: IncomingId,
     /// Octets of our own trace field, which the peer did not send.
     trace_octets: usize,
@@ -182,6 +195,7 @@ impl MessageSink for Incoming {
     async fn finish(self: Box<Self>) -> Result<Taken, Refusal> {
         let Self {
             engine,
+            checks,
             id,
             trace_octets,
             reverse_path,
@@ -201,32 +215,59 @@ impl MessageSink for Incoming {
             .await
             .map_err(|error| refusals::engine(&error))?
             .map_err(|error| refusals::cannot_verify(&error))?;
-        if judged.kind == IncomingKind::Anomaly
-            && !judged.from_provider
-            && engine.settings().ordinary_mail == OrdinaryMail::Refuse
-        {
+        // What a provider has signed is known by its signature, whatever its form.
+        let ordinary = judged.kind == IncomingKind::Anomaly && !judged.from_provider;
+        if ordinary && engine.settings().ordinary_mail == OrdinaryMail::Refuse {
             return Err(refusals::certified_mail_only());
         }
-        if judged.kind == IncomingKind::Anomaly {
-            refuse_undeliverable(&engine, &recipients, octets.len() as u64).await?;
+        let mut arrival = Arrival {
+            id,
+            peer: &peer,
+            reverse_path,
+            recipients,
+            returned: dsn::kept_ret(ret),
+            envelope_id,
+            octets: &octets,
+            judged,
+        };
+        if arrival.judged.kind == IncomingKind::Anomaly {
+            let split = arrival.split(&engine).await;
+            let (fresh, _) = split.map_err(|error| refusals::store(&error))?;
+            refuse_undeliverable(&engine, &fresh, octets.len() as u64).await?;
+            if ordinary
+                && !fresh.is_empty()
+                && let Some(checks) = checks
+            {
+                let message = octets.slice(trace_octets..);
+                arrival.judged.authentication_results =
+                    examine(&checks, message, &peer, &arrival.reverse_path).await?;
+            }
         }
-        store_incoming(
-            &engine,
-            Arrival {
-                id,
-                peer: &peer,
-                reverse_path,
-                recipients,
-                returned: dsn::kept_ret(ret),
-                envelope_id,
-                octets: &octets,
-                judged,
-            },
-        )
-        .await
-        .map_err(|error| refusals::engine(&error))?;
+        store_incoming(&engine, arrival).await.map_err(|error| refusals::engine(&error))?;
         metrics::counter!(crate::metrics_names::INCOMING_MESSAGES).increment(1);
         Ok(Taken { identifier: id.to_string() })
+    }
+}
+
+/// Who an ordinary message is from, as far as it can be known; refuses it when the domain of its
+/// sender wants that.
+async fn examine(
+    checks: &Arc<OrdinaryMailChecks>,
+    message: Bytes,
+    peer: &Peer,
+    reverse_path: &str,
+) -> Result<String, Refusal> {
+    let sender = Sender {
+        address: peer.address,
+        helo: peer.helo.clone(),
+        reverse_path: reverse_path.to_owned(),
+    };
+    let Examined { results, verdict } = checks.examine(message, sender).await;
+    match verdict {
+        Verdict::Take => Ok(results),
+        Verdict::RefuseByDmarc { domain } => Err(refusals::dmarc(&domain)),
+        Verdict::RefuseBySpf { domain } => Err(refusals::spf(&domain)),
+        Verdict::Later => Err(refusals::sender_unknown_now()),
     }
 }
 
@@ -277,6 +318,8 @@ pub(super) struct Judged {
     anomaly: AnomalyKind,
     /// The same in words, for the journal.
     reason: String,
+    /// What the checks of ordinary mail found.
+    authentication_results: String,
 }
 
 /// Makes the tests in order: signature existence, origin, validity, formal correctness, domain.
@@ -300,6 +343,7 @@ fn judge(engine: &PecEngine, octets: &[u8], trace_octets: usize) -> Result<Judge
             .unwrap_or_default(),
         anomaly: AnomalyKind::OrdinaryMail,
         reason: "not signed".to_owned(),
+        authentication_results: String::new(),
     };
     let Some(signed) = find_signed(octets) else {
         return Ok(judged);
@@ -457,6 +501,7 @@ impl Arrival<'_> {
             reason: judged.reason.clone(),
             provider: judged.provider.clone(),
             anomaly: judged.anomaly.into(),
+            authentication_results: judged.authentication_results.clone(),
             envelope_id: self.envelope_id.as_ref().map(|id| id.as_str().to_owned()),
             returned: self.returned.into(),
             asked,

@@ -26,7 +26,7 @@ use super::{
     engine::{PecEngine, PecError},
     envelope::AnomalyReason,
     facts::{ReceiptType, Recipient, RecipientPlace, TransmissionFacts, receipt_due},
-    header::Header,
+    header::{Field, Header},
     header_addresses::parse_addresses,
     identifier::PecIdentifier,
     instant::CertifiedInstant,
@@ -126,7 +126,16 @@ pub async fn anomaly_envelope(
             AnomalyKind::InvalidSignature => AnomalyReason::InvalidSignature,
             AnomalyKind::Malformed => AnomalyReason::Malformed,
         };
-        issuer.anomaly_envelope(&instant, &header, &sender, &record.recipients, reason, &[&octets])
+        let forward_paths = &record.recipients;
+        let mut envelope =
+            issuer.anomaly_envelope(&instant, &header, &sender, forward_paths, reason, &[&octets]);
+        if !record.authentication_results.is_empty() {
+            // On top, where no field of the sender can stand (RFC 8601 §4.1).
+            let value = record.authentication_results.as_bytes();
+            let field = Field::new("Authentication-Results", value);
+            envelope.header.splice(..0, field.octets().iter().copied());
+        }
+        envelope
     })
     .await
 }

@@ -3,76 +3,26 @@
 //! Invariant: an answer says whether DNSSEC has validated it; nothing that was not validated is
 //! ever called secure.
 //!
-//! Not here: what is done with the answers ([`super::destination`], [`super::tls_policy`]).
+//! Not here: DNS itself (`crate::names`), what is done with the answers ([`super::destination`], [`super::tls_policy`]).
 
 use std::net::IpAddr;
 
-pub use protocols::net::dane::TlsaRecord;
-
-/// A look-up's value, and whether DNSSEC has validated it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Answer<T> {
-    /// What the records say.
-    pub value: T,
-    /// Whether they, and all that leads to them, are signed and were verified.
-    pub secure: bool,
-}
-
-/// One MX record.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Exchange {
-    /// Lower is better (RFC 5321 §5.1).
-    pub preference: u16,
-    /// The server's name without a final dot; empty for the null MX (RFC 7505).
-    pub host: String,
-}
-
-/// Why there is no answer.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum LookupError {
-    /// The name does not exist.
-    #[error("there is no {name} in DNS")]
-    NoSuchName {
-        /// The name.
-        name: String,
-    },
-    /// The name exists, records of the kind do not.
-    #[error("{name} has no such records in DNS")]
-    NoRecords {
-        /// The name.
-        name: String,
-    },
-    /// DNS does not answer, or its answer must not be believed. Try again later.
-    #[error("DNS does not answer for {name}: check the resolver ({detail}); it is asked again")]
-    Unreachable {
-        /// The name.
-        name: String,
-        /// The resolver's words.
-        detail: String,
-    },
-}
-
-impl LookupError {
-    /// Whether DNS has said that there is nothing, which is an answer.
-    pub fn is_absence(&self) -> bool {
-        !matches!(self, Self::Unreachable { .. })
-    }
-}
+pub use crate::names::{Answer, Exchange, Kind, NamesError, TlsaRecord};
 
 /// Looks names up.
 #[async_trait::async_trait]
 pub trait Lookups: Send + Sync + std::fmt::Debug {
     /// The MX records of a domain, the best first.
-    async fn mx(&self, domain: &str) -> Result<Answer<Vec<Exchange>>, LookupError>;
+    async fn mx(&self, domain: &str) -> Result<Answer<Vec<Exchange>>, NamesError>;
 
     /// The addresses of a host, of both families.
-    async fn addresses(&self, host: &str) -> Result<Answer<Vec<IpAddr>>, LookupError>;
+    async fn addresses(&self, host: &str) -> Result<Answer<Vec<IpAddr>>, NamesError>;
 
     /// The TXT records of a name, each as one text.
-    async fn txt(&self, name: &str) -> Result<Answer<Vec<String>>, LookupError>;
+    async fn txt(&self, name: &str) -> Result<Answer<Vec<String>>, NamesError>;
 
     /// The TLSA records of the service at `port` of `host`.
-    async fn tlsa(&self, host: &str, port: u16) -> Result<Answer<Vec<TlsaRecord>>, LookupError>;
+    async fn tlsa(&self, host: &str, port: u16) -> Result<Answer<Vec<TlsaRecord>>, NamesError>;
 }
 
 /// A table in place of DNS.
@@ -128,41 +78,44 @@ pub(crate) mod table {
             &self,
             records: &BTreeMap<String, Vec<T>>,
             name: &str,
-        ) -> Result<Answer<Vec<T>>, LookupError> {
+            kind: Kind,
+        ) -> Result<Answer<Vec<T>>, NamesError> {
             let owned = name.to_owned();
             if self.unreachable.contains(name) {
-                return Err(LookupError::Unreachable { name: owned, detail: "table".to_owned() });
+                return Err(NamesError::Unreachable {
+                    name: owned,
+                    kind,
+                    reason: "table".to_owned(),
+                });
             }
             match records.get(name) {
                 Some(value) => {
                     Ok(Answer { value: value.clone(), secure: self.secure.contains(name) })
                 }
-                None if self.names.contains(name) => Err(LookupError::NoRecords { name: owned }),
-                None => Err(LookupError::NoSuchName { name: owned }),
+                None if self.names.contains(name) => {
+                    Err(NamesError::NoRecords { name: owned, kind })
+                }
+                None => Err(NamesError::NoSuchName { name: owned }),
             }
         }
     }
 
     #[async_trait::async_trait]
     impl Lookups for Table {
-        async fn mx(&self, domain: &str) -> Result<Answer<Vec<Exchange>>, LookupError> {
-            self.answer(&self.mx, domain)
+        async fn mx(&self, domain: &str) -> Result<Answer<Vec<Exchange>>, NamesError> {
+            self.answer(&self.mx, domain, Kind::Mx)
         }
 
-        async fn addresses(&self, host: &str) -> Result<Answer<Vec<IpAddr>>, LookupError> {
-            self.answer(&self.addresses, host)
+        async fn addresses(&self, host: &str) -> Result<Answer<Vec<IpAddr>>, NamesError> {
+            self.answer(&self.addresses, host, Kind::Address)
         }
 
-        async fn txt(&self, name: &str) -> Result<Answer<Vec<String>>, LookupError> {
-            self.answer(&BTreeMap::new(), name)
+        async fn txt(&self, name: &str) -> Result<Answer<Vec<String>>, NamesError> {
+            self.answer(&BTreeMap::new(), name, Kind::Txt)
         }
 
-        async fn tlsa(
-            &self,
-            host: &str,
-            port: u16,
-        ) -> Result<Answer<Vec<TlsaRecord>>, LookupError> {
-            self.answer(&BTreeMap::new(), &format!("_{port}._tcp.{host}"))
+        async fn tlsa(&self, host: &str, port: u16) -> Result<Answer<Vec<TlsaRecord>>, NamesError> {
+            self.answer(&BTreeMap::new(), &format!("_{port}._tcp.{host}"), Kind::Tlsa)
         }
     }
 }

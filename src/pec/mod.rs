@@ -40,6 +40,7 @@ pub mod mime;
 mod needs;
 pub mod notices;
 pub mod original;
+pub mod pressure;
 pub mod queue;
 pub mod receipt;
 pub mod records;

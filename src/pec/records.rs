@@ -387,6 +387,10 @@ pub struct IncomingRecord {
     /// Why it is an anomaly, for the anomaly envelope.
     #[prost(enumeration = "AnomalyKind", tag = "12")]
     pub anomaly: i32,
+    /// The value of the Authentication-Results field of the anomaly envelope, folded; empty when
+    /// nothing was checked.
+    #[prost(string, tag = "13")]
+    pub authentication_results: String,
     /// The sender's own name for the transaction (RFC 3461 §4.4).
     #[prost(string, optional, tag = "20")]
     pub envelope_id: Option<String>,

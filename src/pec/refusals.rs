@@ -98,12 +98,64 @@ pub fn certified_mail_only() -> Refusal {
     )
 }
 
+/// The domain of the sender asks that mail is refused which nothing speaks for (RFC 7372 §3.2).
+pub fn dmarc(domain: &str) -> Refusal {
+    Refusal::new(
+        550,
+        "5.7.26",
+        format!(
+            "DMARC: {domain} chiede di rifiutare questo messaggio / its policy is to refuse this message"
+        ),
+    )
+}
+
+/// The domain of the reverse path excludes the server (RFC 7372 §3.2).
+pub fn spf(domain: &str) -> Refusal {
+    Refusal::new(
+        550,
+        "5.7.23",
+        format!("SPF: {domain} non autorizza questo server / it does not authorize this server"),
+    )
+}
+
+/// It is not known who sent the message, because DNS does not answer.
+pub fn sender_unknown_now() -> Refusal {
+    Refusal::new(
+        451,
+        "4.4.3",
+        "Mittente non verificabile al momento: riprovare / Sender cannot be checked now: try later",
+    )
+}
+
 /// Memory for messages is used up.
 pub fn busy() -> Refusal {
     Refusal::new(
         452,
         "4.3.1",
         "Sistema occupato: riprovare tra poco / System busy: try again shortly",
+    )
+}
+
+/// The disk has no room for messages.
+pub fn disk_full() -> Refusal {
+    Refusal::new(
+        452,
+        "4.3.1",
+        "Spazio esaurito sul server: riprovare piu' tardi / Server out of disk space: try later",
+    )
+}
+
+/// The store takes longer than it may.
+pub fn store_slow() -> Refusal {
+    Refusal::new(451, "4.3.0", "Server rallentato: riprovare tra poco / Server is slow: try again")
+}
+
+/// The store takes nothing.
+pub fn store_refuses() -> Refusal {
+    Refusal::new(
+        451,
+        "4.3.0",
+        "Servizio temporaneamente non disponibile: riprovare / Try again later",
     )
 }
 
@@ -155,7 +207,13 @@ mod tests {
             mailbox_full(),
             relaying_denied(),
             certified_mail_only(),
+            dmarc(&"d".repeat(253)),
+            spf(&"d".repeat(253)),
+            sender_unknown_now(),
             busy(),
+            disk_full(),
+            store_slow(),
+            store_refuses(),
             store(&StoreError::Closed),
             engine(&PecError::Stopping),
         ];

@@ -25,7 +25,7 @@ pub mod outbox;
 pub mod owner;
 pub mod password;
 pub mod plan;
-mod recent;
+pub(crate) mod recent;
 mod throttle;
 mod told;
 

@@ -7,7 +7,7 @@ use std::{
 
 /// At most `max` entries. Putting an entry in again makes it the newest.
 #[derive(Debug)]
-pub(super) struct Recent<K, V> {
+pub(crate) struct Recent<K, V> {
     entries: HashMap<K, (u64, V)>,
     /// Puts in order; those that were put again or removed since are stale.
     order: VecDeque<(u64, K)>,
@@ -16,15 +16,15 @@ pub(super) struct Recent<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V> Recent<K, V> {
-    pub(super) fn new(max: usize) -> Self {
+    pub(crate) fn new(max: usize) -> Self {
         Self { entries: HashMap::new(), order: VecDeque::new(), sequence: 0, max: max.max(1) }
     }
 
-    pub(super) fn get(&self, key: &K) -> Option<&V> {
+    pub(crate) fn get(&self, key: &K) -> Option<&V> {
         self.entries.get(key).map(|(_, value)| value)
     }
 
-    pub(super) fn put(&mut self, key: K, value: V) {
+    pub(crate) fn put(&mut self, key: K, value: V) {
         self.sequence += 1;
         self.order.push_back((self.sequence, key.clone()));
         self.entries.insert(key, (self.sequence, value));
@@ -42,7 +42,7 @@ impl<K: Clone + Eq + Hash, V> Recent<K, V> {
         }
     }
 
-    pub(super) fn remove(&mut self, key: &K) {
+    pub(crate) fn remove(&mut self, key: &K) {
         self.entries.remove(key);
     }
 

@@ -15,6 +15,7 @@ pub mod credentials;
 pub mod directory;
 pub mod doors;
 pub mod objects;
+pub mod pressure;
 pub mod readiness;
 pub mod service_manager;
 pub mod store;
@@ -46,10 +47,12 @@ use crate::{
     control::{self, ControlSocket, Site},
     http::{self, Readiness},
     mail_access::StoreMailAccess,
+    names::Names,
+    ordinary_mail::OrdinaryMailChecks,
     pec::{
         access_point::AccessPoint,
         address::{Address, Domain},
-        destination::{Destinations, SystemLookups, Target},
+        destination::{Destinations, Target},
         engine::{EngineParts, EngineSettings, PecEngine},
         identifier::IdentifierSource,
         incoming_point::IncomingPoint,
@@ -118,7 +121,9 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     .await?;
     let leftovers =
         objects::take_leftovers_away(Arc::clone(&config), Arc::clone(&clock), stopping.clone());
-    let engine = Running::start(&config, &credentials, &registry, &store, clock, random).await?;
+    let names = Names::open(&config.dns).context("preparing questions to DNS")?;
+    let engine =
+        Running::start(&config, &credentials, &registry, &store, &names, clock, random).await?;
 
     let tls = TlsContext::from_pem(&credentials.tls.chain_pem()?, &credentials.tls.key.to_pem()?)
         .context("taking the TLS certificate into use")?;
@@ -127,7 +132,7 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
         authenticator: Arc::new(authenticator),
         mail: Arc::new(mail),
         access_point: Arc::new(AccessPoint::new(Arc::clone(&engine.engine))),
-        incoming_point: Arc::new(IncomingPoint::new(Arc::clone(&engine.engine))),
+        incoming_point: Arc::new(incoming_point(&config, &engine.engine, &names)),
     };
     let doors = Doors::open(&config, &tls, rooms, &stopping).await?;
     let mut beside = start_beside(&config, &credentials, &registry, &engine.engine, &stopping);
@@ -152,14 +157,7 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
         control.close().await;
     }
     engine.stop(config.limits.shutdown_timeout.duration()).await;
-    while let Some(ended) = beside.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "a loop beside the sessions failed"
-            );
-        }
-    }
+    ended(beside).await;
     if let Some(backup) = backup {
         backup.finish(config.limits.shutdown_timeout.duration()).await;
     }
@@ -169,6 +167,18 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     operations.close().await;
     tracing::info!("stopped");
     Ok(claim.verdict()?)
+}
+
+/// Waits until every loop beside the sessions has ended.
+async fn ended(mut loops: JoinSet<()>) {
+    while let Some(outcome) = loops.join_next().await {
+        if let Err(error) = outcome {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "a loop beside the sessions failed"
+            );
+        }
+    }
 }
 
 async fn open_registry(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<Registry>> {
@@ -203,6 +213,7 @@ impl Running {
         credentials: &Credentials,
         registry: &Registry,
         store: &Arc<Store>,
+        names: &Names,
         clock: Arc<dyn Clock>,
         random: Arc<dyn RandomSource>,
     ) -> anyhow::Result<Self> {
@@ -218,7 +229,7 @@ impl Running {
                 .context("provider.service_address")?,
             identifiers: IdentifierSource::new(settings.epoch, mail_domain, Arc::clone(&random)),
         };
-        let relay = Arc::new(relay(config, &random)?);
+        let relay = Arc::new(relay(config, names, &random)?);
         let domains = background::own_domains(registry).await?;
         let engine = PecEngine::new(EngineParts {
             store: Arc::clone(store),
@@ -287,11 +298,23 @@ fn engine_settings(config: &Config) -> EngineSettings {
         retry_longest_millis: millis(outgoing.retries.longest),
         retry_factor_percent: outgoing.retries.factor_percent,
         retry_jitter_percent: outgoing.retries.jitter_percent,
+        free_octets_min: limits.free_octets_min.0,
+        ordinary_mail: config.ordinary_mail.accept,
         ..EngineSettings::default()
     }
 }
 
-fn relay(config: &Config, random: &Arc<dyn RandomSource>) -> anyhow::Result<Relay> {
+fn incoming_point(config: &Config, engine: &Arc<PecEngine>, names: &Names) -> IncomingPoint {
+    let point = IncomingPoint::new(Arc::clone(engine));
+    let (settings, host_name) = (&config.ordinary_mail, config.provider.host_name.as_str());
+    if settings.check {
+        point.with_checks(OrdinaryMailChecks::new(settings, names, host_name))
+    } else {
+        point
+    }
+}
+
+fn relay(config: &Config, names: &Names, random: &Arc<dyn RandomSource>) -> anyhow::Result<Relay> {
     let route = |(domain, to): (&crate::config::DomainName, &crate::config::HostPort)| {
         (domain.as_str().to_owned(), Target { host: to.host.clone(), port: to.port })
     };
@@ -299,8 +322,7 @@ fn relay(config: &Config, random: &Arc<dyn RandomSource>) -> anyhow::Result<Rela
     let client_name = ClientName::parse(config.provider.host_name.as_str()).with_context(|| {
         format!("provider.host_name {} cannot stand in EHLO", config.provider.host_name)
     })?;
-    let lookups: Arc<dyn Lookups> =
-        Arc::new(SystemLookups::new().context("reading the system's DNS configuration")?);
+    let lookups: Arc<dyn Lookups> = Arc::new(names.clone());
     let tls = tls_policies(config, &lookups)?;
     let host_name = config.provider.host_name.as_str();
     let outgoing = &config.outgoing;
@@ -380,6 +402,7 @@ fn start_beside(
         Arc::clone(engine),
         stopping.clone(),
     ));
+    tasks.spawn(pressure::Watch::new(Arc::clone(engine), config).run(stopping.clone()));
     tasks.spawn(background::refresh_directory(
         Arc::clone(config),
         Arc::clone(credentials),

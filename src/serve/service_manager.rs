@@ -15,7 +15,8 @@ use storage::{
     store::Store,
 };
 
-/// What this process notes about itself. Key: `heartbeat`; the value is the number of the beat.
+/// What this process notes about itself. Keys: `heartbeat`, and `pressure` of
+/// [`super::pressure`]; the value is the number of the beat.
 pub const NODE_STATE: Family = Family("node_state");
 const HEARTBEAT: &[u8] = b"heartbeat";
 
@@ -43,7 +44,7 @@ pub async fn beat(store: Arc<Store>) {
     let Some(patience) = sd_notify::watchdog_enabled() else { return };
     let pause = (patience / BEATS).max(Duration::from_millis(1));
     for number in 0_u64.. {
-        match tokio::time::timeout(pause, answers(&store, number)).await {
+        match tokio::time::timeout(pause, answers(&store, HEARTBEAT, number)).await {
             Ok(Ok(())) => notify(&[NotifyState::Watchdog]),
             Ok(Err(error)) => {
                 tracing::error!(error = &*error as &dyn Error, "no heartbeat: the store fails");
@@ -54,13 +55,17 @@ pub async fn beat(store: Arc<Store>) {
     }
 }
 
-/// Whether the store takes a record and gives it back, and the runtime's threads work.
-async fn answers(store: &Store, number: u64) -> Result<(), Box<dyn Error + Send + Sync>> {
+/// Whether the store takes the record `key` and gives it back, and the runtime's threads work.
+pub(super) async fn answers(
+    store: &Store,
+    key: &'static [u8],
+    number: u64,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
     let value = number.to_be_bytes();
     let mut batch = Batch { durability: Durability::Synced, ..Batch::default() };
-    batch.put(NODE_STATE, HEARTBEAT, value.to_vec());
+    batch.put(NODE_STATE, key, value.to_vec());
     store.commit(batch).await?;
-    let found = store.engine().get(NODE_STATE, HEARTBEAT).await?;
+    let found = store.engine().get(NODE_STATE, key).await?;
     if found.as_deref() != Some(&value) {
         return Err("the catalog does not give back what it has taken".into());
     }
@@ -83,8 +88,8 @@ mod tests {
         let opened =
             crate::serve::store::open(&config, Arc::new(SystemClock), Arc::new(SystemRandom));
         let store = opened.await.expect("a store");
-        answers(&store, 1).await.expect("it answers");
+        answers(&store, HEARTBEAT, 1).await.expect("it answers");
         store.close().await.expect("closed");
-        answers(&store, 2).await.expect_err("a closed store does not answer");
+        answers(&store, HEARTBEAT, 2).await.expect_err("a closed store does not answer");
     }
 }

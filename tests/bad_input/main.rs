@@ -12,6 +12,7 @@ mod notices;
 mod octets;
 mod relay;
 mod smuggling;
+mod space;
 mod wire;
 mod world;
 

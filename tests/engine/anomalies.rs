@@ -77,6 +77,22 @@ async fn ordinary_mail_to_a_full_mailbox_is_refused_before_it_is_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ordinary_mail_that_comes_again_was_taken_even_if_the_mailbox_is_full_by_now() {
+    let provider = Provider::start().await;
+    let to = [BRUNO.address];
+    provider.relay(STRANGER, &to, &ordinary()).await.expect("taken");
+    provider.settle().await;
+    provider.set(BRUNO, |settings| settings.quota_octets = Some(400)).await;
+    provider.relay(STRANGER, &to, &ordinary()).await.expect("the reply was lost, not the message");
+    let other = written(STRANGER, BRUNO.address, "X-Altro: si\r\n", &"una riga\r\n".repeat(50));
+    let refusal = provider.relay(STRANGER, &to, &other).await.expect_err("full");
+    assert_eq!((refusal.code, refusal.enhanced), (552, "5.2.2"));
+    provider.settle().await;
+    assert_eq!(kinds(&provider.inbox(BRUNO).await), ["errore"]);
+    provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ordinary_mail_learns_no_more_of_a_blocked_mailbox_than_of_an_unknown_one() {
     let provider = Provider::start().await;
     provider.set(BRUNO, |settings| settings.state = AccountState::Blocked).await;

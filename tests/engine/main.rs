@@ -4,6 +4,7 @@
 //! The provider under test is Beta; Alfa and Gamma are other providers with keys of their own.
 
 mod anomalies;
+mod checks;
 mod disposal;
 mod dsn;
 mod duties;
@@ -15,9 +16,15 @@ mod journal;
 mod letter;
 mod local;
 mod memory;
+#[path = "../support/name_server.rs"]
+#[allow(dead_code, reason = "each test binary uses its own part of the support")]
+mod name_server;
 mod network;
 mod orders;
 mod peer;
+#[path = "../support/ports.rs"]
+mod ports;
+mod pressure;
 mod provider;
 mod queue;
 mod receipts;

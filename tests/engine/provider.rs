@@ -10,18 +10,22 @@ use std::{
     time::Duration,
 };
 
-use ceralacca::pec::{
-    access_point::AccessPoint,
-    destination::{Destinations, SystemLookups, Target},
-    engine::{EngineParts, EngineSettings, PecEngine},
-    incoming_point::IncomingPoint,
-    queue::{self, IdleConnections, QueueHandle},
-    records::{
-        DELIVERY_WORK, INCOMING_WORK, JOURNAL, JournalRecord, OUTGOING_QUEUE, QueueRecord,
-        RecipientRecord, TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK, decode,
+use ceralacca::{
+    config::{Config, DnsSettings, units::Millis},
+    names::Names,
+    pec::{
+        access_point::AccessPoint,
+        destination::{Destinations, Target},
+        engine::{EngineParts, EngineSettings, PecEngine},
+        incoming_point::IncomingPoint,
+        queue::{self, IdleConnections, QueueHandle},
+        records::{
+            DELIVERY_WORK, INCOMING_WORK, JOURNAL, JournalRecord, OUTGOING_QUEUE, QueueRecord,
+            RecipientRecord, TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK, decode,
+        },
+        relay::Relay,
+        work::{self, WorkQueue},
     },
-    relay::Relay,
-    work::{self, WorkQueue},
 };
 use protocols::{
     access::Identity,
@@ -34,7 +38,7 @@ use protocols::{
 use storage::{
     account::settings::AccountSettings,
     catalog::{
-        engine::{Entries, Family, Scan},
+        engine::{Engine, Entries, Family, Scan},
         simulated::SimulatedEngine,
     },
     ids::AccountId,
@@ -88,13 +92,20 @@ pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Opt
     found.unwrap_or_else(|elapsed| panic!("{what}: {elapsed}"))
 }
 
+/// DNS where nothing listens.
+fn names_of_nobody() -> Names {
+    let servers = vec![(Ipv4Addr::LOCALHOST, 9).into()];
+    let (timeout, tries) = (Millis(50), 1);
+    Names::open(&DnsSettings { servers, timeout, tries, ..Config::default().dns }).expect("names")
+}
+
 /// A relay in the clear that keeps so many idle connections.
 pub(crate) fn relay_to(routes: &[(&str, u16)], idle: usize) -> Relay {
     let target = |port| Target { host: "127.0.0.1".to_owned(), port };
     let routes =
         routes.iter().map(|(domain, port)| ((*domain).to_owned(), target(*port))).collect();
     let client_name = ClientName::parse("mail.beta.example").expect("a client name");
-    let lookups = Arc::new(SystemLookups::new().expect("a resolver"));
+    let lookups = Arc::new(names_of_nobody());
     let random = Arc::new(SeededRandom::new(9));
     let destinations = Destinations::new(routes, lookups, "mail.beta.example", random);
     Relay {
@@ -108,7 +119,7 @@ pub(crate) struct Provider {
     pub(crate) engine: Arc<PecEngine>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) incoming_point: IncomingPoint,
-    access_point: AccessPoint,
+    pub(crate) access_point: AccessPoint,
     versions: AtomicU64,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
@@ -123,20 +134,25 @@ impl Provider {
     }
 
     pub(crate) async fn start_with(settings: EngineSettings) -> Self {
-        Self::start_exactly(EngineSettings { rescan_millis: 200, ..settings }).await
+        Self::start_on(SimulatedEngine::new(&families()), settings).await
+    }
+
+    /// Starts it with its catalog in `catalog`.
+    pub(crate) async fn start_on(catalog: Arc<dyn Engine>, settings: EngineSettings) -> Self {
+        Self::start_exactly(catalog, EngineSettings { rescan_millis: 200, ..settings }).await
     }
 
     /// Starts it with no look for duties that were not announced: holders are not told that their
     /// mailboxes fill.
     pub(crate) async fn start_without_looks() -> Self {
         let settings = EngineSettings { rescan_millis: 3_600_000, ..EngineSettings::default() };
-        Self::start_exactly(settings).await
+        Self::start_exactly(SimulatedEngine::new(&families()), settings).await
     }
 
-    async fn start_exactly(settings: EngineSettings) -> Self {
+    async fn start_exactly(catalog: Arc<dyn Engine>, settings: EngineSettings) -> Self {
         let clock = Arc::new(ManualClock::new(NOON));
         let random = Arc::new(SeededRandom::new(1));
-        let store = open_store(&clock, &random).await;
+        let store = open_store(catalog, &clock, &random).await;
         let trusted = TrustedAuthorities::new(vec![keys().authority.clone()]);
         let work = WorkQueue::new(&settings);
         let queue = QueueHandle::new(&settings);
@@ -379,10 +395,18 @@ impl Provider {
     }
 }
 
-async fn open_store(clock: &Arc<ManualClock>, random: &Arc<SeededRandom>) -> Arc<Store> {
-    let families = Store::families(&ceralacca::pec::records::FAMILIES);
+/// What a catalog under a provider must have.
+pub(crate) fn families() -> Vec<Family> {
+    Store::families(&ceralacca::serve::store::families())
+}
+
+async fn open_store(
+    catalog: Arc<dyn Engine>,
+    clock: &Arc<ManualClock>,
+    random: &Arc<SeededRandom>,
+) -> Arc<Store> {
     Store::open_with_engine(
-        SimulatedEngine::new(&families),
+        catalog,
         Arc::new(object_store::memory::InMemory::new()),
         clock.clone(),
         random.clone(),
@@ -393,7 +417,7 @@ async fn open_store(clock: &Arc<ManualClock>, random: &Arc<SeededRandom>) -> Arc
     .expect("a store")
 }
 
-fn peer(service: Service, identity: Option<Identity>) -> Peer {
+pub(crate) fn peer(service: Service, identity: Option<Identity>) -> Peer {
     Peer {
         service,
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),

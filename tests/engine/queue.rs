@@ -15,7 +15,7 @@ use crate::{
     letter::{kinds, written},
     network::ANNA,
     peer::{Manner, Peer},
-    provider::{BRUNO, CARLA, Holder, Provider, eventually},
+    provider::{BRUNO, CARLA, Holder, Provider, eventually, relay_to},
 };
 
 const HOUR_MILLIS: i64 = 3_600_000;

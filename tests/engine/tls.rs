@@ -1,7 +1,7 @@
 //! What TLS is asked for: the configuration, DANE (RFC 7672), MTA-STS (RFC 8461), in this order.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::IpAddr,
     sync::{
         Arc, Mutex, OnceLock,
@@ -13,7 +13,7 @@ use std::{
 use ceralacca::pec::{
     destination::Destinations,
     engine::EngineSettings,
-    lookups::{Answer, Exchange, LookupError, Lookups, TlsaRecord},
+    lookups::{Answer, Exchange, Kind, Lookups, NamesError, TlsaRecord},
     queue::IdleConnections,
     records::{DestinationRecord, OUTGOING_DESTINATIONS, OUTGOING_QUEUE, decode},
     relay::Relay,
@@ -51,7 +51,7 @@ struct Table {
     tlsa: Option<Vec<TlsaRecord>>,
     txt: Option<String>,
     secure: bool,
-    silent: BTreeSet<&'static str>,
+    silent: Vec<Kind>,
 }
 
 #[derive(Debug, Default)]
@@ -66,18 +66,13 @@ impl Dns {
         change(&mut self.0.lock().expect("no panic before"));
     }
 
-    fn answer<T>(
-        &self,
-        name: &str,
-        kind: &str,
-        value: Option<T>,
-    ) -> Result<Answer<T>, LookupError> {
+    fn answer<T>(&self, name: &str, kind: Kind, value: Option<T>) -> Result<Answer<T>, NamesError> {
         let table = self.0.lock().expect("no panic before");
         let name = name.to_owned();
-        if table.silent.contains(kind) {
-            return Err(LookupError::Unreachable { name, detail: "silent".to_owned() });
+        if table.silent.contains(&kind) {
+            return Err(NamesError::Unreachable { name, kind, reason: "silent".to_owned() });
         }
-        let value = value.ok_or(LookupError::NoRecords { name })?;
+        let value = value.ok_or(NamesError::NoRecords { name, kind })?;
         Ok(Answer { value, secure: table.secure })
     }
 
@@ -88,23 +83,23 @@ impl Dns {
 
 #[async_trait::async_trait]
 impl Lookups for Dns {
-    async fn mx(&self, domain: &str) -> Result<Answer<Vec<Exchange>>, LookupError> {
+    async fn mx(&self, domain: &str) -> Result<Answer<Vec<Exchange>>, NamesError> {
         let mx = vec![Exchange { preference: 10, host: MX.to_owned() }];
-        self.answer(domain, "mx", Some(mx))
+        self.answer(domain, Kind::Mx, Some(mx))
     }
 
-    async fn addresses(&self, host: &str) -> Result<Answer<Vec<IpAddr>>, LookupError> {
-        self.answer(host, "addresses", Some(vec![IpAddr::from([127, 0, 0, 1])]))
+    async fn addresses(&self, host: &str) -> Result<Answer<Vec<IpAddr>>, NamesError> {
+        self.answer(host, Kind::Address, Some(vec![IpAddr::from([127, 0, 0, 1])]))
     }
 
-    async fn txt(&self, name: &str) -> Result<Answer<Vec<String>>, LookupError> {
+    async fn txt(&self, name: &str) -> Result<Answer<Vec<String>>, NamesError> {
         let txt = self.table().txt.map(|text| vec!["v=spf1 -all".to_owned(), text]);
-        self.answer(name, "txt", txt)
+        self.answer(name, Kind::Txt, txt)
     }
 
-    async fn tlsa(&self, host: &str, _port: u16) -> Result<Answer<Vec<TlsaRecord>>, LookupError> {
+    async fn tlsa(&self, host: &str, _port: u16) -> Result<Answer<Vec<TlsaRecord>>, NamesError> {
         let tlsa = self.table().tlsa;
-        self.answer(host, "tlsa", tlsa)
+        self.answer(host, Kind::Tlsa, tlsa)
     }
 }
 
@@ -260,7 +255,7 @@ async fn tlsa_records_count_when_dnssec_has_validated_all_that_leads_to_them() {
     let (right, wrong) = (tlsa(3, &made().other), tlsa(3, &made().exchange));
     let unusable = TlsaRecord { usage: 1, ..right.clone() };
     let table = |tlsa: Option<Vec<TlsaRecord>>, secure| Table { tlsa, secure, ..Table::default() };
-    let silent = Table { silent: BTreeSet::from(["tlsa"]), ..table(None, true) };
+    let silent = Table { silent: vec![Kind::Tlsa], ..table(None, true) };
     let no_match = "no TLSA record names a certificate";
     for (name, table, offered, said) in [
         ("right", table(Some(vec![right.clone()]), true), true, Ok("(dane)")),
@@ -271,7 +266,7 @@ async fn tlsa_records_count_when_dnssec_has_validated_all_that_leads_to_them() {
         ("unusable", table(Some(vec![unusable.clone()]), true), true, Ok("(any)")),
         ("unusable, no TLS", table(Some(vec![unusable]), true), false, Err("does not offer TLS")),
         ("none", table(None, true), false, Ok("clear")),
-        ("silent", silent, true, Err("mx.alfa.example: DNS does not answer")),
+        ("silent", silent, true, Err("DNS does not say which TLSA records")),
     ] {
         let peer = if offered {
             Peer::with_tls(context(&made().other)).await
@@ -432,7 +427,7 @@ async fn a_policy_holds_to_its_end_whatever_dns_says_and_over_a_restart() {
     run(&mut provider, &dns, peer.port, server.policies(&dns, None));
     submit(&provider).await;
     assert!(relayed(&provider).await.contains("(name)"));
-    dns.change(|table| table.silent = BTreeSet::from(["txt"]));
+    dns.change(|table| table.silent = vec![Kind::Txt]);
     submit(&provider).await;
     assert!(relayed(&provider).await.contains("(name)"));
     // A new id cannot be fetched: the old policy goes on, and nobody is asked again at once.

@@ -2,7 +2,7 @@
 //! data folder, set up with the command line as an operator would, read by clients nobody here wrote.
 
 pub(crate) mod load;
-mod ports;
+pub(crate) mod ports;
 mod template;
 
 use std::{
@@ -27,6 +27,10 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_ceralacca");
 
 /// The password of every account in the tests.
 pub(crate) const PASSWORD: &str = "Prova-di-sicurezza-2026";
+
+/// DNS where nothing listens: every question fails soon.
+pub(crate) const NO_DNS: &str =
+    "[dns]\nservers = [\"127.0.0.1:9\"]\ntimeout = \"50 ms\"\ntries = 1\n";
 
 /// Longest wait for anything that should happen soon, on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
@@ -123,13 +127,13 @@ impl Provider {
     pub(crate) fn alone() -> Self {
         let folder = ALONE.copy(|folder| {
             let mut provider = Self::new(folder, "alfa");
-            provider.write_config(&provider.configuration());
+            provider.write_config(&(provider.configuration() + NO_DNS));
             provider.add_accounts(&["anna", "bruno"]);
             provider.start();
             assert!(provider.stop(), "{}", provider.log());
         });
         let mut provider = Self::new(folder.path(), "alfa");
-        provider.write_config(&provider.configuration());
+        provider.write_config(&(provider.configuration() + NO_DNS));
         provider.own_folder = Some(folder);
         provider
     }
@@ -185,13 +189,15 @@ impl Provider {
     /// Those of one that knows `other`, with `extra`.
     fn configure(&self, other: &Self, shared: &Path, extra: &str) {
         let common = self.configuration();
+        // No name of a test is asked of the machine's own servers.
+        let dns = if extra.contains("[dns]") { "" } else { NO_DNS };
         let text = format!(
             "{common}[tls]\ncertificate_file = \"tls.pem\"\nkey_file = \"tls.key\"\n\
              [signing]\ncertificate_file = \"signing.pem\"\nkey_file = \"signing.key\"\n\
              [directory]\nldif_file = \"{shared}/gestori.ldif\"\n\
              [trust]\nauthority_files = [\"{shared}/authority.pem\"]\nrevocation_files = [\"{shared}/authority.crl\"]\n\
              [routes]\n\"{other_pec}\" = \"127.0.0.1:{other_relay}\"\n\"{other_mail}\" = \"127.0.0.1:{other_relay}\"\n\
-             {extra}\n",
+             {extra}\n{dns}\n",
             shared = shared.display(),
             other_pec = other.pec_domain,
             other_mail = other.mail_domain,
@@ -433,6 +439,12 @@ pub(crate) fn list_from(
 /// The status of an HTTP answer, `None` without one.
 pub(crate) fn http_status(port: u16, path: &str) -> Option<u16> {
     http_get(port, path)?.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// What an HTTP answer says.
+pub(crate) fn http_body(port: u16, path: &str) -> String {
+    let answer = http_get(port, path).expect("an answer");
+    answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
 }
 
 fn http_get(port: u16, path: &str) -> Option<String> {

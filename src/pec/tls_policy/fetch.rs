@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use protocols::net::tls::{TlsClient, TlsError};
 use tokio::net::TcpStream;
 
-use crate::pec::lookups::{LookupError, Lookups};
+use crate::pec::lookups::{Lookups, NamesError};
 
 /// Octets of a policy (RFC 8461 §3.3 proposes a bound of 64 KB).
 const POLICY_OCTETS_MAX: usize = 64 * 1024;
@@ -28,7 +28,7 @@ const HEAD_OCTETS_MAX: usize = 16 * 1024;
 pub enum FetchError {
     /// The server's name has no address.
     #[error("the server of the policy is not known")]
-    Unknown(#[source] LookupError),
+    Unknown(#[source] NamesError),
     /// No address answers.
     #[error("the server of the policy does not answer")]
     Unreachable(#[source] std::io::Error),

@@ -257,7 +257,7 @@ impl TlsPolicies {
         let records = match lookups.tlsa(&found.host, port).await {
             Ok(answer) if answer.secure && !answer.value.is_empty() => answer.value,
             Ok(_) => return Ok(None),
-            Err(error) if error.is_absence() => return Ok(None),
+            Err(error) if !error.is_temporary() => return Ok(None),
             Err(error) => return Err(error.to_string()),
         };
         let names = vec![found.host.clone(), asked.domain.to_owned()];

@@ -1,0 +1,130 @@
+//! What was found, as the Authentication-Results field says it (RFC 8601).
+
+use mail_auth::{
+    ArcOutput, AuthenticationResults, DkimOutput, DkimResult, DmarcOutput, DmarcResult, SpfOutput,
+    SpfResult, common::crypto::HashAlgorithm, dkim::Canonicalization,
+};
+
+use super::Sender;
+use crate::{config::DomainName, metrics_names::ORDINARY_RESULTS};
+
+/// Digests of a body by canonical form and algorithm.
+pub(super) type BodyHashes = Vec<(Canonicalization, HashAlgorithm, u64, Vec<u8>)>;
+
+/// What the signatures of a message say.
+#[derive(Debug)]
+pub(super) struct Signatures<'a> {
+    pub(super) dkim: &'a [DkimOutput<'a>],
+    pub(super) arc: &'a ArcOutput<'a>,
+    /// The message was small enough for its signatures to be looked at.
+    pub(super) complete: bool,
+}
+
+/// Everything that was found out about a message.
+#[derive(Debug)]
+pub(super) struct Found<'a> {
+    pub(super) spf: SpfOutput,
+    pub(super) dmarc: DmarcOutput,
+    pub(super) signatures: Signatures<'a>,
+}
+
+impl Signatures<'_> {
+    /// Whether one of `trusted` sealed an unbroken chain, and says that the message had passed
+    /// DMARC when it came there (RFC 8617 §7.2.1).
+    pub(super) fn vouched_for(&self, trusted: &[DomainName]) -> bool {
+        self.arc.result() == &DkimResult::Pass
+            && self.arc.sets().last().is_some_and(|set| {
+                let sealer = &set.seal.header.d;
+                let said = set.results.value.to_ascii_lowercase();
+                trusted.iter().any(|domain| sealer.eq_ignore_ascii_case(domain.as_str()))
+                    && memchr::memmem::find(&said, b"dmarc=pass").is_some()
+            })
+    }
+}
+
+impl Found<'_> {
+    /// The value of the field: one method a line.
+    pub(super) fn field(&self, host_name: &str, sender: &Sender) -> String {
+        let from = sender.reverse_path.as_str();
+        let results = AuthenticationResults::new(host_name);
+        let results = if from.is_empty() {
+            results.with_spf_ehlo_result(&self.spf, sender.address, &sender.helo)
+        } else {
+            results.with_spf_mailfrom_result(&self.spf, sender.address, from, &sender.helo)
+        };
+        let signatures = &self.signatures;
+        let results = results.with_dkim_results(signatures.dkim, self.dmarc.domain());
+        let mut text = results.with_dmarc_result(&self.dmarc).to_string();
+        if !signatures.complete {
+            text.push_str(";\r\n\tdkim=policy (message too large to be checked)");
+        } else if signatures.dkim.is_empty() {
+            text.push_str(";\r\n\tdkim=none");
+        }
+        if !signatures.arc.sets().is_empty() {
+            text.push_str(";\r\n\tarc=");
+            text.push_str(word(signatures.arc.result()));
+        }
+        printable(&text)
+    }
+
+    pub(super) fn count(&self) {
+        let count = |method: &'static str, result: &'static str| {
+            metrics::counter!(ORDINARY_RESULTS, "method" => method, "result" => result)
+                .increment(1);
+        };
+        count("spf", spf_word(self.spf.result()));
+        count(
+            "dmarc",
+            match self.dmarc.result() {
+                DmarcResult::Pass => "pass",
+                DmarcResult::Fail(_) => "fail",
+                DmarcResult::TempError(_) => "temperror",
+                DmarcResult::PermError(_) => "permerror",
+                DmarcResult::None => "none",
+            },
+        );
+        for signature in self.signatures.dkim {
+            count("dkim", word(signature.result()));
+        }
+        if !self.signatures.arc.sets().is_empty() {
+            count("arc", word(self.signatures.arc.result()));
+        }
+    }
+}
+
+/// The field of a message about which nothing is known.
+pub(super) fn unknown(host_name: &str, sender: &Sender) -> String {
+    let identity = if sender.reverse_path.is_empty() { "helo" } else { "mailfrom" };
+    printable(&format!(
+        "{host_name};\r\n\tspf=temperror smtp.{identity};\r\n\tdkim=temperror;\r\n\tdmarc=temperror"
+    ))
+}
+
+fn word(result: &DkimResult) -> &'static str {
+    match result {
+        DkimResult::Pass => "pass",
+        DkimResult::Neutral(_) => "neutral",
+        DkimResult::Fail(_) => "fail",
+        DkimResult::PermError(_) => "permerror",
+        DkimResult::TempError(_) => "temperror",
+        DkimResult::None => "none",
+    }
+}
+
+fn spf_word(result: SpfResult) -> &'static str {
+    match result {
+        SpfResult::Pass => "pass",
+        SpfResult::Fail => "fail",
+        SpfResult::SoftFail => "softfail",
+        SpfResult::Neutral => "neutral",
+        SpfResult::TempError => "temperror",
+        SpfResult::PermError => "permerror",
+        SpfResult::None => "none",
+    }
+}
+
+/// `text` in ASCII: names in it are the peer's.
+fn printable(text: &str) -> String {
+    let stands = |character: char| matches!(character, ' '..='~' | '\r' | '\n' | '\t');
+    text.chars().map(|character| if stands(character) { character } else { '?' }).collect()
+}
