@@ -25,6 +25,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 # seconds without them.
 export CARGO_INCREMENTAL ?= 0
 export CERALACCA_PYTHON ?= $(CACHE)/python/bin/python3
+export CERALACCA_NODE_MODULES ?= $(CACHE)/npm/node_modules
 export CERALACCA_WEED ?= $(CACHE)/seaweedfs/bin/weed
 
 # The storage suite runs over a folder with everything else, and again over a real S3 cluster, less what

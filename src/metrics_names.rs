@@ -25,6 +25,9 @@ pub const CONTROL_OPERATIONS: &str = "ceralacca_control_operations_total";
 
 /// Messages taken from holders at the access point.
 pub const SUBMISSIONS: &str = "ceralacca_submissions_total";
+/// Messages and recipients refused at the access point for a limit of the plan, by `limit` (`size`,
+/// `recipients`, `minute`, `day`).
+pub const SUBMISSIONS_LIMITED: &str = "ceralacca_submissions_limited_total";
 /// Messages taken from other servers at the incoming point.
 pub const INCOMING_MESSAGES: &str = "ceralacca_incoming_messages_total";
 /// Messages that came again and were recognised.
@@ -107,14 +110,19 @@ pub const DNS_QUESTION_SECONDS: &str = "ceralacca_dns_question_seconds";
 
 /// Counters and histograms, each with its help text. Those of sessions are counted on the floor
 /// below, under the names that stand here as text.
-const COUNTERS: [(&str, &str); 36] = [
+const COUNTERS: [(&str, &str); 38] = [
     ("ceralacca_connections_total", "Connections that were let in, by protocol"),
     ("ceralacca_connections_refused_total", "Connections over a limit, by protocol and limit"),
+    (
+        "ceralacca_proxy_headers_refused_total",
+        "Connections from balancers without a readable PROXY header, by protocol",
+    ),
     ("ceralacca_tls_handshakes_failed_total", "TLS handshakes that failed, by protocol"),
     ("ceralacca_logins_failed_total", "Failed logins at the submission ports, by protocol"),
     ("ceralacca_smtp_messages_taken_total", "Messages taken at the end of DATA, by service"),
     ("ceralacca_smtp_messages_refused_total", "Messages refused at the end of DATA, by service"),
     (SUBMISSIONS, "Messages taken from holders at the access point"),
+    (SUBMISSIONS_LIMITED, "Refusals for a limit of the sender's plan, by limit"),
     (INCOMING_MESSAGES, "Messages taken from other servers at the incoming point"),
     (INCOMING_REPEATS, "Messages that came again and were recognised"),
     (LOGINS, "Logins, by protocol and outcome"),

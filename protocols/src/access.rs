@@ -1,6 +1,6 @@
 //! What sessions ask of the rest of the program: who somebody is, and what his mail is.
 //!
-//! * [`Authenticator`] turns a login and a password into an [`Identity`].
+//! * [`Authenticator`] turns a login and a password, or a proof of one, into an [`Identity`].
 //! * [`MailAccount`] is the tree of mailboxes of one account as IMAP and POP3 see it: live
 //!   mailboxes, the archive and snapshots in one name space. A mailbox is then read through
 //!   [`storage::mailbox::view::MailboxView`].
@@ -19,6 +19,8 @@ use storage::{
     },
 };
 use trust::clock::UnixMillis;
+
+use crate::sasl::scram::ScramVerifier;
 
 /// The protocol somebody logs in by.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -73,6 +75,15 @@ pub enum LoginError {
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// What a SCRAM challenge is made of.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ScramKeys {
+    /// What is kept of the password.
+    pub verifier: ScramVerifier,
+    /// The server's part of the nonce: fresh, printable ASCII without comma.
+    pub nonce: String,
+}
+
 /// Checks credentials.
 #[async_trait::async_trait]
 pub trait Authenticator: Send + Sync + 'static {
@@ -84,6 +95,28 @@ pub trait Authenticator: Send + Sync + 'static {
         peer: IpAddr,
         login: &str,
         password: &str,
+    ) -> Result<Identity, LoginError>;
+
+    /// Begins SCRAM-SHA-256 for `login`. An unknown login gets keys too, always with the same salt
+    /// and rounds, which no proof fits: the answer does not tell who has an account.
+    async fn scram_keys(
+        &self,
+        protocol: Protocol,
+        peer: IpAddr,
+        login: &str,
+    ) -> Result<ScramKeys, LoginError>;
+
+    /// Ends it: `proven` says whether the peer's proof fits `verifier`, which
+    /// [`Authenticator::scram_keys`] gave for `login`. Counts failures as
+    /// [`Authenticator::verify_password`] does; `Ok` only when `proven`, and when the password is
+    /// still the same.
+    async fn scram_settled(
+        &self,
+        protocol: Protocol,
+        peer: IpAddr,
+        login: &str,
+        verifier: &ScramVerifier,
+        proven: bool,
     ) -> Result<Identity, LoginError>;
 }
 

@@ -4,6 +4,8 @@
 //! identities and mail, [`smtp::transport`] for messages on their way.
 
 pub mod access;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod imap;
 mod lines;
 pub mod net;

@@ -8,7 +8,10 @@ use account::{
     client::{connect_with, greeted, in_inbox, logged_in},
     memory::{ADDRESS, MemoryAccount},
 };
-use protocols::imap::{ImapLimits, ServerSettings};
+use protocols::{
+    imap::{ImapLimits, ServerSettings},
+    net::stream::ChannelBindings,
+};
 use tokio::io::AsyncWriteExt;
 
 #[tokio::test]
@@ -165,7 +168,8 @@ async fn a_session_takes_little_memory_of_its_own() {
     let server = protocols::imap::Server::new(ServerSettings::default(), login, mail);
     let (stream, _) = tokio::io::duplex(1);
     let stopping = tokio_util::sync::CancellationToken::new();
-    let session = server.serve(stream, [127, 0, 0, 1].into(), true, stopping);
+    let session =
+        server.serve(stream, [127, 0, 0, 1].into(), Some(ChannelBindings::default()), stopping);
     let octets = size_of_val(&session);
     assert!(octets <= 16 * 1024, "{octets} octets");
 }

@@ -1,12 +1,15 @@
 //! Logging in, and the tree of mailboxes: RFC 3501 §6.1 to §6.3 by transcripts.
 
 mod account;
+#[path = "support/scram.rs"]
+mod scram;
 
 use account::{
     client::{connect_as, connect_with, greeted, in_inbox, logged_in},
-    memory::{ADDRESS, MemoryAccount},
+    memory::{ADDRESS, MemoryAccount, PASSWORD},
 };
 use protocols::imap::{ImapLimits, ServerSettings};
+use scram::Client;
 
 const MESSAGE: &[u8] = b"Subject: x\r\n\r\ny\r\n";
 
@@ -18,7 +21,11 @@ async fn capabilities_are_told_before_and_after_the_login() {
     assert!(greeting.starts_with("* OK [CAPABILITY IMAP4rev1 "), "{greeting}");
     let answer = client.command("a1 CAPABILITY").await;
     assert!(answer.starts_with("* CAPABILITY IMAP4rev1 "), "{answer}");
-    assert!(answer.contains(" AUTH=PLAIN\r\n") && answer.ends_with("a1 OK CAPABILITY\r\n"));
+    // Nothing to bind to, so no SCRAM-SHA-256-PLUS.
+    assert!(
+        answer.contains(" AUTH=SCRAM-SHA-256 AUTH=PLAIN\r\n")
+            && answer.ends_with("a1 OK CAPABILITY\r\n")
+    );
     let mut client = logged_in(&account).await;
     assert!(!client.command("a2 CAPABILITY").await.contains("AUTH="));
 }
@@ -41,6 +48,44 @@ async fn logins_by_login_and_authenticate_plain_in_all_forms() {
         }
         let answer = client.until("a").await;
         assert!(answer.starts_with("a OK [CAPABILITY "), "{command}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_proof_logs_in_and_the_server_proves_itself_too() {
+    let account = MemoryAccount::new();
+    for initial in [true, false] {
+        let mut client = greeted(&account).await;
+        let mut scram = Client::unbound(ADDRESS, PASSWORD, "y");
+        if initial {
+            client.send(format!("a AUTHENTICATE SCRAM-SHA-256 {}\r\n", scram.first())).await;
+        } else {
+            client.send("a authenticate scram-sha-256\r\n").await;
+            assert_eq!(client.line().await, "+ \r\n");
+            client.send(format!("{}\r\n", scram.first())).await;
+        }
+        let challenge = client.line().await;
+        let last = scram.last(challenge.strip_prefix("+ ").unwrap().trim_end());
+        client.send(format!("{last}\r\n")).await;
+        let signature = client.line().await;
+        assert!(scram.believes(signature.strip_prefix("+ ").unwrap().trim_end()));
+        client.send("\r\n").await;
+        assert!(client.until("a").await.starts_with("a OK [CAPABILITY "));
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_proof_is_refused_like_an_unknown_login() {
+    let account = MemoryAccount::new();
+    let mut client = greeted(&account).await;
+    for (login, password) in [(ADDRESS, "wrong"), ("nessuno@pec.example", PASSWORD)] {
+        let mut scram = Client::unbound(login, password, "n");
+        client.send(format!("a AUTHENTICATE SCRAM-SHA-256 {}\r\n", scram.first())).await;
+        let challenge = client.line().await;
+        let last = scram.last(challenge.strip_prefix("+ ").unwrap().trim_end());
+        client.send(format!("{last}\r\n")).await;
+        let answer = client.until("a").await;
+        assert!(answer.starts_with("a NO [AUTHENTICATIONFAILED] "), "{login}: {answer}");
     }
 }
 

@@ -99,7 +99,7 @@ async fn expect(stream: &mut (impl AsyncReadExt + Unpin), expected: &str) {
 
 #[tokio::test]
 async fn excess_connections_are_told_so_and_a_free_place_is_used_again() {
-    let settings = ConnectionLimitsSettings { connections_max: 10, connections_per_source_max: 1 };
+    let settings = ConnectionLimitsSettings { connections_per_source_max: 1, ..Default::default() };
     let running = start(settings, None, false).await;
     let mut first = TcpStream::connect(running.address).await.unwrap();
     expect(&mut first, "hello\r\n").await;

@@ -1,6 +1,8 @@
 //! POP3 by transcripts: RFC 1939 §4 to §7, RFC 2449.
 
 mod account;
+#[path = "support/scram.rs"]
+mod scram;
 
 use std::sync::Arc;
 
@@ -9,6 +11,7 @@ use account::{
     memory::{ADDRESS, MemoryAccount, OneAccount, OneLogin, PASSWORD},
 };
 use protocols::pop3::{Pop3Limits, Server};
+use scram::Client as ScramClient;
 use tokio::io::AsyncWriteExt;
 
 const FIRST: &[u8] = b"Subject: uno\r\n\r\n.\r\n..due\r\ntre\r\n";
@@ -197,4 +200,30 @@ async fn a_message_of_50_mb_is_streamed() {
     let tail = ".\r\n+OK Arrivederci / Goodbye\r\n";
     assert!(rest.starts_with(&head) && rest.ends_with(tail));
     assert_eq!(rest.len(), head.len() + stuffed + tail.len());
+}
+
+#[tokio::test]
+async fn auth_logs_in_by_every_mechanism_that_capa_names() {
+    let server = server(&two_messages());
+    let mut client = greeted(&server).await;
+    let capabilities = client.pop3_lines("CAPA").await;
+    assert!(capabilities.contains("\r\nSASL SCRAM-SHA-256 PLAIN\r\n"), "{capabilities}");
+    // "\0anna.rossi@pec.example\0ceralacca "1"", and another password.
+    let right = "AGFubmEucm9zc2lAcGVjLmV4YW1wbGUAY2VyYWxhY2NhICIxIg==";
+    assert!(client.pop3("AUTH CRAM-MD5").await.starts_with("-ERR "));
+    assert!(client.pop3("AUTH PLAIN ?").await.starts_with("-ERR "));
+    assert_eq!(client.pop3("AUTH PLAIN").await, "+ \r\n");
+    assert!(client.pop3("*").await.starts_with("-ERR "));
+    assert!(client.pop3("AUTH PLAIN =").await.starts_with("-ERR "));
+    assert!(client.pop3(&format!("AUTH plain {right}")).await.starts_with("+OK 2 "));
+    assert!(client.pop3("QUIT").await.starts_with("+OK"));
+    drop(client);
+
+    let mut client = greeted(&server).await;
+    let mut scram = ScramClient::unbound(ADDRESS, PASSWORD, "n");
+    let challenge = client.pop3(&format!("AUTH SCRAM-SHA-256 {}", scram.first())).await;
+    let last = scram.last(challenge.strip_prefix("+ ").unwrap().trim_end());
+    let signature = client.pop3(&last).await;
+    assert!(scram.believes(signature.strip_prefix("+ ").unwrap().trim_end()));
+    assert!(client.pop3("").await.starts_with("+OK 2 "));
 }

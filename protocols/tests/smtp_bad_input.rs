@@ -7,10 +7,7 @@ mod support;
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use protocols::{
-    net::{stream::ConnectionStream, tls::TlsClient},
-    smtp::server::ServerSettings,
-};
+use protocols::{net::tls::TlsClient, smtp::server::ServerSettings};
 use support::post::{Door, Office, RECIPIENTS_MAX, open, open_with, settings};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -119,7 +116,7 @@ async fn a_message_above_the_limit_is_read_to_its_end_and_refused() {
     let mut stream = in_data(&office).await;
     let body = format!("Subject: x\r\n\r\n{}.\r\n", "0123456789\r\n".repeat(30_000));
     stream.write_all(body.as_bytes()).await.unwrap();
-    assert_eq!(reply(&mut stream).await, "552 5.3.4 a message may have 200000 octets\r\n");
+    assert!(reply(&mut stream).await.starts_with("552 5.3.4 Messaggio oltre 200000 ottetti: "));
     assert_eq!(say(&mut stream, "MAIL FROM:<a@b.example>").await, "250 2.1.0 sender ok\r\n");
     assert_eq!(office.post.taken().len(), 0);
 }
@@ -283,31 +280,6 @@ async fn the_stop_ends_idle_sessions_and_lets_a_message_finish() {
     let answers = closed(&mut busy).await;
     assert!(answers.starts_with("250 2.0.0 taken as message-1\r\n421 4.3.2 "), "{answers}");
     timeout(SOON, office.running).await.expect("the loop ends").unwrap();
-}
-
-#[tokio::test]
-async fn failed_logins_of_one_source_close_the_door_for_the_right_password_too() {
-    let office = open(Door::SubmissionTls, settings()).await;
-    let client = TlsClient::verified_by(&office.made.authority).unwrap();
-    let wrong = "AUTH PLAIN AHRpbUBvbmUuZXhhbXBsZQB3cm9uZw==\r\n";
-    let right = "AUTH PLAIN AHRpbUBvbmUuZXhhbXBsZQB0YW5zdGFhZg==\r\n";
-    for (line, expected) in [(wrong, "535"), (wrong, "535"), (right, "421 4.7.0")] {
-        let socket = TcpStream::connect(office.address).await.unwrap();
-        let stream = client.connect("localhost", socket, SOON).await.unwrap();
-        let mut stream: ConnectionStream = stream;
-        reply(&mut stream).await;
-        stream.write_all(b"EHLO x.example\r\n").await.unwrap();
-        reply(&mut stream).await;
-        // Three failures end a session, five close the door.
-        for _ in 0..3 {
-            stream.write_all(line.as_bytes()).await.unwrap();
-            let answer = reply(&mut stream).await;
-            assert!(answer.starts_with(expected) || answer.starts_with("421 "), "{answer}");
-            if answer.starts_with("421 ") {
-                break;
-            }
-        }
-    }
 }
 
 #[tokio::test]

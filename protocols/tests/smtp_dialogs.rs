@@ -4,9 +4,10 @@
 //! door: submission-tls | submission-start-tls | relay | relay-clear   (first line)
 //! # a comment
 //! C: a line, sent with CR LF
-//! C> octets with \r \n \0 \\ escapes, sent as they are
+//! C> octets with \r \n \0 \xHH \\ escapes, sent as they are
 //! S: a line, exactly as it must come; \s is a space at its end
 //! S~ the start of a line that must come
+//! S+ the code of a reply in any number of lines, whatever they say
 //! TLS   (the client's handshake)
 //! EOF   (the server must close now)
 //! ```
@@ -55,17 +56,18 @@ impl Dialog {
         if let Some(text) = line.strip_prefix("C: ").or((line == "C:").then_some("")) {
             self.stream.write_all(format!("{text}\r\n").as_bytes()).await.unwrap();
         } else if let Some(text) = line.strip_prefix("C> ") {
-            let octets = text
-                .replace("\\r", "\r")
-                .replace("\\n", "\n")
-                .replace("\\0", "\0")
-                .replace("\\\\", "\\");
-            self.stream.write_all(octets.as_bytes()).await.unwrap();
+            self.stream.write_all(&unescaped(text)).await.unwrap();
         } else if let Some(text) = line.strip_prefix("S: ") {
             assert_eq!(self.read_line().await, text.replace("\\s", " "), "{}", self.at);
         } else if let Some(text) = line.strip_prefix("S~ ") {
             let read = self.read_line().await;
             assert!(read.starts_with(text), "{}: {read:?} does not start with {text:?}", self.at);
+        } else if let Some(code) = line.strip_prefix("S+ ") {
+            let mut read = self.read_line().await;
+            while read.as_bytes().get(3) == Some(&b'-') {
+                read = self.read_line().await;
+            }
+            assert!(read.starts_with(&format!("{code} ")), "{}: {read:?}", self.at);
         } else if line == "TLS" {
             let ConnectionStream::Plain(stream) = self.stream else { panic!("{}", self.at) };
             let client = TlsClient::verified_by(&self.authority).unwrap();
@@ -79,6 +81,25 @@ impl Dialog {
         }
         self
     }
+}
+
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut octets = Vec::new();
+    let mut rest = text;
+    while let Some((plain, escaped)) = rest.split_once('\\') {
+        octets.extend_from_slice(plain.as_bytes());
+        let (octet, length) = match escaped.as_bytes()[0] {
+            b'r' => (b'\r', 1),
+            b'n' => (b'\n', 1),
+            b'0' => (0, 1),
+            b'x' => (u8::from_str_radix(&escaped[1..3], 16).unwrap(), 3),
+            other => (other, 1),
+        };
+        octets.push(octet);
+        rest = &escaped[length..];
+    }
+    octets.extend_from_slice(rest.as_bytes());
+    octets
 }
 
 async fn play(path: &Path) {

@@ -54,6 +54,15 @@ settings! {
     connections_per_address_max: usize = 64, COUNT,
         "Connessioni aperte da uno stesso indirizzo.",
         "Open connections from one address.";
+    connections_per_minute_per_address_max: u32 = 3_000, NUMBER,
+        "Connessioni iniziate in un minuto da uno stesso indirizzo.",
+        "Connections begun within a minute from one address.";
+    connection_addresses_max: usize = 65_536, COUNT,
+        "Indirizzi di cui si contano le connessioni al minuto; si dimentica prima il più vecchio.",
+        "Addresses whose connections per minute are counted; the oldest is forgotten first.";
+    proxy_timeout: Millis = Millis::seconds(10), TIME,
+        "Tempo entro cui un bilanciatore deve inviare l'intestazione PROXY.",
+        "Time in which a balancer must send the PROXY header.";
     tls_handshake_timeout: Millis = Millis::seconds(30), TIME,
         "Tempo per l'apertura di TLS.",
         "Time for a TLS handshake.";
@@ -81,6 +90,12 @@ settings! {
     smtp_errors_max: u32 = 20, NUMBER,
         "Errori dopo i quali una sessione SMTP finisce.",
         "Errors after which an SMTP session ends.";
+    smtp_commands_max: u32 = 50_000, (100, 10_000_000),
+        "Comandi dopo i quali una sessione SMTP finisce.",
+        "Commands after which an SMTP session ends.";
+    smtp_transactions_max: u32 = 1_000, (1, 1_000_000),
+        "Messaggi di una sessione SMTP, annunciati come MAILMAX; per altri serve una nuova connessione.",
+        "Messages of one SMTP session, announced as MAILMAX; more need another connection.";
     smtp_line_octets_max: Octets = Octets::kilobytes(4), SMTP_LINE,
         "Lunghezza di una riga di comando SMTP; lo standard vuole almeno 512 ottetti.",
         "Length of an SMTP command line; the standard wants 512 octets at least.";
@@ -155,12 +170,21 @@ settings! {
     failures_per_address_max: u32 = 50, NUMBER,
         "Errori da uno stesso indirizzo, su qualunque casella, prima dell'attesa.",
         "Failures from one address, whatever the account, before it must wait.";
+    failures_per_account_max: u32 = 100, NUMBER,
+        "Errori su una casella da tutti gli indirizzi insieme; oltre, attende solo chi non vi è mai entrato da quell'indirizzo.",
+        "Failures for one account from all addresses together; beyond, only those wait who never got into it from their address.";
     failure_window: Millis = Millis::minutes(5), TIME,
         "Gli errori si contano su questo tempo; tanto dura anche l'attesa.",
         "Failures are counted over this time, and this is the wait.";
     failures_remembered_max: usize = 65_536, COUNT,
-        "Coppie e indirizzi ricordati; si dimentica prima il più vecchio.",
-        "Pairs and addresses remembered; the oldest is forgotten first.";
+        "Coppie, indirizzi e caselle ricordati, ciascuno in una tabella di questa misura; si dimentica prima il più vecchio.",
+        "Pairs, addresses and accounts remembered, each in a table of this size; the oldest is forgotten first.";
+    sources_remembered_max: usize = 65_536, COUNT,
+        "Indirizzi da cui una casella è entrata tenuti in memoria; gli ultimi 16 di ciascuna stanno nell'anagrafica.",
+        "Addresses that accounts got in from, kept in memory; the last 16 of each are in the registry.";
+    failures_per_session_max: u32 = 3, (1, 100),
+        "Errori dopo i quali la connessione finisce.",
+        "Failures after which the connection ends.";
     hashings_max: usize = 2, COUNT,
         "Password calcolate contemporaneamente, ciascuna con 19 MB di memoria.",
         "Passwords hashed at a time, each with 19 MB of memory.";

@@ -25,6 +25,8 @@ pub use ordinary_mail::OrdinaryMailSettings;
 pub use outgoing::{OutgoingSettings, RetrySettings, SecuritySettings, TlsWord};
 pub use value::{DomainName, HostPort, ListenAddress, NotADomainName, NotHostPort};
 
+use protocols::net::proxy::Network;
+
 use crate::{
     registry::plan::Plans,
     texts::{Language, Text},
@@ -182,6 +184,8 @@ pub struct ListenSettings {
     pub pop3s: ListenAddress,
     /// `/healthz`, `/readyz`, `/metrics`.
     pub operations: ListenAddress,
+    /// The balancers that send the PROXY protocol on the ports of mail.
+    pub proxy_from: Vec<Network>,
 }
 
 /// A certificate and its key, in PEM files.

@@ -111,7 +111,8 @@ impl ListenSettings {
             section.key(key, ListenAddress::At(HostPort::new(host, port)), explanation)
         };
         let every = "0.0.0.0";
-        Self {
+        let listen = Self {
+            proxy_from: Vec::new(),
             smtp_relay: open(
                 "smtp_relay",
                 every,
@@ -157,7 +158,16 @@ impl ListenSettings {
                     "State and metrics: /healthz, /readyz, /metrics. No authentication: keep it on loopback or on a management network.",
                 ),
             ),
-        }
+        };
+        let proxy_from = section.key(
+            "proxy_from",
+            Vec::new(),
+            Text::fixed(
+                "Bilanciatori, come [\"10.0.0.0/8\"]: da loro ogni connessione alle porte di posta deve iniziare con l'intestazione PROXY v2 (send-proxy-v2), e vale l'indirizzo che vi è scritto.",
+                "Balancers, such as [\"10.0.0.0/8\"]: from them every connection to a port of mail must begin with the PROXY v2 header (send-proxy-v2), and the address in it is the one that counts.",
+            ),
+        );
+        Self { proxy_from, ..listen }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
+use protocols::net::proxy::Network;
+
 use super::{
     source::Raw,
     units::{Millis, Octets},
@@ -237,6 +239,23 @@ impl Setting for ListenAddress {
 
     fn render(&self) -> String {
         self.address().map_or_else(|| quoted("off"), Setting::render)
+    }
+}
+
+impl Setting for Network {
+    fn expected() -> Text {
+        Text::fixed(
+            "una rete, come \"10.0.0.0/8\", o un indirizzo",
+            "a network, such as \"10.0.0.0/8\", or an address",
+        )
+    }
+
+    fn from_raw(raw: &Raw) -> Option<Self> {
+        text(raw)?.parse().ok()
+    }
+
+    fn render(&self) -> String {
+        quoted(&self.to_string())
     }
 }
 

@@ -6,8 +6,8 @@
 //!   and the journal record are durable, in one batch.
 //! * The identifier and the instant are fixed before the checks, so that a notice can quote them.
 //! * What the sender could mend at once (a wrong reverse path, too many recipients, a message too
-//!   large) is refused by SMTP; what only the whole message shows is refused by a notice
-//!   (RFC 6109 §3.1.2).
+//!   large, too many messages) is refused by SMTP; what only the whole message shows is refused by
+//!   a notice (RFC 6109 §3.1.2).
 //!
 //! Not here: receipts and the envelope (`acceptance`), the checks themselves (`formal`).
 
@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use protocols::smtp::transport::{
-    Envelope, EnvelopeDsn, MessageSink, Peer, Refusal, Taken, Transport,
+    Announced, Envelope, EnvelopeDsn, MessageSink, Peer, Refusal, Taken, Transport,
 };
 use storage::{
     account::settings::{AccountSettings, AccountState},
@@ -28,7 +28,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{
     address::Address,
     dsn,
-    engine::{PecEngine, PecError},
+    engine::PecEngine,
     facts::{CertifiedDomains as _, RecipientKind},
     formal::{self, FormalLimits},
     header::{HEADER_FIELDS_MAX, Header},
@@ -42,6 +42,7 @@ use super::{
         TransmissionRecord, TransmissionState, encode, indexed_key, sender_class,
     },
     refusals,
+    sending::{NotSent, SendingLimits, Sendings},
     work::{Work, class_value},
 };
 
@@ -49,12 +50,13 @@ use super::{
 #[derive(Debug)]
 pub struct AccessPoint {
     engine: Arc<PecEngine>,
+    sendings: Arc<Sendings>,
 }
 
 impl AccessPoint {
     /// An access point of `engine`.
     pub fn new(engine: Arc<PecEngine>) -> Self {
-        Self { engine }
+        Self { engine, sendings: Arc::default() }
     }
 
     /// The settings of the account behind the session.
@@ -74,6 +76,37 @@ impl AccessPoint {
         let address = Address::parse(&settings.address).map_err(|_| refusals::account_blocked())?;
         Ok((identity.account_id, address, settings))
     }
+
+    /// Octets of a message of an account: the plan's, within the provider's. A plan's 0 is no limit.
+    fn octets_max(&self, settings: &AccountSettings) -> u64 {
+        let provider = self.engine.settings().message_octets_max;
+        match settings.message_octets_max {
+            0 => provider,
+            plan => plan.min(provider),
+        }
+    }
+
+    /// Recipients of a message of an account, likewise.
+    fn plan_recipients_max(&self, settings: &AccountSettings) -> usize {
+        let provider = self.engine.settings().recipients_max;
+        match settings.recipients_max {
+            0 => provider,
+            plan => provider.min(plan as usize),
+        }
+    }
+}
+
+/// Counts a refusal for one of the plan's limits.
+fn limited(limit: &'static str, refusal: Refusal) -> Refusal {
+    metrics::counter!(crate::metrics_names::SUBMISSIONS_LIMITED, "limit" => limit).increment(1);
+    refusal
+}
+
+fn not_sent(refused: NotSent) -> Refusal {
+    match refused {
+        NotSent::Full(full) => limited(full.name(), refusals::sending_limit_reached(full)),
+        NotSent::Store(error) => refusals::store(&error),
+    }
 }
 
 #[async_trait::async_trait]
@@ -86,17 +119,31 @@ impl Transport for AccessPoint {
         self.engine.settings().recipients_max
     }
 
+    /// What an account may send is known when somebody has logged in (RFC 9422 §3).
+    async fn announced(&self, peer: &Peer) -> Announced {
+        match self.account(peer).await {
+            Ok((_, _, settings)) => Announced {
+                octets_max: self.octets_max(&settings),
+                recipients_max: Some(self.plan_recipients_max(&settings)),
+            },
+            Err(_) => Announced { octets_max: self.message_octets_max(peer), recipients_max: None },
+        }
+    }
+
     async fn mail(&self, peer: &Peer, envelope: &Envelope) -> Result<(), Refusal> {
-        let (_, address, settings) = self.account(peer).await?;
+        let (account_id, address, settings) = self.account(peer).await?;
         // The sender must be the one who logged in (RFC 6109 §5.2).
         if Address::parse(&envelope.reverse_path).ok().as_ref() != Some(&address) {
             return Err(refusals::sender_is_not_login(address.as_str()));
         }
-        let octets_max = settings.message_octets_max.min(self.engine.settings().message_octets_max);
-        match envelope.declared_size {
-            Some(size) if size > octets_max => Err(refusals::message_too_large(octets_max)),
-            size => self.engine.admit(size.unwrap_or_default()),
+        let octets_max = self.octets_max(&settings);
+        if envelope.declared_size.is_some_and(|size| size > octets_max) {
+            return Err(limited("size", refusals::message_too_large(octets_max)));
         }
+        self.engine.admit(envelope.declared_size.unwrap_or_default())?;
+        // Asked here too, so that nobody sends a message in vain; what counts is asked at its end.
+        let (store, limits) = (self.engine.store(), SendingLimits::of(&settings));
+        self.sendings.look(store, account_id, limits, self.engine.now()).await.map_err(not_sent)
     }
 
     async fn recipient(
@@ -108,8 +155,10 @@ impl Transport for AccessPoint {
         Address::parse(forward_path).map_err(|_| refusals::invalid_recipient())?;
         let (_, _, settings) = self.account(peer).await?;
         self.engine.admit(0)?;
-        if envelope.forward_paths.len() >= settings.recipients_max as usize {
-            return Err(refusals::too_many_recipients(u64::from(settings.recipients_max)));
+        let recipients_max = self.plan_recipients_max(&settings);
+        if envelope.forward_paths.len() >= recipients_max {
+            let refusal = refusals::too_many_recipients(recipients_max as u64);
+            return Err(limited("recipients", refusal));
         }
         Ok(())
     }
@@ -132,21 +181,25 @@ impl Transport for AccessPoint {
                     .push(envelope.dsn.recipients.get(index).cloned().unwrap_or_default());
             }
         }
+        let octets_max = self.octets_max(&settings);
         let limits = FormalLimits {
-            message_octets_max: settings
-                .message_octets_max
-                .min(self.engine.settings().message_octets_max),
+            message_octets_max: octets_max,
             product_octets_max: u64::MAX,
-            recipients_max: settings.recipients_max as usize,
+            recipients_max: self.plan_recipients_max(&settings),
         };
-        let octets =
-            Collected::new(Arc::clone(&self.engine), self.engine.settings().message_octets_max);
+        let octets = Collected::new(Arc::clone(&self.engine), octets_max);
         Ok(Box::new(Submission {
             engine: Arc::clone(&self.engine),
-            account_id,
-            sender,
-            forward_paths,
-            dsn,
+            envelope: SubmittedEnvelope {
+                holder: Holder {
+                    account_id,
+                    sendings: Arc::clone(&self.sendings),
+                    limits: SendingLimits::of(&settings),
+                },
+                sender,
+                forward_paths,
+                dsn,
+            },
             limits,
             octets,
         }))
@@ -195,14 +248,28 @@ impl Collected {
     }
 }
 
+/// Whose message it is, and how many he may send.
+#[derive(Debug)]
+struct Holder {
+    account_id: AccountId,
+    sendings: Arc<Sendings>,
+    limits: SendingLimits,
+}
+
+/// Who sends to whom, and what he asks to be told.
+#[derive(Debug)]
+struct SubmittedEnvelope {
+    holder: Holder,
+    sender: Address,
+    forward_paths: Vec<Address>,
+    dsn: EnvelopeDsn,
+}
+
 /// One message being submitted.
 #[derive(Debug)]
 struct Submission {
     engine: Arc<PecEngine>,
-    account_id: AccountId,
-    sender: Address,
-    forward_paths: Vec<Address>,
-    dsn: EnvelopeDsn,
+    envelope: SubmittedEnvelope,
     limits: FormalLimits,
     octets: Collected,
 }
@@ -210,24 +277,25 @@ struct Submission {
 #[async_trait::async_trait]
 impl MessageSink for Submission {
     async fn write(&mut self, octets: &[u8]) -> Result<(), Refusal> {
-        self.octets.write(octets)
+        self.octets.write(octets).map_err(|refusal| match refusal.code {
+            552 => limited("size", refusal),
+            _ => refusal,
+        })
     }
 
     async fn finish(self: Box<Self>) -> Result<Taken, Refusal> {
-        let Self { engine, account_id, sender, forward_paths, dsn, limits, octets } = *self;
+        let Self { engine, envelope, limits, octets } = *self;
         let (octets, _memory) = octets.finish();
         let instant = engine.certified_now();
         let identifier = engine.identifiers().pec_identifier(&instant);
-        let (for_checks, paths, from) = (identifier.clone(), forward_paths.clone(), sender.clone());
+        let for_checks = identifier.clone();
+        let (paths, from) = (envelope.forward_paths.clone(), envelope.sender.clone());
         let header_octets_max = engine.settings().header_octets_max;
         let judged = engine
             .compute(move || judge(&octets, &for_checks, &from, &paths, &limits, header_octets_max))
             .await
             .map_err(|error| refusals::engine(&error))?;
-        let envelope = SubmittedEnvelope { account_id, sender, forward_paths, dsn };
-        store_transmission(&engine, &envelope, identifier.clone(), &instant, judged)
-            .await
-            .map_err(|error| refusals::engine(&error))?;
+        store_transmission(&engine, &envelope, identifier.clone(), &instant, judged).await?;
         metrics::counter!(crate::metrics_names::SUBMISSIONS).increment(1);
         Ok(Taken { identifier: identifier.as_str().to_owned() })
     }
@@ -289,14 +357,6 @@ fn judge(
     }
 }
 
-/// Who sends to whom, and what he asks to be told.
-struct SubmittedEnvelope {
-    account_id: AccountId,
-    sender: Address,
-    forward_paths: Vec<Address>,
-    dsn: EnvelopeDsn,
-}
-
 /// Makes the transmission durable and announces it.
 async fn store_transmission(
     engine: &Arc<PecEngine>,
@@ -304,10 +364,11 @@ async fn store_transmission(
     identifier: PecIdentifier,
     instant: &CertifiedInstant,
     judged: Judged,
-) -> Result<(), PecError> {
-    let SubmittedEnvelope { account_id, sender, forward_paths, dsn } = envelope;
+) -> Result<(), Refusal> {
+    let SubmittedEnvelope { holder, sender, forward_paths, dsn } = envelope;
     let mut batch = Batch::default();
-    let (original, _) = engine.hold(&judged.original, &mut batch).await?;
+    let held = engine.hold(&judged.original, &mut batch).await;
+    let (original, _) = held.map_err(|error| refusals::store(&error))?;
     let id = TransmissionId::draw(instant.unix(), engine.random());
     let state = if judged.fault.is_some() {
         TransmissionState::Refused
@@ -318,7 +379,7 @@ async fn store_transmission(
         identifier: identifier.as_str().to_owned(),
         instant_millis: instant.unix().0,
         state: state.into(),
-        account_id: account_id.0,
+        account_id: holder.account_id.0,
         sender: sender.as_str().to_owned(),
         original: original.0.to_vec(),
         envelope: Vec::new(),
@@ -353,7 +414,11 @@ async fn store_transmission(
         ..super::acceptance::journal_record(engine, &record)
     };
     engine.journal(&mut batch, instant.unix(), JournalEvent::Submission, journal);
-    engine.store().commit(batch).await?;
+    let Holder { account_id, sendings, limits } = holder;
+    sendings
+        .commit(engine.store(), *account_id, *limits, instant.unix(), batch)
+        .await
+        .map_err(not_sent)?;
     engine.work().announce(Work::Accept(id), class);
     Ok(())
 }

@@ -31,6 +31,7 @@ use super::{
         OUTGOING_ORDER, OUTGOING_QUEUE, QueueId, QueueRecord, TRANSMISSION_IDENTIFIERS,
         TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK, TRANSMISSIONS, decode,
     },
+    sending::{SENDINGS, SendingRecord},
     work::Source,
 };
 use crate::backup::held::held_row;
@@ -69,7 +70,7 @@ pub enum DutyFault {
 const LISTED_MAX: usize = 1_000;
 
 /// Families with duties or with names of records.
-const LOOKED_AT: [Family; 8] = [
+const LOOKED_AT: [Family; 9] = [
     HELD_FOR_OPERATOR,
     TRANSMISSION_WORK,
     INCOMING_WORK,
@@ -78,6 +79,7 @@ const LOOKED_AT: [Family; 8] = [
     OUTGOING_ORDER,
     TRANSMISSION_RECIPIENTS,
     TRANSMISSION_IDENTIFIERS,
+    SENDINGS,
 ];
 
 /// Checks the engine's families; `tell` hears the number of rows now and then.
@@ -137,6 +139,10 @@ fn named_by(family: Family, key: &Bytes, value: &[u8]) -> Result<Names, StoreErr
         OUTGOING_ORDER => vec![record(OUTGOING_QUEUE, &Due::read(key)?.id.0)],
         TRANSMISSION_RECIPIENTS => vec![record(TRANSMISSIONS, key.get(..16).unwrap_or(key))],
         TRANSMISSION_IDENTIFIERS => vec![record(TRANSMISSIONS, value)],
+        SENDINGS => {
+            decode::<SendingRecord>(family, key, value)?;
+            vec![record(keys::ACCOUNTS, key)]
+        }
         _ => Vec::new(),
     })
 }

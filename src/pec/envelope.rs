@@ -150,7 +150,13 @@ impl Issuer {
         }
         header.push(Field::new("X-Trasporto", marker.as_bytes()));
         header.push(Field::new("Date", at.header_date().as_bytes()));
-        let name = quoted(&format!("Per conto di: {sender}"));
+        let name = format!("Per conto di: {sender}");
+        // The reverse path of ordinary mail may be outside ASCII (RFC 6531); what we write is not.
+        let name = if name.is_ascii() {
+            quoted(&name)
+        } else {
+            super::encoded_word::encode(&name, "From".len())
+        };
         let from = format!("{name}\r\n <{}>", self.service_address);
         header.push(Field::new("From", from.as_bytes()));
         match (inner.first("Reply-To"), inner.first("From")) {

@@ -151,7 +151,8 @@ impl Transport for IncomingPoint {
         let now = self.engine.now();
         let id = IncomingId::draw(now, self.engine.random());
         // The trace field of this hop (RFC 5321 §4.4). It stands above the signed entity.
-        let trace = received_field(peer, self.engine.host_name(), &id.to_string(), now);
+        let trace =
+            received_field(peer, envelope.smtp_utf8, self.engine.host_name(), &id.to_string(), now);
         let octets_max = self.engine.settings().relay_octets_max + trace.len() as u64;
         let mut octets = Collected::new(Arc::clone(&self.engine), octets_max);
         octets.write(&trace)?;

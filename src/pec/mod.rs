@@ -46,6 +46,7 @@ pub mod receipt;
 pub mod records;
 pub mod refusals;
 pub mod relay;
+pub mod sending;
 pub mod space_notice;
 mod texts;
 pub mod tls_policy;

@@ -15,11 +15,14 @@ use storage::{
     error::StoreError,
 };
 
-use super::records::{
-    DELIVERY_WORK, DeliveryRecord, FAMILIES, HELD_FOR_OPERATOR, INCOMING_MESSAGES, INCOMING_SEEN,
-    INCOMING_WORK, IncomingRecord, JOURNAL, OUTGOING_DESTINATIONS, OUTGOING_ORDER, OUTGOING_QUEUE,
-    QueueRecord, RECEIVING_POLICIES, TRANSMISSION_IDENTIFIERS, TRANSMISSION_RECIPIENTS,
-    TRANSMISSION_WORK, TRANSMISSIONS, TransmissionRecord, decode,
+use super::{
+    records::{
+        DELIVERY_WORK, DeliveryRecord, FAMILIES, HELD_FOR_OPERATOR, INCOMING_MESSAGES,
+        INCOMING_SEEN, INCOMING_WORK, IncomingRecord, JOURNAL, OUTGOING_DESTINATIONS,
+        OUTGOING_ORDER, OUTGOING_QUEUE, QueueRecord, RECEIVING_POLICIES, TRANSMISSION_IDENTIFIERS,
+        TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK, TRANSMISSIONS, TransmissionRecord, decode,
+    },
+    sending::SENDINGS,
 };
 use crate::backup::held::held_row;
 
@@ -49,6 +52,7 @@ const ROLES: [(Family, Role); FAMILIES.len()] = [
     (RECEIVING_POLICIES, Role::Other),
     (JOURNAL, Role::Other),
     (HELD_FOR_OPERATOR, Role::Duty),
+    (SENDINGS, Role::Other),
 ];
 
 /// The families whose rows name held messages.

@@ -19,6 +19,7 @@
 //! | `receiving_policies` | [`LaneId`] | [`PolicyRecord`] |
 //! | `journal` | node (u64), sequence (u64) | [`JournalRecord`] |
 //! | `held_for_operator` | duty (u8), key in its family | [`HeldRecord`](crate::backup::held::HeldRecord) |
+//! | `sendings` | AccountId (u64) | [`SendingRecord`](super::sending::SendingRecord) |
 //!
 //! A work row is written in the batch that creates the duty and removed in the batch that fulfils
 //! it, so that after a crash a scan of the work families finds exactly what is left to do.
@@ -61,7 +62,7 @@ pub const JOURNAL: Family = Family("journal");
 pub const HELD_FOR_OPERATOR: Family = Family("held_for_operator");
 
 /// Every family of the engine, for opening the store.
-pub const FAMILIES: [Family; 14] = [
+pub const FAMILIES: [Family; 15] = [
     TRANSMISSIONS,
     TRANSMISSION_IDENTIFIERS,
     TRANSMISSION_RECIPIENTS,
@@ -76,6 +77,7 @@ pub const FAMILIES: [Family; 14] = [
     RECEIVING_POLICIES,
     JOURNAL,
     HELD_FOR_OPERATOR,
+    super::sending::SENDINGS,
 ];
 
 /// The version this program writes and the newest it reads.

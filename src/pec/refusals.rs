@@ -7,7 +7,7 @@
 use protocols::smtp::transport::Refusal;
 use storage::error::StoreError;
 
-use super::engine::PecError;
+use super::{engine::PecError, sending::Full};
 
 /// No login yet.
 pub fn login_first() -> Refusal {
@@ -55,6 +55,23 @@ pub fn too_many_recipients(recipients_max: u64) -> Refusal {
             "Al massimo {recipients_max} destinatari: dividere l'invio / At most {recipients_max} recipients: split"
         ),
     )
+}
+
+/// The plan's messages of a minute or of a day are used up. RFC 5321 §4.2.3: 450, blocked for
+/// policy reasons for a while.
+pub fn sending_limit_reached(full: Full) -> Refusal {
+    let text = match full {
+        Full::Minute { limit, seconds } => format!(
+            "Limite di {limit} invii al minuto raggiunto: riprovare tra {seconds} secondi / {limit} messages a minute reached: try again in {seconds} seconds"
+        ),
+        Full::Day { limit, next_day } => {
+            let (italian, english) = (next_day.strftime("%d/%m/%Y"), next_day.strftime("%Y-%m-%d"));
+            format!(
+                "Limite di {limit} invii al giorno raggiunto: riprovare dalle 00:00 del {italian}, ora italiana / {limit} messages a day reached: try again from 00:00 of {english}, Rome time"
+            )
+        }
+    };
+    Refusal::new(450, "4.7.1", text)
 }
 
 /// The forward path is no address.
@@ -192,6 +209,8 @@ pub fn engine(error: &PecError) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use jiff::civil::date;
+
     use super::*;
 
     #[test]
@@ -202,6 +221,8 @@ mod tests {
             sender_is_not_login("mario.rossi@pec.alfa.example"),
             message_too_large(50 << 20),
             too_many_recipients(50),
+            sending_limit_reached(Full::Minute { limit: 2_500, seconds: 60 }),
+            sending_limit_reached(Full::Day { limit: 25_000, next_day: date(2026, 11, 28) }),
             invalid_recipient(),
             unknown_recipient(),
             mailbox_full(),

@@ -2,11 +2,15 @@
 //!
 //! * A password is hashed on a small blocking pool of its own; who would have to wait too long is
 //!   told to try later.
-//! * An unknown login costs one hashing too, so that time tells nothing about who has an account.
+//! * An unknown login costs one hashing too, so that time tells nothing about who has an account;
+//!   by SCRAM it gets a challenge like any other (`scram`).
 //! * A success is remembered for minutes, under a key that only this process knows and that
 //!   contains the stored hash: a new password makes it void at once.
 //! * Who fails too often waits ([`super::throttle`]); the wait is looked at before the memory of
-//!   successes, which would otherwise answer guesses for free.
+//!   successes, which would otherwise answer guesses for free. An account at which the whole world
+//!   guesses stays open to the sources that have got into it ([`super::login_source`]).
+
+mod scram;
 
 use std::{
     error::Error,
@@ -17,21 +21,27 @@ use std::{
     },
 };
 
-use protocols::access::{Authenticator, Identity, LoginError, Protocol};
+use protocols::{
+    access::{Authenticator, Identity, LoginError, Protocol, ScramKeys},
+    sasl::scram::ScramVerifier,
+};
 use sqlx::Row as _;
 use storage::ids::AccountId;
 use tokio::{sync::Semaphore, time::Instant};
-use trust::{digest::Sha256Digest, random::RandomSource};
+use trust::{
+    digest::{Sha256Digest, hmac_sha256},
+    random::RandomSource,
+};
 
 use super::{
     account::AccountState,
     address::AccountAddress,
-    credential::{self, CredentialError, hmac_sha256},
+    credential::{self, CredentialError},
     database::Registry,
     error::RegistryError,
     password::PreparedPassword,
     recent::Recent,
-    throttle::{Source, Throttle},
+    throttle::{Source, Throttle, Verdict},
 };
 use crate::{config::LoginSettings, metrics_names};
 
@@ -45,10 +55,16 @@ pub struct RegistryAuthenticator {
     throttle: Throttle,
     successes: Mutex<Recent<[u8; 32], Instant>>,
     success_key: [u8; 32],
+    /// What the challenges of unknown logins follow from.
+    decoy_key: Vec<u8>,
+    random: Arc<dyn RandomSource>,
     /// What an unknown login is compared with.
     nobody: String,
     hashings: Arc<Semaphore>,
     waiting: AtomicUsize,
+    /// Sources that the registry has been told of since the start.
+    sources: Mutex<Recent<(AccountId, Source), ()>>,
+    source_turn: Arc<Semaphore>,
 }
 
 /// What the registry knows of a login.
@@ -57,6 +73,25 @@ struct Known {
     state: AccountState,
     in_store: bool,
     argon2: String,
+    scram: ScramVerifier,
+}
+
+/// Somebody who says who he is.
+struct Claim {
+    digest: Sha256Digest,
+    source: Source,
+    known: Option<Known>,
+}
+
+/// An authenticator cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthenticatorError {
+    /// No hash could be made.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    /// The registry failed.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
 }
 
 impl RegistryAuthenticator {
@@ -65,12 +100,15 @@ impl RegistryAuthenticator {
         registry: Arc<Registry>,
         settings: LoginSettings,
         random: Arc<dyn RandomSource>,
-    ) -> Result<Self, CredentialError> {
+    ) -> Result<Self, AuthenticatorError> {
+        let decoy_key = registry.secret("scram_decoys", &*random).await?;
         let mut success_key = [0; 32];
         random.fill(&mut success_key);
+        let for_hashing = Arc::clone(&random);
         let nobody = tokio::task::spawn_blocking(move || {
-            let password = super::password::generate(&*random);
-            PreparedPassword::new(&password).map(|password| credential::hash(&password, &*random))
+            let password = super::password::generate(&*for_hashing);
+            PreparedPassword::new(&password)
+                .map(|password| credential::hash(&password, &*for_hashing))
         })
         .await;
         let nobody = match nobody {
@@ -84,9 +122,13 @@ impl RegistryAuthenticator {
             throttle: Throttle::new(&settings),
             successes: Mutex::new(Recent::new(settings.successes_remembered_max)),
             success_key,
+            decoy_key,
+            random,
             nobody,
             hashings: Arc::new(Semaphore::new(settings.hashings_max)),
             waiting: AtomicUsize::new(0),
+            sources: Mutex::new(Recent::new(settings.sources_remembered_max)),
+            source_turn: Arc::new(Semaphore::new(1)),
             registry,
             settings,
         })
@@ -98,37 +140,90 @@ impl RegistryAuthenticator {
         login: &str,
         password: &str,
     ) -> Result<Identity, LoginError> {
-        let source = Source::of(peer);
-        let digest = Sha256Digest::of(login.trim().to_ascii_lowercase().as_bytes());
-        if !self.throttle.allows(digest, source, Instant::now()) {
+        let who = self.claimed(peer, login).await?;
+        let Ok(password) = PreparedPassword::new(password) else {
+            return Err(self.failed(&who));
+        };
+        let hash = who.known.as_ref().map_or(&self.nobody, |known| &known.argon2);
+        let right = self.is_right(&who, &password, hash).await?;
+        if right { self.entered(who) } else { Err(self.failed(&who)) }
+    }
+
+    /// Looks up who `peer` claims to be, unless he may not try now.
+    async fn claimed(&self, peer: IpAddr, login: &str) -> Result<Claim, LoginError> {
+        let (source, digest) = (Source::of(peer), login_digest(login));
+        if self.throttle.verdict(digest, source, Instant::now()) == Verdict::Refused {
             return Err(LoginError::TooManyFailures);
         }
         let known = self.look_up(login).await.map_err(unavailable)?;
-        let Ok(password) = PreparedPassword::new(password) else {
-            self.throttle.failed(digest, source, Instant::now());
-            return Err(LoginError::BadCredentials);
-        };
-        let hash = known.as_ref().map_or(&self.nobody, |known| &known.argon2);
-        let right = self.is_right(digest, source, &password, hash).await?;
-        let Some(known) = known.filter(|_| right) else {
-            self.throttle.failed(digest, source, Instant::now());
-            return Err(LoginError::BadCredentials);
-        };
-        self.throttle.succeeded(digest, source);
-        match known.state {
-            AccountState::Active if known.in_store => Ok(known.identity),
-            AccountState::Active => {
-                Err(unavailable(Cause::from("the store does not have the account yet")))
+        let claim = Claim { digest, source, known };
+        self.still_allowed(&claim).await?;
+        Ok(claim)
+    }
+
+    /// Refuses who may not try now: others may have failed since he began.
+    async fn still_allowed(&self, claim: &Claim) -> Result<(), LoginError> {
+        match self.throttle.verdict(claim.digest, claim.source, Instant::now()) {
+            Verdict::Allowed => Ok(()),
+            Verdict::Refused => Err(LoginError::TooManyFailures),
+            Verdict::KnownSourcesOnly => {
+                let Some(known) = &claim.known else { return Err(LoginError::TooManyFailures) };
+                let account = known.identity.account_id;
+                if self.has_seen(account, claim.source) {
+                    return Ok(());
+                }
+                let found = self.registry.knows_source(account, claim.source).await;
+                if found.map_err(unavailable)? { Ok(()) } else { Err(LoginError::TooManyFailures) }
             }
-            AccountState::Blocked | AccountState::Closed => Err(LoginError::Blocked),
         }
+    }
+
+    /// Whether `source` has got into `account` since the start.
+    fn has_seen(&self, account: AccountId, source: Source) -> bool {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.get(&(account, source)).is_some()
+    }
+
+    /// Counts a failure.
+    fn failed(&self, claim: &Claim) -> LoginError {
+        self.throttle.failed(claim.digest, claim.source, Instant::now());
+        LoginError::BadCredentials
+    }
+
+    /// Lets in whoever has proven who he is.
+    fn entered(&self, claim: Claim) -> Result<Identity, LoginError> {
+        let Some(known) = claim.known else {
+            self.throttle.failed(claim.digest, claim.source, Instant::now());
+            return Err(LoginError::BadCredentials);
+        };
+        self.throttle.succeeded(claim.digest, claim.source);
+        self.remember_source(known.identity.account_id, claim.source);
+        admitted(known)
+    }
+
+    /// Has the registry remember a source that got in, beside the login.
+    fn remember_source(&self, account: AccountId, source: Source) {
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        if sources.get(&(account, source)).is_some() {
+            return;
+        }
+        // While another one is written, this one waits for its next login.
+        let Ok(turn) = Arc::clone(&self.source_turn).try_acquire_owned() else { return };
+        sources.put((account, source), ());
+        drop(sources);
+        let registry = Arc::clone(&self.registry);
+        tokio::spawn(async move {
+            if let Err(error) = registry.remember_source(account, source).await {
+                tracing::warn!(error = &error as &(dyn Error + 'static), "a source is forgotten");
+            }
+            drop(turn);
+        });
     }
 
     /// Compares with `hash`, from memory or by hashing.
     async fn is_right(
         &self,
-        login: Sha256Digest,
-        source: Source,
+        claim: &Claim,
         password: &PreparedPassword,
         hash: &str,
     ) -> Result<bool, LoginError> {
@@ -141,9 +236,7 @@ impl RegistryAuthenticator {
         }
         let permit = self.hashing_permit().await?;
         // Others may have failed, or got in with the same password, while this one waited.
-        if !self.throttle.allows(login, source, Instant::now()) {
-            return Err(LoginError::TooManyFailures);
-        }
+        self.still_allowed(claim).await?;
         if self.remembers(&tag) {
             return Ok(true);
         }
@@ -191,7 +284,8 @@ impl RegistryAuthenticator {
         let address = address.to_string();
         let failed = RegistryError::database("read a login");
         let row = sqlx::query(
-            "SELECT account_id, state, applied_version, argon2 FROM accounts \
+            "SELECT account_id, state, applied_version, argon2, scram_salt, scram_iterations, \
+             scram_stored_key, scram_server_key FROM accounts \
              JOIN credentials USING (account_id) WHERE address = ?",
         )
         .bind(&address)
@@ -206,8 +300,75 @@ impl RegistryAuthenticator {
             state: AccountState::of_name(&state),
             in_store: row.try_get::<i64, _>("applied_version").map_err(failed)? > 0,
             argon2: row.try_get("argon2").map_err(failed)?,
+            scram: verifier_of(&row)?,
         }))
     }
+
+    /// Counts and logs how a login ended.
+    fn tell(protocol: Protocol, peer: IpAddr, result: Result<&Identity, &LoginError>) {
+        let outcome = match result {
+            Ok(_) => "ok",
+            Err(LoginError::BadCredentials) => "bad_credentials",
+            Err(LoginError::Blocked) => "blocked",
+            Err(LoginError::TooManyFailures) => "too_many_failures",
+            Err(_) => "unavailable",
+        };
+        metrics::counter!(
+            metrics_names::LOGINS,
+            "protocol" => protocol.name(),
+            "outcome" => outcome,
+        )
+        .increment(1);
+        // The login of a failure is not logged: people type passwords into the wrong field.
+        match result {
+            Ok(identity) => tracing::info!(
+                protocol = protocol.name(),
+                %peer,
+                account = identity.account_id.0,
+                "login",
+            ),
+            Err(LoginError::Unavailable(cause)) => tracing::error!(
+                protocol = protocol.name(),
+                %peer,
+                error = &**cause as &(dyn Error + 'static),
+                "login not possible",
+            ),
+            Err(_) => tracing::info!(protocol = protocol.name(), %peer, outcome, "login refused"),
+        }
+    }
+}
+
+/// How failures of a login are counted, whatever is sent as one.
+fn login_digest(login: &str) -> Sha256Digest {
+    Sha256Digest::of(login.trim().to_ascii_lowercase().as_bytes())
+}
+
+/// What becomes of somebody whose password was right.
+fn admitted(known: Known) -> Result<Identity, LoginError> {
+    match known.state {
+        AccountState::Active if known.in_store => Ok(known.identity),
+        AccountState::Active => {
+            Err(unavailable(Cause::from("the store does not have the account yet")))
+        }
+        AccountState::Blocked | AccountState::Closed => Err(LoginError::Blocked),
+    }
+}
+
+fn verifier_of(row: &sqlx::sqlite::SqliteRow) -> Result<ScramVerifier, RegistryError> {
+    let failed = RegistryError::database("read a login");
+    let key = |column: &str| -> Result<[u8; 32], RegistryError> {
+        let octets: Vec<u8> = row.try_get(column).map_err(failed)?;
+        octets.try_into().map_err(|_| RegistryError::Database {
+            operation: "read a login",
+            source: format!("{column} has not 32 octets: set the password again").into(),
+        })
+    };
+    Ok(ScramVerifier {
+        salt: row.try_get("scram_salt").map_err(failed)?,
+        iterations: row.try_get("scram_iterations").map_err(failed)?,
+        stored_key: key("scram_stored_key")?,
+        server_key: key("scram_server_key")?,
+    })
 }
 
 fn unavailable(cause: impl Into<Cause>) -> LoginError {
@@ -224,35 +385,33 @@ impl Authenticator for RegistryAuthenticator {
         password: &str,
     ) -> Result<Identity, LoginError> {
         let result = self.check(peer, login, password).await;
-        let outcome = match &result {
-            Ok(_) => "ok",
-            Err(LoginError::BadCredentials) => "bad_credentials",
-            Err(LoginError::Blocked) => "blocked",
-            Err(LoginError::TooManyFailures) => "too_many_failures",
-            Err(_) => "unavailable",
-        };
-        metrics::counter!(
-            metrics_names::LOGINS,
-            "protocol" => protocol.name(),
-            "outcome" => outcome,
-        )
-        .increment(1);
-        // The login of a failure is not logged: people type passwords into the wrong field.
-        match &result {
-            Ok(identity) => tracing::info!(
-                protocol = protocol.name(),
-                %peer,
-                account = identity.account_id.0,
-                "login",
-            ),
-            Err(LoginError::Unavailable(cause)) => tracing::error!(
-                protocol = protocol.name(),
-                %peer,
-                error = &**cause as &(dyn Error + 'static),
-                "login not possible",
-            ),
-            Err(_) => tracing::info!(protocol = protocol.name(), %peer, outcome, "login refused"),
+        Self::tell(protocol, peer, result.as_ref());
+        result
+    }
+
+    async fn scram_keys(
+        &self,
+        protocol: Protocol,
+        peer: IpAddr,
+        login: &str,
+    ) -> Result<ScramKeys, LoginError> {
+        let result = self.challenge(peer, login).await;
+        if let Err(error) = &result {
+            Self::tell(protocol, peer, Err(error));
         }
+        result
+    }
+
+    async fn scram_settled(
+        &self,
+        protocol: Protocol,
+        peer: IpAddr,
+        login: &str,
+        verifier: &ScramVerifier,
+        proven: bool,
+    ) -> Result<Identity, LoginError> {
+        let result = self.settle(peer, login, verifier, proven).await;
+        Self::tell(protocol, peer, result.as_ref());
         result
     }
 }

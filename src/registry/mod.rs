@@ -21,11 +21,13 @@ pub mod credential;
 mod database;
 pub mod domain;
 mod error;
+mod login_source;
 pub mod outbox;
 pub mod owner;
 pub mod password;
 pub mod plan;
 pub(crate) mod recent;
+mod secret;
 mod throttle;
 mod told;
 

@@ -13,15 +13,14 @@ use protocols::{
     imap,
     net::{
         Listener, SessionHandler,
-        limits::{
-            ConnectionLimits, ConnectionLimitsSettings, LoginThrottle, LoginThrottleSettings,
-        },
+        limits::{ConnectionLimits, ConnectionLimitsSettings},
+        proxy::Proxies,
         serve,
         tls::TlsContext,
     },
     pop3,
     smtp::{
-        server::{Login, ServerSettings, SmtpServer},
+        server::{ServerSettings, SmtpServer},
         transport::Transport,
     },
 };
@@ -54,6 +53,7 @@ type Door = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub struct Doors {
     open: Vec<Door>,
     limits: Arc<ConnectionLimits>,
+    proxies: Arc<Proxies>,
     config: Arc<Config>,
     stopping: CancellationToken,
 }
@@ -79,27 +79,26 @@ impl Doors {
         let limits = ConnectionLimits::new(ConnectionLimitsSettings {
             connections_max: config.limits.connections_max,
             connections_per_source_max: config.limits.connections_per_address_max,
+            arrivals_per_source_max: config.limits.connections_per_minute_per_address_max,
+            sources_max: config.limits.connection_addresses_max,
+        });
+        let proxies = Arc::new(Proxies {
+            networks: config.listen.proxy_from.clone(),
+            header_time_max: config.limits.proxy_timeout.duration(),
         });
         let mut doors = Self {
             open: Vec::new(),
             limits,
+            proxies,
             config: Arc::clone(config),
             stopping: stopping.clone(),
         };
         let Rooms { authenticator, mail, access_point, incoming_point } = rooms;
-        let login = Login {
-            authenticator: Arc::clone(&authenticator),
-            throttle: LoginThrottle::new(LoginThrottleSettings {
-                failures_max: config.login.failures_per_address_max,
-                window: config.login.failure_window.duration(),
-                sources_max: config.login.failures_remembered_max,
-            }),
-        };
         let submission = |start_tls| {
             SmtpServer::submission(
                 smtp_settings(config),
                 Arc::clone(&access_point),
-                login.clone(),
+                Arc::clone(&authenticator),
                 start_tls,
             )
         };
@@ -129,6 +128,7 @@ impl Doors {
         let mut listener = Listener::new(socket, tls.cloned());
         listener.handshake_time_max = self.config.limits.tls_handshake_timeout.duration();
         listener.grace_time = self.config.limits.shutdown_timeout.duration();
+        listener.proxies = Arc::clone(&self.proxies);
         let (limits, stopping) = (Arc::clone(&self.limits), self.stopping.clone());
         self.open.push(Box::pin(serve(listener, limits, stopping, handler)));
         Ok(())
@@ -169,6 +169,9 @@ fn smtp_settings(config: &Config) -> ServerSettings {
     settings.handshake_time_max = limits.tls_handshake_timeout.duration();
     settings.header_octets_max = limits.header_octets_max.0;
     settings.errors_max = limits.smtp_errors_max as usize;
+    settings.commands_max = limits.smtp_commands_max as usize;
+    settings.transactions_max = limits.smtp_transactions_max as usize;
+    settings.failed_logins_max = config.login.failures_per_session_max as usize;
     settings.command_octets_max =
         usize::try_from(limits.smtp_line_octets_max.0).unwrap_or(usize::MAX);
     settings
@@ -180,6 +183,7 @@ fn imap_settings(config: &Config) -> imap::ServerSettings {
         usize::try_from(config.limits.imap_line_octets_max.0).unwrap_or(usize::MAX);
     settings.limits.idle_time_max = config.limits.imap_idle_timeout.duration();
     settings.limits.login_time_max = config.limits.login_timeout.duration();
+    settings.limits.failed_logins_max = config.login.failures_per_session_max;
     settings.limits.literal_octets_max =
         usize::try_from(config.limits.imap_literal_octets_max.0).unwrap_or(usize::MAX);
     settings.limits.append_octets_max = config.limits.relay_message_octets_max.0;
@@ -192,6 +196,7 @@ fn pop3_limits(config: &Config) -> pop3::Pop3Limits {
     pop3::Pop3Limits {
         idle_time_max: config.limits.pop3_idle_timeout.duration(),
         login_time_max: config.limits.login_timeout.duration(),
+        failed_logins_max: config.login.failures_per_session_max,
         ..pop3::Pop3Limits::default()
     }
 }

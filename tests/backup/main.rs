@@ -24,6 +24,7 @@ fn pair() -> Pair {
         let phrase = provider.folder.join("backup.passphrase");
         std::fs::write(phrase, "una frase per le copie\n").expect("written");
     }
+    pair.alfa.let_flood(&pair.alfa.address("mario"));
     pair
 }
 

@@ -53,6 +53,32 @@ fn a_false_end_of_data_never_makes_a_second_message() {
 }
 
 #[test]
+fn a_false_end_in_a_chunk_never_makes_a_second_message() {
+    trial(|world| {
+        let (mario, anna) = (world.address(User::Mario), world.address(User::Anna));
+        let (outer, inner) = (world.header("esca"), world.header("contrabbando"));
+        for (door, mut wire) in
+            [("submission", world.logged_in()), ("relay", world.relay(crate::world::HONEST))]
+        {
+            for end in FALSE_ENDS {
+                let what = format!("{door}: {}", end.escape_ascii());
+                assert_reply(&wire.say(format!("MAIL FROM:<{mario}>")), "250 2.1.0", &what);
+                assert_reply(&wire.say(format!("RCPT TO:<{anna}>")), "250 2.1.5", &what);
+                let hidden = format!(
+                    "MAIL FROM:<{mario}>\r\nRCPT TO:<{anna}>\r\nDATA\r\n{inner}\r\ntesto\r\n.\r\n"
+                );
+                let chunk =
+                    [format!("{outer}\r\ntesto").as_bytes(), end, hidden.as_bytes()].concat();
+                wire.send(format!("BDAT {} LAST\r\n", chunk.len()));
+                wire.send(chunk);
+                assert_reply(&wire.reply(), "554 5.6.0", &what);
+                assert_reply(&wire.say("NOOP"), "250 2.0.0", &what);
+            }
+        }
+    });
+}
+
+#[test]
 fn commands_cannot_be_hidden_behind_a_bare_line_end_or_a_nul() {
     trial(|world| {
         let (mario, anna) = (world.address(User::Mario), world.address(User::Anna));

@@ -1,9 +1,9 @@
 """Python's own mail libraries, and IMAPClient, against a running provider.
 
-`clients.py send` submits a message after STARTTLS; `clients.py read` reads it back over IMAP and POP3 and
-compares; `clients.py erased` looks at a mailbox of which one message was erased; `clients.py quota` fills an empty
-account until no more goes in. Ports, accounts and the authority come through the environment. An assertion that
-fails ends with a traceback, which the calling test shows.
+`clients.py send` submits a message after STARTTLS; `clients.py flood` more than the plan allows in a minute;
+`clients.py read` reads it back over IMAP and POP3 and compares; `clients.py erased` looks at a mailbox of which one
+message was erased; `clients.py quota` fills an empty account until no more goes in. Ports, accounts and the authority
+come through the environment. An assertion that fails ends with a traceback, which the calling test shows.
 """
 
 import email.message
@@ -38,6 +38,28 @@ def send():
         server.login(SENDER, PASSWORD)
         refused = server.send_message(message, SENDER, [RECIPIENT])
         assert refused == {}, refused
+
+
+def flood():
+    text = f"From: {SENDER}\r\nTo: {RECIPIENT}\r\nSubject: Prova\r\n\r\nBuongiorno.\r\n"
+    with smtplib.SMTP("localhost", port("SUBMISSION"), timeout=20) as server:
+        server.starttls(context=TRUST)
+        server.login(SENDER, PASSWORD)
+        server.ehlo()
+        assert server.esmtp_features["limits"] == "MAILMAX=1000 RCPTMAX=50", server.esmtp_features
+        code, reply = server.mail(SENDER, [f"SIZE={(50 << 20) + 1}"])
+        assert code == 552 and reply.startswith(b"5.3.4 Messaggio oltre"), (code, reply)
+        # The first 50 recipients stay, the next is put off.
+        assert server.mail(SENDER)[0] == 250
+        answers = [server.rcpt(f"r{number}@pec.alfa.example") for number in range(51)]
+        assert [code for code, _ in answers] == [250] * 50 + [452], answers
+        assert answers[-1][1].startswith(b"4.5.3 Al massimo 50 destinatari"), answers[-1]
+        assert server.rset()[0] == 250
+        for _ in range(50):
+            server.sendmail(SENDER, [RECIPIENT], text)
+        code, reply = server.mail(SENDER)
+        assert code == 450 and reply.startswith(b"4.7.1 Limite di 50 invii al minuto"), (code, reply)
+        assert b" / 50 messages a minute reached: try again in " in reply, reply
 
 
 def read():
@@ -165,4 +187,4 @@ def storage(client):
     return int(found[1]), int(found[2])
 
 
-{"send": send, "read": read, "erased": erased, "quota": quota}[sys.argv[1]]()
+{"send": send, "flood": flood, "read": read, "erased": erased, "quota": quota}[sys.argv[1]]()

@@ -1,5 +1,5 @@
-//! Foreign mail clients against a running provider: curl, swaks, fetchmail, mbsync, Python's imaplib,
-//! poplib and smtplib, IMAPClient.
+//! Foreign mail clients against a running provider: curl, swaks, msmtp, gsasl, nodemailer, fetchmail, mbsync,
+//! Python's imaplib, poplib and smtplib, IMAPClient; and HAProxy in front.
 //!
 //! Each test starts a provider of its own. A client that is absent fails its test with the command that
 //! installs it.
@@ -8,7 +8,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod balancer;
 mod erasure;
+mod logins;
 mod provider;
 mod quota;
 mod reading;

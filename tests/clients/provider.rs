@@ -1,14 +1,15 @@
 //! A provider by itself, as mail clients meet it.
 
 use std::{
-    path::PathBuf,
+    fs::File,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use crate::support;
 pub(crate) use crate::support::PASSWORD;
+use crate::support::{self, Ports};
 
 pub(crate) const ANNA: &str = "anna@pec.alfa.example";
 pub(crate) const BRUNO: &str = "bruno@pec.alfa.example";
@@ -28,9 +29,28 @@ impl std::ops::Deref for Provider {
 impl Provider {
     /// Starts a provider for `pec.alfa.example` with the accounts [`ANNA`] and [`BRUNO`].
     pub(crate) fn start() -> Self {
-        let mut provider = support::Provider::alone();
+        Self::start_with("")
+    }
+
+    /// The same with more settings: lines of `[listen]`, then sections.
+    pub(crate) fn start_with(more: &str) -> Self {
+        let mut provider = support::Provider::alone_with(more);
         provider.start();
         Self(provider)
+    }
+
+    /// Puts ports, accounts and the authority into the environment of a script.
+    pub(crate) fn tell(&self, command: &mut Command) {
+        let Ports { submission, submissions, imaps, pop3s, .. } = self.ports;
+        let ports = [
+            ("SUBMISSION", submission),
+            ("SUBMISSIONS", submissions),
+            ("IMAPS", imaps),
+            ("POP3S", pop3s),
+        ];
+        command.envs(ports.map(|(name, port)| (name, port.to_string())));
+        command.env("SENDER", ANNA).env("RECIPIENT", BRUNO).env("PASSWORD", PASSWORD);
+        command.env("AUTHORITY", self.own_authority());
     }
 
     /// A file in the test's folder.
@@ -55,6 +75,19 @@ impl Provider {
     /// Counts messages whose header `name` holds `value`, as the server's search finds them.
     pub(crate) fn with_header(&self, address: &str, name: &str, value: &str) -> usize {
         self.search(address, &format!("HEADER {name} {value}"))
+    }
+
+    /// What the server has logged, without colours.
+    pub(crate) fn log(&self) -> String {
+        let mut plain = String::new();
+        for (number, part) in self.0.log().split("\u{1b}[").enumerate() {
+            plain.push_str(if number == 0 {
+                part
+            } else {
+                part.split_once('m').map_or("", |(_, rest)| rest)
+            });
+        }
+        plain
     }
 
     fn messages(&self, address: &str) -> usize {
@@ -109,8 +142,19 @@ impl Printed {
 
 /// Runs a tool to its end. An absent tool fails the test with the remedy.
 pub(crate) fn run(mut command: Command) -> Printed {
+    command.stdin(Stdio::null());
+    run_as_it_is(command)
+}
+
+/// The same with a file as its standard input.
+pub(crate) fn run_with_input(mut command: Command, file: &Path) -> Printed {
+    command.stdin(File::open(file).unwrap());
+    run_as_it_is(command)
+}
+
+fn run_as_it_is(mut command: Command) -> Printed {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output();
+    let output = command.output();
     Printed::of(
         &output.unwrap_or_else(|error| panic!("{name}: {error}: run `scripts/bootstrap test`")),
     )

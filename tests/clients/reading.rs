@@ -16,22 +16,22 @@ pub(crate) fn with_an_envelope() -> Provider {
 
 /// Runs `clients.py` in the environment that the bootstrap made.
 pub(crate) fn python(provider: &Provider, what: &str) -> Printed {
+    let mut command = python_script(provider, "clients.py");
+    command.arg(what);
+    run(command)
+}
+
+/// A script of this folder, with ports and accounts in its environment.
+pub(crate) fn python_script(provider: &Provider, script: &str) -> Command {
     let python = std::env::var("CERALACCA_PYTHON").unwrap_or_else(|_| {
         let cache = std::env::var("XDG_CACHE_HOME")
             .unwrap_or_else(|_| format!("{}/.cache", std::env::var("HOME").unwrap_or_default()));
         format!("{cache}/ceralacca/python/bin/python3")
     });
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/clients.py");
     let mut command = Command::new(python);
-    command.arg(script).arg(what).env("AUTHORITY", provider.own_authority());
-    let ports = provider.ports;
-    for (name, port) in
-        [("SUBMISSION", ports.submission), ("IMAPS", ports.imaps), ("POP3S", ports.pop3s)]
-    {
-        command.env(name, port.to_string());
-    }
-    command.env("SENDER", ANNA).env("RECIPIENT", BRUNO).env("PASSWORD", PASSWORD);
-    run(command)
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(script));
+    provider.tell(&mut command);
+    command
 }
 
 fn curl_reads(provider: &Provider) -> String {

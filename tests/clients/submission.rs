@@ -1,11 +1,11 @@
 //! Submission: what is accepted comes back as receipts, what is wrong gets the standard's answer.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
-use crate::provider::{ANNA, BRUNO, PASSWORD, Printed, Provider, run};
+use crate::provider::{ANNA, BRUNO, PASSWORD, Printed, Provider, run, run_with_input};
 
 /// A message of Anna's to Bruno.
-const LETTER: &str = "Message-ID: <1@client.example>\r\nDate: Sat, 21 Nov 2026 10:00:00 +0100\r\n\
+pub(crate) const LETTER: &str = "Message-ID: <1@client.example>\r\nDate: Sat, 21 Nov 2026 10:00:00 +0100\r\n\
     From: anna@pec.alfa.example\r\nTo: bruno@pec.alfa.example\r\nSubject: Prova\r\n\r\nBuongiorno.\r\n";
 
 fn curl_submit(provider: &Provider, letter: &str, user: &str, password: &str, to: &str) -> Printed {
@@ -90,4 +90,53 @@ fn a_recipient_who_does_not_exist_becomes_a_notice_of_non_delivery() {
     assert_eq!(provider.wait_for_messages(ANNA, 2), 2, "acceptance, then non-delivery");
     assert_eq!(provider.with_header(ANNA, "X-Ricevuta", "accettazione"), 1);
     assert_eq!(provider.with_header(ANNA, "X-Ricevuta", "errore-consegna"), 1);
+}
+
+/// Runs msmtp on the submission port with STARTTLS; the letter comes on its standard input.
+pub(crate) fn msmtp(provider: &Provider, mechanism: &str, password: &str, letter: &str) -> Printed {
+    let file = provider.file("letter.eml", &letter.replace("\r\n", "\n"));
+    let mut command = Command::new("msmtp");
+    let port = provider.ports.submission.to_string();
+    command.args(["--file=/dev/null", "--host=localhost", "--port", &port, "--tls=on"]);
+    command.arg("--tls-starttls=on").arg("--tls-trust-file").arg(provider.own_authority());
+    command.arg(format!("--auth={mechanism}")).args(["--user", ANNA, "--from", ANNA]);
+    command
+        .arg(format!("--passwordeval=echo '{password}'"))
+        .args(["--domain=client.example", BRUNO]);
+    run_with_input(command, &file)
+}
+
+#[test]
+fn msmtp_submits_after_starttls() {
+    let provider = Provider::start();
+    let sent = msmtp(&provider, "plain", PASSWORD, LETTER);
+    assert_eq!(sent.status, 0, "{}", sent.complaint);
+    assert_eq!(provider.wait_for_messages(BRUNO, 1), 1);
+    assert_eq!(provider.wait_for_messages(ANNA, 2), 2);
+}
+
+#[test]
+fn nodemailer_submits_over_a_pool_and_reads_refusals() {
+    let provider = Provider::start();
+    let modules = std::env::var("CERALACCA_NODE_MODULES").unwrap_or_else(|_| {
+        let cache = std::env::var("XDG_CACHE_HOME")
+            .unwrap_or_else(|_| format!("{}/.cache", std::env::var("HOME").unwrap_or_default()));
+        format!("{cache}/ceralacca/npm/node_modules")
+    });
+    let mut command = Command::new("node");
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/npm/submit.js"));
+    command.env("NODEMAILER", modules);
+    provider.tell(&mut command);
+    let sent = run(command);
+    assert_eq!(sent.status, 0, "{}", sent.complaint);
+    assert_eq!(provider.wait_for_messages(BRUNO, 3), 3);
+}
+
+/// The plan's 50 messages a minute (of the account's type, "base"), by Python's smtplib.
+#[test]
+fn the_message_above_the_plans_minute_is_put_off_in_both_languages() {
+    let provider = Provider::start();
+    let sent = crate::reading::python(&provider, "flood");
+    assert_eq!(sent.status, 0, "{}", sent.complaint);
+    assert_eq!(provider.wait_for_messages(BRUNO, 50), 50);
 }

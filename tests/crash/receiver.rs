@@ -11,6 +11,7 @@ use crate::{
 #[test]
 fn a_provider_killed_in_the_middle_of_200_transmissions_answers_each_exactly_once() {
     let mut pair = Pair::new("");
+    pair.alfa.let_flood(&pair.alfa.address("mario"));
     pair.alfa.start();
     pair.beta.start();
     let anna = pair.beta.address("anna");

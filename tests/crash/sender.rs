@@ -41,6 +41,7 @@ impl Submitted {
 #[expect(clippy::print_stderr, reason = "the figures are worth reading, most with --nocapture")]
 fn a_provider_killed_while_it_takes_and_sends_200_messages_keeps_what_it_acknowledged_once() {
     let mut pair = Pair::new("");
+    pair.alfa.let_flood(&pair.alfa.address("mario"));
     pair.alfa.start();
     pair.beta.start();
     let each = TRANSMISSIONS / CLIENTS;

@@ -1,6 +1,7 @@
 //! What is not certified mail (RFC 6109 §3.2.2).
 
 use ceralacca::pec::{
+    encoded_word::decode,
     engine::{EngineSettings, OrdinaryMail},
     records::{AnomalyKind, INCOMING_MESSAGES, IncomingRecord},
 };
@@ -118,5 +119,29 @@ async fn a_provider_may_refuse_ordinary_mail_but_never_what_a_provider_has_signe
     provider.relay(ANNA, &[BRUNO.address], &malformed).await.expect("signed by a provider");
     provider.settle().await;
     assert_eq!(kinds(&provider.inbox(BRUNO).await), ["errore"]);
+    provider.stop().await;
+}
+
+/// RFC 6531: addresses and header fields in UTF-8.
+#[tokio::test(flavor = "multi_thread")]
+async fn internationalised_mail_is_kept_octet_for_octet_and_its_envelope_says_on_whose_behalf() {
+    let provider = Provider::start().await;
+    let sender = "josé@bücher.example";
+    let message = format!(
+        "From: José <{sender}>\r\nTo: {}\r\nSubject: Perché così\r\nMessage-ID: <1@bücher.example>\r\n\
+         Content-Type: text/plain; charset=utf-8\r\n\r\nè\r\n",
+        BRUNO.address
+    );
+    provider.relay(sender, &[BRUNO.address], message.as_bytes()).await.expect("taken");
+    provider.settle().await;
+    let [letter] = &provider.inbox(BRUNO).await[..] else { panic!("one message") };
+    assert_eq!(letter.kind(), "errore");
+    assert!(letter.included().expect("the message").ends_with(message.as_bytes()));
+    assert_eq!(letter.subject(), "ANOMALIA MESSAGGIO: Perché così");
+    // Fields of the message are inherited as they are (RFC 6109 §2.1.1.2); ours are ASCII.
+    let from = letter.header.value("From").expect("a sender");
+    assert!(from.is_ascii());
+    let expected = format!("Per conto di: {sender} <posta-certificata@beta.example>");
+    assert_eq!(decode(&from), expected);
     provider.stop().await;
 }

@@ -14,6 +14,7 @@ mod fairness;
 mod incoming;
 mod journal;
 mod letter;
+mod limits;
 mod local;
 mod memory;
 #[path = "../support/name_server.rs"]

@@ -260,11 +260,22 @@ impl Provider {
         dsn: EnvelopeDsn,
         message: &[u8],
     ) -> Result<Taken, Refusal> {
-        let identity = Identity { account_id: sender.id, address: sender.address.to_owned() };
-        let peer = peer(Service::Submission, Some(identity));
+        let peer = peer(Service::Submission, Some(identity(sender)));
         let reverse_path = sender.address.to_owned();
         let envelope = Envelope { reverse_path, dsn, ..Envelope::default() };
         self.access_point.mail(&peer, &envelope).await?;
+        transact(&self.access_point, &peer, envelope, recipients, message, true).await
+    }
+
+    /// As [`Provider::submit`], by one who was let in at MAIL while there was room.
+    pub(crate) async fn submit_unasked(
+        &self,
+        sender: Holder,
+        recipients: &[&str],
+        message: &[u8],
+    ) -> Result<Taken, Refusal> {
+        let peer = peer(Service::Submission, Some(identity(sender)));
+        let envelope = Envelope { reverse_path: sender.address.to_owned(), ..Envelope::default() };
         transact(&self.access_point, &peer, envelope, recipients, message, true).await
     }
 
@@ -415,6 +426,10 @@ async fn open_store(
     )
     .await
     .expect("a store")
+}
+
+pub(crate) fn identity(holder: Holder) -> Identity {
+    Identity { account_id: holder.id, address: holder.address.to_owned() }
 }
 
 pub(crate) fn peer(service: Service, identity: Option<Identity>) -> Peer {

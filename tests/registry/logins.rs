@@ -9,7 +9,7 @@ use ceralacca::{
         password::PreparedPassword,
     },
 };
-use protocols::access::{Authenticator as _, Identity, LoginError, Protocol};
+use protocols::access::{Authenticator as _, Identity, LoginError, Protocol, ScramKeys};
 use storage::ids::AccountId;
 use trust::random::SystemRandom;
 
@@ -152,4 +152,99 @@ async fn too_many_logins_at_a_time_are_told_to_come_back() {
     let turned_away =
         results.iter().filter(|result| matches!(result, Err(LoginError::Unavailable(_)))).count();
     assert!((1..12).contains(&turned_away), "{turned_away} of 12");
+}
+
+const ANNA: &str = "anna@pec.example";
+
+async fn scram_keys(authenticator: &RegistryAuthenticator, login: &str) -> ScramKeys {
+    let peer: IpAddr = "192.0.2.1".parse().unwrap();
+    authenticator.scram_keys(Protocol::Submission, peer, login).await.unwrap()
+}
+
+async fn settled(
+    authenticator: &RegistryAuthenticator,
+    login: &str,
+    keys: &ScramKeys,
+    proven: bool,
+) -> Result<Identity, LoginError> {
+    let peer: IpAddr = "192.0.2.1".parse().unwrap();
+    authenticator.scram_settled(Protocol::Submission, peer, login, &keys.verifier, proven).await
+}
+
+#[tokio::test]
+async fn an_unknown_login_is_challenged_like_any_other_and_always_with_the_same_salt() {
+    let fixture = with_anna().await;
+    let first = authenticator(&fixture, Config::default().login).await;
+    let known = scram_keys(&first, ANNA).await;
+    let (nobody, again) = (
+        scram_keys(&first, "nobody@pec.example").await,
+        scram_keys(&first, "Nobody@PEC.example ").await,
+    );
+    let (a, b) = (&known.verifier, &nobody.verifier);
+    assert_eq!((a.salt.len(), a.iterations), (b.salt.len(), b.iterations));
+    assert_eq!(nobody.verifier, again.verifier);
+    assert_ne!(nobody.nonce, again.nonce);
+    let another = scram_keys(&first, "another@pec.example").await;
+    assert_ne!(another.verifier.salt, nobody.verifier.salt);
+    // After a restart, and in another process of this provider, it is the same still.
+    let restarted = authenticator(&fixture, Config::default().login).await;
+    assert_eq!(scram_keys(&restarted, "nobody@pec.example").await.verifier, nobody.verifier);
+    let refused = settled(&first, "nobody@pec.example", &nobody, true).await;
+    assert!(matches!(refused, Err(LoginError::BadCredentials)), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_proof_lets_in_while_the_password_is_the_same_and_a_wrong_one_counts_as_a_failure() {
+    let fixture = with_anna().await;
+    let settings =
+        LoginSettings { failures_per_account_and_address_max: 2, ..Config::default().login };
+    let authenticator = authenticator(&fixture, settings).await;
+    let keys = scram_keys(&authenticator, ANNA).await;
+    assert_eq!(settled(&authenticator, ANNA, &keys, true).await.unwrap().address, ANNA);
+    set_password(&fixture, ANNA, "finestra monte barca").await;
+    let late = settled(&authenticator, ANNA, &keys, true).await;
+    assert!(matches!(late, Err(LoginError::BadCredentials)), "{late:?}");
+    let keys = scram_keys(&authenticator, ANNA).await;
+    let wrong = settled(&authenticator, ANNA, &keys, false).await;
+    assert!(matches!(wrong, Err(LoginError::BadCredentials)), "{wrong:?}");
+    let stopped = settled(&authenticator, ANNA, &keys, true).await;
+    assert!(matches!(stopped, Err(LoginError::TooManyFailures)), "{stopped:?}");
+    let peer: IpAddr = "192.0.2.1".parse().unwrap();
+    let keys = authenticator.scram_keys(Protocol::Imap, peer, ANNA).await;
+    assert!(matches!(keys, Err(LoginError::TooManyFailures)), "{keys:?}");
+}
+
+#[tokio::test]
+async fn who_got_in_from_a_source_gets_in_again_while_the_world_guesses_and_after_a_restart() {
+    let fixture = with_anna().await;
+    let settings = LoginSettings { failures_per_account_max: 4, ..Config::default().login };
+    let first = authenticator(&fixture, settings.clone()).await;
+    log_in(&first, "2001:db8:1:2::7", ANNA, PASSWORD).await.unwrap();
+    let guess = async |authenticator: &RegistryAuthenticator| {
+        for host in 1..=4 {
+            let from = format!("192.0.2.{host}");
+            let wrong = log_in(authenticator, &from, ANNA, "wrong").await;
+            assert!(matches!(wrong, Err(LoginError::BadCredentials)), "{wrong:?}");
+        }
+    };
+    guess(&first).await;
+    // Not even the right password from a fresh source: it could be the guess that fits.
+    let stranger = log_in(&first, "192.0.2.99", ANNA, PASSWORD).await;
+    assert!(matches!(stranger, Err(LoginError::TooManyFailures)), "{stranger:?}");
+    log_in(&first, "2001:db8:1:2::8", ANNA, PASSWORD).await.unwrap();
+
+    let restarted = authenticator(&fixture, settings).await;
+    guess(&restarted).await;
+    let mut again = log_in(&restarted, "2001:db8:1:2::9", ANNA, PASSWORD).await;
+    // The source is written beside the login.
+    for _ in 0..100 {
+        if again.is_ok() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        again = log_in(&restarted, "2001:db8:1:2::9", ANNA, PASSWORD).await;
+    }
+    again.unwrap();
+    let stranger = log_in(&restarted, "192.0.2.99", ANNA, PASSWORD).await;
+    assert!(matches!(stranger, Err(LoginError::TooManyFailures)), "{stranger:?}");
 }

@@ -125,6 +125,11 @@ impl Provider {
     /// A provider by itself, with the certificates that the program made when it first started:
     /// `pec.alfa.example` with the accounts `anna` and `bruno`.
     pub(crate) fn alone() -> Self {
+        Self::alone_with("")
+    }
+
+    /// The same with more settings: lines of `[listen]`, then sections.
+    pub(crate) fn alone_with(more: &str) -> Self {
         let folder = ALONE.copy(|folder| {
             let mut provider = Self::new(folder, "alfa");
             provider.write_config(&(provider.configuration() + NO_DNS));
@@ -133,7 +138,7 @@ impl Provider {
             assert!(provider.stop(), "{}", provider.log());
         });
         let mut provider = Self::new(folder.path(), "alfa");
-        provider.write_config(&(provider.configuration() + NO_DNS));
+        provider.write_config(&(provider.configuration() + more + NO_DNS));
         provider.own_folder = Some(folder);
         provider
     }
@@ -254,6 +259,12 @@ impl Provider {
             let plan = ["--owner", &owner, "--plan", "base", "--password-stdin"];
             self.administer(&[&["account", "add", &address][..], &plan].concat(), PASSWORD);
         }
+    }
+
+    /// Puts an account on the plan that may send most, 2,500 messages in a minute: the one that
+    /// accounts are made on lets people send 50.
+    pub(crate) fn let_flood(&self, address: &str) {
+        self.administer(&["account", "set", address, "--plan", "massiva-avanzata"], "");
     }
 
     /// Starts the process and waits until it is ready.

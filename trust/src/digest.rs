@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use openssl::sha;
+use openssl::{error::ErrorStack, hash::MessageDigest, pkey::PKey, sha, sign::Signer};
 
 /// The SHA-256 of some octets.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -62,6 +62,16 @@ impl fmt::Debug for Sha256Hasher {
     }
 }
 
+/// HMAC-SHA-256 (RFC 2104).
+pub fn hmac_sha256(key: &[u8], octets: &[u8]) -> Result<[u8; 32], ErrorStack> {
+    let key = PKey::hmac(key)?;
+    let mut signer = Signer::new(MessageDigest::sha256(), &key)?;
+    let mut code = [0; 32];
+    signer.update(octets)?;
+    signer.sign(&mut code)?;
+    Ok(code)
+}
+
 /// Returns the SHA-1 of `octets` as 40 lower-case hexadecimal digits (RFC 6109 §4.5.1).
 #[must_use]
 pub fn sha1_hex(octets: &[u8]) -> String {
@@ -80,6 +90,16 @@ mod tests {
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
         assert_eq!(sha1_hex(b"abc"), "a9993e364706816aba3e25717850c26c9cd0d89d");
+    }
+
+    /// RFC 4231 §4.3.
+    #[test]
+    fn a_keyed_digest_is_the_standards() {
+        let code = hmac_sha256(b"Jefe", b"what do ya want for nothing?").unwrap();
+        assert_eq!(
+            hex::encode(code),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
     }
 
     #[test]

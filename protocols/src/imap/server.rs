@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{limits::ImapLimits, session::Session};
 use crate::{
     access::{Authenticator, MailAccess, Protocol},
-    net::{Connection, SessionHandler},
+    net::{Connection, SessionHandler, stream::ChannelBindings},
 };
 
 /// What may be chosen about the server.
@@ -57,18 +57,19 @@ impl Server {
 
     /// Serves one connection to its end.
     ///
-    /// `encrypted` says whether TLS protects `stream`: without it nobody can log in. When
+    /// `tls` is what a login can be bound to when TLS protects `stream`: without TLS (`None`) nobody
+    /// can log in. When
     /// `stopping` is cancelled the session finishes its command and says goodbye.
     pub async fn serve<S>(
         &self,
         stream: S,
         peer: IpAddr,
-        encrypted: bool,
+        tls: Option<ChannelBindings>,
         stopping: CancellationToken,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        Session::new(Arc::clone(&self.0), stream, peer, encrypted, stopping).run().await;
+        Session::new(Arc::clone(&self.0), stream, peer, tls, stopping).run().await;
     }
 }
 
@@ -84,7 +85,7 @@ impl SessionHandler for Server {
 
     async fn session(&self, connection: Connection) {
         let Connection { stream, peer, stopping, .. } = connection;
-        let encrypted = stream.is_tls();
-        self.serve(stream, peer.ip(), encrypted, stopping).await;
+        let tls = stream.is_tls().then(|| stream.channel_bindings());
+        self.serve(stream, peer.ip(), tls, stopping).await;
     }
 }

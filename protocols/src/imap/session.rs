@@ -28,6 +28,8 @@ use super::{
 use crate::{
     access::MailAccount,
     lines::{Disconnect, Stream},
+    net::stream::ChannelBindings,
+    sasl::Mechanism,
 };
 
 /// What commands of every state need.
@@ -39,7 +41,16 @@ pub(crate) struct Context<S> {
     pub(crate) address: Option<String>,
     /// Whether TLS protects the connection.
     pub(crate) encrypted: bool,
+    /// What a login can be bound to.
+    pub(crate) bindings: ChannelBindings,
     pub(crate) stopping: CancellationToken,
+}
+
+impl<S> Context<S> {
+    /// The mechanisms of AUTHENTICATE on this connection.
+    pub(crate) fn mechanisms(&self) -> Vec<Mechanism> {
+        Mechanism::offered(&self.bindings, false)
+    }
 }
 
 /// Before a login.
@@ -100,14 +111,15 @@ impl<S: Stream> Session<S> {
         server: Arc<Shared>,
         stream: S,
         peer: IpAddr,
-        encrypted: bool,
+        tls: Option<ChannelBindings>,
         stopping: CancellationToken,
     ) -> Self {
+        let (encrypted, bindings) = (tls.is_some(), tls.unwrap_or_default());
         let limits = &server.settings.limits;
         let deadline = Instant::now() + limits.login_time_max;
         let frame = Frame::new(stream, limits);
         Self {
-            context: Context { frame, server, peer, address: None, encrypted, stopping },
+            context: Context { frame, server, peer, address: None, encrypted, bindings, stopping },
             state: State::NotAuthenticated(NotAuthenticated { failed_logins: 0, deadline }),
             bad_commands: 0,
         }
@@ -129,7 +141,7 @@ impl<S: Stream> Session<S> {
     async fn dialogue(&mut self) -> Result<(), Disconnect> {
         let greeting = format!(
             "* OK [CAPABILITY {}] Ceralacca pronto / ready\r\n",
-            command::capability::list(self.context.encrypted, false)
+            command::capability::list(&self.context, false)
         );
         self.context.frame.put(greeting.as_bytes()).await?;
         while !matches!(self.state, State::Logout) {

@@ -1,18 +1,18 @@
-//! How many connections are open, and how many logins failed, by source.
+//! How many connections are open, and how many came lately, by source.
 //!
 //! Invariants:
 //!
-//! * Memory is bounded: the connection table never has more entries than open connections, the
-//!   table of failures never more than [`LoginThrottleSettings::sources_max`].
+//! * Memory is bounded: the table of open connections never has more entries than connections, that
+//!   of arrivals never more than [`ConnectionLimitsSettings::sources_max`].
 //! * A source is an IPv4 address or an IPv6 network of 64 bits: whoever has one IPv6 address has
 //!   2^64 of them (RFC 4291 §2.5.1).
 //!
-//! Not here: limits by account, which need the registry, and limits inside one session.
+//! Not here: failed logins, which need the registry, and limits inside one session.
 
 use std::{
     collections::{HashMap, VecDeque},
     net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -31,18 +31,28 @@ impl From<IpAddr> for Source {
     }
 }
 
-/// Bounds on open connections. Both count from TCP accept to close, TLS handshake included.
+/// Bounds on connections. Open ones count from TCP accept to close, TLS handshake included.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ConnectionLimitsSettings {
     /// Connections in all.
     pub connections_max: usize,
     /// Connections of one [`Source`].
     pub connections_per_source_max: usize,
+    /// Connections that one source may begin within a minute, counted from the first of them.
+    pub arrivals_per_source_max: u32,
+    /// Sources whose arrivals are remembered. When full, the one that is counted longest is
+    /// forgotten.
+    pub sources_max: usize,
 }
 
 impl Default for ConnectionLimitsSettings {
     fn default() -> Self {
-        Self { connections_max: 10_000, connections_per_source_max: 100 }
+        Self {
+            connections_max: 10_000,
+            connections_per_source_max: 100,
+            arrivals_per_source_max: 3_000,
+            sources_max: 65_536,
+        }
     }
 }
 
@@ -55,6 +65,9 @@ pub enum ConnectionRefused {
     /// [`ConnectionLimitsSettings::connections_per_source_max`].
     #[error("this source holds all the connections that one source may have")]
     Source,
+    /// [`ConnectionLimitsSettings::arrivals_per_source_max`].
+    #[error("this source has begun as many connections in a minute as one source may")]
+    Rate,
 }
 
 impl ConnectionRefused {
@@ -64,6 +77,7 @@ impl ConnectionRefused {
         match self {
             Self::Total => "total",
             Self::Source => "source",
+            Self::Rate => "rate",
         }
     }
 }
@@ -72,9 +86,61 @@ impl ConnectionRefused {
 struct OpenConnections {
     total: usize,
     by_source: HashMap<Source, usize>,
+    arrivals: Arrivals,
 }
 
-/// Counts open connections. One value may serve several listeners, which then share its bounds.
+/// How long the arrivals of a source are counted, from the first.
+const ARRIVALS_WINDOW: Duration = Duration::from_mins(1);
+
+#[derive(Debug)]
+struct Counted {
+    first: Instant,
+    count: u32,
+}
+
+#[derive(Debug, Default)]
+struct Arrivals {
+    by_source: HashMap<Source, Counted>,
+    /// The keys of `by_source`, by their first arrival: windows are equally long, so the front
+    /// always ends first.
+    by_age: VecDeque<Source>,
+}
+
+impl Arrivals {
+    /// Counts one more of `source`; false when it has come too often.
+    fn count(&mut self, source: Source, now: Instant, settings: &ConnectionLimitsSettings) -> bool {
+        self.forget_ended(now);
+        if let Some(counted) = self.by_source.get_mut(&source) {
+            counted.count = counted.count.saturating_add(1);
+            return counted.count <= settings.arrivals_per_source_max;
+        }
+        while self.by_age.len() >= settings.sources_max.max(1) {
+            if let Some(oldest) = self.by_age.pop_front() {
+                self.by_source.remove(&oldest);
+            }
+        }
+        self.by_age.push_back(source);
+        self.by_source.insert(source, Counted { first: now, count: 1 });
+        settings.arrivals_per_source_max > 0
+    }
+
+    fn forget_ended(&mut self, now: Instant) {
+        while let Some(oldest) = self.by_age.front() {
+            let lives = self
+                .by_source
+                .get(oldest)
+                .is_some_and(|counted| now.duration_since(counted.first) < ARRIVALS_WINDOW);
+            if lives {
+                return;
+            }
+            if let Some(ended) = self.by_age.pop_front() {
+                self.by_source.remove(&ended);
+            }
+        }
+    }
+}
+
+/// Counts connections. One value may serve several listeners, which then share its bounds.
 #[derive(Debug)]
 pub struct ConnectionLimits {
     settings: ConnectionLimitsSettings,
@@ -90,23 +156,28 @@ impl ConnectionLimits {
 
     /// Counts one more connection until the returned value is dropped.
     pub fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Admission, ConnectionRefused> {
-        let source = Source::from(address);
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut admission = self.admit_unnamed()?;
+        admission.name(address)?;
+        Ok(admission)
+    }
+
+    /// Counts a connection of which it is not known yet who makes it.
+    pub fn admit_unnamed(self: &Arc<Self>) -> Result<Admission, ConnectionRefused> {
+        let mut open = self.lock();
         if open.total >= self.settings.connections_max {
             return Err(ConnectionRefused::Total);
         }
-        let of_source = open.by_source.get(&source).copied().unwrap_or(0);
-        if of_source >= self.settings.connections_per_source_max {
-            return Err(ConnectionRefused::Source);
-        }
         open.total += 1;
-        open.by_source.insert(source, of_source + 1);
-        Ok(Admission { limits: Arc::clone(self), source })
+        Ok(Admission { limits: Arc::clone(self), source: None })
     }
 
     /// Returns how many connections are open.
     pub fn open(&self) -> usize {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).total
+        self.lock().total
+    }
+
+    fn lock(&self) -> MutexGuard<'_, OpenConnections> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -114,117 +185,41 @@ impl ConnectionLimits {
 #[derive(Debug)]
 pub struct Admission {
     limits: Arc<ConnectionLimits>,
-    source: Source,
+    source: Option<Source>,
+}
+
+impl Admission {
+    /// Says who makes the connection, once.
+    pub fn name(&mut self, address: IpAddr) -> Result<(), ConnectionRefused> {
+        self.name_at(Instant::now(), address)
+    }
+
+    fn name_at(&mut self, now: Instant, address: IpAddr) -> Result<(), ConnectionRefused> {
+        let (source, settings) = (Source::from(address), self.limits.settings);
+        let mut open = self.limits.lock();
+        if !open.arrivals.count(source, now, &settings) {
+            return Err(ConnectionRefused::Rate);
+        }
+        let of_source = open.by_source.get(&source).copied().unwrap_or(0);
+        if of_source >= settings.connections_per_source_max {
+            return Err(ConnectionRefused::Source);
+        }
+        open.by_source.insert(source, of_source + 1);
+        drop(open);
+        self.source = Some(source);
+        Ok(())
+    }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        let mut open = self.limits.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.limits.lock();
         open.total = open.total.saturating_sub(1);
-        match open.by_source.get_mut(&self.source) {
+        let Some(source) = self.source else { return };
+        match open.by_source.get_mut(&source) {
             Some(count) if *count > 1 => *count -= 1,
             _ => {
-                open.by_source.remove(&self.source);
-            }
-        }
-    }
-}
-
-/// Bounds on failed logins.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct LoginThrottleSettings {
-    /// Failures that one [`Source`] may have within [`Self::window`].
-    pub failures_max: u32,
-    /// How long a source is counted, from its first failure.
-    pub window: Duration,
-    /// Sources remembered at once. When full, the source that failed first is forgotten.
-    pub sources_max: usize,
-}
-
-impl Default for LoginThrottleSettings {
-    fn default() -> Self {
-        Self { failures_max: 20, window: Duration::from_mins(10), sources_max: 100_000 }
-    }
-}
-
-#[derive(Debug)]
-struct Failures {
-    first: Instant,
-    count: u32,
-}
-
-#[derive(Debug, Default)]
-struct FailureTable {
-    by_source: HashMap<Source, Failures>,
-    /// The keys of `by_source`, by their first failure: windows are equally long, so the front
-    /// always ends first.
-    by_age: VecDeque<Source>,
-}
-
-/// Stops password guessing by source.
-///
-/// A success does not clear failures: otherwise one known password would buy unlimited guesses
-/// at others.
-#[derive(Debug)]
-pub struct LoginThrottle {
-    settings: LoginThrottleSettings,
-    table: Mutex<FailureTable>,
-}
-
-impl LoginThrottle {
-    /// Starts without any failure.
-    #[must_use]
-    pub fn new(settings: LoginThrottleSettings) -> Arc<Self> {
-        Arc::new(Self { settings, table: Mutex::default() })
-    }
-
-    /// Returns whether a login from `address` may be tried now. Ask before checking a password.
-    pub fn allows(&self, address: IpAddr) -> bool {
-        self.allows_at(Instant::now(), address)
-    }
-
-    /// Counts one failed login from `address`.
-    pub fn failed(&self, address: IpAddr) {
-        self.failed_at(Instant::now(), address);
-    }
-
-    fn allows_at(&self, now: Instant, address: IpAddr) -> bool {
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        self.forget_ended(&mut table, now);
-        table
-            .by_source
-            .get(&Source::from(address))
-            .is_none_or(|failures| failures.count < self.settings.failures_max)
-    }
-
-    fn failed_at(&self, now: Instant, address: IpAddr) {
-        let source = Source::from(address);
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        self.forget_ended(&mut table, now);
-        if let Some(failures) = table.by_source.get_mut(&source) {
-            failures.count = failures.count.saturating_add(1);
-            return;
-        }
-        while table.by_age.len() >= self.settings.sources_max.max(1) {
-            if let Some(oldest) = table.by_age.pop_front() {
-                table.by_source.remove(&oldest);
-            }
-        }
-        table.by_age.push_back(source);
-        table.by_source.insert(source, Failures { first: now, count: 1 });
-    }
-
-    fn forget_ended(&self, table: &mut FailureTable, now: Instant) {
-        while let Some(oldest) = table.by_age.front() {
-            let lives = table
-                .by_source
-                .get(oldest)
-                .is_some_and(|failures| now.duration_since(failures.first) < self.settings.window);
-            if lives {
-                return;
-            }
-            if let Some(ended) = table.by_age.pop_front() {
-                table.by_source.remove(&ended);
+                open.by_source.remove(&source);
             }
         }
     }
@@ -243,6 +238,7 @@ mod tests {
         let limits = ConnectionLimits::new(ConnectionLimitsSettings {
             connections_max: 3,
             connections_per_source_max: 2,
+            ..Default::default()
         });
         let first = limits.admit(address("192.0.2.1")).unwrap();
         let _second = limits.admit(address("::ffff:192.0.2.1")).unwrap();
@@ -270,31 +266,42 @@ mod tests {
     }
 
     #[test]
-    fn failures_close_the_door_until_the_window_ends() {
-        let settings = LoginThrottleSettings {
-            failures_max: 2,
-            window: Duration::from_mins(1),
-            sources_max: 10,
-        };
-        let throttle = LoginThrottle::new(settings);
+    fn a_source_that_comes_too_often_waits_for_the_end_of_its_minute() {
+        let limits = ConnectionLimits::new(ConnectionLimitsSettings {
+            arrivals_per_source_max: 2,
+            ..Default::default()
+        });
         let start = Instant::now();
-        let guesser = address("192.0.2.1");
-        throttle.failed_at(start, guesser);
-        assert!(throttle.allows_at(start, guesser));
-        throttle.failed_at(start + Duration::from_secs(59), guesser);
-        assert!(!throttle.allows_at(start + Duration::from_secs(59), guesser));
-        assert!(throttle.allows_at(start, address("192.0.2.2")));
-        assert!(throttle.allows_at(start + Duration::from_mins(1), guesser));
+        let comes = |seconds, host| {
+            let at = start + Duration::from_secs(seconds);
+            limits.admit_unnamed().unwrap().name_at(at, address(host))
+        };
+        assert_eq!(comes(0, "192.0.2.1"), Ok(()));
+        assert_eq!(comes(30, "192.0.2.1"), Ok(()));
+        assert_eq!(comes(59, "192.0.2.1"), Err(ConnectionRefused::Rate));
+        assert_eq!(comes(59, "192.0.2.2"), Ok(()));
+        assert_eq!(comes(60, "192.0.2.1"), Ok(()));
+        assert_eq!(limits.open(), 0, "who was refused holds no place");
     }
 
     #[test]
-    fn the_table_of_failures_never_grows_beyond_its_bound() {
-        let settings = LoginThrottleSettings { sources_max: 10, ..Default::default() };
-        let throttle = LoginThrottle::new(settings);
+    fn the_table_of_arrivals_never_grows_beyond_its_bound() {
+        let settings = ConnectionLimitsSettings { sources_max: 10, ..Default::default() };
+        let limits = ConnectionLimits::new(settings);
         for host in 0..=255_u8 {
-            throttle.failed(IpAddr::from([192, 0, 2, host]));
+            drop(limits.admit(IpAddr::from([192, 0, 2, host])).unwrap());
         }
-        let table = throttle.table.lock().unwrap();
-        assert_eq!((table.by_source.len(), table.by_age.len()), (10, 10));
+        let open = limits.lock();
+        assert_eq!((open.arrivals.by_source.len(), open.arrivals.by_age.len()), (10, 10));
+    }
+
+    #[test]
+    fn a_connection_counts_in_all_before_it_is_known_whose_it_is() {
+        let settings = ConnectionLimitsSettings { connections_max: 1, ..Default::default() };
+        let limits = ConnectionLimits::new(settings);
+        let unnamed = limits.admit_unnamed().unwrap();
+        assert_eq!(limits.admit(address("192.0.2.1")).unwrap_err(), ConnectionRefused::Total);
+        drop(unnamed);
+        assert!(limits.admit(address("192.0.2.1")).is_ok());
     }
 }

@@ -4,11 +4,13 @@
 //!
 //! * No more sessions run than [`ConnectionLimits`] allow; the excess is told so in the
 //!   protocol's own words and closed, without a task of its own.
+//! * Whoever stands behind a balancer is who the balancer says: limits, logs and sessions see his
+//!   address. A connection from a balancer without a PROXY header is closed without a word.
 //! * One session cannot stop another or the loop, whatever it does.
 //! * After `shutdown` no connection is accepted; sessions are told through
 //!   [`Connection::stopping`], and what has not ended after the grace time is dropped.
 //!
-//! Not here: PROXY protocol and rate limits, which come before [`SessionHandler::session`].
+//! Not here: the PROXY header itself (`proxy`), what is counted (`limits`).
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -20,7 +22,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    limits::{Admission, ConnectionLimits},
+    limits::{Admission, ConnectionLimits, ConnectionRefused},
+    proxy::{self, Named, Proxies},
     stream::ConnectionStream,
     tls::TlsContext,
 };
@@ -41,6 +44,8 @@ pub struct Listener {
     pub handshake_time_max: Duration,
     /// How long sessions may go on after `shutdown`.
     pub grace_time: Duration,
+    /// The balancers in front of this socket.
+    pub proxies: Arc<Proxies>,
 }
 
 impl Listener {
@@ -52,6 +57,7 @@ impl Listener {
             implicit_tls,
             handshake_time_max: Duration::from_secs(30),
             grace_time: Duration::from_secs(30),
+            proxies: Arc::default(),
         }
     }
 }
@@ -61,9 +67,9 @@ impl Listener {
 pub struct Connection {
     /// The octets; under TLS already when the listener's TLS is implicit.
     pub stream: ConnectionStream,
-    /// The peer's address and port.
+    /// The peer's address and port; behind a balancer, what the balancer says.
     pub peer: SocketAddr,
-    /// Our address and port.
+    /// Where the peer connected to.
     pub local: SocketAddr,
     /// Cancelled when the program stops: the session finishes its command, says goodbye in its
     /// protocol's words and returns.
@@ -130,26 +136,22 @@ fn admit<H: SessionHandler>(
     sessions: &mut JoinSet<()>,
 ) {
     let protocol = handler.protocol().name();
-    let admission = match limits.admit(peer.ip()) {
+    let behind_proxy = listener.proxies.include(peer.ip());
+    let admitted = if behind_proxy { limits.admit_unnamed() } else { limits.admit(peer.ip()) };
+    let admission = match admitted {
         Ok(admission) => admission,
         Err(refused) => {
-            metrics::counter!(
-                "ceralacca_connections_refused_total", "protocol" => protocol, "limit" => refused.name()
-            )
-            .increment(1);
-            tracing::debug!(%peer, protocol, %refused, "connection refused");
-            if listener.implicit_tls.is_none() {
-                // The socket's buffer is empty, so this never waits; a peer that is gone already
-                // misses nothing.
-                let _ = stream.try_write(handler.refusal_line());
-            }
+            refuse(&**handler, &stream, peer, refused, listener.implicit_tls.is_some());
             return;
         }
     };
-    metrics::counter!("ceralacca_connections_total", "protocol" => protocol).increment(1);
+    if !behind_proxy {
+        metrics::counter!("ceralacca_connections_total", "protocol" => protocol).increment(1);
+    }
     let beginning = Beginning {
         stream,
         peer,
+        proxies: behind_proxy.then(|| Arc::clone(&listener.proxies)),
         implicit_tls: listener.implicit_tls.clone(),
         handshake_time_max: listener.handshake_time_max,
         stopping: shutdown.child_token(),
@@ -158,28 +160,61 @@ fn admit<H: SessionHandler>(
     sessions.spawn(run(beginning, Arc::clone(handler)));
 }
 
+/// Tells a peer that there is no room for him, where he can read it.
+fn refuse<H: SessionHandler>(
+    handler: &H,
+    stream: &TcpStream,
+    peer: SocketAddr,
+    refused: ConnectionRefused,
+    implicit_tls: bool,
+) {
+    let protocol = handler.protocol().name();
+    metrics::counter!(
+        "ceralacca_connections_refused_total", "protocol" => protocol, "limit" => refused.name()
+    )
+    .increment(1);
+    tracing::debug!(%peer, protocol, %refused, "connection refused");
+    if !implicit_tls {
+        // The socket's buffer is empty, so this never waits; a peer that is gone already misses
+        // nothing.
+        let _ = stream.try_write(handler.refusal_line());
+    }
+}
+
 /// All that a session's task takes with it.
 struct Beginning {
     stream: TcpStream,
     peer: SocketAddr,
+    /// The peer is a balancer, and a header must come.
+    proxies: Option<Arc<Proxies>>,
     implicit_tls: Option<Arc<TlsContext>>,
     handshake_time_max: Duration,
     stopping: CancellationToken,
     admission: Admission,
 }
 
-async fn run<H: SessionHandler>(beginning: Beginning, handler: Arc<H>) {
-    let Beginning { stream, peer, implicit_tls, handshake_time_max, stopping, admission } =
-        beginning;
+async fn run<H: SessionHandler>(mut beginning: Beginning, handler: Arc<H>) {
     let protocol = handler.protocol().name();
     // Replies are written whole; waiting to join them with later ones only adds delay.
-    let local = match stream.set_nodelay(true).and_then(|()| stream.local_addr()) {
+    let stream = &beginning.stream;
+    let mut local = match stream.set_nodelay(true).and_then(|()| stream.local_addr()) {
         Ok(local) => local,
         Err(error) => {
-            tracing::debug!(%peer, protocol, %error, "connection gone at once");
+            tracing::debug!(peer = %beginning.peer, protocol, %error, "connection gone at once");
             return;
         }
     };
+    if let Some(proxies) = beginning.proxies.take() {
+        match named(&mut beginning, &*handler, &proxies).await {
+            Some(Named::Itself) => {}
+            Some(Named::Client { source, destination }) => {
+                (beginning.peer, local) = (source, destination);
+            }
+            None => return,
+        }
+    }
+    let Beginning { stream, peer, implicit_tls, handshake_time_max, stopping, admission, .. } =
+        beginning;
     let mut stream = ConnectionStream::Plain(stream);
     if let Some(tls) = implicit_tls {
         let handshake = tokio::select! {
@@ -198,4 +233,38 @@ async fn run<H: SessionHandler>(beginning: Beginning, handler: Arc<H>) {
     }
     handler.session(Connection { stream, peer, local, stopping }).await;
     drop(admission);
+}
+
+/// Reads the header of a balancer and counts the connection as the one whom it names; `None` when
+/// the connection is closed.
+async fn named<H: SessionHandler>(
+    beginning: &mut Beginning,
+    handler: &H,
+    proxies: &Proxies,
+) -> Option<Named> {
+    let (protocol, balancer) = (handler.protocol().name(), beginning.peer);
+    let header = tokio::select! {
+        () = beginning.stopping.cancelled() => return None,
+        header = proxy::read_header(&mut beginning.stream, proxies.header_time_max) => header,
+    };
+    let named = match header {
+        Ok(named) => named,
+        Err(error) => {
+            metrics::counter!("ceralacca_proxy_headers_refused_total", "protocol" => protocol)
+                .increment(1);
+            tracing::warn!(%balancer, protocol, %error, "connection from a balancer closed");
+            return None;
+        }
+    };
+    let peer = match named {
+        Named::Itself => balancer,
+        Named::Client { source, .. } => source,
+    };
+    if let Err(refused) = beginning.admission.name(peer.ip()) {
+        let implicit_tls = beginning.implicit_tls.is_some();
+        refuse(handler, &beginning.stream, peer, refused, implicit_tls);
+        return None;
+    }
+    metrics::counter!("ceralacca_connections_total", "protocol" => protocol).increment(1);
+    Some(named)
 }

@@ -2,7 +2,8 @@
 //!
 //! * [`listener`]: the accept loop, [`serve`]: bounded connections, hand-over to sessions,
 //!   graceful stop.
-//! * [`limits`]: how many connections, and how many failed logins by source.
+//! * [`limits`]: how many connections, in all and by source.
+//! * [`proxy`]: who stands behind a load balancer.
 //! * [`tls`]: the server's certificate (reloadable) and the client's side of TLS.
 //! * [`dane`]: certificates against what DNS says of a server.
 //! * [`stream`]: one connection, in the clear or under TLS.
@@ -12,6 +13,7 @@
 pub mod dane;
 pub mod limits;
 pub mod listener;
+pub mod proxy;
 pub mod stream;
 pub mod tls;
 

@@ -9,11 +9,65 @@ use std::{
     task::{Context, Poll},
 };
 
+use openssl::ssl::{SslRef, SslVersion};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
 use tokio_openssl::SslStream;
+
+/// What a login can be bound to, so that whoever stands between two TLS connections cannot pass it
+/// on (RFC 5056).
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ChannelBindings {
+    /// `tls-exporter`: TLS 1.3 (RFC 9266 §2).
+    pub exporter: Option<Vec<u8>>,
+    /// `tls-unique`: TLS 1.2 with the extended master secret (RFC 5929 §3, RFC 7627 §5.4).
+    pub unique: Option<Vec<u8>>,
+}
+
+impl ChannelBindings {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.exporter.is_none() && self.unique.is_none()
+    }
+
+    /// The binding called `name`.
+    pub fn of_name(&self, name: &str) -> Option<&[u8]> {
+        match name {
+            "tls-exporter" => self.exporter.as_deref(),
+            "tls-unique" => self.unique.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Those of a finished handshake, seen from the server.
+    fn of_server(ssl: &SslRef) -> Self {
+        match ssl.version2() {
+            Some(SslVersion::TLS1_3) => {
+                let mut octets = vec![0; 32];
+                let label = "EXPORTER-Channel-Binding";
+                let exported = ssl.export_keying_material(&mut octets, label, Some(&[]));
+                Self { exporter: exported.is_ok().then_some(octets), unique: None }
+            }
+            // Without the extended master secret two connections can be made to have one binding.
+            Some(SslVersion::TLS1_2) if ssl.extms_support() == Some(true) => {
+                let mut octets = vec![0; 64];
+                // The first Finished message: the client's, or the server's in a session that is
+                // taken up again.
+                let length = if ssl.session_reused() {
+                    ssl.finished(&mut octets)
+                } else {
+                    ssl.peer_finished(&mut octets)
+                };
+                let fits = (1..=octets.len()).contains(&length);
+                octets.truncate(length);
+                Self { exporter: None, unique: fits.then_some(octets) }
+            }
+            _ => Self::default(),
+        }
+    }
+}
 
 /// A connection over TCP.
 #[derive(Debug)]
@@ -36,6 +90,15 @@ impl ConnectionStream {
         let ssl = stream.ssl();
         let cipher = ssl.current_cipher().map_or("unknown", |cipher| cipher.name());
         Some(format!("{} {cipher}", ssl.version_str()))
+    }
+
+    /// What a login on this connection, which a client has opened, can be bound to; nothing in the
+    /// clear.
+    pub fn channel_bindings(&self) -> ChannelBindings {
+        match self {
+            Self::Plain(_) => ChannelBindings::default(),
+            Self::Tls(stream) => ChannelBindings::of_server(stream.ssl()),
+        }
     }
 }
 

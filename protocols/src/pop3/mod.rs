@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::{Authenticator, MailAccess, Protocol},
-    net::{Connection, SessionHandler},
+    net::{Connection, SessionHandler, stream::ChannelBindings},
 };
 
 /// Every bound of a POP3 session. Connections in all and per source are bounded by [`crate::net`].
@@ -95,19 +95,20 @@ impl Server {
 
     /// Serves one connection to its end.
     ///
-    /// `encrypted` says whether TLS protects `stream`: without it nobody can log in. When
+    /// `tls` is what a login can be bound to when TLS protects `stream`: without TLS (`None`) nobody
+    /// can log in. When
     /// `stopping` is cancelled the session finishes its command and says goodbye, without
     /// deleting anything.
     pub async fn serve<S>(
         &self,
         stream: S,
         peer: IpAddr,
-        encrypted: bool,
+        tls: Option<ChannelBindings>,
         stopping: CancellationToken,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        session::Session::new(Arc::clone(&self.0), stream, peer, encrypted, stopping).run().await;
+        session::Session::new(Arc::clone(&self.0), stream, peer, tls, stopping).run().await;
     }
 }
 
@@ -123,7 +124,7 @@ impl SessionHandler for Server {
 
     async fn session(&self, connection: Connection) {
         let Connection { stream, peer, stopping, .. } = connection;
-        let encrypted = stream.is_tls();
-        self.serve(stream, peer.ip(), encrypted, stopping).await;
+        let tls = stream.is_tls().then(|| stream.channel_bindings());
+        self.serve(stream, peer.ip(), tls, stopping).await;
     }
 }

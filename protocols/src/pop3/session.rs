@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use storage::{error::StoreError, mailbox::view::ListedMessage};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -12,9 +13,10 @@ use super::{
     multiline::{Stuffing, Top},
 };
 use crate::{
-    access::{LoginError, Protocol},
+    access::{Identity, LoginError, Protocol},
     lines::{Disconnect, Lines, Stream},
-    sasl::Credentials,
+    net::stream::ChannelBindings,
+    sasl::{Credentials, Exchange, LINE_OCTETS_MAX, Mechanism, Step},
 };
 
 /// RFC 1939 §3.
@@ -46,6 +48,8 @@ const NO_MESSAGE: Reply = Reply::Error("Messaggio inesistente / No such message"
 const UNKNOWN: Reply = Reply::Wrong("Comando sconosciuto o errato / Unknown or wrong command");
 const WRONG_STATE: Reply =
     Reply::Wrong("Comando non ammesso in questo stato / Command not allowed in this state");
+const UNDECODABLE: Reply =
+    Reply::Wrong("Autenticazione interrotta o malformata / Authentication cancelled or malformed");
 const NOT_NOW: Reply =
     Reply::Error("Servizio momentaneamente non disponibile / Not available now, try again later");
 const DAMAGED: Reply = Reply::Error(
@@ -57,7 +61,8 @@ pub(super) struct Session<S> {
     lines: Lines<S>,
     shared: Arc<Shared>,
     peer: IpAddr,
-    encrypted: bool,
+    /// What a login can be bound to; `None` in the clear.
+    tls: Option<ChannelBindings>,
     stopping: CancellationToken,
     state: State,
     login_deadline: Instant,
@@ -70,7 +75,7 @@ impl<S: Stream> Session<S> {
         shared: Arc<Shared>,
         stream: S,
         peer: IpAddr,
-        encrypted: bool,
+        tls: Option<ChannelBindings>,
         stopping: CancellationToken,
     ) -> Self {
         Self {
@@ -78,7 +83,7 @@ impl<S: Stream> Session<S> {
             login_deadline: Instant::now() + shared.limits.login_time_max,
             shared,
             peer,
-            encrypted,
+            tls,
             stopping,
             state: State::Authorization { user: None },
             bad_commands: 0,
@@ -137,15 +142,19 @@ impl<S: Stream> Session<S> {
         }
         match &mut self.state {
             State::Authorization { user } => match (keyword.as_slice(), argument) {
-                (b"USER" | b"PASS", _) if !self.encrypted => {
+                (b"USER" | b"PASS" | b"AUTH", _) if self.tls.is_none() => {
                     Ok(Reply::Error("Serve una connessione TLS / Use TLS first"))
                 }
+                (b"AUTH", Some(argument)) => self.authenticate(argument).await,
                 (b"USER", Some(name)) => {
                     *user = Some(name.to_vec());
                     Ok(Reply::ok("Password?"))
                 }
                 (b"PASS", Some(password)) => match user.take() {
-                    Some(name) => self.log_in(Credentials::new(&name, password)).await,
+                    Some(name) => {
+                        let verified = self.verified(Credentials::new(&name, password)).await;
+                        self.enter(verified).await
+                    }
                     None => Ok(Reply::Wrong("Prima USER / USER first")),
                 },
                 (
@@ -210,22 +219,69 @@ impl<S: Stream> Session<S> {
     /// RFC 2449 §5, §6.
     fn capa(&self) -> Reply {
         let mut lines = vec!["TOP", "UIDL", "PIPELINING", "RESP-CODES", "EXPIRE NEVER"];
-        if self.encrypted {
+        let mut sasl = String::from("SASL");
+        if let Some(bindings) = &self.tls {
             lines.push("USER");
+            for mechanism in Mechanism::offered(bindings, false) {
+                sasl.extend([" ", mechanism.name()]);
+            }
+            lines.push(&sasl);
         }
         lines.push("IMPLEMENTATION Ceralacca");
         Reply::Ok("CAPA".to_owned(), Some(lines.into_iter().map(str::to_owned).collect()))
     }
 
-    async fn log_in(&mut self, credentials: Option<Credentials>) -> Result<Reply, Disconnect> {
-        let verified = match &credentials {
-            Some(given) => {
-                let (login, password) = (given.login(), given.password());
-                let authenticator = &self.shared.authenticator;
-                authenticator.verify_password(Protocol::Pop3, self.peer, login, password).await
-            }
-            None => Err(LoginError::BadCredentials),
+    /// AUTH (RFC 5034 §4): the mechanism and, behind a space, the initial response or `=` for an
+    /// empty one.
+    async fn authenticate(&mut self, argument: &[u8]) -> Result<Reply, Disconnect> {
+        let bindings = self.tls.clone().unwrap_or_default();
+        let mut words = argument.splitn(2, |octet| *octet == b' ');
+        let name = String::from_utf8_lossy(words.next().unwrap_or_default()).into_owned();
+        let offered = Mechanism::offered(&bindings, false);
+        let Some(mechanism) = Mechanism::among(&offered, &name) else {
+            return Ok(Reply::Wrong(
+                "Meccanismo non gestito, vedere CAPA / Unknown mechanism, see CAPA",
+            ));
         };
+        let mut response = match words.next() {
+            None => None,
+            Some(b"=") => Some(Vec::new()),
+            Some(text) => match STANDARD.decode(text) {
+                Ok(octets) => Some(octets),
+                Err(_) => return Ok(UNDECODABLE),
+            },
+        };
+        let (shared, who) = (Arc::clone(&self.shared), (Protocol::Pop3, self.peer));
+        let mut exchange = Exchange::new(mechanism, &*shared.authenticator, who, &bindings);
+        loop {
+            match exchange.step(response.as_deref()).await {
+                Step::Done(outcome) => return self.enter(outcome).await,
+                Step::Challenge(challenge) => {
+                    let line = format!("+ {}\r\n", STANDARD.encode(challenge));
+                    self.lines.put(line.as_bytes()).await?;
+                    self.lines.flush().await?;
+                    let line = self.lines.line(LINE_OCTETS_MAX);
+                    let line = timeout_at(self.login_deadline, line).await;
+                    let line = line.map_err(|_| Disconnect::LoginTimedOut)??;
+                    // `*` cancels (RFC 5034 §4), and is no base64 either.
+                    let Ok(octets) = STANDARD.decode(line.trim_ascii_end()) else {
+                        return Ok(UNDECODABLE);
+                    };
+                    response = Some(octets);
+                }
+            }
+        }
+    }
+
+    async fn verified(&self, credentials: Option<Credentials>) -> Result<Identity, LoginError> {
+        let given = credentials.ok_or(LoginError::BadCredentials)?;
+        let (login, password) = (given.login(), given.password());
+        let authenticator = &self.shared.authenticator;
+        authenticator.verify_password(Protocol::Pop3, self.peer, login, password).await
+    }
+
+    /// Opens the maildrop of somebody whose login was checked.
+    async fn enter(&mut self, verified: Result<Identity, LoginError>) -> Result<Reply, Disconnect> {
         let identity = match verified {
             Ok(identity) => identity,
             Err(error) => return self.login_refused(&error).await,

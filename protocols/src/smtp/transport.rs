@@ -46,6 +46,8 @@ pub struct Envelope {
     pub declared_size: Option<u64>,
     /// BODY=8BITMIME (RFC 6152).
     pub eight_bit: bool,
+    /// SMTPUTF8 (RFC 6531): addresses and header fields may be outside ASCII.
+    pub smtp_utf8: bool,
     /// The forward paths taken so far, without angle brackets and source routes.
     pub forward_paths: Vec<String>,
     /// RET, ENVID and what was asked for each recipient (RFC 3461).
@@ -113,6 +115,15 @@ pub trait MessageSink: Send {
     async fn finish(self: Box<Self>) -> Result<Taken, Refusal>;
 }
 
+/// What EHLO tells a peer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Announced {
+    /// Octets of a message (RFC 1870 §3).
+    pub octets_max: u64,
+    /// Recipients of a transaction (RFC 9422 §4.2); `None` when it is not known yet.
+    pub recipients_max: Option<usize>,
+}
+
 /// Takes messages in.
 #[async_trait::async_trait]
 pub trait Transport: Send + Sync + 'static {
@@ -121,6 +132,14 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Recipients a transaction may have, for this peer.
     fn recipients_max(&self, peer: &Peer) -> usize;
+
+    /// What EHLO announces of these bounds. They may be lower for a peer who has logged in.
+    async fn announced(&self, peer: &Peer) -> Announced {
+        Announced {
+            octets_max: self.message_octets_max(peer),
+            recipients_max: Some(self.recipients_max(peer)),
+        }
+    }
 
     /// Judges MAIL FROM.
     async fn mail(&self, peer: &Peer, envelope: &Envelope) -> Result<(), Refusal>;

@@ -2,7 +2,10 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use protocols::imap::{Server, ServerSettings};
+use protocols::{
+    imap::{Server, ServerSettings},
+    net::stream::ChannelBindings,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -39,7 +42,7 @@ pub(crate) async fn connect_as(
     let stop = stopping.clone();
     tokio::spawn(async move {
         let (stream, peer) = listener.accept().await.unwrap();
-        server.serve(stream, peer.ip(), encrypted, stop).await;
+        server.serve(stream, peer.ip(), encrypted.then(ChannelBindings::default), stop).await;
     });
     Client { stream: TcpStream::connect(address).await.unwrap(), buffer: Vec::new(), stopping }
 }
@@ -52,7 +55,7 @@ pub(crate) async fn connect_pop3(server: &protocols::pop3::Server, encrypted: bo
     let (server, stop) = (server.clone(), stopping.clone());
     tokio::spawn(async move {
         let (stream, peer) = listener.accept().await.unwrap();
-        server.serve(stream, peer.ip(), encrypted, stop).await;
+        server.serve(stream, peer.ip(), encrypted.then(ChannelBindings::default), stop).await;
     });
     Client { stream: TcpStream::connect(address).await.unwrap(), buffer: Vec::new(), stopping }
 }

@@ -11,9 +11,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use protocols::access::{
-    AccountUse, AppendAttributes, AppendSink, Authenticator, Identity, LoginError, MailAccess,
-    MailAccount, MailboxEntry, Protocol, ResourceUse, SpecialUse,
+use protocols::{
+    access::{
+        AccountUse, AppendAttributes, AppendSink, Authenticator, Identity, LoginError, MailAccess,
+        MailAccount, MailboxEntry, Protocol, ResourceUse, ScramKeys, SpecialUse,
+    },
+    sasl::scram::ScramVerifier,
 };
 use storage::{
     error::StoreError,
@@ -241,6 +244,32 @@ impl Authenticator for OneLogin {
             return Err(LoginError::BadCredentials);
         }
         Ok(Identity { account_id: ACCOUNT, address: ADDRESS.to_owned() })
+    }
+
+    async fn scram_keys(
+        &self,
+        _protocol: Protocol,
+        _peer: IpAddr,
+        login: &str,
+    ) -> Result<ScramKeys, LoginError> {
+        let password = PASSWORD.as_bytes();
+        let mut verifier = ScramVerifier::derive(password, b"salt of a test", 4_096).unwrap();
+        if login != ADDRESS {
+            verifier.stored_key = [0; 32];
+        }
+        Ok(ScramKeys { verifier, nonce: "3rfcNHYJY1ZVvWVs7j".to_owned() })
+    }
+
+    async fn scram_settled(
+        &self,
+        _protocol: Protocol,
+        _peer: IpAddr,
+        login: &str,
+        _verifier: &ScramVerifier,
+        proven: bool,
+    ) -> Result<Identity, LoginError> {
+        let identity = Identity { account_id: ACCOUNT, address: login.to_owned() };
+        if proven { Ok(identity) } else { Err(LoginError::BadCredentials) }
     }
 }
 

@@ -13,17 +13,16 @@ use std::{
 };
 
 use protocols::{
-    access::{Authenticator, Identity, LoginError, Protocol},
+    access::{Authenticator, Identity, LoginError, Protocol, ScramKeys},
     net::{
         Listener,
-        limits::{
-            ConnectionLimits, ConnectionLimitsSettings, LoginThrottle, LoginThrottleSettings,
-        },
+        limits::{ConnectionLimits, ConnectionLimitsSettings},
         serve,
         tls::TlsContext,
     },
+    sasl::scram::ScramVerifier,
     smtp::{
-        server::{Login, ServerSettings, SmtpServer},
+        server::{ServerSettings, SmtpServer},
         transport::{Envelope, MessageSink, Peer, Refusal, Taken, Transport},
     },
 };
@@ -172,6 +171,31 @@ impl Authenticator for OneLogin {
             _ => Err(LoginError::BadCredentials),
         }
     }
+
+    async fn scram_keys(
+        &self,
+        _protocol: Protocol,
+        _peer: IpAddr,
+        login: &str,
+    ) -> Result<ScramKeys, LoginError> {
+        let mut verifier = ScramVerifier::derive(b"tanstaaf", b"salt of a test", 4_096).unwrap();
+        if login != "tim@one.example" {
+            verifier.stored_key = [0; 32];
+        }
+        Ok(ScramKeys { verifier, nonce: "3rfcNHYJY1ZVvWVs7j".to_owned() })
+    }
+
+    async fn scram_settled(
+        &self,
+        _protocol: Protocol,
+        _peer: IpAddr,
+        login: &str,
+        _verifier: &ScramVerifier,
+        proven: bool,
+    ) -> Result<Identity, LoginError> {
+        let identity = Identity { account_id: AccountId(7), address: login.to_owned() };
+        if proven { Ok(identity) } else { Err(LoginError::BadCredentials) }
+    }
 }
 
 /// Which door to open.
@@ -214,13 +238,7 @@ pub async fn open_with(door: Door, settings: ServerSettings, octets_max: u64) ->
     let tls = TlsContext::from_pem(&made.chain, &made.key).unwrap();
     let post = Arc::new(Post { octets_max, ..Post::default() });
     let transport = Arc::new(PostOffice(post.clone()));
-    let login = Login {
-        authenticator: Arc::new(OneLogin),
-        throttle: LoginThrottle::new(LoginThrottleSettings {
-            failures_max: 5,
-            ..LoginThrottleSettings::default()
-        }),
-    };
+    let login = Arc::new(OneLogin);
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     let (server, implicit) = match door {

@@ -15,16 +15,22 @@ const ALWAYS: &str = "IMAP4rev1 SASL-IR LITERAL+ ID IDLE NAMESPACE CHILDREN SPEC
 
 /// The capabilities at this point of a session. Without TLS nobody may log in
 /// (RFC 3501 §6.2.3, §11.1).
-pub(crate) fn list(encrypted: bool, authenticated: bool) -> String {
-    match (authenticated, encrypted) {
-        (true, _) => ALWAYS.to_owned(),
-        (false, true) => format!("{ALWAYS} AUTH=PLAIN"),
-        (false, false) => format!("{ALWAYS} LOGINDISABLED"),
+pub(crate) fn list<S>(context: &Context<S>, authenticated: bool) -> String {
+    let mut list = ALWAYS.to_owned();
+    match (authenticated, context.encrypted) {
+        (true, _) => {}
+        (false, true) => {
+            for mechanism in context.mechanisms() {
+                list.extend([" AUTH=", mechanism.name()]);
+            }
+        }
+        (false, false) => list.push_str(" LOGINDISABLED"),
     }
+    list
 }
 
 pub(crate) async fn capability<S: Stream>(context: &mut Context<S>, authenticated: bool) -> Done {
-    let line = format!("* CAPABILITY {}\r\n", list(context.encrypted, authenticated));
+    let line = format!("* CAPABILITY {}\r\n", list(context, authenticated));
     context.frame.put(line.as_bytes()).await?;
     Ok((Completion::ok("CAPABILITY"), Transition::Stay))
 }

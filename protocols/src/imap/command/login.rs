@@ -1,7 +1,7 @@
 //! LOGIN (RFC 3501 §6.2.3), and what every login ends with.
 
 use crate::{
-    access::{LoginError, Protocol},
+    access::{Identity, LoginError, Protocol},
     imap::{
         command::capability,
         completion::{Completion, Failure, refusal},
@@ -20,7 +20,16 @@ pub(crate) async fn login<S: Stream>(
     if !context.encrypted {
         return Err(privacy_required().into());
     }
-    enter(context, state, Credentials::new(login.as_bytes(), password.as_bytes())).await
+    let verified = match Credentials::new(login.as_bytes(), password.as_bytes()) {
+        Some(given) => {
+            let (login, password) = (given.login(), given.password());
+            let authenticator = &context.server.authenticator;
+            authenticator.verify_password(Protocol::Imap, context.peer, login, password).await
+        }
+        // What cannot be right is refused like what is wrong.
+        None => Err(LoginError::BadCredentials),
+    };
+    enter(context, state, verified).await
 }
 
 /// No password travels in the clear (RFC 5530 §3).
@@ -28,30 +37,20 @@ pub(crate) fn privacy_required() -> Completion {
     Completion::no("PRIVACYREQUIRED", "Serve una connessione TLS / Use TLS first")
 }
 
-/// Checks the password and opens the account's mail. Credentials that cannot be right (`None`)
-/// are refused like wrong ones.
+/// Opens the mail of somebody whose login was checked.
 pub(crate) async fn enter<S: Stream>(
     context: &mut Context<S>,
     state: &mut NotAuthenticated,
-    credentials: Option<Credentials>,
+    verified: Result<Identity, LoginError>,
 ) -> Done {
-    let server = &context.server;
-    let verified = match &credentials {
-        Some(given) => {
-            let (login, password) = (given.login(), given.password());
-            let authenticator = &server.authenticator;
-            authenticator.verify_password(Protocol::Imap, context.peer, login, password).await
-        }
-        None => Err(LoginError::BadCredentials),
-    };
     let identity = match verified {
         Ok(identity) => identity,
         Err(error) => return Err(refused(context, state, &error).await),
     };
-    let account = server.mail.open(&identity).await?;
+    let account = context.server.mail.open(&identity).await?;
     let changes = account.changes();
     tracing::info!(peer = %context.peer, address = %identity.address, "IMAP login");
-    let code = format!("CAPABILITY {}", capability::list(context.encrypted, true));
+    let code = format!("CAPABILITY {}", capability::list(context, true));
     let completion = Completion::ok_with(code, "Accesso effettuato / Logged in");
     context.address = Some(identity.address);
     Ok((completion, Transition::LogIn(Authenticated { account, changes })))

@@ -1,4 +1,4 @@
-//! Commands (RFC 5321 §4.1.1, RFC 3207 §4, RFC 4954 §4).
+//! Commands (RFC 5321 §4.1.1, RFC 3207 §4, RFC 4954 §4, RFC 3030 §2).
 //!
 //! ```text
 //! ehlo     = "EHLO" SP ( Domain / address-literal ) CRLF
@@ -9,6 +9,7 @@
 //! vrfy     = "VRFY" SP String CRLF
 //! help     = "HELP" [ SP String ] CRLF
 //! noop     = "NOOP" [ SP String ] CRLF
+//! bdat     = "BDAT" SP 1*DIGIT [ SP "LAST" ] CRLF
 //! starttls = "STARTTLS" CRLF
 //! auth     = "AUTH" SP sasl-mech [SP initial-response] CRLF
 //! ```
@@ -51,6 +52,8 @@ pub enum SyntaxError {
 pub enum Verb {
     /// AUTH
     Auth,
+    /// BDAT
+    Bdat,
     /// DATA
     Data,
     /// EHLO
@@ -82,6 +85,7 @@ impl Verb {
         let word = line.get(..end).unwrap_or_default().to_ascii_uppercase();
         Ok(match word.as_slice() {
             b"AUTH" => Self::Auth,
+            b"BDAT" => Self::Bdat,
             b"DATA" => Self::Data,
             b"EHLO" => Self::Ehlo,
             b"HELO" => Self::Helo,
@@ -94,7 +98,7 @@ impl Verb {
             b"STARTTLS" => Self::StartTls,
             b"VRFY" => Self::Vrfy,
             // RFC 5321 §4.1.1.7 and appendix F; extensions that are not announced.
-            b"EXPN" | b"TURN" | b"SEND" | b"SOML" | b"SAML" | b"ETRN" | b"BDAT" => {
+            b"EXPN" | b"TURN" | b"SEND" | b"SOML" | b"SAML" | b"ETRN" => {
                 return Err(SyntaxError::NotOffered);
             }
             _ => return Err(SyntaxError::UnknownCommand),
@@ -105,10 +109,11 @@ impl Verb {
     pub fn usage(self) -> &'static str {
         match self {
             Self::Auth => "AUTH mechanism [initial-response in base64]",
+            Self::Bdat => "BDAT octets [LAST]",
             Self::Data => "DATA",
             Self::Ehlo => "EHLO your.host.name",
             Self::Helo => "HELO your.host.name",
-            Self::Help => "HELP",
+            Self::Help => "HELP [command]",
             Self::Mail => "MAIL FROM:<address> [parameters]",
             Self::Noop => "NOOP",
             Self::Quit => "QUIT",
@@ -127,7 +132,8 @@ pub struct ClientName(String);
 impl ClientName {
     /// Reads a domain, an address literal, or a host name with underscores.
     pub fn parse(text: &str) -> Option<Self> {
-        let framed = format!("{text}\r\n");
+        // RFC 6531 §3.7.1: a name outside ASCII is written as an A-label.
+        let framed = text.is_ascii().then(|| format!("{text}\r\n"))?;
         let known = path::domain(framed.as_bytes()).is_some_and(|(_, rest)| rest == b"\r\n");
         let lax = (1..=DOMAIN_OCTETS_MAX).contains(&text.len())
             && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_.".contains(&octet));
@@ -205,19 +211,41 @@ pub struct AuthArguments {
     pub initial_response: Option<Secret>,
 }
 
+/// The arguments of BDAT: a piece of the message (RFC 3030 §2).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Chunk {
+    /// Octets that follow the command's line.
+    pub octets: u64,
+    /// Whether the message ends with them.
+    pub last: bool,
+}
+
+impl Chunk {
+    fn parse(arguments: &str) -> Option<Self> {
+        let (size, last) = match arguments.split_once(' ') {
+            None => (arguments, false),
+            Some((size, word)) => (size, word.eq_ignore_ascii_case("LAST").then_some(true)?),
+        };
+        let digits = !size.is_empty() && size.bytes().all(|octet| octet.is_ascii_digit());
+        Some(Self { octets: digits.then(|| size.parse().ok()).flatten()?, last })
+    }
+}
+
 /// One command.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Command {
     /// AUTH
     Auth(AuthArguments),
+    /// BDAT
+    Bdat(Chunk),
     /// DATA
     Data,
     /// EHLO
     Ehlo(ClientName),
     /// HELO
     Helo(ClientName),
-    /// HELP; its argument is ignored.
-    Help,
+    /// HELP, with the word that it is asked for.
+    Help(Option<String>),
     /// MAIL
     Mail {
         /// Whom the message comes from.
@@ -279,7 +307,14 @@ impl Command {
         match verb {
             Verb::Ehlo => ClientName::parse(text()?).map(Self::Ehlo),
             Verb::Helo => ClientName::parse(text()?).map(Self::Helo),
-            Verb::Help => Some(Self::Help),
+            Verb::Bdat => Chunk::parse(text()?).map(Self::Bdat),
+            Verb::Help => match arguments {
+                None => Some(Self::Help(None)),
+                Some(_) => text().map(|topic| {
+                    let topic = topic.trim();
+                    Self::Help((!topic.is_empty()).then(|| topic.to_owned()))
+                }),
+            },
             Verb::Noop => Some(Self::Noop),
             Verb::Vrfy => arguments.map(|_| Self::Vrfy),
             Verb::Mail => {
@@ -301,10 +336,15 @@ impl Command {
     pub fn encode(&self) -> Vec<u8> {
         let mut line = match self {
             Self::Auth(arguments) => arguments.encode(),
+            Self::Bdat(Chunk { octets, last }) => {
+                format!("BDAT {octets}{}", if *last { " LAST" } else { "" })
+            }
             Self::Data => "DATA".to_owned(),
             Self::Ehlo(name) => format!("EHLO {}", name.as_str()),
             Self::Helo(name) => format!("HELO {}", name.as_str()),
-            Self::Help => "HELP".to_owned(),
+            Self::Help(topic) => {
+                format!("HELP {}", topic.as_deref().unwrap_or_default()).trim_end().to_owned()
+            }
             Self::Mail { reverse_path, parameters } => {
                 format!("MAIL FROM:<{reverse_path}>{}", encode_parameters(parameters))
             }

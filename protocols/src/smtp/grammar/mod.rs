@@ -19,7 +19,9 @@ pub mod dsn;
 pub mod path;
 pub mod reply;
 
-pub use command::{AuthArguments, ClientName, Command, Parameter, Secret, SyntaxError, Verb};
+pub use command::{
+    AuthArguments, Chunk, ClientName, Command, Parameter, Secret, SyntaxError, Verb,
+};
 pub use dsn::{EnvelopeId, Notify, OriginalRecipient, Ret};
 pub use path::{Domain, ForwardPath, Mailbox, ReversePath};
 pub use reply::{Extensions, Reply, ReplyLine, ServerReply};

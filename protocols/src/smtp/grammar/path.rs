@@ -14,7 +14,9 @@
 //! Quoted-string  = DQUOTE *QcontentSMTP DQUOTE
 //! ```
 //!
-//! Addresses outside ASCII (RFC 6531) are refused: SMTPUTF8 is not announced.
+//! On the wire sub-domains, atoms and quoted text may also hold UTF-8 (RFC 6531 §3.3); whether the
+//! transaction allows it is the session's affair ([`Mailbox::is_ascii`]). Paths that are read from
+//! text ([`Mailbox::parse`] and its kin) are ASCII: nobody sends SMTPUTF8 to other servers here.
 
 use std::{
     fmt,
@@ -55,7 +57,7 @@ impl fmt::Display for Domain {
 /// `Local-part "@" ( Domain / address-literal )`.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Mailbox {
-    /// The local part without quotes; printable ASCII and spaces.
+    /// The local part without quotes; printable ASCII, spaces and, from the wire, UTF-8.
     local_part: String,
     domain: Domain,
 }
@@ -63,7 +65,7 @@ pub struct Mailbox {
 impl Mailbox {
     /// Reads an address that stands alone, such as `user@dominio.example`.
     pub fn parse(text: &str) -> Option<Self> {
-        let framed = format!("{text}\r\n");
+        let framed = text.is_ascii().then(|| format!("{text}\r\n"))?;
         let (mailbox, rest) = mailbox(framed.as_bytes())?;
         (rest == b"\r\n" && framed.len() <= PATH_OCTETS_MAX).then_some(mailbox)
     }
@@ -76,6 +78,15 @@ impl Mailbox {
     /// The domain.
     pub fn domain(&self) -> &Domain {
         &self.domain
+    }
+
+    /// Whether the mailbox can be named without SMTPUTF8.
+    pub fn is_ascii(&self) -> bool {
+        let domain_is = match &self.domain {
+            Domain::Name(name) => name.is_ascii(),
+            Domain::Address(_) => true,
+        };
+        domain_is && self.local_part.is_ascii()
     }
 }
 
@@ -110,6 +121,14 @@ impl ReversePath {
     pub fn parse(text: &str) -> Option<Self> {
         if text.is_empty() { Some(Self::Null) } else { Mailbox::parse(text).map(Self::Mailbox) }
     }
+
+    /// Whether it can be sent without SMTPUTF8.
+    pub fn is_ascii(&self) -> bool {
+        match self {
+            Self::Null => true,
+            Self::Mailbox(mailbox) => mailbox.is_ascii(),
+        }
+    }
 }
 
 /// Without angle brackets; empty for `<>`.
@@ -138,6 +157,14 @@ impl ForwardPath {
             return Some(Self::Postmaster);
         }
         Mailbox::parse(text).map(Self::Mailbox)
+    }
+
+    /// Whether it can be sent without SMTPUTF8.
+    pub fn is_ascii(&self) -> bool {
+        match self {
+            Self::Postmaster => true,
+            Self::Mailbox(mailbox) => mailbox.is_ascii(),
+        }
     }
 }
 
@@ -199,7 +226,7 @@ fn source_route(mut input: &[u8]) -> Option<&[u8]> {
 fn mailbox(input: &[u8]) -> Option<(Mailbox, &[u8])> {
     let (local_part, rest) = match input.first()? {
         b'"' => quoted_string(input)?,
-        _ => codec::dot_string(input).map(|(text, rest)| (text.to_owned(), rest))?,
+        _ => dot_string(input).map(|(text, rest)| (text.to_owned(), rest))?,
     };
     let (domain, rest) = domain(rest.strip_prefix(b"@")?)?;
     Some((Mailbox { local_part, domain }, rest))
@@ -211,28 +238,52 @@ fn mailbox(input: &[u8]) -> Option<(Mailbox, &[u8])> {
 /// read as a source route elsewhere.
 fn quoted_string(input: &[u8]) -> Option<(String, &[u8])> {
     let mut rest = input.strip_prefix(b"\"")?;
-    let mut text = String::new();
+    let mut octets = Vec::new();
     loop {
         let (octet, next) = rest.split_first()?;
         rest = next;
         match octet {
-            b'"' => return (!text.is_empty()).then_some((text, rest)),
+            b'"' => break,
             // quoted-pairSMTP = %d92 %d32-126
             b'\\' => {
                 let (escaped @ 32..=126, next) = rest.split_first()? else { return None };
-                text.push(char::from(*escaped));
+                octets.push(*escaped);
                 rest = next;
             }
-            // qtextSMTP = %d32-33 / %d35-91 / %d93-126
-            32..=126 => text.push(char::from(*octet)),
+            // qtextSMTP = %d32-33 / %d35-91 / %d93-126 / UTF8-non-ascii
+            32..=126 | 128.. => octets.push(*octet),
             _ => return None,
         }
     }
+    let text = String::from_utf8(octets).ok().filter(|text| !text.is_empty() && stands(text))?;
+    Some((text, rest))
+}
+
+/// `Dot-string = Atom *("." Atom)`, whose atoms may hold UTF-8; returns it and the rest.
+fn dot_string(input: &[u8]) -> Option<(&str, &[u8])> {
+    let atom = |octet: &u8| {
+        octet.is_ascii_alphanumeric()
+            || !octet.is_ascii()
+            || b".!#$%&'*+-/=?^_`{|}~".contains(octet)
+    };
+    let end = input.iter().position(|octet| !atom(octet)).unwrap_or(input.len());
+    let (text, rest) = input.split_at_checked(end)?;
+    if text.is_ascii() {
+        return codec::dot_string(input);
+    }
+    let text = std::str::from_utf8(text).ok().filter(|text| stands(text))?;
+    text.split('.').all(|atom| !atom.is_empty()).then_some((text, rest))
+}
+
+/// Whether what is outside ASCII in `text` is visible: no space, no control.
+fn stands(text: &str) -> bool {
+    let foreign = |character: &char| !character.is_ascii();
+    !text.chars().filter(foreign).any(|found| found.is_whitespace() || found.is_control())
 }
 
 fn is_dot_string(text: &str) -> bool {
     let framed = format!("{text}\r\n");
-    codec::dot_string(framed.as_bytes()).is_some_and(|(_, rest)| rest == b"\r\n")
+    dot_string(framed.as_bytes()).is_some_and(|(_, rest)| rest == b"\r\n")
 }
 
 /// `Domain / address-literal`; returns it and the rest.
@@ -253,9 +304,15 @@ pub(super) fn domain(input: &[u8]) -> Option<(Domain, &[u8])> {
     Some((Domain::Address(address), rest.strip_prefix(b"]")?))
 }
 
-/// `Domain = sub-domain *("." sub-domain)`; returns the name and the rest.
+/// What IDNA treats as a dot (RFC 3490 §3.1): two names must not differ in such a sign only.
+const FOREIGN_DOTS: [char; 3] = ['\u{3002}', '\u{ff0e}', '\u{ff61}'];
+
+/// `Domain = sub-domain *("." sub-domain)`; returns the name and the rest. A label may hold UTF-8
+/// (U-label, RFC 6531 §3.3); whether it exists is for DNS to say.
 fn domain_name(input: &[u8]) -> Option<(&str, &[u8])> {
-    let taken = |octet: &u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.');
+    let taken = |octet: &u8| {
+        octet.is_ascii_alphanumeric() || !octet.is_ascii() || matches!(octet, b'-' | b'.')
+    };
     let end = input.iter().position(|octet| !taken(octet)).unwrap_or(input.len());
     let (name, rest) = input.split_at_checked(end)?;
     let labels_fit = name.split(|octet| *octet == b'.').all(|label| {
@@ -264,7 +321,8 @@ fn domain_name(input: &[u8]) -> Option<(&str, &[u8])> {
             && label.last() != Some(&b'-')
     });
     (labels_fit && name.len() <= DOMAIN_OCTETS_MAX).then_some(())?;
-    Some((std::str::from_utf8(name).ok()?, rest))
+    let name = std::str::from_utf8(name).ok()?;
+    (stands(name) && !name.contains(FOREIGN_DOTS)).then_some((name, rest))
 }
 
 #[cfg(test)]
@@ -324,8 +382,13 @@ mod tests {
             "<\"\"@example.com>",
             "<\"a@example.com>",
             "<\"a\u{1}b\"@example.com>",
-            "<us\u{e8}r@example.com>",
-            "<user@ex\u{e8}mple.com>",
+            "<us\u{a0}er@example.com>",
+            "<us\u{85}er@example.com>",
+            "<\"us\u{2028}er\"@example.com>",
+            "<us\u{e8}r.@example.com>",
+            "<user@ex\u{e8}mple..com>",
+            "<user@ex\u{e8}mple\u{3002}com>",
+            "<user@-\u{e8}mple.com>",
             "<@a.example user@b.example>",
             "<<a@b.example>>",
             "",
@@ -338,6 +401,31 @@ mod tests {
             let read = forward_path(framed.as_bytes());
             assert!(read.is_none_or(|(_, rest)| rest != b"\r\n"), "{wire:?} was taken");
         }
+    }
+
+    /// RFC 6531 §3.3. Read from the wire; text of our own is ASCII.
+    #[test]
+    fn addresses_outside_ascii_are_read_from_the_wire_as_they_are() {
+        let table = [
+            ("<josé@esempio.example>", "josé@esempio.example"),
+            ("<posta@bücher.example>", "posta@bücher.example"),
+            ("<用户.名@例子.example>", "用户.名@例子.example"),
+            ("<\"il mio è\"@b.example>", "\"il mio è\"@b.example"),
+            ("<\"josé\"@b.example>", "josé@b.example"),
+        ];
+        for (wire, expected) in table {
+            let framed = format!("{wire}\r\n");
+            let (path, rest) = forward_path(framed.as_bytes()).expect(wire);
+            assert_eq!((path.to_string().as_str(), rest), (expected, b"\r\n".as_slice()), "{wire}");
+            assert!(!path.is_ascii());
+            assert_eq!(Mailbox::parse(expected), None, "text of our own");
+        }
+        for broken in
+            [&b"<jos\xe9@b.example>\r\n"[..], b"<\"\xc3\"@b.example>\r\n", b"<a@\xff.example>\r\n"]
+        {
+            assert_eq!(forward_path(broken), None, "{broken:?}");
+        }
+        assert!(forward_path(b"<a@b.example>\r\n").unwrap().0.is_ascii());
     }
 
     proptest! {

@@ -1,22 +1,25 @@
-//! Logging in: AUTH PLAIN and LOGIN (RFC 4954).
+//! Logging in: AUTH (RFC 4954).
 //!
 //! ```text
-//! C: AUTH PLAIN <base64>            C: AUTH LOGIN
-//! S: 235 2.7.0 …                    S: 334 VXNlcm5hbWU6
-//!                                   C: <base64 of the login>
-//!                                   S: 334 UGFzc3dvcmQ6
-//!                                   C: <base64 of the password>
+//! C: AUTH PLAIN <base64>            C: AUTH SCRAM-SHA-256 <base64>
+//! S: 235 2.7.0 …                    S: 334 <base64>
+//!                                   C: <base64>
+//!                                   S: 334 <base64>
+//!                                   C: (empty)
+//!                                   S: 235 2.7.0 …
 //! ```
 //!
 //! Invariants: no mechanism here runs outside TLS; what the peer learns of a failure is that
 //! login or password is wrong, never which.
+//!
+//! Not here: the mechanisms ([`crate::sasl`]).
 
-use smtp_codec::types::{AuthMechanism, Capability};
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 
 use super::session::{AUTH_LINE_OCTETS_MAX, End, Ready, Session, bad_sequence};
 use crate::{
-    access::{LoginError, Protocol},
-    sasl::Credentials,
+    access::{Identity, LoginError, Protocol},
+    sasl::{Exchange, Mechanism, Step},
     smtp::{
         grammar::{AuthArguments, Reply, Secret},
         transport::Peer,
@@ -24,7 +27,7 @@ use crate::{
     },
 };
 
-/// How the exchange of challenges ended without credentials.
+/// How the exchange of challenges ended without a login.
 enum Broken {
     /// The session goes on after this reply.
     Reply(Reply),
@@ -46,28 +49,12 @@ fn credentials_invalid() -> Reply {
 }
 
 impl Session<'_> {
-    /// What the reply to EHLO offers.
-    pub(super) fn capabilities(&self, peer: &Peer) -> Vec<Capability> {
-        let octets_max = self.server.transport.message_octets_max(peer);
-        let size = u32::try_from(octets_max).map_or_else(
-            |_| Capability::Other { keyword: "SIZE".into(), params: vec![octets_max.to_string()] },
-            Capability::Size,
-        );
-        let mut capabilities = vec![
-            Capability::Pipelining,
-            size,
-            Capability::EightBitMIME,
-            Capability::EnhancedStatusCodes,
-            Capability::DSN,
-        ];
-        if peer.tls.is_none() && self.server.start_tls.is_some() {
-            capabilities.push(Capability::StartTLS);
+    /// The mechanisms for this connection; none where nobody can log in.
+    pub(super) fn mechanisms(&self, peer: &Peer) -> Vec<Mechanism> {
+        if peer.tls.is_none() || peer.identity.is_some() || self.server.authenticator.is_none() {
+            return Vec::new();
         }
-        if peer.tls.is_some() && peer.identity.is_none() && self.server.login.is_some() {
-            let mechanisms = vec![AuthMechanism::Plain, AuthMechanism::Login];
-            capabilities.push(Capability::Auth(mechanisms));
-        }
-        capabilities
+        Mechanism::offered(&self.wire.stream().channel_bindings(), true)
     }
 
     /// Carries AUTH out and answers it.
@@ -80,12 +67,8 @@ impl Session<'_> {
             self.reply(&reply).await?;
             return Ok(ready);
         }
-        match self.credentials(arguments).await {
-            Ok(Some(credentials)) => self.check(ready, &credentials).await,
-            Ok(None) => {
-                self.failed_login(&ready).await?;
-                Ok(ready)
-            }
+        match self.exchange(&ready.peer, arguments).await {
+            Ok(outcome) => self.settle(ready, outcome).await,
             Err(Broken::Reply(reply)) => {
                 self.reply(&reply).await?;
                 Ok(ready)
@@ -95,7 +78,7 @@ impl Session<'_> {
     }
 
     fn refuses_auth(&self, peer: &Peer) -> Option<Reply> {
-        if self.server.login.is_none() {
+        if self.server.authenticator.is_none() {
             Some(Reply::new(502, "5.5.1", "nobody logs in here: submit on port 465 or 587"))
         } else if !peer.extended {
             Some(bad_sequence("say EHLO first"))
@@ -108,39 +91,37 @@ impl Session<'_> {
         }
     }
 
-    /// Runs the mechanism; `None` for a message that can be decoded and holds no credentials.
-    async fn credentials(
+    /// Runs the mechanism to its end.
+    async fn exchange(
         &mut self,
+        peer: &Peer,
         arguments: AuthArguments,
-    ) -> Result<Option<Credentials>, Broken> {
+    ) -> Result<Result<Identity, LoginError>, Broken> {
         let AuthArguments { mechanism, initial_response } = arguments;
-        match mechanism.as_str() {
-            "PLAIN" => {
-                let message = self.response(initial_response, "").await?;
-                Ok(Credentials::from_plain(&message.0))
-            }
-            "LOGIN" => {
-                let login = self.response(initial_response, "VXNlcm5hbWU6").await?;
-                let password = self.response(None, "UGFzc3dvcmQ6").await?;
-                Ok(Credentials::new(&login.0, &password.0))
-            }
-            _ => {
-                let text = "mechanism not offered: use PLAIN or LOGIN";
-                Err(Broken::Reply(Reply::new(504, "5.5.4", text)))
+        let offered = self.mechanisms(peer);
+        let server = self.server;
+        let (Some(mechanism), Some(authenticator)) =
+            (Mechanism::among(&offered, &mechanism), &server.authenticator)
+        else {
+            let names: Vec<_> = offered.into_iter().map(Mechanism::name).collect();
+            let text = format!("mechanism not offered: use one of {}", names.join(", "));
+            return Err(Broken::Reply(Reply::new(504, "5.5.4", &text)));
+        };
+        let bindings = self.wire.stream().channel_bindings();
+        let who = (Protocol::Submission, peer.address);
+        let mut exchange = Exchange::new(mechanism, &**authenticator, who, &bindings);
+        let mut response = initial_response;
+        loop {
+            match exchange.step(response.as_ref().map(|given| given.0.as_slice())).await {
+                Step::Challenge(challenge) => response = Some(self.response(&challenge).await?),
+                Step::Done(outcome) => return Ok(outcome),
             }
         }
     }
 
-    /// Returns the initial response, or sends `challenge` (base64) and reads the response.
-    async fn response(
-        &mut self,
-        initial: Option<Secret>,
-        challenge: &str,
-    ) -> Result<Secret, Broken> {
-        if let Some(response) = initial {
-            return Ok(response);
-        }
-        self.reply(&Reply::bare(334, challenge)).await?;
+    /// Sends a challenge and reads the response.
+    async fn response(&mut self, challenge: &[u8]) -> Result<Secret, Broken> {
+        self.reply(&Reply::bare(334, &BASE64.encode(challenge))).await?;
         match self.line(AUTH_LINE_OCTETS_MAX).await? {
             Line::TooLong => {
                 let text = "the authentication line is too long";
@@ -149,34 +130,24 @@ impl Session<'_> {
             Line::Whole(line) if line == b"*" => {
                 Err(Broken::Reply(Reply::new(501, "5.7.0", "authentication cancelled")))
             }
+            Line::Whole(line) if line.is_empty() => Ok(Secret(Vec::new())),
             Line::Whole(line) => Secret::from_base64(&line).ok_or_else(undecodable),
         }
     }
 
-    async fn check(&mut self, mut ready: Ready, credentials: &Credentials) -> Result<Ready, End> {
-        let Some(login) = &self.server.login else { return Ok(ready) };
-        let address = ready.peer.address;
-        if !login.throttle.allows(address) {
-            let reply = Reply::new(421, "4.7.0", &LoginError::TooManyFailures.to_string());
-            return Err(End::GivenUp(Some(reply)));
-        }
-        let checked = login
-            .authenticator
-            .verify_password(
-                Protocol::Submission,
-                address,
-                credentials.login(),
-                credentials.password(),
-            )
-            .await;
-        let reply = match checked {
+    async fn settle(
+        &mut self,
+        mut ready: Ready,
+        outcome: Result<Identity, LoginError>,
+    ) -> Result<Ready, End> {
+        let reply = match outcome {
             Ok(identity) => {
                 tracing::info!(peer = %self.peer_address, address = %identity.address, "logged in");
                 ready.peer.identity = Some(identity);
                 Reply::new(235, "2.7.0", "logged in")
             }
             Err(LoginError::BadCredentials) => {
-                self.failed_login(&ready).await?;
+                self.failed_login().await?;
                 return Ok(ready);
             }
             Err(error @ LoginError::Blocked) => Reply::new(525, "5.7.13", &error.to_string()),
@@ -192,11 +163,8 @@ impl Session<'_> {
         Ok(ready)
     }
 
-    /// Answers and counts a failed login, for the session and for its source.
-    async fn failed_login(&mut self, ready: &Ready) -> Result<(), End> {
-        if let Some(login) = &self.server.login {
-            login.throttle.failed(ready.peer.address);
-        }
+    /// Answers and counts a failed login of this session; the authenticator counts for all.
+    async fn failed_login(&mut self) -> Result<(), End> {
         metrics::counter!("ceralacca_logins_failed_total", "protocol" => Protocol::Submission.name())
             .increment(1);
         tracing::info!(peer = %self.peer_address, "login failed");

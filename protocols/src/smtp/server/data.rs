@@ -1,11 +1,13 @@
-//! The octets after DATA: transparency undone, and everything refused that another server could
-//! read differently (RFC 5321 §4.5.2, §2.3.8).
+//! The octets of a message: after DATA transparency is undone, and whatever the framing everything
+//! is refused that another server could read differently (RFC 5321 §4.5.2, §2.3.8).
 //!
 //! Invariants:
 //!
-//! * The data ends at `CR LF . CR LF` and nowhere else. After a bare CR, a bare LF or a NUL the
-//!   whole message is refused, so that no server behind us finds a second message in it.
-//! * What is handed on has CR LF line ends only, lines within the limit, and ends in CR LF.
+//! * Data ends at `CR LF . CR LF` and nowhere else; chunks (RFC 3030) end where their sizes say, and
+//!   a dot means nothing in them. After a bare CR, a bare LF or a NUL the whole message is refused,
+//!   so that no server behind us finds a second message in it.
+//! * What is handed on has CR LF line ends only, lines within the limit, and ends in CR LF: the last
+//!   line of the last chunk is given one where it has none.
 //! * No more is handed on after the first violation; the octets are then only read to their end.
 //!
 //! Not here: reading from the connection, and the reply.
@@ -31,6 +33,15 @@ pub(super) enum Violation {
     MessageTooLarge,
 }
 
+/// How the message's end is found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Framing {
+    /// By a line of one dot (DATA).
+    Dots,
+    /// By counting (BDAT).
+    Chunks,
+}
+
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum At {
     /// Behind a CR LF, or at the very start: the CR LF of the DATA line counts.
@@ -45,9 +56,10 @@ enum At {
     End,
 }
 
-/// Undoes dot-stuffing over octets that arrive in pieces of any size.
+/// Judges octets that arrive in pieces of any size, and undoes dot-stuffing.
 #[derive(Debug)]
 pub(super) struct DataDecoder {
+    framing: Framing,
     limits: DataLimits,
     at: At,
     line_octets: usize,
@@ -57,8 +69,9 @@ pub(super) struct DataDecoder {
 }
 
 impl DataDecoder {
-    pub(super) fn new(limits: DataLimits) -> Self {
+    pub(super) fn new(framing: Framing, limits: DataLimits) -> Self {
         Self {
+            framing,
             limits,
             at: At::LineStart,
             line_octets: 0,
@@ -84,6 +97,25 @@ impl DataDecoder {
         self.at == At::End
     }
 
+    /// Ends a message in chunks behind the last of them, and appends what its last line lacks to
+    /// `message`.
+    pub(super) fn end_of_chunks(&mut self, message: &mut Vec<u8>) {
+        match self.at {
+            At::Cr => self.violate(Violation::BareLineEnd),
+            // As whoever sends it by DATA has to (RFC 5321 §4.1.1.4).
+            At::Middle => self.end_line(message),
+            At::LineStart | At::Dot | At::DotCr | At::End => {}
+        }
+        self.at = At::End;
+    }
+
+    /// Notes that more octets are announced than the message may have.
+    pub(super) fn announce(&mut self, octets: u64) {
+        if self.octets.saturating_add(octets) > self.limits.message {
+            self.violate(Violation::MessageTooLarge);
+        }
+    }
+
     /// What is wrong with the message so far: the first thing that was found.
     pub(super) fn violation(&self) -> Option<Violation> {
         self.violation
@@ -98,7 +130,7 @@ impl DataDecoder {
     fn step<'a>(&mut self, input: &'a [u8], message: &mut Vec<u8>) -> &'a [u8] {
         let Some((octet, next)) = input.split_first() else { return input };
         match (self.at, octet) {
-            (At::LineStart, b'.') => self.at = At::Dot,
+            (At::LineStart, b'.') if self.framing == Framing::Dots => self.at = At::Dot,
             (At::Dot, b'\r') => self.at = At::DotCr,
             (At::DotCr, b'\n') => self.at = At::End,
             (At::Cr, b'\n') => self.end_line(message),
@@ -172,145 +204,7 @@ impl DataDecoder {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const LIMITS: DataLimits = DataLimits { message: 2_000, header: 500, line: 100 };
-
-    /// Decodes `input` in pieces of `piece` octets: message, octets taken, violation.
-    fn decoded(input: &[u8], piece: usize) -> (Vec<u8>, Option<usize>, Option<Violation>) {
-        let mut decoder = DataDecoder::new(LIMITS);
-        let mut message = Vec::new();
-        let mut taken = 0;
-        for piece in input.chunks(piece) {
-            taken += decoder.decode(piece, &mut message);
-        }
-        (message, decoder.ended().then_some(taken), decoder.violation())
-    }
-
-    #[test]
-    fn transparency_is_undone() {
-        // RFC 5321 §4.5.2.
-        let table: [(&[u8], &[u8]); 7] = [
-            (b".\r\n", b""),
-            (b"a\r\n.\r\n", b"a\r\n"),
-            (b"..\r\n.\r\n", b".\r\n"),
-            (b"...a\r\n.\r\n", b"..a\r\n"),
-            (b".a\r\n.\r\n", b"a\r\n"),
-            (b"a.\r\n.\r\n", b"a.\r\n"),
-            (b"\r\n\r\n.\r\n", b"\r\n\r\n"),
-        ];
-        for (input, expected) in table {
-            for piece in [1, 2, 1000] {
-                let (message, taken, violation) = decoded(input, piece);
-                assert_eq!((message.as_slice(), violation), (expected, None), "{input:?}");
-                assert_eq!(taken, Some(input.len()), "{input:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn only_the_strict_end_ends_the_data_and_every_variant_is_refused() {
-        let variants: [&[u8]; 14] = [
-            b"a\n.\n",
-            b"a\n.\r\n",
-            b"a\r\n.\n",
-            b"a\r.\r",
-            b"a\r\n.\r",
-            b"a\r.\r\n",
-            b"a\r\n.\rb\r\n",
-            b"a\r\r\n.\r\r\n",
-            b"a\n\r.\r\n",
-            b"a\0\r\n",
-            b"a\r\n.\0\r\n",
-            b"a\r\n\0.\r\n",
-            b"a\n\n.\r\n\r\n",
-            b"a\r\n.\r\0\n",
-        ];
-        for variant in variants {
-            for piece in [1, 3, 1000] {
-                // A CR at the very end shows what it is only by what follows.
-                let smuggled = [variant, b"MAIL FROM:<x@y.example>\r\n".as_slice()].concat();
-                let (_, taken, violation) = decoded(&smuggled, piece);
-                assert_eq!(taken, None, "{variant:?} ended the data");
-                assert!(
-                    matches!(violation, Some(Violation::BareLineEnd | Violation::Nul)),
-                    "{variant:?} was taken"
-                );
-                let (_, taken, _) = decoded(&[&smuggled, b".\r\n".as_slice()].concat(), piece);
-                assert_eq!(taken, Some(smuggled.len() + 3), "{variant:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn limits_are_exact() {
-        let header = |octets: usize| {
-            let lines = octets / 50;
-            [format!("{}\r\n", "h".repeat(48)).repeat(lines).into_bytes(), b"\r\n".to_vec()]
-                .concat()
-        };
-        let line =
-            |octets: usize| [b"\r\n".to_vec(), vec![b'x'; octets - 2], b"\r\n".to_vec()].concat();
-        let body = |octets: usize| {
-            [b"\r\n".to_vec(), format!("{}\r\n", "b".repeat(48)).repeat(octets / 50).into_bytes()]
-                .concat()
-        };
-        let table = [
-            (line(100), None),
-            (line(101), Some(Violation::LineTooLong)),
-            (header(500), None),
-            (header(550), Some(Violation::HeaderTooLarge)),
-            (body(1_950), None),
-            (body(2_000), Some(Violation::MessageTooLarge)),
-        ];
-        for (text, expected) in table {
-            let (_, taken, violation) = decoded(&[text.as_slice(), b".\r\n"].concat(), 7);
-            assert_eq!(violation, expected);
-            assert_eq!(taken, Some(text.len() + 3), "the data is read to its end");
-        }
-    }
-
-    #[test]
-    fn octets_without_end_are_counted_whatever_they_are() {
-        for input in [b"\n", b"\r", b"\0", b"x"] {
-            let (mut decoder, mut message) = (DataDecoder::new(LIMITS), Vec::new());
-            decoder.decode(&input.repeat(10_000), &mut message);
-            // A CR at the very end is held back.
-            assert!(decoder.octets() >= 9_999, "{input:?}: {}", decoder.octets());
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_stuffed_message_comes_out_as_it_went_in(
-            lines in prop::collection::vec("[.a-c ]{0,6}", 0..20),
-            piece in 1..40_usize,
-        ) {
-            let (mut message, mut stuffed) = (String::new(), String::new());
-            for line in &lines {
-                let dot = if line.starts_with('.') { "." } else { "" };
-                message.extend([line, "\r\n"]);
-                stuffed.extend([dot, line, "\r\n"]);
-            }
-            let (read, taken, violation) = decoded(format!("{stuffed}.\r\nX").as_bytes(), piece);
-            prop_assert_eq!(read, message.into_bytes());
-            prop_assert_eq!((taken, violation), (Some(stuffed.len() + 3), None));
-        }
-
-        #[test]
-        fn whatever_is_handed_on_has_only_true_line_ends(
-            input in prop::collection::vec(prop::sample::select(b"\r\n.\0a".as_slice()), 0..60),
-            piece in 1..10_usize,
-        ) {
-            let (message, taken, violation) = decoded(&input, piece);
-            if violation.is_none() && taken.is_some() {
-                let text = String::from_utf8(message).unwrap().replace("\r\n", "");
-                prop_assert!(!text.contains(['\r', '\n', '\0']));
-            }
-        }
-    }
-}
+mod tests;

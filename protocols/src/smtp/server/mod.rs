@@ -10,25 +10,32 @@
 //! * Memory of a session is bounded: buffers of `wire`, one envelope of
 //!   [`Transport::recipients_max`] recipients.
 //!
-//! Files: `session` keeps the order of commands, `transaction` takes a message in, `auth` logs
-//! in, `data` undoes transparency, [`received`] writes the trace field.
+//! Files: `session` keeps the order of commands, `extensions` says what EHLO offers, `auth` logs in,
+//! `transaction` and `chunking` take a message in, `incoming` reads its octets, `data` judges them,
+//! [`received`] writes the trace field.
 //!
 //! Not here: who may send what to whom ([`Transport`]).
 //!
 //! [`MessageSink::finish`]: super::transport::MessageSink::finish
 
 mod auth;
+mod chunking;
 mod data;
+mod extensions;
+mod incoming;
 pub mod received;
 mod session;
 mod transaction;
+
+#[cfg(any(test, fuzzing))]
+pub(crate) use data::fuzz;
 
 use std::{sync::Arc, time::Duration};
 
 use super::transport::{Service, Transport};
 use crate::{
     access::{Authenticator, Protocol},
-    net::{Connection, SessionHandler, limits::LoginThrottle, tls::TlsContext},
+    net::{Connection, SessionHandler, tls::TlsContext},
 };
 
 /// Names, times and bounds of the server.
@@ -46,9 +53,9 @@ pub struct ServerSettings {
     pub write_time_max: Duration,
     /// How long a TLS handshake after STARTTLS may take.
     pub handshake_time_max: Duration,
-    /// Octets of a command line with its CR LF (RFC 5321 §4.5.3.1.4). MAIL may have 543 more for
-    /// SIZE, BODY and AUTH (RFC 1870 §3, RFC 6152 §2, RFC 4954 §3), and MAIL and RCPT what their
-    /// parameters of RFC 3461 take.
+    /// Octets of a command line with its CR LF (RFC 5321 §4.5.3.1.4). MAIL may have 553 more for
+    /// SIZE, BODY, AUTH and SMTPUTF8 (RFC 1870 §3, RFC 6152 §2, RFC 4954 §3, RFC 6531 §3.4), and
+    /// MAIL and RCPT what their parameters of RFC 3461 take.
     pub command_octets_max: usize,
     /// Octets of a line of data with its CR LF (RFC 5321 §4.5.3.1.6).
     pub data_line_octets_max: usize,
@@ -60,6 +67,8 @@ pub struct ServerSettings {
     pub errors_max: usize,
     /// Failed logins of one session; then 421.
     pub failed_logins_max: usize,
+    /// Transactions of one session, announced as MAILMAX (RFC 9422 §4.1); then 421.
+    pub transactions_max: usize,
 }
 
 impl ServerSettings {
@@ -79,22 +88,8 @@ impl ServerSettings {
             commands_max: 50_000,
             errors_max: 50,
             failed_logins_max: 3,
+            transactions_max: 1_000,
         }
-    }
-}
-
-/// How somebody logs in.
-#[derive(Clone)]
-pub struct Login {
-    /// Checks passwords.
-    pub authenticator: Arc<dyn Authenticator>,
-    /// Counts failures by source, for all doors together.
-    pub throttle: Arc<LoginThrottle>,
-}
-
-impl std::fmt::Debug for Login {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Login").field("throttle", &self.throttle).finish_non_exhaustive()
     }
 }
 
@@ -102,8 +97,8 @@ impl std::fmt::Debug for Login {
 pub struct SmtpServer {
     settings: ServerSettings,
     transport: Arc<dyn Transport>,
-    /// `Some` for submission, `None` for relay.
-    login: Option<Login>,
+    /// Who checks logins: `Some` for submission, `None` for relay.
+    authenticator: Option<Arc<dyn Authenticator>>,
     start_tls: Option<Arc<TlsContext>>,
     refusal_line: Vec<u8>,
 }
@@ -125,10 +120,10 @@ impl SmtpServer {
     pub fn submission(
         settings: ServerSettings,
         transport: Arc<dyn Transport>,
-        login: Login,
+        authenticator: Arc<dyn Authenticator>,
         start_tls: Option<Arc<TlsContext>>,
     ) -> Arc<Self> {
-        Self::new(settings, transport, Some(login), start_tls)
+        Self::new(settings, transport, Some(authenticator), start_tls)
     }
 
     /// Serves other servers on port 25. `start_tls` is announced when given.
@@ -144,17 +139,17 @@ impl SmtpServer {
     fn new(
         settings: ServerSettings,
         transport: Arc<dyn Transport>,
-        login: Option<Login>,
+        authenticator: Option<Arc<dyn Authenticator>>,
         start_tls: Option<Arc<TlsContext>>,
     ) -> Arc<Self> {
         let name = &settings.server_name;
         let refusal_line =
             format!("421 {name} too many connections: try again later\r\n").into_bytes();
-        Arc::new(Self { settings, transport, login, start_tls, refusal_line })
+        Arc::new(Self { settings, transport, authenticator, start_tls, refusal_line })
     }
 
     fn service(&self) -> Service {
-        if self.login.is_some() { Service::Submission } else { Service::Relay }
+        if self.authenticator.is_some() { Service::Submission } else { Service::Relay }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The trace field that every server adds on top (RFC 5321 §4.4, RFC 3848 §2).
+//! The trace field that every server adds on top (RFC 5321 §4.4, RFC 3848 §2, RFC 6531 §4.3).
 //!
 //! ```text
 //! Received: from client.example ([192.0.2.1])
@@ -16,17 +16,18 @@ use trust::clock::UnixMillis;
 use crate::smtp::{grammar::Domain, transport::Peer};
 
 /// Writes the field with its CR LF, for a message that `server_name` took from `peer` at `now`
-/// and calls `identifier`.
+/// and calls `identifier`. `smtp_utf8` says whether the transaction used SMTPUTF8.
 #[must_use]
 pub fn received_field(
     peer: &Peer,
+    smtp_utf8: bool,
     server_name: &str,
     identifier: &str,
     now: UnixMillis,
 ) -> Vec<u8> {
     let address = Domain::Address(peer.address.to_canonical());
     let mut field = format!("Received: from {} ({address})\r\n", clean(&peer.helo));
-    let _ = write!(field, "\tby {} with {}", clean(server_name), protocol(peer));
+    let _ = write!(field, "\tby {} with {}", clean(server_name), protocol(peer, smtp_utf8));
     let identifier = clean(identifier);
     if !identifier.is_empty() {
         let _ = write!(field, " id {identifier}");
@@ -35,8 +36,16 @@ pub fn received_field(
     field.into_bytes()
 }
 
-/// The words of RFC 3848 §2.
-fn protocol(peer: &Peer) -> &'static str {
+/// The words of RFC 3848 §2 and RFC 6531 §4.3.
+fn protocol(peer: &Peer, smtp_utf8: bool) -> &'static str {
+    if smtp_utf8 {
+        return match (peer.tls.is_some(), peer.identity.is_some()) {
+            (false, false) => "UTF8SMTP",
+            (false, true) => "UTF8SMTPA",
+            (true, false) => "UTF8SMTPS",
+            (true, true) => "UTF8SMTPSA",
+        };
+    }
     match (peer.extended, peer.tls.is_some(), peer.identity.is_some()) {
         (false, ..) => "SMTP",
         (true, false, false) => "ESMTP",
@@ -81,17 +90,21 @@ mod tests {
         };
         let now = UnixMillis(1_795_297_200_000);
         assert_eq!(
-            String::from_utf8(received_field(&peer, "mail.example", "12ab", now)).unwrap(),
+            String::from_utf8(received_field(&peer, false, "mail.example", "12ab", now)).unwrap(),
             "Received: from client.exampleX-Evil: ([192.0.2.1])\r\n\
              \tby mail.example with ESMTPS id 12ab;\r\n\
              \tSat, 21 Nov 2026 21:40:00 +0000\r\n"
         );
         peer.identity = Some(Identity { account_id: AccountId(1), address: "a@b.example".into() });
-        assert_eq!(protocol(&peer), "ESMTPSA");
+        assert_eq!(protocol(&peer, false), "ESMTPSA");
         peer.tls = None;
         peer.identity = None;
-        assert_eq!(protocol(&peer), "ESMTP");
+        assert_eq!(protocol(&peer, false), "ESMTP");
         peer.extended = false;
-        assert_eq!(protocol(&peer), "SMTP");
+        assert_eq!(protocol(&peer, false), "SMTP");
+        peer.extended = true;
+        assert_eq!(protocol(&peer, true), "UTF8SMTP");
+        peer.tls = Some("TLSv1.3".to_owned());
+        assert_eq!(protocol(&peer, true), "UTF8SMTPS");
     }
 }

@@ -3,15 +3,16 @@
 //! ```text
 //! Connected --EHLO/HELO--> Ready --MAIL--> Open --RCPT--> Open --DATA--> Ready
 //!     ^------STARTTLS-------'  ^----------RSET, EHLO-------'
+//!                                        Open --BDAT--> Chunked --BDAT LAST--> Ready
 //! ```
 //!
-//! Each state is a type and holds what is known in it: a transaction exists only in [`Open`], a
-//! peer has a name only from [`Ready`] on.
+//! Each state is a type and holds what is known in it: a transaction exists only in [`Open`] and
+//! [`Chunked`], a peer has a name only from [`Ready`] on.
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::SmtpServer;
+use super::{SmtpServer, chunking::Chunked};
 use crate::{
     net::Connection,
     smtp::{
@@ -25,8 +26,9 @@ use crate::{
 pub(super) const AUTH_LINE_OCTETS_MAX: usize = 12_288;
 
 /// What MAIL may have beyond other commands: 26 for SIZE (RFC 1870 §3), 17 for BODY
-/// (RFC 6152 §2), 500 for AUTH (RFC 4954 §3), and RET and ENVID (RFC 3461 §4.3, §4.4).
-const MAIL_PARAMETERS_OCTETS: usize = 543 + dsn::MAIL_OCTETS;
+/// (RFC 6152 §2), 500 for AUTH (RFC 4954 §3), 10 for SMTPUTF8 (RFC 6531 §3.4), and RET and ENVID
+/// (RFC 3461 §4.3, §4.4).
+const MAIL_PARAMETERS_OCTETS: usize = 553 + dsn::MAIL_OCTETS;
 
 /// Why a session ends.
 #[derive(Debug)]
@@ -70,6 +72,7 @@ pub(super) enum State {
     Connected(Connected),
     Ready(Ready),
     Open(Open),
+    Chunked(Box<Chunked>),
 }
 
 impl State {
@@ -77,6 +80,15 @@ impl State {
         match self {
             Self::Connected(Connected) => None,
             Self::Ready(Ready { peer }) | Self::Open(Open { peer, .. }) => Some(peer),
+            Self::Chunked(chunked) => Some(chunked.peer),
+        }
+    }
+
+    pub(super) fn peer_known(&self) -> Option<&Peer> {
+        match self {
+            Self::Connected(Connected) => None,
+            Self::Ready(Ready { peer }) | Self::Open(Open { peer, .. }) => Some(peer),
+            Self::Chunked(chunked) => Some(&chunked.peer),
         }
     }
 }
@@ -89,6 +101,10 @@ pub(super) struct Session<'a> {
     stopping: CancellationToken,
     /// Commands refused since the last message was taken.
     pub(super) errors: usize,
+    /// A chunk was refused, and more of its message may be in the pipeline.
+    pub(super) chunks_refused: bool,
+    /// Transactions begun.
+    pub(super) transactions: usize,
     commands: usize,
 }
 
@@ -103,6 +119,8 @@ pub(super) async fn run(server: &SmtpServer, connection: Connection) {
         stopping,
         commands: 0,
         errors: 0,
+        chunks_refused: false,
+        transactions: 0,
     };
     let mut state = State::Connected(Connected);
     let greeting = Reply::bare(220, &format!("{} ESMTP", server.settings.server_name));
@@ -142,6 +160,20 @@ fn given_up(enhanced: &str, text: &str) -> End {
     End::GivenUp(Some(Reply::new(421, enhanced, text)))
 }
 
+/// RFC 5321 §4.1.1.8.
+fn help(topic: Option<&str>) -> Reply {
+    match topic.map(|topic| Verb::of_line(topic.as_bytes())) {
+        None => {
+            let text = "RFC 5321; HELP and a command shows how it is written";
+            Reply::new(214, "2.0.0", text)
+        }
+        Some(Ok(verb)) => Reply::new(214, "2.0.0", verb.usage()),
+        Some(Err(_)) => {
+            Reply::new(504, "5.5.4", "no help on that: it is no command of this server")
+        }
+    }
+}
+
 pub(super) fn ok(text: &str) -> Reply {
     Reply::new(250, "2.0.0", text)
 }
@@ -168,6 +200,10 @@ impl Session<'_> {
     /// Reads a line; between lines is where a session stops when the program does.
     pub(super) async fn line(&mut self, octets_max: usize) -> Result<Line, End> {
         let deadline = Instant::now() + self.server.settings.command_time_max;
+        self.line_until(octets_max, deadline).await
+    }
+
+    async fn line_until(&mut self, octets_max: usize, deadline: Instant) -> Result<Line, End> {
         tokio::select! {
             biased;
             () = self.stopping.cancelled() => Err(End::Stopping),
@@ -176,7 +212,13 @@ impl Session<'_> {
     }
 
     async fn next(&mut self, state: State) -> Result<Next, End> {
-        let line = self.line(AUTH_LINE_OCTETS_MAX).await?;
+        let deadline = Instant::now() + self.server.settings.command_time_max;
+        // What has come of a message in chunks waits no longer than a message may take.
+        let deadline = match &state {
+            State::Chunked(chunked) => deadline.min(chunked.deadline()),
+            _ => deadline,
+        };
+        let line = self.line_until(AUTH_LINE_OCTETS_MAX, deadline).await?;
         self.commands += 1;
         if self.commands > self.server.settings.commands_max {
             return Err(given_up("4.7.0", "too many commands: open a new connection"));
@@ -187,6 +229,8 @@ impl Session<'_> {
         };
         match self.parse(&line) {
             Ok(command) => self.command(state, command).await,
+            // Where the next command begins is unknown: the chunk has no size that can be read.
+            Err(reply) if Verb::of_line(&line) == Ok(Verb::Bdat) => Err(End::GivenUp(Some(reply))),
             Err(reply) => {
                 self.reply(&reply).await?;
                 Ok(Next::State(state))
@@ -221,19 +265,17 @@ impl Session<'_> {
             Command::Ehlo(name) => self.greet(state, &name, true).await?,
             Command::Helo(name) => self.greet(state, &name, false).await?,
             Command::Noop => self.answered(&ok("Ok"), state).await?,
-            Command::Help => {
-                let text = "RFC 5321; write to postmaster when mail is refused";
-                self.answered(&Reply::new(214, "2.0.0", text), state).await?
-            }
+            Command::Help(topic) => self.answered(&help(topic.as_deref()), state).await?,
             Command::Vrfy => {
                 let text = "not verified: send a message and see";
                 self.answered(&Reply::new(252, "2.1.5", text), state).await?
             }
             Command::Quit => return Err(End::Quit),
             Command::Rset => {
-                let state = match state {
-                    State::Open(Open { peer, .. }) => State::Ready(Ready { peer }),
-                    other => other,
+                self.chunks_refused = false;
+                let state = match state.peer() {
+                    Some(peer) => State::Ready(Ready { peer }),
+                    None => State::Connected(Connected),
                 };
                 self.answered(&ok("Ok"), state).await?
             }
@@ -243,7 +285,7 @@ impl Session<'_> {
                 State::Connected(_) => {
                     self.answered(&bad_sequence("say EHLO first"), state).await?
                 }
-                State::Open(_) => {
+                State::Open(_) | State::Chunked(_) => {
                     self.answered(&bad_sequence("not during a transaction"), state).await?
                 }
             },
@@ -254,6 +296,7 @@ impl Session<'_> {
                 self.recipient(state, &forward_path, &parameters).await?
             }
             Command::Data => self.data(state).await?,
+            Command::Bdat(chunk) => self.bdat(state, chunk).await?,
         };
         Ok(Next::State(state))
     }
@@ -269,6 +312,7 @@ impl Session<'_> {
         name: &ClientName,
         extended: bool,
     ) -> Result<State, End> {
+        self.chunks_refused = false;
         let peer = Peer {
             service: self.server.service(),
             address: self.peer_address.ip(),
@@ -278,7 +322,8 @@ impl Session<'_> {
             identity: state.peer().and_then(|peer| peer.identity),
         };
         let reply = if extended {
-            Reply::extensions(&self.server.settings.server_name, self.capabilities(&peer))
+            let offered = self.capabilities(&peer).await;
+            Reply::extensions(&self.server.settings.server_name, offered)
         } else {
             Reply::bare(250, &self.server.settings.server_name)
         };

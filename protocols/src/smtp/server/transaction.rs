@@ -1,23 +1,19 @@
 //! One transaction: MAIL, RCPT and DATA (RFC 5321 §3.3).
 //!
-//! Not here: the order of commands (`session`), transparency (`data`).
-
-use tokio::time::Instant;
+//! Not here: the order of commands (`session`), BDAT (`chunking`), the octets of the message
+//! (`incoming`, `data`).
 
 use super::{
-    data::{DataDecoder, DataLimits, Violation},
-    session::{End, Open, Ready, Session, State, bad_sequence, ok},
+    data::Framing,
+    incoming::too_large,
+    session::{End, Open, Ready, Session, State, bad_sequence},
 };
 use crate::smtp::{
     grammar::{
         EnvelopeId, ForwardPath, Notify, OriginalRecipient, Parameter, Reply, Ret, ReversePath,
     },
-    transport::{Envelope, MessageSink, Peer, RecipientDsn, Refusal, Service, Taken},
-    wire::INPUT_OCTETS_MAX,
+    transport::{Envelope, Peer, RecipientDsn, Service},
 };
-
-/// Octets read beyond the size limit before the end of data is no longer waited for.
-const EXCESS_OCTETS_MAX: u64 = 64 * 1024 * 1024;
 
 impl Session<'_> {
     pub(super) async fn mail(
@@ -31,12 +27,18 @@ impl Session<'_> {
             State::Connected(_) => {
                 return self.answered(&bad_sequence("say EHLO first"), state).await;
             }
-            State::Open(_) => {
+            State::Open(_) | State::Chunked(_) => {
                 return self
                     .answered(&bad_sequence("a transaction is open: use RSET"), state)
                     .await;
             }
         };
+        self.chunks_refused = false;
+        if self.transactions >= self.server.settings.transactions_max {
+            // RFC 9422 §4.1: the client goes on over another connection.
+            let text = "no more messages on this connection: open a new one";
+            return Err(End::GivenUp(Some(Reply::new(421, "4.7.0", text))));
+        }
         if let Some(reply) = not_logged_in(&peer) {
             return self.answered(&reply, State::Ready(Ready { peer })).await;
         }
@@ -45,12 +47,18 @@ impl Session<'_> {
         if let Err(reply) = read_parameters(&peer, parameters, &mut envelope) {
             return self.answered(&reply, State::Ready(Ready { peer })).await;
         }
+        if !reverse_path.is_ascii() && !envelope.smtp_utf8 {
+            let reply = ascii_only(peer.service);
+            return self.answered(&reply, State::Ready(Ready { peer })).await;
+        }
         let octets_max = self.server.transport.message_octets_max(&peer);
         if envelope.declared_size.is_some_and(|octets| octets > octets_max) {
-            return self.answered(&too_large(octets_max), State::Ready(Ready { peer })).await;
+            let reply = Reply::from(&too_large(octets_max));
+            return self.answered(&reply, State::Ready(Ready { peer })).await;
         }
         match self.server.transport.mail(&peer, &envelope).await {
             Ok(()) => {
+                self.transactions += 1;
                 let reply = Reply::new(250, "2.1.0", "sender ok");
                 self.answered(&reply, State::Open(Open { peer, envelope })).await
             }
@@ -77,8 +85,12 @@ impl Session<'_> {
         };
         let reply = if open.envelope.forward_paths.len() >= recipients_max {
             // RFC 5321 §4.5.3.1.10: the client sends the rest in a transaction of its own.
-            let text = format!("no more than {recipients_max} recipients in one message");
+            let text = format!(
+                "Al massimo {recipients_max} destinatari: gli altri in un altro messaggio / At most {recipients_max} recipients: send the rest in another message"
+            );
             Reply::new(452, "4.5.3", &text)
+        } else if !forward_path.is_ascii() && !open.envelope.smtp_utf8 {
+            ascii_only(open.peer.service)
         } else {
             let path = forward_path.to_string();
             match self.server.transport.recipient(&open.peer, &open.envelope, &path).await {
@@ -101,8 +113,7 @@ impl Session<'_> {
             return self.answered(&no_transaction(&state), state).await;
         };
         if envelope.forward_paths.is_empty() {
-            let reply = Reply::new(554, "5.5.1", "no valid recipients");
-            return self.answered(&reply, State::Open(Open { peer, envelope })).await;
+            return self.answered(&no_recipients(), State::Open(Open { peer, envelope })).await;
         }
         let sink = match self.server.transport.data(&peer, &envelope).await {
             Ok(sink) => sink,
@@ -112,77 +123,12 @@ impl Session<'_> {
             }
         };
         self.reply(&Reply::bare(354, "send the message, end with a line of one dot")).await?;
-        let limits = DataLimits {
-            message: self.server.transport.message_octets_max(&peer),
-            header: self.server.settings.header_octets_max,
-            line: self.server.settings.data_line_octets_max,
-        };
+        let incoming = self.incoming(&peer, sink, Framing::Dots);
         self.wire.make_room(false);
-        let received = self.receive(sink, limits).await;
+        let received = self.receive(incoming).await;
         self.wire.make_room(true);
-        let service = service_name(peer.service);
-        match received? {
-            Ok(taken) => {
-                self.errors = 0;
-                metrics::counter!("ceralacca_smtp_messages_taken_total", "service" => service)
-                    .increment(1);
-                tracing::info!(peer = %self.peer_address, identifier = %taken.identifier, "taken");
-                self.reply(&ok(&format!("taken as {}", taken.identifier))).await?;
-            }
-            Err(refusal) => {
-                metrics::counter!("ceralacca_smtp_messages_refused_total", "service" => service)
-                    .increment(1);
-                tracing::info!(peer = %self.peer_address, %refusal, "message refused");
-                self.refuse(&refusal).await?;
-            }
-        }
+        self.conclude(peer.service, received?).await?;
         Ok(State::Ready(Ready { peer }))
-    }
-
-    /// Reads the data to its end and gives it to `sink`.
-    async fn receive(
-        &mut self,
-        sink: Box<dyn MessageSink>,
-        limits: DataLimits,
-    ) -> Result<Result<Taken, Refusal>, End> {
-        let message_deadline = Instant::now() + self.server.settings.message_time_max;
-        let mut decoder = DataDecoder::new(limits);
-        let mut message = Vec::with_capacity(INPUT_OCTETS_MAX + 2);
-        let mut sink = Ok(sink);
-        while !decoder.ended() {
-            if self.wire.buffered().is_empty() {
-                let deadline = Instant::now() + self.server.settings.data_block_time_max;
-                self.wire.fill(deadline.min(message_deadline)).await?;
-            }
-            message.clear();
-            let taken = decoder.decode(self.wire.buffered(), &mut message);
-            self.wire.consume(taken);
-            if let Some(violation) = decoder.violation() {
-                // Dropped here, so that a refused message holds nothing while it is read on.
-                sink = Err(violated(violation, &limits));
-            }
-            if let Ok(open) = &mut sink
-                && !message.is_empty()
-                && let Err(refusal) = open.write(&message).await
-            {
-                sink = Err(refusal);
-            }
-            if decoder.octets() > limits.message.saturating_add(EXCESS_OCTETS_MAX) {
-                return Err(End::GivenUp(Some(too_large(limits.message))));
-            }
-        }
-        drop(message);
-        Ok(match sink {
-            Ok(sink) => sink.finish().await,
-            Err(refusal) => Err(refusal),
-        })
-    }
-}
-
-fn service_name(service: Service) -> &'static str {
-    match service {
-        Service::Submission => "submission",
-        Service::Relay => "relay",
     }
 }
 
@@ -197,8 +143,13 @@ fn not_logged_in(peer: &Peer) -> Option<Reply> {
     })
 }
 
-fn no_transaction(state: &State) -> Reply {
+pub(super) fn no_recipients() -> Reply {
+    Reply::new(554, "5.5.1", "no valid recipients")
+}
+
+pub(super) fn no_transaction(state: &State) -> Reply {
     match state {
+        State::Chunked(_) => bad_sequence("the message comes by BDAT: end it with BDAT LAST"),
         State::Connected(_) => bad_sequence("say EHLO first"),
         State::Ready(Ready { peer }) => {
             not_logged_in(peer).unwrap_or_else(|| bad_sequence("say MAIL first"))
@@ -207,13 +158,22 @@ fn no_transaction(state: &State) -> Reply {
     }
 }
 
-fn too_large(octets_max: u64) -> Reply {
-    Reply::new(552, "5.3.4", &format!("a message may have {octets_max} octets"))
+/// RFC 6531 §3.5: an address outside ASCII needs the parameter SMTPUTF8, and a server that offers it.
+fn ascii_only(service: Service) -> Reply {
+    match service {
+        Service::Relay => Reply::new(553, "5.6.7", "an address outside ASCII needs SMTPUTF8"),
+        Service::Submission => no_smtp_utf8(553),
+    }
+}
+
+fn no_smtp_utf8(code: u16) -> Reply {
+    let text = "Indirizzi solo ASCII: inviare senza SMTPUTF8, il testo resta in UTF-8 / ASCII addresses only: send without SMTPUTF8, text may stay UTF-8";
+    Reply::new(code, "5.6.7", text)
 }
 
 /// Reads the parameters of MAIL that we announce: SIZE (RFC 1870 §4), BODY (RFC 6152 §2), RET and
-/// ENVID (RFC 3461 §4.3, §4.4) and, where one can log in, AUTH (RFC 4954 §5), which is taken and
-/// not believed.
+/// ENVID (RFC 3461 §4.3, §4.4), on relay SMTPUTF8 (RFC 6531 §3.4) and, where one can log in, AUTH
+/// (RFC 4954 §5), which is taken and not believed.
 fn read_parameters(
     peer: &Peer,
     parameters: &[Parameter],
@@ -237,8 +197,12 @@ fn read_parameters(
             ("BODY", Some(value)) if value.eq_ignore_ascii_case("8BITMIME") => {
                 envelope.eight_bit = true;
             }
+            ("BODY", Some(value)) if value.eq_ignore_ascii_case("BINARYMIME") => {
+                let text = "BINARYMIME non ammesso: codificare in base64 / BINARYMIME is not taken: encode as base64";
+                return Err(Reply::new(555, "5.6.1", text));
+            }
             ("BODY", _) => {
-                return Err(Reply::new(504, "5.5.4", "BODY is 7BIT or 8BITMIME"));
+                return Err(Reply::new(555, "5.5.4", "BODY is 7BIT or 8BITMIME"));
             }
             ("RET", value) => {
                 envelope.dsn.ret = Some(
@@ -253,6 +217,8 @@ fn read_parameters(
                         Reply::new(501, "5.5.4", "ENVID is up to 100 octets of xtext")
                     })?);
             }
+            ("SMTPUTF8", None) if peer.service == Service::Relay => envelope.smtp_utf8 = true,
+            ("SMTPUTF8", None) => return Err(no_smtp_utf8(555)),
             ("AUTH", Some(_)) if peer.service == Service::Submission => {}
             (keyword, _) => return Err(not_offered(keyword)),
         }
@@ -287,26 +253,4 @@ fn read_recipient_parameters(peer: &Peer, parameters: &[Parameter]) -> Result<Re
 
 fn not_offered(keyword: &str) -> Reply {
     Reply::new(555, "5.5.4", &format!("parameter {keyword} is not offered"))
-}
-
-fn violated(violation: Violation, limits: &DataLimits) -> Refusal {
-    match violation {
-        Violation::BareLineEnd => {
-            let text = "the message has a bare CR or LF: lines must end with CR LF";
-            Refusal::new(554, "5.6.0", text)
-        }
-        Violation::Nul => Refusal::new(554, "5.6.0", "the message has a NUL octet"),
-        Violation::LineTooLong => {
-            let octets_max = limits.line;
-            Refusal::new(500, "5.6.0", format!("a line may have {octets_max} octets with CR LF"))
-        }
-        Violation::HeaderTooLarge => {
-            let octets_max = limits.header;
-            Refusal::new(552, "5.3.4", format!("a header may have {octets_max} octets"))
-        }
-        Violation::MessageTooLarge => {
-            let octets_max = limits.message;
-            Refusal::new(552, "5.3.4", format!("a message may have {octets_max} octets"))
-        }
-    }
 }

@@ -1,9 +1,67 @@
-//! SASL messages that SMTP, IMAP and POP3 share (RFC 4422).
+//! SASL (RFC 4422): the mechanisms, one piece of code for SMTP, IMAP and POP3.
 //!
-//! Not here: how each protocol carries them (RFC 4954, RFC 9051 §6.2.2, RFC 5034), and the check
-//! of the password ([`crate::access::Authenticator`]).
+//! * [`Credentials`]: a login and its password. [`Mechanism`]: names, and who offers which.
+//! * [`exchange`]: the messages of one login, whatever the mechanism.
+//! * [`scram`]: the messages and proofs of SCRAM-SHA-256.
+//!
+//! Not here: how each protocol carries the messages (RFC 4954, RFC 9051 §6.2.2, RFC 5034), what is
+//! known of a login ([`crate::access::Authenticator`]), and what ties a login to its connection
+//! ([`crate::net::stream::ChannelBindings`]).
+
+pub mod exchange;
+pub mod scram;
 
 use std::fmt;
+
+pub use exchange::{Exchange, Step};
+
+use crate::net::stream::ChannelBindings;
+
+/// Octets of a line of an exchange, base64 and line end included (RFC 4954 §4, RFC 5034 §4).
+pub const LINE_OCTETS_MAX: usize = 12_288;
+
+/// A way of logging in.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Mechanism {
+    /// RFC 4616
+    Plain,
+    /// User name and password, asked for one after the other. No standard; old clients of SMTP
+    /// have nothing else.
+    Login,
+    /// RFC 7677
+    ScramSha256,
+    /// The same, bound to the TLS connection (RFC 5802 §6).
+    ScramSha256Plus,
+}
+
+impl Mechanism {
+    /// The registered name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::Login => "LOGIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
+        }
+    }
+
+    /// What is offered on a connection under TLS with `bindings`, strongest first: many clients take
+    /// the first that they know.
+    pub fn offered(bindings: &ChannelBindings, login_too: bool) -> Vec<Self> {
+        let all = [Self::ScramSha256Plus, Self::ScramSha256, Self::Plain, Self::Login];
+        let offered = |mechanism: &Self| match mechanism {
+            Self::ScramSha256Plus => !bindings.is_empty(),
+            Self::Login => login_too,
+            Self::ScramSha256 | Self::Plain => true,
+        };
+        all.into_iter().filter(offered).collect()
+    }
+
+    /// Finds the mechanism called `name`, in any case, among `offered`.
+    pub fn among(offered: &[Self], name: &str) -> Option<Self> {
+        offered.iter().copied().find(|mechanism| name.eq_ignore_ascii_case(mechanism.name()))
+    }
+}
 
 /// Octets a login may have: the longest address (RFC 5321 §4.5.3.1.3).
 const LOGIN_OCTETS_MAX: usize = 254;

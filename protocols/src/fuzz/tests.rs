@@ -1,0 +1,61 @@
+#[path = "../../../tests/fuzz/replay.rs"]
+mod replay;
+
+use super::TARGETS;
+
+/// What mutations put in.
+const TOKENS: [&str; 24] = [
+    "\r\n",
+    "\r",
+    "\n",
+    ".",
+    "\r\n.\r\n",
+    "\0",
+    " ",
+    ",",
+    "=",
+    "\"",
+    "\\",
+    "<",
+    ">",
+    "@",
+    "\u{e8}",
+    "MAIL FROM:<",
+    "RCPT TO:<",
+    "BDAT ",
+    " LAST",
+    "AUTH ",
+    " SIZE=",
+    "p=tls-unique",
+    "n=",
+    "r=",
+];
+
+fn replay(target: &str) {
+    replay::replay(&TARGETS, target, &TOKENS);
+}
+
+#[test]
+fn seeds_of_command_lines_and_their_mutations_are_refused_or_read_the_same() {
+    replay("smtp_command");
+}
+
+#[test]
+fn seeds_of_data_and_their_mutations_end_where_they_must() {
+    replay("smtp_data");
+}
+
+#[test]
+fn seeds_of_chunks_and_their_mutations_are_what_data_would_be() {
+    replay("smtp_chunks");
+}
+
+#[test]
+fn seeds_of_scram_and_their_mutations_are_refused() {
+    replay("scram");
+}
+
+#[test]
+fn seeds_of_proxy_headers_and_their_mutations_are_refused_or_whole() {
+    replay("proxy_header");
+}
