@@ -11,7 +11,7 @@ use protocols::{net::tls::TlsClient, smtp::server::ServerSettings};
 use support::post::{Door, Office, RECIPIENTS_MAX, open, open_with, settings};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
@@ -170,6 +170,24 @@ async fn long_command_lines_are_refused_and_endless_ones_end_the_session() {
     assert!(written < 50 << 20, "the server read {written} octets of one line");
 }
 
+/// A chunk is never read as commands (RFC 3030 §2): not either when its size stands in a line of which
+/// only the first word is kept.
+#[tokio::test]
+async fn a_chunk_behind_a_line_that_is_too_long_ends_the_session() {
+    let office = open(Door::RelayClear, settings()).await;
+    for spaces in [600, 12_300, 200_000] {
+        let mut stream = TcpStream::connect(office.address).await.unwrap();
+        reply(&mut stream).await;
+        for line in ["EHLO bar.example", "MAIL FROM:<a@b.example>", "RCPT TO:<c@one.example>"] {
+            assert!(say(&mut stream, line).await.starts_with("250"));
+        }
+        let chunk = format!("BDAT 6 LAST{}\r\nQUIT\r\nNOOP\r\n", " ".repeat(spaces));
+        stream.write_all(chunk.as_bytes()).await.unwrap();
+        assert_eq!(closed(&mut stream).await, "500 5.5.2 line too long\r\n", "{spaces}");
+    }
+    assert_eq!(office.post.taken().len(), 0);
+}
+
 #[tokio::test]
 async fn of_10000_recipients_the_first_are_taken_and_the_rest_is_put_off() {
     let office = open(Door::RelayClear, settings()).await;
@@ -266,6 +284,38 @@ async fn a_peer_that_does_not_read_is_given_up() {
     // Without the time-out both sides would wait for each other for ever.
     let writing = async { while stream.write_all(group.as_bytes()).await.is_ok() {} };
     timeout(SOON, writing).await.expect("the server closes");
+}
+
+#[tokio::test]
+async fn a_peer_that_reads_one_octet_at_a_time_gets_every_reply_in_order() {
+    let office = open(Door::RelayClear, ServerSettings { errors_max: 10_000, ..settings() }).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    // The system's least: the server has to wait for every few replies to be read.
+    socket.set_recv_buffer_size(1).unwrap();
+    let stream = socket.connect(office.address).await.unwrap();
+    let (mut reading, mut writing) = stream.into_split();
+    let writer = tokio::spawn(async move {
+        let message = "MAIL FROM:<a@b.example>\r\nRCPT TO:<r@one.example>\r\nBDAT 4 LAST\r\nx:\r\n";
+        let group = format!("{message}HELP bdat\r\nFOO\r\n").repeat(500);
+        let group = format!("EHLO x.example\r\n{group}QUIT\r\n");
+        writing.write_all(group.as_bytes()).await.unwrap();
+        writing
+    });
+    let ehlo = reply(&mut reading).await + &reply(&mut reading).await;
+    assert!(ehlo.ends_with("250 HELP\r\n"), "{ehlo}");
+    for number in 1..=500 {
+        for expected in [
+            "250 2.1.0 sender ok",
+            "250 2.1.5 recipient ok",
+            &format!("250 2.0.0 taken as message-{number}"),
+            "214 2.0.0 BDAT octets [LAST]",
+            "500 5.5.1 unknown command",
+        ] {
+            assert_eq!(reply(&mut reading).await, format!("{expected}\r\n"), "{number}");
+        }
+    }
+    assert_eq!(closed(&mut reading).await, "221 2.0.0 goodbye\r\n");
+    drop(writer.await.unwrap());
 }
 
 #[tokio::test]

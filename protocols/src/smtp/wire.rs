@@ -34,6 +34,9 @@ const DISCARD_OCTETS_MAX: usize = 1024 * 1024;
 /// unread resets the connection, and the peer might lose the reply (RFC 1122 §4.2.2.13).
 const LINGER_TIME: Duration = Duration::from_secs(2);
 
+/// Octets kept of the first word of a line that is too long; the longest command has eight.
+const WORD_OCTETS_MAX: usize = 16;
+
 /// Why no more can be read or written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WireError {
@@ -52,8 +55,16 @@ pub(crate) enum WireError {
 pub(crate) enum Line {
     /// Its octets without CR LF.
     Whole(Vec<u8>),
-    /// It was longer than allowed, and was read to its end and forgotten.
-    TooLong,
+    /// It was longer than allowed, and was read to its end and forgotten but for its first word, of
+    /// which at most [`WORD_OCTETS_MAX`] octets are kept.
+    TooLong(Vec<u8>),
+}
+
+impl Line {
+    fn too_long(start: &[u8]) -> Self {
+        let word = start.split(|octet| *octet == b' ').next().unwrap_or_default();
+        Self::TooLong(word.iter().copied().take(WORD_OCTETS_MAX).collect())
+    }
 }
 
 /// A connection with its buffers.
@@ -143,13 +154,16 @@ impl Wire {
         let mut searched = 0;
         loop {
             if let Some(end) = find_line_end(self.buffered(), searched) {
-                let line = self.buffered().get(..end).unwrap_or_default().to_vec();
-                self.consume(end + 2);
+                let line = self.buffered().get(..end).unwrap_or_default();
                 let fits = end + 2 <= octets_max;
-                return Ok(if fits { Line::Whole(line) } else { Line::TooLong });
+                let line = if fits { Line::Whole(line.to_vec()) } else { Line::too_long(line) };
+                self.consume(end + 2);
+                return Ok(line);
             }
             if self.buffered().len() >= octets_max {
-                return self.discard_line(deadline).await;
+                let line = Line::too_long(self.buffered());
+                self.discard_line(deadline).await?;
+                return Ok(line);
             }
             // The last octet may be the CR of a CR LF that has not come whole.
             searched = self.buffered().len().saturating_sub(1);
@@ -157,12 +171,12 @@ impl Wire {
         }
     }
 
-    async fn discard_line(&mut self, deadline: Instant) -> Result<Line, WireError> {
+    async fn discard_line(&mut self, deadline: Instant) -> Result<(), WireError> {
         let mut discarded = 0;
         loop {
             if let Some(end) = find_line_end(self.buffered(), 0) {
                 self.consume(end + 2);
-                return Ok(Line::TooLong);
+                return Ok(());
             }
             let octets = self.buffered().len();
             let kept = usize::from(self.buffered().ends_with(b"\r"));

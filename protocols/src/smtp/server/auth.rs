@@ -123,7 +123,7 @@ impl Session<'_> {
     async fn response(&mut self, challenge: &[u8]) -> Result<Secret, Broken> {
         self.reply(&Reply::bare(334, &BASE64.encode(challenge))).await?;
         match self.line(AUTH_LINE_OCTETS_MAX).await? {
-            Line::TooLong => {
+            Line::TooLong(_) => {
                 let text = "the authentication line is too long";
                 Err(Broken::Reply(Reply::new(500, "5.5.6", text)))
             }

@@ -174,6 +174,10 @@ fn help(topic: Option<&str>) -> Reply {
     }
 }
 
+fn line_too_long() -> Reply {
+    Reply::new(500, "5.5.2", "line too long")
+}
+
 pub(super) fn ok(text: &str) -> Reply {
     Reply::new(250, "2.0.0", text)
 }
@@ -223,14 +227,14 @@ impl Session<'_> {
         if self.commands > self.server.settings.commands_max {
             return Err(given_up("4.7.0", "too many commands: open a new connection"));
         }
-        let Line::Whole(line) = line else {
-            self.reply(&Reply::new(500, "5.5.2", "line too long")).await?;
-            return Ok(Next::State(state));
+        let (parsed, start) = match line {
+            Line::Whole(line) => (self.parse(&line), line),
+            Line::TooLong(word) => (Err(line_too_long()), word),
         };
-        match self.parse(&line) {
+        match parsed {
             Ok(command) => self.command(state, command).await,
             // Where the next command begins is unknown: the chunk has no size that can be read.
-            Err(reply) if Verb::of_line(&line) == Ok(Verb::Bdat) => Err(End::GivenUp(Some(reply))),
+            Err(reply) if Verb::of_line(&start) == Ok(Verb::Bdat) => Err(End::GivenUp(Some(reply))),
             Err(reply) => {
                 self.reply(&reply).await?;
                 Ok(Next::State(state))
@@ -246,7 +250,7 @@ impl Session<'_> {
             _ => self.server.settings.command_octets_max,
         };
         if line.len() + 2 > octets_max {
-            return Err(Reply::new(500, "5.5.2", "line too long"));
+            return Err(line_too_long());
         }
         Command::parse(line).map_err(|error| {
             let (code, enhanced) = match error {
