@@ -49,13 +49,17 @@ pub(super) fn dot_string(input: &[u8]) -> Option<(&str, &[u8])> {
     Some((taken, rest))
 }
 
-/// `esmtp-keyword ["=" esmtp-value]`; returns both and the rest.
+/// `esmtp-keyword ["=" esmtp-value]`; returns both and the rest. A value may have UTF-8 in it, which
+/// smtp-codec does not know (RFC 6531 §3.3).
 pub(super) fn esmtp_param(input: &[u8]) -> Option<(&str, Option<&str>, &[u8])> {
     let (rest, keyword) = command_rules::esmtp_keyword(input).ok()?;
     match rest.strip_prefix(b"=") {
         None => Some((keyword, None, rest)),
         Some(rest) => {
-            let (rest, value) = command_rules::esmtp_value(rest).ok()?;
+            let belongs = |octet: &u8| matches!(octet, 33..=60 | 62..=126 | 128..);
+            let end = rest.iter().position(|octet| !belongs(octet)).unwrap_or(rest.len());
+            let (value, rest) = rest.split_at_checked(end)?;
+            let value = std::str::from_utf8(value).ok().filter(|value| !value.is_empty())?;
             Some((keyword, Some(value), rest))
         }
     }

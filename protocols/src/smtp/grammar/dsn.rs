@@ -10,7 +10,11 @@
 //! hexchar = "+" 2( %d48-57 / %d65-70 )
 //! ```
 //!
-//! Invariant: what is read is printable ASCII, so that it can stand in a report as it is, and
+//! An address of the type `utf-8` may have UTF-8 in it where SMTPUTF8 is spoken; a server that offers
+//! both extensions must take it (RFC 6533 §3). It is kept in the form of seven bits, in which a
+//! character outside ASCII is `\x{` its number in hexadecimal digits `}`, and passed on so.
+//!
+//! Invariant: what is kept is printable ASCII, so that it can stand in a report as it is, and
 //! what is written reads back the same.
 //!
 //! Not here: which reports are due, and what they look like.
@@ -179,6 +183,9 @@ impl EnvelopeId {
     }
 }
 
+/// The type of addresses that may be outside ASCII (RFC 6533 §3).
+const UTF_8: &str = "utf-8";
+
 /// The recipient as the first sender named him, decoded.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct OriginalRecipient {
@@ -193,8 +200,15 @@ impl OriginalRecipient {
         let (address_type, address) = value.split_once(';')?;
         let atom = |octet: u8| octet.is_ascii_alphanumeric() || b"-_".contains(&octet);
         let named = !address_type.is_empty() && address_type.bytes().all(atom);
-        let address = from_xtext(address).filter(|address| !address.is_empty())?;
-        named.then(|| Self { address_type: address_type.to_owned(), address })
+        let seven_bit = if address_type.eq_ignore_ascii_case(UTF_8) {
+            in_seven_bits(address)
+        } else {
+            address.to_owned()
+        };
+        let address = from_xtext(&seven_bit).filter(|address| !address.is_empty())?;
+        let read = named.then(|| Self { address_type: address_type.to_owned(), address })?;
+        // In seven bits it may have become longer.
+        (read.value().len() <= ORIGINAL_RECIPIENT_OCTETS_MAX).then_some(read)
     }
 
     /// Takes one out of a record: type, semicolon, address.
@@ -230,6 +244,20 @@ fn from_xtext(text: &str) -> Option<String> {
         (32..=126).contains(&meant).then(|| decoded.push(char::from(meant)))?;
     }
     Some(decoded)
+}
+
+/// `EmbeddedUnicodeChar = %x5C.78 "{" HEXPOINT "}"` for every character outside ASCII (RFC 6533 §3).
+fn in_seven_bits(address: &str) -> String {
+    let mut written = String::with_capacity(address.len());
+    for character in address.chars() {
+        if character.is_ascii() {
+            written.push(character);
+        } else {
+            // Writing into memory does not fail.
+            let _ = write!(written, "\\x{{{:X}}}", u32::from(character));
+        }
+    }
+    written
 }
 
 /// Only capitals are allowed (RFC 3461 §4).
@@ -281,6 +309,13 @@ mod tests {
         let odd = OriginalRecipient::parse("rfc822;a+2Bb+3Dc+20d@e.example").expect("one");
         assert_eq!(odd.to_string(), "rfc822;a+b=c d@e.example");
         assert_eq!(odd.value(), "rfc822;a+2Bb+3Dc+20d@e.example");
+        // RFC 6533 §3: as it is, and in seven bits.
+        for value in ["utf-8;josé@bücher.example", r"UTF-8;jos\x{E9}@b\x{FC}cher.example"] {
+            let abroad = OriginalRecipient::parse(value).expect(value);
+            let kept = abroad.to_string();
+            assert_eq!(&kept[6..], r"jos\x{E9}@b\x{FC}cher.example");
+            assert_eq!(OriginalRecipient::from_text(&kept), Some(abroad));
+        }
         assert_eq!(EnvelopeId::parse("QQ314159").expect("one").as_str(), "QQ314159");
         assert_eq!(Ret::parse("hdrs"), Some(Ret::Headers));
         assert_eq!(Ret::parse("FULL"), Some(Ret::Full));
@@ -302,6 +337,10 @@ mod tests {
         assert_eq!(EnvelopeId::parse(&"a".repeat(101)), None);
         assert!(OriginalRecipient::parse(&format!("rfc822;{}", "a".repeat(493))).is_some());
         assert_eq!(OriginalRecipient::parse(&format!("rfc822;{}", "a".repeat(494))), None);
+        assert_eq!(OriginalRecipient::parse("rfc822;josé@b.example"), None, "of another type");
+        let most = format!("utf-8;{}", "è".repeat(82));
+        assert_eq!(OriginalRecipient::parse(&most).map(|kept| kept.value().len()), Some(498));
+        assert_eq!(OriginalRecipient::parse(&format!("{most}è")), None, "too long in seven bits");
         assert_eq!(Ret::parse("FULLY"), None);
     }
 

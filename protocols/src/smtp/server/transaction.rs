@@ -79,7 +79,7 @@ impl Session<'_> {
             return self.answered(&no_transaction(&state), state).await;
         };
         let recipients_max = self.server.transport.recipients_max(&open.peer);
-        let asked = match read_recipient_parameters(&open.peer, parameters) {
+        let asked = match read_recipient_parameters(&open, parameters) {
             Ok(asked) => asked,
             Err(reply) => return self.answered(&reply, State::Open(open)).await,
         };
@@ -184,6 +184,7 @@ fn read_parameters(
             _ if !peer.extended => {
                 return Err(Reply::new(555, "5.5.4", "parameters need EHLO"));
             }
+            (keyword, Some(value)) if !value.is_ascii() => return Err(not_ascii(keyword)),
             ("SIZE", value) => {
                 let digits = value.filter(|value| {
                     value.len() <= 20 && value.bytes().all(|octet| octet.is_ascii_digit())
@@ -226,13 +227,17 @@ fn read_parameters(
     Ok(())
 }
 
-/// Reads the parameters of RCPT that we announce: NOTIFY and ORCPT (RFC 3461 §4.1, §4.2).
-fn read_recipient_parameters(peer: &Peer, parameters: &[Parameter]) -> Result<RecipientDsn, Reply> {
+/// Reads the parameters of RCPT that we announce: NOTIFY and ORCPT (RFC 3461 §4.1, §4.2), which with
+/// SMTPUTF8 may be outside ASCII (RFC 6533 §3).
+fn read_recipient_parameters(open: &Open, parameters: &[Parameter]) -> Result<RecipientDsn, Reply> {
     let mut asked = RecipientDsn::default();
     for parameter in parameters {
         match (parameter.keyword(), parameter.value()) {
-            _ if !peer.extended => {
+            _ if !open.peer.extended => {
                 return Err(Reply::new(555, "5.5.4", "parameters need EHLO"));
+            }
+            (keyword, Some(value)) if !value.is_ascii() && !open.envelope.smtp_utf8 => {
+                return Err(not_ascii(keyword));
             }
             ("NOTIFY", value) => {
                 asked.notify = value.and_then(Notify::parse).ok_or_else(|| {
@@ -249,6 +254,10 @@ fn read_recipient_parameters(peer: &Peer, parameters: &[Parameter]) -> Result<Re
         }
     }
     Ok(asked)
+}
+
+fn not_ascii(keyword: &str) -> Reply {
+    Reply::new(501, "5.5.4", &format!("the value of {keyword} is outside ASCII"))
 }
 
 fn not_offered(keyword: &str) -> Reply {
