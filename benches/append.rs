@@ -93,7 +93,12 @@ where
     Ok(began.elapsed())
 }
 
-async fn append_all(store: &Store, writer: usize, share: &[Vec<u8>]) -> Result<(), Failure> {
+/// Appends a writer's share to his INBOX.
+pub(crate) async fn append_all(
+    store: &Store,
+    writer: usize,
+    share: &[Vec<u8>],
+) -> Result<(), Failure> {
     let (account, inbox) = house::inbox(store, writer).await?;
     for message in share {
         let staged = house::stage(store, message).await?;

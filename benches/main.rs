@@ -22,13 +22,14 @@ mod provider;
 mod queue_drain;
 mod read;
 mod select;
+mod smtp_in;
 
 use std::{io::Write as _, process::ExitCode};
 
 use line::Line;
 
 /// A measure by its name.
-const MEASURES: [(&str, Measure); 16] = [
+const MEASURES: [(&str, Measure); 17] = [
     ("append", append::measure),
     ("append_1mb", append_1mb::measure),
     ("read_cold", read::cold),
@@ -41,6 +42,7 @@ const MEASURES: [(&str, Measure); 16] = [
     ("growth", growth::measure),
     ("pec_local", pec_local::measure),
     ("queue_drain", queue_drain::measure),
+    ("smtp_in", smtp_in::measure),
     ("select", select::select),
     ("select_gain", select::select_gain),
     ("header_search", select::header_search),

@@ -61,6 +61,8 @@ pub(crate) const MESSAGES_PER_SUBMITTER: usize = 10;
 pub(crate) const SENDER: &str = "anna@pec.alfa.example";
 /// Account 2.
 pub(crate) const RECIPIENT: &str = "bruno@pec.alfa.example";
+/// The account of the first holder that is added.
+const FIRST_HOLDER: u64 = 3;
 
 /// A provider without doors: the engine on a real store.
 pub(crate) struct Provider {
@@ -84,6 +86,19 @@ impl Provider {
 
     /// As [`Provider::start`], with the outgoing queue standing still.
     pub(crate) async fn start_idle(
+        folder: &Path,
+        threads: usize,
+        octets: OctetStoreConfig,
+    ) -> Result<Self, Failure> {
+        let mut provider = Self::at_rest(folder, threads, octets).await?;
+        let (engine, stopped) = (Arc::clone(&provider.engine), provider.stop.subscribe());
+        provider.tasks.spawn(work::run(engine, stopped));
+        Ok(provider)
+    }
+
+    /// As [`Provider::start_idle`], with the workers standing still too: messages are taken in, and no
+    /// more.
+    pub(crate) async fn at_rest(
         folder: &Path,
         threads: usize,
         octets: OctetStoreConfig,
@@ -120,11 +135,27 @@ impl Provider {
             work,
             queue,
         });
-        let (stop, stopped) = watch::channel(false);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(work::run(Arc::clone(&engine), stopped));
         let access_point = Arc::new(AccessPoint::new(Arc::clone(&engine)));
+        let (stop, tasks) = (watch::channel(false).0, JoinSet::new());
         Ok(Self { engine, access_point, key, stop, tasks })
+    }
+
+    /// Adds accounts called [`holder`], with the numbers [`Provider::holder_id`].
+    pub(crate) async fn add_holders(&self, count: usize) -> Result<(), Failure> {
+        for number in 0..count {
+            add_account(self.store(), Self::holder_id(number), &holder(number)).await?;
+        }
+        Ok(())
+    }
+
+    /// The account of a holder.
+    pub(crate) fn holder_id(number: usize) -> AccountId {
+        AccountId(u64::try_from(number).unwrap_or(u64::MAX).saturating_add(FIRST_HOLDER))
+    }
+
+    /// Where messages are submitted.
+    pub(crate) fn access_point(&self) -> &Arc<AccessPoint> {
+        &self.access_point
     }
 
     /// Submits `messages` and waits until every receipt is in the sender's mailbox.
@@ -176,7 +207,7 @@ impl Provider {
     }
 
     pub(crate) async fn stop(self) -> Result<(), Failure> {
-        self.stop.send(true)?;
+        self.stop.send_replace(true);
         self.tasks.join_all().await;
         self.engine.store().close().await?;
         Ok(())
@@ -215,14 +246,24 @@ async fn open(folder: &Path, octets: OctetStoreConfig) -> Result<Arc<Store>, Fai
     let objects = local_objects(&folder.join("objects"))?;
     let store = Store::open(config, objects, Arc::new(SystemClock), Arc::new(SystemRandom)).await?;
     for (id, address) in [(1, SENDER), (2, RECIPIENT)] {
-        let settings = AccountSettings {
-            address: address.to_owned(),
-            plan: "base".to_owned(),
-            message_octets_max: 50 << 20,
-            recipients_max: 50,
-            ..AccountSettings::default()
-        };
-        store.apply_account(AccountId(id), 1, settings).await?;
+        add_account(&store, AccountId(id), address).await?;
     }
     Ok(store)
+}
+
+async fn add_account(store: &Store, id: AccountId, address: &str) -> Result<(), Failure> {
+    let settings = AccountSettings {
+        address: address.to_owned(),
+        plan: "base".to_owned(),
+        message_octets_max: 50 << 20,
+        recipients_max: 50,
+        ..AccountSettings::default()
+    };
+    store.apply_account(id, 1, settings).await?;
+    Ok(())
+}
+
+/// The address of one of the holders that [`Provider::add_holders`] adds.
+pub(crate) fn holder(number: usize) -> String {
+    format!("mittente{number}@pec.alfa.example")
 }
