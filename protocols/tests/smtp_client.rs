@@ -91,6 +91,14 @@ fn codes(outcomes: &[Outcome]) -> Vec<String> {
         .collect()
 }
 
+/// A greeting without extensions, up to the reply to RCPT.
+macro_rules! until_data {
+    ($($step:expr),* $(,)?) => {
+        &[Say("220 x"), Hear("EHLO"), Say("250 x"), Hear("MAIL FROM:<x@two.example>"),
+          Say("250 ok"), Hear("RCPT"), Say("250 ok"), Hear("DATA"), $($step),*]
+    };
+}
+
 #[tokio::test]
 async fn every_recipient_gets_his_own_outcome_and_the_connection_is_used_again() {
     let office = open(Door::Relay, settings()).await;
@@ -264,6 +272,101 @@ async fn hosts_are_tried_in_their_order() {
     assert!(matches!(none, ConnectError::NoHost));
 }
 
+#[tokio::test]
+async fn a_server_that_accepts_and_says_nothing_keeps_nobody_from_the_next() {
+    let office = open(Door::RelayClear, settings()).await;
+    let silent = fake(&[Sleep]).await;
+    let quick = Duration::from_millis(300);
+    let settings = Arc::new(ClientSettings {
+        reply_time_max: SOON,
+        address_time_max: quick,
+        ..ClientSettings::clone(&client())
+    });
+    let servers = [silent, office.address.port()].map(|port| server(port, &TlsPolicy::Never));
+    let connecting = SmtpConnection::connect(&settings, &servers);
+    let connection = timeout(SOON / 2, connecting).await.unwrap().unwrap();
+    assert_eq!(connection.host(), &servers[1].host);
+    // The servers share the time that there is, however long each may take.
+    let silent = fake(&[Sleep]).await;
+    let settings = Arc::new(ClientSettings {
+        address_time_max: SOON,
+        servers_time_max: quick,
+        ..ClientSettings::clone(&settings)
+    });
+    let servers = [silent, office.address.port()].map(|port| server(port, &TlsPolicy::Never));
+    let connecting = SmtpConnection::connect(&settings, &servers);
+    let connection = timeout(SOON / 2, connecting).await.unwrap().unwrap();
+    assert_eq!(connection.host(), &servers[1].host);
+}
+
+#[tokio::test]
+async fn where_tls_is_required_a_refusal_in_the_clear_is_never_for_good() {
+    let table: [&'static [Step]; 3] = [
+        &[Say("554 5.3.2 go away")],
+        &[Say("220 x"), Hear("EHLO"), Say("550 5.7.1 not you")],
+        &[
+            Say("220 x"),
+            Hear("EHLO"),
+            Say("250-x"),
+            Say("250 STARTTLS"),
+            Hear("STARTTLS"),
+            Say("554 no"),
+        ],
+    ];
+    let tls = TlsPolicy::Required(TlsClient::opportunistic().unwrap());
+    for steps in table {
+        let refused = connect_to(fake(steps).await, &tls).await.unwrap_err();
+        assert!(refused.is_policy() && !refused.is_permanent(), "{steps:?}: {refused}");
+        assert!(refused.to_string().contains("before TLS"), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_server_says_unasked_is_no_reply_to_the_next_message() {
+    let port = fake(until_data![
+        Say("354 go"),
+        HearData,
+        Say("250 ok"),
+        Say("451 4.4.2 idle for too long"),
+        Sleep
+    ])
+    .await;
+    let mut connection = connect_to(port, &TlsPolicy::Never).await.unwrap();
+    let (outgoing, mut source) = message("x@two.example", &["a@one.example"], b"x\r\n");
+    assert_eq!(codes(&connection.send(&outgoing, &mut source).await), ["taken 250"]);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let (outgoing, mut source) = message("x@two.example", &["b@one.example"], b"x\r\n");
+    assert_eq!(codes(&connection.send(&outgoing, &mut source).await), ["not sent"]);
+    assert!(!connection.is_usable());
+}
+
+#[tokio::test]
+async fn a_reply_in_the_middle_of_the_data_is_that_of_the_message_and_ends_the_connection() {
+    let port = fake(until_data![Say("354 go"), Say("552 5.3.4 too large"), HearData, Say("250 x")]);
+    let mut connection = connect_to(port.await, &TlsPolicy::Never).await.unwrap();
+    let octets = b"x\r\n".repeat(1 << 20);
+    let (outgoing, mut source) = message("x@two.example", &["a@one.example"], &octets);
+    assert_eq!(codes(&connection.send(&outgoing, &mut source).await), ["refused 552"]);
+    assert!(!connection.is_usable());
+}
+
+#[tokio::test]
+async fn a_reply_of_many_words_is_kept_and_shown_in_part() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let line = "a".repeat(3_000);
+        let text = format!("{}554 {line}\r\n", format!("554-{line}\r\n").repeat(100));
+        stream.write_all(text.as_bytes()).await.unwrap();
+        tokio::time::sleep(SOON).await;
+    });
+    let refused = connect_to(port, &TlsPolicy::Never).await.unwrap_err();
+    let ConnectError::Refused { reply, .. } = &refused else { panic!("{refused}") };
+    assert!(reply.lines.iter().map(String::len).sum::<usize>() <= 8_192);
+    assert!(refused.is_permanent() && refused.to_string().len() < 1_000);
+}
+
 /// What a fake server does.
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -314,14 +417,6 @@ async fn play(stream: TcpStream, steps: &[Step]) {
             Close => {}
         }
     }
-}
-
-/// A greeting without extensions, up to the reply to RCPT.
-macro_rules! until_data {
-    ($($step:expr),* $(,)?) => {
-        &[Say("220 x"), Hear("EHLO"), Say("250 x"), Hear("MAIL FROM:<x@two.example>"),
-          Say("250 ok"), Hear("RCPT"), Say("250 ok"), Hear("DATA"), $($step),*]
-    };
 }
 
 #[tokio::test]

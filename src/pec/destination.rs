@@ -41,6 +41,8 @@ pub struct Destination {
     pub kind: DestinationKind,
     /// The servers in the order in which to try them.
     pub servers: Vec<FoundServer>,
+    /// Whether these are all: else one that is not known at present may take what these refuse.
+    pub complete: bool,
 }
 
 /// What says where mail goes.
@@ -157,7 +159,8 @@ impl Destinations {
         if let Some(address) = literal(domain) {
             let addresses = vec![SocketAddr::new(address, self.port)];
             let server = FoundServer { host: address.to_string(), addresses, secure: false };
-            return Ok(Destination { kind: DestinationKind::Fixed, servers: vec![server] });
+            let (kind, servers) = (DestinationKind::Fixed, vec![server]);
+            return Ok(Destination { kind, servers, complete: true });
         }
         let never = |why| NoDestination::Never { domain: domain.to_owned(), why };
         match self.lookups.mx(domain).await {
@@ -176,6 +179,7 @@ impl Destinations {
             Ok(server) => Ok(Destination {
                 kind: DestinationKind::Dns { secure: server.secure },
                 servers: vec![server],
+                complete: true,
             }),
             Err(error) if !error.is_temporary() => {
                 Err(NoDestination::Never { domain: domain.to_owned(), why: Never::Unknown })
@@ -194,7 +198,9 @@ impl Destinations {
         if exchanges.iter().all(is_null) {
             return Err(never(Never::NullMx));
         }
-        let hosts = self.in_order(exchanges).ok_or_else(|| never(Never::Loop))?;
+        let mut hosts = self.in_order(exchanges).ok_or_else(|| never(Never::Loop))?;
+        let more = hosts.len() > SERVERS_MAX;
+        hosts.truncate(SERVERS_MAX);
         let found = join_all(hosts.iter().map(|host| self.server(host))).await;
         let mut servers = Vec::with_capacity(found.len());
         let mut failure = None;
@@ -211,7 +217,11 @@ impl Destinations {
             Some(source) if servers.is_empty() => {
                 Err(NoDestination::NotNow { domain: domain.to_owned(), source })
             }
-            _ => Ok(Destination { kind: DestinationKind::Dns { secure }, servers }),
+            failure => Ok(Destination {
+                kind: DestinationKind::Dns { secure },
+                servers,
+                complete: failure.is_none() && !more,
+            }),
         }
     }
 
@@ -230,7 +240,6 @@ impl Destinations {
             .map(|exchange| (exchange.preference, self.random.next_u64(), exchange.host))
             .collect();
         drawn.sort();
-        drawn.truncate(SERVERS_MAX);
         (!drawn.is_empty()).then(|| drawn.into_iter().map(|(_, _, host)| host).collect())
     }
 
@@ -299,7 +308,7 @@ async fn routed(domain: &str, target: &Target) -> Result<Destination, NoDestinat
         return Err(not_now("it has no address".to_owned()));
     }
     let server = FoundServer { host: target.host.clone(), addresses, secure: false };
-    Ok(Destination { kind: DestinationKind::Fixed, servers: vec![server] })
+    Ok(Destination { kind: DestinationKind::Fixed, servers: vec![server], complete: true })
 }
 
 #[cfg(test)]

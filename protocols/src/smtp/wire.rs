@@ -104,6 +104,13 @@ impl Wire {
         self.input.get(self.start..self.end).unwrap_or_default()
     }
 
+    /// Whether the peer has sent something that was not taken, or has gone. Nothing is waited for.
+    pub(crate) async fn has_more(&mut self) -> bool {
+        // One look: the time is over at once.
+        !self.buffered().is_empty()
+            || !matches!(self.fill(Instant::now()).await, Err(WireError::TimeOut))
+    }
+
     /// Takes `octets` away from the front of [`Self::buffered`].
     pub(crate) fn consume(&mut self, octets: usize) {
         self.start = (self.start + octets).min(self.end);

@@ -44,9 +44,6 @@ pub(super) enum Attempted {
     Lost { domain: String, failure: Failure, again: Option<Due> },
 }
 
-/// How long it may take to find a server that answers, all addresses together.
-const CONNECT_TIME_MAX: Duration = Duration::from_mins(2);
-
 /// The pause between two tries to write down what a server has answered.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -300,10 +297,7 @@ async fn connect_to(
     let decided = relay.tls.decide(engine, lookups, domain, destination).await;
     let decided = decided.inspect_err(|_| count_tls(None, "forbidden"));
     let decided = decided.map_err(NotConnected::Failure)?;
-    let connecting = SmtpConnection::connect(&relay.client, &decided.servers);
-    let Ok(connected) = tokio::time::timeout(CONNECT_TIME_MAX, connecting).await else {
-        return Err(failure(format!("no server of {domain} has answered in time")));
-    };
+    let connected = SmtpConnection::connect(&relay.client, &decided.servers).await;
     match &connected {
         Ok(connection) => {
             count_tls(
@@ -315,7 +309,7 @@ async fn connect_to(
         Err(_) => {}
     }
     connected.map_err(|error| match &error {
-        ConnectError::Refused { host, reply } if error.is_permanent() => {
+        ConnectError::Refused { host, reply } if error.is_permanent() && decided.complete => {
             NotConnected::Never(Fate::Refused(Refusal::by_server(&host.name, reply)))
         }
         _ => {

@@ -1,8 +1,11 @@
 //! From a list of servers to one that has answered EHLO, under TLS as the policy wants it.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout},
+};
 
 use super::{
     ClientSettings, Host, Server, SmtpConnection, TlsPolicy,
@@ -51,6 +54,15 @@ pub enum ConnectError {
         /// What happened.
         cause: Interrupted,
     },
+    /// The server does not want to talk to us, or not under TLS, which is required; anybody on the way may
+    /// have said so in its place. Try again later.
+    #[error("{host} refuses before TLS, which is required: {reply}")]
+    RefusedInTheClear {
+        /// The host.
+        host: Host,
+        /// Its greeting, or its reply to EHLO, HELO or STARTTLS.
+        reply: ServerReply,
+    },
     /// TLS is required and not offered.
     #[error("{host} does not offer TLS, which is required")]
     TlsNotOffered {
@@ -76,12 +88,23 @@ impl ConnectError {
 
     /// Whether the server was there and the [`TlsPolicy`] was not satisfied.
     pub fn is_policy(&self) -> bool {
-        matches!(self, Self::TlsNotOffered { .. } | Self::Tls { .. })
+        matches!(
+            self,
+            Self::TlsNotOffered { .. } | Self::Tls { .. } | Self::RefusedInTheClear { .. }
+        )
     }
 }
 
+/// The part of the time until `end` that one of `count` has.
+fn share(end: Instant, count: usize) -> Duration {
+    let left = end.saturating_duration_since(Instant::now());
+    left / u32::try_from(count.max(1)).unwrap_or(u32::MAX)
+}
+
 impl SmtpConnection {
-    /// Connects to the first of `servers` that serves us, trying all its addresses.
+    /// Connects to the first of `servers` that serves us, trying all its addresses, within
+    /// [`ClientSettings::servers_time_max`]: those that are left share what is left of it, so that one
+    /// that accepts and says nothing keeps nobody from the next.
     ///
     /// # Errors
     ///
@@ -93,9 +116,19 @@ impl SmtpConnection {
     ) -> Result<Self, ConnectError> {
         let mut last = ConnectError::NoHost;
         let mut hope = None;
-        for Server { host, addresses, tls } in servers {
-            for address in addresses {
-                match Self::greeted(settings, host, *address, tls).await {
+        let end = Instant::now() + settings.servers_time_max;
+        for (position, Server { host, addresses, tls }) in servers.iter().enumerate() {
+            let servers_left = servers.len() - position;
+            let own_end = Instant::now() + share(end, servers_left);
+            for (position, address) in addresses.iter().enumerate() {
+                let time_max = share(own_end, addresses.len() - position);
+                let time_max = time_max.min(settings.address_time_max);
+                let greeted = timeout(time_max, Self::greeted(settings, host, *address, tls)).await;
+                let silent = |_| ConnectError::Unreachable {
+                    host: host.clone(),
+                    cause: io::ErrorKind::TimedOut.into(),
+                };
+                match greeted.unwrap_or_else(|elapsed| Err(silent(elapsed))) {
                     Ok(connection) => return Ok(connection),
                     Err(error) => {
                         tracing::debug!(%host, %address, %error, "no connection");
@@ -117,7 +150,13 @@ impl SmtpConnection {
         address: SocketAddr,
         policy: &TlsPolicy,
     ) -> Result<Self, ConnectError> {
-        let clear = Self::introduced(settings, host, address).await?;
+        let clear = Self::introduced(settings, host, address).await;
+        let clear = match (clear, policy) {
+            (Err(ConnectError::Refused { host, reply }), TlsPolicy::Required(_)) => {
+                return Err(ConnectError::RefusedInTheClear { host, reply });
+            }
+            (clear, _) => clear?,
+        };
         let tls = match policy {
             TlsPolicy::Never => return Ok(clear),
             TlsPolicy::Opportunistic(_) if !clear.extensions.start_tls => return Ok(clear),
@@ -196,7 +235,7 @@ impl SmtpConnection {
     async fn start_tls(mut self, tls: &TlsClient) -> Result<Self, ConnectError> {
         let reply = self.ask(&Command::StartTls, "STARTTLS").await?;
         if !reply.is_positive() {
-            return Err(ConnectError::Refused { host: self.host, reply });
+            return Err(ConnectError::RefusedInTheClear { host: self.host, reply });
         }
         let Self { wire, settings, host, .. } = self;
         let tls_failed = |cause| ConnectError::Tls { host: host.clone(), cause };
@@ -231,7 +270,7 @@ impl SmtpConnection {
     /// Says goodbye and closes. The reply is not waited for beyond some seconds.
     pub async fn quit(mut self) {
         if !self.unusable && self.wire.write(&Command::Quit.encode()).await.is_ok() {
-            let brief = self.settings.reply_time_max.min(std::time::Duration::from_secs(5));
+            let brief = self.settings.reply_time_max.min(Duration::from_secs(5));
             let _ = read_reply(&mut self.wire, "QUIT", brief).await;
         }
         // TLS wants its end announced; nobody is waited for.

@@ -61,6 +61,12 @@ pub struct ClientSettings {
     pub pipelining: bool,
     /// How long one address may take to accept the connection.
     pub connect_time_max: Duration,
+    /// How long one address may take until it is ready for a message. The greeting alone should be waited
+    /// for 5 minutes (RFC 5321 §4.5.3.2.1); a server that says nothing for so long has neighbours who
+    /// answer, or is tried again.
+    pub address_time_max: Duration,
+    /// How long all servers of a domain may take together.
+    pub servers_time_max: Duration,
     /// How long a TLS handshake may take.
     pub handshake_time_max: Duration,
     /// How long the greeting and the replies to EHLO, MAIL, RCPT and RSET may take
@@ -83,6 +89,8 @@ impl ClientSettings {
             client_name,
             pipelining: true,
             connect_time_max: Duration::from_secs(30),
+            address_time_max: Duration::from_mins(1),
+            servers_time_max: Duration::from_mins(4),
             handshake_time_max: Duration::from_secs(30),
             reply_time_max: Duration::from_mins(5),
             data_time_max: Duration::from_mins(2),

@@ -17,6 +17,10 @@ const REPLY_LINE_OCTETS_MAX: usize = 4_096;
 /// Lines of one reply.
 const REPLY_LINES_MAX: usize = 128;
 
+/// Octets of text that are kept of one reply; what comes behind is read and forgotten. The extensions
+/// that a server announces have room in it many times.
+const REPLY_TEXT_OCTETS_MAX: usize = 8 * 1024;
+
 /// Why an exchange stopped without a reply. What was being done stands in `during`.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -78,6 +82,7 @@ pub(super) async fn read_reply(
 ) -> Result<ServerReply, Interrupted> {
     let deadline = Instant::now() + time_max;
     let mut reply: Option<ServerReply> = None;
+    let mut room = REPLY_TEXT_OCTETS_MAX;
     for _ in 0..REPLY_LINES_MAX {
         let line = wire
             .line(REPLY_LINE_OCTETS_MAX, deadline)
@@ -85,6 +90,8 @@ pub(super) async fn read_reply(
             .map_err(Interrupted::during(during))?;
         let Line::Whole(line) = line else { return Err(Interrupted::BadReply { during }) };
         let line = ReplyLine::parse(&line).ok_or(Interrupted::BadReply { during })?;
+        let fits = line.text.len() <= room;
+        room = room.saturating_sub(line.text.len());
         match &mut reply {
             None => {
                 reply = Some(ServerReply {
@@ -93,7 +100,8 @@ pub(super) async fn read_reply(
                     lines: vec![line.text],
                 });
             }
-            Some(reply) if reply.code == line.code => reply.lines.push(line.text),
+            Some(reply) if reply.code == line.code && fits => reply.lines.push(line.text),
+            Some(reply) if reply.code == line.code => {}
             Some(_) => return Err(Interrupted::BadReply { during }),
         }
         if line.last {

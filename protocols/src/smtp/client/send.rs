@@ -64,6 +64,11 @@ impl SmtpConnection {
         source: &mut dyn MessageSource,
     ) -> Vec<Outcome> {
         let count = message.forward_paths.len();
+        // A server that has said something unasked is out of step: its words would be taken for replies
+        // to this message.
+        if !self.unusable && self.wire.has_more().await {
+            self.unusable = true;
+        }
         if let Some(outcome) = self.cannot_take(message) {
             return vec![outcome; count];
         }
@@ -263,6 +268,12 @@ impl SmtpConnection {
         }
         stuffed.clear();
         stuffing.finish(&mut stuffed).map_err(|_| self.bare_line_end())?;
+        // A reply before the end belongs to no command; the one to the end would stay behind it.
+        if self.wire.has_more().await {
+            self.unusable = true;
+            let early = Interrupted::BadReply { during: "the data" };
+            return Err(self.early_refusal(early).await);
+        }
         // From the first octet of the end on, the server may have taken the message.
         self.write("the end of the data", &stuffed).await.map_err(Outcome::Unknown)?;
         let time_max = self.settings.data_end_time_max;
