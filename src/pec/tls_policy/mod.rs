@@ -100,6 +100,8 @@ pub(super) struct Decided {
     pub(super) servers: Vec<Server>,
     /// What has said so, for each of the servers.
     pub(super) sources: Vec<PolicySource>,
+    /// Whether these are all the servers that there are.
+    pub(super) complete: bool,
 }
 
 impl Decided {
@@ -183,7 +185,8 @@ impl TlsPolicies {
         domain: &str,
         destination: Destination,
     ) -> Result<Decided, Failure> {
-        let mut decided = Decided { servers: Vec::new(), sources: Vec::new() };
+        let complete = destination.complete;
+        let mut decided = Decided { servers: Vec::new(), sources: Vec::new(), complete };
         let mut forbidden = Vec::new();
         let configured = self.domains.get(domain).copied();
         let sts = match (configured, destination.kind, &self.mta_sts) {
@@ -207,6 +210,7 @@ impl TlsPolicies {
         if decided.servers.is_empty() {
             return Err(Failure { reason: forbidden.join("; "), policy: true });
         }
+        decided.complete &= forbidden.is_empty();
         Ok(decided)
     }
 
@@ -223,12 +227,20 @@ impl TlsPolicies {
         let DestinationKind::Dns { secure } = asked.kind else {
             return Ok((PolicySource::Default, self.policy(self.every)));
         };
-        if self.dane
-            && secure
-            && found.secure
-            && let Some(policy) = self.by_dane(lookups, asked, found).await?
-        {
-            return Ok((PolicySource::Dane, policy));
+        let records = if self.dane && secure && found.secure {
+            self.by_dane(lookups, asked, found).await?
+        } else {
+            Dane::None
+        };
+        match (records, &asked.sts) {
+            (Dane::Usable(policy), _) => return Ok((PolicySource::Dane, policy)),
+            // TLS, without knowing whom (RFC 7672 §2.2), unless the domain's own policy asks for more.
+            (Dane::Unusable, sts)
+                if sts.as_ref().is_none_or(|sts| sts.mode != StsMode::Enforce) =>
+            {
+                return Ok((PolicySource::Dane, TlsPolicy::Required(self.any.clone())));
+            }
+            _ => {}
         }
         match &asked.sts {
             Some(sts) if sts.mode == StsMode::Enforce && sts.names(&found.host) => {
@@ -246,27 +258,35 @@ impl TlsPolicies {
         }
     }
 
-    /// What TLSA records ask for; `None` when there are none that may be believed.
+    /// What TLSA records ask for.
     async fn by_dane(
         &self,
         lookups: &Arc<dyn Lookups>,
         asked: &Asked<'_>,
         found: &FoundServer,
-    ) -> Result<Option<TlsPolicy>, String> {
+    ) -> Result<Dane, String> {
         let port = found.addresses.first().map_or(0, std::net::SocketAddr::port);
         let records = match lookups.tlsa(&found.host, port).await {
             Ok(answer) if answer.secure && !answer.value.is_empty() => answer.value,
-            Ok(_) => return Ok(None),
-            Err(error) if !error.is_temporary() => return Ok(None),
+            Ok(_) => return Ok(Dane::None),
+            Err(error) if !error.is_temporary() => return Ok(Dane::None),
             Err(error) => return Err(error.to_string()),
         };
         let names = vec![found.host.clone(), asked.domain.to_owned()];
-        Ok(Some(match DaneCheck::new(records, names, asked.now) {
-            Some(check) => TlsPolicy::Required(self.any.with_dane(check)),
-            // None can be used: TLS, without knowing whom (RFC 7672 §2.2).
-            None => TlsPolicy::Required(self.any.clone()),
-        }))
+        Ok(match DaneCheck::new(records, names, asked.now) {
+            Some(check) => Dane::Usable(TlsPolicy::Required(self.any.with_dane(check))),
+            None => Dane::Unusable,
+        })
     }
+}
+
+/// What a server's TLSA records are good for.
+enum Dane {
+    /// There are none that may be believed.
+    None,
+    /// There are, and none of them can be used.
+    Unusable,
+    Usable(TlsPolicy),
 }
 
 /// What is known of the domain when its servers are looked at.
