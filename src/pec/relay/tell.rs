@@ -11,7 +11,7 @@ use protocols::smtp::grammar::Notify;
 use storage::{catalog::engine::Batch, error::StoreError, ids::AccountId};
 use trust::clock::UnixMillis;
 
-use super::entry::{Entry, Refusal, unless_for_good};
+use super::entry::{Entry, Refusal};
 use crate::pec::{
     acceptance,
     address::Address,
@@ -50,12 +50,16 @@ impl Entry {
         match self.transmission()? {
             Some(id) if self.record().ordinary && !self.server_reports() && !told.is_empty() => {
                 match self.report(engine, id, Action::Relayed, told, batch.clone()).await {
-                    // Without its transmission there is nobody to tell.
-                    Err(error @ PecError::Inconsistent { .. }) => {
-                        unless_for_good(Err(error))?;
+                    Err(PecError::Store(error)) if error.is_temporary() => Err(error.into()),
+                    // What a server has taken is not sent again, whatever becomes of the report.
+                    Err(error) => {
+                        tracing::error!(
+                            error = &error as &dyn std::error::Error,
+                            "a relayed message leaves the queue without the report of that"
+                        );
                         commit(engine, batch).await
                     }
-                    done => done,
+                    Ok(()) => Ok(()),
                 }
             }
             _ => commit(engine, batch).await,
