@@ -26,7 +26,7 @@ use hickory_resolver::{
     proto::{
         dnssec::{Proof, TrustAnchors},
         op::{DnsRequestOptions, DnsResponse, Query, ResponseCode},
-        rr::Record,
+        rr::{Name, RData, Record, RecordType},
     },
 };
 
@@ -151,7 +151,8 @@ impl Servers {
         let mut worst = Failure::silence("there is no server to ask");
         for _ in 0..self.tries {
             for server in &self.in_order {
-                match read(server.ask(query.clone(), self.options).await) {
+                let response = server.ask(query.clone(), self.options).await;
+                match self.read(query, response) {
                     Ok(answer) => return Ok(answer),
                     // What one server says about signatures is said, whatever the others do.
                     Err(failure) if worst != Failure::Unreachable(Reason::Bogus) => worst = failure,
@@ -160,6 +161,54 @@ impl Servers {
             }
         }
         Err(worst)
+    }
+
+    /// What an answer of the library means for `query`.
+    fn read(
+        &self,
+        query: &Query,
+        response: Result<DnsResponse, NetError>,
+    ) -> Result<Answer, Failure> {
+        if self.dnssec == Dnssec::Validate && denies_in_anothers_name(query, &response) {
+            return Err(Failure::Unreachable(Reason::Bogus));
+        }
+        read(response)
+    }
+}
+
+/// Whether `response` says that there is nothing, and no zone of the name says so. The library calls a
+/// denial insecure when its records are, whosever they are: anybody on the way could deny the records of a
+/// signed zone with those of an unsigned one.
+fn denies_in_anothers_name(query: &Query, response: &Result<DnsResponse, NetError>) -> bool {
+    let speaks = |owner: &Name, answers: &[Record]| {
+        let aliases = answers.iter().filter_map(|record| match &record.data {
+            RData::CNAME(target) => Some(&target.0),
+            _ => None,
+        });
+        std::iter::once(query.name()).chain(aliases).any(|name| owner.zone_of(name))
+    };
+    let spoken = |message: &DnsResponse| {
+        let mut authorities = message.authorities.iter();
+        authorities.any(|record| {
+            record.record_type() == RecordType::SOA && speaks(&record.name, &message.answers)
+        })
+    };
+    match response {
+        // Answers that say no more than an alias leave the name at its end to the next question.
+        Ok(message) => {
+            let nothing =
+                message.response_code == ResponseCode::NXDomain || message.answers.is_empty();
+            nothing && !spoken(message)
+        }
+        Err(NetError::Dns(DnsError::NoRecordsFound(none))) => match &none.soa {
+            Some(soa) => !speaks(&soa.name, &[]),
+            // With name servers it is a referral, which is no answer either.
+            None => none.ns.is_none(),
+        },
+        Err(NetError::Dns(DnsError::Nsec { response, proof: Proof::Insecure, .. })) => {
+            !spoken(response)
+        }
+        Err(_) => false,
     }
 }
 
@@ -184,6 +233,9 @@ fn read(response: Result<DnsResponse, NetError>) -> Result<Answer, Failure> {
         // An alias that leads nowhere (RFC 6604 §3).
         Ok(response) if response.response_code == ResponseCode::NXDomain => {
             Ok(nothing(ResponseCode::NXDomain, response.negative_ttl()))
+        }
+        Ok(response) if response.response_code != ResponseCode::NoError => {
+            Err(Failure::silence(format!("the server answers {}", response.response_code)))
         }
         Ok(response) => Ok(Answer {
             authentic: response.authentic_data,
@@ -261,7 +313,43 @@ fn options(settings: &DnsSettings) -> ResolverOpts {
 
 #[cfg(test)]
 mod tests {
+    use hickory_resolver::proto::{
+        op::{Message, OpCode},
+        rr::rdata::{CNAME, SOA},
+    };
+
     use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::from_ascii(text).expect("a name")
+    }
+
+    /// A denial of `mx.signed.test` by the zone `owner`.
+    fn denial(code: ResponseCode, owner: &str, alias: Option<&str>) -> DnsResponse {
+        let soa = SOA::new(name("ns.test."), name("root.test."), 1, 2, 3, 4, 5);
+        let mut message = Message::response(0, OpCode::Query);
+        message.metadata.response_code = code;
+        message.add_authorities([Record::from_rdata(name(owner), 300, RData::SOA(soa))]);
+        let alias = alias.map(|target| RData::CNAME(CNAME(name(target))));
+        message.add_answers(alias.map(|to| Record::from_rdata(name("mx.signed.test."), 300, to)));
+        DnsResponse::from_message(message).expect("a message")
+    }
+
+    #[test]
+    fn only_a_zone_of_the_name_or_of_its_alias_can_deny_it() {
+        let query = Query::query(name("mx.signed.test."), RecordType::TLSA);
+        let anothers = |response| denies_in_anothers_name(&query, &Ok(response));
+        for code in [ResponseCode::NoError, ResponseCode::NXDomain] {
+            assert!(!anothers(denial(code, "signed.test.", None)), "{code}");
+            assert!(!anothers(denial(code, "test.", None)), "{code}");
+            assert!(anothers(denial(code, "unsigned.test.", None)), "{code}");
+        }
+        let gone = |owner| denial(ResponseCode::NXDomain, owner, Some("x.unsigned.test."));
+        assert!(!anothers(gone("unsigned.test.")));
+        assert!(anothers(gone("other.test.")));
+        let alias = denial(ResponseCode::NoError, "other.test.", Some("x.unsigned.test."));
+        assert!(!anothers(alias), "the next question is about its end");
+    }
 
     #[test]
     fn the_word_of_a_server_elsewhere_that_nobody_named_is_not_taken() {

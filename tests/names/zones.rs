@@ -116,7 +116,7 @@ fn impatient(servers: &[SocketAddr]) -> Names {
 
 #[tokio::test]
 async fn a_lame_server_is_no_answer() {
-    for wrong in [Wrong::Refuses, Wrong::Fails, Wrong::Refers, Wrong::Silent] {
+    for wrong in [Wrong::Refuses, Wrong::Fails, Wrong::Babbles, Wrong::Refers, Wrong::Silent] {
         let lame = WrongServer::start(wrong);
         let error = impatient(&[lame.address]).mx("unsigned.test").await.expect_err("lame");
         assert!(error.is_temporary(), "{wrong:?}: {error}");
@@ -127,7 +127,7 @@ async fn a_lame_server_is_no_answer() {
 #[tokio::test]
 async fn behind_a_lame_server_the_next_one_is_asked() {
     let server = server();
-    for wrong in [Wrong::Refuses, Wrong::Fails, Wrong::Refers, Wrong::Silent] {
+    for wrong in [Wrong::Refuses, Wrong::Fails, Wrong::Babbles, Wrong::Refers, Wrong::Silent] {
         let lame = WrongServer::start(wrong);
         let names = impatient(&[lame.address, server.address]);
         let answer = names.mx("signed.test").await;

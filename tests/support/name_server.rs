@@ -291,6 +291,8 @@ pub(crate) enum Wrong {
     Refuses,
     /// SERVFAIL.
     Fails,
+    /// A response code that nobody has given a meaning.
+    Babbles,
     /// Names other servers for every zone.
     Refers,
     /// Takes the question and says nothing.
@@ -336,6 +338,7 @@ fn wrong_answer(wrong: Wrong, query: &[u8]) -> Option<Vec<u8>> {
         Wrong::Silent => return None,
         Wrong::Refuses => (5, &[]),
         Wrong::Fails => (2, &[]),
+        Wrong::Babbles => (12, &[]),
         // NS: the very name that was asked for.
         Wrong::Refers => (0, &[0xc0, 12, 0, 2, 0, 1, 0, 0, 1, 0, 0, 2, 0xc0, 12]),
     };
