@@ -11,6 +11,7 @@
 
 use std::fmt;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use smtp_codec::types::Capability;
 
 use super::codec;
@@ -37,6 +38,13 @@ impl Reply {
     #[must_use]
     pub fn bare(code: u16, text: &str) -> Self {
         Self::from_line(code, text)
+    }
+
+    /// The server's part of a SASL exchange, which has no bound of its own (RFC 4954 §4).
+    #[must_use]
+    pub fn challenge(octets: &[u8]) -> Self {
+        let line = format!("334 {}\r\n", STANDARD.encode(octets));
+        Self { code: 334, octets: line.into_bytes() }
     }
 
     /// The reply to EHLO; the extensions one a line.
@@ -129,9 +137,16 @@ impl fmt::Display for ServerReply {
         if let Some(enhanced) = &self.enhanced {
             write!(formatter, " {enhanced}")?;
         }
-        write!(formatter, " {}", self.text())
+        let text = self.text();
+        match text.char_indices().nth(SHOWN_CHARACTERS_MAX) {
+            Some((end, _)) => write!(formatter, " {}…", text.get(..end).unwrap_or_default()),
+            None => write!(formatter, " {text}"),
+        }
     }
 }
+
+/// Characters of a server's text that are shown, in notices, journal and queue.
+const SHOWN_CHARACTERS_MAX: usize = 500;
 
 /// One line of a reply, read.
 #[derive(Debug, Eq, PartialEq)]

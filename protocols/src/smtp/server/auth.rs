@@ -14,8 +14,6 @@
 //!
 //! Not here: the mechanisms ([`crate::sasl`]).
 
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-
 use super::session::{AUTH_LINE_OCTETS_MAX, End, Ready, Session, bad_sequence};
 use crate::{
     access::{Identity, LoginError, Protocol},
@@ -121,7 +119,7 @@ impl Session<'_> {
 
     /// Sends a challenge and reads the response.
     async fn response(&mut self, challenge: &[u8]) -> Result<Secret, Broken> {
-        self.reply(&Reply::bare(334, &BASE64.encode(challenge))).await?;
+        self.reply(&Reply::challenge(challenge)).await?;
         match self.line(AUTH_LINE_OCTETS_MAX).await? {
             Line::TooLong(_) => {
                 let text = "the authentication line is too long";

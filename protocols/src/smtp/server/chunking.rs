@@ -48,6 +48,11 @@ impl Session<'_> {
     pub(super) async fn bdat(&mut self, state: State, chunk: Chunk) -> Result<State, End> {
         let chunked = match state {
             State::Chunked(chunked) => chunked,
+            // Without its first chunk a message would begin in its middle.
+            State::Open(open) if open.peer.extended && self.chunks_refused => {
+                let reply = bad_sequence("a chunk before it was refused: use RSET");
+                return self.refuse_chunk(State::Open(open), chunk, &reply).await;
+            }
             State::Open(Open { peer, envelope })
                 if peer.extended && !envelope.forward_paths.is_empty() =>
             {
