@@ -31,6 +31,11 @@ use self::{
 };
 use crate::{config::OrdinaryMailSettings, metrics_names::ORDINARY_CHECKS, names::Names};
 
+/// Names of fields that one signature may cover, and fields of a header that is looked at: the library
+/// compares each of the ones with each of the others.
+const SIGNED_FIELDS_MAX: usize = 256;
+const HEADER_FIELDS_MAX: usize = 1_000;
+
 /// The most octets of a domain name in text (RFC 1035 §3.1).
 const DOMAIN_OCTETS_MAX: usize = 253;
 /// The most octets of an address (RFC 5321 §4.5.3.1).
@@ -133,8 +138,7 @@ impl OrdinaryMailChecks {
         let header = octets.slice(..header_end(octets));
         let hashed = self.body_hashes(octets).await;
         let mut message = AuthenticatedMessage::parse(&header).unwrap_or_default();
-        let complete = hashed.is_some();
-        self.bound(&mut message, complete);
+        let complete = self.bound(&mut message, hashed.is_some());
         message.body_hashes = hashed.unwrap_or_default();
         let dkim = self.authenticator.verify_dkim(&message).await;
         let arc = self.authenticator.verify_arc(&message).await;
@@ -172,23 +176,35 @@ impl OrdinaryMailChecks {
     }
 
     /// Leaves what is looked at: no more signatures than the limit, none with names that no DNS
-    /// name can be, and none at all when the body was not hashed.
-    fn bound(&self, message: &mut AuthenticatedMessage<'_>, complete: bool) {
+    /// name can be or over more fields than a header has, and none at all when the body was not hashed
+    /// or the header has too many fields. Returns whether that was all there was.
+    fn bound(&self, message: &mut AuthenticatedMessage<'_>, hashed: bool) -> bool {
+        let looked_at = hashed && message.headers.len() <= HEADER_FIELDS_MAX;
+        let signatures = message.dkim_headers.len();
+        let sealed = !message.as_headers.is_empty() || !message.ams_headers.is_empty();
         message.dkim_headers.retain(|field| {
             let signature = &field.header;
-            complete
+            looked_at
+                && signature.h.len() <= SIGNED_FIELDS_MAX
                 && signature.d.len() <= DOMAIN_OCTETS_MAX
                 && signature.s.len() <= DOMAIN_OCTETS_MAX
                 && signature.i.len() <= ADDRESS_OCTETS_MAX
         });
         message.dkim_headers.truncate(self.settings.signatures_max);
         message.errors.truncate(self.settings.signatures_max);
-        if !complete || message.as_headers.len() > self.settings.signatures_max {
+        let long = |field: &mail_auth::common::headers::Header<'_, mail_auth::arc::Signature>| {
+            field.header.h.len() > SIGNED_FIELDS_MAX
+        };
+        let unseal = !looked_at
+            || message.as_headers.len() > self.settings.signatures_max
+            || message.ams_headers.iter().any(long);
+        if unseal {
             message.ams_headers.clear();
             message.as_headers.clear();
             message.aar_headers.clear();
         }
         message.from.retain(|address| address.len() <= ADDRESS_OCTETS_MAX);
+        looked_at && message.dkim_headers.len() == signatures && !(unseal && sealed)
     }
 
     async fn dmarc(

@@ -154,9 +154,11 @@ async fn append(
     also.put(INCOMING_SEEN, record.seen_key.clone(), instant.0.to_be_bytes().to_vec());
     engine.journal(&mut also, instant, JournalEvent::Delivery, journal_record(&held, record, ""));
     let quota = match record.kind() {
-        // Receipts and notices must reach the holder whatever space he has left.
-        IncomingKind::Notification => QuotaRule::Exempt,
-        IncomingKind::TransportEnvelope | IncomingKind::Anomaly => QuotaRule::Enforce,
+        // Receipts and notices must reach the holder whatever space he has left. For ordinary mail room was
+        // looked for before it was taken; that its envelope is a little larger must not lose it, since
+        // no notice would tell its sender.
+        IncomingKind::Notification | IncomingKind::Anomaly => QuotaRule::Exempt,
+        IncomingKind::TransportEnvelope => QuotaRule::Enforce,
     };
     account
         .append(AppendRequest {

@@ -28,7 +28,7 @@ use super::{
         DELIVERY_WORK, DeliveryRecord, DeliveryStage, INCOMING_MESSAGES, INCOMING_WORK, IncomingId,
         IncomingKind, IncomingRecord, JournalRecord, QueueKind, RecipientRecord, RecipientState,
         Seen, TRANSMISSION_IDENTIFIERS, TRANSMISSION_RECIPIENTS, TRANSMISSIONS, TransmissionId,
-        TransmissionRecord, decode, encode, indexed_key, seen_key,
+        TransmissionRecord, decode, encode, indexed_key, recognised_by, seen_key,
     },
     work::Source,
 };
@@ -106,7 +106,7 @@ fn hand_to_delivery_point(
             recipient: recipient.clone(),
             seen_key: seen_key(
                 &record.signer,
-                &record.message_id,
+                recognised_by(&record.signer, &record.message_id, &id),
                 &record.entity_digest,
                 Seen::Delivered(recipient),
             )

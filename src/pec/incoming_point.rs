@@ -45,8 +45,8 @@ use super::{
     journal::JournalEvent,
     records::{
         AnomalyKind, INCOMING_MESSAGES, INCOMING_SEEN, INCOMING_WORK, IncomingId, IncomingKind,
-        IncomingRecord, JournalRecord, RecipientAsked, ReturnedPart, Seen, encode, seen_key,
-        sender_class,
+        IncomingRecord, JournalRecord, RecipientAsked, ReturnedPart, Seen, encode, recognised_by,
+        seen_key, sender_class,
     },
     refusals,
     work::{Work, class_value},
@@ -435,7 +435,8 @@ async fn store_incoming(engine: &Arc<PecEngine>, arrival: Arrival<'_>) -> Result
 impl Arrival<'_> {
     fn key(&self, recipient: &str) -> Bytes {
         let Judged { signer, message_id, entity_digest, .. } = &self.judged;
-        seen_key(signer, message_id, &entity_digest.0, Seen::Taken(recipient))
+        let name = recognised_by(signer, message_id, &self.id);
+        seen_key(signer, name, &entity_digest.0, Seen::Taken(recipient))
     }
 
     /// The recipients for whom this message is new, and those for whom it was taken before: a

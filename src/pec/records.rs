@@ -212,6 +212,13 @@ pub fn seen_key(signer: &[u8], message_id: &[u8], entity_digest: &[u8], seen: Se
     Bytes::copy_from_slice(&hasher.finish().0)
 }
 
+/// What a message that came in is told from others by, beside signer and octets: its Message-ID. One that
+/// nobody has signed and that has none is only itself: what a device sends every night with the same
+/// octets is another message every night.
+pub fn recognised_by<'a>(signer: &[u8], message_id: &'a [u8], id: &'a IncomingId) -> &'a [u8] {
+    if signer.is_empty() && message_id.is_empty() { &id.0 } else { message_id }
+}
+
 /// Where a transmission stands.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, prost::Enumeration)]
 #[repr(i32)]

@@ -95,8 +95,8 @@ pub fn unknown_recipient() -> Refusal {
 /// The mailbox has no room for a message that is not certified.
 pub fn mailbox_full() -> Refusal {
     Refusal::new(
-        552,
-        "5.2.2",
+        452,
+        "4.2.2",
         "Casella piena: riprovare quando e' stata svuotata / Mailbox full: try later",
     )
 }
