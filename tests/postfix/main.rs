@@ -129,8 +129,11 @@ fn a_signed_envelope_reaches_a_mailbox_of_postfix_over_tls_unharmed() {
 fn who_postfix_does_not_know_is_told_to_the_sender() {
     let world = World::shared();
     world.submit(2, "nessuno@posta.example");
-    let notice = world.wait_for(&world.pair.alfa, "mario", &["MANCATA CONSEGNA", "numero 2"]);
-    assert!(notice.contains("nessuno@posta.example"), "{notice}");
+    let words = ["Rapporto di mancato recapito", "numero 2"];
+    let report = world.wait_for(&world.pair.alfa, "mario", &words);
+    for part in ["multipart/report", "Action: failed", "Status: 5.1.1", "nessuno@posta.example"] {
+        assert!(report.contains(part), "{part}: {report}");
+    }
     world.postfix.assert_logged("550 5.1.1");
 }
 
