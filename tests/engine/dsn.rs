@@ -240,6 +240,8 @@ async fn ordinary_mail_is_reported_as_delivered_to_who_asks_and_a_report_is_neve
         (OSPITE, Notify::Never),
         ("", on(true, true, true)),
         (CARLA.address, on(true, true, true)),
+        // It came with SMTPUTF8, with which nothing is sent.
+        ("josé@bücher.example", on(true, true, true)),
     ] {
         let dsn = asking(None, notify, 1);
         // Each is another message.
@@ -251,7 +253,7 @@ async fn ordinary_mail_is_reported_as_delivered_to_who_asks_and_a_report_is_neve
     let dsn = asking(None, on(true, false, false), 1);
     provider.relay_asking(OSPITE, &[BRUNO.address], dsn, &message).await.expect("taken");
     provider.settle().await;
-    assert_eq!(provider.rows(BRUNO).await.len(), 5);
+    assert_eq!(provider.rows(BRUNO).await.len(), 6);
     let fields = queued_report(&provider).await.status_fields().expect("fields");
     assert!(fields.contains("Action: delivered\r\nStatus: 2.0.0\r\n"), "{fields}");
     assert!(fields.contains("Original-Recipient: rfc822; Ospite@posta.example\r\n"), "{fields}");
@@ -259,7 +261,7 @@ async fn ordinary_mail_is_reported_as_delivered_to_who_asks_and_a_report_is_neve
     let peer = refusing().await;
     provider.run_queue(ORDINARY, peer.port);
     empty(&provider).await;
-    assert_eq!(provider.rows(BRUNO).await.len(), 5);
+    assert_eq!(provider.rows(BRUNO).await.len(), 6);
     let events = provider.events().await;
     assert_eq!(events.last().map(String::as_str), Some("relay-failed"));
     provider.stop().await;

@@ -47,10 +47,17 @@ pub async fn report_incoming(
     let notify = Notify::from_number(asked.notify);
     let wanted = if fault.is_some() { notify.wants_failure() } else { notify.wants_success() };
     // The null reverse path is never answered (RFC 3461 §6), and our own holders submit elsewhere.
-    let sender = Address::parse(&record.reverse_path).ok();
-    let Some(sender) = sender.filter(|sender| wanted && !engine.serves(sender.domain())) else {
+    if !wanted || record.reverse_path.is_empty() {
+        return Ok(None);
+    }
+    let Ok(sender) = Address::parse(&record.reverse_path) else {
+        // Such a path has come with SMTPUTF8, with which nothing is sent (RFC 6533).
+        tracing::warn!(message = %id, "no report is made to a sender outside ASCII");
         return Ok(None);
     };
+    if engine.serves(sender.domain()) {
+        return Ok(None);
+    }
     let held = engine.held(&record.message, &format!("incoming message {id}")).await?;
     let action = if fault.is_some() { Action::Failed } else { Action::Delivered };
     let returned = super::returned(engine, &held, record.returned(), action).await?;
