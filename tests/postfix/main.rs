@@ -34,7 +34,7 @@ impl World {
         let mut pair = Pair::new(&format!("\"posta.example\" = \"127.0.0.1:{port}\""));
         let file = pair.beta.folder.join("ceralacca.toml");
         let dns = format!(
-            "[dns]\nservers = [\"127.0.0.1:{names_port}\"]\ntimeout = \"500 ms\"\nlifetime_min = \"0 s\"\n\
+            "[dns]\nservers = [\"127.0.0.1:{names_port}\"]\ntimeout = \"2 s\"\nlifetime_min = \"0 s\"\n\
              [ordinary_mail]\ndefer_on_dns_failure = true\n"
         );
         let text = std::fs::read_to_string(&file).expect("a configuration");
