@@ -341,6 +341,28 @@ impl Shown for QueueChanged {
                 self.unchanged.to_string(),
             ));
         }
+        if self.sending > 0 {
+            details.push((
+                Text::fixed("in corso di invio: ripetere", "being sent: repeat"),
+                self.sending.to_string(),
+            ));
+        }
         details
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_changed_because_it_is_being_sent_is_told_of() {
+        let changed = QueueChanged { changed: 2, sending: 1, ..QueueChanged::default() };
+        let details = changed.details();
+        let [_, (label, count)] = &details[..] else { panic!("{details:?}") };
+        assert_eq!(label.get(Language::Italian), "in corso di invio: ripetere");
+        assert_eq!((label.get(Language::English), count.as_str()), ("being sent: repeat", "1"));
+        let json = serde_json::to_value(changed).expect("JSON");
+        assert_eq!(json["sending"], 1);
     }
 }

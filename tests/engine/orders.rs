@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ceralacca::pec::{
     engine::EngineSettings,
-    queue::orders::{Obeyed, Order, Queue, QueueState, Queued, Selection, obey},
+    queue::orders::{Obeyed, Order, Queue, QueueState, Queued, Selection, obey, obey_beside},
     records::{LaneId, OUTGOING_DESTINATIONS, OUTGOING_QUEUE, QueueId},
 };
 
@@ -51,11 +51,14 @@ async fn all(provider: &Provider) -> Vec<Queued> {
 /// Gives an order as the command does in a running server.
 async fn order(provider: &Provider, id: QueueId, order: &Order) -> Obeyed {
     let (engine, now) = (&provider.engine, provider.engine.now());
-    let obeyed = obey(&**engine.store().engine(), id, order, 1, now).await.expect("obeyed");
-    if let Obeyed::Yes(Some(due)) = obeyed {
-        engine.queue().announce(due, now);
-    }
-    obeyed
+    let catalog = &**engine.store().engine();
+    obey_beside(engine.queue(), catalog, id, order, 1, now).await.expect("obeyed")
+}
+
+/// Gives an order to the catalog alone.
+async fn order_of_catalog(provider: &Provider, id: QueueId, order: &Order) -> Obeyed {
+    let (engine, now) = (&provider.engine, provider.engine.now());
+    obey(&**engine.store().engine(), id, order, 1, now).await.expect("obeyed")
 }
 
 async fn state(provider: &Provider, id: QueueId, state: QueueState) {
@@ -87,14 +90,14 @@ async fn what_is_held_is_not_sent_until_it_is_released() {
         Selection { sender: Some("Bruno@pec.beta.example".to_owned()), ..Selection::default() };
     let id = listed(&provider, &from_bruno).await[0].id;
     assert!(matches!(order(&provider, id, &hold()).await, Obeyed::Yes(None)));
-    assert_eq!(order(&provider, id, &hold()).await, Obeyed::Already);
+    assert_eq!(order(&provider, id, &hold()).await, Obeyed::Already(None));
     // The queue starts afterwards, as after a restart.
     provider.run_queue(ALFA, peer.port);
     eventually("the other is sent", async || (all(&provider).await.len() == 1).then_some(())).await;
     tokio::time::sleep(Duration::from_millis(600)).await;
     let [row] = &all(&provider).await[..] else { panic!("one row") };
     assert_eq!((row.id, row.state, row.next_attempt()), (id, QueueState::Held, None));
-    assert_eq!(order(&provider, id, &Order::Retry).await, Obeyed::Already, "it is held");
+    assert_eq!(order(&provider, id, &Order::Retry).await, Obeyed::Already(None), "it is held");
     assert!(matches!(order(&provider, id, &Order::Release).await, Obeyed::Yes(Some(_))));
     empty(&provider).await;
     assert_eq!(peer.transactions().len(), 2);
@@ -121,8 +124,8 @@ async fn a_retry_does_not_wait_for_message_nor_destination() {
         (!provider.entries(OUTGOING_DESTINATIONS).await.is_empty()).then_some(())
     })
     .await;
+    state(&provider, all(&provider).await[0].id, QueueState::Unreachable).await;
     let [row] = &all(&provider).await[..] else { panic!("one row") };
-    assert_eq!(row.state, QueueState::Unreachable);
     assert!(row.last_answer().contains("421 4.3.2 not now"), "{row:?}");
     let at = provider.engine.now().0 + HOUR_MILLIS;
     assert_eq!(row.next_attempt().map(|next| next.0), Some(at));
@@ -150,6 +153,7 @@ async fn what_is_given_up_is_answered_like_a_failure_whatever_its_destination_do
     .await;
     let give_up = Order::Drop { why: "richiesta 12/2026".to_owned() };
     for row in all(&provider).await {
+        state(&provider, row.id, QueueState::Unreachable).await;
         assert!(matches!(order(&provider, row.id, &give_up).await, Obeyed::Yes(Some(_))));
         assert_ne!(order(&provider, row.id, &hold()).await, Obeyed::Yes(None), "no way back");
     }
@@ -168,9 +172,52 @@ async fn what_is_given_up_is_answered_like_a_failure_whatever_its_destination_do
     provider.stop().await;
 }
 
-/// A connection is at the message: what it brings and what the operator wants both hold.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_order_during_an_attempt_is_not_lost_and_loses_no_answer() {
+async fn nothing_is_ordered_of_what_is_being_sent_until_it_is_answered() {
+    let late = Duration::from_millis(1_500);
+    let peer = Peer::start(move |line, _| {
+        (line == ".").then_some(Manner::Late(late, "451 4.3.0 not now"))
+    })
+    .await;
+    let mut provider = Provider::start_with(settings()).await;
+    submit(&provider, BRUNO, ANNA).await;
+    let id = all(&provider).await[0].id;
+    provider.run_queue(ALFA, peer.port);
+    state(&provider, id, QueueState::Sending).await;
+    let give_up = Order::Drop { why: "prova".to_owned() };
+    for asked in [&hold(), &give_up, &Order::Retry] {
+        assert_eq!(order(&provider, id, asked).await, Obeyed::Sending);
+    }
+    state(&provider, id, QueueState::Waiting).await;
+    let events = provider.events().await;
+    assert!(!events.iter().any(|event| event.starts_with("queue-")), "{events:?}");
+    assert!(matches!(order(&provider, id, &give_up).await, Obeyed::Yes(Some(_))));
+    empty(&provider).await;
+    provider.stop().await;
+}
+
+/// The destination fails while the message is given up: the notice does not wait for its hour.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_given_up_while_its_destination_is_called_in_vain_leaves_the_queue() {
+    let late = Duration::from_millis(1_500);
+    let peer = Peer::start(move |_, _| Some(Manner::Late(late, "421 4.3.2 not now"))).await;
+    let mut provider = Provider::start_with(settings()).await;
+    submit(&provider, BRUNO, ANNA).await;
+    let id = all(&provider).await[0].id;
+    provider.run_queue(ALFA, peer.port);
+    state(&provider, id, QueueState::Sending).await;
+    let give_up = Order::Drop { why: "prova".to_owned() };
+    let obeyed = order_of_catalog(&provider, id, &give_up).await;
+    let Obeyed::Yes(Some(due)) = obeyed else { panic!("{obeyed:?}") };
+    provider.engine.queue().announce(due, provider.engine.now());
+    empty(&provider).await;
+    assert_eq!(kinds(&provider.inbox(BRUNO).await), ["accettazione", "errore-consegna"]);
+    provider.stop().await;
+}
+
+/// A connection is at the message: what it brings and what stands in the row by then both hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_during_an_attempt_is_not_lost_and_loses_no_answer() {
     let peer = Peer::start(|line, moment| {
         let reply = match moment.recipients.first() {
             Some(line) if line.contains("later@") => "451 4.3.0 not now",
@@ -186,7 +233,8 @@ async fn an_order_during_an_attempt_is_not_lost_and_loses_no_answer() {
     provider.run_queue_by(&[(ALFA, peer.port), (GAMMA, peer.port)]);
     for row in &rows {
         state(&provider, row.id, QueueState::Sending).await;
-        assert!(matches!(order(&provider, row.id, &hold()).await, Obeyed::Yes(None)));
+        let obeyed = order_of_catalog(&provider, row.id, &hold()).await;
+        assert!(matches!(obeyed, Obeyed::Yes(None)));
     }
     let later = rows.iter().find(|row| row.record.domain == GAMMA).expect("one").id;
     state(&provider, later, QueueState::Held).await;

@@ -319,6 +319,9 @@ pub struct QueueChanged {
     pub changed: u64,
     /// Messages that were so already, or whose state does not allow it.
     pub unchanged: u64,
+    /// Messages that are being sent: the order has to be repeated.
+    #[serde(default)]
+    pub sending: u64,
     /// Messages that were named and are not in the queue.
     pub unknown: u64,
 }
@@ -346,12 +349,20 @@ impl Operation for QueueChange {
             let what = Text::fixed("messaggi in coda", "queued messages");
             run.tell(Progress::new(what, done, Some(total)));
             let now = SystemClock.now();
-            match orders::obey(&**site.store.engine(), id, &order, node, now).await? {
+            let catalog = &**site.store.engine();
+            let obeyed = match &site.engine {
+                Some(engine) => {
+                    orders::obey_beside(engine.queue(), catalog, id, &order, node, now).await?
+                }
+                None => orders::obey(catalog, id, &order, node, now).await?,
+            };
+            match obeyed {
                 Obeyed::Gone => outcome.unknown += 1,
-                Obeyed::Already => outcome.unchanged += 1,
-                Obeyed::Yes(due) => {
+                Obeyed::Already(_) => outcome.unchanged += 1,
+                Obeyed::Sending => outcome.sending += 1,
+                Obeyed::Yes(_) => {
                     outcome.changed += 1;
-                    self.tell(site, domain.as_deref(), due, now);
+                    self.hurry(site, domain.as_deref());
                 }
             }
         }
@@ -381,17 +392,10 @@ impl QueueChange {
         Ok(ids)
     }
 
-    /// The running server's schedule has to know.
-    fn tell(
-        &self,
-        site: &Site,
-        domain: Option<&str>,
-        due: Option<crate::pec::records::Due>,
-        now: UnixMillis,
-    ) {
-        let (Some(engine), Some(due)) = (&site.engine, due) else { return };
-        engine.queue().announce(due, now);
-        if let (QueueOrder::Retry, Some(domain)) = (&self.order, domain) {
+    /// What is tried again waits for no destination: the running server's schedule has to know.
+    fn hurry(&self, site: &Site, domain: Option<&str>) {
+        if let (Some(engine), QueueOrder::Retry, Some(domain)) = (&site.engine, &self.order, domain)
+        {
             engine.queue().hurry(LaneId::of(domain));
         }
     }

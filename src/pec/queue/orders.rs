@@ -1,10 +1,10 @@
 //! What operators see of the queue, and what they may do about it.
 //!
-//! Everything works on the catalog alone, so that it can be asked of a running server and of a
-//! stopped one. Invariants:
+//! Everything works on the catalog, so that it can be asked of a running server and of a stopped
+//! one. Invariants:
 //!
-//! * An order changes a row as it stands at that moment; what an attempt under way writes down
-//!   afterwards keeps it.
+//! * An order changes a row as it stands at that moment. Beside a running queue it claims the row
+//!   first ([`obey_beside`]): of a message that is being sent nothing is ordered.
 //! * A message that is given up is not forgotten: the queue settles it like a refusal for good, with
 //!   the notice that its sender gets for one.
 //! * Holding, releasing and giving up are in the journal, in the same batch.
@@ -23,6 +23,7 @@ use storage::{
 };
 use trust::clock::UnixMillis;
 
+use super::QueueHandle;
 use crate::pec::{
     journal::{self, JournalEvent},
     records::{
@@ -299,10 +300,36 @@ pub enum Order {
 pub enum Obeyed {
     /// The row was changed; when it is due now.
     Yes(Option<Due>),
-    /// It is so already, or its state does not allow it.
-    Already,
+    /// It is so already, or its state does not allow it; when the row is due.
+    Already(Option<Due>),
+    /// A connection is at the row: the order has to be repeated.
+    Sending,
     /// The row is not in the queue any more.
     Gone,
+}
+
+/// As [`obey`], beside a running `queue`: claims the row, so that nothing is ordered of a message
+/// whose answer is awaited, and lets the schedule know.
+///
+/// # Errors
+///
+/// As [`obey`].
+pub async fn obey_beside(
+    queue: &QueueHandle,
+    engine: &dyn Engine,
+    id: QueueId,
+    order: &Order,
+    node: u64,
+    now: UnixMillis,
+) -> Result<Obeyed, StoreError> {
+    let Some(claim) = queue.claim(id) else { return Ok(Obeyed::Sending) };
+    let obeyed = obey(engine, id, order, node, now).await?;
+    let again = match obeyed {
+        Obeyed::Yes(due) | Obeyed::Already(due) => due,
+        Obeyed::Sending | Obeyed::Gone => None,
+    };
+    claim.release(again, now);
+    Ok(obeyed)
 }
 
 /// Gives `order` for the row `id`, journalled for `node` at `now`.
@@ -323,7 +350,7 @@ pub async fn obey(
         };
         let before: QueueRecord = decode(OUTGOING_QUEUE, &id.0, &value)?;
         let Some((after, entry)) = changed(&before, order, now) else {
-            return Ok(Obeyed::Already);
+            return Ok(Obeyed::Already(before.due(id)));
         };
         let mut batch = Batch::default();
         write_queued(&mut batch, id, Some((&before, value)), Some(&after));

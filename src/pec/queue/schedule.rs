@@ -20,7 +20,7 @@
 //!
 //! [`QueueRecord::sender_class`]: crate::pec::records::QueueRecord::sender_class
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque, hash_map::Entry};
 
 use bytes::Bytes;
 use trust::clock::UnixMillis;
@@ -107,6 +107,13 @@ impl Default for Lane {
     }
 }
 
+/// A message that somebody is at.
+#[derive(Debug, Default)]
+struct Claimed {
+    /// What was announced of it meanwhile, and when.
+    moved: Option<(Due, UnixMillis)>,
+}
+
 #[derive(Debug)]
 struct Failing {
     record: DestinationRecord,
@@ -129,7 +136,7 @@ pub(super) struct Schedule {
     wakes: BTreeSet<(UnixMillis, LaneId, u64)>,
     /// In a window or claimed.
     known: HashSet<QueueId>,
-    claimed: HashSet<QueueId>,
+    claimed: HashMap<QueueId, Claimed>,
     connections: usize,
     turn: u64,
     incomplete: bool,
@@ -146,7 +153,7 @@ impl Schedule {
             closed: BTreeSet::new(),
             wakes: BTreeSet::new(),
             known: HashSet::new(),
-            claimed: HashSet::new(),
+            claimed: HashMap::new(),
             connections: 0,
             turn: 0,
             incomplete: true,
@@ -173,10 +180,11 @@ impl Schedule {
         self.failing.len()
     }
 
-    /// Takes note of a row that was committed. Whoever has claimed it announces it anew afterwards; an
-    /// entry elsewhere that an operator's order has overtaken is found out when its turn comes.
+    /// Takes note of a row that was committed. While somebody has claimed it, it is kept for the end of
+    /// the claim; an entry elsewhere that has been overtaken is found out when its turn comes.
     pub(super) fn announce(&mut self, due: Due, now: UnixMillis) {
-        if self.claimed.contains(&due.id) {
+        if let Some(claimed) = self.claimed.get_mut(&due.id) {
+            claimed.moved = Some((due, now));
             return;
         }
         let full = self.known.len() >= self.bounds.entries;
@@ -271,7 +279,8 @@ impl Schedule {
             let mut taken = None;
             while let Some(id) = window.ready.pop_front() {
                 // An operator may be at it: whoever releases it announces it.
-                if self.claimed.insert(id) {
+                if let Entry::Vacant(free) = self.claimed.entry(id) {
+                    free.insert(Claimed::default());
                     taken = Some(id);
                     break;
                 }
@@ -325,27 +334,38 @@ impl Schedule {
 
     /// Claims a row for an operator; false when a connection, or another operator, is at it.
     pub(super) fn claim(&mut self, id: QueueId) -> bool {
+        let Entry::Vacant(free) = self.claimed.entry(id) else { return false };
+        free.insert(Claimed::default());
         self.known.insert(id);
-        self.claimed.insert(id)
+        true
     }
 
     /// Whether somebody is at the row.
     pub(super) fn is_claimed(&self, id: QueueId) -> bool {
-        self.claimed.contains(&id)
+        self.claimed.contains_key(&id)
     }
 
     /// The claim on a row ends; `again` when the row stays in the queue.
     pub(super) fn release(&mut self, id: QueueId, again: Option<Due>, now: UnixMillis) {
-        self.claimed.remove(&id);
+        let moved = self.unclaim(id);
         self.known.remove(&id);
-        if let Some(due) = again {
+        if let Some((due, now)) = again.map(|due| (due, now)).or(moved) {
             self.announce(due, now);
         }
     }
 
-    /// The claimed message could not be tried: it is the next of its sender.
+    fn unclaim(&mut self, id: QueueId) -> Option<(Due, UnixMillis)> {
+        self.claimed.remove(&id)?.moved
+    }
+
+    /// The claimed message could not be tried: it is the next of its sender, unless its row has gone
+    /// elsewhere meanwhile.
     pub(super) fn give_back(&mut self, id: QueueId, lane: LaneId, class: u64) {
-        self.claimed.remove(&id);
+        if let Some((due, now)) = self.unclaim(id) {
+            self.known.remove(&id);
+            self.announce(due, now);
+            return;
+        }
         match self.window(lane, class) {
             Some(window) => window.ready.push_front(id),
             None => drop(self.known.remove(&id)),

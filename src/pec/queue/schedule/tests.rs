@@ -235,6 +235,26 @@ fn a_row_that_moves_to_another_lane_does_not_wait_for_the_old_one() {
     assert_eq!(schedule.next(lane(1)), Next::Nothing, "not by two");
 }
 
+/// The connection that is at it cannot be had: what was given up does not wait for the destination.
+#[test]
+fn what_is_given_back_goes_where_its_row_stands_now() {
+    let mut schedule = schedule();
+    schedule.announce(due(1, 1, 1), NOW);
+    assert_eq!(schedule.take(), Some(lane(1)));
+    assert_eq!(schedule.next(lane(1)), Next::Message(id(1), 1));
+    schedule.announce(due(1, 2, 1), NOW);
+    schedule.failed(lane(1), failure(9_000));
+    schedule.give_back(id(1), lane(1), 1);
+    schedule.ended(lane(1));
+    assert_eq!(schedule.take(), Some(lane(2)));
+    assert_eq!(schedule.next(lane(2)), Next::Message(id(1), 1));
+    // Who has tried it and wrote down when it is due knows better.
+    schedule.announce(due(1, 3, 1), NOW);
+    schedule.release(id(1), Some(Due { at: UnixMillis(2_000), ..due(1, 2, 1) }), NOW);
+    schedule.ended(lane(2));
+    assert_eq!(schedule.take(), None);
+}
+
 #[test]
 fn nothing_is_remembered_of_what_is_done() {
     let mut schedule = schedule();
