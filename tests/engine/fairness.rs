@@ -4,7 +4,7 @@ use ceralacca::pec::engine::EngineSettings;
 
 use crate::{
     letter::written,
-    peer::Peer,
+    peer::{Manner, Peer},
     provider::{BRUNO, CARLA, DARIO, Holder, Provider, eventually},
 };
 
@@ -68,4 +68,32 @@ async fn a_single_message_leaves_after_one_of_whoever_sends_many() {
         .collect();
     assert!(positions[0] <= 1 && positions[1] <= 3, "{positions:?}");
     provider.stop().await;
+}
+
+/// One sender's message goes to more servers that say nothing than there are connections.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_message_to_many_servers_that_say_nothing_takes_no_place_of_anothers() {
+    let tarpit = Peer::start(|_, _| Some(Manner::Hang)).await;
+    let peer = Peer::willing().await;
+    let mut provider =
+        Provider::start_with(EngineSettings { connections_max: 4, ..EngineSettings::default() })
+            .await;
+    let domains: Vec<String> = (0..8).map(|number| format!("h{number}.example")).collect();
+    let mut routes: Vec<(&str, u16)> =
+        domains.iter().map(|domain| (domain.as_str(), tarpit.port)).collect();
+    routes.push(("pec.alfa.example", peer.port));
+    provider.run_queue_by(&routes);
+    let to: Vec<String> = domains.iter().map(|domain| format!("ospite@{domain}")).collect();
+    let to: Vec<&str> = to.iter().map(String::as_str).collect();
+    let message = written(BRUNO.address, &to.join(", "), "", "ciao");
+    provider.submit(BRUNO, &to, &message).await.expect("taken");
+    eventually("the tarpit's connections", async || (tarpit.connections() == 3).then_some(()))
+        .await;
+    for sender in [CARLA, DARIO] {
+        submit(&provider, sender, "anna@pec.alfa.example").await;
+    }
+    eventually("the others' messages", async || (peer.transactions().len() == 2).then_some(()))
+        .await;
+    assert_eq!(tarpit.connections(), 3, "the last quarter is for whoever comes");
+    provider.stop_soon().await;
 }

@@ -9,6 +9,8 @@
 //!   turn the longest ago. A lane has more than one connection only while a quarter of all places
 //!   is free, and gets each further one by a message that was answered: a destination that does
 //!   not answer has one.
+//! * One sender's messages, to however many lanes, are on a quarter of all connections at most while
+//!   another's wait, and never on the last quarter (`places`).
 //! * A destination that fails is left alone until its instant, whatever waits for it; then one
 //!   connection tries for all.
 //! * A message is claimed by at most one connection or operator at a time.
@@ -16,15 +18,20 @@
 //!   destinations. What does not fit is found in the catalog when its turn comes: a window says that
 //!   there is more.
 //!
+//! Files: `places` says which lane gets a connection.
+//!
 //! Not here: reading the catalog (`order`), connections (`relay`).
 //!
 //! [`QueueRecord::sender_class`]: crate::pec::records::QueueRecord::sender_class
+
+mod places;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque, hash_map::Entry};
 
 use bytes::Bytes;
 use trust::clock::UnixMillis;
 
+use self::places::Places;
 use crate::pec::records::{DestinationRecord, Due, LaneId, QueueId};
 
 /// Messages that a window holds at most.
@@ -78,6 +85,11 @@ impl Window {
     fn has_work(&self) -> bool {
         !self.ready.is_empty() || self.more
     }
+
+    /// Whether a connection would find something to do here.
+    fn wants_connection(&self) -> bool {
+        !self.ready.is_empty() || !self.reading
+    }
 }
 
 #[derive(Debug)]
@@ -88,28 +100,21 @@ struct Lane {
     connections: usize,
     /// Connections that it may have, by how it answers.
     allowed: usize,
-    /// When it last got a connection.
+    /// When it last got a connection; a new one comes behind those that have waited.
     turn: u64,
-    /// Its place in [`Schedule::ready`].
-    place: Option<(usize, u64)>,
 }
 
-impl Default for Lane {
-    fn default() -> Self {
-        Self {
-            windows: HashMap::new(),
-            ring: VecDeque::new(),
-            connections: 0,
-            allowed: 1,
-            turn: 0,
-            place: None,
-        }
+impl Lane {
+    fn new(turn: u64) -> Self {
+        Self { windows: HashMap::new(), ring: VecDeque::new(), connections: 0, allowed: 1, turn }
     }
 }
 
 /// A message that somebody is at.
 #[derive(Debug, Default)]
 struct Claimed {
+    /// The sender for whom it takes a connection; nobody's when an operator is at it.
+    class: Option<u64>,
     /// What was announced of it meanwhile, and when.
     moved: Option<(Due, UnixMillis)>,
 }
@@ -127,8 +132,7 @@ pub(super) struct Schedule {
     bounds: Bounds,
     lanes: HashMap<LaneId, Lane>,
     windows: usize,
-    /// Lanes that may have a connection: by connections, then by turn.
-    ready: BTreeSet<(usize, u64, LaneId)>,
+    places: Places,
     failing: HashMap<LaneId, Failing>,
     /// When failing lanes are tried again.
     closed: BTreeSet<(UnixMillis, LaneId)>,
@@ -138,7 +142,6 @@ pub(super) struct Schedule {
     known: HashSet<QueueId>,
     claimed: HashMap<QueueId, Claimed>,
     connections: usize,
-    turn: u64,
     incomplete: bool,
 }
 
@@ -148,14 +151,13 @@ impl Schedule {
             bounds,
             lanes: HashMap::new(),
             windows: 0,
-            ready: BTreeSet::new(),
+            places: Places::new(bounds.connections),
             failing: HashMap::new(),
             closed: BTreeSet::new(),
             wakes: BTreeSet::new(),
             known: HashSet::new(),
             claimed: HashMap::new(),
             connections: 0,
-            turn: 0,
             incomplete: true,
         }
     }
@@ -240,47 +242,38 @@ impl Schedule {
         }
     }
 
-    /// Gives a connection to the lane whose turn it is, if the bounds allow one.
-    pub(super) fn take(&mut self) -> Option<LaneId> {
-        let all_max = self.bounds.connections;
-        let &(open, _, lane) = self.ready.first()?;
-        let further_max = all_max - all_max / 4;
-        if self.connections >= if open == 0 { all_max } else { further_max } {
-            return None;
-        }
-        self.connections += 1;
-        self.turn += 1;
-        let turn = self.turn;
-        if let Some(taken) = self.lanes.get_mut(&lane) {
-            taken.connections += 1;
-            taken.turn = turn;
-        }
-        self.place(lane);
-        Some(lane)
-    }
-
-    /// A connection of `lane` has ended.
-    pub(super) fn ended(&mut self, lane: LaneId) {
-        self.connections = self.connections.saturating_sub(1);
-        if let Some(ended) = self.lanes.get_mut(&lane) {
-            ended.connections = ended.connections.saturating_sub(1);
-        }
-        self.place(lane);
-        self.forget_idle(lane);
-    }
-
     /// What the next message of `lane` is.
     pub(super) fn next(&mut self, lane: LaneId) -> Next {
+        let mut next = self.next_within(lane, self.places.share());
+        self.place(lane);
+        // Senders who have connections enough come last, and not at all while others wait.
+        if next == Next::Nothing && self.first_ready().is_none() {
+            next = self.next_within(lane, self.places.most());
+            self.place(lane);
+        }
+        if next == Next::Nothing {
+            self.forget_idle(lane);
+        }
+        next
+    }
+
+    /// The next message of the senders in `lane` that have fewer connections than `busy_max`.
+    fn next_within(&mut self, lane: LaneId, busy_max: usize) -> Next {
         let full = self.known.len() >= self.bounds.entries;
         let Some(here) = self.lanes.get_mut(&lane) else { return Next::Nothing };
         for _ in 0..here.ring.len() {
             let Some(class) = here.ring.pop_front() else { break };
             let Some(window) = here.windows.get_mut(&class) else { continue };
+            if self.places.busy(class) >= busy_max {
+                here.ring.push_back(class);
+                continue;
+            }
             let mut taken = None;
             while let Some(id) = window.ready.pop_front() {
                 // An operator may be at it: whoever releases it announces it.
                 if let Entry::Vacant(free) = self.claimed.entry(id) {
-                    free.insert(Claimed::default());
+                    free.insert(Claimed { class: Some(class), ..Claimed::default() });
+                    self.places.came(class);
                     taken = Some(id);
                     break;
                 }
@@ -290,23 +283,18 @@ impl Schedule {
                 window.reading = true;
             }
             window.in_ring = window.has_work();
-            let after = window.after.clone();
             if window.in_ring {
                 here.ring.push_back(class);
             }
             match taken {
-                Some(id) => {
-                    self.place(lane);
-                    return Next::Message(id, class);
-                }
+                Some(id) => return Next::Message(id, class),
                 None if read => {
-                    return Next::Read(class, after, if full { 1 } else { WINDOW_ENTRIES });
+                    let entries = if full { 1 } else { WINDOW_ENTRIES };
+                    return Next::Read(class, window.after.clone(), entries);
                 }
                 None => {}
             }
         }
-        self.place(lane);
-        self.forget_idle(lane);
         Next::Nothing
     }
 
@@ -354,8 +342,13 @@ impl Schedule {
         }
     }
 
+    /// Ends the claim on a row; what was announced of it meanwhile.
     fn unclaim(&mut self, id: QueueId) -> Option<(Due, UnixMillis)> {
-        self.claimed.remove(&id)?.moved
+        let claimed = self.claimed.remove(&id)?;
+        if let Some(class) = claimed.class {
+            self.places.left(class);
+        }
+        claimed.moved
     }
 
     /// The claimed message could not be tried: it is the next of its sender, unless its row has gone
@@ -458,7 +451,9 @@ impl Schedule {
             }
             self.windows += 1;
         }
-        Some(self.lanes.entry(lane).or_default().windows.entry(class).or_default())
+        let turn = self.places.turn();
+        let here = self.lanes.entry(lane).or_insert_with(|| Lane::new(turn));
+        Some(here.windows.entry(class).or_default())
     }
 
     fn wake_at(&mut self, lane: LaneId, class: u64, at: UnixMillis) {
@@ -487,27 +482,6 @@ impl Schedule {
         self.place(lane);
     }
 
-    /// Gives the lane its place among those that may have a connection, or none.
-    fn place(&mut self, lane: LaneId) {
-        let Some(here) = self.lanes.get_mut(&lane) else { return };
-        if let Some((connections, turn)) = here.place.take() {
-            self.ready.remove(&(connections, turn, lane));
-        }
-        let allowed = match self.failing.get(&lane) {
-            None => here.allowed.min(self.bounds.per_destination),
-            Some(failing) => usize::from(failing.open),
-        };
-        let wanted = here.ring.iter().any(|class| {
-            here.windows
-                .get(class)
-                .is_some_and(|window| !window.ready.is_empty() || !window.reading)
-        });
-        if wanted && here.connections < allowed {
-            here.place = Some((here.connections, here.turn));
-            self.ready.insert((here.connections, here.turn, lane));
-        }
-    }
-
     /// Lets go of windows, and of the lane, where nothing waits.
     fn forget_idle(&mut self, lane: LaneId) {
         let Some(here) = self.lanes.get_mut(&lane) else { return };
@@ -515,7 +489,7 @@ impl Schedule {
         here.windows
             .retain(|_, window| window.has_work() || window.wake.is_some() || window.reading);
         self.windows -= before - here.windows.len();
-        if here.windows.is_empty() && here.connections == 0 && here.place.is_none() {
+        if here.windows.is_empty() && here.connections == 0 && !self.places.contains(lane) {
             self.lanes.remove(&lane);
         }
     }

@@ -91,7 +91,7 @@ fn senders_of_a_destination_take_turns_message_by_message() {
 /// However much stands in the catalog, whoever comes is in the ring at once.
 #[test]
 fn a_full_window_keeps_nobody_else_out() {
-    let mut schedule = schedule();
+    let mut schedule = Schedule::new(Bounds { connections: 1_000, ..BOUNDS });
     for number in 0..500 {
         schedule.announce(due(number, 1, 1), NOW);
     }
@@ -175,6 +175,100 @@ fn lanes_take_turns_and_a_quarter_of_all_connections_is_kept_for_new_ones() {
         schedule.announce(due(300 + u64::from(number), number, 1), NOW);
     }
     assert_eq!(std::iter::from_fn(|| schedule.take()).count(), 2, "eight in all");
+}
+
+/// There is one connection, and always somebody new.
+#[test]
+fn a_destination_that_waits_goes_before_new_ones() {
+    let mut schedule = Schedule::new(Bounds { connections: 1, ..BOUNDS });
+    for number in 0..10 {
+        schedule.announce(due(number, 200, 1), NOW);
+    }
+    let mut taken = Vec::new();
+    for number in 0..20 {
+        schedule.announce(due(u64::from(number) + 100, number, 1), NOW);
+        let lane = schedule.take().expect("a lane");
+        let Next::Message(id, _) = schedule.next(lane) else { panic!("a message") };
+        schedule.release(id, None, NOW);
+        schedule.ended(lane);
+        taken.push(lane);
+    }
+    let positions: Vec<usize> = (0..20).filter(|at| taken[*at] == lane(200)).collect();
+    assert!(positions.len() >= 3, "{positions:?}");
+}
+
+/// Begins with every message for which there is a connection.
+fn begin(schedule: &mut Schedule) -> Vec<(LaneId, QueueId, u64)> {
+    let mut begun = Vec::new();
+    while let Some(lane) = schedule.take() {
+        match schedule.next(lane) {
+            Next::Message(id, class) => begun.push((lane, id, class)),
+            _ => schedule.ended(lane),
+        }
+        assert!(begun.len() < 1_000, "it ends");
+    }
+    begun
+}
+
+/// One sender's message to many destinations that hang.
+#[test]
+fn one_sender_cannot_take_every_connection() {
+    let bounds = Bounds { connections: 8, ..BOUNDS };
+    let mut schedule = Schedule::new(bounds);
+    for number in 0..40 {
+        schedule.announce(due(u64::from(number), number, 1), NOW);
+    }
+    let mut begun = begin(&mut schedule);
+    assert_eq!(begun.len(), 6, "nobody else waits, and the last quarter is for whoever comes");
+    for number in 100..110 {
+        schedule.announce(due(u64::from(number), number, 2), NOW);
+    }
+    let others = begin(&mut schedule);
+    assert_eq!(others.iter().map(|(.., class)| *class).collect::<Vec<_>>(), [2, 2]);
+    // Both have their share. A third comes first, however long the others have waited.
+    for number in 120..122 {
+        schedule.announce(due(u64::from(number), number, 3), NOW);
+    }
+    for _ in 0..2 {
+        let (lane, id, _) = begun.pop().expect("under way");
+        schedule.release(id, None, NOW);
+        assert_eq!(schedule.next(lane), Next::Nothing);
+        schedule.ended(lane);
+        let next = begin(&mut schedule);
+        assert_eq!(next.iter().map(|(.., class)| *class).collect::<Vec<_>>(), [3]);
+    }
+    // The second has his share, the first has more: who waits longest goes on with his.
+    let mut sent = 0;
+    while let Some((lane, id, _)) = begun.pop() {
+        schedule.release(id, None, NOW);
+        assert_eq!(schedule.next(lane), Next::Nothing);
+        schedule.ended(lane);
+        begun.extend(begin(&mut schedule));
+        sent += 1;
+    }
+    assert_eq!(sent, 46, "nothing is forgotten");
+}
+
+/// The mass of one sender leaves by a quarter of the connections while another's waits.
+#[test]
+fn a_sender_with_his_share_leaves_the_connection_to_another() {
+    let mut schedule = Schedule::new(Bounds { connections: 4, ..BOUNDS });
+    for number in 0..30 {
+        schedule.announce(due(number, 1, 1), NOW);
+        schedule.announce(due(100 + number, 2, 1), NOW);
+    }
+    let begun = begin(&mut schedule);
+    assert_eq!(begun.len(), 2, "a destination that has not answered has one");
+    for number in 3..6 {
+        schedule.announce(due(200 + u64::from(number), number, u64::from(number)), NOW);
+    }
+    assert_eq!(begin(&mut schedule).len(), 2);
+    let (lane, id, _) = begun[0];
+    schedule.release(id, None, NOW);
+    assert_eq!(schedule.next(lane), Next::Nothing, "he has one, and another waits");
+    schedule.ended(lane);
+    let next = begin(&mut schedule);
+    assert_eq!(next.iter().map(|(.., class)| *class).collect::<Vec<_>>(), [5]);
 }
 
 #[test]
@@ -268,7 +362,9 @@ fn nothing_is_remembered_of_what_is_done() {
         }
         schedule.ended(lane);
     }
-    assert!(schedule.lanes.is_empty() && schedule.known.is_empty() && schedule.ready.is_empty());
+    assert!(schedule.lanes.is_empty() && schedule.known.is_empty());
+    assert!((0..7).all(|number| !schedule.places.contains(lane(number))));
+    assert!((0..300).all(|class| schedule.places.busy(class) == 0));
     assert_eq!((schedule.windows, schedule.connections()), (0, 0));
     schedule.failed(lane(1), failure(2_000));
     assert_eq!(schedule.forgotten(UnixMillis(1_999)), []);
