@@ -31,7 +31,7 @@ use std::{
 
 use tokio::{
     sync::{Notify, watch},
-    task::JoinSet,
+    task::{JoinError, JoinSet},
 };
 use trust::clock::UnixMillis;
 
@@ -266,15 +266,22 @@ pub async fn run(engine: Arc<PecEngine>, relay: Arc<Relay>, mut shutdown: watch:
     order::begin(&engine, &queue).await;
     tasks.spawn(sweep::run(Arc::clone(&engine), shutdown.clone()));
     let mut surveyed: Option<UnixMillis> = None;
+    // A look through a long queue takes its time: connections are given out meanwhile.
+    let mut survey = JoinSet::new();
     while !*shutdown.borrow() {
         let now = engine.now();
         queue.schedule().ripen(now);
         let waited = surveyed.map_or(i64::MAX, |at| now.0.saturating_sub(at.0));
-        if (waited >= SURVEY_MILLIS && queue.schedule().take_incomplete())
-            || waited >= SURVEY_ANYWAY_MILLIS
+        if let Some(Err(error)) = survey.try_join_next() {
+            log_panic(&error);
+        }
+        if survey.is_empty()
+            && ((waited >= SURVEY_MILLIS && queue.schedule().take_incomplete())
+                || waited >= SURVEY_ANYWAY_MILLIS)
         {
             surveyed = Some(now);
-            order::survey(&engine, &queue).await;
+            let (engine, queue) = (Arc::clone(&engine), queue.clone());
+            survey.spawn(async move { order::survey(&engine, &queue).await });
         }
         while let Some(lane) = queue.take() {
             let (engine, relay, shutdown) =
@@ -287,19 +294,21 @@ pub async fn run(engine: Arc<PecEngine>, relay: Arc<Relay>, mut shutdown: watch:
         tokio::select! {
             () = queue.shared.changed.notified() => {}
             Some(ended) = tasks.join_next() => if let Err(error) = ended {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "a connection of the queue failed"
-                );
+                log_panic(&error);
             },
             () = tokio::time::sleep(TICK) => {}
             changed = shutdown.changed() => if changed.is_err() { break },
         }
     }
+    survey.shutdown().await;
     for connection in relay.idle.all() {
         tasks.spawn(connection.quit());
     }
     while tasks.join_next().await.is_some() {}
+}
+
+fn log_panic(error: &JoinError) {
+    tracing::error!(error = error as &dyn std::error::Error, "a task of the queue failed");
 }
 
 impl QueueHandle {

@@ -73,6 +73,7 @@ pub(super) async fn survey(engine: &PecEngine, queue: &QueueHandle) {
             "cannot look through the outgoing queue"
         );
     }
+    queue.shared.changed.notify_one();
 }
 
 async fn look_through(engine: &PecEngine, queue: &QueueHandle) -> Result<(), StoreError> {

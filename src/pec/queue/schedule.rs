@@ -75,6 +75,9 @@ struct Window {
     /// The catalog has more that is due.
     more: bool,
     reading: bool,
+    /// Since it is being read something has come that the reading may not see.
+    stale: bool,
+    /// Behind which key to read on.
     after: Option<Bytes>,
     /// When to look into the catalog again.
     wake: Option<UnixMillis>,
@@ -195,9 +198,14 @@ impl Schedule {
             self.wake_at(due.lane, due.class, due.at);
             return;
         }
+        window.stale |= window.reading;
         // What the catalog has is older: this one comes behind it.
         if full || window.more || window.ready.len() >= WINDOW_ENTRIES {
             window.more = true;
+            // But whoever drew his instant first may have committed last.
+            if window.after.as_ref().is_some_and(|after| due.octets() <= *after) {
+                window.after = None;
+            }
         } else {
             window.ready.push_back(due.id);
             self.known.insert(due.id);
@@ -213,6 +221,7 @@ impl Schedule {
             return;
         }
         window.more = true;
+        window.stale |= window.reading;
         window.after = None;
         self.enter(lane, class);
     }
@@ -227,6 +236,8 @@ impl Schedule {
             if let Some(window) = self.window(lane, class) {
                 window.wake = None;
                 window.more = true;
+                window.stale |= window.reading;
+                window.after = None;
             }
             self.enter(lane, class);
         }
@@ -305,11 +316,14 @@ impl Schedule {
         window.reading = false;
         let Some(Read { ids, after, later }) = read else {
             window.more = false;
+            window.stale = false;
             self.incomplete = true;
             return;
         };
-        window.more = after.is_some();
-        window.after = after;
+        // What came meanwhile may stand before the last that was read.
+        let stale = std::mem::take(&mut window.stale);
+        window.more = stale || after.is_some();
+        window.after = after.filter(|_| !stale);
         let fresh: Vec<QueueId> = ids.into_iter().filter(|id| self.known.insert(*id)).collect();
         if let Some(window) = self.window(lane, class) {
             window.ready.extend(fresh);

@@ -1,8 +1,6 @@
 //! Turns, counted by position.
 
-use std::collections::BTreeMap;
-
-use trust::random::{RandomSource as _, SeededRandom};
+mod world;
 
 use super::*;
 
@@ -303,6 +301,45 @@ fn a_destination_that_fails_is_left_alone_and_then_tried_once_for_all() {
     assert_eq!(schedule.take(), Some(lane(1)), "an operator does not wait");
 }
 
+/// It was committed after the reading had begun, which does not see it.
+#[test]
+fn what_comes_while_a_window_is_read_is_read_afterwards() {
+    let mut schedule = schedule();
+    schedule.note(lane(1), 1, NOW, NOW);
+    assert_eq!(schedule.take(), Some(lane(1)));
+    assert!(matches!(schedule.next(lane(1)), Next::Read(1, None, _)));
+    schedule.announce(due(2, 1, 1), NOW);
+    schedule.filled(lane(1), 1, Some(Read { ids: vec![id(1)], after: None, later: None }));
+    assert_eq!(schedule.next(lane(1)), Next::Message(id(1), 1));
+    assert!(matches!(schedule.next(lane(1)), Next::Read(1, None, _)));
+    let ids = vec![id(1), id(2)];
+    schedule.filled(lane(1), 1, Some(Read { ids, after: None, later: None }));
+    assert_eq!(schedule.next(lane(1)), Next::Message(id(2), 1), "and nothing twice");
+    assert_eq!(schedule.next(lane(1)), Next::Nothing);
+}
+
+/// Its instant was drawn before those that were read, and it was committed after them.
+#[test]
+fn what_comes_to_stand_before_the_last_that_was_read_is_read_too() {
+    let earlier = Due { at: UnixMillis(900), ..due(9, 1, 1) };
+    for while_reading in [false, true] {
+        let mut schedule = schedule();
+        schedule.note(lane(1), 1, NOW, NOW);
+        assert_eq!(schedule.take(), Some(lane(1)));
+        assert!(matches!(schedule.next(lane(1)), Next::Read(1, None, _)));
+        if while_reading {
+            schedule.announce(earlier, NOW);
+        }
+        let after = Some(due(1, 1, 1).octets());
+        schedule.filled(lane(1), 1, Some(Read { ids: vec![id(1)], after, later: None }));
+        if !while_reading {
+            schedule.announce(earlier, NOW);
+        }
+        assert_eq!(schedule.next(lane(1)), Next::Message(id(1), 1));
+        assert!(matches!(schedule.next(lane(1)), Next::Read(1, None, _)), "{while_reading}");
+    }
+}
+
 #[test]
 fn what_an_operator_is_at_is_not_sent_meanwhile() {
     let mut schedule = schedule();
@@ -370,172 +407,4 @@ fn nothing_is_remembered_of_what_is_done() {
     assert_eq!(schedule.forgotten(UnixMillis(1_999)), []);
     assert_eq!(schedule.forgotten(UnixMillis(2_001)), [lane(1)]);
     assert_eq!(schedule.failing(), 0);
-}
-
-/// A catalog and connections that do what chance wants.
-struct World {
-    random: SeededRandom,
-    schedule: Schedule,
-    catalog: BTreeSet<Due>,
-    now: UnixMillis,
-    queued: u64,
-    sent: BTreeMap<QueueId, usize>,
-    connections: Vec<(LaneId, Option<(QueueId, u64)>)>,
-}
-
-impl World {
-    fn new(seed: u64) -> Self {
-        let bounds = Bounds { entries: 40, per_destination: 3, connections: 6 };
-        Self {
-            random: SeededRandom::new(seed),
-            schedule: Schedule::new(bounds),
-            catalog: BTreeSet::new(),
-            now: NOW,
-            queued: 0,
-            sent: BTreeMap::new(),
-            connections: Vec::new(),
-        }
-    }
-
-    fn chance(&self, of: u64) -> u64 {
-        self.random.next_u64() % of
-    }
-
-    /// Queues a message; now and then its announcement is lost.
-    fn queue(&mut self) {
-        self.queued += 1;
-        let to = u8::try_from(self.chance(4)).expect("small");
-        let later = [0, 0, 700][usize::try_from(self.chance(3)).expect("small")];
-        let at = self.now.plus_millis(later);
-        let due = Due { at, ..due(self.queued, to, self.chance(5)) };
-        self.catalog.insert(due);
-        if self.chance(10) == 0 {
-            self.schedule.set_incomplete();
-        } else {
-            self.schedule.announce(due, self.now);
-        }
-    }
-
-    fn survey(&mut self) {
-        if !self.schedule.take_incomplete() {
-            return;
-        }
-        let mut seen = BTreeSet::new();
-        for due in &self.catalog {
-            if seen.insert((due.lane, due.class)) {
-                self.schedule.note(due.lane, due.class, due.at, self.now);
-            }
-        }
-    }
-
-    /// What the catalog has of a sender behind `after`.
-    fn read(&self, lane: LaneId, class: u64, after: Option<&Bytes>, entries: usize) -> Read {
-        let mut read = Read { ids: Vec::new(), after: None, later: None };
-        let mut last = None;
-        for due in self.catalog.iter().filter(|due| (due.lane, due.class) == (lane, class)) {
-            if after.is_some_and(|after| due.octets() <= *after) {
-                continue;
-            }
-            if due.at > self.now {
-                read.later = Some(due.at);
-                break;
-            }
-            if read.ids.len() == entries {
-                read.after = last;
-                break;
-            }
-            read.ids.push(due.id);
-            last = Some(due.octets());
-        }
-        read
-    }
-
-    /// One step of one connection; `willing`: the server takes everything.
-    fn serve(&mut self, willing: bool) {
-        let Some(last) = self.connections.len().checked_sub(1) else { return };
-        let at = usize::try_from(self.chance(last as u64 + 1)).expect("small");
-        let (lane, message) = self.connections[at];
-        let Some((id, class)) = message else {
-            match self.schedule.next(lane) {
-                Next::Message(id, class) => {
-                    let others = self.connections.iter().filter_map(|(_, message)| *message);
-                    assert!(others.clone().all(|(other, _)| other != id), "by one at a time");
-                    self.connections[at].1 = Some((id, class));
-                }
-                Next::Read(class, after, entries) => {
-                    let read = self.read(lane, class, after.as_ref(), entries);
-                    self.schedule.filled(lane, class, Some(read));
-                }
-                Next::Nothing => {
-                    self.connections.remove(at);
-                    self.schedule.ended(lane);
-                }
-            }
-            return;
-        };
-        self.connections[at].1 = None;
-        let stands = self.catalog.iter().find(|due| due.id == id).copied();
-        let Some(due) = stands else { return self.schedule.release(id, None, self.now) };
-        if due.at > self.now {
-            return self.schedule.release(id, Some(due), self.now);
-        }
-        match if willing { 9 } else { self.chance(10) } {
-            0 => {
-                if !self.schedule.has_others(lane) {
-                    self.schedule.failed(lane, failure(self.now.0 + 900));
-                }
-                self.schedule.give_back(id, lane, class);
-                self.connections.remove(at);
-                self.schedule.ended(lane);
-            }
-            1 | 2 => {
-                let again = Due { at: self.now.plus_millis(500), ..due };
-                self.catalog.remove(&due);
-                self.catalog.insert(again);
-                self.schedule.release(id, Some(again), self.now);
-            }
-            _ => {
-                self.catalog.remove(&due);
-                *self.sent.entry(id).or_default() += 1;
-                self.schedule.succeeded(lane);
-                self.schedule.release(id, None, self.now);
-            }
-        }
-    }
-
-    fn step(&mut self, willing: bool) {
-        match self.chance(12) {
-            0 | 1 if !willing => self.queue(),
-            2 => {
-                self.now = self.now.plus_millis(200);
-                self.schedule.ripen(self.now);
-            }
-            3 => self.survey(),
-            4 | 5 => {
-                if let Some(lane) = self.schedule.take() {
-                    self.connections.push((lane, None));
-                }
-                assert!(self.schedule.connections() <= 6);
-            }
-            _ => self.serve(willing),
-        }
-    }
-}
-
-#[test]
-fn whatever_happens_every_message_is_sent_once_and_none_is_forgotten() {
-    for seed in 0..60 {
-        let mut world = World::new(seed);
-        for _ in 0..2_500 {
-            world.step(false);
-        }
-        let mut steps = 0;
-        while !world.catalog.is_empty() {
-            world.step(true);
-            steps += 1;
-            assert!(steps < 60_000, "seed {seed}: {:?} are forgotten", world.catalog);
-        }
-        assert_eq!(world.sent.len() as u64, world.queued, "seed {seed}");
-        assert!(world.sent.values().all(|count| *count == 1), "seed {seed}");
-    }
 }
