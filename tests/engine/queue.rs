@@ -15,7 +15,7 @@ use crate::{
     letter::{kinds, written},
     network::ANNA,
     peer::{Manner, Peer},
-    provider::{BRUNO, CARLA, Holder, Provider, eventually, relay_to},
+    provider::{BRUNO, CARLA, DARIO, Holder, Provider, eventually, relay_to},
 };
 
 const HOUR_MILLIS: i64 = 3_600_000;
@@ -292,6 +292,27 @@ async fn a_server_that_says_nothing_holds_nobody_else_up() {
     })
     .await;
     provider.stop_soon().await;
+}
+
+/// More senders wait for a destination that is down than memory has room for.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_for_a_destination_that_is_down_holds_no_other_up() {
+    let peer = Peer::willing().await;
+    let mut provider =
+        Provider::start_with(EngineSettings { work_entries_max: 2, ..settings() }).await;
+    provider.run_queue_by(&[(ALFA, peer.port), ("pec.gamma.example", closed_port())]);
+    for sender in [BRUNO, CARLA, DARIO] {
+        submit(&provider, sender, &["gaia@pec.gamma.example"]).await;
+    }
+    failing(&provider, 1).await;
+    submit(&provider, BRUNO, &[ANNA]).await;
+    eventually("the other's message", async || (peer.transactions().len() == 1).then_some(()))
+        .await;
+    // It is tried again, for all of them.
+    provider.clock.advance(60_000);
+    failing(&provider, 2).await;
+    assert_eq!(provider.entries(OUTGOING_QUEUE).await.len(), 3);
+    provider.stop().await;
 }
 
 /// The receiver has the message and its answer is lost: it is sent again, with the same octets, so

@@ -29,6 +29,8 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use storage::error::StoreError;
 use tokio::{
     sync::{Notify, watch},
     task::{JoinError, JoinSet},
@@ -159,13 +161,13 @@ impl Place {
                 }
                 Next::Read(class, after, entries) => {
                     let read = order::window(engine, self.lane, class, after, entries).await;
-                    let read = read.inspect_err(|error| {
-                        tracing::error!(
-                            error = error as &dyn std::error::Error,
-                            "cannot read the outgoing queue"
-                        );
-                    });
-                    self.queue.schedule().filled(self.lane, class, read.ok());
+                    let read = read.inspect_err(log_unread).ok();
+                    self.queue.schedule().filled(self.lane, class, read);
+                }
+                Next::Look(from, room) => {
+                    let looked = order::look(engine, self.lane, from, room).await;
+                    let looked = looked.inspect_err(log_unread).ok();
+                    self.queue.schedule().looked(self.lane, looked, engine.now());
                 }
             }
         }
@@ -268,20 +270,23 @@ pub async fn run(engine: Arc<PecEngine>, relay: Arc<Relay>, mut shutdown: watch:
     let mut surveyed: Option<UnixMillis> = None;
     // A look through a long queue takes its time: connections are given out meanwhile.
     let mut survey = JoinSet::new();
+    let mut survey_from = Bytes::new();
     while !*shutdown.borrow() {
         let now = engine.now();
         queue.schedule().ripen(now);
         let waited = surveyed.map_or(i64::MAX, |at| now.0.saturating_sub(at.0));
-        if let Some(Err(error)) = survey.try_join_next() {
-            log_panic(&error);
+        match survey.try_join_next() {
+            Some(Ok(next)) => survey_from = next,
+            Some(Err(error)) => log_panic(&error),
+            None => {}
         }
         if survey.is_empty()
             && ((waited >= SURVEY_MILLIS && queue.schedule().take_incomplete())
                 || waited >= SURVEY_ANYWAY_MILLIS)
         {
             surveyed = Some(now);
-            let (engine, queue) = (Arc::clone(&engine), queue.clone());
-            survey.spawn(async move { order::survey(&engine, &queue).await });
+            let (engine, queue, from) = (Arc::clone(&engine), queue.clone(), survey_from.clone());
+            survey.spawn(async move { order::survey(&engine, &queue, from).await });
         }
         while let Some(lane) = queue.take() {
             let (engine, relay, shutdown) =
@@ -305,6 +310,10 @@ pub async fn run(engine: Arc<PecEngine>, relay: Arc<Relay>, mut shutdown: watch:
         tasks.spawn(connection.quit());
     }
     while tasks.join_next().await.is_some() {}
+}
+
+fn log_unread(error: &StoreError) {
+    tracing::error!(error = error as &dyn std::error::Error, "cannot read the outgoing queue");
 }
 
 fn log_panic(error: &JoinError) {

@@ -9,7 +9,10 @@ use storage::{
 };
 use trust::clock::UnixMillis;
 
-use super::{QueueHandle, schedule::Read};
+use super::{
+    QueueHandle,
+    schedule::{LOOK_SENDERS, Looked, Read},
+};
 use crate::pec::{
     engine::PecEngine,
     records::{
@@ -64,34 +67,80 @@ fn next(key: &[u8]) -> Bytes {
     [key, &[0]].concat().into()
 }
 
-/// Looks at the first row of every sender in every lane, and tells the schedule of it.
-pub(super) async fn survey(engine: &PecEngine, queue: &QueueHandle) {
-    if let Err(error) = look_through(engine, queue).await {
+/// Looks for the senders in a lane from the key `from` on: until so many have rows that are due, or
+/// enough were found.
+pub(super) async fn look(
+    engine: &PecEngine,
+    lane: LaneId,
+    from: Option<Bytes>,
+    due_max: usize,
+) -> Result<Looked, StoreError> {
+    let now = engine.now();
+    let mut scan = Scan::prefix(OUTGOING_ORDER, &lane.0, 1);
+    if let Some(from) = from {
+        scan.start = from;
+    }
+    let mut looked = Looked { senders: Vec::new(), on: None };
+    let mut due = 0;
+    while due < due_max.max(1) && looked.senders.len() < LOOK_SENDERS {
+        let page = engine.store().engine().scan(&scan).await?;
+        let Some((key, _)) = page.into_iter().next() else { return Ok(looked) };
+        let Ok(first) = Due::read(&key) else {
+            scan.start = next(&key);
+            continue;
+        };
+        looked.senders.push((first.class, first.at));
+        due += usize::from(first.at <= now);
+        match Scan::prefix(OUTGOING_ORDER, &Due::prefix(lane, first.class), 1).end {
+            Some(behind) => scan.start = behind,
+            None => return Ok(looked),
+        }
+    }
+    looked.on = Some(scan.start);
+    Ok(looked)
+}
+
+/// Looks at which lanes have rows, from the key `from` on, and tells the schedule of them. Returns
+/// where to go on: where there was no room, or at the front.
+pub(super) async fn survey(engine: &PecEngine, queue: &QueueHandle, from: Bytes) -> Bytes {
+    let next = look_through(engine, queue, &from).await.unwrap_or_else(|error| {
         queue.schedule().set_incomplete();
         tracing::error!(
             error = &error as &dyn std::error::Error,
             "cannot look through the outgoing queue"
         );
-    }
+        from
+    });
     queue.shared.changed.notify_one();
+    next
 }
 
-async fn look_through(engine: &PecEngine, queue: &QueueHandle) -> Result<(), StoreError> {
-    let mut scan = Scan::prefix(OUTGOING_ORDER, b"", 1);
+async fn look_through(
+    engine: &PecEngine,
+    queue: &QueueHandle,
+    from: &Bytes,
+) -> Result<Bytes, StoreError> {
+    let mut scan = Scan { start: from.clone(), ..Scan::prefix(OUTGOING_ORDER, b"", 1) };
     loop {
         let page = engine.store().engine().scan(&scan).await?;
-        let Some((key, _)) = page.into_iter().next() else { return Ok(()) };
+        let Some((key, _)) = page.into_iter().next() else { break };
         let Ok(first) = Due::read(&key) else {
             scan.start = next(&key);
             continue;
         };
-        queue.schedule().note(first.lane, first.class, first.at, engine.now());
-        let prefix = Due::prefix(first.lane, first.class);
-        match Scan::prefix(OUTGOING_ORDER, &prefix, 1).end {
+        if !queue.schedule().note(first.lane) {
+            return Ok(key);
+        }
+        match Scan::prefix(OUTGOING_ORDER, &first.lane.0, 1).end {
             Some(behind) => scan.start = behind,
-            None => return Ok(()),
+            None => break,
         }
     }
+    // What stands before was looked at some time ago.
+    if !from.is_empty() {
+        queue.schedule().set_incomplete();
+    }
+    Ok(Bytes::new())
 }
 
 /// Brings the order into agreement with the queue, and remembers which destinations fail.

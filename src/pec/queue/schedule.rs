@@ -14,25 +14,38 @@
 //! * A destination that fails is left alone until its instant, whatever waits for it; then one
 //!   connection tries for all.
 //! * A message is claimed by at most one connection or operator at a time.
-//! * Memory is bounded by [`Bounds::entries`] messages, as many windows and as many failing
-//!   destinations. What does not fit is found in the catalog when its turn comes: a window says that
-//!   there is more.
+//! * Memory is bounded by [`Bounds::entries`] messages, as many lanes, as many windows beyond the
+//!   first of each lane, and as many failing destinations. What does not fit is found in the catalog
+//!   when its turn comes: a window says that it has more messages, a lane that it has more senders.
+//! * No lane keeps another from having windows: it has at most an eighth as many as are free, and
+//!   none while its destination is left alone.
+//! * A lane that has more senders than windows shows them one after the other: whoever has had his
+//!   turn gives his window to the next.
 //!
-//! Files: `places` says which lane gets a connection.
+//! Files: `lane` is one lane, `places` says which gets a connection, `looks` where the catalog has
+//! more senders, `failing` which destinations are left alone.
 //!
 //! Not here: reading the catalog (`order`), connections (`relay`).
 //!
 //! [`QueueRecord::sender_class`]: crate::pec::records::QueueRecord::sender_class
 
+mod failing;
+mod lane;
+mod looks;
 mod places;
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque, hash_map::Entry};
+use std::collections::{BTreeSet, HashMap, HashSet, hash_map::Entry};
 
 use bytes::Bytes;
 use trust::clock::UnixMillis;
 
-use self::places::Places;
-use crate::pec::records::{DestinationRecord, Due, LaneId, QueueId};
+pub(super) use self::looks::{LOOK_SENDERS, Looked};
+use self::{
+    failing::Failing,
+    lane::{Lane, Window},
+    places::Places,
+};
+use crate::pec::records::{Due, LaneId, QueueId};
 
 /// Messages that a window holds at most.
 pub(super) const WINDOW_ENTRIES: usize = 100;
@@ -40,7 +53,7 @@ pub(super) const WINDOW_ENTRIES: usize = 100;
 /// What bounds the schedule.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// Messages known at most, and windows, and failing destinations.
+    /// Messages known at most, and lanes, windows beyond their first ones, and failing destinations.
     pub(super) entries: usize,
     /// Connections to one destination at most.
     pub(super) per_destination: usize,
@@ -55,6 +68,8 @@ pub(super) enum Next {
     Message(QueueId, u64),
     /// It reads the window of this sender from the catalog: behind this key, so many messages.
     Read(u64, Option<Bytes>, usize),
+    /// It looks for senders in the catalog: from this key on, for so many whose messages are due.
+    Look(Option<Bytes>, usize),
     /// Nothing waits here.
     Nothing,
 }
@@ -69,50 +84,6 @@ pub(super) struct Read {
     pub(super) later: Option<UnixMillis>,
 }
 
-#[derive(Debug, Default)]
-struct Window {
-    ready: VecDeque<QueueId>,
-    /// The catalog has more that is due.
-    more: bool,
-    reading: bool,
-    /// Since it is being read something has come that the reading may not see.
-    stale: bool,
-    /// Behind which key to read on.
-    after: Option<Bytes>,
-    /// When to look into the catalog again.
-    wake: Option<UnixMillis>,
-    in_ring: bool,
-}
-
-impl Window {
-    fn has_work(&self) -> bool {
-        !self.ready.is_empty() || self.more
-    }
-
-    /// Whether a connection would find something to do here.
-    fn wants_connection(&self) -> bool {
-        !self.ready.is_empty() || !self.reading
-    }
-}
-
-#[derive(Debug)]
-struct Lane {
-    windows: HashMap<u64, Window>,
-    /// Senders with work, the next one first.
-    ring: VecDeque<u64>,
-    connections: usize,
-    /// Connections that it may have, by how it answers.
-    allowed: usize,
-    /// When it last got a connection; a new one comes behind those that have waited.
-    turn: u64,
-}
-
-impl Lane {
-    fn new(turn: u64) -> Self {
-        Self { windows: HashMap::new(), ring: VecDeque::new(), connections: 0, allowed: 1, turn }
-    }
-}
-
 /// A message that somebody is at.
 #[derive(Debug, Default)]
 struct Claimed {
@@ -120,13 +91,6 @@ struct Claimed {
     class: Option<u64>,
     /// What was announced of it meanwhile, and when.
     moved: Option<(Due, UnixMillis)>,
-}
-
-#[derive(Debug)]
-struct Failing {
-    record: DestinationRecord,
-    /// Its instant has come.
-    open: bool,
 }
 
 /// See the module.
@@ -139,8 +103,10 @@ pub(super) struct Schedule {
     failing: HashMap<LaneId, Failing>,
     /// When failing lanes are tried again.
     closed: BTreeSet<(UnixMillis, LaneId)>,
-    /// When windows are looked at again.
-    wakes: BTreeSet<(UnixMillis, LaneId, u64)>,
+    /// When lanes are looked at again.
+    wakes: BTreeSet<(UnixMillis, LaneId)>,
+    /// When a lane is that was forgotten for others.
+    later: Option<UnixMillis>,
     /// In a window or claimed.
     known: HashSet<QueueId>,
     claimed: HashMap<QueueId, Claimed>,
@@ -158,6 +124,7 @@ impl Schedule {
             failing: HashMap::new(),
             closed: BTreeSet::new(),
             wakes: BTreeSet::new(),
+            later: None,
             known: HashSet::new(),
             claimed: HashMap::new(),
             connections: 0,
@@ -180,11 +147,6 @@ impl Schedule {
         self.connections
     }
 
-    /// Destinations that are left alone at present.
-    pub(super) fn failing(&self) -> usize {
-        self.failing.len()
-    }
-
     /// Takes note of a row that was committed. While somebody has claimed it, it is kept for the end of
     /// the claim; an entry elsewhere that has been overtaken is found out when its turn comes.
     pub(super) fn announce(&mut self, due: Due, now: UnixMillis) {
@@ -192,12 +154,23 @@ impl Schedule {
             claimed.moved = Some((due, now));
             return;
         }
-        let full = self.known.len() >= self.bounds.entries;
-        let Some(window) = self.window(due.lane, due.class) else { return };
-        if due.at > now {
-            self.wake_at(due.lane, due.class, due.at);
+        if let Some(failing) = self.closed_lane(due.lane) {
+            failing.more = true;
             return;
         }
+        let full = self.known.len() >= self.bounds.entries;
+        let Some(here) = self.lane(due.lane) else { return };
+        if due.at > now {
+            self.wake_at(due.lane, due.at);
+            return;
+        }
+        let is_known = here.windows.contains_key(&due.class);
+        // Of a sender without a window the catalog may have what is older.
+        if !is_known && (here.look.wanted || self.room(due.lane) == 0) {
+            self.want_look(due.lane, Some(&due.octets()));
+            return;
+        }
+        let Some(window) = self.window(due.lane, due.class) else { return };
         window.stale |= window.reading;
         // What the catalog has is older: this one comes behind it.
         if full || window.more || window.ready.len() >= WINDOW_ENTRIES {
@@ -211,46 +184,6 @@ impl Schedule {
             self.known.insert(due.id);
         }
         self.enter(due.lane, due.class);
-    }
-
-    /// Takes note that rows of a sender in a lane stand in the catalog, and when the first is due.
-    pub(super) fn note(&mut self, lane: LaneId, class: u64, at: UnixMillis, now: UnixMillis) {
-        let Some(window) = self.window(lane, class) else { return };
-        if at > now {
-            self.wake_at(lane, class, at);
-            return;
-        }
-        window.more = true;
-        window.stale |= window.reading;
-        window.after = None;
-        self.enter(lane, class);
-    }
-
-    /// Lets what has become due have its turn.
-    pub(super) fn ripen(&mut self, now: UnixMillis) {
-        while let Some(&(at, lane, class)) = self.wakes.first() {
-            if at > now {
-                break;
-            }
-            self.wakes.pop_first();
-            if let Some(window) = self.window(lane, class) {
-                window.wake = None;
-                window.more = true;
-                window.stale |= window.reading;
-                window.after = None;
-            }
-            self.enter(lane, class);
-        }
-        while let Some(&(at, lane)) = self.closed.first() {
-            if at > now {
-                break;
-            }
-            self.closed.pop_first();
-            if let Some(failing) = self.failing.get_mut(&lane) {
-                failing.open = true;
-            }
-            self.place(lane);
-        }
     }
 
     /// What the next message of `lane` is.
@@ -270,7 +203,9 @@ impl Schedule {
 
     /// The next message of the senders in `lane` that have fewer connections than `busy_max`.
     fn next_within(&mut self, lane: LaneId, busy_max: usize) -> Next {
-        let full = self.known.len() >= self.bounds.entries;
+        if let Some(look) = self.begin_look(lane) {
+            return look;
+        }
         let Some(here) = self.lanes.get_mut(&lane) else { return Next::Nothing };
         for _ in 0..here.ring.len() {
             let Some(class) = here.ring.pop_front() else { break };
@@ -279,57 +214,95 @@ impl Schedule {
                 here.ring.push_back(class);
                 continue;
             }
-            let mut taken = None;
+            window.in_ring = false;
             while let Some(id) = window.ready.pop_front() {
                 // An operator may be at it: whoever releases it announces it.
                 if let Entry::Vacant(free) = self.claimed.entry(id) {
                     free.insert(Claimed { class: Some(class), ..Claimed::default() });
                     self.places.came(class);
-                    taken = Some(id);
-                    break;
+                    self.had_turn(lane, class);
+                    return Next::Message(id, class);
                 }
             }
-            let read = taken.is_none() && window.more && !window.reading;
-            if read {
+            if window.more && !window.reading {
                 window.reading = true;
+                let after = window.after.clone();
+                here.enter(class);
+                let few = here.look.wanted || self.known.len() >= self.bounds.entries;
+                return Next::Read(class, after, if few { 1 } else { WINDOW_ENTRIES });
             }
-            window.in_ring = window.has_work();
-            if window.in_ring {
-                here.ring.push_back(class);
-            }
-            match taken {
-                Some(id) => return Next::Message(id, class),
-                None if read => {
-                    let entries = if full { 1 } else { WINDOW_ENTRIES };
-                    return Next::Read(class, window.after.clone(), entries);
-                }
-                None => {}
+            if window.has_work() {
+                here.enter(class);
+            } else if !window.reading {
+                here.windows.remove(&class);
+                self.windows -= 1;
             }
         }
         Next::Nothing
     }
 
+    /// A sender has had his turn: he is the last in the ring, or makes room for one without a window.
+    fn had_turn(&mut self, lane: LaneId, class: u64) {
+        let crowded = self.is_crowded(lane);
+        let Some(here) = self.lanes.get_mut(&lane) else { return };
+        let Some(window) = here.windows.get_mut(&class) else { return };
+        if window.reading || (window.has_work() && !crowded) {
+            here.enter(class);
+            return;
+        }
+        let has_more = window.has_work();
+        self.forget_window(lane, class);
+        if has_more {
+            self.want_look(lane, Some(&Due::prefix(lane, class)));
+        }
+    }
+
+    fn forget_window(&mut self, lane: LaneId, class: u64) {
+        let Some(here) = self.lanes.get_mut(&lane) else { return };
+        let Some(window) = here.windows.remove(&class) else { return };
+        self.windows -= 1;
+        if window.in_ring {
+            here.ring.retain(|other| *other != class);
+        }
+        for id in window.ready {
+            if !self.claimed.contains_key(&id) {
+                self.known.remove(&id);
+            }
+        }
+    }
+
     /// A window was read; `None` when it could not be, and is found again when the catalog is looked
     /// through.
     pub(super) fn filled(&mut self, lane: LaneId, class: u64, read: Option<Read>) {
-        let Some(window) = self.window(lane, class) else { return };
-        window.reading = false;
-        let Some(Read { ids, after, later }) = read else {
-            window.more = false;
-            window.stale = false;
-            self.incomplete = true;
+        if let Some(failing) = self.closed_lane(lane) {
+            failing.more = true;
+            return;
+        }
+        let here = self.lanes.get_mut(&lane);
+        let Some(window) = here.and_then(|here| here.windows.get_mut(&class)) else {
+            self.want_look(lane, None);
             return;
         };
+        window.reading = false;
         // What came meanwhile may stand before the last that was read.
         let stale = std::mem::take(&mut window.stale);
+        let Some(Read { ids, after, later }) = read else {
+            window.more = false;
+            self.incomplete = true;
+            if window.ready.is_empty() {
+                self.forget_window(lane, class);
+            }
+            self.place(lane);
+            return;
+        };
         window.more = stale || after.is_some();
         window.after = after.filter(|_| !stale);
-        let fresh: Vec<QueueId> = ids.into_iter().filter(|id| self.known.insert(*id)).collect();
-        if let Some(window) = self.window(lane, class) {
-            window.ready.extend(fresh);
+        window.ready.extend(ids.into_iter().filter(|id| self.known.insert(*id)));
+        if !window.has_work() {
+            self.forget_window(lane, class);
         }
         if let Some(at) = later {
-            self.wake_at(lane, class, at);
+            self.wake_at(lane, at);
         }
         self.enter(lane, class);
     }
@@ -366,11 +339,16 @@ impl Schedule {
     }
 
     /// The claimed message could not be tried: it is the next of its sender, unless its row has gone
-    /// elsewhere meanwhile.
+    /// elsewhere meanwhile, or the lane is left alone.
     pub(super) fn give_back(&mut self, id: QueueId, lane: LaneId, class: u64) {
         if let Some((due, now)) = self.unclaim(id) {
             self.known.remove(&id);
             self.announce(due, now);
+            return;
+        }
+        if let Some(failing) = self.closed_lane(lane) {
+            failing.more = true;
+            self.known.remove(&id);
             return;
         }
         match self.window(lane, class) {
@@ -380,130 +358,40 @@ impl Schedule {
         self.enter(lane, class);
     }
 
-    /// The destination has answered. Returns whether it was failing before.
-    pub(super) fn succeeded(&mut self, lane: LaneId) -> bool {
-        let destination_max = self.bounds.per_destination;
-        if let Some(here) = self.lanes.get_mut(&lane) {
-            here.allowed = (here.allowed + 1).min(destination_max);
-        }
-        let failing = self.failing.remove(&lane);
-        if let Some(failing) = &failing {
-            self.closed.remove(&(UnixMillis(failing.record.next_attempt_millis), lane));
-        }
-        self.place(lane);
-        failing.is_some()
-    }
-
-    /// How often the destination failed, and since when; what a further failure builds on.
-    pub(super) fn failures(&self, lane: LaneId) -> Option<&DestinationRecord> {
-        self.failing.get(&lane).map(|failing| &failing.record)
-    }
-
-    /// Whether another connection of `lane` is busy: then a failure says that there are too many.
-    pub(super) fn has_others(&mut self, lane: LaneId) -> bool {
-        let Some(here) = self.lanes.get_mut(&lane).filter(|here| here.connections > 1) else {
-            return false;
-        };
-        here.allowed = (here.connections - 1).max(1);
-        self.place(lane);
-        true
-    }
-
-    /// Whether there is room to remember that a destination fails.
-    pub(super) fn may_fail(&self, lane: LaneId) -> bool {
-        self.failing.contains_key(&lane) || self.failing.len() < self.bounds.entries
-    }
-
-    /// The destination does not answer, and is left alone until the instant of `record`.
-    pub(super) fn failed(&mut self, lane: LaneId, record: DestinationRecord) {
-        if let Some(old) = self.failing.get(&lane) {
-            self.closed.remove(&(UnixMillis(old.record.next_attempt_millis), lane));
-        }
-        if let Some(here) = self.lanes.get_mut(&lane) {
-            here.allowed = 1;
-        }
-        self.closed.insert((UnixMillis(record.next_attempt_millis), lane));
-        self.failing.insert(lane, Failing { record, open: false });
-        self.place(lane);
-    }
-
-    /// Tries a failing destination at once.
-    pub(super) fn hurry(&mut self, lane: LaneId) {
-        if let Some(failing) = self.failing.get_mut(&lane) {
-            failing.open = true;
-            self.closed.remove(&(UnixMillis(failing.record.next_attempt_millis), lane));
-        }
-        self.place(lane);
-    }
-
-    /// Takes out the failing destinations for which nothing waits here and whose instant is before
-    /// `before`: their rows may go.
-    pub(super) fn forgotten(&mut self, before: UnixMillis) -> Vec<LaneId> {
-        let old = |lane: &LaneId, failing: &Failing| {
-            failing.record.next_attempt_millis < before.0 && !self.lanes.contains_key(lane)
-        };
-        let lanes: Vec<LaneId> = self
-            .failing
-            .iter()
-            .filter(|(lane, failing)| old(lane, failing))
-            .map(|(lane, _)| *lane)
-            .collect();
-        for lane in &lanes {
-            self.failing.remove(lane);
-        }
-        lanes
-    }
-
-    /// The window of a sender in a lane, made when there is room; without room the catalog is
-    /// looked through later.
-    fn window(&mut self, lane: LaneId, class: u64) -> Option<&mut Window> {
-        let exists = self.lanes.get(&lane).is_some_and(|lane| lane.windows.contains_key(&class));
-        if !exists {
-            if self.windows >= self.bounds.entries {
+    /// The lane, made when there is room; without room the catalog is looked through later.
+    fn lane(&mut self, lane: LaneId) -> Option<&mut Lane> {
+        if !self.lanes.contains_key(&lane) {
+            if self.lanes.len() >= self.bounds.entries && !self.forget_waiting() {
                 self.incomplete = true;
                 return None;
             }
-            self.windows += 1;
+            self.lanes.insert(lane, Lane::new(self.places.turn()));
         }
-        let turn = self.places.turn();
-        let here = self.lanes.entry(lane).or_insert_with(|| Lane::new(turn));
-        Some(here.windows.entry(class).or_default())
+        self.lanes.get_mut(&lane)
     }
 
-    fn wake_at(&mut self, lane: LaneId, class: u64, at: UnixMillis) {
-        let Some(window) = self.window(lane, class) else { return };
-        let before = window.wake;
-        if before.is_some_and(|before| before <= at) {
-            return;
+    /// The window of a sender in a lane, made when it is not there.
+    fn window(&mut self, lane: LaneId, class: u64) -> Option<&mut Window> {
+        self.lane(lane)?;
+        let window = self.lanes.get_mut(&lane)?.windows.entry(class);
+        if matches!(window, Entry::Vacant(_)) {
+            self.windows += 1;
         }
-        window.wake = Some(at);
-        if let Some(before) = before {
-            self.wakes.remove(&(before, lane, class));
-        }
-        self.wakes.insert((at, lane, class));
+        Some(window.or_default())
     }
 
     /// Puts a sender with work into the ring of its lane.
     fn enter(&mut self, lane: LaneId, class: u64) {
-        let Some(here) = self.lanes.get_mut(&lane) else { return };
-        if let Some(window) = here.windows.get_mut(&class)
-            && window.has_work()
-            && !window.in_ring
-        {
-            window.in_ring = true;
-            here.ring.push_back(class);
+        if let Some(here) = self.lanes.get_mut(&lane) {
+            here.enter(class);
         }
         self.place(lane);
     }
 
-    /// Lets go of windows, and of the lane, where nothing waits.
+    /// Lets go of the lane when nothing waits there.
     fn forget_idle(&mut self, lane: LaneId) {
-        let Some(here) = self.lanes.get_mut(&lane) else { return };
-        let before = here.windows.len();
-        here.windows
-            .retain(|_, window| window.has_work() || window.wake.is_some() || window.reading);
-        self.windows -= before - here.windows.len();
-        if here.windows.is_empty() && here.connections == 0 && !self.places.contains(lane) {
+        let idle = |here: &Lane| here.is_idle() && here.wake.is_none();
+        if self.lanes.get(&lane).is_some_and(idle) && !self.places.contains(lane) {
             self.lanes.remove(&lane);
         }
     }

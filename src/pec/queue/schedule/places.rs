@@ -10,7 +10,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Lane, Schedule};
+use super::{
+    Schedule,
+    lane::{Lane, Window},
+};
 use crate::pec::records::LaneId;
 
 /// By connections, then by turn.
@@ -107,8 +110,7 @@ impl Places {
     /// The sender of whom there is too much, when all that waits in the lane is of such.
     fn crowded(&self, here: &Lane) -> Option<u64> {
         let share = self.share();
-        let wants =
-            |class: &&u64| here.windows.get(*class).is_some_and(super::Window::wants_connection);
+        let wants = |class: &&u64| here.windows.get(*class).is_some_and(Window::wants_connection);
         let mut classes = here.ring.iter().filter(wants);
         let first = *classes.next()?;
         // Only a few senders can have their share: this ends soon.
@@ -159,7 +161,7 @@ impl Schedule {
     pub(super) fn first_ready(&mut self) -> Option<Order> {
         loop {
             let first = *self.places.ready.first()?;
-            let here = self.lanes.get(&first.2);
+            let here = self.lanes.get(&first.2).filter(|here| !self.wants_look(here));
             match here.and_then(|here| self.places.crowded(here)) {
                 Some(class) => self.places.insert(first, Some(class)),
                 None => return Some(first),
@@ -191,9 +193,8 @@ impl Schedule {
             None => here.allowed.min(self.bounds.per_destination),
             Some(failing) => usize::from(failing.open),
         };
-        let wants =
-            |class: &u64| here.windows.get(class).is_some_and(super::Window::wants_connection);
-        if here.connections < allowed && here.ring.iter().any(wants) {
+        let wants = |class: &u64| here.windows.get(class).is_some_and(Window::wants_connection);
+        if here.connections < allowed && (self.wants_look(here) || here.ring.iter().any(wants)) {
             self.places.insert((here.connections, here.turn, lane), None);
         } else {
             self.places.remove(lane);

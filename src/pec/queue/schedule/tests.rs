@@ -3,6 +3,7 @@
 mod world;
 
 use super::*;
+use crate::pec::records::DestinationRecord;
 
 const BOUNDS: Bounds = Bounds { entries: 1_000, per_destination: 4, connections: 64 };
 const NOW: UnixMillis = UnixMillis(1_000);
@@ -35,9 +36,17 @@ fn drain(schedule: &mut Schedule, to: u8) -> Vec<QueueId> {
                 schedule.release(id, None, NOW);
             }
             Next::Read(class, ..) => schedule.filled(lane(to), class, None),
+            Next::Look(..) => schedule.looked(lane(to), None, NOW),
             Next::Nothing => return sent,
         }
     }
+}
+
+/// Lets the lane's connection look for senders, and find these, whose messages are due.
+fn look(schedule: &mut Schedule, to: u8, classes: &[u64]) {
+    assert!(matches!(schedule.next(lane(to)), Next::Look(..)));
+    let senders = classes.iter().map(|class| (*class, NOW)).collect();
+    schedule.looked(lane(to), Some(Looked { senders, on: None }), NOW);
 }
 
 fn failure(at: i64) -> DestinationRecord {
@@ -52,7 +61,8 @@ fn nothing_is_sent_before_it_is_due_and_nothing_by_two() {
     assert_eq!(schedule.take(), None);
     schedule.ripen(UnixMillis(2_000));
     assert_eq!(schedule.take(), Some(lane(1)));
-    // What is due later is not remembered one by one: it is read when its instant comes.
+    // What is due later is not remembered one by one: it is looked for when its instant comes.
+    look(&mut schedule, 1, &[1]);
     assert_eq!(schedule.next(lane(1)), Next::Read(1, None, WINDOW_ENTRIES));
     assert_eq!(schedule.next(lane(1)), Next::Nothing, "it is being read");
     let read = Read { ids: vec![id(1)], after: None, later: Some(UnixMillis(3_000)) };
@@ -61,7 +71,7 @@ fn nothing_is_sent_before_it_is_due_and_nothing_by_two() {
     schedule.announce(due(1, 1, 1), NOW);
     assert_eq!(schedule.next(lane(1)), Next::Nothing, "it is being attempted");
     schedule.ripen(UnixMillis(3_000));
-    assert!(matches!(schedule.next(lane(1)), Next::Read(1, ..)));
+    assert!(matches!(schedule.next(lane(1)), Next::Look(None, _)));
 }
 
 /// The second of two senders does not wait behind the thousand of the first.
@@ -117,22 +127,91 @@ fn the_entries_in_memory_are_bounded_and_the_rest_is_found_in_the_catalog() {
     let mut schedule = Schedule::new(bounds);
     assert!(schedule.take_incomplete(), "the catalog is looked through at the start");
     for number in 0..50 {
-        schedule.announce(due(number, 1, number % 2), NOW);
+        schedule.announce(due(number, 1, 0), NOW);
     }
     assert_eq!(schedule.known.len(), 10);
-    assert!(!schedule.take_incomplete(), "both windows say that there is more");
+    assert!(!schedule.take_incomplete(), "the window says that there is more");
     for number in 0..50 {
         schedule.announce(due(100 + number, 2, 100 + number), NOW);
     }
-    assert_eq!(schedule.windows, 10);
-    assert!(schedule.take_incomplete());
-    let mut reads = 0;
-    while let Next::Read(class, _, entries) = schedule.next(lane(2)) {
-        assert_eq!(entries, 1, "one at a time while there is no room");
-        schedule.filled(lane(2), class, None);
-        reads += 1;
+    assert_eq!(schedule.windows, 2);
+    assert!(!schedule.take_incomplete(), "the lane says that there are more");
+    for number in 0..50 {
+        schedule.announce(due(200 + u64::from(number), number, 7), NOW);
     }
-    assert!(reads > 0);
+    assert!(schedule.take_incomplete());
+    assert_eq!(schedule.lanes.len(), 10);
+    let mut looks = 0;
+    loop {
+        match schedule.next(lane(2)) {
+            Next::Message(id, _) => schedule.release(id, None, NOW),
+            Next::Look(from, room) => {
+                assert_eq!(room, 1);
+                looks += 1;
+                let senders = vec![(looks, NOW)];
+                let on = (looks < 5).then(|| Due::prefix(lane(2), looks + 1).into());
+                assert_eq!(from.is_none(), looks == 1);
+                schedule.looked(lane(2), Some(Looked { senders, on }), NOW);
+            }
+            Next::Read(class, _, entries) => {
+                assert_eq!(entries, 1, "one at a time while there is no room");
+                let read = Read { ids: Vec::new(), after: None, later: None };
+                schedule.filled(lane(2), class, Some(read));
+            }
+            Next::Nothing => break,
+        }
+    }
+    assert_eq!(looks, 5);
+}
+
+/// More wait for a destination than there is room for, and it does not answer.
+#[test]
+fn however_many_wait_for_one_destination_another_has_its_turn() {
+    for fails in [false, true] {
+        let mut schedule = Schedule::new(Bounds { entries: 10, ..BOUNDS });
+        assert!(schedule.take_incomplete());
+        for number in 0..50 {
+            schedule.announce(due(number, 1, number), NOW);
+        }
+        assert_eq!(schedule.take(), Some(lane(1)));
+        let Next::Message(taken, class) = schedule.next(lane(1)) else { panic!("a message") };
+        if fails {
+            schedule.failed(lane(1), failure(9_000));
+            schedule.give_back(taken, lane(1), class);
+            schedule.ended(lane(1));
+            for number in 50..100 {
+                schedule.announce(due(number, 1, number), NOW);
+            }
+            assert!(schedule.note(lane(1)));
+            assert_eq!((schedule.windows, schedule.lanes.len(), schedule.known.len()), (0, 0, 0));
+        }
+        schedule.announce(due(200, 2, 200), NOW);
+        assert_eq!(schedule.take(), Some(lane(2)), "{fails}");
+        assert_eq!(schedule.next(lane(2)), Next::Message(id(200), 200));
+        assert!(!schedule.take_incomplete(), "all of it is known of");
+        if fails {
+            schedule.ripen(UnixMillis(9_000));
+            assert_eq!(schedule.take(), Some(lane(1)));
+            assert!(matches!(schedule.next(lane(1)), Next::Look(None, _)));
+        }
+    }
+}
+
+/// Messages that were put off are waited for in more lanes than can be remembered.
+#[test]
+fn what_is_due_later_keeps_nobody_out() {
+    let mut schedule = Schedule::new(Bounds { entries: 10, ..BOUNDS });
+    assert!(schedule.take_incomplete());
+    for number in 0..50 {
+        let at = UnixMillis(2_000 + i64::from(number));
+        schedule.announce(Due { at, ..due(u64::from(number), number, 1) }, NOW);
+    }
+    assert_eq!((schedule.lanes.len(), schedule.wakes.len()), (10, 10));
+    schedule.announce(due(200, 200, 1), NOW);
+    assert_eq!(schedule.take(), Some(lane(200)));
+    assert!(!schedule.take_incomplete());
+    schedule.ripen(UnixMillis(2_049));
+    assert!(schedule.take_incomplete(), "what was forgotten is looked for when it is due");
 }
 
 #[test]
@@ -305,8 +384,9 @@ fn a_destination_that_fails_is_left_alone_and_then_tried_once_for_all() {
 #[test]
 fn what_comes_while_a_window_is_read_is_read_afterwards() {
     let mut schedule = schedule();
-    schedule.note(lane(1), 1, NOW, NOW);
+    schedule.note(lane(1));
     assert_eq!(schedule.take(), Some(lane(1)));
+    look(&mut schedule, 1, &[1]);
     assert!(matches!(schedule.next(lane(1)), Next::Read(1, None, _)));
     schedule.announce(due(2, 1, 1), NOW);
     schedule.filled(lane(1), 1, Some(Read { ids: vec![id(1)], after: None, later: None }));
@@ -324,8 +404,9 @@ fn what_comes_to_stand_before_the_last_that_was_read_is_read_too() {
     let earlier = Due { at: UnixMillis(900), ..due(9, 1, 1) };
     for while_reading in [false, true] {
         let mut schedule = schedule();
-        schedule.note(lane(1), 1, NOW, NOW);
+        schedule.note(lane(1));
         assert_eq!(schedule.take(), Some(lane(1)));
+        look(&mut schedule, 1, &[1]);
         assert!(matches!(schedule.next(lane(1)), Next::Read(1, None, _)));
         if while_reading {
             schedule.announce(earlier, NOW);
@@ -403,8 +484,16 @@ fn nothing_is_remembered_of_what_is_done() {
     assert!((0..7).all(|number| !schedule.places.contains(lane(number))));
     assert!((0..300).all(|class| schedule.places.busy(class) == 0));
     assert_eq!((schedule.windows, schedule.connections()), (0, 0));
+    // A failing destination is forgotten once it is known that nothing waits for it.
     schedule.failed(lane(1), failure(2_000));
+    schedule.ripen(UnixMillis(2_000));
+    assert_eq!(schedule.forgotten(UnixMillis(2_001)), []);
+    assert_eq!(schedule.take(), Some(lane(1)));
+    look(&mut schedule, 1, &[]);
+    assert_eq!(schedule.next(lane(1)), Next::Nothing);
+    schedule.ended(lane(1));
     assert_eq!(schedule.forgotten(UnixMillis(1_999)), []);
     assert_eq!(schedule.forgotten(UnixMillis(2_001)), [lane(1)]);
+    assert!(schedule.lanes.is_empty());
     assert_eq!(schedule.failing(), 0);
 }

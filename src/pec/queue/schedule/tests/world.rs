@@ -17,6 +17,8 @@ struct World {
     connections: Vec<(LaneId, At)>,
     /// Rows whose instant is drawn and that are not committed.
     drawn: Vec<Due>,
+    /// Where the survey goes on.
+    from: LaneId,
 }
 
 /// What a connection is at.
@@ -26,11 +28,12 @@ enum At {
     Message(QueueId, u64),
     /// It has seen what was there when it looked.
     Reading(u64, Read),
+    Looking(Looked),
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
-        let bounds = Bounds { entries: 40, per_destination: 3, connections: 6 };
+    fn new(seed: u64, entries: usize) -> Self {
+        let bounds = Bounds { entries, per_destination: 3, connections: 6 };
         Self {
             random: SeededRandom::new(seed),
             schedule: Schedule::new(bounds),
@@ -40,6 +43,7 @@ impl World {
             sent: BTreeMap::new(),
             connections: Vec::new(),
             drawn: Vec::new(),
+            from: lane(0),
         }
     }
 
@@ -73,12 +77,36 @@ impl World {
         if !self.schedule.take_incomplete() {
             return;
         }
-        let mut seen = BTreeSet::new();
-        for due in &self.catalog {
-            if seen.insert((due.lane, due.class)) {
-                self.schedule.note(due.lane, due.class, due.at, self.now);
+        let lanes: BTreeSet<LaneId> = self.catalog.iter().map(|due| due.lane).collect();
+        let from = std::mem::replace(&mut self.from, lane(0));
+        for lane in lanes.range(from..) {
+            if !self.schedule.note(*lane) {
+                self.from = *lane;
+                return;
             }
         }
+        if from > lane(0) {
+            self.schedule.set_incomplete();
+        }
+    }
+
+    /// Which senders the catalog has in a lane from `from` on.
+    fn look(&self, lane: LaneId, from: Option<&Bytes>, room: usize) -> Looked {
+        let mut looked = Looked { senders: Vec::new(), on: None };
+        let mut room = room;
+        for due in self.catalog.iter().filter(|due| due.lane == lane) {
+            let is_known = looked.senders.last().is_some_and(|(class, _)| *class == due.class);
+            if is_known || from.is_some_and(|from| due.octets() < *from) {
+                continue;
+            }
+            if room == 0 || looked.senders.len() == 3 {
+                looked.on = Some(due.octets());
+                break;
+            }
+            looked.senders.push((due.class, due.at));
+            room -= usize::from(due.at <= self.now);
+        }
+        looked
     }
 
     /// What the catalog has of a sender behind `after`.
@@ -112,6 +140,7 @@ impl World {
         match is_at {
             At::Nothing => self.go_on(at),
             At::Reading(class, read) => self.schedule.filled(lane, class, Some(read)),
+            At::Looking(looked) => self.schedule.looked(lane, Some(looked), self.now),
             At::Message(id, class) => self.answer(at, id, class, willing),
         }
     }
@@ -130,6 +159,9 @@ impl World {
             Next::Read(class, after, entries) => {
                 let read = self.read(lane, class, after.as_ref(), entries);
                 self.connections[at].1 = At::Reading(class, read);
+            }
+            Next::Look(from, room) => {
+                self.connections[at].1 = At::Looking(self.look(lane, from.as_ref(), room));
             }
             Next::Nothing => {
                 self.connections.remove(at);
@@ -192,8 +224,8 @@ impl World {
 
 #[test]
 fn whatever_happens_every_message_is_sent_once_and_none_is_forgotten() {
-    for seed in 0..60 {
-        let mut world = World::new(seed);
+    for (seed, entries) in (0..90).zip([40, 8, 3].into_iter().cycle()) {
+        let mut world = World::new(seed, entries);
         for _ in 0..2_500 {
             world.step(false);
         }
@@ -205,5 +237,31 @@ fn whatever_happens_every_message_is_sent_once_and_none_is_forgotten() {
         }
         assert_eq!(world.sent.len() as u64, world.queued, "seed {seed}");
         assert!(world.sent.values().all(|count| *count == 1), "seed {seed}");
+    }
+}
+
+/// There is room for one of five senders at a time.
+#[test]
+fn senders_take_turns_message_by_message_also_where_there_is_no_room_for_all() {
+    let mut world = World::new(1, 8);
+    for number in 0..30 {
+        world.catalog.insert(due(number, 1, number % 5));
+    }
+    assert!(world.schedule.note(lane(1)));
+    assert_eq!(world.schedule.take(), Some(lane(1)));
+    world.connections.push((lane(1), At::Nothing));
+    let mut classes = Vec::new();
+    while let Some((_, is_at)) = world.connections.first() {
+        if let At::Message(_, class) = is_at {
+            classes.push(*class);
+        }
+        world.serve(true);
+        assert!(world.schedule.windows <= 1);
+    }
+    assert_eq!(classes.len(), 30);
+    for round in classes.chunks(5) {
+        let mut round = round.to_vec();
+        round.sort_unstable();
+        assert_eq!(round, [0, 1, 2, 3, 4], "{classes:?}");
     }
 }
