@@ -93,6 +93,8 @@ pub(crate) fn trial(test: impl FnOnce(&mut World)) {
 impl World {
     fn new() -> Self {
         let mut pair = Pair::new(LIMITS);
+        // Many tests in a minute send with this account.
+        pair.alfa.let_flood(&pair.alfa.address("mario"));
         pair.alfa.start();
         pair.beta.start();
         let (expected, held) = (BTreeMap::new(), BTreeMap::new());

@@ -19,7 +19,7 @@ fn a_provider_killed_in_the_middle_of_200_transmissions_answers_each_exactly_onc
     let mut inbox = Filling::default();
 
     // In the middle: some are delivered, most are not. Three times, at different points.
-    for share in [TRANSMISSIONS / 10, TRANSMISSIONS / 4, TRANSMISSIONS / 2] {
+    for share in [TRANSMISSIONS / 20, TRANSMISSIONS / 8, TRANSMISSIONS / 4] {
         let mut delivered = 0;
         wait_until("some are delivered", || {
             delivered = inbox.read(&pair.beta, &pair.authority, &anna, "INBOX").len() as u64;
