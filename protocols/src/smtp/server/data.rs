@@ -158,10 +158,10 @@ impl DataDecoder {
         };
         let end = found.unwrap_or(input.len());
         let (text, rest) = input.split_at_checked(end).unwrap_or((input, &[]));
-        self.line_octets = self.line_octets.saturating_add(text.len());
-        if self.line_octets.saturating_add(2) > self.limits.line {
-            self.violate(Violation::LineTooLong);
+        if let Some(violation) = self.first_beyond(text.len()) {
+            self.violate(violation);
         }
+        self.line_octets = self.line_octets.saturating_add(text.len());
         self.hand_on(text, message);
         match rest.split_first() {
             Some((b'\n', next)) => {
@@ -176,6 +176,24 @@ impl DataDecoder {
             }
             _ => rest,
         }
+    }
+
+    /// The limit that `octets` more of text pass first, so that what is said of a message does not
+    /// depend on the pieces in which it came.
+    fn first_beyond(&self, octets: usize) -> Option<Violation> {
+        let of_line = self.limits.line.saturating_sub(2).saturating_sub(self.line_octets) as u64;
+        let of_message = self.limits.message.saturating_sub(self.octets);
+        let of_header =
+            if self.in_header { self.limits.header.saturating_sub(self.octets) } else { u64::MAX };
+        [
+            (of_line, Violation::LineTooLong),
+            (of_message, Violation::MessageTooLarge),
+            (of_header, Violation::HeaderTooLarge),
+        ]
+        .into_iter()
+        .filter(|(left, _)| *left < octets as u64)
+        .min_by_key(|(left, _)| *left)
+        .map(|(_, violation)| violation)
     }
 
     fn end_line(&mut self, message: &mut Vec<u8>) {
