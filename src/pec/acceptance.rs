@@ -26,7 +26,7 @@ use super::{
     address::Address,
     distribution::{due_now, recipient_rows},
     engine::{PecEngine, PecError},
-    facts::{Recipient, RecipientKind},
+    facts::{Recipient, RecipientKind, TransmissionFacts},
     header::Header,
     identifier::PecIdentifier,
     instant::CertifiedInstant,
@@ -110,6 +110,50 @@ fn queue_recipient(row: &RecipientRecord, index: u32) -> QueueRecipient {
     }
 }
 
+fn recipients(rows: &[(Bytes, Bytes, RecipientRecord)]) -> Vec<Recipient> {
+    let kind = |row: &RecipientRecord| {
+        if row.certified { RecipientKind::Certified } else { RecipientKind::External }
+    };
+    rows.iter()
+        .map(|(_, _, row)| Recipient { address: row.address.clone(), kind: kind(row) })
+        .collect()
+}
+
+/// The facts of a transmission as far as its records have them; its Reply-To stands in the message.
+fn recorded_facts(
+    identifier: &PecIdentifier,
+    record: &TransmissionRecord,
+    recipients: Vec<Recipient>,
+) -> TransmissionFacts {
+    TransmissionFacts {
+        identifier: identifier.clone(),
+        sender: record.sender.clone(),
+        recipients,
+        reply_to: record.sender.clone(),
+        subject: Some(record.subject.clone()),
+        message_id: record.client_message_id.clone(),
+    }
+}
+
+/// The same, read from the catalog: for a transmission whose message cannot be read.
+///
+/// # Errors
+///
+/// When the store fails or the records are damaged, too.
+pub(super) async fn facts_of_records(
+    engine: &PecEngine,
+    id: TransmissionId,
+    record: &TransmissionRecord,
+) -> Result<TransmissionFacts, PecError> {
+    let identifier =
+        PecIdentifier::from_text(&record.identifier).ok_or_else(|| PecError::Inconsistent {
+            object: format!("transmission {id}"),
+            detail: "its identifier is not one".to_owned(),
+        })?;
+    let rows = recipient_rows(engine, id, record.recipients).await?;
+    Ok(recorded_facts(&identifier, record, recipients(&rows)))
+}
+
 /// One transmission being brought past the access point.
 struct Case {
     id: TransmissionId,
@@ -147,13 +191,7 @@ impl Case {
     }
 
     fn recipients(&self) -> Vec<Recipient> {
-        let kind = |row: &RecipientRecord| {
-            if row.certified { RecipientKind::Certified } else { RecipientKind::External }
-        };
-        self.rows
-            .iter()
-            .map(|(_, _, row)| Recipient { address: row.address.clone(), kind: kind(row) })
-            .collect()
+        recipients(&self.rows)
     }
 
     /// The batch that ends this duty with the transmission in `state`.
@@ -181,14 +219,7 @@ impl Case {
     /// The notice that the message was not accepted.
     async fn refuse(&self, engine: &Arc<PecEngine>) -> Result<(), PecError> {
         let fault = self.record.fault.clone().unwrap_or_default();
-        let facts = super::facts::TransmissionFacts {
-            identifier: self.identifier.clone(),
-            sender: self.record.sender.clone(),
-            recipients: self.recipients(),
-            reply_to: self.record.sender.clone(),
-            subject: Some(self.record.subject.clone()),
-            message_id: self.record.client_message_id.clone(),
-        };
+        let facts = recorded_facts(&self.identifier, &self.record, self.recipients());
         let notice = issue::non_acceptance(engine, &self.instant, &facts, &fault).await?;
         let mut batch = self.closing(TransmissionState::Rejected, RecipientState::Rejected, None);
         let journal = JournalRecord {

@@ -16,6 +16,7 @@ mod journal;
 mod letter;
 mod limits;
 mod local;
+mod lost;
 mod memory;
 #[path = "../support/name_server.rs"]
 #[allow(dead_code, reason = "each test binary uses its own part of the support")]

@@ -64,11 +64,14 @@ pub(super) async fn attempt(
     if due.at > engine.now() || due.lane != place.lane() {
         return Ok(Attempted::Settled(Some(due)));
     }
-    let held = engine.held(&record.message, &format!("queue record {id}")).await?;
-    let mut entry = Entry::new(id, record, value, held);
+    let mut entry = Entry::open(engine, id, record, value).await?;
     if let Some(fate) = entry.end(engine) {
         entry.all(&fate);
         return settled(engine, entry, shutdown).await.map(Attempted::Settled);
+    }
+    if entry.held().is_none() {
+        let object = format!("the message of queue record {id}");
+        return Err(PecError::Inconsistent { object, detail: "it cannot be read".to_owned() });
     }
     let domain = entry.record().domain.clone();
     let sent = loop {
@@ -176,9 +179,10 @@ async fn transmit(
         let fates = vec![fate; record.recipients.len()];
         return Ok(Sent { fates, server, tls, lost: false, answered: false, reports: false });
     };
-    let mut source = HeldSource::new(Arc::clone(engine.store()), entry.held().clone());
+    let Some(held) = entry.held() else { return Err(PecError::Stopping) };
+    let mut source = HeldSource::new(Arc::clone(engine.store()), held.clone());
     let eight_bit = source.has_eight_bit().await?;
-    let octets = entry.held().size();
+    let octets = held.size();
     let reports = open.extensions().dsn;
     let dsn = asked_of_server(record);
     let message = OutgoingMessage { reverse_path, forward_paths, octets, eight_bit, dsn };

@@ -79,7 +79,8 @@ pub(super) struct Entry {
     id: QueueId,
     record: QueueRecord,
     value: Bytes,
-    held: HeldMessage,
+    /// `None` when it is gone or damaged: the row can still end, and its sender be told.
+    held: Option<HeldMessage>,
     fates: Vec<(QueueRecipient, Fate)>,
     server: String,
     tls: String,
@@ -96,9 +97,21 @@ enum Overtaken {
 }
 
 impl Entry {
-    pub(super) fn new(id: QueueId, record: QueueRecord, value: Bytes, held: HeldMessage) -> Self {
+    /// The row `id`, which reads as `value`, with its message.
+    ///
+    /// # Errors
+    ///
+    /// Those that another try can mend.
+    pub(super) async fn open(
+        engine: &PecEngine,
+        id: QueueId,
+        record: QueueRecord,
+        value: Bytes,
+    ) -> Result<Self, PecError> {
+        let held = engine.held(&record.message, &format!("queue record {id}")).await;
+        let held = unless_damaged(id, held)?;
         let (server, tls) = (record.last_server.clone(), record.tls.clone());
-        Self { id, record, value, held, fates: Vec::new(), server, tls, reports: false }
+        Ok(Self { id, record, value, held, fates: Vec::new(), server, tls, reports: false })
     }
 
     pub(super) fn id(&self) -> QueueId {
@@ -109,8 +122,9 @@ impl Entry {
         &self.record
     }
 
-    pub(super) fn held(&self) -> &HeldMessage {
-        &self.held
+    /// The message; `None` when it is gone or damaged.
+    pub(super) fn held(&self) -> Option<&HeldMessage> {
+        self.held.as_ref()
     }
 
     /// The server of the last answer.
@@ -232,13 +246,13 @@ impl Entry {
     }
 
     pub(super) fn journal_record(&self, recipients: Vec<String>, detail: String) -> JournalRecord {
-        let envelope = &self.held.summary().envelope;
-        let text = |value: &Option<Vec<u8>>| {
-            value.as_deref().map(encoded_word::decode).unwrap_or_default()
+        let envelope = self.held.as_ref().map(|held| &held.summary().envelope);
+        let text = |value: Option<&Vec<u8>>| {
+            value.map(|octets| encoded_word::decode(octets)).unwrap_or_default()
         };
         JournalRecord {
-            message_id: text(&envelope.message_id),
-            subject: text(&envelope.subject),
+            message_id: text(envelope.and_then(|envelope| envelope.message_id.as_ref())),
+            subject: text(envelope.and_then(|envelope| envelope.subject.as_ref())),
             sender: self.record.reverse_path.clone(),
             recipients,
             detail,
@@ -385,6 +399,30 @@ pub(super) fn unless_for_good(done: Result<(), PecError>) -> Result<(), PecError
     }
 }
 
+/// Lets pass that something cannot be read now or ever: what is said of it then comes from the
+/// records alone, since a sender who hears nothing is worse off.
+///
+/// # Errors
+///
+/// Those that another try can mend.
+pub(super) fn unless_damaged<T>(
+    id: QueueId,
+    read: Result<T, PecError>,
+) -> Result<Option<T>, PecError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if error.is_temporary() => Err(error),
+        Err(error) => {
+            tracing::error!(
+                %id,
+                error = &error as &dyn std::error::Error,
+                "a queued message cannot be read: run `ceralacca store check`; its sender is told from the records"
+            );
+            Ok(None)
+        }
+    }
+}
+
 /// Whether two records speak of one recipient of a message.
 fn is_same(one: &QueueRecipient, other: &QueueRecipient) -> bool {
     one.index == other.index && one.address == other.address
@@ -395,8 +433,7 @@ async fn read(engine: &PecEngine, id: QueueId) -> Result<Option<Entry>, PecError
     let Some((record, value)) = engine.record::<QueueRecord>(OUTGOING_QUEUE, &id.0).await? else {
         return Ok(None);
     };
-    let held = engine.held(&record.message, &format!("queue record {id}")).await?;
-    Ok(Some(Entry::new(id, record, value, held)))
+    Entry::open(engine, id, record, value).await.map(Some)
 }
 
 /// Ends a row whose time is over: every recipient counts as refused.

@@ -8,17 +8,20 @@
 use std::sync::Arc;
 
 use protocols::smtp::grammar::Notify;
-use storage::{catalog::engine::Batch, error::StoreError, ids::AccountId};
+use storage::{catalog::engine::Batch, error::StoreError, held::HeldMessage, ids::AccountId};
 use trust::clock::UnixMillis;
 
-use super::entry::{Entry, Refusal};
+use super::entry::{Entry, Refusal, unless_damaged};
 use crate::pec::{
     acceptance,
     address::Address,
     classify::PecMessage,
     distribution::classify_again,
-    dsn::{self, Action, RecipientReport, Report},
+    dsn::{self, Action, RecipientReport, Report, Returned},
+    encoded_word,
     engine::{PecEngine, PecError},
+    facts::TransmissionFacts,
+    header::Field,
     instant::CertifiedInstant,
     issue,
     journal::JournalEvent,
@@ -155,11 +158,9 @@ impl Entry {
         mut batch: Batch,
     ) -> Result<(), PecError> {
         let transmission = transmission(engine, id).await?;
-        let original = engine.held(&transmission.original, &format!("transmission {id}")).await;
-        // What was let go of is told of by its envelope.
-        let held = original.unwrap_or_else(|_| self.held().clone());
-        let _memory = engine.reserve(held.size()).await?;
-        let returned = dsn::returned(engine, &held, self.record().returned(), action).await?;
+        let held = self.original(engine, id, &transmission).await?;
+        let _memory = engine.reserve(held.as_ref().map_or(0, HeldMessage::size)).await?;
+        let returned = self.returned(engine, held.as_ref(), &transmission, action).await?;
         let lifetime = engine.settings().queue_lifetime_millis;
         let until = UnixMillis(self.record().queued_millis).plus_millis(lifetime);
         let names: Vec<String> = recipients.iter().map(|one| one.address.clone()).collect();
@@ -186,6 +187,54 @@ impl Entry {
         issue::put_into_senders_mailbox(engine, account, &issued, batch).await
     }
 
+    /// The message as its sender has submitted it; the envelope where that was let go of.
+    async fn original(
+        &self,
+        engine: &PecEngine,
+        id: TransmissionId,
+        transmission: &TransmissionRecord,
+    ) -> Result<Option<HeldMessage>, PecError> {
+        match engine.held(&transmission.original, &format!("transmission {id}")).await {
+            Ok(held) => Ok(Some(held)),
+            Err(error) if error.is_temporary() => Err(error),
+            Err(_) => Ok(self.held().cloned()),
+        }
+    }
+
+    /// What a report returns of the message; what the records say of it when it cannot be read.
+    async fn returned(
+        &self,
+        engine: &PecEngine,
+        held: Option<&HeldMessage>,
+        transmission: &TransmissionRecord,
+        action: Action,
+    ) -> Result<Returned, PecError> {
+        if let Some(held) = held {
+            let read = dsn::returned(engine, held, self.record().returned(), action).await;
+            if let Some(returned) = unless_damaged(self.id(), read)? {
+                return Ok(returned);
+            }
+        }
+        Ok(Returned::Header(header_of_records(transmission).into()))
+    }
+
+    /// What a notice certifies: from the envelope, or from the records when that cannot be read.
+    async fn facts(
+        &self,
+        engine: &Arc<PecEngine>,
+        id: TransmissionId,
+        transmission: &TransmissionRecord,
+    ) -> Result<TransmissionFacts, PecError> {
+        if let Some(held) = self.held() {
+            let _memory = engine.reserve(held.size()).await?;
+            let read = facts_of_envelope(engine, id, held).await;
+            if let Some(facts) = unless_damaged(self.id(), read)? {
+                return Ok(facts);
+            }
+        }
+        acceptance::facts_of_records(engine, id, transmission).await
+    }
+
     /// The non-delivery notice to the sender (RFC 6109 §3.3.3), with everything else in one batch.
     async fn notice(
         &self,
@@ -198,16 +247,10 @@ impl Entry {
         let transmission = transmission(engine, id).await?;
         let address = Address::parse(&recipient.address)
             .map_err(|_| inconsistent(id, "a recipient is no address"))?;
-        let _memory = engine.reserve(self.held().size()).await?;
-        let octets = engine.read_held(self.held()).await?;
-        let (PecMessage::TransportEnvelope(envelope), _) = classify_again(engine, octets).await?
-        else {
-            return Err(inconsistent(id, "its envelope is none"));
-        };
+        let facts = self.facts(engine, id, &transmission).await?;
         let instant = engine.certified_now();
-        let facts = &envelope.data.facts;
         let fault = refusal.fault.clone();
-        let notice = issue::non_delivery(engine, &instant, facts, &address, fault).await?;
+        let notice = issue::non_delivery(engine, &instant, &facts, &address, fault).await?;
         let now = instant.unix();
         move_recipient(engine, &mut batch, id, recipient.index, RecipientState::Failed, now.0)
             .await?;
@@ -232,6 +275,31 @@ fn about(recipient: &QueueRecipient, last_attempt: CertifiedInstant) -> Recipien
         last_attempt: Some(last_attempt),
         reason: None,
     }
+}
+
+/// The facts that the envelope of a transmission certifies.
+async fn facts_of_envelope(
+    engine: &Arc<PecEngine>,
+    id: TransmissionId,
+    held: &HeldMessage,
+) -> Result<TransmissionFacts, PecError> {
+    let octets = engine.read_held(held).await?;
+    match classify_again(engine, octets).await? {
+        (PecMessage::TransportEnvelope(envelope), _) => Ok(envelope.data.facts),
+        _ => Err(inconsistent(id, "its envelope is none")),
+    }
+}
+
+/// The fields by which a sender knows a message again, from its record.
+fn header_of_records(transmission: &TransmissionRecord) -> Vec<u8> {
+    const SUBJECT: &str = "Subject";
+    let subject = encoded_word::encode(&transmission.subject, SUBJECT.len());
+    let mut header = Field::new("From", transmission.sender.as_bytes()).octets().to_vec();
+    header.extend_from_slice(Field::new(SUBJECT, subject.as_bytes()).octets());
+    if let Some(message_id) = &transmission.client_message_id {
+        header.extend_from_slice(Field::new("Message-ID", message_id.as_bytes()).octets());
+    }
+    header
 }
 
 async fn commit(engine: &PecEngine, batch: Batch) -> Result<(), PecError> {
