@@ -532,6 +532,30 @@ async fn a_message_in_chunks_is_given_up_when_its_time_is_over_whatever_is_said_
     assert_eq!(office.post.dropped.load(std::sync::atomic::Ordering::SeqCst), 1);
 }
 
+#[tokio::test]
+async fn who_sends_a_message_too_slowly_is_given_up_and_who_keeps_the_pace_is_not() {
+    let message_grace = Duration::from_millis(500);
+    let pace = ServerSettings { message_grace, message_octets_per_second_min: 1_000, ..settings() };
+    let office = open(Door::RelayClear, pace).await;
+    for (line, keeps_the_pace) in [("\r\n".to_owned(), false), ("una riga\r\n".repeat(1_000), true)]
+    {
+        let mut client = Client::clear(&office).await;
+        for step in [EHLO, MAIL, RCPT] {
+            assert!(client.say(step).await.starts_with("250 "));
+        }
+        assert!(client.say("DATA").await.starts_with("354 "));
+        for _ in 0..15 {
+            // A connection that was given up does not take more.
+            let _ = client.0.write_all(line.as_bytes()).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let _ = client.0.write_all(b".\r\n").await;
+        let reply = client.reply().await;
+        let expected = if keeps_the_pace { "250 " } else { "421 4.4.2 " };
+        assert!(reply.starts_with(expected), "{reply}");
+    }
+}
+
 impl Client {
     /// A whole reply in several lines.
     async fn rest_of_reply(&mut self) -> String {

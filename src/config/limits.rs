@@ -87,6 +87,18 @@ settings! {
     smtp_idle_timeout: Millis = Millis::minutes(5), TIME,
         "Inattività di una sessione SMTP.",
         "Idle time of an SMTP session.";
+    smtp_data_timeout: Millis = Millis::minutes(3), TIME,
+        "Attesa dei prossimi ottetti di un messaggio in arrivo via SMTP.",
+        "Wait for the next octets of a message that comes by SMTP.";
+    smtp_message_timeout: Millis = Millis::hours(1), TIME,
+        "Tempo di un messaggio intero via SMTP, qualunque sia la sua dimensione.",
+        "Time of a whole message by SMTP, whatever its size.";
+    smtp_data_grace: Millis = Millis::minutes(5), TIME,
+        "Tempo dopo il quale un messaggio deve arrivare a smtp_data_octets_per_second_min.",
+        "Time after which a message must come at smtp_data_octets_per_second_min.";
+    smtp_data_octets_per_second_min: Octets = Octets::kilobytes(1), (Octets(1), Octets::megabytes(1)),
+        "Ottetti al secondo, in media, di un messaggio in arrivo: chi è più lento perde la connessione.",
+        "Octets per second, on average, of a message on its way in: who is slower loses the connection.";
     smtp_errors_max: u32 = 20, NUMBER,
         "Errori dopo i quali una sessione SMTP finisce.",
         "Errors after which an SMTP session ends.";
@@ -120,6 +132,9 @@ settings! {
     message_memory_octets_max: Octets = Octets::megabytes(1024), (Octets::megabytes(256), Octets::gigabytes(1024)),
         "Memoria per i messaggi in lavorazione: ciascuno ne occupa circa tre volte la sua dimensione.",
         "Memory for messages being worked on: each takes about three times its size.";
+    message_memory_timeout: Millis = Millis::seconds(30), TIME,
+        "Attesa di memoria per un messaggio arrivato per intero; poi il mittente deve riprovare.",
+        "Wait for memory for a message that has come whole; then the sender has to try again.";
     free_octets_min: Octets = Octets::megabytes(256), (Octets(0), Octets::gigabytes(1024 * 1024)),
         "Spazio libero sul disco dei dati sotto il quale non si prendono messaggi.",
         "Free space on the disk of the data below which no message is taken.";

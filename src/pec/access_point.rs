@@ -13,7 +13,6 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
 use protocols::smtp::transport::{
     Announced, Envelope, EnvelopeDsn, MessageSink, Peer, Refusal, Taken, Transport,
 };
@@ -23,10 +22,10 @@ use storage::{
     error::StoreError,
     ids::AccountId,
 };
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     address::Address,
+    arriving::{Arrived, Arriving},
     dsn,
     engine::PecEngine,
     facts::{CertifiedDomains as _, RecipientKind},
@@ -35,6 +34,7 @@ use super::{
     identifier::PecIdentifier,
     instant::CertifiedInstant,
     journal::JournalEvent,
+    memory::MemorySource,
     original::original_header,
     records::{
         JournalRecord, RecipientRecord, RecipientState, TRANSMISSION_IDENTIFIERS,
@@ -43,7 +43,7 @@ use super::{
     },
     refusals,
     sending::{NotSent, SendingLimits, Sendings},
-    work::{Work, class_value},
+    work::{Work, work_value},
 };
 
 /// The [`Transport`] behind the submission ports.
@@ -169,7 +169,7 @@ impl Transport for AccessPoint {
         envelope: &Envelope,
     ) -> Result<Box<dyn MessageSink>, Refusal> {
         let (account_id, sender, settings) = self.account(peer).await?;
-        self.engine.admit(envelope.declared_size.unwrap_or_default())?;
+        let room = self.engine.promise_room(envelope.declared_size)?;
         let mut forward_paths: Vec<Address> = Vec::new();
         let mut dsn = EnvelopeDsn { recipients: Vec::new(), ..envelope.dsn.clone() };
         for (index, path) in envelope.forward_paths.iter().enumerate() {
@@ -187,7 +187,7 @@ impl Transport for AccessPoint {
             product_octets_max: u64::MAX,
             recipients_max: self.plan_recipients_max(&settings),
         };
-        let octets = Collected::new(Arc::clone(&self.engine), octets_max);
+        let octets = Arriving::new(Arc::clone(&self.engine), octets_max, room);
         Ok(Box::new(Submission {
             engine: Arc::clone(&self.engine),
             envelope: SubmittedEnvelope {
@@ -201,50 +201,9 @@ impl Transport for AccessPoint {
                 dsn,
             },
             limits,
+            source: MemorySource::of(peer),
             octets,
         }))
-    }
-}
-
-/// The octets of a message on its way in, within the limit and the engine's memory.
-#[derive(Debug)]
-pub(super) struct Collected {
-    engine: Arc<PecEngine>,
-    octets: BytesMut,
-    octets_max: u64,
-    reserved: Option<OwnedSemaphorePermit>,
-    reserved_octets: usize,
-}
-
-/// Memory is reserved in pieces of this size while a message arrives.
-const RESERVATION_OCTETS: usize = 256 * 1024;
-
-impl Collected {
-    /// Collects at most `octets_max`.
-    pub(super) fn new(engine: Arc<PecEngine>, octets_max: u64) -> Self {
-        Self { engine, octets: BytesMut::new(), octets_max, reserved: None, reserved_octets: 0 }
-    }
-
-    /// Takes the next octets.
-    pub(super) fn write(&mut self, octets: &[u8]) -> Result<(), Refusal> {
-        let total = self.octets.len() + octets.len();
-        if total as u64 > self.octets_max {
-            return Err(refusals::message_too_large(self.octets_max));
-        }
-        if self.reserved_octets < total {
-            let wanted = total.next_multiple_of(RESERVATION_OCTETS);
-            if !self.engine.try_extend(&mut self.reserved, wanted as u64) {
-                return Err(refusals::busy());
-            }
-            self.reserved_octets = wanted;
-        }
-        self.octets.extend_from_slice(octets);
-        Ok(())
-    }
-
-    /// Returns the octets and what keeps their memory reserved.
-    pub(super) fn finish(self) -> (Bytes, Option<OwnedSemaphorePermit>) {
-        (self.octets.freeze(), self.reserved)
     }
 }
 
@@ -271,21 +230,22 @@ struct Submission {
     engine: Arc<PecEngine>,
     envelope: SubmittedEnvelope,
     limits: FormalLimits,
-    octets: Collected,
+    source: MemorySource,
+    octets: Arriving,
 }
 
 #[async_trait::async_trait]
 impl MessageSink for Submission {
     async fn write(&mut self, octets: &[u8]) -> Result<(), Refusal> {
-        self.octets.write(octets).map_err(|refusal| match refusal.code {
+        self.octets.write(octets).await.map_err(|refusal| match refusal.code {
             552 => limited("size", refusal),
             _ => refusal,
         })
     }
 
     async fn finish(self: Box<Self>) -> Result<Taken, Refusal> {
-        let Self { engine, envelope, limits, octets } = *self;
-        let (octets, _memory) = octets.finish();
+        let Self { engine, envelope, limits, source, octets } = *self;
+        let Arrived { octets, memory: _memory, room } = octets.finish(source).await?;
         let instant = engine.certified_now();
         let identifier = engine.identifiers().pec_identifier(&instant);
         let for_checks = identifier.clone();
@@ -295,7 +255,9 @@ impl MessageSink for Submission {
             .compute(move || judge(&octets, &for_checks, &from, &paths, &limits, header_octets_max))
             .await
             .map_err(|error| refusals::engine(&error))?;
+        let octets = judged.original.len() as u64;
         store_transmission(&engine, &envelope, identifier.clone(), &instant, judged).await?;
+        room.used(octets);
         metrics::counter!(crate::metrics_names::SUBMISSIONS).increment(1);
         Ok(Taken { identifier: identifier.as_str().to_owned() })
     }
@@ -395,7 +357,8 @@ async fn store_transmission(
     batch.expect(TRANSMISSION_IDENTIFIERS, record.identifier.clone(), Expected::Absent);
     batch.put(TRANSMISSION_IDENTIFIERS, record.identifier.clone(), id.key());
     let class = sender_class(&record.sender);
-    batch.put(TRANSMISSION_WORK, id.key(), class_value(class));
+    let octets = judged.original.len() as u64;
+    batch.put(TRANSMISSION_WORK, id.key(), work_value(class, octets));
     for (index, recipient) in (0_u32..).zip(engine.directory().classify(forward_paths)) {
         let (notify, original_recipient) = dsn::kept(dsn.recipients.get(index as usize));
         let row = RecipientRecord {

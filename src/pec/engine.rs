@@ -5,7 +5,7 @@
 //!
 //! * A duty (a receipt, an envelope, a delivery) is created and fulfilled by batches that expect
 //!   the record they were computed from; whatever happens twice is applied once.
-//! * Octets of messages in work are bounded by [`EngineSettings::memory_octets_max`].
+//! * Octets of messages in memory are bounded by [`EngineSettings::memory_octets_max`] (`memory`).
 //! * Time and randomness are handed in.
 //!
 //! Not here: the steps themselves (`access_point`, `acceptance`, `incoming_point`,
@@ -13,7 +13,9 @@
 
 use std::{
     collections::BTreeSet,
+    path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -39,6 +41,7 @@ use super::{
     instant::CertifiedInstant,
     issuer::Issuer,
     journal::{self, JournalEvent},
+    memory::MessageMemory,
     pressure::Pressure,
     queue::QueueHandle,
     records::{
@@ -75,6 +78,10 @@ pub struct EngineSettings {
     pub signatures_max: usize,
     /// Octets of all messages held in memory at the same time.
     pub memory_octets_max: usize,
+    /// How long a message that has come whole waits for memory; then the peer comes again.
+    pub memory_time_max: Duration,
+    /// The folder in which messages wait that are on their way, in files without names.
+    pub arriving_folder: PathBuf,
     /// Octets of a submitted message.
     pub message_octets_max: u64,
     /// Octets of a message from another server: a submitted one and its envelope.
@@ -121,6 +128,8 @@ impl Default for EngineSettings {
             rescan_millis: 5_000,
             signatures_max: 2,
             memory_octets_max: 512 << 20,
+            memory_time_max: Duration::from_secs(30),
+            arriving_folder: std::env::temp_dir(),
             message_octets_max: 50 << 20,
             relay_octets_max: 52 << 20,
             recipients_max: 500,
@@ -215,26 +224,19 @@ pub struct PecEngine {
     domains: RwLock<Arc<BTreeSet<String>>>,
     issuer: Arc<Issuer>,
     signatures: Arc<Semaphore>,
-    memory: Arc<Semaphore>,
+    memory: MessageMemory,
     pressure: Pressure,
 }
-
-/// Octets that one permit of the memory budget stands for.
-const MEMORY_PERMIT_OCTETS: usize = 4096;
-
-/// Copies of a message that exist at the same time while it is taken, wrapped and signed.
-const COPIES: u64 = 3;
 
 impl PecEngine {
     /// Makes the engine; `work::run` and `queue::run` set it in motion.
     pub fn new(parts: EngineParts) -> Arc<Self> {
-        let memory_permits = parts.settings.memory_octets_max / MEMORY_PERMIT_OCTETS;
         Arc::new(Self {
             directory: RwLock::new(Arc::clone(&parts.directory)),
             domains: RwLock::new(Arc::new(parts.domains.clone())),
             issuer: Arc::new(parts.issuer.clone()),
             signatures: Arc::new(Semaphore::new(parts.settings.signatures_max.max(1))),
-            memory: Arc::new(Semaphore::new(memory_permits.min(Semaphore::MAX_PERMITS))),
+            memory: MessageMemory::new(parts.settings.memory_octets_max),
             pressure: Pressure::default(),
             parts,
         })
@@ -325,45 +327,19 @@ impl PecEngine {
         &self.parts.signer
     }
 
-    /// Reserves memory for `octets`, waiting until there is some. A message larger than the whole
-    /// budget gets the whole budget: it must pass, alone.
+    /// Reserves memory for work on a message of `octets`, waiting until there is some.
     pub async fn reserve(&self, octets: u64) -> Result<OwnedSemaphorePermit, PecError> {
-        let permits = self.permits(octets);
-        Arc::clone(&self.memory).acquire_many_owned(permits).await.map_err(|_| PecError::Stopping)
+        self.memory.work(octets).await.ok_or(PecError::Stopping)
     }
 
-    /// Makes `held` a reservation for `octets` in all, if there is that much memory now. As with
-    /// [`PecEngine::reserve`], the whole budget is enough for any message.
-    ///
-    /// Never waits: whoever holds some memory while waiting for more could wait for ever.
-    #[must_use]
-    pub fn try_extend(&self, held: &mut Option<OwnedSemaphorePermit>, octets: u64) -> bool {
-        let has = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let missing = self.permits(octets).saturating_sub(u32::try_from(has).unwrap_or(u32::MAX));
-        let Ok(more) = Arc::clone(&self.memory).try_acquire_many_owned(missing) else {
-            return false;
-        };
-        match held {
-            Some(held) => held.merge(more),
-            None => *held = Some(more),
-        }
-        true
-    }
-
-    /// Whether there would be memory for a message of `octets` now. Nothing is reserved.
-    pub(super) fn has_memory(&self, octets: u64) -> bool {
-        self.memory.available_permits() >= self.permits(octets.max(1)) as usize
+    /// The memory for messages.
+    pub fn memory(&self) -> &MessageMemory {
+        &self.memory
     }
 
     /// What stands in the way of further messages.
     pub fn pressure(&self) -> &Pressure {
         &self.pressure
-    }
-
-    fn permits(&self, octets: u64) -> u32 {
-        let budget = self.parts.settings.memory_octets_max / MEMORY_PERMIT_OCTETS;
-        let wanted = octets.saturating_mul(COPIES).div_ceil(MEMORY_PERMIT_OCTETS as u64);
-        u32::try_from(wanted.min(budget as u64)).unwrap_or(u32::MAX)
     }
 
     /// Runs `task` (a signature, a verification, parsing of a whole message) on the blocking pool,

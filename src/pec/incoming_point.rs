@@ -32,8 +32,8 @@ use trust::{
 };
 
 use super::{
-    access_point::Collected,
     address::Address,
+    arriving::{Arrived, Arriving},
     classify::{self, PecMessage},
     directory::ProviderRecord,
     distribution::CONFLICTS_MAX,
@@ -43,13 +43,14 @@ use super::{
     header::Header,
     issue,
     journal::JournalEvent,
+    memory::MemorySource,
     records::{
         AnomalyKind, INCOMING_MESSAGES, INCOMING_SEEN, INCOMING_WORK, IncomingId, IncomingKind,
         IncomingRecord, JournalRecord, RecipientAsked, ReturnedPart, Seen, encode, recognised_by,
         seen_key, sender_class,
     },
     refusals,
-    work::{Work, class_value},
+    work::{Work, work_value},
 };
 use crate::ordinary_mail::{Examined, OrdinaryMailChecks, Sender, verdict::Verdict};
 
@@ -147,15 +148,15 @@ impl Transport for IncomingPoint {
         peer: &Peer,
         envelope: &Envelope,
     ) -> Result<Box<dyn MessageSink>, Refusal> {
-        self.engine.admit(envelope.declared_size.unwrap_or_default())?;
+        let room = self.engine.promise_room(envelope.declared_size)?;
         let now = self.engine.now();
         let id = IncomingId::draw(now, self.engine.random());
         // The trace field of this hop (RFC 5321 §4.4). It stands above the signed entity.
         let trace =
             received_field(peer, envelope.smtp_utf8, self.engine.host_name(), &id.to_string(), now);
         let octets_max = self.engine.settings().relay_octets_max + trace.len() as u64;
-        let mut octets = Collected::new(Arc::clone(&self.engine), octets_max);
-        octets.write(&trace)?;
+        let mut octets = Arriving::new(Arc::clone(&self.engine), octets_max, room);
+        octets.write(&trace).await?;
         Ok(Box::new(Incoming {
             engine: Arc::clone(&self.engine),
             checks: self.checks.clone(),
@@ -184,13 +185,13 @@ struct Incoming {
     ret: Option<Ret>,
     envelope_id: Option<EnvelopeId>,
     peer: Peer,
-    octets: Collected,
+    octets: Arriving,
 }
 
 #[async_trait::async_trait]
 impl MessageSink for Incoming {
     async fn write(&mut self, octets: &[u8]) -> Result<(), Refusal> {
-        self.octets.write(octets)
+        self.octets.write(octets).await
     }
 
     async fn finish(self: Box<Self>) -> Result<Taken, Refusal> {
@@ -206,7 +207,8 @@ impl MessageSink for Incoming {
             peer,
             octets,
         } = *self;
-        let (octets, _memory) = octets.finish();
+        let source = MemorySource::of(&peer);
+        let Arrived { octets, mut memory, room } = octets.finish(source).await?;
         let judge = {
             let (engine, octets) = (Arc::clone(&engine), octets.clone());
             move || judge(&engine, &octets, trace_octets)
@@ -240,11 +242,14 @@ impl MessageSink for Incoming {
                 && let Some(checks) = checks
             {
                 let message = octets.slice(trace_octets..);
+                // The checks wait for other servers: as long as they do, nothing is copied.
+                memory.keep_one_copy();
                 arrival.judged.authentication_results =
                     examine(&checks, message, &peer, &arrival.reverse_path).await?;
             }
         }
         store_incoming(&engine, arrival).await.map_err(|error| refusals::engine(&error))?;
+        room.used(octets.len() as u64);
         metrics::counter!(crate::metrics_names::INCOMING_MESSAGES).increment(1);
         Ok(Taken { identifier: id.to_string() })
     }
@@ -510,7 +515,7 @@ impl Arrival<'_> {
         };
         batch.put(INCOMING_MESSAGES, self.id.key(), encode(&record));
         let class = sender_class(&self.reverse_path);
-        batch.put(INCOMING_WORK, self.id.key(), class_value(class));
+        batch.put(INCOMING_WORK, self.id.key(), work_value(class, self.octets.len() as u64));
         engine.store().commit(batch).await?;
         engine.work().announce(Work::Distribute(self.id), class);
         Ok(())

@@ -9,6 +9,7 @@
 pub mod acceptance;
 pub mod access_point;
 pub mod address;
+mod arriving;
 pub mod brief;
 pub mod check;
 pub mod classify;
@@ -36,6 +37,7 @@ pub mod issuer;
 pub mod journal;
 pub mod ldif;
 pub mod lookups;
+pub mod memory;
 pub mod mime;
 mod needs;
 pub mod notices;

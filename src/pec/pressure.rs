@@ -1,13 +1,20 @@
 //! What makes the points say "later" before a message is on its way: a disk that fills up, a store
-//! that does not take or takes its time, memory that is used up.
+//! that does not take or takes its time, a crowd that waits for memory.
 //!
 //! * Asked at MAIL, RCPT and DATA, so that no peer sends octets that cannot be kept. A message that
 //!   is on its way already is brought to its end: it is kept whole, or refused as a whole.
+//! * From DATA on a message has a promise of room for itself and for what is made of it. What is
+//!   owed for messages that were taken counts as long as their duties stand in the catalog. So the
+//!   free space that was measured is given to nobody twice.
 //! * Whatever is not known counts as good: a message is not refused for want of a measure.
 //!
-//! Not here: who measures (`serve::pressure`), and the room in a holder's mailbox (`quota`).
+//! Not here: who measures (`serve::pressure`), who counts the duties (`work`), and the room in a
+//! holder's mailbox (`quota`).
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU8, Ordering},
+};
 
 use protocols::smtp::transport::Refusal;
 
@@ -25,23 +32,74 @@ pub enum StoreHealth {
     Refuses,
 }
 
-/// What was measured last.
-#[derive(Debug)]
+/// What was measured last, and what was promised since.
+#[derive(Debug, Default)]
 pub struct Pressure {
-    free_octets: AtomicU64,
+    room: Mutex<Room>,
     store: AtomicU8,
 }
 
-impl Default for Pressure {
+/// Octets on disk.
+#[derive(Debug)]
+struct Room {
+    /// Free in the fullest folder that messages go to.
+    free: u64,
+    /// For messages on their way.
+    promised: u64,
+    /// Written since the last measure began, or while it was made.
+    written: u64,
+    /// For duties that the last count found.
+    owed: u64,
+    /// For duties that came since that count began.
+    owed_since: u64,
+}
+
+impl Default for Room {
     fn default() -> Self {
-        Self { free_octets: AtomicU64::new(u64::MAX), store: AtomicU8::new(0) }
+        Self { free: u64::MAX, promised: 0, written: 0, owed: 0, owed_since: 0 }
+    }
+}
+
+impl Room {
+    /// Whether `octets` more leave `least` free.
+    fn has(&self, octets: u64, least: u64) -> bool {
+        let taken = [self.promised, self.written, self.owed, self.owed_since, least];
+        self.free >= taken.into_iter().fold(octets, u64::saturating_add)
     }
 }
 
 impl Pressure {
-    /// Notes the free octets of the fullest folder that messages go to.
-    pub fn note_free(&self, octets: u64) {
-        self.free_octets.store(octets, Ordering::Relaxed);
+    fn room(&self) -> MutexGuard<'_, Room> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the free octets of the fullest folder that messages go to, as `measure` finds them.
+    pub fn note_free(&self, measure: impl FnOnce() -> Option<u64>) {
+        let written = self.room().written;
+        if let Some(free) = measure() {
+            let mut room = self.room();
+            room.free = free;
+            room.written = room.written.saturating_sub(written);
+        }
+    }
+
+    /// Notes that a message of `octets` was taken and its duty is in the catalog.
+    pub(super) fn owe(&self, octets: u64) {
+        let mut room = self.room();
+        room.owed_since = room.owed_since.saturating_add(octets.saturating_mul(OWED_COPIES));
+    }
+
+    /// What came since the last count of duties; asked before a new one begins.
+    pub(super) fn owed_since(&self) -> u64 {
+        self.room().owed_since
+    }
+
+    /// Notes the octets of all messages whose duties stand in the catalog, and what `owed_since`
+    /// said before they were counted.
+    pub(super) fn note_owed(&self, octets: u64, since: u64) {
+        let mut room = self.room();
+        room.owed = octets.saturating_mul(OWED_COPIES);
+        room.owed_since = room.owed_since.saturating_sub(since);
     }
 
     /// Notes how the store took a record. Returns what was noted before.
@@ -67,8 +125,66 @@ fn read(number: u8) -> StoreHealth {
     }
 }
 
-/// Octets on disk that a message takes at most: the original, its envelope, a receipt.
+/// Times its size that a message takes on disk at most: itself, its envelope, a receipt. While it is on
+/// its way, the file in which it waits is instead of one of these.
 const COPIES: u64 = 3;
+
+/// Those of them that are still to come when a message has been taken.
+const OWED_COPIES: u64 = COPIES - 1;
+
+/// Octets that are promised to a message whose size nobody has declared, and by which a promise
+/// grows.
+const UNDECLARED_OCTETS: u64 = 256 * 1024;
+
+/// Room on disk for a message on its way. Dropping it gives the room back.
+#[derive(Debug)]
+pub struct RoomPromise {
+    engine: Arc<PecEngine>,
+    octets: u64,
+}
+
+impl RoomPromise {
+    /// Makes it room for a message of `octets`.
+    ///
+    /// # Errors
+    ///
+    /// 452 4.3.1: there is none. What was let in may use half of what stays free otherwise.
+    pub(super) fn cover(&mut self, octets: u64) -> Result<(), Refusal> {
+        if octets <= self.octets {
+            return Ok(());
+        }
+        let wanted = octets.saturating_add(UNDECLARED_OCTETS);
+        let more = (wanted - self.octets).saturating_mul(COPIES);
+        let mut room = self.engine.pressure().room();
+        if !room.has(more, self.engine.settings().free_octets_min / 2) {
+            drop(room);
+            return refused("disk", refusals::disk_full());
+        }
+        room.promised = room.promised.saturating_add(more);
+        self.octets = wanted;
+        Ok(())
+    }
+
+    /// Notes that a message of `octets` was stored, with its duty.
+    pub(super) fn used(self, octets: u64) {
+        let mut room = self.engine.pressure().room();
+        room.written = room.written.saturating_add(octets);
+        drop(room);
+        self.engine.pressure().owe(octets);
+    }
+}
+
+impl Drop for RoomPromise {
+    fn drop(&mut self) {
+        let mut room = self.engine.pressure().room();
+        room.promised = room.promised.saturating_sub(self.octets.saturating_mul(COPIES));
+    }
+}
+
+fn refused<T>(cause: &'static str, refusal: Refusal) -> Result<T, Refusal> {
+    metrics::counter!(PRESSURE_REFUSALS, "cause" => cause).increment(1);
+    Err(refusal)
+}
 
 impl PecEngine {
     /// Whether a message of `octets` can be taken now; 0 when its size is not known.
@@ -77,12 +193,8 @@ impl PecEngine {
     ///
     /// 452 4.3.1 or 451 4.3.0: the peer comes again.
     pub fn admit(&self, octets: u64) -> Result<(), Refusal> {
-        let refused = |cause: &'static str, refusal: Refusal| {
-            metrics::counter!(PRESSURE_REFUSALS, "cause" => cause).increment(1);
-            Err(refusal)
-        };
-        let needed = self.settings().free_octets_min.saturating_add(octets.saturating_mul(COPIES));
-        if self.pressure().free_octets.load(Ordering::Relaxed) < needed {
+        let needed = octets.saturating_mul(COPIES);
+        if !self.pressure().room().has(needed, self.settings().free_octets_min) {
             return refused("disk", refusals::disk_full());
         }
         match self.pressure().store() {
@@ -90,9 +202,31 @@ impl PecEngine {
             StoreHealth::Slow => return refused("slow_store", refusals::store_slow()),
             StoreHealth::Refuses => return refused("store", refusals::store_refuses()),
         }
-        if !self.has_memory(octets) {
+        if self.memory().is_crowded() {
             return refused("memory", refusals::busy());
         }
         Ok(())
+    }
+
+    /// Promises room for a message of `declared` octets, or for the beginning of one.
+    ///
+    /// # Errors
+    ///
+    /// As [`PecEngine::admit`].
+    pub(super) fn promise_room(
+        self: &Arc<Self>,
+        declared: Option<u64>,
+    ) -> Result<RoomPromise, Refusal> {
+        let octets = declared.unwrap_or(UNDECLARED_OCTETS);
+        self.admit(octets)?;
+        let mut room = self.pressure().room();
+        // Asked again with the lock held: what was free is promised once.
+        if !room.has(octets.saturating_mul(COPIES), self.settings().free_octets_min) {
+            drop(room);
+            return refused("disk", refusals::disk_full());
+        }
+        room.promised = room.promised.saturating_add(octets.saturating_mul(COPIES));
+        drop(room);
+        Ok(RoomPromise { engine: Arc::clone(self), octets })
     }
 }

@@ -162,6 +162,15 @@ pub fn disk_full() -> Refusal {
     )
 }
 
+/// A message on its way could not be kept on disk. What went wrong is for the log alone.
+pub fn cannot_keep(error: &std::io::Error) -> Refusal {
+    tracing::error!(
+        error = error as &dyn std::error::Error,
+        "a message on its way cannot be kept: check disk space and the rights of the folder arriving in the data folder"
+    );
+    disk_full()
+}
+
 /// The store takes longer than it may.
 pub fn store_slow() -> Refusal {
     Refusal::new(451, "4.3.0", "Server rallentato: riprovare tra poco / Server is slow: try again")

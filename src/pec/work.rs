@@ -231,37 +231,48 @@ async fn announce_all(engine: &PecEngine) -> Result<(), StoreError> {
     if !engine.store().quota_warnings(None, 1).await?.is_empty() {
         engine.work().announce(Work::WarnHolders, NOTICES);
     }
+    let owed_since = engine.pressure().owed_since();
+    let mut owed = 0_u64;
     scan_work(engine, TRANSMISSION_WORK, |key, value| {
-        TransmissionId::from_octets(TRANSMISSION_WORK, key)
-            .map(|id| (Work::Accept(id), read_class(value)))
+        let (class, octets) = read_value(value);
+        owed = owed.saturating_add(octets);
+        TransmissionId::from_octets(TRANSMISSION_WORK, key).map(|id| (Work::Accept(id), class))
     })
     .await?;
     scan_work(engine, INCOMING_WORK, |key, value| {
-        IncomingId::from_octets(INCOMING_WORK, key)
-            .map(|id| (Work::Distribute(id), read_class(value)))
+        let (class, octets) = read_value(value);
+        owed = owed.saturating_add(octets);
+        IncomingId::from_octets(INCOMING_WORK, key).map(|id| (Work::Distribute(id), class))
     })
     .await?;
+    engine.pressure().note_owed(owed, owed_since);
     scan_work(engine, DELIVERY_WORK, |key, _| {
         Source::from_key(key).map(|source| (Work::Deliver(source), DELIVERIES))
     })
     .await
 }
 
-/// The value of a row of `transmission_work` or `incoming_work`: the class of its sender. Rows of
-/// older versions have none.
+/// The value of a row of `transmission_work` or `incoming_work`: the class of its sender and the
+/// octets of its message. Rows of older versions have less.
 #[must_use]
-pub fn class_value(class: u64) -> Bytes {
-    Bytes::copy_from_slice(&class.to_be_bytes())
+pub fn work_value(class: u64, octets: u64) -> Bytes {
+    [class.to_be_bytes(), octets.to_be_bytes()].concat().into()
 }
 
-fn read_class(value: &[u8]) -> u64 {
-    value.try_into().map_or(0, u64::from_be_bytes)
+/// Reads the class and the octets of such a row; what it does not have counts as 0.
+fn read_value(value: &[u8]) -> (u64, u64) {
+    let number = |range| {
+        let octets =
+            value.get::<std::ops::Range<usize>>(range).and_then(|part| part.try_into().ok());
+        octets.map_or(0, u64::from_be_bytes)
+    };
+    (number(0..8), number(8..16))
 }
 
 async fn scan_work(
     engine: &PecEngine,
     family: Family,
-    read: impl Fn(&[u8], &[u8]) -> Result<(Work, u64), StoreError>,
+    mut read: impl FnMut(&[u8], &[u8]) -> Result<(Work, u64), StoreError>,
 ) -> Result<(), StoreError> {
     let mut pages = Pages::prefix(family, b"", SCAN_ENTRIES);
     // All of it: the one item of somebody may stand behind the thousands of another.
@@ -297,8 +308,9 @@ mod tests {
     }
 
     #[test]
-    fn a_class_comes_back_from_its_row_and_old_rows_have_none() {
-        assert_eq!(read_class(&class_value(7)), 7);
-        assert_eq!(read_class(b""), 0);
+    fn class_and_octets_come_back_from_a_row_and_old_rows_have_less() {
+        assert_eq!(read_value(&work_value(7, 9)), (7, 9));
+        assert_eq!(read_value(&7_u64.to_be_bytes()), (7, 0));
+        assert_eq!(read_value(b""), (0, 0));
     }
 }

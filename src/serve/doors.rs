@@ -166,6 +166,10 @@ fn smtp_settings(config: &Config) -> ServerSettings {
     let limits = &config.limits;
     let mut settings = ServerSettings::new(config.provider.host_name.as_str());
     settings.command_time_max = limits.smtp_idle_timeout.duration();
+    settings.data_block_time_max = limits.smtp_data_timeout.duration();
+    settings.message_time_max = limits.smtp_message_timeout.duration();
+    settings.message_grace = limits.smtp_data_grace.duration();
+    settings.message_octets_per_second_min = limits.smtp_data_octets_per_second_min.0;
     settings.handshake_time_max = limits.tls_handshake_timeout.duration();
     settings.header_octets_max = limits.header_octets_max.0;
     settings.errors_max = limits.smtp_errors_max as usize;

@@ -184,6 +184,9 @@ async fn ended(mut loops: JoinSet<()>) {
 async fn open_registry(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<Registry>> {
     std::fs::create_dir_all(&config.data.folder)
         .with_context(|| format!("making the data folder {}", config.data.folder.display()))?;
+    let arriving = config.data.folder.join(ARRIVING);
+    std::fs::create_dir_all(&arriving)
+        .with_context(|| format!("making the folder {}", arriving.display()))?;
     let registry =
         Registry::open(&config.data.registry_file(), &config.registry, config.plans.clone(), clock)
             .await?;
@@ -275,6 +278,10 @@ impl Running {
     }
 }
 
+/// The folder, in the data folder, for messages on their way in. Its files have no names, so nothing
+/// stands in it after a crash.
+const ARRIVING: &str = "arriving";
+
 fn engine_settings(config: &Config) -> EngineSettings {
     let (limits, outgoing) = (&config.limits, &config.outgoing);
     let millis = |time: Millis| i64::try_from(time.0).unwrap_or(i64::MAX);
@@ -287,6 +294,8 @@ fn engine_settings(config: &Config) -> EngineSettings {
         header_octets_max: usize::try_from(limits.header_octets_max.0).unwrap_or(usize::MAX),
         memory_octets_max: usize::try_from(limits.message_memory_octets_max.0)
             .unwrap_or(usize::MAX),
+        memory_time_max: limits.message_memory_timeout.duration(),
+        arriving_folder: config.data.folder.join(ARRIVING),
         work_entries_max: limits.work_entries_max,
         deliveries_max: limits.deliveries_max,
         queue_lifetime_millis: millis(limits.queue_lifetime),

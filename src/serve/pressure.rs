@@ -70,11 +70,12 @@ impl Watch {
     }
 
     fn look_at_disk(&self) {
-        let free = self.folders.iter().filter_map(|folder| free_octets(folder)).min();
-        let Some(free) = free else { return };
-        #[expect(clippy::cast_precision_loss, reason = "a gauge is a fraction")]
-        metrics::gauge!(FREE_OCTETS).set(free as f64);
-        self.engine.pressure().note_free(free);
+        self.engine.pressure().note_free(|| {
+            let free = self.folders.iter().filter_map(|folder| free_octets(folder)).min()?;
+            #[expect(clippy::cast_precision_loss, reason = "a gauge is a fraction")]
+            metrics::gauge!(FREE_OCTETS).set(free as f64);
+            Some(free)
+        });
     }
 
     async fn look_at_store(&mut self) {

@@ -1,13 +1,16 @@
 //! What is put off before it is on its way: a disk that is full, a store that does not take.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU8, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
 };
 
 use ceralacca::{
     config::{Config, units::Millis},
-    pec::engine::EngineSettings,
+    pec::{engine::EngineSettings, memory::MemorySource},
     serve::pressure::Watch,
 };
 use protocols::{
@@ -20,6 +23,7 @@ use storage::{
         simulated::SimulatedEngine,
     },
     error::StoreError,
+    ids::AccountId,
 };
 
 use crate::{
@@ -79,7 +83,7 @@ async fn on_a_full_disk_mail_is_put_off_before_data_and_what_is_on_its_way_is_ke
     let provider = Provider::start_with(settings).await;
     assert!(answers(&provider).await.iter().all(Result::is_ok), "nothing is known yet");
     let on_their_way = opened(&provider).await;
-    provider.engine.pressure().note_free((1 << 30) - 1);
+    provider.engine.pressure().note_free(|| Some((1 << 30) - 1));
     assert_all(&answers(&provider).await, 452, "4.3.1");
     for mut sink in on_their_way {
         let message = written(BRUNO.address, CARLA.address, "", "una riga\r\n");
@@ -88,7 +92,7 @@ async fn on_a_full_disk_mail_is_put_off_before_data_and_what_is_on_its_way_is_ke
     }
     provider.settle().await;
     assert_eq!(kinds(&provider.inbox(CARLA).await).len(), 2);
-    provider.engine.pressure().note_free(1 << 30);
+    provider.engine.pressure().note_free(|| Some((1 << 30) + (10 << 20)));
     assert!(answers(&provider).await.iter().all(Result::is_ok));
     provider.stop().await;
 }
@@ -97,7 +101,7 @@ async fn on_a_full_disk_mail_is_put_off_before_data_and_what_is_on_its_way_is_ke
 async fn a_message_that_would_fill_the_disk_is_put_off_at_mail() {
     let settings = EngineSettings { free_octets_min: 1 << 30, ..EngineSettings::default() };
     let provider = Provider::start_with(settings).await;
-    provider.engine.pressure().note_free((1 << 30) + (10 << 20));
+    provider.engine.pressure().note_free(|| Some((1 << 30) + (10 << 20)));
     for (point, peer, envelope) in doors(&provider) {
         let sized = |octets| Envelope { declared_size: Some(octets), ..envelope.clone() };
         point.mail(&peer, &sized(1 << 20)).await.expect("there is room for it");
@@ -110,12 +114,107 @@ async fn a_message_that_would_fill_the_disk_is_put_off_at_mail() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_memory_mail_is_put_off_before_data() {
+async fn the_same_free_space_is_promised_to_one_message() {
+    let settings = EngineSettings { free_octets_min: 1 << 30, ..EngineSettings::default() };
+    let provider = Provider::start_with(settings).await;
+    provider.engine.pressure().note_free(|| Some((1 << 30) + (40 << 20)));
+    let [(point, peer, envelope), other] = doors(&provider);
+    let sized = |envelope: &Envelope| Envelope {
+        declared_size: Some(10 << 20),
+        forward_paths: vec![CARLA.address.to_owned()],
+        ..envelope.clone()
+    };
+    let mut on_its_way = point.data(&peer, &sized(&envelope)).await.expect("there is room for it");
+    let refusal = other.0.data(&other.1, &sized(&other.2)).await.map(drop).expect_err("given away");
+    assert_eq!((refusal.code, refusal.enhanced), (452, "4.3.1"));
+    let refusal = other.0.mail(&other.1, &sized(&other.2)).await.expect_err("at MAIL too");
+    assert_eq!((refusal.code, refusal.enhanced), (452, "4.3.1"));
+    let message = written(BRUNO.address, CARLA.address, "", "una riga\r\n");
+    on_its_way.write(&message).await.expect("taken");
+    on_its_way.finish().await.expect("kept");
+    let again =
+        other.0.data(&other.1, &sized(&other.2)).await.expect("it was smaller than it said");
+    drop(again);
+    other.0.data(&other.1, &sized(&other.2)).await.map(drop).expect("one that did not come");
+    provider.settle().await;
+    provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_larger_than_it_was_declared_may_use_half_of_what_stays_free() {
+    let settings = EngineSettings { free_octets_min: 20 << 20, ..EngineSettings::default() };
+    let provider = Provider::start_with(settings).await;
+    provider.engine.pressure().note_free(|| Some(21 << 20));
+    let line = "una riga di testo\r\n".repeat(10_000);
+    for (point, peer, mut envelope) in doors(&provider) {
+        envelope.forward_paths.push(CARLA.address.to_owned());
+        let mut grows = point.data(&peer, &envelope).await.expect("room for a beginning");
+        let header = written(BRUNO.address, CARLA.address, "", "");
+        grows.write(&header).await.expect("taken");
+        for _ in 0..10 {
+            grows.write(line.as_bytes()).await.expect("taken from what stays free");
+        }
+        let endless = async {
+            for _ in 0..20 {
+                grows.write(line.as_bytes()).await?;
+            }
+            Ok::<_, Refusal>(())
+        };
+        let refusal = endless.await.expect_err("half of it is left alone");
+        assert_eq!((refusal.code, refusal.enhanced), (452, "4.3.1"));
+    }
+    provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_owed_for_messages_that_wait_counts_until_they_are_done() {
+    let settings = EngineSettings {
+        free_octets_min: 1 << 20,
+        rescan_millis: 20,
+        memory_octets_max: 1 << 20,
+        ..EngineSettings::default()
+    };
+    let provider = Provider::start_with(settings).await;
+    let everything = provider.engine.reserve(1 << 30).await.expect("the share of work");
+    let message = written(BRUNO.address, CARLA.address, "", &"una riga\r\n".repeat(20_000));
+    provider.submit(BRUNO, &[CARLA.address], &message).await.expect("taken");
+    // As much as the message, and less than what is made of it.
+    let free = (1 << 20) + message.len() as u64;
+    let room = || {
+        provider.engine.pressure().note_free(|| Some(free));
+        provider.engine.admit(0).is_ok()
+    };
+    for _ in 0..10 {
+        assert!(!room(), "its envelope is still to be made");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop(everything);
+    eventually("nothing is owed any more", async || room().then_some(())).await;
+    provider.settle().await;
+    provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_crowd_waits_for_memory_mail_is_put_off_before_data() {
     let settings = EngineSettings { memory_octets_max: 1 << 20, ..EngineSettings::default() };
     let provider = Provider::start_with(settings).await;
-    let held = provider.engine.reserve(1 << 20).await.expect("all of it");
-    assert_all(&answers(&provider).await, 452, "4.3.1");
-    drop(held);
+    let wait = async |number| {
+        let (source, time_max) = (MemorySource::Account(AccountId(number)), Duration::from_mins(1));
+        let memory = provider.engine.memory().incoming(source, 1 << 20, time_max).await;
+        memory.expect("memory")
+    };
+    let held = wait(1).await;
+    let put_off = eventually("it is a crowd", async || {
+        let answers = answers(&provider).await;
+        answers.iter().all(Result::is_err).then(|| assert_all(&answers, 452, "4.3.1"))
+    });
+    let crowd =
+        async { tokio::join!(async { drop(wait(2).await) }, async { drop(wait(3).await) }) };
+    let looked = async {
+        put_off.await;
+        drop(held);
+    };
+    tokio::join!(crowd, looked);
     assert!(answers(&provider).await.iter().all(Result::is_ok));
     provider.stop().await;
 }
@@ -166,7 +265,7 @@ impl Engine for Moody {
 
     async fn commit(&self, batch: Batch) -> Result<Vec<u64>, StoreError> {
         while self.mood() == STUCK {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
         if self.mood() == BROKEN {
             return Err(StoreError::Engine { operation: "commit", source: "no space left".into() });

@@ -9,9 +9,12 @@
 //!
 //! Not here: what is wrong with octets (`data`), who may send when (`transaction`, `chunking`).
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::{
+    ServerSettings,
     data::{DataDecoder, DataLimits, Framing, Violation},
     session::{End, Session, ok},
 };
@@ -24,12 +27,38 @@ use crate::smtp::{
 /// Octets read beyond the size limit before the end of a message is no longer waited for.
 const EXCESS_OCTETS_MAX: u64 = 64 * 1024 * 1024;
 
+/// How long octets may be on their way: a while, and longer the more of them have come.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    begun: Instant,
+    grace: Duration,
+    time_max: Duration,
+    octets_per_second_min: u64,
+}
+
+impl Pace {
+    fn new(settings: &ServerSettings) -> Self {
+        Self {
+            begun: Instant::now(),
+            grace: settings.message_grace,
+            time_max: settings.message_time_max,
+            octets_per_second_min: settings.message_octets_per_second_min.max(1),
+        }
+    }
+
+    /// When more must have come than `octets`.
+    fn deadline(&self, octets: u64) -> Instant {
+        let earned = Duration::from_secs(octets / self.octets_per_second_min);
+        self.begun + self.grace.saturating_add(earned).min(self.time_max)
+    }
+}
+
 /// One message while it comes.
 pub(super) struct Incoming {
     sink: Result<Box<dyn MessageSink>, Refusal>,
     decoder: DataDecoder,
     limits: DataLimits,
-    deadline: Instant,
+    pace: Pace,
 }
 
 impl std::fmt::Debug for Incoming {
@@ -44,9 +73,9 @@ impl Incoming {
         self.sink.as_ref().err()
     }
 
-    /// When the whole message must have come.
+    /// When more of the message must have come.
     pub(super) fn deadline(&self) -> Instant {
-        self.deadline
+        self.pace.deadline(self.decoder.octets())
     }
 
     /// Notes that `octets` more are announced.
@@ -112,7 +141,7 @@ impl Session<'_> {
             sink: Ok(sink),
             decoder: DataDecoder::new(framing, limits),
             limits,
-            deadline: Instant::now() + settings.message_time_max,
+            pace: Pace::new(settings),
         }
     }
 
@@ -124,7 +153,7 @@ impl Session<'_> {
         let limit = incoming.limits.message;
         let mut piece = Vec::with_capacity(INPUT_OCTETS_MAX + 2);
         while !incoming.decoder.ended() {
-            self.more(incoming.deadline).await?;
+            self.more(incoming.deadline()).await?;
             let taken = incoming.take(self.wire.buffered(), &mut piece).await;
             self.wire.consume(taken);
             if incoming.decoder.octets() > limit.saturating_add(EXCESS_OCTETS_MAX) {
@@ -141,16 +170,14 @@ impl Session<'_> {
         mut octets: u64,
         mut incoming: Option<&mut Incoming>,
     ) -> Result<(), End> {
-        let deadline = match &incoming {
-            Some(incoming) => incoming.deadline,
-            None => Instant::now() + self.server.settings.message_time_max,
-        };
+        let (pace, mut dropped) = (Pace::new(&self.server.settings), 0);
         if octets == 0 {
             return Ok(());
         }
         self.wire.make_room(false);
         let mut piece = Vec::with_capacity(INPUT_OCTETS_MAX + 2);
         while octets > 0 {
+            let deadline = incoming.as_ref().map_or(pace.deadline(dropped), |one| one.deadline());
             self.more(deadline).await?;
             let buffered = self.wire.buffered();
             let length = buffered.len().min(usize::try_from(octets).unwrap_or(usize::MAX));
@@ -158,6 +185,7 @@ impl Session<'_> {
                 incoming.take(buffered.get(..length).unwrap_or_default(), &mut piece).await;
             }
             self.wire.consume(length);
+            dropped += length as u64;
             octets -= length as u64;
         }
         self.wire.make_room(true);

@@ -49,6 +49,10 @@ pub struct ServerSettings {
     pub data_block_time_max: Duration,
     /// How long the data of one message may take in all.
     pub message_time_max: Duration,
+    /// After how long the data of a message must have come at `message_octets_per_second_min`.
+    pub message_grace: Duration,
+    /// Octets of data per second, on average since their beginning; who sends slower is given up.
+    pub message_octets_per_second_min: u64,
     /// How long a peer may take to read replies.
     pub write_time_max: Duration,
     /// How long a TLS handshake after STARTTLS may take.
@@ -80,6 +84,8 @@ impl ServerSettings {
             command_time_max: Duration::from_mins(5),
             data_block_time_max: Duration::from_mins(3),
             message_time_max: Duration::from_hours(1),
+            message_grace: Duration::from_mins(5),
+            message_octets_per_second_min: 1_000,
             write_time_max: Duration::from_mins(1),
             handshake_time_max: Duration::from_secs(30),
             command_octets_max: 512,

@@ -1,0 +1,121 @@
+//! The octets of a message on their way in.
+//!
+//! * A small message stays in memory; a larger one, and a small one when many come at the same
+//!   time, waits in a file that has no name, so that a crash leaves nothing. However slowly a peer
+//!   sends, it takes none of the memory that others are waiting for.
+//! * Memory for the whole message is taken when it has come ([`Arriving::finish`]).
+//! * Room on disk is promised before the first octet and grows with what comes beyond that
+//!   ([`RoomPromise`]).
+//!
+//! Not here: how much memory there is (`memory`), how much room (`pressure`), what a message must
+//! look like (`formal`, `incoming_point`).
+
+use std::{io::SeekFrom, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use protocols::smtp::transport::Refusal;
+use tokio::{
+    fs::File,
+    io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _},
+    sync::OwnedSemaphorePermit,
+};
+
+use super::{
+    engine::PecEngine,
+    memory::{Incoming, MemorySource},
+    pressure::RoomPromise,
+    refusals,
+};
+
+/// Octets of a message that may stay in memory while it comes.
+const MEMORY_OCTETS_MAX: u64 = 128 * 1024;
+
+/// One message while it comes. Dropping it forgets everything.
+#[derive(Debug)]
+pub(super) struct Arriving {
+    engine: Arc<PecEngine>,
+    octets_max: u64,
+    size: u64,
+    room: RoomPromise,
+    octets: BytesMut,
+    memory: Option<OwnedSemaphorePermit>,
+    file: Option<File>,
+}
+
+/// One message that has come whole.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    /// The message.
+    pub(super) octets: Bytes,
+    /// Keeps their memory.
+    pub(super) memory: Incoming,
+    /// Keeps the room for what is made of them.
+    pub(super) room: RoomPromise,
+}
+
+impl Arriving {
+    /// Begins a message of at most `octets_max`, for which there is `room`.
+    pub(super) fn new(engine: Arc<PecEngine>, octets_max: u64, room: RoomPromise) -> Self {
+        let octets = BytesMut::new();
+        Self { engine, octets_max, size: 0, room, octets, memory: None, file: None }
+    }
+
+    /// Takes the next octets.
+    pub(super) async fn write(&mut self, octets: &[u8]) -> Result<(), Refusal> {
+        let size = self.size + octets.len() as u64;
+        if size > self.octets_max {
+            return Err(refusals::message_too_large(self.octets_max));
+        }
+        self.room.cover(size)?;
+        self.size = size;
+        if self.file.is_none() && self.stays_in_memory() {
+            self.octets.extend_from_slice(octets);
+            return Ok(());
+        }
+        self.put(octets).await.map_err(|error| refusals::cannot_keep(&error))
+    }
+
+    fn stays_in_memory(&mut self) -> bool {
+        self.size <= MEMORY_OCTETS_MAX && self.engine.memory().arriving(&mut self.memory, self.size)
+    }
+
+    async fn put(&mut self, octets: &[u8]) -> std::io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => {
+                let folder = self.engine.settings().arriving_folder.clone();
+                let made = tokio::task::spawn_blocking(|| tempfile::tempfile_in(folder)).await;
+                let file = none.insert(File::from_std(made.map_err(std::io::Error::other)??));
+                file.write_all(&std::mem::take(&mut self.octets)).await?;
+                self.memory = None;
+                file
+            }
+        };
+        file.write_all(octets).await
+    }
+
+    /// Returns the whole message with memory to work on it, which is waited for within the bound of
+    /// the settings.
+    pub(super) async fn finish(self, source: MemorySource) -> Result<Arrived, Refusal> {
+        let Self { engine, size, room, octets, file, .. } = self;
+        let time_max = engine.settings().memory_time_max;
+        let memory = engine.memory().incoming(source, size, time_max).await;
+        let memory = memory.ok_or_else(refusals::busy)?;
+        let octets = match file {
+            None => octets.freeze(),
+            Some(file) => {
+                read_back(file, size).await.map_err(|error| refusals::cannot_keep(&error))?
+            }
+        };
+        Ok(Arrived { octets, memory, room })
+    }
+}
+
+async fn read_back(mut file: File, size: u64) -> std::io::Result<Bytes> {
+    file.flush().await?;
+    file.seek(SeekFrom::Start(0)).await?;
+    let length = usize::try_from(size).map_err(std::io::Error::other)?;
+    let mut octets = BytesMut::zeroed(length);
+    file.read_exact(&mut octets).await?;
+    Ok(octets.freeze())
+}
