@@ -25,6 +25,7 @@ use storage::{
     account::settings::AccountState,
     catalog::engine::{Batch, Expected},
     error::StoreError,
+    ids::AccountId,
 };
 use trust::{
     digest::Sha256Digest,
@@ -102,6 +103,48 @@ impl IncomingPoint {
     }
 }
 
+impl IncomingPoint {
+    /// Whether a mailbox may be a recipient beside those of `envelope`. One without room has the
+    /// message alone: whether it is certified mail, which is always taken, or mail that is refused
+    /// for want of room, is known at its end, and must not depend on the others' rooms.
+    async fn may_be_among(
+        &self,
+        envelope: &Envelope,
+        account_id: AccountId,
+    ) -> Result<(), Refusal> {
+        let Some(first) = envelope.forward_paths.first() else { return Ok(()) };
+        let octets = envelope.declared_size.unwrap_or(1);
+        let full = async |account_id| {
+            let has_room = has_room(&self.engine, account_id, octets).await;
+            has_room.map(|room| !room).map_err(|error| refusals::store(&error))
+        };
+        let first = match self.address(first) {
+            Some(address) => self.engine.store().account_by_address(address.folded()).await,
+            None => Ok(None),
+        };
+        let first = first.map_err(|error| refusals::store(&error))?;
+        let first_is_full = match first {
+            Some((first, _)) => full(first).await?,
+            None => false,
+        };
+        if first_is_full || full(account_id).await? {
+            return Err(refusals::one_at_a_time());
+        }
+        Ok(())
+    }
+}
+
+/// Whether the mailbox has room for `octets`.
+async fn has_room(
+    engine: &PecEngine,
+    account_id: AccountId,
+    octets: u64,
+) -> Result<bool, StoreError> {
+    let quota = engine.store().account(account_id).await?.quota().await?;
+    let needed = quota.used_octets.saturating_add(octets);
+    Ok(quota.limit_octets.is_none_or(|limit| needed <= limit))
+}
+
 #[async_trait::async_trait]
 impl Transport for IncomingPoint {
     fn message_octets_max(&self, _peer: &Peer) -> u64 {
@@ -123,7 +166,7 @@ impl Transport for IncomingPoint {
     async fn recipient(
         &self,
         _peer: &Peer,
-        _envelope: &Envelope,
+        envelope: &Envelope,
         forward_path: &str,
     ) -> Result<(), Refusal> {
         let address = self.address(forward_path).ok_or_else(refusals::invalid_recipient)?;
@@ -138,7 +181,9 @@ impl Transport for IncomingPoint {
             .await
             .map_err(|error| refusals::store(&error))?;
         match found {
-            Some((_, settings)) if settings.state != AccountState::Closed => Ok(()),
+            Some((account_id, settings)) if settings.state != AccountState::Closed => {
+                self.may_be_among(envelope, account_id).await
+            }
             _ => Err(refusals::unknown_recipient()),
         }
     }
@@ -279,7 +324,7 @@ async fn examine(
 
 /// Refuses, while SMTP still can, a message that no notice would answer (RFC 6109 §2.2.3): taken
 /// and then undeliverable it would vanish. One mailbox that cannot take it refuses it for all, and
-/// the sender's server tells him.
+/// the sender's server tells him; one that was full already has no others beside it.
 async fn refuse_undeliverable(
     engine: &PecEngine,
     recipients: &[(String, RecipientAsked)],
@@ -294,14 +339,8 @@ async fn refuse_undeliverable(
         if settings.state != AccountState::Active {
             return Err(refusals::unknown_recipient());
         }
-        let account = engine.store().account(account_id).await;
-        let quota = match account {
-            Ok(account) => account.quota().await,
-            Err(error) => Err(error),
-        };
-        let quota = quota.map_err(|error| refusals::store(&error))?;
-        if quota.limit_octets.is_some_and(|limit| quota.used_octets.saturating_add(octets) > limit)
-        {
+        let room = has_room(engine, account_id, octets).await;
+        if !room.map_err(|error| refusals::store(&error))? {
             return Err(refusals::mailbox_full());
         }
     }

@@ -153,6 +153,15 @@ pub fn busy() -> Refusal {
     )
 }
 
+/// The mailbox of this recipient, or of the one before, has no room: others must not wait for it.
+pub fn one_at_a_time() -> Refusal {
+    Refusal::new(
+        452,
+        "4.5.3",
+        "Casella quasi piena: inviare a un destinatario per volta / Mailbox short of space: send to one recipient at a time",
+    )
+}
+
 /// The disk has no room for messages.
 pub fn disk_full() -> Refusal {
     Refusal::new(
@@ -241,6 +250,7 @@ mod tests {
             spf(&"d".repeat(253)),
             sender_unknown_now(),
             busy(),
+            one_at_a_time(),
             disk_full(),
             store_slow(),
             store_refuses(),

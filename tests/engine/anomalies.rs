@@ -5,12 +5,13 @@ use ceralacca::pec::{
     engine::{EngineSettings, OrdinaryMail},
     records::{AnomalyKind, INCOMING_MESSAGES, IncomingRecord},
 };
+use protocols::smtp::transport::{Envelope, Service, Transport as _};
 use storage::account::settings::AccountState;
 
 use crate::{
     letter::{kinds, written},
     network::{ALFA, ANNA, Foreign, GAMMA, authority, issue, keys},
-    provider::{BRUNO, Provider},
+    provider::{BRUNO, CARLA, DARIO, Holder, Provider, peer},
 };
 
 const STRANGER: &str = "ospite@posta.example";
@@ -74,6 +75,33 @@ async fn ordinary_mail_to_a_full_mailbox_is_refused_before_it_is_taken() {
     provider.settle().await;
     assert!(provider.journal().await.is_empty());
     assert!(provider.rows(BRUNO).await.is_empty());
+    provider.stop().await;
+}
+
+/// Servers send to the others in a transaction of their own (RFC 5321 §4.5.3.1.10).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_mailbox_takes_no_message_from_the_other_recipients() {
+    let provider = Provider::start().await;
+    provider.set(BRUNO, |settings| settings.quota_octets = Some(400)).await;
+    let point = &provider.incoming_point;
+    let peer = peer(Service::Relay, None);
+    let begun = |size: u64, taken: &[Holder]| Envelope {
+        reverse_path: STRANGER.to_owned(),
+        declared_size: Some(size),
+        forward_paths: taken.iter().map(|holder| holder.address.to_owned()).collect(),
+        ..Envelope::default()
+    };
+    for (size, taken, next, answer) in [
+        (500, &[][..], BRUNO, None),
+        (500, &[BRUNO], CARLA, Some((452, "4.5.3"))),
+        (500, &[CARLA], BRUNO, Some((452, "4.5.3"))),
+        (500, &[CARLA], DARIO, None),
+        (400, &[CARLA], BRUNO, None),
+    ] {
+        let answered = point.recipient(&peer, &begun(size, taken), next.address).await;
+        let answered = answered.err().map(|refusal| (refusal.code, refusal.enhanced));
+        assert_eq!(answered, answer, "{size} octets to {} beside {taken:?}", next.address);
+    }
     provider.stop().await;
 }
 
