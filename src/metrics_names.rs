@@ -90,6 +90,8 @@ pub const COLLECTOR_OCTETS_WRITTEN: &str = "ceralacca_collector_written_octets_t
 /// Held messages that were released.
 pub const HELD_RELEASED: &str = "ceralacca_held_messages_released_total";
 
+/// Notices that nothing was heard of a recipient in time, by `limit` (`first`, `last`).
+pub const TIME_LIMIT_NOTICES: &str = "ceralacca_time_limit_notices_total";
 /// Ordinary messages that were checked, by `verdict` (`taken`, `refused_dmarc`, `refused_spf`,
 /// `put_off`).
 pub const ORDINARY_CHECKS: &str = "ceralacca_ordinary_mail_checks_total";
@@ -110,7 +112,7 @@ pub const DNS_QUESTION_SECONDS: &str = "ceralacca_dns_question_seconds";
 
 /// Counters and histograms, each with its help text. Those of sessions are counted on the floor
 /// below, under the names that stand here as text.
-const COUNTERS: [(&str, &str); 38] = [
+const COUNTERS: [(&str, &str); 39] = [
     ("ceralacca_connections_total", "Connections that were let in, by protocol"),
     ("ceralacca_connections_refused_total", "Connections over a limit, by protocol and limit"),
     (
@@ -124,6 +126,7 @@ const COUNTERS: [(&str, &str); 38] = [
     (SUBMISSIONS, "Messages taken from holders at the access point"),
     (SUBMISSIONS_LIMITED, "Refusals for a limit of the sender's plan, by limit"),
     (INCOMING_MESSAGES, "Messages taken from other servers at the incoming point"),
+    (TIME_LIMIT_NOTICES, "Notices that nothing was heard of a recipient in time, by limit"),
     (INCOMING_REPEATS, "Messages that came again and were recognised"),
     (LOGINS, "Logins, by protocol and outcome"),
     (ACCOUNT_CHANGES, "Changes of accounts handed to the store, by outcome"),

@@ -28,8 +28,10 @@ use crate::pec::{
     records::{
         DELIVERY_WORK, DeliveryRecord, Due, HELD_FOR_OPERATOR, INCOMING_MESSAGES, INCOMING_WORK,
         IncomingRecord, JournalRecord, OUTGOING_ORDER, OUTGOING_QUEUE, QueueId, QueueRecord,
-        TRANSMISSION_WORK, TRANSMISSIONS, TransmissionRecord, decode, encode, write_queued,
+        RecipientRecord, RecipientState, TIME_LIMITS, TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK,
+        TRANSMISSIONS, TransmissionRecord, decode, encode, indexed_key, write_queued,
     },
+    time_limits::Deadline,
 };
 
 /// Rows moved in one batch.
@@ -60,10 +62,13 @@ pub enum Duty {
     Delivery,
     /// A message to another server.
     Sending,
+    /// A recipient of whom the sender is told when nothing is heard in time.
+    TimeLimit,
 }
 
 impl Duty {
-    const ALL: [Self; 4] = [Self::Acceptance, Self::Distribution, Self::Delivery, Self::Sending];
+    const ALL: [Self; 5] =
+        [Self::Acceptance, Self::Distribution, Self::Delivery, Self::Sending, Self::TimeLimit];
 
     /// The word for programs.
     #[must_use]
@@ -73,6 +78,7 @@ impl Duty {
             Self::Distribution => "distribution",
             Self::Delivery => "delivery",
             Self::Sending => "sending",
+            Self::TimeLimit => "time-limit",
         }
     }
 
@@ -82,6 +88,7 @@ impl Duty {
             Self::Distribution => INCOMING_WORK,
             Self::Delivery => DELIVERY_WORK,
             Self::Sending => OUTGOING_QUEUE,
+            Self::TimeLimit => TIME_LIMITS,
         }
     }
 
@@ -91,6 +98,7 @@ impl Duty {
             Self::Distribution => 1,
             Self::Delivery => 2,
             Self::Sending => 3,
+            Self::TimeLimit => 4,
         }
     }
 
@@ -154,6 +162,10 @@ pub async fn hold_all(
             }
             let mut batch = Batch::default();
             for (key, value) in page.entries {
+                if duty == Duty::TimeLimit && !is_waited_for(engine, &key).await? {
+                    batch.delete(duty.family(), key);
+                    continue;
+                }
                 let record =
                     HeldRecord { value, held_millis: now.0, checkpoint: checkpoint.to_string() };
                 let held_key = [&[duty.tag()], key.as_ref()].concat();
@@ -166,6 +178,16 @@ pub async fn hold_all(
     }
     forget_order(engine).await?;
     Ok(held)
+}
+
+/// Whether something is still to be heard of the recipient of a deadline: for the others nobody has
+/// to decide anything.
+async fn is_waited_for(engine: &dyn Engine, key: &[u8]) -> Result<bool, StoreError> {
+    let deadline = Deadline::from_key(key)?;
+    let key = indexed_key(&deadline.transmission.0, deadline.index);
+    let Some(row) = engine.get(TRANSMISSION_RECIPIENTS, &key).await? else { return Ok(false) };
+    let recipient: RecipientRecord = decode(TRANSMISSION_RECIPIENTS, &key, &row)?;
+    Ok(recipient.state() <= RecipientState::TakenInCharge)
 }
 
 /// The order of the outgoing queue goes with its rows, and comes back with them.
@@ -250,6 +272,15 @@ async fn describe(
                 note_incoming(engine, id, &mut held).await?;
             }
             held.recipients = vec![delivery.recipient];
+        }
+        Duty::TimeLimit => {
+            let deadline = Deadline::from_key(row)?;
+            note_transmission(engine, &deadline.transmission.0, &mut held).await?;
+            let key = indexed_key(&deadline.transmission.0, deadline.index);
+            if let Some(row) = engine.get(TRANSMISSION_RECIPIENTS, &key).await? {
+                let recipient: RecipientRecord = decode(TRANSMISSION_RECIPIENTS, &key, &row)?;
+                held.recipients = vec![recipient.address];
+            }
         }
         Duty::Sending => {
             let queued: QueueRecord = decode(OUTGOING_QUEUE, row, &record.value)?;

@@ -24,7 +24,8 @@ use trust::clock::UnixMillis;
 
 use super::{
     address::Address,
-    distribution::{due_now, recipient_rows},
+    classify::PecMessage,
+    distribution::{classify_again, due_now, recipient_rows},
     engine::{PecEngine, PecError},
     facts::{Recipient, RecipientKind, TransmissionFacts},
     header::Header,
@@ -38,6 +39,7 @@ use super::{
         TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK, TRANSMISSIONS, TransmissionId,
         TransmissionRecord, TransmissionState, encode, indexed_key, seen_key,
     },
+    time_limits,
     work::Source,
 };
 
@@ -140,7 +142,7 @@ fn recorded_facts(
 /// # Errors
 ///
 /// When the store fails or the records are damaged, too.
-pub(super) async fn facts_of_records(
+async fn facts_of_records(
     engine: &PecEngine,
     id: TransmissionId,
     record: &TransmissionRecord,
@@ -152,6 +154,65 @@ pub(super) async fn facts_of_records(
         })?;
     let rows = recipient_rows(engine, id, record.recipients).await?;
     Ok(recorded_facts(&identifier, record, recipients(&rows)))
+}
+
+/// Lets pass that something cannot be read now or ever: what is said of it then comes from the
+/// records alone, since a sender who hears nothing is worse off.
+///
+/// # Errors
+///
+/// Those that another try can mend.
+pub(super) fn unless_damaged<T>(
+    id: &dyn std::fmt::Display,
+    read: Result<T, PecError>,
+) -> Result<Option<T>, PecError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if error.is_temporary() => Err(error),
+        Err(error) => {
+            tracing::error!(
+                %id,
+                error = &error as &dyn std::error::Error,
+                "a message cannot be read: run `ceralacca store check`; its sender is told from the records"
+            );
+            Ok(None)
+        }
+    }
+}
+
+/// What a notice of this provider certifies of a transmission: from its envelope, or from the records
+/// when that cannot be read.
+///
+/// # Errors
+///
+/// When the store fails or the records are damaged, too.
+pub(super) async fn certified_facts(
+    engine: &Arc<PecEngine>,
+    id: TransmissionId,
+    record: &TransmissionRecord,
+) -> Result<TransmissionFacts, PecError> {
+    let read = facts_of_envelope(engine, id, record).await;
+    match unless_damaged(&id, read)? {
+        Some(facts) => Ok(facts),
+        None => facts_of_records(engine, id, record).await,
+    }
+}
+
+async fn facts_of_envelope(
+    engine: &Arc<PecEngine>,
+    id: TransmissionId,
+    record: &TransmissionRecord,
+) -> Result<TransmissionFacts, PecError> {
+    let held = engine.held(&record.envelope, &format!("transmission {id}")).await?;
+    let _memory = engine.reserve(held.size()).await?;
+    let octets = engine.read_held(&held).await?;
+    match classify_again(engine, octets).await? {
+        (PecMessage::TransportEnvelope(envelope), _) => Ok(envelope.data.facts),
+        _ => Err(PecError::Inconsistent {
+            object: format!("transmission {id}"),
+            detail: "its envelope is none".to_owned(),
+        }),
+    }
 }
 
 /// One transmission being brought past the access point.
@@ -301,6 +362,9 @@ impl Case {
         for (index, (_, _, row)) in (0_u32..).zip(&self.rows) {
             // Checked at the access point; a row that says otherwise names nobody to send to.
             let Ok(address) = Address::parse(&row.address) else { continue };
+            if row.certified {
+                time_limits::begin(engine, batch, self.id, index, engine.now());
+            }
             if engine.serves(address.domain()) {
                 let delivery = self.delivery(envelope, &address, index);
                 batch.put(

@@ -366,6 +366,7 @@ async fn store_transmission(
             certified: recipient.kind == RecipientKind::Certified,
             state: RecipientState::Submitted.into(),
             changed_millis: instant.unix().0,
+            warned_millis: 0,
             notify,
             original_recipient,
         };

@@ -28,10 +28,12 @@ use super::{
     needs::{self, naming, needed_by},
     records::{
         DELIVERY_WORK, DeliveryRecord, Due, HELD_FOR_OPERATOR, INCOMING_MESSAGES, INCOMING_WORK,
-        OUTGOING_ORDER, OUTGOING_QUEUE, QueueId, QueueRecord, TRANSMISSION_IDENTIFIERS,
-        TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK, TRANSMISSIONS, decode,
+        OUTGOING_ORDER, OUTGOING_QUEUE, QueueId, QueueRecord, TIME_LIMITS,
+        TRANSMISSION_IDENTIFIERS, TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK, TRANSMISSIONS,
+        decode, indexed_key,
     },
     sending::{SENDINGS, SendingRecord},
+    time_limits::Deadline,
     work::Source,
 };
 use crate::backup::held::held_row;
@@ -70,11 +72,12 @@ pub enum DutyFault {
 const LISTED_MAX: usize = 1_000;
 
 /// Families with duties or with names of records.
-const LOOKED_AT: [Family; 9] = [
+const LOOKED_AT: [Family; 10] = [
     HELD_FOR_OPERATOR,
     TRANSMISSION_WORK,
     INCOMING_WORK,
     DELIVERY_WORK,
+    TIME_LIMITS,
     OUTGOING_QUEUE,
     OUTGOING_ORDER,
     TRANSMISSION_RECIPIENTS,
@@ -131,6 +134,11 @@ fn named_by(family: Family, key: &Bytes, value: &[u8]) -> Result<Names, StoreErr
                 Source::Incoming(id) => record(INCOMING_MESSAGES, &id.0),
             };
             [source].into_iter().chain(some(TRANSMISSIONS, &row.transmission)).collect()
+        }
+        TIME_LIMITS => {
+            let deadline = Deadline::from_key(key)?;
+            let recipient = indexed_key(&deadline.transmission.0, deadline.index);
+            vec![record(TRANSMISSION_RECIPIENTS, &recipient)]
         }
         OUTGOING_QUEUE => {
             let row: QueueRecord = decode(family, key, value)?;

@@ -167,9 +167,10 @@ async fn is_finished(store: &Store, key: &Bytes, before: UnixMillis) -> Result<b
         for (key, value) in page {
             let record: RecipientRecord = decode(TRANSMISSION_RECIPIENTS, &key, &value)?;
             let at_the_end = match record.state() {
-                RecipientState::Delivered | RecipientState::Failed | RecipientState::Rejected => {
-                    true
-                }
+                RecipientState::Delivered
+                | RecipientState::Failed
+                | RecipientState::Rejected
+                | RecipientState::Expired => true,
                 // Nobody outside certified mail will send a receipt.
                 RecipientState::Relayed => !record.certified,
                 RecipientState::Submitted

@@ -112,6 +112,11 @@ pub struct EngineSettings {
     pub retry_jitter_percent: u32,
     /// How long a message stays in the queue: at most 24 hours (RFC 6109 §2.2.2).
     pub queue_lifetime_millis: i64,
+    /// After how long without a word from a recipient's provider a sender is told: 12 hours
+    /// (RFC 6109 §3.1.6).
+    pub first_notice_millis: i64,
+    /// After how long without a delivery receipt he is told for good: between 22 and 24 hours.
+    pub last_notice_millis: i64,
     /// After how long a sender is told that a message to ordinary mail is late; 0 = never.
     pub delay_notice_millis: i64,
     /// Octets that stay free on the disk of the data folder: with fewer no message is taken.
@@ -145,6 +150,8 @@ impl Default for EngineSettings {
             retry_factor_percent: 200,
             retry_jitter_percent: 25,
             queue_lifetime_millis: 24 * 3_600_000,
+            first_notice_millis: 12 * 3_600_000,
+            last_notice_millis: 23 * 3_600_000,
             delay_notice_millis: 4 * 3_600_000,
             free_octets_min: 0,
         }

@@ -42,6 +42,8 @@ pub enum JournalEvent {
     DeliveryReceipt,
     /// The non-delivery notice was issued.
     NonDelivery,
+    /// A sender was told that nothing was heard of a recipient in time; the detail says which time.
+    TimeLimit,
     /// A delivery status notification was issued; the detail says of what.
     StatusNotification,
     /// A message could not be delivered and no notice is due.
@@ -79,6 +81,7 @@ impl JournalEvent {
             Self::Delivery => "delivery",
             Self::DeliveryReceipt => "delivery-receipt",
             Self::NonDelivery => "non-delivery-notice",
+            Self::TimeLimit => "time-limit-notice",
             Self::StatusNotification => "status-notification",
             Self::Undeliverable => "undeliverable",
             Self::SpaceNotice => "space-notice",

@@ -51,6 +51,7 @@ pub mod relay;
 pub mod sending;
 pub mod space_notice;
 mod texts;
+pub mod time_limits;
 pub mod tls_policy;
 pub mod work;
 

@@ -12,6 +12,7 @@
 //! | `incoming_messages` | IncomingId | [`IncomingRecord`] |
 //! | `incoming_work` | IncomingId | sender class: the incoming point still owes something |
 //! | `incoming_seen` | SHA-256, see [`seen_key`] | instant |
+//! | `time_limits` | instant (i64), TransmissionId, u32 index: [`Deadline`](super::time_limits::Deadline) | which time it is (u8), when it began (i64) |
 //! | `delivery_work` | source (17 octets), u32 index | [`DeliveryRecord`] |
 //! | `outgoing_queue` | QueueId | [`QueueRecord`] |
 //! | `outgoing_order` | lane, sender class, instant, QueueId: [`Due`] | empty |
@@ -53,6 +54,8 @@ pub const INCOMING_WORK: Family = Family("incoming_work");
 pub const INCOMING_SEEN: Family = Family("incoming_seen");
 /// Deliveries to mailboxes, and receipts owed for them.
 pub const DELIVERY_WORK: Family = Family("delivery_work");
+/// When a sender is to be told that nothing was heard of a recipient.
+pub const TIME_LIMITS: Family = Family("time_limits");
 /// Messages to other servers.
 pub const OUTGOING_QUEUE: Family = Family("outgoing_queue");
 /// The provider's log of operations (RFC 6109 §2.3).
@@ -62,7 +65,7 @@ pub const JOURNAL: Family = Family("journal");
 pub const HELD_FOR_OPERATOR: Family = Family("held_for_operator");
 
 /// Every family of the engine, for opening the store.
-pub const FAMILIES: [Family; 15] = [
+pub const FAMILIES: [Family; 16] = [
     TRANSMISSIONS,
     TRANSMISSION_IDENTIFIERS,
     TRANSMISSION_RECIPIENTS,
@@ -71,6 +74,7 @@ pub const FAMILIES: [Family; 15] = [
     INCOMING_WORK,
     INCOMING_SEEN,
     DELIVERY_WORK,
+    TIME_LIMITS,
     OUTGOING_QUEUE,
     OUTGOING_ORDER,
     OUTGOING_DESTINATIONS,
@@ -295,6 +299,8 @@ pub enum RecipientState {
     Failed = 5,
     /// The transmission was not accepted.
     Rejected = 6,
+    /// Nothing was heard within 24 hours, and the sender was told so (RFC 6109 §3.1.6).
+    Expired = 7,
 }
 
 /// One recipient of a transmission.
@@ -312,6 +318,9 @@ pub struct RecipientRecord {
     /// When it came there, in milliseconds since the epoch.
     #[prost(int64, tag = "4")]
     pub changed_millis: i64,
+    /// When the sender was told that nothing was heard within 12 hours; 0 = he was not.
+    #[prost(int64, tag = "5")]
+    pub warned_millis: i64,
     /// What the sender wants to hear: [`protocols::smtp::grammar::Notify::to_number`].
     #[prost(uint32, tag = "20")]
     pub notify: u32,
@@ -327,7 +336,8 @@ impl RecipientRecord {
     pub fn may_become(&self, next: RecipientState) -> bool {
         match (self.state(), next) {
             (RecipientState::Delivered, _) => false,
-            (RecipientState::Failed, RecipientState::Delivered) => true,
+            // A receipt that comes late is passed on, and true.
+            (RecipientState::Failed | RecipientState::Expired, RecipientState::Delivered) => true,
             (now, next) => now < next,
         }
     }

@@ -30,6 +30,7 @@ use self::turns::{Taken, Turns};
 use super::{
     engine::{EngineSettings, PecEngine},
     records::{DELIVERY_WORK, INCOMING_WORK, IncomingId, TRANSMISSION_WORK, TransmissionId},
+    time_limits::Deadline,
 };
 
 /// Where the message of a delivery comes from.
@@ -77,6 +78,8 @@ pub enum Work {
     Distribute(IncomingId),
     /// Deliver to the mailboxes of this provider, and answer.
     Deliver(Source),
+    /// Tell a sender, if need be, that nothing is heard of a recipient.
+    TimeLimit(Deadline),
     /// Tell holders that their mailboxes fill.
     WarnHolders,
 }
@@ -86,6 +89,9 @@ const DELIVERIES: u64 = 1;
 
 /// The class of notices to holders.
 const NOTICES: u64 = 2;
+
+/// The class of times that have passed.
+const DEADLINES: u64 = 3;
 
 /// What the workers look at next, by turns.
 #[derive(Clone, Debug)]
@@ -203,6 +209,7 @@ async fn perform(engine: &Arc<PecEngine>, work: Work) -> Result<(), super::engin
         Work::Accept(id) => super::acceptance::accept(engine, id).await,
         Work::Distribute(id) => super::distribution::distribute(engine, id).await,
         Work::Deliver(source) => super::delivery_point::deliver_all(engine, source).await,
+        Work::TimeLimit(deadline) => super::time_limits::pass(engine, deadline).await,
         Work::WarnHolders => super::space_notice::warn_holders(engine).await,
     }
 }
@@ -231,6 +238,7 @@ async fn announce_all(engine: &PecEngine) -> Result<(), StoreError> {
     if !engine.store().quota_warnings(None, 1).await?.is_empty() {
         engine.work().announce(Work::WarnHolders, NOTICES);
     }
+    super::time_limits::announce_due(engine, DEADLINES).await?;
     let owed_since = engine.pressure().owed_since();
     let mut owed = 0_u64;
     scan_work(engine, TRANSMISSION_WORK, |key, value| {

@@ -31,4 +31,5 @@ mod provider;
 mod queue;
 mod receipts;
 mod space;
+mod time_limits;
 mod tls;

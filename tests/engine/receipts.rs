@@ -28,11 +28,11 @@ async fn with_a_transmission() -> (Provider, Letter) {
     (provider, envelope)
 }
 
-async fn states(provider: &Provider) -> Vec<RecipientState> {
+pub(crate) async fn states(provider: &Provider) -> Vec<RecipientState> {
     provider.recipients().await.iter().map(RecipientRecord::state).collect()
 }
 
-fn delivery(by: &Foreign, envelope: &Letter) -> Unsealed {
+pub(crate) fn delivery(by: &Foreign, envelope: &Letter) -> Unsealed {
     let delivered = Delivered {
         recipient: &anna(),
         requested: ReceiptType::Complete,
@@ -43,7 +43,7 @@ fn delivery(by: &Foreign, envelope: &Letter) -> Unsealed {
     by.issuer.delivery_receipt(&envelope.data().facts, &by.now(), &delivered)
 }
 
-fn anna() -> Address {
+pub(crate) fn anna() -> Address {
     Address::parse(ANNA).expect("an address")
 }
 

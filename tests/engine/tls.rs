@@ -228,7 +228,7 @@ async fn tls_is_taken_where_it_is_offered_and_asked_for_as_the_configuration_say
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_policy_that_stays_unsatisfied_ends_with_the_notice_of_a_failure() {
+async fn a_policy_that_stays_unsatisfied_ends_with_the_notice_of_the_time() {
     let dns = Dns::new(Table::default());
     let peer = Peer::willing().await;
     let provider = provider(&dns, peer.port, policies(None, ConfiguredTls::Require)).await;
@@ -239,7 +239,7 @@ async fn a_policy_that_stays_unsatisfied_ends_with_the_notice_of_a_failure() {
         provider.entries(OUTGOING_QUEUE).await.is_empty().then_some(())
     })
     .await;
-    assert_eq!(kinds(&provider.inbox(BRUNO).await), ["accettazione", "errore-consegna"]);
+    assert_eq!(kinds(&provider.inbox(BRUNO).await), ["accettazione", "preavviso-errore-consegna"]);
     assert!(peer.transactions().is_empty());
     provider.stop().await;
 }

@@ -10,8 +10,10 @@
 mod access;
 mod delivery;
 mod provider;
+mod time_limit;
 
 pub use delivery::{Delivered, DeliveryFault};
+pub use time_limit::TimeLimit;
 
 use super::{
     daticert::{CertificationData, Event, Stamp},

@@ -351,10 +351,8 @@ impl Refusal {
             _ => DeliveryFailure::Other,
         };
         let text = reply.to_string();
-        Self {
-            fault: DeliveryFault::refused(cause, &code, &text),
-            answer: Some((server.to_owned(), text)),
-        }
+        let fault = DeliveryFault::refused(cause, &code, &text);
+        Self::new(fault, Some((server.to_owned(), text)))
     }
 }
 

@@ -13,6 +13,7 @@ use protocols::smtp::grammar::Notify;
 use storage::{catalog::engine::Batch, error::StoreError, held::HeldMessage};
 
 use crate::pec::{
+    acceptance,
     distribution::CONFLICTS_MAX,
     encoded_word,
     engine::{PecEngine, PecError},
@@ -21,8 +22,8 @@ use crate::pec::{
     queue::{Claim, pause_millis},
     receipt::DeliveryFault,
     records::{
-        Due, JournalRecord, OUTGOING_QUEUE, QueueId, QueueRecipient, QueueRecord, RecipientState,
-        TransmissionId, encode, write_queued,
+        Due, JournalRecord, OUTGOING_QUEUE, QueueId, QueueKind, QueueRecipient, QueueRecord,
+        RecipientState, TransmissionId, encode, write_queued,
     },
 };
 
@@ -57,19 +58,32 @@ pub(super) struct Refusal {
     pub(super) fault: DeliveryFault,
     /// The server and its words; `None` when this program has decided.
     pub(super) answer: Option<(String, String)>,
+    /// It is the age of the message that decided.
+    over: bool,
 }
 
 impl Refusal {
     /// This program's own word.
     pub(super) fn ours(fault: DeliveryFault) -> Self {
-        Self { fault, answer: None }
+        Self::new(fault, None)
+    }
+
+    /// With the server that says so and its words.
+    pub(super) fn new(fault: DeliveryFault, answer: Option<(String, String)>) -> Self {
+        Self { fault, answer, over: false }
+    }
+
+    /// Whether the time is over that the rules give certified mail; the queue may give up before.
+    pub(super) fn in_time(&self, engine: &PecEngine, record: &QueueRecord) -> bool {
+        let age_millis = engine.now().0.saturating_sub(record.queued_millis);
+        self.over && age_millis >= engine.settings().last_notice_millis
     }
 
     /// The queue's time is over; what was heard last says why.
     pub(super) fn unreachable(entry: &Entry) -> Self {
         let QueueRecord { last_server, last_error, .. } = entry.record();
         let answer = (!last_server.is_empty()).then(|| (last_server.clone(), last_error.clone()));
-        Self { fault: DeliveryFault::unreachable(), answer }
+        Self { fault: DeliveryFault::unreachable(), answer, over: true }
     }
 }
 
@@ -109,7 +123,7 @@ impl Entry {
         value: Bytes,
     ) -> Result<Self, PecError> {
         let held = engine.held(&record.message, &format!("queue record {id}")).await;
-        let held = unless_damaged(id, held)?;
+        let held = acceptance::unless_damaged(&id, held)?;
         let (server, tls) = (record.last_server.clone(), record.tls.clone());
         Ok(Self { id, record, value, held, fates: Vec::new(), server, tls, reports: false })
     }
@@ -143,7 +157,13 @@ impl Entry {
             return Some(Fate::Refused(Refusal::ours(DeliveryFault::dropped())));
         }
         let age_millis = engine.now().0.saturating_sub(self.record.queued_millis);
-        let over = age_millis >= engine.settings().queue_lifetime_millis;
+        let settings = engine.settings();
+        let mut lifetime_millis = settings.queue_lifetime_millis;
+        if self.record.kind() == QueueKind::TransportEnvelope && !self.record.ordinary {
+            // What the sender was told has failed is not sent any more.
+            lifetime_millis = lifetime_millis.min(settings.last_notice_millis);
+        }
+        let over = age_millis >= lifetime_millis;
         over.then(|| Fate::Refused(Refusal::unreachable(self)))
     }
 
@@ -396,30 +416,6 @@ pub(super) fn unless_for_good(done: Result<(), PecError>) -> Result<(), PecError
             Ok(())
         }
         Ok(()) => Ok(()),
-    }
-}
-
-/// Lets pass that something cannot be read now or ever: what is said of it then comes from the
-/// records alone, since a sender who hears nothing is worse off.
-///
-/// # Errors
-///
-/// Those that another try can mend.
-pub(super) fn unless_damaged<T>(
-    id: QueueId,
-    read: Result<T, PecError>,
-) -> Result<Option<T>, PecError> {
-    match read {
-        Ok(read) => Ok(Some(read)),
-        Err(error) if error.is_temporary() => Err(error),
-        Err(error) => {
-            tracing::error!(
-                %id,
-                error = &error as &dyn std::error::Error,
-                "a queued message cannot be read: run `ceralacca store check`; its sender is told from the records"
-            );
-            Ok(None)
-        }
     }
 }
 

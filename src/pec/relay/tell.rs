@@ -11,16 +11,13 @@ use protocols::smtp::grammar::Notify;
 use storage::{catalog::engine::Batch, error::StoreError, held::HeldMessage, ids::AccountId};
 use trust::clock::UnixMillis;
 
-use super::entry::{Entry, Refusal, unless_damaged};
+use super::entry::{Entry, Refusal};
 use crate::pec::{
     acceptance,
     address::Address,
-    classify::PecMessage,
-    distribution::classify_again,
     dsn::{self, Action, RecipientReport, Report, Returned},
     encoded_word,
     engine::{PecEngine, PecError},
-    facts::TransmissionFacts,
     header::Field,
     instant::CertifiedInstant,
     issue,
@@ -30,6 +27,7 @@ use crate::pec::{
         JournalRecord, QueueKind, QueueRecipient, RecipientRecord, RecipientState,
         TRANSMISSION_RECIPIENTS, TRANSMISSIONS, TransmissionId, TransmissionRecord, indexed_key,
     },
+    time_limits,
 };
 
 impl Entry {
@@ -85,6 +83,10 @@ impl Entry {
         match (transmission, refused) {
             (Some(id), _) if self.record().ordinary => {
                 self.report_failure(engine, id, refused, batch).await
+            }
+            // Within the time that the rules give, its end is told in their words (RFC 6109 §3.1.6).
+            (Some(id), [(recipient, refusal)]) if refusal.in_time(engine, self.record()) => {
+                time_limits::give_up(engine, id, recipient.index, batch).await
             }
             (Some(id), [(recipient, refusal)]) if !is_answered(engine, id, recipient).await? => {
                 self.notice(engine, id, recipient, refusal, batch).await
@@ -211,28 +213,11 @@ impl Entry {
     ) -> Result<Returned, PecError> {
         if let Some(held) = held {
             let read = dsn::returned(engine, held, self.record().returned(), action).await;
-            if let Some(returned) = unless_damaged(self.id(), read)? {
+            if let Some(returned) = acceptance::unless_damaged(&self.id(), read)? {
                 return Ok(returned);
             }
         }
         Ok(Returned::Header(header_of_records(transmission).into()))
-    }
-
-    /// What a notice certifies: from the envelope, or from the records when that cannot be read.
-    async fn facts(
-        &self,
-        engine: &Arc<PecEngine>,
-        id: TransmissionId,
-        transmission: &TransmissionRecord,
-    ) -> Result<TransmissionFacts, PecError> {
-        if let Some(held) = self.held() {
-            let _memory = engine.reserve(held.size()).await?;
-            let read = facts_of_envelope(engine, id, held).await;
-            if let Some(facts) = unless_damaged(self.id(), read)? {
-                return Ok(facts);
-            }
-        }
-        acceptance::facts_of_records(engine, id, transmission).await
     }
 
     /// The non-delivery notice to the sender (RFC 6109 §3.3.3), with everything else in one batch.
@@ -247,7 +232,7 @@ impl Entry {
         let transmission = transmission(engine, id).await?;
         let address = Address::parse(&recipient.address)
             .map_err(|_| inconsistent(id, "a recipient is no address"))?;
-        let facts = self.facts(engine, id, &transmission).await?;
+        let facts = acceptance::certified_facts(engine, id, &transmission).await?;
         let instant = engine.certified_now();
         let fault = refusal.fault.clone();
         let notice = issue::non_delivery(engine, &instant, &facts, &address, fault).await?;
@@ -274,19 +259,6 @@ fn about(recipient: &QueueRecipient, last_attempt: CertifiedInstant) -> Recipien
         answer: None,
         last_attempt: Some(last_attempt),
         reason: None,
-    }
-}
-
-/// The facts that the envelope of a transmission certifies.
-async fn facts_of_envelope(
-    engine: &Arc<PecEngine>,
-    id: TransmissionId,
-    held: &HeldMessage,
-) -> Result<TransmissionFacts, PecError> {
-    let octets = engine.read_held(held).await?;
-    match classify_again(engine, octets).await? {
-        (PecMessage::TransportEnvelope(envelope), _) => Ok(envelope.data.facts),
-        _ => Err(inconsistent(id, "its envelope is none")),
     }
 }
 
