@@ -74,9 +74,16 @@ async fn start(
     tls: Option<Arc<TlsContext>>,
     deaf: bool,
 ) -> Running {
+    start_within(ConnectionLimits::new(settings), tls, deaf).await
+}
+
+async fn start_within(
+    limits: Arc<ConnectionLimits>,
+    tls: Option<Arc<TlsContext>>,
+    deaf: bool,
+) -> Running {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
-    let limits = ConnectionLimits::new(settings);
     let shutdown = CancellationToken::new();
     let mut listener = Listener::new(socket, tls);
     listener.grace_time = Duration::from_millis(300);
@@ -115,6 +122,26 @@ async fn excess_connections_are_told_so_and_a_free_place_is_used_again() {
     .unwrap();
     let mut third = TcpStream::connect(running.address).await.unwrap();
     expect(&mut third, "hello\r\n").await;
+}
+
+#[tokio::test]
+async fn a_crowd_at_one_port_leaves_the_other_ports_their_places() {
+    let settings = ConnectionLimitsSettings {
+        connections_max: 4,
+        connections_per_door_max: 2,
+        ..Default::default()
+    };
+    let limits = ConnectionLimits::new(settings);
+    let relay = start_within(limits.clone(), None, false).await;
+    let submission = start_within(limits, None, false).await;
+    let mut crowd = Vec::new();
+    for expected in ["hello\r\n", "hello\r\n", "421 busy\r\n"] {
+        let mut stream = TcpStream::connect(relay.address).await.unwrap();
+        expect(&mut stream, expected).await;
+        crowd.push(stream);
+    }
+    let mut holder = TcpStream::connect(submission.address).await.unwrap();
+    expect(&mut holder, "hello\r\n").await;
 }
 
 #[tokio::test]

@@ -146,12 +146,22 @@ async fn a_header_of_anybody_else_is_nothing_but_octets() {
 
 #[tokio::test]
 async fn limits_count_whom_the_balancer_names() {
-    let settings = ConnectionLimitsSettings { connections_per_source_max: 1, ..Default::default() };
+    let settings = ConnectionLimitsSettings {
+        connections_per_source_max: 1,
+        connections_per_network_max: 2,
+        ..Default::default()
+    };
     let address = open(None, settings).await;
     let mut open_connections = Vec::new();
-    for (host, expected) in [(7, "192.0.2.7:"), (8, "192.0.2.8:"), (7, "421 busy")] {
+    for (client, expected) in [
+        ([192, 0, 2, 7], "192.0.2.7:"),
+        ([192, 0, 2, 7], "421 busy"),
+        ([192, 0, 2, 8], "192.0.2.8:"),
+        ([192, 0, 2, 9], "421 busy"),
+        ([192, 0, 3, 9], "192.0.3.9:"),
+    ] {
         let mut stream = from(9, address).await;
-        stream.write_all(&header([192, 0, 2, host], 40_000)).await.unwrap();
+        stream.write_all(&header(client, 40_000)).await.unwrap();
         let answer = line(&mut stream).await;
         assert!(answer.starts_with(expected), "{answer}");
         open_connections.push(stream);

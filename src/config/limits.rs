@@ -51,15 +51,24 @@ settings! {
     connections_max: usize = 4096, COUNT,
         "Connessioni aperte, tutte le porte insieme.",
         "Open connections, all ports together.";
+    connections_per_port_percent_max: u32 = 50, (1, 100),
+        "Parte delle connessioni che può avere una sola porta, in percentuale: il resto è delle altre.",
+        "Share of the connections that one port may have, in percent: the rest is for the others.";
     connections_per_address_max: usize = 64, COUNT,
         "Connessioni aperte da uno stesso indirizzo.",
         "Open connections from one address.";
+    connections_per_network_max: usize = 512, COUNT,
+        "Connessioni aperte da una stessa rete: /24 per IPv4, /48 per IPv6.",
+        "Open connections from one network: a /24 of IPv4, a /48 of IPv6.";
     connections_per_minute_per_address_max: u32 = 3_000, NUMBER,
         "Connessioni iniziate in un minuto da uno stesso indirizzo.",
         "Connections begun within a minute from one address.";
+    connections_per_minute_per_network_max: u32 = 12_000, NUMBER,
+        "Connessioni iniziate in un minuto da una stessa rete.",
+        "Connections begun within a minute from one network.";
     connection_addresses_max: usize = 65_536, COUNT,
-        "Indirizzi di cui si contano le connessioni al minuto; si dimentica prima il più vecchio.",
-        "Addresses whose connections per minute are counted; the oldest is forgotten first.";
+        "Indirizzi, e altrettante reti, di cui si contano le connessioni al minuto; si dimentica prima il più vecchio.",
+        "Addresses, and as many networks, whose connections per minute are counted; the oldest is forgotten first.";
     proxy_timeout: Millis = Millis::seconds(10), TIME,
         "Tempo entro cui un bilanciatore deve inviare l'intestazione PROXY.",
         "Time in which a balancer must send the PROXY header.";

@@ -76,12 +76,7 @@ impl Doors {
         rooms: Rooms,
         stopping: &CancellationToken,
     ) -> anyhow::Result<Self> {
-        let limits = ConnectionLimits::new(ConnectionLimitsSettings {
-            connections_max: config.limits.connections_max,
-            connections_per_source_max: config.limits.connections_per_address_max,
-            arrivals_per_source_max: config.limits.connections_per_minute_per_address_max,
-            sources_max: config.limits.connection_addresses_max,
-        });
+        let limits = ConnectionLimits::new(connection_limits(config));
         let proxies = Arc::new(Proxies {
             networks: config.listen.proxy_from.clone(),
             header_time_max: config.limits.proxy_timeout.duration(),
@@ -160,6 +155,20 @@ pub async fn bind(key: &str, address: &ListenAddress) -> anyhow::Result<Option<T
     })?;
     tracing::info!(%address, "{key} is open");
     Ok(Some(socket))
+}
+
+fn connection_limits(config: &Config) -> ConnectionLimitsSettings {
+    let limits = &config.limits;
+    let share = limits.connections_max * limits.connections_per_port_percent_max as usize / 100;
+    ConnectionLimitsSettings {
+        connections_max: limits.connections_max,
+        connections_per_door_max: share.max(1),
+        connections_per_source_max: limits.connections_per_address_max,
+        connections_per_network_max: limits.connections_per_network_max,
+        arrivals_per_source_max: limits.connections_per_minute_per_address_max,
+        arrivals_per_network_max: limits.connections_per_minute_per_network_max,
+        sources_max: limits.connection_addresses_max,
+    }
 }
 
 fn smtp_settings(config: &Config) -> ServerSettings {

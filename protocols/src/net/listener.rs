@@ -22,7 +22,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    limits::{Admission, ConnectionLimits, ConnectionRefused},
+    limits::{Admission, ConnectionLimits, ConnectionRefused, Door},
     proxy::{self, Named, Proxies},
     stream::ConnectionStream,
     tls::TlsContext,
@@ -91,7 +91,7 @@ pub trait SessionHandler: Send + Sync + 'static {
 }
 
 /// Accepts connections until `shutdown` is cancelled, then returns as soon as every session has
-/// ended, at the latest after the grace time.
+/// ended, at the latest after the grace time. The listener is one door of `limits`.
 pub async fn serve<H: SessionHandler>(
     listener: Listener,
     limits: Arc<ConnectionLimits>,
@@ -99,6 +99,7 @@ pub async fn serve<H: SessionHandler>(
     handler: Arc<H>,
 ) {
     let mut sessions = JoinSet::new();
+    let door = limits.door();
     loop {
         tokio::select! {
             biased;
@@ -106,7 +107,7 @@ pub async fn serve<H: SessionHandler>(
             Some(_) = sessions.join_next(), if !sessions.is_empty() => {}
             accepted = listener.socket.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    admit(&listener, &limits, &shutdown, &handler, stream, peer, &mut sessions);
+                    admit(&listener, &door, &shutdown, &handler, stream, peer, &mut sessions);
                 }
                 Err(error) => {
                     tracing::warn!(%error, protocol = handler.protocol().name(), "accept failed");
@@ -128,7 +129,7 @@ pub async fn serve<H: SessionHandler>(
 
 fn admit<H: SessionHandler>(
     listener: &Listener,
-    limits: &Arc<ConnectionLimits>,
+    door: &Door,
     shutdown: &CancellationToken,
     handler: &Arc<H>,
     stream: TcpStream,
@@ -137,7 +138,7 @@ fn admit<H: SessionHandler>(
 ) {
     let protocol = handler.protocol().name();
     let behind_proxy = listener.proxies.include(peer.ip());
-    let admitted = if behind_proxy { limits.admit_unnamed() } else { limits.admit(peer.ip()) };
+    let admitted = if behind_proxy { door.admit_unnamed() } else { door.admit(peer.ip()) };
     let admission = match admitted {
         Ok(admission) => admission,
         Err(refused) => {

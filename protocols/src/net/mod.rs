@@ -2,7 +2,7 @@
 //!
 //! * [`listener`]: the accept loop, [`serve`]: bounded connections, hand-over to sessions,
 //!   graceful stop.
-//! * [`limits`]: how many connections, in all and by source.
+//! * [`limits`]: how many connections, in all, by door, by source and by network.
 //! * [`proxy`]: who stands behind a load balancer.
 //! * [`tls`]: the server's certificate (reloadable) and the client's side of TLS.
 //! * [`dane`]: certificates against what DNS says of a server.
