@@ -276,6 +276,53 @@ async fn errors_commands_and_silence_end_a_session_with_421() {
 }
 
 #[tokio::test]
+async fn a_client_of_submission_that_does_not_log_in_is_given_up_whatever_it_says() {
+    let impatient = ServerSettings { login_time_max: Duration::from_secs(1), ..settings() };
+    let time_out = "421 4.4.2 time-out: closing the connection\r\n";
+    let office = open(Door::SubmissionTls, impatient.clone()).await;
+    let client = TlsClient::verified_by(&office.made.authority).unwrap();
+    let connected = async || {
+        let socket = TcpStream::connect(office.address).await.unwrap();
+        let mut stream = client.connect("localhost", socket, SOON).await.unwrap();
+        reply(&mut stream).await;
+        stream
+    };
+    // Nothing; one command after the other; half a login.
+    assert_eq!(closed(&mut connected().await).await, time_out);
+    let mut talker = connected().await;
+    let talking = async {
+        while talker.write_all(b"NOOP\r\n").await.is_ok() {
+            let answer = reply(&mut talker).await;
+            if answer != "250 2.0.0 Ok\r\n" {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        String::new()
+    };
+    assert_eq!(timeout(SOON, talking).await.expect("the server closes"), time_out);
+    let mut slow = connected().await;
+    slow.write_all(b"EHLO client.example\r\nAUTH PLAIN\r\n").await.unwrap();
+    let answers = closed(&mut slow).await;
+    assert!(answers.contains("334 "), "{answers}");
+    assert!(answers.ends_with(time_out), "{answers}");
+
+    // Who logs in stays, and who relays need not.
+    let mut holder = connected().await;
+    let login = "EHLO client.example\r\nAUTH PLAIN AHRpbUBvbmUuZXhhbXBsZQB0YW5zdGFhZg==\r\n";
+    holder.write_all(login.as_bytes()).await.unwrap();
+    while !reply(&mut holder).await.starts_with("235 ") {}
+    let relay = open(Door::RelayClear, impatient).await;
+    let mut peer = TcpStream::connect(relay.address).await.unwrap();
+    reply(&mut peer).await;
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    holder.write_all(b"NOOP\r\n").await.unwrap();
+    assert_eq!(reply(&mut holder).await, "250 2.0.0 Ok\r\n");
+    peer.write_all(b"NOOP\r\n").await.unwrap();
+    assert_eq!(reply(&mut peer).await, "250 2.0.0 Ok\r\n");
+}
+
+#[tokio::test]
 async fn a_peer_that_does_not_read_is_given_up() {
     let impatient = ServerSettings { write_time_max: Duration::from_millis(200), ..settings() };
     let office = open(Door::RelayClear, impatient).await;

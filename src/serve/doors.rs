@@ -180,6 +180,7 @@ fn smtp_settings(config: &Config) -> ServerSettings {
     settings.message_grace = limits.smtp_data_grace.duration();
     settings.message_octets_per_second_min = limits.smtp_data_octets_per_second_min.0;
     settings.handshake_time_max = limits.tls_handshake_timeout.duration();
+    settings.login_time_max = limits.login_timeout.duration();
     settings.header_octets_max = limits.header_octets_max.0;
     settings.errors_max = limits.smtp_errors_max as usize;
     settings.commands_max = limits.smtp_commands_max as usize;

@@ -120,7 +120,7 @@ impl Session<'_> {
     /// Sends a challenge and reads the response.
     async fn response(&mut self, challenge: &[u8]) -> Result<Secret, Broken> {
         self.reply(&Reply::challenge(challenge)).await?;
-        match self.line(AUTH_LINE_OCTETS_MAX).await? {
+        match self.login_line(AUTH_LINE_OCTETS_MAX).await? {
             Line::TooLong(_) => {
                 let text = "the authentication line is too long";
                 Err(Broken::Reply(Reply::new(500, "5.5.6", text)))

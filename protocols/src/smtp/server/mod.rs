@@ -5,7 +5,8 @@
 //!
 //! * A password is asked for under TLS only (RFC 4954 §4), and nothing said before STARTTLS is
 //!   remembered after it (RFC 3207 §4.2).
-//! * Mail is submitted by somebody who is logged in, and by nobody else.
+//! * Mail is submitted by somebody who is logged in, and by nobody else; who does not log in holds
+//!   a connection of submission no longer than [`ServerSettings::login_time_max`], whatever he says.
 //! * Reply 250 after the data goes out when [`MessageSink::finish`] has returned, never before.
 //! * Memory of a session is bounded: buffers of `wire`, one envelope of
 //!   [`Transport::recipients_max`] recipients.
@@ -57,6 +58,8 @@ pub struct ServerSettings {
     pub write_time_max: Duration,
     /// How long a TLS handshake after STARTTLS may take.
     pub handshake_time_max: Duration,
+    /// How long a client of submission may take to log in, STARTTLS included; then 421.
+    pub login_time_max: Duration,
     /// Octets of a command line with its CR LF (RFC 5321 §4.5.3.1.4). MAIL may have 553 more for
     /// SIZE, BODY, AUTH and SMTPUTF8 (RFC 1870 §3, RFC 6152 §2, RFC 4954 §3, RFC 6531 §3.4), and
     /// MAIL and RCPT what their parameters of RFC 3461 take.
@@ -88,6 +91,7 @@ impl ServerSettings {
             message_octets_per_second_min: 1_000,
             write_time_max: Duration::from_mins(1),
             handshake_time_max: Duration::from_secs(30),
+            login_time_max: Duration::from_mins(1),
             command_octets_max: 512,
             data_line_octets_max: 1_000,
             header_octets_max: 1024 * 1024,

@@ -98,6 +98,8 @@ pub(super) struct Session<'a> {
     pub(super) wire: Wire,
     pub(super) peer_address: std::net::SocketAddr,
     pub(super) failed_logins: usize,
+    /// When somebody must have logged in, where one logs in at all.
+    login_deadline: Option<Instant>,
     stopping: CancellationToken,
     /// Commands refused since the last message was taken.
     pub(super) errors: usize,
@@ -116,6 +118,10 @@ pub(super) async fn run(server: &SmtpServer, connection: Connection) {
         wire: Wire::new(stream, server.settings.write_time_max),
         peer_address: peer,
         failed_logins: 0,
+        login_deadline: server
+            .authenticator
+            .is_some()
+            .then(|| Instant::now() + server.settings.login_time_max),
         stopping,
         commands: 0,
         errors: 0,
@@ -201,10 +207,20 @@ impl Session<'_> {
         if refusal.close { Err(End::GivenUp(None)) } else { Ok(()) }
     }
 
-    /// Reads a line; between lines is where a session stops when the program does.
-    pub(super) async fn line(&mut self, octets_max: usize) -> Result<Line, End> {
+    /// Reads a line of a login; between lines is where a session stops when the program does.
+    pub(super) async fn login_line(&mut self, octets_max: usize) -> Result<Line, End> {
         let deadline = Instant::now() + self.server.settings.command_time_max;
-        self.line_until(octets_max, deadline).await
+        self.line_until(octets_max, self.before_login(deadline)?).await
+    }
+
+    /// The end of a wait of somebody who has not logged in; an error when his time is over, which
+    /// octets that wait to be read must not hide.
+    fn before_login(&self, deadline: Instant) -> Result<Instant, End> {
+        match self.login_deadline {
+            Some(login) if login <= Instant::now() => Err(End::Wire(WireError::TimeOut)),
+            Some(login) => Ok(deadline.min(login)),
+            None => Ok(deadline),
+        }
     }
 
     async fn line_until(&mut self, octets_max: usize, deadline: Instant) -> Result<Line, End> {
@@ -220,7 +236,8 @@ impl Session<'_> {
         // What has come of a message in chunks waits no longer than a message may take.
         let deadline = match &state {
             State::Chunked(chunked) => deadline.min(chunked.deadline()),
-            _ => deadline,
+            _ if state.peer_known().is_some_and(|peer| peer.identity.is_some()) => deadline,
+            _ => self.before_login(deadline)?,
         };
         let line = self.line_until(AUTH_LINE_OCTETS_MAX, deadline).await?;
         self.commands += 1;
@@ -359,7 +376,9 @@ impl Session<'_> {
         if read_ahead {
             return None;
         }
-        match tls.accept(stream, self.server.settings.handshake_time_max).await {
+        let time_max = self.server.settings.handshake_time_max;
+        let left = self.login_deadline.map(|end| end.saturating_duration_since(Instant::now()));
+        match tls.accept(stream, left.map_or(time_max, |left| time_max.min(left))).await {
             Ok(stream) => {
                 let wire = Wire::new(stream, self.server.settings.write_time_max);
                 Some(Self { wire, ..self })
