@@ -276,6 +276,65 @@ async fn errors_commands_and_silence_end_a_session_with_421() {
 }
 
 #[tokio::test]
+async fn refused_recipients_do_not_end_a_mailing_and_are_no_errors() {
+    let pause = Duration::from_millis(20);
+    let bounded = ServerSettings {
+        errors_max: 3,
+        recipients_refused_max: 10,
+        refusal_pause: pause,
+        ..settings()
+    };
+    let office = open(Door::RelayClear, bounded).await;
+    let mut stream = TcpStream::connect(office.address).await.unwrap();
+    reply(&mut stream).await;
+    say(&mut stream, "EHLO bar.example").await;
+    // One in the middle is known; the transaction is not cut, however many are not. The next has
+    // as many again.
+    for _ in 0..2 {
+        let names = (0..30).map(|number| if number == 4 { "known" } else { "refused" });
+        let recipients: Vec<String> =
+            names.map(|name| format!("RCPT TO:<{name}@one.example>\r\n")).collect();
+        let mailing = format!("MAIL FROM:<a@b.example>\r\n{}", recipients.concat());
+        let started = std::time::Instant::now();
+        stream.write_all(mailing.as_bytes()).await.unwrap();
+        assert!(reply(&mut stream).await.starts_with("250 "));
+        for number in 0..30 {
+            let expected = if number == 4 { "250 2.1.5 " } else { "550 5.7.1 " };
+            let answer = reply(&mut stream).await;
+            assert!(answer.starts_with(expected), "{number}: {answer}");
+        }
+        assert!(started.elapsed() >= pause * 19, "those beyond the limit wait");
+        assert!(say(&mut stream, "DATA").await.starts_with("354 "));
+        assert!(say(&mut stream, "Subject: x\r\n\r\n.").await.starts_with("250 "));
+    }
+    assert_eq!(office.post.taken().len(), 2);
+}
+
+#[tokio::test]
+async fn who_tries_names_is_given_up() {
+    let bounded = ServerSettings { recipients_refused_max: 10, errors_max: 3, ..settings() };
+    let office = open(Door::RelayClear, bounded).await;
+    let farewell = "421 4.7.0 too many recipients were refused: closing the connection\r\n";
+    let (mail, guess) = ("MAIL FROM:<a@b.example>\r\n", "RCPT TO:<refused@one.example>\r\n");
+    // A client that sends in groups: what it said before it knew is no error.
+    let group = format!("{mail}{guess}DATA\r\nRSET\r\n");
+    let known = "RCPT TO:<known@one.example>\r\n";
+    for tries in [
+        format!("{mail}{}", guess.repeat(30)),
+        group.repeat(30),
+        format!("{mail}{}{known}RSET\r\n", guess.repeat(10)) + &format!("{mail}{guess}"),
+    ] {
+        let mut stream = TcpStream::connect(office.address).await.unwrap();
+        reply(&mut stream).await;
+        say(&mut stream, "EHLO bar.example").await;
+        stream.write_all(tries.as_bytes()).await.unwrap();
+        let answers = closed(&mut stream).await;
+        assert_eq!(answers.matches("550 5.7.1 ").count(), 11, "{answers}");
+        assert!(answers.ends_with(farewell), "{answers}");
+    }
+}
+
+#[tokio::test]
 async fn a_client_of_submission_that_does_not_log_in_is_given_up_whatever_it_says() {
     let impatient = ServerSettings { login_time_max: Duration::from_secs(1), ..settings() };
     let time_out = "421 4.4.2 time-out: closing the connection\r\n";

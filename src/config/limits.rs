@@ -111,6 +111,9 @@ settings! {
     smtp_errors_max: u32 = 20, NUMBER,
         "Errori dopo i quali una sessione SMTP finisce.",
         "Errors after which an SMTP session ends.";
+    smtp_recipients_refused_max: u32 = 100, NUMBER,
+        "Destinatari rifiutati senza un messaggio preso: oltre, ogni rifiuto attende 1 s, e senza destinatari accettati la sessione SMTP finisce.",
+        "Recipients refused without a message taken: beyond, each refusal waits 1 s, and without accepted recipients the SMTP session ends.";
     smtp_commands_max: u32 = 50_000, (100, 10_000_000),
         "Comandi dopo i quali una sessione SMTP finisce.",
         "Commands after which an SMTP session ends.";

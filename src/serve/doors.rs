@@ -183,6 +183,7 @@ fn smtp_settings(config: &Config) -> ServerSettings {
     settings.login_time_max = limits.login_timeout.duration();
     settings.header_octets_max = limits.header_octets_max.0;
     settings.errors_max = limits.smtp_errors_max as usize;
+    settings.recipients_refused_max = limits.smtp_recipients_refused_max as usize;
     settings.commands_max = limits.smtp_commands_max as usize;
     settings.transactions_max = limits.smtp_transactions_max as usize;
     settings.failed_logins_max = config.login.failures_per_session_max as usize;

@@ -23,7 +23,7 @@ use super::{
     data::Framing,
     incoming::Incoming,
     session::{End, Open, Ready, Session, State, bad_sequence},
-    transaction::{no_recipients, no_transaction},
+    transaction::no_transaction,
 };
 use crate::smtp::{
     grammar::{Chunk, Reply},
@@ -69,7 +69,8 @@ impl Session<'_> {
                 }
             }
             State::Open(open) if open.peer.extended => {
-                return self.refuse_chunk(State::Open(open), chunk, &no_recipients()).await;
+                self.drop_chunk(Some(&open.peer), chunk).await?;
+                return self.without_recipients(open).await;
             }
             State::Open(open) => {
                 let reply = bad_sequence("chunks need EHLO: use DATA");

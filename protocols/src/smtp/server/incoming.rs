@@ -220,6 +220,7 @@ impl Session<'_> {
         match received {
             Ok(taken) => {
                 self.errors = 0;
+                self.recipients_refused = 0;
                 metrics::counter!("ceralacca_smtp_messages_taken_total", "service" => service)
                     .increment(1);
                 tracing::info!(peer = %self.peer_address, identifier = %taken.identifier, "taken");

@@ -70,8 +70,14 @@ pub struct ServerSettings {
     pub header_octets_max: u64,
     /// Commands of one session; then 421.
     pub commands_max: usize,
-    /// Commands refused with 5yz since the last message was taken; then 421.
+    /// Commands refused with 5yz since the last message was taken, recipients not counted; then 421.
     pub errors_max: usize,
+    /// Recipients refused with 5yz since the last message was taken. Beyond, a transaction that has
+    /// recipients goes on, each refusal after [`Self::refusal_pause`]; without one the session ends
+    /// with 421.
+    pub recipients_refused_max: usize,
+    /// How long a refusal beyond [`Self::recipients_refused_max`] is waited for.
+    pub refusal_pause: Duration,
     /// Failed logins of one session; then 421.
     pub failed_logins_max: usize,
     /// Transactions of one session, announced as MAILMAX (RFC 9422 §4.1); then 421.
@@ -97,6 +103,8 @@ impl ServerSettings {
             header_octets_max: 1024 * 1024,
             commands_max: 50_000,
             errors_max: 50,
+            recipients_refused_max: 100,
+            refusal_pause: Duration::from_secs(1),
             failed_logins_max: 3,
             transactions_max: 1_000,
         }

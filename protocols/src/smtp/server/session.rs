@@ -9,7 +9,7 @@
 //! Each state is a type and holds what is known in it: a transaction exists only in [`Open`] and
 //! [`Chunked`], a peer has a name only from [`Ready`] on.
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{SmtpServer, chunking::Chunked};
@@ -84,6 +84,15 @@ impl State {
         }
     }
 
+    /// Whether somebody would lose a transaction by the end of the session.
+    fn has_recipients(&self) -> bool {
+        match self {
+            Self::Connected(_) | Self::Ready(_) => false,
+            Self::Open(open) => !open.envelope.forward_paths.is_empty(),
+            Self::Chunked(_) => true,
+        }
+    }
+
     pub(super) fn peer_known(&self) -> Option<&Peer> {
         match self {
             Self::Connected(Connected) => None,
@@ -103,6 +112,8 @@ pub(super) struct Session<'a> {
     stopping: CancellationToken,
     /// Commands refused since the last message was taken.
     pub(super) errors: usize,
+    /// Recipients refused since the last message was taken.
+    pub(super) recipients_refused: usize,
     /// A chunk was refused, and more of its message may be in the pipeline.
     pub(super) chunks_refused: bool,
     /// Transactions begun.
@@ -125,6 +136,7 @@ pub(super) async fn run(server: &SmtpServer, connection: Connection) {
         stopping,
         commands: 0,
         errors: 0,
+        recipients_refused: 0,
         chunks_refused: false,
         transactions: 0,
     };
@@ -149,6 +161,11 @@ pub(super) async fn run(server: &SmtpServer, connection: Connection) {
         }
         if session.errors > server.settings.errors_max {
             end = Some(given_up("4.7.0", "too many errors: closing the connection"));
+            break;
+        }
+        if session.refuses_too_many() && !state.has_recipients() {
+            let text = "too many recipients were refused: closing the connection";
+            end = Some(given_up("4.7.0", text));
             break;
         }
     }
@@ -205,6 +222,33 @@ impl Session<'_> {
         tracing::debug!(peer = %self.peer_address, %refusal, "refused");
         self.reply(&Reply::from(refusal)).await?;
         if refusal.close { Err(End::GivenUp(None)) } else { Ok(()) }
+    }
+
+    /// Refuses a recipient. That is no error of the client, who cannot know; one who tries names at
+    /// random is slowed down and then given up.
+    pub(super) async fn refuse_recipient(
+        &mut self,
+        open: &Open,
+        refusal: &Refusal,
+    ) -> Result<(), End> {
+        if refusal.code < 500 || refusal.close {
+            return self.refuse(refusal).await;
+        }
+        tracing::debug!(peer = %self.peer_address, %refusal, "recipient refused");
+        self.recipients_refused += 1;
+        if self.refuses_too_many() && !open.envelope.forward_paths.is_empty() {
+            self.wire.flush().await?;
+            tokio::select! {
+                biased;
+                () = self.stopping.cancelled() => return Err(End::Stopping),
+                () = sleep(self.server.settings.refusal_pause) => {}
+            }
+        }
+        Ok(self.wire.write(Reply::from(refusal).octets()).await?)
+    }
+
+    fn refuses_too_many(&self) -> bool {
+        self.recipients_refused > self.server.settings.recipients_refused_max
     }
 
     /// Reads a line of a login; between lines is where a session stops when the program does.

@@ -100,7 +100,7 @@ impl Session<'_> {
                     Reply::new(250, "2.1.5", "recipient ok")
                 }
                 Err(refusal) => {
-                    self.refuse(&refusal).await?;
+                    self.refuse_recipient(&open, &refusal).await?;
                     return Ok(State::Open(open));
                 }
             }
@@ -113,7 +113,7 @@ impl Session<'_> {
             return self.answered(&no_transaction(&state), state).await;
         };
         if envelope.forward_paths.is_empty() {
-            return self.answered(&no_recipients(), State::Open(Open { peer, envelope })).await;
+            return self.without_recipients(Open { peer, envelope }).await;
         }
         let sink = match self.server.transport.data(&peer, &envelope).await {
             Ok(sink) => sink,
@@ -130,6 +130,18 @@ impl Session<'_> {
         self.conclude(peer.service, received?).await?;
         Ok(State::Ready(Ready { peer }))
     }
+
+    /// Answers the data of a message that has no recipients. A client that sends its commands in
+    /// groups has sent it before it knew (RFC 2920 §3.1): after refused recipients it is no error.
+    pub(super) async fn without_recipients(&mut self, open: Open) -> Result<State, End> {
+        let reply = Reply::new(554, "5.5.1", "no valid recipients");
+        if self.recipients_refused > 0 {
+            self.wire.write(reply.octets()).await?;
+        } else {
+            self.reply(&reply).await?;
+        }
+        Ok(State::Open(open))
+    }
 }
 
 /// RFC 3207 §4 and RFC 4954 §6: what must come before MAIL.
@@ -141,10 +153,6 @@ fn not_logged_in(peer: &Peer) -> Option<Reply> {
         None => Reply::new(530, "5.7.0", "say STARTTLS first"),
         Some(_) => Reply::new(530, "5.7.0", "authentication required: log in with AUTH"),
     })
-}
-
-pub(super) fn no_recipients() -> Reply {
-    Reply::new(554, "5.5.1", "no valid recipients")
 }
 
 pub(super) fn no_transaction(state: &State) -> Reply {
