@@ -57,6 +57,8 @@ pub struct RegistryAuthenticator {
     success_key: [u8; 32],
     /// What the challenges of unknown logins follow from.
     decoy_key: Vec<u8>,
+    /// How many rounds they announce.
+    rounds: tokio::sync::Mutex<Option<scram::Rounds>>,
     random: Arc<dyn RandomSource>,
     /// What an unknown login is compared with.
     nobody: String,
@@ -123,6 +125,7 @@ impl RegistryAuthenticator {
             successes: Mutex::new(Recent::new(settings.successes_remembered_max)),
             success_key,
             decoy_key,
+            rounds: tokio::sync::Mutex::default(),
             random,
             nobody,
             hashings: Arc::new(Semaphore::new(settings.hashings_max)),

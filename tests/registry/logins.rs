@@ -248,3 +248,32 @@ async fn who_got_in_from_a_source_gets_in_again_while_the_world_guesses_and_afte
     let stranger = log_in(&restarted, "192.0.2.99", ANNA, PASSWORD).await;
     assert!(matches!(stranger, Err(LoginError::TooManyFailures)), "{stranger:?}");
 }
+
+#[tokio::test]
+async fn an_unknown_login_announces_as_many_rounds_as_accounts_do() {
+    let fixture = with_anna().await;
+    for name in ["bruno", "carla", "dario"] {
+        let address = format!("{name}@pec.example");
+        fixture.add(&address).await;
+        let mut credential =
+            Credential::make(&PreparedPassword::new(PASSWORD).unwrap(), &SystemRandom).unwrap();
+        credential.scram.iterations = 100_000;
+        fixture.registry.set_credential(&at(&address), &credential).await.unwrap();
+    }
+    let first = authenticator(&fixture, Config::default().login).await;
+    let restarted = authenticator(&fixture, Config::default().login).await;
+    let (mut old, mut new) = (0, 0);
+    for number in 0..200 {
+        let login = format!("nobody{number}@pec.example");
+        let verifier = scram_keys(&first, &login).await.verifier;
+        match verifier.iterations {
+            100_000 => old += 1,
+            65_536 => new += 1,
+            other => panic!("no account announces {other} rounds"),
+        }
+        assert_eq!(verifier.salt.len(), 16);
+        assert_eq!(scram_keys(&restarted, &login).await.verifier, verifier, "{login}");
+    }
+    // Three accounts of four, and so do the names without one.
+    assert!((110..190).contains(&old) && new > 10, "{old} and {new}");
+}
