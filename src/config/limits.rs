@@ -198,14 +198,17 @@ settings! {
         "Errori da uno stesso indirizzo, su qualunque casella, prima dell'attesa.",
         "Failures from one address, whatever the account, before it must wait.";
     failures_per_account_max: u32 = 100, NUMBER,
-        "Errori su una casella da tutti gli indirizzi insieme; oltre, attende solo chi non vi è mai entrato da quell'indirizzo.",
-        "Failures for one account from all addresses together; beyond, only those wait who never got into it from their address.";
+        "Errori su una casella da tutti gli indirizzi insieme; oltre, chi non vi è mai entrato da quell'indirizzo prova solo ogni tanto.",
+        "Failures for one account from all addresses together; beyond, who never got into it from his address may try only now and then.";
+    unknown_network_interval: Millis = Millis::minutes(1), TIME,
+        "Ogni quanto, allora, può provare ciascuna rete (/24 per IPv4, /48 per IPv6).",
+        "How often each network may try then: a /24 of IPv4, a /48 of IPv6.";
     failure_window: Millis = Millis::minutes(5), TIME,
         "Gli errori si contano su questo tempo; tanto dura anche l'attesa.",
         "Failures are counted over this time, and this is the wait.";
     failures_remembered_max: usize = 65_536, COUNT,
-        "Coppie, indirizzi e caselle ricordati, ciascuno in una tabella di questa misura; si dimentica prima il più vecchio.",
-        "Pairs, addresses and accounts remembered, each in a table of this size; the oldest is forgotten first.";
+        "Coppie, indirizzi, caselle, password errate e reti ricordati, ciascuno in una tabella di questa misura; si dimentica prima il più vecchio.",
+        "Pairs, addresses, accounts, wrong passwords and networks remembered, each in a table of this size; the oldest is forgotten first.";
     sources_remembered_max: usize = 65_536, COUNT,
         "Indirizzi da cui una casella è entrata tenuti in memoria; gli ultimi 16 di ciascuna stanno nell'anagrafica.",
         "Addresses that accounts got in from, kept in memory; the last 16 of each are in the registry.";

@@ -8,7 +8,9 @@
 //!   contains the stored hash: a new password makes it void at once.
 //! * Who fails too often waits ([`super::throttle`]); the wait is looked at before the memory of
 //!   successes, which would otherwise answer guesses for free. An account at which the whole world
-//!   guesses stays open to the sources that have got into it ([`super::login_source`]).
+//!   guesses stays open to the sources that have got into it ([`super::login_source`]), and to each
+//!   other network now and then.
+//! * A wrong password that a source repeats is answered from memory, and is no further failure.
 
 mod scram;
 
@@ -41,7 +43,7 @@ use super::{
     error::RegistryError,
     password::PreparedPassword,
     recent::Recent,
-    throttle::{Source, Throttle, Verdict},
+    throttle::{Mistake, Source, Throttle, Verdict},
 };
 use crate::{config::LoginSettings, metrics_names};
 
@@ -64,8 +66,8 @@ pub struct RegistryAuthenticator {
     nobody: String,
     hashings: Arc<Semaphore>,
     waiting: AtomicUsize,
-    /// Sources that the registry has been told of since the start.
-    sources: Mutex<Recent<(AccountId, Source), ()>>,
+    /// Sources that got in since the start, and whether the registry has been told.
+    sources: Mutex<Recent<(AccountId, Source), bool>>,
     source_turn: Arc<Semaphore>,
 }
 
@@ -83,6 +85,25 @@ struct Claim {
     digest: Sha256Digest,
     source: Source,
     known: Option<Known>,
+    /// He never got in from there, and it was the turn of his network.
+    in_turn: bool,
+}
+
+/// What somebody who may try only in his turn is about to do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Wants {
+    /// To be challenged: nothing is tried so far.
+    Challenge,
+    /// To be told whether he is right.
+    Answer,
+}
+
+/// What a password is remembered by, under the key of this process.
+struct Tags {
+    /// That it is right.
+    success: [u8; 32],
+    /// That it is wrong for this login.
+    mistake: Mistake,
 }
 
 /// An authenticator cannot be made.
@@ -143,42 +164,73 @@ impl RegistryAuthenticator {
         login: &str,
         password: &str,
     ) -> Result<Identity, LoginError> {
-        let who = self.claimed(peer, login).await?;
+        let mut who = self.claimed(peer, login).await?;
         let Ok(password) = PreparedPassword::new(password) else {
+            self.still_allowed(&mut who, Wants::Answer).await?;
             return Err(self.failed(&who));
         };
-        let hash = who.known.as_ref().map_or(&self.nobody, |known| &known.argon2);
-        let right = self.is_right(&who, &password, hash).await?;
-        if right { self.entered(who) } else { Err(self.failed(&who)) }
+        let hash = who.known.as_ref().map_or(&self.nobody, |known| &known.argon2).clone();
+        let tags = self.tags(&who, &hash, &password)?;
+        // Before a turn is taken: a device with an old password must not use up its network's.
+        if self.throttle.repeats(who.source, &tags.mistake, Instant::now()) {
+            return Err(LoginError::BadCredentials);
+        }
+        self.still_allowed(&mut who, Wants::Answer).await?;
+        if self.is_right(&mut who, &password, hash, &tags).await? {
+            return self.entered(who);
+        }
+        self.throttle.mistaken(who.digest, who.source, tags.mistake, Instant::now());
+        Err(LoginError::BadCredentials)
     }
 
-    /// Looks up who `peer` claims to be, unless he may not try now.
+    fn tags(
+        &self,
+        claim: &Claim,
+        hash: &str,
+        password: &PreparedPassword,
+    ) -> Result<Tags, LoginError> {
+        let tag = |login: &[u8]| {
+            let seed = [login, hash.as_bytes(), &[0], password.as_octets()].concat();
+            hmac_sha256(&self.success_key, &seed).map_err(unavailable)
+        };
+        Ok(Tags { success: tag(&[])?, mistake: tag(&claim.digest.0)? })
+    }
+
+    /// Looks up who `peer` claims to be, unless he may not try at all now.
     async fn claimed(&self, peer: IpAddr, login: &str) -> Result<Claim, LoginError> {
         let (source, digest) = (Source::of(peer), login_digest(login));
         if self.throttle.verdict(digest, source, Instant::now()) == Verdict::Refused {
             return Err(LoginError::TooManyFailures);
         }
         let known = self.look_up(login).await.map_err(unavailable)?;
-        let claim = Claim { digest, source, known };
-        self.still_allowed(&claim).await?;
-        Ok(claim)
+        Ok(Claim { digest, source, known, in_turn: false })
     }
 
     /// Refuses who may not try now: others may have failed since he began.
-    async fn still_allowed(&self, claim: &Claim) -> Result<(), LoginError> {
-        match self.throttle.verdict(claim.digest, claim.source, Instant::now()) {
-            Verdict::Allowed => Ok(()),
-            Verdict::Refused => Err(LoginError::TooManyFailures),
-            Verdict::KnownSourcesOnly => {
-                let Some(known) = &claim.known else { return Err(LoginError::TooManyFailures) };
-                let account = known.identity.account_id;
-                if self.has_seen(account, claim.source) {
-                    return Ok(());
-                }
-                let found = self.registry.knows_source(account, claim.source).await;
-                if found.map_err(unavailable)? { Ok(()) } else { Err(LoginError::TooManyFailures) }
+    async fn still_allowed(&self, claim: &mut Claim, wants: Wants) -> Result<(), LoginError> {
+        let now = Instant::now();
+        match self.throttle.verdict(claim.digest, claim.source, now) {
+            Verdict::Allowed => return Ok(()),
+            Verdict::Refused => return Err(LoginError::TooManyFailures),
+            Verdict::Slow if claim.in_turn => return Ok(()),
+            Verdict::Slow => {}
+        }
+        if let Some(known) = &claim.known {
+            let account = known.identity.account_id;
+            let seen = self.has_seen(account, claim.source)
+                || self.registry.knows_source(account, claim.source).await.map_err(unavailable)?;
+            if seen {
+                return Ok(());
             }
         }
+        let turn = match wants {
+            Wants::Challenge => self.throttle.has_turn(claim.digest, claim.source, now),
+            Wants::Answer => {
+                claim.in_turn = self.throttle.take_turn(claim.digest, claim.source, now);
+                claim.in_turn
+            }
+        };
+        if turn { Ok(()) } else { Err(LoginError::TooManyFailures) }
     }
 
     /// Whether `source` has got into `account` since the start.
@@ -204,16 +256,17 @@ impl RegistryAuthenticator {
         admitted(known)
     }
 
-    /// Has the registry remember a source that got in, beside the login.
+    /// Remembers a source that got in, and has the registry do so beside the login.
     fn remember_source(&self, account: AccountId, source: Source) {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        if sources.get(&(account, source)).is_some() {
+        if sources.get(&(account, source)) == Some(&true) {
             return;
         }
         // While another one is written, this one waits for its next login.
-        let Ok(turn) = Arc::clone(&self.source_turn).try_acquire_owned() else { return };
-        sources.put((account, source), ());
+        let turn = Arc::clone(&self.source_turn).try_acquire_owned().ok();
+        sources.put((account, source), turn.is_some());
         drop(sources);
+        let Some(turn) = turn else { return };
         let registry = Arc::clone(&self.registry);
         tokio::spawn(async move {
             if let Err(error) = registry.remember_source(account, source).await {
@@ -226,24 +279,22 @@ impl RegistryAuthenticator {
     /// Compares with `hash`, from memory or by hashing.
     async fn is_right(
         &self,
-        claim: &Claim,
+        claim: &mut Claim,
         password: &PreparedPassword,
-        hash: &str,
+        hash: String,
+        tags: &Tags,
     ) -> Result<bool, LoginError> {
-        let mut seed = hash.as_bytes().to_vec();
-        seed.push(0);
-        seed.extend_from_slice(password.as_octets());
-        let tag = hmac_sha256(&self.success_key, &seed).map_err(unavailable)?;
+        let tag = tags.success;
         if self.remembers(&tag) {
             return Ok(true);
         }
         let permit = self.hashing_permit().await?;
         // Others may have failed, or got in with the same password, while this one waited.
-        self.still_allowed(claim).await?;
+        self.still_allowed(claim, Wants::Answer).await?;
         if self.remembers(&tag) {
             return Ok(true);
         }
-        let (password, hash) = (password.clone(), hash.to_owned());
+        let password = password.clone();
         let started = Instant::now();
         let right = tokio::task::spawn_blocking(move || {
             let right = credential::verify(&password, &hash);

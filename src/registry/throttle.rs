@@ -7,15 +7,26 @@
 //! |---|---|
 //! | account and source | that source, for that account |
 //! | source | that source, for every account |
-//! | account | sources that never got into it ([`Verdict::KnownSourcesOnly`]); those that did go on |
+//! | account | sources that never got into it: one try now and then for each network |
 //!
 //! So nobody can keep a holder out by failing in his name from elsewhere, and nobody can guess at one
-//! account from a thousand places. A source is an IPv4 address or an IPv6 /64, the part that a
-//! network hands to one customer (RFC 4291 §2.5.4). Logins count whether they exist or not: an answer
-//! tells nothing about that.
+//! account without end from a thousand places. Where a whole account is slowed down
+//! ([`Verdict::Slow`]), sources that got into it go on, and each network of the others has a *turn*
+//! every [`LoginSettings::unknown_network_interval`]: a holder far from home gets in with his first
+//! try, and those who guess elsewhere cannot take it from him.
 //!
-//! Memory: three tables of `failures_remembered_max` entries, some 100 octets each; the oldest entry
-//! goes first. Not here: which sources got in (`login_source`).
+//! A wrong password that comes again from the same source, for the same account, is no guess: a
+//! device that was not told the new password repeats the old one for days. It is counted once
+//! ([`Throttle::mistaken`]), as long as no pause is longer than the window. Only what SCRAM proves
+//! wrong counts each time, because nobody can tell there which password it was.
+//!
+//! A source is an IPv4 address or an IPv6 /64, the part that a network hands to one customer
+//! (RFC 4291 §2.5.4); a network is an IPv4 /24 or an IPv6 /48. Logins count whether they exist or
+//! not: an answer tells nothing about that.
+//!
+//! Memory: five tables of `failures_remembered_max` entries, some 100 octets each; the oldest entry
+//! goes first. Of passwords there are only digests under a key of this process. Not here: which
+//! sources got in (`login_source`).
 
 use std::{
     fmt,
@@ -25,6 +36,7 @@ use std::{
     time::Duration,
 };
 
+use protocols::net::limits::Network;
 use tokio::time::Instant;
 use trust::digest::Sha256Digest;
 
@@ -47,6 +59,12 @@ impl Source {
     }
 }
 
+impl From<Source> for Network {
+    fn from(source: Source) -> Self {
+        Self::from(source.0)
+    }
+}
+
 impl fmt::Display for Source {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(formatter)
@@ -58,8 +76,8 @@ impl fmt::Display for Source {
 pub(super) enum Verdict {
     /// By anybody.
     Allowed,
-    /// By a source that has got into the account before.
-    KnownSourcesOnly,
+    /// By a source that has got into the account before, and by others in their turn.
+    Slow,
     /// Not from this source, not now.
     Refused,
 }
@@ -109,11 +127,27 @@ struct Measures {
     accounts: Measure<Sha256Digest>,
 }
 
+impl Measures {
+    fn count(&mut self, login: Sha256Digest, source: Source, window: Duration, now: Instant) {
+        self.pairs.count((login, source), window, now);
+        self.sources.count(source, window, now);
+        self.accounts.count(login, window, now);
+    }
+}
+
+/// A login with a password that was wrong, digested under a key.
+pub(super) type Mistake = [u8; 32];
+
 /// The failures remembered.
 #[derive(Debug)]
 pub(super) struct Throttle {
     measures: Mutex<Measures>,
+    /// When a source made a mistake last.
+    mistakes: Mutex<Recent<(Source, Mistake), Instant>>,
+    /// When a network that never got into an account had its turn.
+    turns: Mutex<Recent<(Sha256Digest, Network), Instant>>,
     window: Duration,
+    turn_interval: Duration,
 }
 
 impl Throttle {
@@ -125,7 +159,10 @@ impl Throttle {
                 sources: Measure::new(settings.failures_per_address_max, remembered_max),
                 accounts: Measure::new(settings.failures_per_account_max, remembered_max),
             }),
+            mistakes: Mutex::new(Recent::new(remembered_max)),
+            turns: Mutex::new(Recent::new(remembered_max)),
             window: settings.failure_window.duration(),
+            turn_interval: settings.unknown_network_interval.duration(),
         }
     }
 
@@ -139,17 +176,59 @@ impl Throttle {
             return Verdict::Refused;
         }
         if measures.accounts.is_full(&login, window, now) {
-            return Verdict::KnownSourcesOnly;
+            return Verdict::Slow;
         }
         Verdict::Allowed
+    }
+
+    /// Whether it is the turn of `source`, which never got into `login`.
+    pub(super) fn has_turn(&self, login: Sha256Digest, source: Source, now: Instant) -> bool {
+        let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = turns.get(&(login, Network::from(source)));
+        last.is_none_or(|last| now - *last >= self.turn_interval)
+    }
+
+    /// Takes the turn of `source` and of its whole network; false when it is not theirs.
+    pub(super) fn take_turn(&self, login: Sha256Digest, source: Source, now: Instant) -> bool {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (login, Network::from(source));
+        if turns.get(&key).is_some_and(|last| now - *last < self.turn_interval) {
+            return false;
+        }
+        turns.put(key, now);
+        true
     }
 
     /// Counts a failure.
     pub(super) fn failed(&self, login: Sha256Digest, source: Source, now: Instant) {
         let mut measures = self.measures.lock().unwrap_or_else(PoisonError::into_inner);
-        measures.pairs.count((login, source), self.window, now);
-        measures.sources.count(source, self.window, now);
-        measures.accounts.count(login, self.window, now);
+        measures.count(login, source, self.window, now);
+    }
+
+    /// Whether `source` has made `mistake` before and not stopped since. Its answer is known then.
+    pub(super) fn repeats(&self, source: Source, mistake: &Mistake, now: Instant) -> bool {
+        let mut mistakes = self.mistakes.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (source, *mistake);
+        let again = mistakes.get(&key).is_some_and(|last| now - *last <= self.window);
+        if again {
+            mistakes.put(key, now);
+        }
+        again
+    }
+
+    /// Counts a wrong password for `login`, unless it was counted meanwhile.
+    pub(super) fn mistaken(
+        &self,
+        login: Sha256Digest,
+        source: Source,
+        mistake: Mistake,
+        now: Instant,
+    ) {
+        if self.repeats(source, &mistake, now) {
+            return;
+        }
+        self.mistakes.lock().unwrap_or_else(PoisonError::into_inner).put((source, mistake), now);
+        self.failed(login, source, now);
     }
 
     /// Forgets the failures of a pair that got in. Those of the source stay, because it may be an
@@ -201,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_guessed_at_from_everywhere_is_left_to_known_sources() {
+    fn an_account_guessed_at_from_everywhere_is_slow_for_sources_that_are_new() {
         let throttle = throttle();
         let start = Instant::now();
         let anna = Sha256Digest::of(b"anna");
@@ -211,10 +290,10 @@ mod tests {
             throttle.failed(anna, guesser, start);
         }
         let fresh = source("192.0.2.8");
-        assert_eq!(throttle.verdict(anna, fresh, start), Verdict::KnownSourcesOnly);
+        assert_eq!(throttle.verdict(anna, fresh, start), Verdict::Slow);
         // The holder's success does not open the account to the others.
         throttle.succeeded(anna, source("192.0.2.9"));
-        assert_eq!(throttle.verdict(anna, fresh, start), Verdict::KnownSourcesOnly);
+        assert_eq!(throttle.verdict(anna, fresh, start), Verdict::Slow);
         assert_eq!(throttle.verdict(Sha256Digest::of(b"bruno"), fresh, start), Verdict::Allowed);
         let later = start + Duration::from_secs(301);
         assert_eq!(throttle.verdict(anna, fresh, later), Verdict::Allowed);
@@ -239,5 +318,55 @@ mod tests {
         assert_eq!(source("2001:db8:1:2::1"), source("2001:db8:1:2:ffff::9"));
         assert_ne!(source("2001:db8:1:2::1"), source("2001:db8:1:3::1"));
         assert_eq!(source("::ffff:192.0.2.1"), source("192.0.2.1"));
+    }
+
+    #[test]
+    fn each_network_has_its_turn_at_an_account_and_no_other_takes_it() {
+        let throttle = throttle();
+        let start = Instant::now();
+        let later = |seconds| start + Duration::from_secs(seconds);
+        let (anna, bruno) = (Sha256Digest::of(b"anna"), Sha256Digest::of(b"bruno"));
+        for network in 0..200 {
+            let guesser = source(&format!("198.51.{network}.1"));
+            assert!(throttle.take_turn(anna, guesser, start), "{network}");
+            assert!(!throttle.take_turn(anna, source(&format!("198.51.{network}.2")), start));
+        }
+        let holder = source("192.0.2.7");
+        assert!(throttle.has_turn(anna, holder, start));
+        assert!(throttle.take_turn(anna, holder, start));
+        assert!(!throttle.has_turn(anna, holder, later(59)));
+        assert!(!throttle.take_turn(anna, holder, later(59)));
+        assert!(throttle.take_turn(bruno, holder, later(59)), "another account");
+        assert!(throttle.take_turn(anna, holder, later(60)), "counted from the turn that it had");
+        assert!(throttle.take_turn(anna, source("2001:db8:1:1::1"), start));
+        assert!(!throttle.take_turn(anna, source("2001:db8:1:2::1"), start), "one /48");
+    }
+
+    #[test]
+    fn a_device_with_an_old_password_keeps_nobody_out() {
+        let throttle = throttle();
+        let start = Instant::now();
+        let (anna, bruno) = (Sha256Digest::of(b"anna"), Sha256Digest::of(b"bruno"));
+        let home = source("192.0.2.1");
+        for minute in 0..60 {
+            let now = start + Duration::from_mins(minute);
+            throttle.mistaken(anna, home, [1; 32], now);
+            assert_eq!(throttle.verdict(anna, home, now), Verdict::Allowed, "{minute}");
+        }
+        let now = start + Duration::from_hours(1);
+        for host in 1..=6 {
+            throttle.mistaken(anna, source(&format!("198.51.100.{host}")), [1; 32], now);
+        }
+        let elsewhere = source("203.0.113.1");
+        assert_eq!(throttle.verdict(anna, elsewhere, now), Verdict::Allowed);
+        // Each other password is a guess; and so is the same one for another account.
+        throttle.mistaken(bruno, home, [2; 32], now);
+        throttle.mistaken(anna, home, [3; 32], now);
+        throttle.mistaken(anna, home, [4; 32], now);
+        throttle.mistaken(anna, home, [5; 32], now);
+        assert_eq!(throttle.verdict(anna, home, now), Verdict::Refused);
+        assert_eq!(throttle.verdict(bruno, home, now), Verdict::Allowed);
+        throttle.mistaken(bruno, home, [6; 32], now);
+        assert_eq!(throttle.verdict(bruno, home, now), Verdict::Refused, "the source's fifth");
     }
 }

@@ -32,11 +32,11 @@ fn a_wrong_password_is_refused_like_an_unknown_login_and_guessing_soon_ends() {
         assert_reply(&wire.reply(), "421 4.7.0", "the third failure");
         assert_eq!(wire.rest(), "");
 
-        // Five failures in all close the pair of login and source, even for the right password;
+        // Five wrong passwords in all close the pair of login and source, even for the right password;
         // the holder comes in from elsewhere.
-        for _ in 0..3 {
+        for number in 0..4 {
             let mut wire = world.submission(SMTP_GUESSER);
-            wire.say(auth_plain(&mario, wrong));
+            wire.say(auth_plain(&mario, &format!("{wrong}-{number}")));
         }
         let mut wire = world.submission(SMTP_GUESSER);
         assert_reply(&wire.say(auth_plain(&mario, PASSWORD)), "421 4.7.0", "a right guess");
@@ -80,10 +80,10 @@ fn imap_and_pop3_refuse_wrong_passwords_and_end_after_the_third() {
         let end = wire.imap(format!("LOGIN {mario} sbagliata"));
         assert!(end.iter().any(|line| line.contains(refused)), "{end:?}");
         assert!(end.last().is_some_and(|line| line.starts_with("* BYE ")), "{end:?}");
-        for _ in 0..3 {
+        for number in 0..4 {
             let mut wire = world.tls(IMAP_GUESSER, world.alfa().ports.imaps);
             wire.line();
-            assert_tagged(&wire.imap(format!("LOGIN {mario} sbagliata")), refused);
+            assert_tagged(&wire.imap(format!("LOGIN {mario} sbagliata{number}")), refused);
         }
         let mut wire = world.tls(IMAP_GUESSER, world.alfa().ports.imaps);
         wire.line();

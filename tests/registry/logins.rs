@@ -110,8 +110,8 @@ async fn a_guesser_is_stopped_even_when_he_guesses_right_and_the_holder_elsewher
     let authenticator = authenticator(&fixture, settings).await;
     // The holder's success is remembered: it must not answer the guesser.
     log_in(&authenticator, "192.0.2.9", "anna@pec.example", PASSWORD).await.unwrap();
-    for _ in 0..2 {
-        let wrong = log_in(&authenticator, "192.0.2.1", "anna@pec.example", "wrong").await;
+    for guess in ["wrong", "still wrong"] {
+        let wrong = log_in(&authenticator, "192.0.2.1", "anna@pec.example", guess).await;
         assert!(matches!(wrong, Err(LoginError::BadCredentials)), "{wrong:?}");
     }
     let stopped = log_in(&authenticator, "192.0.2.1", "anna@pec.example", PASSWORD).await;
@@ -228,7 +228,9 @@ async fn who_got_in_from_a_source_gets_in_again_while_the_world_guesses_and_afte
         }
     };
     guess(&first).await;
-    // Not even the right password from a fresh source: it could be the guess that fits.
+    // A fresh source of a network that has had its turn: it could be the guess that fits.
+    let turn = log_in(&first, "192.0.2.98", ANNA, "wrong").await;
+    assert!(matches!(turn, Err(LoginError::BadCredentials)), "{turn:?}");
     let stranger = log_in(&first, "192.0.2.99", ANNA, PASSWORD).await;
     assert!(matches!(stranger, Err(LoginError::TooManyFailures)), "{stranger:?}");
     log_in(&first, "2001:db8:1:2::8", ANNA, PASSWORD).await.unwrap();
@@ -245,8 +247,77 @@ async fn who_got_in_from_a_source_gets_in_again_while_the_world_guesses_and_afte
         again = log_in(&restarted, "2001:db8:1:2::9", ANNA, PASSWORD).await;
     }
     again.unwrap();
-    let stranger = log_in(&restarted, "192.0.2.99", ANNA, PASSWORD).await;
-    assert!(matches!(stranger, Err(LoginError::TooManyFailures)), "{stranger:?}");
+}
+
+#[tokio::test]
+async fn a_holder_on_a_new_network_gets_in_while_the_world_guesses() {
+    let fixture = with_anna().await;
+    let settings = LoginSettings { failures_per_account_max: 4, ..Config::default().login };
+    let authenticator = authenticator(&fixture, settings).await;
+    for network in 1..=20 {
+        for (host, expected_bad) in [(1, true), (2, network <= 2)] {
+            let from = format!("198.51.{network}.{host}");
+            let answer = log_in(&authenticator, &from, ANNA, "wrong").await;
+            let bad = matches!(answer, Err(LoginError::BadCredentials));
+            assert_eq!(bad, expected_bad, "{from}: {answer:?}");
+        }
+    }
+    log_in(&authenticator, "203.0.113.7", ANNA, PASSWORD).await.unwrap();
+    // It was the turn of his network; he himself is known from now on.
+    let neighbour = log_in(&authenticator, "203.0.113.8", ANNA, PASSWORD).await;
+    assert!(matches!(neighbour, Err(LoginError::TooManyFailures)), "{neighbour:?}");
+    log_in(&authenticator, "203.0.113.7", ANNA, PASSWORD).await.unwrap();
+    // By SCRAM the turn is taken with the answer, not with the challenge; and a login that does not
+    // exist has turns like any other.
+    let peer: IpAddr = "192.0.2.1".parse().unwrap();
+    for _ in 0..3 {
+        authenticator.scram_keys(Protocol::Imap, peer, ANNA).await.unwrap();
+    }
+    let keys = scram_keys(&authenticator, ANNA).await;
+    let refused = settled(&authenticator, ANNA, &keys, false).await;
+    assert!(matches!(refused, Err(LoginError::BadCredentials)), "{refused:?}");
+    let again = authenticator.scram_keys(Protocol::Imap, peer, ANNA).await;
+    assert!(matches!(again, Err(LoginError::TooManyFailures)), "{again:?}");
+    for network in 1..=6 {
+        let from = format!("198.51.{network}.1");
+        let answer = log_in(&authenticator, &from, "nobody@pec.example", "wrong").await;
+        assert!(matches!(answer, Err(LoginError::BadCredentials)), "{from}: {answer:?}");
+    }
+    let again = log_in(&authenticator, "198.51.6.2", "nobody@pec.example", "wrong").await;
+    assert!(matches!(again, Err(LoginError::TooManyFailures)), "{again:?}");
+}
+
+#[tokio::test]
+async fn a_device_with_an_old_password_keeps_neither_its_holder_out_nor_his_neighbours() {
+    let fixture = with_anna().await;
+    let settings = LoginSettings {
+        failures_per_account_and_address_max: 3,
+        failures_per_address_max: 4,
+        failures_per_account_max: 4,
+        ..Config::default().login
+    };
+    let authenticator = authenticator(&fixture, settings).await;
+    let old = async |login: &str| {
+        let answer = log_in(&authenticator, "192.0.2.1", login, "l'altra parola d'ordine").await;
+        assert!(matches!(answer, Err(LoginError::BadCredentials)), "{login}: {answer:?}");
+    };
+    for _ in 0..20 {
+        old(ANNA).await;
+        // Nor does it tell who has an account.
+        old("nobody@pec.example").await;
+    }
+    log_in(&authenticator, "192.0.2.1", ANNA, PASSWORD).await.unwrap();
+    log_in(&authenticator, "203.0.113.1", ANNA, PASSWORD).await.unwrap();
+    // It is an answer for this password only: once it is the right one, it lets in.
+    set_password(&fixture, ANNA, "l'altra parola d'ordine").await;
+    log_in(&authenticator, "192.0.2.1", ANNA, "l'altra parola d'ordine").await.unwrap();
+    // Other passwords are guesses.
+    for guess in ["uno", "due"] {
+        let wrong = log_in(&authenticator, "192.0.2.1", "nobody@pec.example", guess).await;
+        assert!(matches!(wrong, Err(LoginError::BadCredentials)), "{wrong:?}");
+    }
+    let stopped = log_in(&authenticator, "192.0.2.1", "nobody@pec.example", "tre").await;
+    assert!(matches!(stopped, Err(LoginError::TooManyFailures)), "{stopped:?}");
 }
 
 #[tokio::test]

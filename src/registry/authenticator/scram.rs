@@ -17,7 +17,7 @@ use protocols::{
 use tokio::time::Instant;
 use trust::digest::{Sha256Digest, hmac_sha256};
 
-use super::{Claim, RegistryAuthenticator, unavailable};
+use super::{Claim, RegistryAuthenticator, Wants, unavailable};
 use crate::registry::{
     RegistryError,
     credential::{SALT_OCTETS, SCRAM_ITERATIONS},
@@ -83,7 +83,9 @@ impl RegistryAuthenticator {
         peer: IpAddr,
         login: &str,
     ) -> Result<ScramKeys, LoginError> {
-        let Claim { digest, known, .. } = self.claimed(peer, login).await?;
+        let mut claim = self.claimed(peer, login).await?;
+        self.still_allowed(&mut claim, Wants::Challenge).await?;
+        let Claim { digest, known, .. } = claim;
         let verifier = if let Some(known) = known {
             known.scram
         } else {
@@ -102,7 +104,8 @@ impl RegistryAuthenticator {
         verifier: &ScramVerifier,
         proven: bool,
     ) -> Result<Identity, LoginError> {
-        let claim = self.claimed(peer, login).await?;
+        let mut claim = self.claimed(peer, login).await?;
+        self.still_allowed(&mut claim, Wants::Answer).await?;
         // A new password makes the old one void at once, also in the middle of an exchange.
         let same = claim.known.as_ref().is_some_and(|known| known.scram == *verifier);
         if proven && same { self.entered(claim) } else { Err(self.failed(&claim)) }
