@@ -99,6 +99,30 @@ macro_rules! until_data {
     };
 }
 
+/// RFC 6531 §3.2.
+#[tokio::test]
+async fn an_address_outside_ascii_goes_with_smtputf8_or_not_at_all() {
+    let office = open(Door::Relay, settings()).await;
+    let mut connection = connected(&office, TlsPolicy::Never).await;
+    let (outgoing, mut source) = message("", &["josé@one.example"], b"Subject: x\r\n\r\n");
+    assert_eq!(codes(&connection.send(&outgoing, &mut source).await), ["taken 250"]);
+    let taken = office.post.taken().pop().unwrap();
+    assert_eq!(taken.envelope.forward_paths, ["josé@one.example"]);
+    assert!(taken.envelope.smtp_utf8);
+    let (outgoing, mut source) = message("", &["jose@one.example"], b"Subject: x\r\n\r\n");
+    assert_eq!(codes(&connection.send(&outgoing, &mut source).await), ["taken 250"]);
+    assert!(!office.post.taken().pop().unwrap().envelope.smtp_utf8);
+
+    // Submission offers no SMTPUTF8.
+    let office = open(Door::SubmissionStartTls, settings()).await;
+    let mut connection = connected(&office, TlsPolicy::Never).await;
+    let (outgoing, mut source) = message("", &["josé@one.example"], b"Subject: x\r\n\r\n");
+    let outcomes = connection.send(&outgoing, &mut source).await;
+    let Outcome::Refused(reply) = &outcomes[0] else { panic!("{outcomes:?}") };
+    assert_eq!((reply.code, reply.enhanced.as_deref()), (553, Some("5.6.7")));
+    assert!(connection.is_usable());
+}
+
 #[tokio::test]
 async fn every_recipient_gets_his_own_outcome_and_the_connection_is_used_again() {
     let office = open(Door::Relay, settings()).await;

@@ -7,6 +7,8 @@
 //!   of the local part. RFC 5321 §2.4 leaves the case of the local part to the final system; a
 //!   certified mailbox is the same mailbox in either case, and no provider tells them apart.
 //!
+//! A [`ReportAddress`] is what anybody outside may have as reverse path: more than a certified address.
+//!
 //! Not here: lists of addresses in header fields ([`super::header_addresses`]).
 
 use std::{
@@ -15,6 +17,9 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr},
     str::FromStr,
 };
+
+use idna::AsciiDenyList;
+use protocols::smtp::grammar::Mailbox;
 
 /// Octets a path may have without its angle brackets (RFC 5321 §4.5.3.1.3).
 const ADDRESS_OCTETS_MAX: usize = 254;
@@ -108,6 +113,49 @@ impl Address {
     }
 
     /// The domain, folded.
+    pub fn domain(&self) -> &Domain {
+        &self.domain
+    }
+}
+
+/// Where a report to a sender outside goes: every reverse path that SMTP takes and that can be
+/// sent to.
+///
+/// The local part may be of any length, since forwarders write long ones, and outside ASCII
+/// (RFC 6531 §3.3). A domain outside ASCII is looked up as A-labels (RFC 5891 §4.4), and written so
+/// where that makes the whole address ASCII, which every server takes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ReportAddress {
+    text: String,
+    domain: Domain,
+}
+
+impl ReportAddress {
+    /// Checks `text`, which has no angle brackets and no source route; `None` when nothing can be
+    /// sent there.
+    pub fn parse(text: &str) -> Option<Self> {
+        Mailbox::parse(text)?;
+        let (local_part, written) = split_at_sign(text)?;
+        let domain = if written.is_ascii() {
+            Domain::parse(written).ok()?
+        } else {
+            let labels = idna::domain_to_ascii_cow(written.as_bytes(), AsciiDenyList::STD3).ok()?;
+            Domain::parse(&labels).ok()?
+        };
+        let text = if local_part.is_ascii() && !written.is_ascii() {
+            format!("{local_part}@{domain}")
+        } else {
+            text.to_owned()
+        };
+        (text.len() <= ADDRESS_OCTETS_MAX).then_some(Self { text, domain })
+    }
+
+    /// The address to be sent to.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The domain in A-labels, folded.
     pub fn domain(&self) -> &Domain {
         &self.domain
     }
@@ -274,6 +322,28 @@ mod tests {
             Address::parse(&format!("a@{}.example", "x.".repeat(130))).err(),
             Some(AddressFault::TooLong)
         );
+    }
+
+    #[test]
+    fn a_report_goes_wherever_a_reverse_path_leads() {
+        let long = format!("bounce+{}=posta.example@x.example", "a".repeat(90));
+        for (path, address, domain) in [
+            ("Ospite@Posta.example", "Ospite@Posta.example", "posta.example"),
+            (&long, &long, "x.example"),
+            ("josé@bücher.example", "josé@bücher.example", "xn--bcher-kva.example"),
+            ("jose@Bücher.example", "jose@xn--bcher-kva.example", "xn--bcher-kva.example"),
+            ("\"josé b\"@posta.example", "\"josé b\"@posta.example", "posta.example"),
+            ("x@[192.0.2.1]", "x@[192.0.2.1]", "[192.0.2.1]"),
+        ] {
+            let read = ReportAddress::parse(path).expect(path);
+            assert_eq!((read.as_str(), read.domain().as_str()), (address, domain));
+        }
+        // 60 octets as they are written, more than 63 as an A-label.
+        let label: String = (0..20).filter_map(|n| char::from_u32(0x4e00 + n * 997)).collect();
+        let grows = format!("a@{label}.example");
+        for path in ["", "a", "a@", "a@xn--\u{e8}.example", "a@\u{301}a.example", &grows] {
+            assert_eq!(ReportAddress::parse(path), None, "{path}");
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ use trust::{
 };
 
 use super::{
-    address::Address,
+    address::{Address, ReportAddress},
     arriving::{Arrived, Arriving},
     classify::{self, PecMessage},
     directory::ProviderRecord,
@@ -156,6 +156,11 @@ impl Transport for IncomingPoint {
     }
 
     async fn mail(&self, _peer: &Peer, envelope: &Envelope) -> Result<(), Refusal> {
+        // What is taken and then fails must be told to its sender (RFC 5321 §6.1).
+        let path = envelope.reverse_path.as_str();
+        if !path.is_empty() && ReportAddress::parse(path).is_none() {
+            return Err(refusals::unreachable_sender());
+        }
         let octets_max = self.engine.settings().relay_octets_max;
         match envelope.declared_size {
             Some(size) if size > octets_max => Err(refusals::message_too_large(octets_max)),

@@ -83,6 +83,15 @@ pub fn invalid_recipient() -> Refusal {
     )
 }
 
+/// Nobody could be told at this reverse path what becomes of the message.
+pub fn unreachable_sender() -> Refusal {
+    Refusal::new(
+        553,
+        "5.1.7",
+        "Indirizzo del mittente non raggiungibile: controllare il dominio / Sender address cannot be reached: check its domain",
+    )
+}
+
 /// No mailbox has this address.
 pub fn unknown_recipient() -> Refusal {
     Refusal::new(

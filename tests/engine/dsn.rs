@@ -240,8 +240,6 @@ async fn ordinary_mail_is_reported_as_delivered_to_who_asks_and_a_report_is_neve
         (OSPITE, Notify::Never),
         ("", on(true, true, true)),
         (CARLA.address, on(true, true, true)),
-        // It came with SMTPUTF8, with which nothing is sent.
-        ("josé@bücher.example", on(true, true, true)),
     ] {
         let dsn = asking(None, notify, 1);
         // Each is another message.
@@ -253,7 +251,7 @@ async fn ordinary_mail_is_reported_as_delivered_to_who_asks_and_a_report_is_neve
     let dsn = asking(None, on(true, false, false), 1);
     provider.relay_asking(OSPITE, &[BRUNO.address], dsn, &message).await.expect("taken");
     provider.settle().await;
-    assert_eq!(provider.rows(BRUNO).await.len(), 6);
+    assert_eq!(provider.rows(BRUNO).await.len(), 5);
     let fields = queued_report(&provider).await.status_fields().expect("fields");
     assert!(fields.contains("Action: delivered\r\nStatus: 2.0.0\r\n"), "{fields}");
     assert!(fields.contains("Original-Recipient: rfc822; Ospite@posta.example\r\n"), "{fields}");
@@ -261,7 +259,7 @@ async fn ordinary_mail_is_reported_as_delivered_to_who_asks_and_a_report_is_neve
     let peer = refusing().await;
     provider.run_queue(ORDINARY, peer.port);
     empty(&provider).await;
-    assert_eq!(provider.rows(BRUNO).await.len(), 6);
+    assert_eq!(provider.rows(BRUNO).await.len(), 5);
     let events = provider.events().await;
     assert_eq!(events.last().map(String::as_str), Some("relay-failed"));
     provider.stop().await;
@@ -288,4 +286,68 @@ async fn ordinary_mail_that_was_taken_and_cannot_be_delivered_is_reported() {
         }
         provider.stop().await;
     }
+}
+
+/// RFC 6531 §3.2, RFC 6533 §4: with SMTPUTF8, or not at all; and then the journal says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_outside_ascii_is_told_where_his_server_can_take_it() {
+    const JOSE: &str = "josé@bücher.example";
+    for offered in [true, false] {
+        let peer = Peer::start(move |line, _| {
+            let greeting = "250-peer.example\r\n250-8BITMIME\r\n250 SMTPUTF8";
+            (offered && line.starts_with("EHLO")).then_some(Manner::Say(greeting))
+        })
+        .await;
+        let mut provider = Provider::start().await;
+        let dsn = asking(None, on(true, true, false), 1);
+        let message = written(JOSE, BRUNO.address, "", "ciao");
+        provider.relay_asking(JOSE, &[BRUNO.address], dsn, &message).await.expect("taken");
+        provider.settle().await;
+        let queued = provider.queued().await;
+        assert_eq!(queued[0].0.domain, "xn--bcher-kva.example");
+        provider.run_queue("xn--bcher-kva.example", peer.port);
+        empty(&provider).await;
+        let last = provider.events().await.pop();
+        let transactions = peer.transactions();
+        if offered {
+            assert_eq!(transactions[0].mail, "MAIL FROM:<> BODY=8BITMIME SMTPUTF8");
+            assert_eq!(transactions[0].recipients, [format!("RCPT TO:<{JOSE}>")]);
+            let octets = &transactions[0].octets;
+            assert!(octets.contains(&format!("\r\nTo: {JOSE}\r\n")), "{octets}");
+            assert!(octets.contains("Content-Type: message/global-delivery-status\r\n"));
+            assert!(octets.contains("Content-Type: message/global-headers\r\n"), "{octets}");
+            assert_eq!(last.as_deref(), Some("relayed"));
+        } else {
+            assert!(transactions.is_empty());
+            assert_eq!(last.as_deref(), Some("relay-failed"));
+        }
+        provider.stop().await;
+    }
+}
+
+/// Forwarders write long local parts; a domain outside ASCII alone needs no SMTPUTF8.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_can_be_reached_is_told_and_nothing_is_taken_from_who_cannot() {
+    let long = format!("bounce+{}@posta.example", "a".repeat(80));
+    for (sender, told, domain) in [
+        (long.as_str(), long.as_str(), "posta.example"),
+        ("jose@bücher.example", "jose@xn--bcher-kva.example", "xn--bcher-kva.example"),
+    ] {
+        let provider = Provider::start().await;
+        let dsn = asking(None, on(true, false, false), 1);
+        let message = written(OSPITE, BRUNO.address, "", "ciao");
+        provider.relay_asking(sender, &[BRUNO.address], dsn, &message).await.expect("taken");
+        provider.settle().await;
+        let (record, letter) = provider.queued().await.remove(0);
+        assert_eq!((record.domain.as_str(), record.recipients[0].address.as_str()), (domain, told));
+        assert!(letter.status_fields().is_some());
+        provider.stop().await;
+    }
+    let provider = Provider::start().await;
+    let refused = provider.mail("jose@xn--bücher.example").await.expect_err("nobody could be told");
+    assert_eq!((refused.code, refused.enhanced), (553, "5.1.7"));
+    for known in ["", OSPITE, "josé@bücher.example", &long] {
+        assert_eq!(provider.mail(known).await, Ok(()), "{known}");
+    }
+    provider.stop().await;
 }

@@ -303,6 +303,13 @@ impl Provider {
         transact(&self.incoming_point, &peer, envelope, recipients, message, true).await
     }
 
+    /// What another server hears to MAIL.
+    pub(crate) async fn mail(&self, reverse_path: &str) -> Result<(), Refusal> {
+        let reverse_path = reverse_path.to_owned();
+        let envelope = Envelope { reverse_path, ..Envelope::default() };
+        self.incoming_point.mail(&peer(Service::Relay, None), &envelope).await
+    }
+
     /// As [`Provider::relay`], for recipients that were there at RCPT and no longer are.
     pub(crate) async fn relay_to_the_gone(&self, recipient: &str, message: &[u8]) {
         let envelope = Envelope { reverse_path: network::ANNA.to_owned(), ..Envelope::default() };

@@ -1,6 +1,9 @@
 //! Reports to senders outside: of ordinary mail that came into a mailbox here, when they asked for
 //! it, or that could not, unless they do not want to hear of it (RFC 3461 §5.2).
 //!
+//! A sender outside ASCII gets his report with SMTPUTF8 (RFC 6531 §3.2, RFC 6533 §4); where his server
+//! does not offer it the report cannot be delivered, which the journal says (`relay-failed`).
+//!
 //! Certified mail is answered by receipts and notices instead (RFC 6109 §3.3.2, §3.3.3).
 
 use std::sync::Arc;
@@ -11,7 +14,7 @@ use trust::clock::UnixMillis;
 
 use super::{Action, RecipientReport, Report};
 use crate::pec::{
-    address::Address,
+    address::ReportAddress,
     encoded_word,
     engine::{PecEngine, PecError},
     journal::JournalEvent,
@@ -50,9 +53,9 @@ pub async fn report_incoming(
     if !wanted || record.reverse_path.is_empty() {
         return Ok(None);
     }
-    let Ok(sender) = Address::parse(&record.reverse_path) else {
-        // Such a path has come with SMTPUTF8, with which nothing is sent (RFC 6533).
-        tracing::warn!(message = %id, "no report is made to a sender outside ASCII");
+    let Some(sender) = ReportAddress::parse(&record.reverse_path) else {
+        // The incoming point takes no such message any more; a version before this one did.
+        tracing::warn!(message = %id, "no report is made to a sender who cannot be reached");
         return Ok(None);
     };
     if engine.serves(sender.domain()) {
@@ -95,7 +98,7 @@ fn asked(key: &[u8], record: &IncomingRecord) -> RecipientAsked {
 
 fn report(
     record: &IncomingRecord,
-    sender: &Address,
+    sender: &ReportAddress,
     action: Action,
     recipient: RecipientReport,
     summary: &Summary,
@@ -114,7 +117,7 @@ fn report(
 }
 
 /// A report to another server, from the null reverse path.
-fn queued(engine: &PecEngine, sender: &Address, message: Vec<u8>) -> QueueRecord {
+fn queued(engine: &PecEngine, sender: &ReportAddress, message: Vec<u8>) -> QueueRecord {
     let now = engine.now().0;
     let recipient =
         QueueRecipient { address: sender.as_str().to_owned(), ..QueueRecipient::default() };
@@ -125,7 +128,7 @@ fn queued(engine: &PecEngine, sender: &Address, message: Vec<u8>) -> QueueRecord
         message,
         queued_millis: now,
         next_attempt_millis: now,
-        sender_class: sender_class(sender.folded()),
+        sender_class: sender_class(sender.as_str()),
         ordinary: true,
         ..QueueRecord::default()
     }

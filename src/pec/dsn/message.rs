@@ -9,6 +9,10 @@
 //!       text/rfc822-headers         its header
 //! ```
 //!
+//! To an address outside ASCII, which is reached by SMTPUTF8 only, the parts for programs have the types
+//! of RFC 6533: message/global-delivery-status, and message/global or message/global-headers for what is
+//! outside ASCII itself.
+//!
 //! Invariant: what others have written (an answer of a server, an address) is printable ASCII on
 //! lines of its own field before it stands in the machine's part.
 
@@ -91,6 +95,9 @@ impl Action {
     }
 }
 
+/// The type of the fields for programs (RFC 3464 §2).
+const DELIVERY_STATUS: &str = "message/delivery-status";
+
 /// What became of one recipient.
 #[derive(Clone, Debug)]
 pub struct RecipientReport {
@@ -125,8 +132,14 @@ impl Issuer {
         let subject = prefixed_subject(report.action.subject_prefix(), report.subject.as_deref());
         let (header, message_id) = self.notice_header(&markers, at, subject, &report.to, None);
         let boundary = self.identifiers.boundary();
+        let global = !report.to.is_ascii();
+        let status = if global { "message/global-delivery-status" } else { DELIVERY_STATUS };
         let (kind, octets) = match returned {
+            Returned::Whole(octets) if global && !octets.is_ascii() => ("message/global", octets),
             Returned::Whole(octets) => ("message/rfc822", octets),
+            Returned::Header(octets) if global && !octets.is_ascii() => {
+                ("message/global-headers", octets)
+            }
             Returned::Header(octets) => ("text/rfc822-headers", octets),
         };
         let needed = transfer_encoding(&[octets]);
@@ -140,7 +153,7 @@ impl Issuer {
         entity.extend(encode_quoted_printable(text(&self.name, report).as_bytes()));
         entity.extend(
             format!(
-                "\r\n--{boundary}\r\nContent-Type: message/delivery-status\r\n\r\n{}\
+                "\r\n--{boundary}\r\nContent-Type: {status}\r\n\r\n{}\
                  \r\n--{boundary}\r\nContent-Type: {kind}\r\n\
                  Content-Transfer-Encoding: {needed}\r\n\r\n",
                 fields(report, host)
@@ -316,7 +329,8 @@ mod tests {
         let parts: Vec<Entity> =
             parts.into_iter().map(|part| Entity::parse(octets, part).expect("a part")).collect();
         let types: Vec<String> = parts.iter().map(|part| part.content_type().value).collect();
-        assert_eq!(types[..2], ["text/plain", "message/delivery-status"]);
+        let status = if report.to.is_ascii() { "" } else { "global-" };
+        assert_eq!(types[..2], ["text/plain", &format!("message/{status}delivery-status")]);
         let body = |part: &Entity| octets[part.body.clone()].to_vec();
         let text = String::from_utf8(decode_quoted_printable(&body(&parts[0]))).expect("UTF-8");
         let fields = String::from_utf8(body(&parts[1])).expect("ASCII");
@@ -351,6 +365,31 @@ mod tests {
         let (_, _, kind, returned) =
             parts(&report(Action::Failed), &Returned::Whole(whole.clone()));
         assert_eq!((kind.as_str(), returned.as_slice()), ("message/rfc822", &whole[..]));
+    }
+
+    /// RFC 6533 §4.
+    #[test]
+    fn a_report_to_an_address_outside_ascii_has_types_of_its_own() {
+        let report = Report { to: "josé@bücher.example".to_owned(), ..report(Action::Failed) };
+        let foreign = Bytes::from_static("Subject: caff\u{e8}\r\n\r\n".as_bytes());
+        let plain = Bytes::from_static(b"Subject: x\r\n\r\n");
+        for (returned, expected) in [
+            (Returned::Whole(foreign.clone()), "message/global"),
+            (Returned::Header(foreign), "message/global-headers"),
+            (Returned::Whole(plain.clone()), "message/rfc822"),
+            (Returned::Header(plain), "text/rfc822-headers"),
+        ] {
+            let (_, fields, kind, _) = parts(&report, &returned);
+            assert!(
+                fields.contains("Final-Recipient: rfc822; carla@gamma.example\r\n"),
+                "{fields}"
+            );
+            assert_eq!(kind, expected);
+        }
+        let returned = Returned::Header(Bytes::new());
+        let unsealed = issuer().status_notification(&report, &returned, "mail", &noon());
+        let to = "\r\nTo: josé@bücher.example\r\n".as_bytes();
+        assert!(unsealed.header.windows(to.len()).any(|octets| octets == to));
     }
 
     #[test]

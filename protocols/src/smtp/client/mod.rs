@@ -130,6 +130,14 @@ pub struct OutgoingMessage {
     pub dsn: Option<OutgoingDsn>,
 }
 
+impl OutgoingMessage {
+    /// Whether the server must offer SMTPUTF8: a path is outside ASCII (RFC 6531 §3.2). A header
+    /// outside ASCII, which ordinary mail has had all along, does not ask for it.
+    pub fn needs_smtp_utf8(&self) -> bool {
+        !self.reverse_path.is_ascii() || !self.forward_paths.iter().all(ForwardPath::is_ascii)
+    }
+}
+
 /// What the sender of a message asks to be told (RFC 3461).
 #[derive(Clone, Debug, Default)]
 pub struct OutgoingDsn {

@@ -24,7 +24,7 @@ pub enum Outcome {
     /// The server has taken the message for him.
     Taken(ServerReply),
     /// Refused for good: by the server, or by us in its place when it said that it cannot take
-    /// such a message (552 5.3.4, 554 5.6.3) or nobody should (554 5.6.0).
+    /// such a message (552 5.3.4, 554 5.6.3, 553 5.6.7) or nobody should (554 5.6.0).
     Refused(ServerReply),
     /// Refused by the server at present: try again later.
     PutOff(ServerReply),
@@ -86,8 +86,8 @@ impl SmtpConnection {
         settled(pending, &outcome)
     }
 
-    /// What the server has told us that it cannot take (RFC 1870 §5, RFC 6152 §3). Certified mail
-    /// is signed, so that a conversion to 7 bits is not ours to make.
+    /// What the server has told us that it cannot take (RFC 1870 §5, RFC 6152 §3, RFC 6531 §3.2).
+    /// Certified mail is signed, so that a conversion to 7 bits is not ours to make.
     fn cannot_take(&self, message: &OutgoingMessage) -> Option<Outcome> {
         if self.unusable {
             return Some(Outcome::NotSent(Interrupted::Closed { during: "an earlier message" }));
@@ -103,6 +103,10 @@ impl SmtpConnection {
         if message.eight_bit && !self.extensions.eight_bit {
             let text = format!("{} takes no messages of 8 bits", self.host);
             return Some(our_reply(554, "5.6.3", text));
+        }
+        if message.needs_smtp_utf8() && !self.extensions.smtp_utf8 {
+            let text = format!("{} takes no addresses outside ASCII", self.host);
+            return Some(our_reply(553, "5.6.7", text));
         }
         None
     }
@@ -166,7 +170,8 @@ impl SmtpConnection {
         let ret = ret.and_then(|ret| Parameter::new("RET", Some(&ret)));
         let id = dsn.and_then(|dsn| dsn.envelope_id.as_ref()).map(EnvelopeId::value);
         let id = id.and_then(|id| Parameter::new("ENVID", Some(&id)));
-        size.into_iter().chain(body).chain(ret).chain(id).collect()
+        let utf8 = message.needs_smtp_utf8().then(|| Parameter::new("SMTPUTF8", None)).flatten();
+        size.into_iter().chain(body).chain(utf8).chain(ret).chain(id).collect()
     }
 
     /// What the sender asks to be told, when the server offers to tell it.

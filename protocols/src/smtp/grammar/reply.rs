@@ -212,6 +212,8 @@ pub struct Extensions {
     pub size: Option<u64>,
     /// DSN (RFC 3461)
     pub dsn: bool,
+    /// SMTPUTF8 (RFC 6531)
+    pub smtp_utf8: bool,
 }
 
 impl Extensions {
@@ -225,6 +227,7 @@ impl Extensions {
                 Some(Capability::EightBitMIME) => extensions.eight_bit = true,
                 Some(Capability::Size(size)) => extensions.size = Some(size.into()),
                 Some(Capability::DSN) => extensions.dsn = true,
+                Some(Capability::SMTPUTF8) => extensions.smtp_utf8 = true,
                 // smtp-codec knows limits below 4 GiB only.
                 Some(Capability::Other { keyword, params })
                     if keyword.eq_ignore_ascii_case("SIZE") =>
@@ -271,14 +274,23 @@ mod tests {
 
     #[test]
     fn extensions_are_read_as_servers_write_them() {
-        let lines =
-            ["SIZE 52428800", "pipelining", "8BITMIME", "STARTTLS", "AUTH=LOGIN", "X y", "DSN"];
+        let lines = [
+            "SIZE 52428800",
+            "pipelining",
+            "8BITMIME",
+            "STARTTLS",
+            "AUTH=LOGIN",
+            "X y",
+            "DSN",
+            "SMTPUTF8",
+        ];
         let expected = Extensions {
             start_tls: true,
             pipelining: true,
             eight_bit: true,
             size: Some(52_428_800),
             dsn: true,
+            smtp_utf8: true,
         };
         assert_eq!(Extensions::of_lines(lines.into_iter()), expected);
         assert_eq!(Extensions::of_lines(["SIZE"].into_iter()).size, Some(0));
