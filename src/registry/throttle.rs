@@ -224,10 +224,14 @@ impl Throttle {
         mistake: Mistake,
         now: Instant,
     ) {
-        if self.repeats(source, &mistake, now) {
+        let mut mistakes = self.mistakes.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (source, mistake);
+        let again = mistakes.get(&key).is_some_and(|last| now - *last <= self.window);
+        mistakes.put(key, now);
+        drop(mistakes);
+        if again {
             return;
         }
-        self.mistakes.lock().unwrap_or_else(PoisonError::into_inner).put((source, mistake), now);
         self.failed(login, source, now);
     }
 
