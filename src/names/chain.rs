@@ -77,7 +77,8 @@ impl Walk {
                 return Ok(End::Records(records));
             }
             if self.at == asked {
-                return Ok(End::Nothing { exists: true, lifetime: None });
+                // Servers that answer about other names only have been passed over.
+                return Err(Failure::silence("the answer is about other names"));
             }
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! * An answer lives as long as its records say, within the least and longest lifetimes of the
 //!   configuration; that there is none, as long as the zone says (RFC 2308 §5), with a longest of
-//!   its own; that nobody answered, for a second (RFC 9520 §3.2), so that a dead server is not
-//!   asked by every session at once.
+//!   its own; that nobody answered, or that there is none in the word of no zone, for a second
+//!   (RFC 9520 §3.2), so that a dead server is not asked by every session at once.
 //! * When there are too many, the one that was put in longest ago goes.
 
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use super::error::Failure;
 use crate::{config::DnsSettings, registry::recent::Recent};
 
-/// How long it is remembered that nobody answered.
+/// How long it is remembered that nobody answered, or without a zone's word.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// What a question came to.
@@ -62,14 +62,15 @@ impl Memory {
     }
 
     fn lifetime(&self, answered: &Answered) -> Duration {
-        let said = answered.lifetime.unwrap_or_default();
-        match &answered.outcome {
+        match (&answered.outcome, answered.lifetime) {
+            (Outcome::Failed(Failure::Unreachable(_)), _) | (Outcome::Failed(_), None) => SILENCE,
             // A longest below the least wins: it is the promise to follow changes.
-            Outcome::Found { .. } => said.max(self.lifetime_min).min(self.lifetime_max),
-            Outcome::Failed(Failure::NoSuchName | Failure::NoRecords) => {
+            (Outcome::Failed(_), Some(said)) => {
                 said.max(self.lifetime_min).min(self.negative_lifetime_max)
             }
-            Outcome::Failed(Failure::Unreachable(_)) => SILENCE,
+            (Outcome::Found { .. }, said) => {
+                said.unwrap_or_default().max(self.lifetime_min).min(self.lifetime_max)
+            }
         }
     }
 }
@@ -105,7 +106,8 @@ mod tests {
             (answered(found(), Some(0)), 10),
             (answered(found(), Some(60)), 60),
             (answered(found(), Some(1_000_000)), 100),
-            (answered(nothing(), None), 10),
+            (answered(nothing(), None), 1),
+            (answered(nothing(), Some(0)), 10),
             (answered(nothing(), Some(30)), 30),
             (answered(nothing(), Some(99)), 50),
             (answered(nobody(), None), 1),

@@ -1,8 +1,14 @@
 //! The servers that are asked: one question goes to one after the other until one answers.
 //!
-//! * An answer is a message that speaks about the name: records, an alias, or that there are none.
-//!   A time-out, a refusal, SERVFAIL, a referral (the server does not know the zone) and signatures
-//!   that do not hold are none: the next server is asked.
+//! * An answer is a message that speaks about the name: records, an alias, or, with the SOA of a zone
+//!   as its witness, that there are none. A time-out, a refusal, SERVFAIL, a referral (the server does
+//!   not know the zone), records of other names only and signatures that do not hold are none: the
+//!   next server is asked.
+//! * NOERROR with nothing in it (the third kind of NODATA, RFC 2308 §2.2) is how a server answers
+//!   that has been told of a zone and does not have it, and how some forwarders repeat a true "there
+//!   is none". The next server is asked. When all say so it counts for addresses, which only narrow a
+//!   choice down; for MX, TLSA and TXT it is no answer: on that word mail would go elsewhere, or
+//!   without the TLS that the domain asks for.
 //! * The AD bit is believed only from servers on this machine or named in `[dns] servers`: on any
 //!   other way somebody could set it (RFC 4035 §4.9.3).
 //! * A truncated answer is asked for again over TCP (RFC 7766 §5).
@@ -77,6 +83,13 @@ pub(super) struct Answer {
     pub(super) authentic: bool,
 }
 
+impl Answer {
+    /// Whether it says that there is nothing, and nothing of who says so.
+    fn is_blank(&self) -> bool {
+        matches!(self.said, Said::Nothing { exists: true, lifetime: None })
+    }
+}
+
 impl Servers {
     pub(super) fn open(settings: &DnsSettings) -> Result<Self, OpenError> {
         let addresses = addresses(settings)?;
@@ -148,19 +161,26 @@ impl Servers {
 
     /// Asks one server after the other.
     pub(super) async fn ask(&self, query: &Query) -> Result<Answer, Failure> {
-        let mut worst = Failure::silence("there is no server to ask");
+        let mut worst = None;
+        let mut blank = None;
         for _ in 0..self.tries {
             for server in &self.in_order {
                 let response = server.ask(query.clone(), self.options).await;
                 match self.read(query, response) {
+                    Ok(answer) if answer.is_blank() => blank = Some(answer),
                     Ok(answer) => return Ok(answer),
                     // What one server says about signatures is said, whatever the others do.
-                    Err(failure) if worst != Failure::Unreachable(Reason::Bogus) => worst = failure,
-                    Err(_) => {}
+                    Err(_) if worst == Some(Failure::Unreachable(Reason::Bogus)) => {}
+                    Err(failure) => worst = Some(failure),
                 }
             }
         }
-        Err(worst)
+        match (worst, blank) {
+            (Some(failure), _) => Err(failure),
+            (None, Some(blank)) if counts_blank(query.query_type()) => Ok(blank),
+            (None, Some(_)) => Err(Failure::silence("the server answers with nothing at all")),
+            (None, None) => Err(Failure::silence("there is no server to ask")),
+        }
     }
 
     /// What an answer of the library means for `query`.
@@ -172,8 +192,28 @@ impl Servers {
         if self.dnssec == Dnssec::Validate && denies_in_anothers_name(query, &response) {
             return Err(Failure::Unreachable(Reason::Bogus));
         }
-        read(response)
+        let answer = read(response)?;
+        match &answer.said {
+            Said::Records(records) if !records.iter().any(|record| speaks_of(query, record)) => {
+                Err(Failure::silence("the server answers about other names"))
+            }
+            _ => Ok(answer),
+        }
     }
+}
+
+/// Whether a question for `kind` is answered by NOERROR with nothing in it, when every server says so.
+///
+/// Forwarders that answer from memory leave the SOA out (RFC 2308 §2.2), mostly for addresses. There it
+/// is safe to believe: a host without addresses is passed over, and of one family the other is enough.
+fn counts_blank(kind: RecordType) -> bool {
+    matches!(kind, RecordType::A | RecordType::AAAA)
+}
+
+/// Whether `record` answers `query`, or leads on.
+fn speaks_of(query: &Query, record: &Record) -> bool {
+    let kind = record.record_type();
+    record.name == *query.name() && (kind == query.query_type() || kind == RecordType::CNAME)
 }
 
 /// Whether `response` says that there is nothing, and no zone of the name says so. The library calls a

@@ -114,9 +114,20 @@ fn impatient(servers: &[SocketAddr]) -> Names {
     Names::open(&settings).expect("names")
 }
 
+/// Every way in which a server says nothing about a name.
+const LAME: [Wrong; 7] = [
+    Wrong::Refuses,
+    Wrong::Fails,
+    Wrong::Babbles,
+    Wrong::Refers,
+    Wrong::Blank,
+    Wrong::Strays,
+    Wrong::Silent,
+];
+
 #[tokio::test]
 async fn a_lame_server_is_no_answer() {
-    for wrong in [Wrong::Refuses, Wrong::Fails, Wrong::Babbles, Wrong::Refers, Wrong::Silent] {
+    for wrong in LAME {
         let lame = WrongServer::start(wrong);
         let error = impatient(&[lame.address]).mx("unsigned.test").await.expect_err("lame");
         assert!(error.is_temporary(), "{wrong:?}: {error}");
@@ -127,13 +138,39 @@ async fn a_lame_server_is_no_answer() {
 #[tokio::test]
 async fn behind_a_lame_server_the_next_one_is_asked() {
     let server = server();
-    for wrong in [Wrong::Refuses, Wrong::Fails, Wrong::Babbles, Wrong::Refers, Wrong::Silent] {
+    for wrong in LAME {
         let lame = WrongServer::start(wrong);
         let names = impatient(&[lame.address, server.address]);
         let answer = names.mx("signed.test").await;
         assert_eq!(answer.expect("the second knows").value, [exchange(10, "mx.signed.test")]);
         assert!(lame.questions() >= 1, "{wrong:?}");
     }
+}
+
+/// RFC 2308 §2.2, the third kind.
+#[tokio::test]
+async fn an_empty_answer_in_the_word_of_no_zone_denies_addresses_only() {
+    let server = server();
+    let blank = WrongServer::start(Wrong::Blank);
+    let names = impatient(&[blank.address]);
+    let host = "mx1.unsigned.test";
+    for (error, what) in [
+        (names.mx(host).await.map(drop), "mail would go to the domain's own address"),
+        (names.tlsa(host, 25).await.map(drop), "DANE would be off"),
+        (names.txt(host).await.map(drop), "policies would be none"),
+    ] {
+        let error = error.expect_err(what);
+        assert!(error.is_temporary(), "{what}: {error}");
+        assert!(error.to_string().contains("nothing at all"), "{error}");
+    }
+    // Forwarders leave the SOA out of what they remember.
+    let error = names.addresses(host).await.expect_err("no address");
+    assert!(matches!(error, NamesError::NoRecords { .. }), "{error}");
+    let refuses = WrongServer::start(Wrong::Refuses);
+    let error = impatient(&[blank.address, refuses.address]).addresses(host).await;
+    assert!(error.expect_err("not all say so").is_temporary());
+    let answer = impatient(&[blank.address, server.address]).addresses(host).await;
+    assert_eq!(answer.expect("the second knows").value.len(), 2);
 }
 
 #[tokio::test]

@@ -295,6 +295,10 @@ pub(crate) enum Wrong {
     Babbles,
     /// Names other servers for every zone.
     Refers,
+    /// NOERROR, and nothing else: no SOA either.
+    Blank,
+    /// Says where the root is, whatever was asked for.
+    Strays,
     /// Takes the question and says nothing.
     Silent,
 }
@@ -339,12 +343,19 @@ fn wrong_answer(wrong: Wrong, query: &[u8]) -> Option<Vec<u8>> {
         Wrong::Refuses => (5, &[]),
         Wrong::Fails => (2, &[]),
         Wrong::Babbles => (12, &[]),
+        Wrong::Blank => (0, &[]),
+        // A: 192.0.2.1, of the root.
+        Wrong::Strays => (0, &[0, 0, 1, 0, 1, 0, 0, 1, 0, 0, 4, 192, 0, 2, 1]),
         // NS: the very name that was asked for.
         Wrong::Refers => (0, &[0xc0, 12, 0, 2, 0, 1, 0, 0, 1, 0, 0, 2, 0xc0, 12]),
     };
     answer[2] = 0x81;
     answer[3] = code;
-    answer[6..12].copy_from_slice(&[0, 0, 0, u8::from(!records.is_empty()), 0, 0]);
+    answer[6..12].fill(0);
+    if !records.is_empty() {
+        // ANCOUNT or NSCOUNT.
+        answer[if wrong == Wrong::Strays { 7 } else { 9 }] = 1;
+    }
     answer.extend_from_slice(records);
     Some(answer)
 }
