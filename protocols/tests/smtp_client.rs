@@ -4,9 +4,8 @@
 
 mod support;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use openssl::{sha::sha256, x509::X509};
 use protocols::{
     net::{
@@ -15,12 +14,10 @@ use protocols::{
     },
     smtp::{
         client::{
-            ClientSettings, ConnectError, Host, Interrupted, MessageSource, Outcome, OutgoingDsn,
-            OutgoingMessage, Server, SmtpConnection, TlsPolicy, WholeMessage,
+            ClientSettings, ConnectError, Interrupted, Outcome, OutgoingDsn, SmtpConnection,
+            TlsPolicy,
         },
-        grammar::{
-            ClientName, EnvelopeId, ForwardPath, Notify, OriginalRecipient, Ret, ReversePath,
-        },
+        grammar::{EnvelopeId, Notify, OriginalRecipient, Ret},
         server::ServerSettings,
         transport::RecipientDsn,
     },
@@ -28,75 +25,21 @@ use protocols::{
 use support::{
     certificates,
     post::{Door, OCTETS_MAX, Office, open, open_with, settings},
+    servers::{
+        Pieces, SOON,
+        Step::{self, Close, Hear, HearData, Say, Sleep},
+        client, codes, fake, message, server,
+    },
 };
-use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{TcpListener, TcpStream},
-    time::timeout,
-};
+use tokio::{io::AsyncWriteExt, net::TcpListener, time::timeout};
 use trust::clock::UnixMillis;
-
-const SOON: Duration = Duration::from_secs(20);
-
-fn client() -> Arc<ClientSettings> {
-    // Long enough for a busy machine; three tests wait it out.
-    let quick = Duration::from_secs(2);
-    let name = ClientName::parse("mail.two.example").unwrap();
-    Arc::new(ClientSettings {
-        reply_time_max: quick,
-        data_time_max: quick,
-        data_block_time_max: quick,
-        data_end_time_max: quick,
-        ..ClientSettings::new(name)
-    })
-}
-
-fn server(port: u16, tls: &TlsPolicy) -> Server {
-    Server {
-        host: Host { name: "127.0.0.1".to_owned(), port },
-        addresses: vec![SocketAddr::from(([127, 0, 0, 1], port))],
-        tls: tls.clone(),
-    }
-}
 
 async fn connect_to(port: u16, tls: &TlsPolicy) -> Result<SmtpConnection, ConnectError> {
     SmtpConnection::connect(&client(), &[server(port, tls)]).await
 }
 
-fn message(from: &str, to: &[&str], octets: &[u8]) -> (OutgoingMessage, WholeMessage) {
-    let outgoing = OutgoingMessage {
-        reverse_path: ReversePath::parse(from).unwrap(),
-        forward_paths: to.iter().map(|path| ForwardPath::parse(path).unwrap()).collect(),
-        octets: octets.len() as u64,
-        eight_bit: octets.iter().any(|octet| *octet > 127),
-        dsn: None,
-    };
-    (outgoing, WholeMessage(Bytes::copy_from_slice(octets)))
-}
-
 async fn connected(office: &Office, tls: TlsPolicy) -> SmtpConnection {
     connect_to(office.address.port(), &tls).await.unwrap()
-}
-
-fn codes(outcomes: &[Outcome]) -> Vec<String> {
-    outcomes
-        .iter()
-        .map(|outcome| match outcome {
-            Outcome::Taken(reply) => format!("taken {}", reply.code),
-            Outcome::Refused(reply) => format!("refused {}", reply.code),
-            Outcome::PutOff(reply) => format!("put off {}", reply.code),
-            Outcome::NotSent(_) => "not sent".to_owned(),
-            Outcome::Unknown(_) => "unknown".to_owned(),
-        })
-        .collect()
-}
-
-/// A greeting without extensions, up to the reply to RCPT.
-macro_rules! until_data {
-    ($($step:expr),* $(,)?) => {
-        &[Say("220 x"), Hear("EHLO"), Say("250 x"), Hear("MAIL FROM:<x@two.example>"),
-          Say("250 ok"), Hear("RCPT"), Say("250 ok"), Hear("DATA"), $($step),*]
-    };
 }
 
 /// RFC 6531 §3.2.
@@ -188,22 +131,6 @@ async fn what_the_server_cannot_take_is_not_sent() {
     let (outgoing, mut source) = message("x@two.example", &["a@one.example"], b"x\r\n");
     assert_eq!(codes(&connection.send(&outgoing, &mut source).await), ["not sent"]);
     assert!(office.post.taken().is_empty());
-}
-
-struct Pieces {
-    left: usize,
-    fails: bool,
-}
-
-#[async_trait::async_trait]
-impl MessageSource for Pieces {
-    async fn next(&mut self) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
-        if self.left == 0 {
-            return if self.fails { Err("the store is away".into()) } else { Ok(Bytes::new()) };
-        }
-        self.left -= 1;
-        Ok(Bytes::from([vec![b'.'; 998], b"\r\n".to_vec()].concat().repeat(65)))
-    }
 }
 
 #[tokio::test]
@@ -391,58 +318,6 @@ async fn a_reply_of_many_words_is_kept_and_shown_in_part() {
     assert!(refused.is_permanent() && refused.to_string().len() < 1_000);
 }
 
-/// What a fake server does.
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    /// Sends a line.
-    Say(&'static str),
-    /// Reads a line that must start so.
-    Hear(&'static str),
-    /// Reads to the end of data.
-    HearData,
-    /// Closes; what follows happens on the next connection.
-    Close,
-    /// Says nothing more.
-    Sleep,
-}
-use Step::{Close, Hear, HearData, Say, Sleep};
-
-/// Plays `steps` and returns the port.
-async fn fake(steps: &'static [Step]) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        for steps in steps.split(|step| matches!(step, Close)) {
-            let (stream, _) = listener.accept().await.unwrap();
-            play(stream, steps).await;
-        }
-    });
-    port
-}
-
-async fn play(stream: TcpStream, steps: &[Step]) {
-    let mut stream = BufReader::new(stream);
-    let mut line = String::new();
-    for step in steps {
-        match step {
-            Say(text) => stream.write_all(format!("{text}\r\n").as_bytes()).await.unwrap(),
-            Hear(start) => {
-                line.clear();
-                stream.read_line(&mut line).await.unwrap();
-                assert!(line.starts_with(start), "{line:?} instead of {start:?}");
-            }
-            HearData => {
-                while line != ".\r\n" {
-                    line.clear();
-                    stream.read_line(&mut line).await.unwrap();
-                }
-            }
-            Sleep => tokio::time::sleep(SOON).await,
-            Close => {}
-        }
-    }
-}
-
 #[tokio::test]
 async fn an_outcome_says_whether_sending_again_can_double() {
     let table: [(&'static [Step], &str); 13] = [
@@ -534,29 +409,6 @@ async fn replies_without_end_and_injected_before_tls_are_not_believed() {
     let required = TlsPolicy::Required(TlsClient::verified_by(&made.authority).unwrap());
     let refused = connect_to(injecting, &required).await.unwrap_err();
     assert!(matches!(refused, ConnectError::Interrupted { .. }), "{refused}");
-}
-
-#[tokio::test]
-async fn a_server_that_reads_nothing_is_given_up() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let server = tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        stream
-            .write_all(b"220 x\r\n250-x\r\n250 PIPELINING\r\n250 ok\r\n250 ok\r\n354 go\r\n")
-            .await
-            .unwrap();
-        let mut octets = [0; 64];
-        let _ = stream.read(&mut octets).await;
-        tokio::time::sleep(SOON).await;
-    });
-    let mut connection = connect_to(port, &TlsPolicy::Never).await.unwrap();
-    let (outgoing, _) = message("x@two.example", &["a@one.example"], b"");
-    let mut source = Pieces { left: 1_000, fails: false };
-    let outcomes = timeout(SOON, connection.send(&outgoing, &mut source)).await.unwrap();
-    assert_eq!(codes(&outcomes), ["not sent"]);
-    assert!(source.left > 0, "everything was read though nothing was taken");
-    server.abort();
 }
 
 #[tokio::test]

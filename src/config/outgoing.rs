@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{
     reader::{Reader, Section},
     source::Raw,
-    units::Millis,
+    units::{Millis, Octets},
     value::{Setting, quoted},
 };
 use crate::{pec::tls_policy::ConfiguredTls, texts::Text};
@@ -21,6 +21,10 @@ pub struct OutgoingSettings {
     pub idle_connections_max: usize,
     /// How long each is kept.
     pub idle_connection_time: Millis,
+    /// How long a server may take over one message, before what its octets may take.
+    pub transaction_time_max: Millis,
+    /// Octets of a message that a server must take in a second.
+    pub octets_per_second_min: Octets,
     /// After how long a sender is told that a message to ordinary mail is late; 0 = never.
     pub delay_notice: Millis,
     /// How connections are secured.
@@ -122,6 +126,8 @@ impl OutgoingSettings {
                     "For how long each.",
                 ),
             ),
+            transaction_time_max: transaction_time_max(&mut section),
+            octets_per_second_min: octets_per_second_min(&mut section),
             delay_notice: section.within(
                 "delay_notice",
                 Millis::hours(4),
@@ -144,6 +150,30 @@ impl OutgoingSettings {
         }
         settings
     }
+}
+
+fn transaction_time_max(section: &mut Section<'_, '_>) -> Millis {
+    section.within(
+        "transaction_time_max",
+        Millis::minutes(15),
+        (Millis::seconds(10), Millis::hours(24)),
+        Text::fixed(
+            "Tempo per un messaggio, da MAIL alla fine dei dati; si aggiunge quello dei suoi ottetti.",
+            "Time for one message, from MAIL to the end of its data; that of its octets is added.",
+        ),
+    )
+}
+
+fn octets_per_second_min(section: &mut Section<'_, '_>) -> Octets {
+    section.within(
+        "octets_per_second_min",
+        Octets::kilobytes(8),
+        (Octets(1), Octets::gigabytes(1)),
+        Text::fixed(
+            "Quanti ottetti del messaggio al secondo il server deve prendere almeno.",
+            "How many octets of the message the server must take in a second at least.",
+        ),
+    )
 }
 
 impl RetrySettings {

@@ -337,7 +337,11 @@ fn relay(config: &Config, names: &Names, random: &Arc<dyn RandomSource>) -> anyh
     let outgoing = &config.outgoing;
     Ok(Relay {
         destinations: Destinations::new(routes, lookups, host_name, Arc::clone(random)),
-        client: Arc::new(ClientSettings::new(client_name)),
+        client: Arc::new(ClientSettings {
+            transaction_time_max: outgoing.transaction_time_max.duration(),
+            octets_per_second_min: outgoing.octets_per_second_min.0,
+            ..ClientSettings::new(client_name)
+        }),
         tls,
         idle: IdleConnections::new(
             outgoing.idle_connections_max,

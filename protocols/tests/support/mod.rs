@@ -1,8 +1,10 @@
-//! What the socket tests of this crate share: certificates made on the spot, and a post office.
+//! What the socket tests of this crate share: certificates made on the spot, a post office, and servers
+//! that break the rules.
 
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::missing_panics_doc)]
 
 pub mod post;
+pub mod servers;
 
 use openssl::{
     asn1::Asn1Time,

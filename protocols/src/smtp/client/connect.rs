@@ -211,6 +211,7 @@ impl SmtpConnection {
             host: host.clone(),
             assurance,
             extensions: Extensions::default(),
+            message_end: None,
             needs_reset: false,
             unusable: false,
         };

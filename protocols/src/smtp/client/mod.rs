@@ -7,6 +7,7 @@
 //!   again can double the message: only [`Outcome::Unknown`] can.
 //! * The octets sent are the message's own, dots doubled; a message with a bare CR or LF in it is
 //!   never ended, so that no server finds two messages in it.
+//! * A message has an end in time, however slowly a server takes it: [`ClientSettings::time_for`].
 //! * Memory is bounded by two pieces of 64 KiB, whatever the size of the message.
 //! * Nothing of a message goes to a server that does not satisfy the [`TlsPolicy`] it is given.
 //!
@@ -21,6 +22,7 @@ mod stuffing;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 pub use self::{connect::ConnectError, replies::Interrupted, send::Outcome};
 use super::{
@@ -79,6 +81,12 @@ pub struct ClientSettings {
     /// How long the reply to the end of data may take (RFC 5321 §4.5.3.2.6: 10 minutes). Less
     /// than that makes doubles, because a slow server may have taken the message.
     pub data_end_time_max: Duration,
+    /// How long a message may take from MAIL to its last octet, whatever each step may: a server that
+    /// takes a little just before each time is over would keep the connection for days. What its
+    /// octets take at [`Self::octets_per_second_min`] comes on top.
+    pub transaction_time_max: Duration,
+    /// The slowest that octets of a message may go, from its first to its last; 0 counts as 1.
+    pub octets_per_second_min: u64,
 }
 
 impl ClientSettings {
@@ -96,7 +104,17 @@ impl ClientSettings {
             data_time_max: Duration::from_mins(2),
             data_block_time_max: Duration::from_mins(3),
             data_end_time_max: Duration::from_mins(10),
+            transaction_time_max: Duration::from_mins(15),
+            octets_per_second_min: 8 * 1024,
         }
+    }
+
+    /// How long a message of `octets` may take from MAIL to the end of its data. The reply to that end
+    /// has [`Self::data_end_time_max`] of its own, all of it: given up earlier, it makes doubles.
+    #[must_use]
+    pub fn time_for(&self, octets: u64) -> Duration {
+        let seconds = octets.div_ceil(self.octets_per_second_min.max(1));
+        self.transaction_time_max.saturating_add(Duration::from_secs(seconds))
     }
 }
 
@@ -177,6 +195,8 @@ pub struct SmtpConnection {
     /// What is known of the server by TLS; `None` in the clear.
     assurance: Option<&'static str>,
     extensions: Extensions,
+    /// When the time of the message is over, while its envelope and its octets go out.
+    message_end: Option<Instant>,
     /// A transaction is half open: RSET comes before the next.
     needs_reset: bool,
     /// The connection failed, or the server said that it closes.
@@ -207,5 +227,21 @@ impl SmtpConnection {
     /// Whether another message can be sent over this connection.
     pub fn is_usable(&self) -> bool {
         !self.unusable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_has_time_by_its_size() {
+        let name = ClientName::parse("mail.two.example").expect("a name");
+        let mut settings = ClientSettings::new(name);
+        for (octets, seconds) in [(0, 900), (1, 901), (8_192, 901), (72 << 20, 900 + 9_216)] {
+            assert_eq!(settings.time_for(octets), Duration::from_secs(seconds), "{octets}");
+        }
+        settings.octets_per_second_min = 0;
+        assert!(settings.time_for(u64::MAX) > Duration::from_hours(1), "no bound, and no panic");
     }
 }

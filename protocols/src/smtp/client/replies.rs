@@ -1,8 +1,8 @@
 //! Reading a server's replies, within bounds.
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::SmtpConnection;
 use crate::smtp::{
@@ -37,6 +37,12 @@ pub enum Interrupted {
         /// The command, or `the data`.
         during: &'static str,
     },
+    /// The server did each step in time, and all together too slowly.
+    #[error("the server is too slow: the time of the message was over during {during}")]
+    TooSlow {
+        /// The command, or `the data`.
+        during: &'static str,
+    },
     /// The connection broke.
     #[error("the connection broke during {during}: {cause}")]
     Broken {
@@ -66,6 +72,20 @@ impl Interrupted {
             WireError::TimeOut => Self::TimeOut { during },
             WireError::EndlessLine => Self::BadReply { during },
             WireError::Broken(error) => Self::Broken { during, cause: error.to_string() },
+        }
+    }
+}
+
+/// Does `work` until `end`, if there is one.
+pub(super) async fn before<T>(
+    end: Option<Instant>,
+    during: &'static str,
+    work: impl Future<Output = Result<T, Interrupted>>,
+) -> Result<T, Interrupted> {
+    match end {
+        None => work.await,
+        Some(end) => {
+            timeout_at(end, work).await.unwrap_or_else(|_| Err(Interrupted::TooSlow { during }))
         }
     }
 }
@@ -112,26 +132,28 @@ pub(super) async fn read_reply(
 }
 
 impl SmtpConnection {
-    /// Reads the reply to `during`; a failure, and 421, make the connection unusable.
+    /// Reads the reply to `during` within the time of the message; a failure, and 421, make the connection unusable.
     pub(super) async fn reply(
         &mut self,
         during: &'static str,
         time_max: Duration,
     ) -> Result<ServerReply, Interrupted> {
-        let reply = read_reply(&mut self.wire, during, time_max).await;
+        let reading = read_reply(&mut self.wire, during, time_max);
+        let reply = before(self.message_end, during, reading).await;
         if reply.as_ref().map_or(true, |reply| reply.code == 421) {
             self.unusable = true;
         }
         reply
     }
 
-    /// Lets octets go out with the next flush or read.
+    /// Lets octets go out with the next flush or read, within the time of the message.
     pub(super) async fn write(
         &mut self,
         during: &'static str,
         octets: &[u8],
     ) -> Result<(), Interrupted> {
-        let written = self.wire.write(octets).await.map_err(Interrupted::during(during));
+        let writing = async { self.wire.write(octets).await.map_err(Interrupted::during(during)) };
+        let written = before(self.message_end, during, writing).await;
         self.unusable |= written.is_err();
         written
     }

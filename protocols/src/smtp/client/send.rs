@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use tokio::time::Instant;
+
 use super::{
-    Interrupted, MessageSource, OutgoingDsn, OutgoingMessage, SmtpConnection, stuffing::DotStuffing,
+    Interrupted, MessageSource, OutgoingDsn, OutgoingMessage, SmtpConnection, replies::before,
+    stuffing::DotStuffing,
 };
 use crate::smtp::{
     grammar::{Command, EnvelopeId, ForwardPath, OriginalRecipient, Parameter, ServerReply},
@@ -73,17 +77,23 @@ impl SmtpConnection {
             return vec![outcome; count];
         }
         let mut pending: Vec<Pending> = vec![None; count];
-        if let Err(outcome) = self.envelope(message, &mut pending).await {
-            return settled(pending, &outcome);
-        }
-        if pending.iter().all(Option::is_some) {
-            self.needs_reset = true;
-            return pending.into_iter().flatten().collect();
-        }
-        let outcome = match self.data(source).await {
-            Ok(outcome) | Err(outcome) => outcome,
+        self.message_end = Instant::now().checked_add(self.settings.time_for(message.octets));
+        let outcome = match self.envelope(message, &mut pending).await {
+            Err(outcome) => Some(outcome),
+            Ok(()) if pending.iter().all(Option::is_some) => {
+                self.needs_reset = true;
+                None
+            }
+            Ok(()) => {
+                let (Ok(outcome) | Err(outcome)) = self.data(source).await;
+                Some(outcome)
+            }
         };
-        settled(pending, &outcome)
+        self.message_end = None;
+        match outcome {
+            Some(outcome) => settled(pending, &outcome),
+            None => pending.into_iter().flatten().collect(),
+        }
     }
 
     /// What the server has told us that it cannot take (RFC 1870 §5, RFC 6152 §3, RFC 6531 §3.2).
@@ -255,10 +265,11 @@ impl SmtpConnection {
         let mut stuffing = DotStuffing::new();
         let mut stuffed = Vec::new();
         loop {
-            let octets = source.next().await.map_err(|error| {
+            let octets = before(self.message_end, "the data", next(source)).await;
+            let octets = octets.map_err(|interrupted| {
                 // Only a closed connection leaves a begun message unsent.
                 self.unusable = true;
-                Outcome::NotSent(Interrupted::Source { cause: error.to_string() })
+                Outcome::NotSent(interrupted)
             })?;
             if octets.is_empty() {
                 break;
@@ -279,7 +290,9 @@ impl SmtpConnection {
             let early = Interrupted::BadReply { during: "the data" };
             return Err(self.early_refusal(early).await);
         }
-        // From the first octet of the end on, the server may have taken the message.
+        // From the first octet of the end on, the server may have taken the message: now it has all the
+        // time that an answer may need.
+        self.message_end = None;
         self.write("the end of the data", &stuffed).await.map_err(Outcome::Unknown)?;
         let time_max = self.settings.data_end_time_max;
         let reply = self.reply("the end of the data", time_max).await.map_err(Outcome::Unknown)?;
@@ -289,6 +302,7 @@ impl SmtpConnection {
     /// A server that closes in the middle of the data may have said why; then trying again is
     /// pointless, or not, as it says.
     async fn early_refusal(&mut self, interrupted: Interrupted) -> Outcome {
+        self.message_end = None;
         let time_max = self.settings.data_time_max.min(EARLY_REFUSAL_TIME);
         match self.reply("the data", time_max).await {
             Ok(reply) if !reply.is_positive() => Outcome::of_refusal(reply),
@@ -300,6 +314,10 @@ impl SmtpConnection {
         self.unusable = true;
         our_reply(554, "5.6.0", "the message has a bare CR or LF and cannot be sent".to_owned())
     }
+}
+
+async fn next(source: &mut dyn MessageSource) -> Result<Bytes, Interrupted> {
+    source.next().await.map_err(|error| Interrupted::Source { cause: error.to_string() })
 }
 
 fn settled(pending: Vec<Pending>, outcome: &Outcome) -> Vec<Outcome> {
