@@ -19,10 +19,14 @@ pub struct DnsSettings {
     pub timeout: Millis,
     /// Rounds over all servers.
     pub tries: u32,
-    /// Time for one question, all tries and aliases together.
+    /// Time for one question, all tries and aliases together, from its turn on.
     pub question_time_max: Millis,
     /// Questions asked at a time; further ones wait.
     pub questions_max: usize,
+    /// How long one may wait for its turn.
+    pub waiting_time_max: Millis,
+    /// Questions for one destination, every try at every server counted.
+    pub questions_per_destination_max: usize,
     /// Answers that are remembered.
     pub cache_entries_max: usize,
     /// How long an answer is remembered at least, whatever it says.
@@ -93,7 +97,8 @@ impl DnsSettings {
                 "Recursive DNS servers, in the order in which they are asked; without, those of /etc/resolv.conf.",
             ),
         );
-        let (timeout, tries, question_time_max, questions_max) = bounds(section);
+        let (timeout, tries, question_time_max) = times(section);
+        let (questions_max, waiting_time_max, questions_per_destination_max) = counts(section);
         let (cache_entries_max, lifetime_min, lifetime_max, negative_lifetime_max) =
             memory(section);
         let (dnssec, trust_anchor_file) = signatures(section);
@@ -103,6 +108,8 @@ impl DnsSettings {
             tries,
             question_time_max,
             questions_max,
+            waiting_time_max,
+            questions_per_destination_max,
             cache_entries_max,
             lifetime_min,
             lifetime_max,
@@ -113,7 +120,7 @@ impl DnsSettings {
     }
 }
 
-fn bounds(section: &mut Section<'_, '_>) -> (Millis, u32, Millis, usize) {
+fn times(section: &mut Section<'_, '_>) -> (Millis, u32, Millis) {
     let timeout = section.within(
         "timeout",
         Millis::seconds(3),
@@ -135,6 +142,10 @@ fn bounds(section: &mut Section<'_, '_>) -> (Millis, u32, Millis, usize) {
             "Time for one question, all tries and aliases together.",
         ),
     );
+    (timeout, tries, question_time_max)
+}
+
+fn counts(section: &mut Section<'_, '_>) -> (usize, Millis, usize) {
     let questions_max = section.within(
         "questions_max",
         256,
@@ -144,7 +155,25 @@ fn bounds(section: &mut Section<'_, '_>) -> (Millis, u32, Millis, usize) {
             "Questions asked at a time; further ones wait.",
         ),
     );
-    (timeout, tries, question_time_max, questions_max)
+    let waiting_time_max = section.within(
+        "waiting_time_max",
+        Millis::minutes(1),
+        TIME,
+        Text::fixed(
+            "Quanto attende al più il suo turno una domanda.",
+            "How long a question waits for its turn at most.",
+        ),
+    );
+    let questions_per_destination_max = section.within(
+        "questions_per_destination_max",
+        100,
+        (10, 10_000),
+        Text::fixed(
+            "Domande per trovare i server di un dominio, comprese tutte le prove.",
+            "Questions to find the servers of one domain, all tries included.",
+        ),
+    );
+    (questions_max, waiting_time_max, questions_per_destination_max)
 }
 
 fn memory(section: &mut Section<'_, '_>) -> (usize, Millis, Millis, Millis) {

@@ -12,6 +12,7 @@ use hickory_resolver::proto::{
 };
 
 use super::{
+    budget::Budget,
     error::Failure,
     memory::{Answered, Outcome},
     servers::{Answer, Said, Servers},
@@ -29,10 +30,15 @@ struct Walk {
     lifetime: u32,
 }
 
-/// Follows `name` to its records of `kind`.
-pub(super) async fn follow(servers: &Servers, name: &Name, kind: RecordType) -> Answered {
+/// Follows `name` to its records of `kind`, for as many questions as `budget` has.
+pub(super) async fn follow(
+    servers: &Servers,
+    name: &Name,
+    kind: RecordType,
+    budget: &Budget,
+) -> Answered {
     let mut walk = Walk { at: name.clone(), aliases: 0, secure: true, lifetime: u32::MAX };
-    let end = walk.walk(servers, kind).await;
+    let end = walk.walk(servers, kind, budget).await;
     let seconds = |seconds: u32| Some(Duration::from_secs(seconds.into()));
     match end {
         Ok(End::Records(records)) => Answered {
@@ -53,10 +59,15 @@ enum End {
 }
 
 impl Walk {
-    async fn walk(&mut self, servers: &Servers, kind: RecordType) -> Result<End, Failure> {
+    async fn walk(
+        &mut self,
+        servers: &Servers,
+        kind: RecordType,
+        budget: &Budget,
+    ) -> Result<End, Failure> {
         loop {
             let Answer { said, authentic } =
-                servers.ask(&Query::query(self.at.clone(), kind)).await?;
+                servers.ask(&Query::query(self.at.clone(), kind), budget).await?;
             let answers = match said {
                 Said::Records(answers) => answers,
                 Said::Nothing { exists, lifetime } => {

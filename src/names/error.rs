@@ -22,8 +22,8 @@ pub enum NamesError {
         /// What was asked for.
         kind: Kind,
     },
-    /// For the moment: a time-out, a refusal, a server that does not know the zone, or signatures
-    /// that do not hold.
+    /// For the moment: a time-out, a refusal, a server that does not know the zone, signatures that do
+    /// not hold, or a bound of our own.
     #[error(
         "DNS does not say which {kind} records {name} has ({reason}): check [dns]; ask again later"
     )]
@@ -60,11 +60,17 @@ pub(super) enum Reason {
     Bogus,
     /// No server answered in time, or only with an error.
     Silence(String),
+    /// We did not ask, or not to the end: a bound of our own.
+    NotAsked(String),
 }
 
 impl Failure {
     pub(super) fn silence(detail: impl Into<String>) -> Self {
         Self::Unreachable(Reason::Silence(detail.into()))
+    }
+
+    pub(super) fn not_asked(detail: impl Into<String>) -> Self {
+        Self::Unreachable(Reason::NotAsked(detail.into()))
     }
 
     pub(super) fn about(self, name: &str, kind: Kind) -> NamesError {
@@ -75,7 +81,7 @@ impl Failure {
             Self::Unreachable(reason) => {
                 let reason = match reason {
                     Reason::Bogus => "its DNSSEC signatures are not valid".to_owned(),
-                    Reason::Silence(detail) => detail,
+                    Reason::Silence(detail) | Reason::NotAsked(detail) => detail,
                 };
                 NamesError::Unreachable { name, kind, reason }
             }

@@ -4,8 +4,11 @@
 //! Names ── memory (bounded) ── chain (aliases) ── servers (one after the other, UDP then TCP)
 //! ```
 //!
-//! * Every question ends within `dns.question_time_max`, and at most `dns.questions_max` are asked
-//!   at a time.
+//! * At most `dns.questions_max` questions are asked at a time. Further ones wait for their turn, for
+//!   `dns.waiting_time_max` at most; from its turn on a question ends within `dns.question_time_max`. Not
+//!   to get a turn says nothing about a name, and is not remembered.
+//! * What is asked for one destination is bounded (`dns.questions_per_destination_max`): a zone may
+//!   name many servers, and lead from each to many names.
 //! * "There is none" and "nobody answers" never look alike: on the first a message is given back
 //!   to its sender, on the second it waits.
 //! * An answer is secure only when DNSSEC says so for every record that led to it
@@ -15,6 +18,7 @@
 //! Not here: which server mail of a domain goes to (`pec::destination`), what a policy says; both ask
 //! through `pec::lookups`.
 
+mod budget;
 mod chain;
 mod error;
 mod lookups;
@@ -39,9 +43,10 @@ use hickory_resolver::{
     },
 };
 pub use protocols::net::dane::TlsaRecord;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
 
 use self::{
+    budget::Budget,
     error::{Failure, Reason},
     memory::{Answered, Memory, Outcome},
     servers::Servers,
@@ -130,6 +135,7 @@ pub enum OpenError {
 #[derive(Clone)]
 pub struct Names {
     shared: Arc<Shared>,
+    budget: Budget,
 }
 
 struct Shared {
@@ -166,7 +172,16 @@ impl Names {
                 questions: Semaphore::new(settings.questions_max.min(Semaphore::MAX_PERMITS)),
                 settings: settings.clone(),
             }),
+            budget: Budget::endless(),
         })
+    }
+
+    /// The same, for `dns.questions_per_destination_max` questions to servers: each try at each server
+    /// counts, what is remembered does not. Clones share them.
+    #[must_use]
+    pub fn with_budget(&self) -> Self {
+        let budget = Budget::of(self.shared.settings.questions_per_destination_max);
+        Self { shared: Arc::clone(&self.shared), budget }
     }
 
     /// A resolver of the library over the same servers and bounds, for parts that bring their own
@@ -321,22 +336,26 @@ impl Names {
         metrics::histogram!(DNS_QUESTION_SECONDS, "type" => label)
             .record(begin.elapsed().as_secs_f64());
         metrics::counter!(DNS_QUESTIONS, "type" => label, "outcome" => word(&outcome)).increment(1);
-        self.memory().keep(key, &answered, Instant::now());
+        // What was not asked says nothing to the next who asks.
+        if !matches!(outcome, Outcome::Failed(Failure::Unreachable(Reason::NotAsked(_)))) {
+            self.memory().keep(key, &answered, Instant::now());
+        }
         outcome
     }
 
     async fn ask_servers(&self, name: &Name, record_type: RecordType) -> Answered {
-        let shared = &self.shared;
-        let asked = async {
-            // The semaphore is never closed.
-            let _question = shared.questions.acquire().await;
-            chain::follow(&shared.servers, name, record_type).await
+        let (shared, settings) = (&self.shared, &self.shared.settings);
+        let failed = |failure| Answered { outcome: Outcome::Failed(failure), lifetime: None };
+        // The semaphore is never closed.
+        let waiting_time_max = settings.waiting_time_max.duration();
+        let Ok(_turn) = timeout(waiting_time_max, shared.questions.acquire()).await else {
+            let reason = format!("no turn within {waiting_time_max:?}: raise dns.questions_max");
+            return failed(Failure::not_asked(reason));
         };
-        let time_max = shared.settings.question_time_max.duration();
-        tokio::time::timeout(time_max, asked).await.unwrap_or_else(|_| Answered {
-            outcome: Outcome::Failed(Failure::silence(format!("no answer within {time_max:?}"))),
-            lifetime: None,
-        })
+        let asked = chain::follow(&shared.servers, name, record_type, &self.budget);
+        let time_max = settings.question_time_max.duration();
+        let silence = || failed(Failure::silence(format!("no answer within {time_max:?}")));
+        timeout(time_max, asked).await.unwrap_or_else(|_| silence())
     }
 
     fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
@@ -389,6 +408,7 @@ fn word(outcome: &Outcome) -> &'static str {
         Outcome::Failed(Failure::NoRecords) => "no_records",
         Outcome::Failed(Failure::Unreachable(Reason::Bogus)) => "bogus",
         Outcome::Failed(Failure::Unreachable(Reason::Silence(_))) => "unreachable",
+        Outcome::Failed(Failure::Unreachable(Reason::NotAsked(_))) => "not_asked",
     }
 }
 

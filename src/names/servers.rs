@@ -38,6 +38,7 @@ use hickory_resolver::{
 
 use super::{
     OpenError,
+    budget::Budget,
     error::{Failure, Reason},
     wildcard,
 };
@@ -159,12 +160,13 @@ impl Servers {
         }
     }
 
-    /// Asks one server after the other.
-    pub(super) async fn ask(&self, query: &Query) -> Result<Answer, Failure> {
+    /// Asks one server after the other, for as many questions as `budget` has.
+    pub(super) async fn ask(&self, query: &Query, budget: &Budget) -> Result<Answer, Failure> {
         let mut worst = None;
         let mut blank = None;
         for _ in 0..self.tries {
             for server in &self.in_order {
+                budget.take()?;
                 let response = server.ask(query.clone(), self.options).await;
                 match self.read(query, response) {
                     Ok(answer) if answer.is_blank() => blank = Some(answer),

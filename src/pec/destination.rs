@@ -141,18 +141,22 @@ impl Destinations {
         Self { port, ..self }
     }
 
-    /// What names are looked up by.
-    pub fn lookups(&self) -> &Arc<dyn Lookups> {
-        &self.lookups
+    /// What is looked up for one destination, [`Self::find`] and what follows, within one bound.
+    pub fn lookups(&self) -> Arc<dyn Lookups> {
+        Arc::clone(&self.lookups).for_one_destination()
     }
 
-    /// Returns the servers of `domain` in the order in which to try them; one at least, each with
-    /// an address at least.
+    /// Returns the servers of `domain`, found by `lookups`, in the order in which to try them; one at
+    /// least, each with an address at least.
     ///
     /// # Errors
     ///
     /// [`NoDestination`].
-    pub async fn find(&self, domain: &str) -> Result<Destination, NoDestination> {
+    pub async fn find(
+        &self,
+        lookups: &dyn Lookups,
+        domain: &str,
+    ) -> Result<Destination, NoDestination> {
         if let Some(target) = self.routes.get(domain) {
             return routed(domain, target).await;
         }
@@ -163,17 +167,21 @@ impl Destinations {
             return Ok(Destination { kind, servers, complete: true });
         }
         let never = |why| NoDestination::Never { domain: domain.to_owned(), why };
-        match self.lookups.mx(domain).await {
-            Ok(answer) => self.by_exchanges(domain, answer).await,
+        match lookups.mx(domain).await {
+            Ok(answer) => self.by_exchanges(lookups, domain, answer).await,
             Err(NamesError::NoSuchName { .. }) => Err(never(Never::Unknown)),
-            Err(NamesError::NoRecords { .. }) => self.by_itself(domain).await,
+            Err(NamesError::NoRecords { .. }) => self.by_itself(lookups, domain).await,
             Err(source) => Err(NoDestination::NotNow { domain: domain.to_owned(), source }),
         }
     }
 
     /// Without MX records the domain itself is the server (RFC 5321 §5.1).
-    async fn by_itself(&self, domain: &str) -> Result<Destination, NoDestination> {
-        match self.server(domain).await {
+    async fn by_itself(
+        &self,
+        lookups: &dyn Lookups,
+        domain: &str,
+    ) -> Result<Destination, NoDestination> {
+        match self.server(lookups, domain).await {
             // Its addresses are in the zone that denies the MX: what is secure of the one is of
             // the other.
             Ok(server) => Ok(Destination {
@@ -190,6 +198,7 @@ impl Destinations {
 
     async fn by_exchanges(
         &self,
+        lookups: &dyn Lookups,
         domain: &str,
         answer: Answer<Vec<Exchange>>,
     ) -> Result<Destination, NoDestination> {
@@ -201,7 +210,7 @@ impl Destinations {
         let mut hosts = self.in_order(exchanges).ok_or_else(|| never(Never::Loop))?;
         let more = hosts.len() > SERVERS_MAX;
         hosts.truncate(SERVERS_MAX);
-        let found = join_all(hosts.iter().map(|host| self.server(host))).await;
+        let found = join_all(hosts.iter().map(|host| self.server(lookups, host))).await;
         let mut servers = Vec::with_capacity(found.len());
         let mut failure = None;
         for result in found {
@@ -243,9 +252,9 @@ impl Destinations {
         (!drawn.is_empty()).then(|| drawn.into_iter().map(|(_, _, host)| host).collect())
     }
 
-    async fn server(&self, host: &str) -> Result<FoundServer, NamesError> {
+    async fn server(&self, lookups: &dyn Lookups, host: &str) -> Result<FoundServer, NamesError> {
         let host = host.trim_end_matches('.');
-        let Answer { value, secure } = self.lookups.addresses(host).await?;
+        let Answer { value, secure } = lookups.addresses(host).await?;
         let mut addresses = in_turn(value);
         addresses.truncate(ADDRESSES_MAX);
         if addresses.is_empty() {

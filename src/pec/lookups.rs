@@ -1,17 +1,26 @@
 //! What the way to other servers asks of DNS: a trait, so that tests hand in tables.
 //!
-//! Invariant: an answer says whether DNSSEC has validated it; nothing that was not validated is
-//! ever called secure.
+//! Invariants:
+//!
+//! * What one destination costs is bounded: all that is asked for it goes by way of
+//!   [`Lookups::for_one_destination`].
+//! * An answer says whether DNSSEC has validated it; nothing that was not validated is ever called
+//!   secure.
 //!
 //! Not here: DNS itself (`crate::names`), what is done with the answers ([`super::destination`], [`super::tls_policy`]).
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 pub use crate::names::{Answer, Exchange, Kind, NamesError, TlsaRecord};
 
 /// Looks names up.
 #[async_trait::async_trait]
 pub trait Lookups: Send + Sync + std::fmt::Debug {
+    /// The same, for what is asked to find the servers of one destination and how to talk to them: with
+    /// a bound on it all, whatever its zone leads to. Beyond it nothing is found out
+    /// ([`NamesError::Unreachable`]).
+    fn for_one_destination(self: Arc<Self>) -> Arc<dyn Lookups>;
+
     /// The MX records of a domain, the best first.
     async fn mx(&self, domain: &str) -> Result<Answer<Vec<Exchange>>, NamesError>;
 
@@ -102,6 +111,10 @@ pub(crate) mod table {
 
     #[async_trait::async_trait]
     impl Lookups for Table {
+        fn for_one_destination(self: Arc<Self>) -> Arc<dyn Lookups> {
+            self
+        }
+
         async fn mx(&self, domain: &str) -> Result<Answer<Vec<Exchange>>, NamesError> {
             self.answer(&self.mx, domain, Kind::Mx)
         }

@@ -83,6 +83,10 @@ impl Dns {
 
 #[async_trait::async_trait]
 impl Lookups for Dns {
+    fn for_one_destination(self: Arc<Self>) -> Arc<dyn Lookups> {
+        self
+    }
+
     async fn mx(&self, domain: &str) -> Result<Answer<Vec<Exchange>>, NamesError> {
         let mx = vec![Exchange { preference: 10, host: MX.to_owned() }];
         self.answer(domain, Kind::Mx, Some(mx))

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use ceralacca::{
     config::units::Millis,
     names::{Exchange, Names, NamesError},
+    pec::lookups::Lookups,
 };
 
 use crate::{
@@ -201,6 +202,66 @@ async fn answers_are_remembered_after_their_server_has_gone() {
     let forgotten =
         names.mx("gone.test").await.expect_err("two are remembered, this was the third");
     assert!(forgotten.is_temporary(), "{forgotten}");
+}
+
+#[tokio::test]
+async fn the_time_of_a_question_begins_with_its_turn() {
+    let silent = WrongServer::start(Wrong::Silent);
+    let mut settings = settings(&[silent.address]);
+    settings.timeout = Millis::minutes(2);
+    settings.question_time_max = Millis(300);
+    settings.questions_max = 1;
+    let names = Names::open(&settings).expect("names");
+    let questions = (0..3).map(|number| {
+        let names = names.clone();
+        async move { names.mx(&format!("a{number}.unsigned.test")).await }
+    });
+    for answer in futures::future::join_all(questions).await {
+        assert!(answer.expect_err("silence").to_string().contains("no answer within 300ms"));
+    }
+    assert_eq!(silent.questions(), 3, "each was asked in its turn");
+    // Who gets no turn has not found a dead server, and the next one asks.
+    settings.question_time_max = Millis::minutes(2);
+    settings.waiting_time_max = Millis(50);
+    let names = Names::open(&settings).expect("names");
+    let asking = tokio::spawn({
+        let names = names.clone();
+        async move { names.mx("b.unsigned.test").await }
+    });
+    while silent.questions() < 4 {
+        tokio::task::yield_now().await;
+    }
+    let error = names.mx("c.unsigned.test").await.expect_err("no turn");
+    assert!(error.is_temporary() && error.to_string().contains("no turn within 50ms"), "{error}");
+    asking.abort();
+    assert!(asking.await.is_err());
+    let next = tokio::spawn(async move { names.mx("c.unsigned.test").await });
+    while silent.questions() < 5 {
+        tokio::task::yield_now().await;
+    }
+    next.abort();
+}
+
+#[tokio::test]
+async fn one_destination_asks_no_more_than_its_bound() {
+    let refuses = WrongServer::start(Wrong::Refuses);
+    let server = server();
+    let mut settings = settings(&[refuses.address, server.address]);
+    settings.questions_per_destination_max = 3;
+    let names = std::sync::Arc::new(Names::open(&settings).expect("names"));
+    let one = Lookups::for_one_destination(names.clone());
+    one.mx("unsigned.test").await.expect("two questions, of which one is refused");
+    let error = one.txt("unsigned.test").await.expect_err("one is refused, and no more are left");
+    assert!(error.to_string().contains("dns.questions_per_destination_max"), "{error}");
+    assert_eq!(refuses.questions(), 2);
+    one.mx("unsigned.test").await.expect("what is remembered costs nothing");
+    let error = one.mx("long0.unsigned.test").await.expect_err("nothing is left");
+    assert!(error.is_temporary(), "{error}");
+    assert_eq!(refuses.questions(), 2);
+    // Others have a bound of their own, and are not told what was not asked.
+    let other = Lookups::for_one_destination(names.clone());
+    other.txt("unsigned.test").await.expect("texts");
+    names.mx("signed.test").await.expect("without a bound");
 }
 
 #[tokio::test]

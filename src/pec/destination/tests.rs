@@ -20,8 +20,12 @@ fn hosts(destination: &Destination) -> Vec<&str> {
     destination.servers.iter().map(|server| server.host.as_str()).collect()
 }
 
+async fn find(destinations: &Destinations, domain: &str) -> Result<Destination, NoDestination> {
+    destinations.find(&*destinations.lookups(), domain).await
+}
+
 async fn refused(table: Table) -> Never {
-    match destinations(table).find("one.example").await {
+    match find(&destinations(table), "one.example").await {
         Err(NoDestination::Never { why, .. }) => why,
         other => panic!("{other:?}"),
     }
@@ -31,13 +35,13 @@ async fn refused(table: Table) -> Never {
 async fn a_route_wins_over_dns_and_a_literal_needs_none() {
     let table = Table::default().mx("pec.beta.example", &[(10, "mx.beta.example")]);
     let destinations = destinations(table);
-    let found = destinations.find("pec.beta.example").await.expect("the route");
+    let found = find(&destinations, "pec.beta.example").await.expect("the route");
     assert_eq!(found.kind, DestinationKind::Fixed);
     assert_eq!(found.servers[0].addresses, [SocketAddr::from(([127, 0, 0, 1], 2525))]);
     for (domain, address) in
         [("[192.0.2.1]", "192.0.2.1:25"), ("[ipv6:2001:db8::1]", "[2001:db8::1]:25")]
     {
-        let found = destinations.find(domain).await.expect("a literal");
+        let found = find(&destinations, domain).await.expect("a literal");
         assert_eq!(found.servers[0].addresses, [address.parse().expect("an address")]);
     }
 }
@@ -55,7 +59,7 @@ async fn exchanges_go_by_preference_and_equals_by_chance() {
     let destinations = destinations(table);
     let mut orders = BTreeSet::new();
     for _ in 0..64 {
-        let found = destinations.find("one.example").await.expect("servers");
+        let found = find(&destinations, "one.example").await.expect("servers");
         assert_eq!(hosts(&found)[2], "late.one.example");
         orders.insert(hosts(&found)[..2].join(" "));
     }
@@ -76,7 +80,7 @@ async fn both_families_are_tried_in_turn_and_not_without_end() {
         .fold(Table::default().mx("one.example", &exchanges), |table, (_, host)| {
             table.addresses(host, &addresses)
         });
-    let found = destinations(table).find("one.example").await.expect("servers");
+    let found = find(&destinations(table), "one.example").await.expect("servers");
     assert_eq!(found.servers.len(), SERVERS_MAX);
     let tried: Vec<String> =
         found.servers[0].addresses.iter().map(|address| address.ip().to_string()).collect();
@@ -99,7 +103,7 @@ async fn what_takes_no_mail_for_good_is_told_from_what_dns_does_not_say_now() {
         Table::default().mx("one.example", &[(10, "gone.one.example")]),
         Table::default().mx("one.example", &[(10, "a.one.example")]).unreachable("a.one.example"),
     ] {
-        let found = destinations(table).find("one.example").await;
+        let found = find(&destinations(table), "one.example").await;
         assert!(matches!(found, Err(NoDestination::NotNow { .. })), "{found:?}");
     }
 }
@@ -107,7 +111,7 @@ async fn what_takes_no_mail_for_good_is_told_from_what_dns_does_not_say_now() {
 #[tokio::test]
 async fn without_exchanges_the_domain_is_its_own_server() {
     let table = Table::default().addresses("one.example", &["192.0.2.1"]);
-    let found = destinations(table).find("one.example").await.expect("itself");
+    let found = find(&destinations(table), "one.example").await.expect("itself");
     assert_eq!(hosts(&found), ["one.example"]);
 }
 
@@ -126,7 +130,7 @@ async fn mail_never_goes_to_exchanges_no_better_than_this_server() {
         .addresses("a.one.example", &["192.0.2.1"])
         .addresses("b.one.example", &["192.0.2.2"])
         .addresses("c.one.example", &["192.0.2.3"]);
-    let found = destinations(table).find("one.example").await.expect("the better one");
+    let found = find(&destinations(table), "one.example").await.expect("the better one");
     assert_eq!(hosts(&found), ["a.one.example"]);
 }
 
@@ -140,7 +144,7 @@ async fn one_exchange_that_dns_does_not_know_leaves_the_others() {
         .unreachable("dead.one.example")
         .addresses("b.one.example", &["192.0.2.2"])
         .secure("one.example");
-    let found = destinations(table).find("one.example").await.expect("the last");
+    let found = find(&destinations(table), "one.example").await.expect("the last");
     assert_eq!(hosts(&found), ["b.one.example"]);
     assert_eq!(found.kind, DestinationKind::Dns { secure: true });
     assert!(!found.servers[0].secure);

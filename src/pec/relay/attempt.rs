@@ -285,7 +285,8 @@ async fn connect_to(
     domain: &str,
 ) -> Result<SmtpConnection, NotConnected> {
     let failure = |reason: String| NotConnected::Failure(Failure { reason, policy: false });
-    let destination = match relay.destinations.find(domain).await {
+    let lookups = relay.destinations.lookups();
+    let destination = match relay.destinations.find(&*lookups, domain).await {
         Ok(destination) => destination,
         Err(NoDestination::Never { why, .. }) => {
             let fault = match why {
@@ -297,8 +298,7 @@ async fn connect_to(
         }
         Err(NoDestination::NotNow { source, .. }) => return Err(failure(source.to_string())),
     };
-    let lookups = relay.destinations.lookups();
-    let decided = relay.tls.decide(engine, lookups, domain, destination).await;
+    let decided = relay.tls.decide(engine, &lookups, domain, destination).await;
     let decided = decided.inspect_err(|_| count_tls(None, "forbidden"));
     let decided = decided.map_err(NotConnected::Failure)?;
     let connected = SmtpConnection::connect(&relay.client, &decided.servers).await;
