@@ -13,6 +13,7 @@
 //! (`pec::incoming_point`), questions to DNS ([`crate::names`]).
 
 mod results;
+mod sealed_results;
 pub mod verdict;
 
 use std::{net::IpAddr, sync::Arc};

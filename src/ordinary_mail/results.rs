@@ -5,7 +5,7 @@ use mail_auth::{
     SpfResult, common::crypto::HashAlgorithm, dkim::Canonicalization,
 };
 
-use super::Sender;
+use super::{Sender, sealed_results::passed_dmarc};
 use crate::{config::DomainName, metrics_names::ORDINARY_RESULTS};
 
 /// Digests of a body by canonical form and algorithm.
@@ -29,15 +29,14 @@ pub(super) struct Found<'a> {
 }
 
 impl Signatures<'_> {
-    /// Whether one of `trusted` sealed an unbroken chain, and says that the message had passed
-    /// DMARC when it came there (RFC 8617 §7.2.1).
+    /// Whether one of `trusted` sealed an unbroken chain, and says in its own name that the message had
+    /// passed DMARC when it came there (RFC 8617 §7.2.1).
     pub(super) fn vouched_for(&self, trusted: &[DomainName]) -> bool {
         self.arc.result() == &DkimResult::Pass
             && self.arc.sets().last().is_some_and(|set| {
-                let sealer = &set.seal.header.d;
-                let said = set.results.value.to_ascii_lowercase();
-                trusted.iter().any(|domain| sealer.eq_ignore_ascii_case(domain.as_str()))
-                    && memchr::memmem::find(&said, b"dmarc=pass").is_some()
+                let seal = set.seal.header;
+                trusted.iter().any(|domain| seal.d.eq_ignore_ascii_case(domain.as_str()))
+                    && passed_dmarc(set.results.value, seal.i, &seal.d)
             })
     }
 }

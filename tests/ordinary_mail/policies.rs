@@ -118,20 +118,37 @@ async fn while_dns_does_not_answer_mail_is_taken_or_waits() {
     assert_eq!(examined.verdict, Verdict::Take, "what is known does not wait");
 }
 
-/// `message` as the list `list.test` hands it on: changed, and sealed with what it found.
+/// `message` as the list `list.test` hands it on: changed, and sealed with what it says that it found.
 async fn through_the_list(world: &World, message: &[u8], said: &str) -> Vec<u8> {
     let authenticator = MessageAuthenticator(world.names.resolver());
     let changed = changed(message);
     let parsed = AuthenticatedMessage::parse(&changed).expect("a message");
     let arc = authenticator.verify_arc(&parsed).await;
-    let found = world.examine(ALLOWED, GIULIA, message, |_| {}).await;
-    assert_found(&found, &[said]);
     let host = format!("list.test; {said}");
     let results = AuthenticationResults::new(&host);
     let sealer = ArcSealer::from_key(SIGNER.private()).domain("list.test").selector("arc");
     let sealer = sealer.headers(["From", "To", "Subject", "Date", "DKIM-Signature"]);
     let set = sealer.seal(&parsed, &results, &arc).expect("a seal");
     [set.to_header().as_bytes(), changed.as_slice()].concat()
+}
+
+#[tokio::test]
+async fn a_trusted_seal_speaks_only_with_a_result_of_its_own() {
+    let world = World::shared();
+    let message = letter(GIULIA);
+    let trusting = |settings: &mut OrdinaryMailSettings| {
+        settings.arc_trusted = vec!["list.test".parse().expect("a domain")];
+    };
+    for (said, verdict) in [
+        ("dmarc=pass", Verdict::Take),
+        ("dmarc=fail reason=\"dmarc=pass\"", by_dmarc("pass.test")),
+        ("dmarc=fail (not dmarc=pass)", by_dmarc("pass.test")),
+    ] {
+        let sealed = through_the_list(&world, &message, said).await;
+        let examined = world.examine(OTHER, "list-bounces@list.test", &sealed, trusting).await;
+        assert_found(&examined, &["dmarc=fail", "arc=pass"]);
+        assert_eq!(examined.verdict, verdict, "{said}");
+    }
 }
 
 #[tokio::test]
