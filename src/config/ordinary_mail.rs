@@ -24,7 +24,7 @@ pub struct OrdinaryMailSettings {
     pub defer_on_dns_failure: bool,
     /// Whose ARC seal speaks for mail that fails DMARC.
     pub arc_trusted: Vec<DomainName>,
-    /// Time for all checks of one message.
+    /// Time for each part of the checks: policy, SPF, every signature.
     pub check_time_max: Millis,
     /// Size of a message whose signatures are checked.
     pub check_octets_max: Octets,
@@ -32,6 +32,8 @@ pub struct OrdinaryMailSettings {
     pub signatures_max: usize,
     /// Messages that are checked at a time.
     pub checks_max: usize,
+    /// How long one may wait for its turn.
+    pub waiting_time_max: Millis,
 }
 
 impl Setting for OrdinaryMail {
@@ -82,7 +84,8 @@ impl OrdinaryMailSettings {
                 "Domains (lists, forwarders) whose ARC seal speaks for mail that fails DMARC.",
             ),
         );
-        let (check_time_max, check_octets_max, signatures_max, checks_max) = bounds(section);
+        let (check_time_max, check_octets_max, signatures_max) = bounds(section);
+        let (checks_max, waiting_time_max) = turns(section);
         Self {
             accept,
             check,
@@ -94,6 +97,7 @@ impl OrdinaryMailSettings {
             check_octets_max,
             signatures_max,
             checks_max,
+            waiting_time_max,
         }
     }
 }
@@ -127,21 +131,21 @@ fn policy(section: &mut Section<'_, '_>) -> (bool, bool, bool, bool) {
         "defer_on_dns_failure",
         false,
         Text::fixed(
-            "Rimandare (451) la posta il cui esito non è noto perché il DNS non risponde; altrimenti si prende.",
-            "Put mail off (451) whose outcome is not known because DNS does not answer; else it is taken.",
+            "Rimandare (451) anche la posta il cui esito non è noto perché il DNS non risponde, e che nessun p=reject riguarda.",
+            "Put off (451) also mail whose outcome is not known because DNS does not answer and that no p=reject concerns.",
         ),
     );
     (check, dmarc_reject, spf_reject, defer_on_dns_failure)
 }
 
-fn bounds(section: &mut Section<'_, '_>) -> (Millis, Octets, usize, usize) {
+fn bounds(section: &mut Section<'_, '_>) -> (Millis, Octets, usize) {
     let check_time_max = section.within(
         "check_time_max",
         Millis::seconds(20),
         (Millis(100), Millis::minutes(5)),
         Text::fixed(
-            "Tempo per tutte le verifiche di un messaggio.",
-            "Time for all checks of one message.",
+            "Tempo per ogni parte delle verifiche: criterio del dominio, SPF, ciascuna firma.",
+            "Time for each part of the checks: policy of the domain, SPF, every signature.",
         ),
     );
     let check_octets_max = section.within(
@@ -162,6 +166,10 @@ fn bounds(section: &mut Section<'_, '_>) -> (Millis, Octets, usize, usize) {
             "Signatures of one message that are checked.",
         ),
     );
+    (check_time_max, check_octets_max, signatures_max)
+}
+
+fn turns(section: &mut Section<'_, '_>) -> (usize, Millis) {
     let checks_max = section.within(
         "checks_max",
         64,
@@ -171,5 +179,14 @@ fn bounds(section: &mut Section<'_, '_>) -> (Millis, Octets, usize, usize) {
             "Messages checked at a time; further ones wait.",
         ),
     );
-    (check_time_max, check_octets_max, signatures_max, checks_max)
+    let waiting_time_max = section.within(
+        "waiting_time_max",
+        Millis::minutes(1),
+        (Millis(100), Millis::minutes(5)),
+        Text::fixed(
+            "Quanto attende al più il suo turno un messaggio.",
+            "How long a message waits for its turn at most.",
+        ),
+    );
+    (checks_max, waiting_time_max)
 }

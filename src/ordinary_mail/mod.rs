@@ -4,14 +4,19 @@
 //! * The octets of the message are read, never changed: what was found goes into the header of the
 //!   anomaly envelope, as Authentication-Results (RFC 8601). Fields of that name inside the message
 //!   are the sender's word, whatever name they give themselves.
-//! * Everything is bounded: time, octets that are hashed, signatures that are looked at, checks at
-//!   the same time. What is beyond a bound is not known, and not known is never refused for good.
+//! * Everything is bounded: the time of each part, octets that are hashed, signatures that are looked
+//!   at, checks at the same time and the wait for one. What is beyond a bound is not known, and not known
+//!   is never refused for good.
+//! * What the sender's own DNS can do is to keep his own identifiers from being known. It keeps nobody
+//!   from knowing the policy of the domain of From, nor takes time from a signature of that domain; and
+//!   while it is not known whether a domain with `p=reject` disowns a message, the message waits.
 //! * A fault of the library ends the check, not the session.
 //! * Certified mail never comes here: its provider's signature says more.
 //!
 //! Not here: what follows for the message by the configuration ([`verdict`]), SMTP
 //! (`pec::incoming_point`), questions to DNS ([`crate::names`]).
 
+mod authors;
 mod results;
 mod sealed_results;
 pub mod verdict;
@@ -19,15 +24,21 @@ pub mod verdict;
 use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
+use futures::future::join_all;
 use mail_auth::{
-    AuthenticatedMessage, DmarcOutput, MessageAuthenticator, SpfOutput,
-    dmarc::verify::DmarcParameters, spf::verify::SpfParameters,
+    ArcOutput, AuthenticatedMessage, DkimOutput, DkimResult, DmarcOutput, DmarcResult, DnsError,
+    Error, MessageAuthenticator, SpfOutput, SpfResult,
+    common::headers::Header,
+    dkim,
+    dmarc::{Policy, verify::DmarcParameters},
+    spf::verify::SpfParameters,
 };
-use tokio::{sync::Semaphore, task::spawn_blocking};
+use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use self::{
-    results::{Found, Signatures},
+    authors::Authors,
+    results::{Author, Body, Found, Signatures},
     verdict::Verdict,
 };
 use crate::{config::OrdinaryMailSettings, metrics_names::ORDINARY_CHECKS, names::Names};
@@ -105,26 +116,27 @@ impl OrdinaryMailChecks {
     /// Examines `message` as it came, our own trace fields not included.
     pub async fn examine(self: &Arc<Self>, message: Bytes, mut sender: Sender) -> Examined {
         sender.bound();
-        let (checks, from) = (Arc::clone(self), sender.clone());
-        // A task of its own: a fault of the library stays in it.
-        let task = AbortOnDropHandle::new(tokio::spawn(async move {
-            let _running = checks.running.acquire().await;
-            checks.check(&message, &from).await
-        }));
-        let examined =
-            match tokio::time::timeout(self.settings.check_time_max.duration(), task).await {
-                Ok(Ok(examined)) => examined,
-                Ok(Err(error)) => {
-                    tracing::error!(%error, "ordinary mail could not be checked");
-                    self.unknown(&sender)
-                }
-                Err(_) => {
-                    tracing::warn!(peer = %sender.address, "checks of ordinary mail took too long");
-                    self.unknown(&sender)
-                }
-            };
+        let waiting_time_max = self.settings.waiting_time_max.duration();
+        let turn = timeout(waiting_time_max, self.running.acquire()).await;
+        let examined = if turn.is_ok() {
+            self.examine_in_turn(message, sender).await
+        } else {
+            tracing::warn!(peer = %sender.address, "no turn to check ordinary mail: raise checks_max");
+            self.unknown(&sender)
+        };
+        drop(turn);
         metrics::counter!(ORDINARY_CHECKS, "verdict" => examined.verdict.word()).increment(1);
         examined
+    }
+
+    async fn examine_in_turn(self: &Arc<Self>, message: Bytes, sender: Sender) -> Examined {
+        let (checks, from) = (Arc::clone(self), sender.clone());
+        // A task of its own: a fault of the library stays in it.
+        let task = tokio::spawn(async move { checks.check(&message, &from).await });
+        AbortOnDropHandle::new(task).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "ordinary mail could not be checked");
+            self.unknown(&sender)
+        })
     }
 
     fn unknown(&self, sender: &Sender) -> Examined {
@@ -134,23 +146,64 @@ impl OrdinaryMailChecks {
         }
     }
 
+    /// One part of the checks, within its time.
+    async fn part<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        timeout(self.settings.check_time_max.duration(), work).await.ok()
+    }
+
+    /// First what the domains of From ask for, which no sender can keep from us; then the signatures, each
+    /// with its own time.
     async fn check(&self, octets: &Bytes, sender: &Sender) -> Examined {
-        let spf = self.spf(sender).await;
         let header = octets.slice(..header_end(octets));
-        let hashed = self.body_hashes(octets).await;
         let mut message = AuthenticatedMessage::parse(&header).unwrap_or_default();
-        let complete = self.bound(&mut message, hashed.is_some());
-        message.body_hashes = hashed.unwrap_or_default();
-        let dkim = self.authenticator.verify_dkim(&message).await;
-        let arc = self.authenticator.verify_arc(&message).await;
-        let dmarc = self.dmarc(&message, &dkim, &spf, sender).await;
-        let found =
-            Found { spf, dmarc, signatures: Signatures { dkim: &dkim, arc: &arc, complete } };
+        let authors = Authors::of(&message);
+        let (policies, spf, (body, hashes)) =
+            tokio::join!(self.policies(&authors), self.spf(sender), self.body_hashes(octets),);
+        let complete = self.bound(&mut message, &authors, body == Body::Hashed);
+        message.body_hashes = hashes;
+        let sealer = message.as_headers.last().map(|field| field.header.d.clone());
+        let parts = one_by_one(&message);
+        let (dkim, arc) =
+            tokio::join!(self.dkim(&parts), self.part(self.authenticator.verify_arc(&message)));
+        let arc = arc
+            .unwrap_or_else(|| ArcOutput::default().with_result(DkimResult::TempError(too_late())));
+        let authors = self.dmarc(policies, &dkim, &spf, sender).await;
+        let signatures = Signatures { dkim: &dkim, arc: &arc, sealer, body, complete };
+        let found = Found { spf, authors, signatures };
         found.count();
         Examined {
             results: found.field(&self.host_name, sender),
             verdict: verdict::of(&self.settings, &found),
         }
+    }
+
+    /// What each of `authors` asks for; one without a name when there is none.
+    async fn policies(&self, authors: &Authors) -> Vec<Author> {
+        let mut domains = authors.domains.clone();
+        if domains.is_empty() {
+            domains.push(String::new());
+        }
+        let nothing = SpfOutput::new(String::new());
+        let policy = async |domain: String| {
+            let found = self.part(self.dmarc_of(&domain, &[], &nothing, "")).await;
+            let output = found.unwrap_or_else(|| unknown_dmarc(&domain));
+            Author { domain, policy: policy_of(&output), output }
+        };
+        join_all(domains.into_iter().map(policy)).await
+    }
+
+    /// The signatures of `parts`, all at a time: a slow one takes no time from another.
+    async fn dkim<'a>(&self, parts: &'a [AuthenticatedMessage<'a>]) -> Vec<DkimOutput<'a>> {
+        let verified = parts.iter().map(async |part| {
+            let outputs = self.part(self.authenticator.verify_dkim(part)).await;
+            outputs.unwrap_or_else(|| {
+                let late = |field: &'a Header<'a, dkim::Signature>| {
+                    DkimOutput::temp_err(too_late()).with_signature(&field.header)
+                };
+                part.dkim_headers.iter().map(late).collect()
+            })
+        });
+        join_all(verified).await.concat()
     }
 
     /// RFC 7208 §2.4: the reverse path, or the client's own name for a null one.
@@ -162,24 +215,36 @@ impl OrdinaryMailChecks {
         } else {
             SpfParameters::verify_mail_from(address, helo, host_name, reverse_path)
         };
-        self.authenticator.verify_spf(parameters).await
+        let found = self.part(self.authenticator.verify_spf(parameters)).await;
+        found.unwrap_or_else(|| {
+            let domain = reverse_path.rsplit_once('@').map_or(helo.as_str(), |(_, domain)| domain);
+            SpfOutput::new(domain.to_owned()).with_result(SpfResult::TempError)
+        })
     }
 
-    /// The digests of the body that the signatures speak of; `None` when it is too large. Large
-    /// bodies take their time, so the digests are made apart from the sessions.
-    async fn body_hashes(&self, octets: &Bytes) -> Option<results::BodyHashes> {
+    /// The digests of the body that the signatures speak of; none when it is too large. Large bodies take
+    /// their time, so the digests are made apart from the sessions.
+    async fn body_hashes(&self, octets: &Bytes) -> (Body, results::BodyHashes) {
         if octets.len() as u64 > self.settings.check_octets_max.0 {
-            return None;
+            return (Body::TooLarge, Vec::new());
         }
         let octets = octets.clone();
         let parse = move || AuthenticatedMessage::parse(&octets).map(|message| message.body_hashes);
-        spawn_blocking(parse).await.ok().map(Option::unwrap_or_default)
+        match self.part(spawn_blocking(parse)).await {
+            Some(Ok(hashes)) => (Body::Hashed, hashes.unwrap_or_default()),
+            Some(Err(_)) | None => (Body::NotHashed, Vec::new()),
+        }
     }
 
-    /// Leaves what is looked at: no more signatures than the limit, none with names that no DNS
-    /// name can be or over more fields than a header has, and none at all when the body was not hashed
-    /// or the header has too many fields. Returns whether that was all there was.
-    fn bound(&self, message: &mut AuthenticatedMessage<'_>, hashed: bool) -> bool {
+    /// Leaves what is looked at: no more signatures than the limit, those nearest to `authors` first, none
+    /// with names that no DNS name can be or over more fields than a header has, and none at all when the
+    /// body was not hashed or the header has too many fields. Returns whether that was all there was.
+    fn bound(
+        &self,
+        message: &mut AuthenticatedMessage<'_>,
+        authors: &Authors,
+        hashed: bool,
+    ) -> bool {
         let looked_at = hashed && message.headers.len() <= HEADER_FIELDS_MAX;
         let signatures = message.dkim_headers.len();
         let sealed = !message.as_headers.is_empty() || !message.ams_headers.is_empty();
@@ -191,9 +256,10 @@ impl OrdinaryMailChecks {
                 && signature.s.len() <= DOMAIN_OCTETS_MAX
                 && signature.i.len() <= ADDRESS_OCTETS_MAX
         });
+        authors.nearest_first(&mut message.dkim_headers);
         message.dkim_headers.truncate(self.settings.signatures_max);
         message.errors.truncate(self.settings.signatures_max);
-        let long = |field: &mail_auth::common::headers::Header<'_, mail_auth::arc::Signature>| {
+        let long = |field: &Header<'_, mail_auth::arc::Signature>| {
             field.header.h.len() > SIGNED_FIELDS_MAX
         };
         let unseal = !looked_at
@@ -204,29 +270,86 @@ impl OrdinaryMailChecks {
             message.as_headers.clear();
             message.aar_headers.clear();
         }
-        message.from.retain(|address| address.len() <= ADDRESS_OCTETS_MAX);
+        message.from = authors.domains.iter().map(|domain| format!("x@{domain}")).collect();
         looked_at && message.dkim_headers.len() == signatures && !(unseal && sealed)
     }
 
+    /// What speaks for the message in the name of each author. Where that is not found out in time, the
+    /// policy that was found before still stands.
     async fn dmarc(
         &self,
-        message: &AuthenticatedMessage<'_>,
-        dkim: &[mail_auth::DkimOutput<'_>],
+        policies: Vec<Author>,
+        dkim: &[DkimOutput<'_>],
         spf: &SpfOutput,
         sender: &Sender,
-    ) -> DmarcOutput {
+    ) -> Vec<Author> {
         let reverse_path = sender.reverse_path.as_str();
-        let domain =
-            reverse_path.rsplit_once('@').map_or(sender.helo.as_str(), |(_, domain)| domain);
+        let from = reverse_path.rsplit_once('@').map_or(sender.helo.as_str(), |(_, domain)| domain);
+        let examined = policies.into_iter().map(async |author| {
+            let found = self.part(self.dmarc_of(&author.domain, dkim, spf, from)).await;
+            let output = found.unwrap_or_else(|| unknown_dmarc(&author.domain));
+            let policy = policy_of(&output).or(author.policy);
+            Author { policy, output, ..author }
+        });
+        join_all(examined).await
+    }
+
+    /// DMARC for the author's `domain` alone.
+    async fn dmarc_of(
+        &self,
+        domain: &str,
+        dkim: &[DkimOutput<'_>],
+        spf: &SpfOutput,
+        from: &str,
+    ) -> DmarcOutput {
+        let from_field = (!domain.is_empty()).then(|| format!("x@{domain}"));
+        let message =
+            AuthenticatedMessage { from: from_field.into_iter().collect(), ..Default::default() };
         let parameters = DmarcParameters {
-            message,
+            message: &message,
             dkim_output: dkim,
             dkim2_output: None,
-            rfc5321_mail_from_domain: domain,
+            rfc5321_mail_from_domain: from,
             spf_output: spf,
         };
         self.authenticator.verify_dmarc(parameters).await
     }
+}
+
+/// `message` in pieces that can be verified apart: its malformed signatures, then each of the others.
+fn one_by_one<'a>(message: &AuthenticatedMessage<'a>) -> Vec<AuthenticatedMessage<'a>> {
+    let part = || AuthenticatedMessage {
+        headers: message.headers.clone(),
+        from: message.from.clone(),
+        raw_message: message.raw_message,
+        body_offset: message.body_offset,
+        body_hashes: message.body_hashes.clone(),
+        ..Default::default()
+    };
+    let malformed = AuthenticatedMessage { errors: message.errors.clone(), ..Default::default() };
+    let one = |field: &Header<'a, dkim::Signature>| AuthenticatedMessage {
+        dkim_headers: vec![field.clone()],
+        ..part()
+    };
+    std::iter::once(malformed).chain(message.dkim_headers.iter().map(one)).collect()
+}
+
+/// The error of what did not end in time, as the library says that DNS does not answer.
+fn too_late() -> Error {
+    Error::Dns(DnsError::Resolver("the time is over".to_owned()))
+}
+
+fn unknown_dmarc(domain: &str) -> DmarcOutput {
+    let result = DmarcResult::TempError(too_late());
+    let output = DmarcOutput::default().with_domain(domain).with_spf_result(result.clone());
+    output.with_dkim_result(result)
+}
+
+/// The policy in `output`; `None` when it is not known.
+fn policy_of(output: &DmarcOutput) -> Option<Policy> {
+    let known =
+        output.dmarc_record().is_some() || !matches!(output.result(), DmarcResult::TempError(_));
+    known.then(|| output.policy())
 }
 
 /// Where the body begins.

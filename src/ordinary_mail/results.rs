@@ -2,7 +2,7 @@
 
 use mail_auth::{
     ArcOutput, AuthenticationResults, DkimOutput, DkimResult, DmarcOutput, DmarcResult, SpfOutput,
-    SpfResult, common::crypto::HashAlgorithm, dkim::Canonicalization,
+    SpfResult, common::crypto::HashAlgorithm, dkim::Canonicalization, dmarc::Policy,
 };
 
 use super::{Sender, sealed_results::passed_dmarc};
@@ -16,15 +16,41 @@ pub(super) type BodyHashes = Vec<(Canonicalization, HashAlgorithm, u64, Vec<u8>)
 pub(super) struct Signatures<'a> {
     pub(super) dkim: &'a [DkimOutput<'a>],
     pub(super) arc: &'a ArcOutput<'a>,
-    /// The message was small enough for its signatures to be looked at.
+    /// The domain of the last seal, whatever it is worth.
+    pub(super) sealer: Option<String>,
+    /// What became of the octets that they are for.
+    pub(super) body: Body,
+    /// All of them were looked at.
     pub(super) complete: bool,
+}
+
+/// What became of the body of a message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Body {
+    /// Its digests are known.
+    Hashed,
+    /// It is larger than what is hashed.
+    TooLarge,
+    /// It was not hashed in time.
+    NotHashed,
+}
+
+/// What a domain of From asks for, and whether something speaks for the message in its name.
+#[derive(Debug)]
+pub(super) struct Author {
+    /// Empty when From names none.
+    pub(super) domain: String,
+    /// `None`: it is not known.
+    pub(super) policy: Option<Policy>,
+    pub(super) output: DmarcOutput,
 }
 
 /// Everything that was found out about a message.
 #[derive(Debug)]
 pub(super) struct Found<'a> {
     pub(super) spf: SpfOutput,
-    pub(super) dmarc: DmarcOutput,
+    /// One at least.
+    pub(super) authors: Vec<Author>,
     pub(super) signatures: Signatures<'a>,
 }
 
@@ -41,6 +67,17 @@ impl Signatures<'_> {
     }
 }
 
+impl Signatures<'_> {
+    /// Whether it is not known if one of `trusted` vouches for the message.
+    pub(super) fn may_be_vouched_for(&self, trusted: &[DomainName]) -> bool {
+        let is_trusted = |sealer: &String| {
+            trusted.iter().any(|domain| sealer.eq_ignore_ascii_case(domain.as_str()))
+        };
+        matches!(self.arc.result(), DkimResult::TempError(_))
+            && self.sealer.as_ref().is_some_and(is_trusted)
+    }
+}
+
 impl Found<'_> {
     /// The value of the field: one method a line.
     pub(super) fn field(&self, host_name: &str, sender: &Sender) -> String {
@@ -52,9 +89,16 @@ impl Found<'_> {
             results.with_spf_mailfrom_result(&self.spf, sender.address, from, &sender.helo)
         };
         let signatures = &self.signatures;
-        let results = results.with_dkim_results(signatures.dkim, self.dmarc.domain());
-        let mut text = results.with_dmarc_result(&self.dmarc).to_string();
-        if !signatures.complete {
+        let from = self.authors.first().map(|author| author.output.domain()).unwrap_or_default();
+        let results = results.with_dkim_results(signatures.dkim, from);
+        let results = self
+            .authors
+            .iter()
+            .fold(results, |results, author| results.with_dmarc_result(&author.output));
+        let mut text = results.to_string();
+        if signatures.body == Body::NotHashed {
+            text.push_str(";\r\n\tdkim=temperror");
+        } else if !signatures.complete {
             text.push_str(";\r\n\tdkim=policy (message too large to be checked)");
         } else if signatures.dkim.is_empty() {
             text.push_str(";\r\n\tdkim=none");
@@ -72,16 +116,9 @@ impl Found<'_> {
                 .increment(1);
         };
         count("spf", spf_word(self.spf.result()));
-        count(
-            "dmarc",
-            match self.dmarc.result() {
-                DmarcResult::Pass => "pass",
-                DmarcResult::Fail(_) => "fail",
-                DmarcResult::TempError(_) => "temperror",
-                DmarcResult::PermError(_) => "permerror",
-                DmarcResult::None => "none",
-            },
-        );
+        for author in &self.authors {
+            count("dmarc", dmarc_word(&author.output.result()));
+        }
         for signature in self.signatures.dkim {
             count("dkim", word(signature.result()));
         }
@@ -107,6 +144,16 @@ fn word(result: &DkimResult) -> &'static str {
         DkimResult::PermError(_) => "permerror",
         DkimResult::TempError(_) => "temperror",
         DkimResult::None => "none",
+    }
+}
+
+fn dmarc_word(result: &DmarcResult) -> &'static str {
+    match result {
+        DmarcResult::Pass => "pass",
+        DmarcResult::Fail(_) => "fail",
+        DmarcResult::TempError(_) => "temperror",
+        DmarcResult::PermError(_) => "permerror",
+        DmarcResult::None => "none",
     }
 }
 

@@ -3,7 +3,7 @@
 
 use mail_auth::{DmarcResult, SpfResult, dmarc::Policy};
 
-use super::results::Found;
+use super::results::{Author, Body, Found};
 use crate::config::OrdinaryMailSettings;
 
 /// What is done with a message.
@@ -37,30 +37,62 @@ impl Verdict {
     }
 }
 
-/// What follows when nothing is known.
+/// What follows when nothing is known, the policy of the sender's domain least of all.
 pub(super) fn when_unknown(settings: &OrdinaryMailSettings) -> Verdict {
+    if settings.dmarc_reject { Verdict::Later } else { when_not_told(settings) }
+}
+
+/// What follows while DNS does not say what would only be told, or refused by SPF.
+fn when_not_told(settings: &OrdinaryMailSettings) -> Verdict {
     if settings.defer_on_dns_failure { Verdict::Later } else { Verdict::Take }
 }
 
 /// What follows from `found`.
 pub(super) fn of(settings: &OrdinaryMailSettings, found: &Found<'_>) -> Verdict {
-    let domain = |text: &str| text.chars().filter(char::is_ascii_graphic).collect();
     if settings.spf_reject && found.spf.result() == SpfResult::Fail {
-        return Verdict::RefuseBySpf { domain: domain(found.spf.domain()) };
+        return Verdict::RefuseBySpf { domain: printable(found.spf.domain()) };
     }
-    let unknown = when_unknown(settings);
-    match found.dmarc.result() {
-        DmarcResult::Fail(_)
-            if settings.dmarc_reject
-                && found.dmarc.policy() == Policy::Reject
-                // A signature that was not looked at might have spoken for it.
-                && found.signatures.complete
-                && !found.signatures.vouched_for(&settings.arc_trusted) =>
-        {
-            Verdict::RefuseByDmarc { domain: domain(found.dmarc.domain()) }
+    match by_dmarc(settings, found) {
+        Some(verdict) => verdict,
+        None if settings.spf_reject && found.spf.result() == SpfResult::TempError => {
+            when_not_told(settings)
         }
-        DmarcResult::TempError(_) if settings.dmarc_reject => unknown,
-        _ if settings.spf_reject && found.spf.result() == SpfResult::TempError => unknown,
-        _ => Verdict::Take,
+        None => Verdict::Take,
     }
+}
+
+/// What the domains of From ask for: the strictest of those for which nothing speaks counts (RFC 7489
+/// §6.6.1).
+fn by_dmarc(settings: &OrdinaryMailSettings, found: &Found<'_>) -> Option<Verdict> {
+    let signatures = &found.signatures;
+    if !settings.dmarc_reject || signatures.vouched_for(&settings.arc_trusted) {
+        return None;
+    }
+    let failed = |author: &&Author| {
+        author.policy == Some(Policy::Reject)
+            && matches!(author.output.result(), DmarcResult::Fail(_))
+    };
+    let open = |author: &&Author| matches!(author.output.result(), DmarcResult::TempError(_));
+    match found.authors.iter().find(failed) {
+        // What was not found out in time might have spoken for it.
+        Some(_) if signatures.body == Body::NotHashed => return Some(Verdict::Later),
+        Some(_) if signatures.may_be_vouched_for(&settings.arc_trusted) => {
+            return Some(Verdict::Later);
+        }
+        // So might the signatures of a body that is too large to be looked at. Those beyond their number
+        // are farther from the author than all that were looked at.
+        Some(_) if signatures.body == Body::TooLarge => {}
+        Some(author) => {
+            return Some(Verdict::RefuseByDmarc { domain: printable(author.output.domain()) });
+        }
+        None => {}
+    }
+    let mut open = found.authors.iter().filter(open).peekable();
+    open.peek()?;
+    let disowned = |author: &Author| author.policy.is_none_or(|policy| policy == Policy::Reject);
+    Some(if open.any(disowned) { Verdict::Later } else { when_not_told(settings) })
+}
+
+fn printable(domain: &str) -> String {
+    domain.chars().filter(char::is_ascii_graphic).collect()
 }

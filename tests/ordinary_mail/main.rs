@@ -10,6 +10,7 @@ mod ports;
 mod bounds;
 mod keys;
 mod policies;
+mod slow;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -29,7 +30,7 @@ const OTHER: &str = "192.0.2.99";
 /// The name server that the checks ask.
 struct World {
     names: Names,
-    _server: NameServer,
+    server: NameServer,
 }
 
 impl World {
@@ -48,7 +49,7 @@ impl World {
         let server = NameServer::start(&zones());
         let names =
             Names::open(&DnsSettings { servers: vec![server.address], ..Config::default().dns });
-        Self { names: names.expect("names"), _server: server }
+        Self { names: names.expect("names"), server }
     }
 
     /// Examines `message` of `from`, handed over by `address`, with the changes of `change`.
@@ -79,12 +80,14 @@ fn zones() -> Vec<Zone> {
     let spf = "@ TXT \"v=spf1 ip4:192.0.2.1 -all\"\nmx TXT \"v=spf1 ip4:192.0.2.1 -all\"\n";
     let policy = |policy| format!("{spf}_dmarc TXT \"v=DMARC1; p={policy}\"\n{record}");
     let soft = "@ TXT \"v=spf1 ~all\"\n_dmarc TXT \"v=DMARC1; p=quarantine\"\n";
+    let vague = "@ TXT \"v=spf1 include:absent.test -all\"\n_dmarc TXT \"v=DMARC1; p=none\"\n";
     let broken = "@ TXT \"v=spf1 include:absent.test -all\"\n_dmarc TXT \"v=DMARC1; p=reject\"\n";
     vec![
         Zone::new("pass.test", Signing::Unsigned, &policy("reject")),
         Zone::new("other.test", Signing::Unsigned, &policy("none")),
         Zone::new("soft.test", Signing::Unsigned, soft),
         Zone::new("broken.test", Signing::Unsigned, broken),
+        Zone::new("vague.test", Signing::Unsigned, vague),
         Zone::new("absent.test", Signing::Absent, ""),
         Zone::new("nothing.test", Signing::Unsigned, ""),
         Zone::new("list.test", Signing::Unsigned, &SIGNER.record("arc")),

@@ -46,6 +46,23 @@ async fn what_nothing_speaks_for_is_refused_where_the_domain_asks_for_it() {
     assert_eq!(examined.verdict, Verdict::Take, "the configuration does not obey");
 }
 
+/// RFC 7489 §6.6.1.
+#[tokio::test]
+async fn of_several_authors_each_domain_is_asked_and_the_strictest_counts() {
+    let world = World::shared();
+    let own = "io@other.test";
+    for from in [format!("<{own}>, Giulia <{GIULIA}>"), format!("Giulia <{GIULIA}>, {own}")] {
+        let text = String::from_utf8(letter(own)).expect("UTF-8");
+        let message = text.replace(&format!("Giulia Bianchi <{own}>"), &from);
+        let examined = world.examine(ALLOWED, own, message.as_bytes(), |_| {}).await;
+        assert_found(&examined, &["dmarc=pass header.from=other.test", "dmarc=fail"]);
+        assert_eq!(examined.verdict, by_dmarc("pass.test"), "{from}");
+        let message = signed("pass.test", message.as_bytes());
+        let examined = world.examine(ALLOWED, own, &message, |_| {}).await;
+        assert_eq!(examined.verdict, Verdict::Take, "something speaks for each");
+    }
+}
+
 #[tokio::test]
 async fn a_signature_speaks_for_its_domain_until_an_octet_changes() {
     let world = World::shared();
@@ -110,7 +127,14 @@ async fn while_dns_does_not_answer_mail_is_taken_or_waits() {
     let from = "giulia@broken.test";
     let examined = world.examine(OTHER, from, &letter(from), |_| {}).await;
     assert_found(&examined, &["spf=temperror", "dmarc=temperror"]);
-    assert_eq!(examined.verdict, Verdict::Take);
+    assert_eq!(examined.verdict, Verdict::Later, "its domain may disown it");
+    let lenient = |settings: &mut OrdinaryMailSettings| settings.dmarc_reject = false;
+    let examined = world.examine(OTHER, from, &letter(from), lenient).await;
+    assert_eq!(examined.verdict, Verdict::Take, "nothing would follow");
+    let from = "giulia@vague.test";
+    let examined = world.examine(OTHER, from, &letter(from), |_| {}).await;
+    assert_found(&examined, &["spf=temperror", "dmarc=temperror"]);
+    assert_eq!(examined.verdict, Verdict::Take, "its domain disowns nothing");
     let patient = |settings: &mut OrdinaryMailSettings| settings.defer_on_dns_failure = true;
     let examined = world.examine(OTHER, from, &letter(from), patient).await;
     assert_eq!(examined.verdict, Verdict::Later);

@@ -328,6 +328,32 @@ impl WrongServer {
         Self { address, questions }
     }
 
+    /// A server that has the answers of `behind`, and none about names with `silent` in them.
+    pub(crate) fn start_before(behind: &NameServer, silent: &'static str) -> Self {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+        let asking = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+        asking.connect(behind.address).expect("connected");
+        asking.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        let address = socket.local_addr().expect("its address");
+        let questions = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&questions);
+        std::thread::spawn(move || {
+            let mut message = [0; 4096];
+            while let Ok((length, peer)) = socket.recv_from(&mut message) {
+                counted.fetch_add(1, Ordering::Relaxed);
+                let query = &message[..length];
+                if query.windows(silent.len()).any(|octets| octets == silent.as_bytes()) {
+                    continue;
+                }
+                // One at a time: an answer is that of the question before it.
+                let answered = asking.send(query).and_then(|_| asking.recv(&mut message));
+                let Ok(length) = answered else { return };
+                let _ = socket.send_to(&message[..length], peer);
+            }
+        });
+        Self { address, questions }
+    }
+
     /// Questions that it has seen.
     pub(crate) fn questions(&self) -> u64 {
         self.questions.load(Ordering::Relaxed)
