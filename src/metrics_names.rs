@@ -92,8 +92,8 @@ pub const HELD_RELEASED: &str = "ceralacca_held_messages_released_total";
 
 /// Notices that nothing was heard of a recipient in time, by `limit` (`first`, `last`).
 pub const TIME_LIMIT_NOTICES: &str = "ceralacca_time_limit_notices_total";
-/// Ordinary messages that were checked, by `verdict` (`taken`, `refused_dmarc`, `refused_spf`,
-/// `put_off`).
+/// Ordinary messages that were checked, by `verdict` (`taken`, `refused_dmarc`, `refused_from`,
+/// `refused_spf`, `put_off`).
 pub const ORDINARY_CHECKS: &str = "ceralacca_ordinary_mail_checks_total";
 /// What the checks of ordinary mail found, by `method` (`spf`, `dkim`, `dmarc`, `arc`) and `result`
 /// (the words of RFC 8601 §2.7).

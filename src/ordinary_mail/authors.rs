@@ -19,20 +19,27 @@ const DOMAINS_MAX: usize = 4;
 pub(super) struct Authors {
     /// In lower case, each once, in the order of the message.
     pub(super) domains: Vec<String>,
+    /// There is more than one From field, where programs show one and checks may read another (RFC 5322
+    /// §3.6), or more domains than are looked at.
+    pub(super) too_many: bool,
 }
 
 impl Authors {
     pub(super) fn of(message: &AuthenticatedMessage<'_>) -> Self {
-        let mut authors = Self::default();
+        let is_from = |name: &[u8]| name.trim_ascii().eq_ignore_ascii_case(b"From");
+        let fields = message.headers.iter().filter(|(name, _)| is_from(name)).count();
+        let mut authors = Self { too_many: fields > 1, ..Self::default() };
         for address in message.from.iter().filter(|address| address.len() <= ADDRESS_OCTETS_MAX) {
             let Some((_, domain)) = address.rsplit_once('@') else { continue };
             let domain = domain.trim_end_matches('.').to_lowercase();
-            if !domain.is_empty()
-                && !authors.domains.contains(&domain)
-                && authors.domains.len() < DOMAINS_MAX
-            {
-                authors.domains.push(domain);
+            if domain.is_empty() || authors.domains.contains(&domain) {
+                continue;
             }
+            if authors.domains.len() == DOMAINS_MAX {
+                authors.too_many = true;
+                break;
+            }
+            authors.domains.push(domain);
         }
         authors
     }
@@ -64,7 +71,7 @@ mod tests {
 
     #[test]
     fn the_nearest_signatures_come_first_and_equals_keep_their_order() {
-        let authors = Authors { domains: vec!["posta.a.example".to_owned()] };
+        let authors = Authors { domains: vec!["posta.a.example".to_owned()], too_many: false };
         let names =
             ["b.test", "x.example", "a.example", "POSTA.a.example.", "c.test", "z.posta.a.example"];
         let field = |d: &&str| {

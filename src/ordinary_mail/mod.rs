@@ -157,6 +157,10 @@ impl OrdinaryMailChecks {
         let header = octets.slice(..header_end(octets));
         let mut message = AuthenticatedMessage::parse(&header).unwrap_or_default();
         let authors = Authors::of(&message);
+        if authors.too_many && self.settings.dmarc_reject {
+            let results = results::unknown(&self.host_name, sender);
+            return Examined { results, verdict: Verdict::RefuseAuthors };
+        }
         let (policies, spf, (body, hashes)) =
             tokio::join!(self.policies(&authors), self.spf(sender), self.body_hashes(octets),);
         let complete = self.bound(&mut message, &authors, body == Body::Hashed);

@@ -16,6 +16,8 @@ pub enum Verdict {
         /// The domain.
         domain: String,
     },
+    /// It is refused: it has several From fields, or authors of more domains than are asked.
+    RefuseAuthors,
     /// It is refused: the domain of its reverse path names its servers, and this is none of them
     /// (RFC 7208 §8.4).
     RefuseBySpf {
@@ -31,6 +33,7 @@ impl Verdict {
         match self {
             Self::Take => "taken",
             Self::RefuseByDmarc { .. } => "refused_dmarc",
+            Self::RefuseAuthors => "refused_from",
             Self::RefuseBySpf { .. } => "refused_spf",
             Self::Later => "put_off",
         }

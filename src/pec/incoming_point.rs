@@ -322,6 +322,7 @@ async fn examine(
     match verdict {
         Verdict::Take => Ok(results),
         Verdict::RefuseByDmarc { domain } => Err(refusals::dmarc(&domain)),
+        Verdict::RefuseAuthors => Err(refusals::authors()),
         Verdict::RefuseBySpf { domain } => Err(refusals::spf(&domain)),
         Verdict::Later => Err(refusals::sender_unknown_now()),
     }

@@ -135,6 +135,15 @@ pub fn dmarc(domain: &str) -> Refusal {
     )
 }
 
+/// The message says in more than one place, or of too many domains, who wrote it (RFC 5322 §3.6).
+pub fn authors() -> Refusal {
+    Refusal::new(
+        550,
+        "5.6.0",
+        "Campo From ripetuto o con troppi domini / From field repeated or with too many domains",
+    )
+}
+
 /// The domain of the reverse path excludes the server (RFC 7372 §3.2).
 pub fn spf(domain: &str) -> Refusal {
     Refusal::new(

@@ -64,6 +64,22 @@ async fn of_several_authors_each_domain_is_asked_and_the_strictest_counts() {
 }
 
 #[tokio::test]
+async fn a_second_from_field_and_a_crowd_of_domains_are_refused() {
+    let world = World::shared();
+    let own = "io@other.test";
+    let second = ["from: <x@y.test>\r\n".as_bytes(), &letter(own)].concat();
+    let addresses: Vec<String> = (0..5).map(|number| format!("a@d{number}.other.test")).collect();
+    let crowd = letter(&addresses.join(">, <"));
+    for message in [second, crowd] {
+        let examined = world.examine(ALLOWED, own, &message, |_| {}).await;
+        assert_eq!(examined.verdict, Verdict::RefuseAuthors);
+        let lenient = |settings: &mut OrdinaryMailSettings| settings.dmarc_reject = false;
+        let examined = world.examine(ALLOWED, own, &message, lenient).await;
+        assert_eq!(examined.verdict, Verdict::Take);
+    }
+}
+
+#[tokio::test]
 async fn a_signature_speaks_for_its_domain_until_an_octet_changes() {
     let world = World::shared();
     let message = signed("pass.test", &letter(GIULIA));
