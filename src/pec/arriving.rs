@@ -22,13 +22,13 @@ use tokio::{
 
 use super::{
     engine::PecEngine,
-    memory::{Incoming, MemorySource},
+    memory::{Incoming, MemorySource, SMALL_OCTETS_MAX},
     pressure::RoomPromise,
     refusals,
 };
 
-/// Octets of a message that may stay in memory while it comes.
-const MEMORY_OCTETS_MAX: u64 = 128 * 1024;
+/// Octets that a file keeps in memory on their way to the disk.
+const FILE_OCTETS: usize = 32 * 1024;
 
 /// One message while it comes. Dropping it forgets everything.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl Arriving {
     }
 
     fn stays_in_memory(&mut self) -> bool {
-        self.size <= MEMORY_OCTETS_MAX && self.engine.memory().arriving(&mut self.memory, self.size)
+        self.size <= SMALL_OCTETS_MAX && self.engine.memory().arriving(&mut self.memory, self.size)
     }
 
     async fn put(&mut self, octets: &[u8]) -> std::io::Result<()> {
@@ -86,6 +86,7 @@ impl Arriving {
                 let folder = self.engine.settings().arriving_folder.clone();
                 let made = tokio::task::spawn_blocking(|| tempfile::tempfile_in(folder)).await;
                 let file = none.insert(File::from_std(made.map_err(std::io::Error::other)??));
+                file.set_max_buf_size(FILE_OCTETS);
                 file.write_all(&std::mem::take(&mut self.octets)).await?;
                 self.memory = None;
                 file

@@ -5,7 +5,8 @@
 //!
 //! * A duty (a receipt, an envelope, a delivery) is created and fulfilled by batches that expect
 //!   the record they were computed from; whatever happens twice is applied once.
-//! * Octets of messages in memory are bounded by [`EngineSettings::memory_octets_max`] (`memory`).
+//! * Octets of messages in memory are bounded by [`EngineSettings::memory_octets_max`] and an eighth
+//!   of it (`memory`).
 //! * Time and randomness are handed in.
 //!
 //! Not here: the steps themselves (`access_point`, `acceptance`, `incoming_point`,

@@ -22,7 +22,7 @@ use protocols::smtp::{
     transport::{Envelope, MessageSink, Peer, Refusal, Taken, Transport},
 };
 use storage::{
-    account::settings::AccountState,
+    account::settings::{AccountSettings, AccountState},
     catalog::engine::{Batch, Expected},
     error::StoreError,
     ids::AccountId,
@@ -44,7 +44,7 @@ use super::{
     header::Header,
     issue,
     journal::JournalEvent,
-    memory::MemorySource,
+    memory::{MemorySource, SMALL_OCTETS_MAX},
     records::{
         AnomalyKind, INCOMING_MESSAGES, INCOMING_SEEN, INCOMING_WORK, IncomingId, IncomingKind,
         IncomingRecord, JournalRecord, RecipientAsked, ReturnedPart, Seen, encode, recognised_by,
@@ -104,30 +104,32 @@ impl IncomingPoint {
 }
 
 impl IncomingPoint {
-    /// Whether a mailbox may be a recipient beside those of `envelope`. One without room has the
-    /// message alone: whether it is certified mail, which is always taken, or mail that is refused
-    /// for want of room, is known at its end, and must not depend on the others' rooms.
+    /// Whether a mailbox may be a recipient beside those of `envelope`. One without room, or blocked,
+    /// has the message alone: whether that is certified mail, which is always taken, or mail that is
+    /// refused then, is known at its end, and the refusal would be everybody's.
     async fn may_be_among(
         &self,
         envelope: &Envelope,
         account_id: AccountId,
+        settings: &AccountSettings,
     ) -> Result<(), Refusal> {
         let Some(first) = envelope.forward_paths.first() else { return Ok(()) };
-        let octets = envelope.declared_size.unwrap_or(1);
-        let full = async |account_id| {
-            let has_room = has_room(&self.engine, account_id, octets).await;
-            has_room.map(|room| !room).map_err(|error| refusals::store(&error))
+        let octets = envelope.declared_size.unwrap_or(SMALL_OCTETS_MAX);
+        let alone = async |account_id, settings: &AccountSettings| {
+            let room = has_room(&self.engine, account_id, octets).await;
+            let room = room.map_err(|error| refusals::store(&error))?;
+            Ok::<_, Refusal>(!room || settings.state != AccountState::Active)
         };
         let first = match self.address(first) {
             Some(address) => self.engine.store().account_by_address(address.folded()).await,
             None => Ok(None),
         };
         let first = first.map_err(|error| refusals::store(&error))?;
-        let first_is_full = match first {
-            Some((first, _)) => full(first).await?,
+        let first_is_alone = match first {
+            Some((first, settings)) => alone(first, &settings).await?,
             None => false,
         };
-        if first_is_full || full(account_id).await? {
+        if first_is_alone || alone(account_id, settings).await? {
             return Err(refusals::one_at_a_time());
         }
         Ok(())
@@ -155,7 +157,7 @@ impl Transport for IncomingPoint {
         self.engine.settings().recipients_max
     }
 
-    async fn mail(&self, _peer: &Peer, envelope: &Envelope) -> Result<(), Refusal> {
+    async fn mail(&self, peer: &Peer, envelope: &Envelope) -> Result<(), Refusal> {
         // What is taken and then fails must be told to its sender (RFC 5321 §6.1).
         let path = envelope.reverse_path.as_str();
         if !path.is_empty() && ReportAddress::parse(path).is_none() {
@@ -164,13 +166,13 @@ impl Transport for IncomingPoint {
         let octets_max = self.engine.settings().relay_octets_max;
         match envelope.declared_size {
             Some(size) if size > octets_max => Err(refusals::message_too_large(octets_max)),
-            size => self.engine.admit(size.unwrap_or_default()),
+            size => self.engine.admit(MemorySource::of(peer), size.unwrap_or_default()),
         }
     }
 
     async fn recipient(
         &self,
-        _peer: &Peer,
+        peer: &Peer,
         envelope: &Envelope,
         forward_path: &str,
     ) -> Result<(), Refusal> {
@@ -178,7 +180,7 @@ impl Transport for IncomingPoint {
         if !self.engine.serves(address.domain()) {
             return Err(refusals::relaying_denied());
         }
-        self.engine.admit(0)?;
+        self.engine.admit(MemorySource::of(peer), 0)?;
         let found = self
             .engine
             .store()
@@ -187,7 +189,7 @@ impl Transport for IncomingPoint {
             .map_err(|error| refusals::store(&error))?;
         match found {
             Some((account_id, settings)) if settings.state != AccountState::Closed => {
-                self.may_be_among(envelope, account_id).await
+                self.may_be_among(envelope, account_id, &settings).await
             }
             _ => Err(refusals::unknown_recipient()),
         }
@@ -198,13 +200,15 @@ impl Transport for IncomingPoint {
         peer: &Peer,
         envelope: &Envelope,
     ) -> Result<Box<dyn MessageSink>, Refusal> {
-        let room = self.engine.promise_room(envelope.declared_size)?;
         let now = self.engine.now();
         let id = IncomingId::draw(now, self.engine.random());
         // The trace field of this hop (RFC 5321 §4.4). It stands above the signed entity.
         let trace =
             received_field(peer, envelope.smtp_utf8, self.engine.host_name(), &id.to_string(), now);
-        let octets_max = self.engine.settings().relay_octets_max + trace.len() as u64;
+        let beyond = trace.len() as u64;
+        let declared = envelope.declared_size.map(|octets| octets.saturating_add(beyond));
+        let room = self.engine.promise_room(MemorySource::of(peer), declared)?;
+        let octets_max = self.engine.settings().relay_octets_max + beyond;
         let mut octets = Arriving::new(Arc::clone(&self.engine), octets_max, room);
         octets.write(&trace).await?;
         Ok(Box::new(Incoming {
@@ -286,7 +290,7 @@ impl MessageSink for Incoming {
         if arrival.judged.kind == IncomingKind::Anomaly {
             let split = arrival.split(&engine).await;
             let (fresh, _) = split.map_err(|error| refusals::store(&error))?;
-            refuse_undeliverable(&engine, &fresh, octets.len() as u64).await?;
+            refuse_undeliverable(&engine, &fresh, (octets.len() - trace_octets) as u64).await?;
             if ordinary
                 && !fresh.is_empty()
                 && let Some(checks) = checks
@@ -298,8 +302,10 @@ impl MessageSink for Incoming {
                     examine(&checks, message, &peer, &arrival.reverse_path).await?;
             }
         }
-        store_incoming(&engine, arrival).await.map_err(|error| refusals::engine(&error))?;
-        room.used(octets.len() as u64);
+        let stored = store_incoming(&engine, arrival).await;
+        if stored.map_err(|error| refusals::engine(&error))? {
+            room.used(octets.len() as u64);
+        }
         metrics::counter!(crate::metrics_names::INCOMING_MESSAGES).increment(1);
         Ok(Taken { identifier: id.to_string() })
     }
@@ -464,19 +470,23 @@ struct Arrival<'a> {
 }
 
 /// Makes the message durable for the recipients for whom it was not taken before, and announces
-/// it; for the others the repeat is only journalled.
-async fn store_incoming(engine: &Arc<PecEngine>, arrival: Arrival<'_>) -> Result<(), PecError> {
+/// it; for the others the repeat is only journalled. Returns whether there was anything to store.
+async fn store_incoming(engine: &Arc<PecEngine>, arrival: Arrival<'_>) -> Result<bool, PecError> {
     for _ in 0..CONFLICTS_MAX {
         let (fresh, again) = arrival.split(engine).await?;
         if fresh.is_empty() {
-            return journal_repeat(engine, arrival.journal_record(again)).await;
+            journal_repeat(engine, arrival.journal_record(again)).await?;
+            return Ok(false);
         }
         match arrival.take(engine, fresh).await {
             // The same message was taken on another connection meanwhile.
             Err(PecError::Store(StoreError::Conflict)) => {}
             Err(error) => return Err(error),
-            Ok(()) if again.is_empty() => return Ok(()),
-            Ok(()) => return journal_repeat(engine, arrival.journal_record(again)).await,
+            Ok(()) if again.is_empty() => return Ok(true),
+            Ok(()) => {
+                journal_repeat(engine, arrival.journal_record(again)).await?;
+                return Ok(true);
+            }
         }
     }
     Err(StoreError::Conflict.into())

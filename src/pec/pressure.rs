@@ -5,20 +5,24 @@
 //!   is on its way already is brought to its end: it is kept whole, or refused as a whole.
 //! * From DATA on a message has a promise of room for itself and for what is made of it. What is
 //!   owed for messages that were taken counts as long as their duties stand in the catalog. So the
-//!   free space that was measured is given to nobody twice.
+//!   free space that was measured is given to nobody twice. One source has an eighth of it, or
+//!   room for one message.
 //! * Whatever is not known counts as good: a message is not refused for want of a measure.
 //!
 //! Not here: who measures (`serve::pressure`), who counts the duties (`work`), and the room in a
 //! holder's mailbox (`quota`).
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU8, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, Ordering},
+    },
 };
 
 use protocols::smtp::transport::Refusal;
 
-use super::{engine::PecEngine, refusals};
+use super::{engine::PecEngine, memory::MemorySource, refusals};
 use crate::metrics_names::PRESSURE_REFUSALS;
 
 /// How the store takes what is given to it.
@@ -46,6 +50,8 @@ struct Room {
     free: u64,
     /// For messages on their way.
     promised: u64,
+    /// The same by who sends them.
+    promised_to: HashMap<MemorySource, u64>,
     /// Written since the last measure began, or while it was made.
     written: u64,
     /// For duties that the last count found.
@@ -56,7 +62,14 @@ struct Room {
 
 impl Default for Room {
     fn default() -> Self {
-        Self { free: u64::MAX, promised: 0, written: 0, owed: 0, owed_since: 0 }
+        Self {
+            free: u64::MAX,
+            promised: 0,
+            promised_to: HashMap::new(),
+            written: 0,
+            owed: 0,
+            owed_since: 0,
+        }
     }
 }
 
@@ -65,6 +78,28 @@ impl Room {
     fn has(&self, octets: u64, least: u64) -> bool {
         let taken = [self.promised, self.written, self.owed, self.owed_since, least];
         self.free >= taken.into_iter().fold(octets, u64::saturating_add)
+    }
+
+    /// Whether `source` may have `octets` more.
+    fn has_for(&self, source: MemorySource, octets: u64) -> bool {
+        let has = self.promised_to.get(&source).copied().unwrap_or_default();
+        has == 0 || has.saturating_add(octets) <= self.free / SOURCES
+    }
+
+    fn promise(&mut self, source: MemorySource, octets: u64) {
+        self.promised = self.promised.saturating_add(octets);
+        let has = self.promised_to.entry(source).or_default();
+        *has = has.saturating_add(octets);
+    }
+
+    fn take_back(&mut self, source: MemorySource, octets: u64) {
+        self.promised = self.promised.saturating_sub(octets);
+        if let Some(has) = self.promised_to.get_mut(&source) {
+            *has = has.saturating_sub(octets);
+            if *has == 0 {
+                self.promised_to.remove(&source);
+            }
+        }
     }
 }
 
@@ -94,12 +129,17 @@ impl Pressure {
         self.room().owed_since
     }
 
-    /// Notes the octets of all messages whose duties stand in the catalog, and what `owed_since`
-    /// said before they were counted.
-    pub(super) fn note_owed(&self, octets: u64, since: u64) {
+    /// Notes the octets of all messages that wait for their envelope, the deliveries that wait, and
+    /// what `owed_since` said before they were counted.
+    pub(super) fn note_owed(&self, octets: u64, deliveries: u64, since: u64) {
+        let receipts = deliveries.saturating_mul(RECEIPT_OCTETS);
         let mut room = self.room();
-        room.owed = octets.saturating_mul(OWED_COPIES);
+        let before = room.owed.saturating_add(room.owed_since);
+        room.owed = octets.saturating_mul(OWED_COPIES).saturating_add(receipts);
         room.owed_since = room.owed_since.saturating_sub(since);
+        // What is not owed any more was written, perhaps after the last measure.
+        let done = before.saturating_sub(room.owed.saturating_add(room.owed_since));
+        room.written = room.written.saturating_add(done);
     }
 
     /// Notes how the store took a record. Returns what was noted before.
@@ -125,9 +165,15 @@ fn read(number: u8) -> StoreHealth {
     }
 }
 
-/// Times its size that a message takes on disk at most: itself, its envelope, a receipt. While it is on
-/// its way, the file in which it waits is instead of one of these.
+/// Times its size that a message takes on disk: itself, its envelope, a receipt. (The file in which it
+/// waits counts beside them when free space is measured: less is promised then than there is.)
 const COPIES: u64 = 3;
+
+/// Octets that a receipt takes beside the message that it holds, which is kept once.
+const RECEIPT_OCTETS: u64 = 16 * 1024;
+
+/// The share of the free space that is promised to one source: one in so many.
+const SOURCES: u64 = 8;
 
 /// Those of them that are still to come when a message has been taken.
 const OWED_COPIES: u64 = COPIES - 1;
@@ -140,6 +186,7 @@ const UNDECLARED_OCTETS: u64 = 256 * 1024;
 #[derive(Debug)]
 pub struct RoomPromise {
     engine: Arc<PecEngine>,
+    source: MemorySource,
     octets: u64,
 }
 
@@ -160,7 +207,7 @@ impl RoomPromise {
             drop(room);
             return refused("disk", refusals::disk_full());
         }
-        room.promised = room.promised.saturating_add(more);
+        room.promise(self.source, more);
         self.octets = wanted;
         Ok(())
     }
@@ -177,7 +224,7 @@ impl RoomPromise {
 impl Drop for RoomPromise {
     fn drop(&mut self) {
         let mut room = self.engine.pressure().room();
-        room.promised = room.promised.saturating_sub(self.octets.saturating_mul(COPIES));
+        room.take_back(self.source, self.octets.saturating_mul(COPIES));
     }
 }
 
@@ -187,12 +234,12 @@ fn refused<T>(cause: &'static str, refusal: Refusal) -> Result<T, Refusal> {
 }
 
 impl PecEngine {
-    /// Whether a message of `octets` can be taken now; 0 when its size is not known.
+    /// Whether a message of `octets` from `source` can be taken now; 0 when its size is not known.
     ///
     /// # Errors
     ///
     /// 452 4.3.1 or 451 4.3.0: the peer comes again.
-    pub fn admit(&self, octets: u64) -> Result<(), Refusal> {
+    pub fn admit(&self, source: MemorySource, octets: u64) -> Result<(), Refusal> {
         let needed = octets.saturating_mul(COPIES);
         if !self.pressure().room().has(needed, self.settings().free_octets_min) {
             return refused("disk", refusals::disk_full());
@@ -202,31 +249,33 @@ impl PecEngine {
             StoreHealth::Slow => return refused("slow_store", refusals::store_slow()),
             StoreHealth::Refuses => return refused("store", refusals::store_refuses()),
         }
-        if self.memory().is_crowded() {
+        if self.memory().is_crowded(source, octets) {
             return refused("memory", refusals::busy());
         }
         Ok(())
     }
 
-    /// Promises room for a message of `declared` octets, or for the beginning of one.
+    /// Promises `source` room for a message of `declared` octets, or for the beginning of one.
     ///
     /// # Errors
     ///
     /// As [`PecEngine::admit`].
     pub(super) fn promise_room(
         self: &Arc<Self>,
+        source: MemorySource,
         declared: Option<u64>,
     ) -> Result<RoomPromise, Refusal> {
         let octets = declared.unwrap_or(UNDECLARED_OCTETS);
-        self.admit(octets)?;
+        self.admit(source, declared.unwrap_or_default())?;
         let mut room = self.pressure().room();
         // Asked again with the lock held: what was free is promised once.
-        if !room.has(octets.saturating_mul(COPIES), self.settings().free_octets_min) {
+        let needed = octets.saturating_mul(COPIES);
+        if !room.has(needed, self.settings().free_octets_min) || !room.has_for(source, needed) {
             drop(room);
             return refused("disk", refusals::disk_full());
         }
-        room.promised = room.promised.saturating_add(octets.saturating_mul(COPIES));
+        room.promise(source, needed);
         drop(room);
-        Ok(RoomPromise { engine: Arc::clone(self), octets })
+        Ok(RoomPromise { engine: Arc::clone(self), source, octets })
     }
 }

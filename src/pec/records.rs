@@ -8,9 +8,9 @@
 //! | `transmissions` | TransmissionId | [`TransmissionRecord`] |
 //! | `transmission_identifiers` | PEC msgid | TransmissionId |
 //! | `transmission_recipients` | TransmissionId, u32 index | [`RecipientRecord`] |
-//! | `transmission_work` | TransmissionId | sender class: the acceptance point still owes something |
+//! | `transmission_work` | TransmissionId | sender class, octets (u64 each): the acceptance point still owes something |
 //! | `incoming_messages` | IncomingId | [`IncomingRecord`] |
-//! | `incoming_work` | IncomingId | sender class: the incoming point still owes something |
+//! | `incoming_work` | IncomingId | sender class, octets (u64 each): the incoming point still owes something |
 //! | `incoming_seen` | SHA-256, see [`seen_key`] | instant |
 //! | `time_limits` | instant (i64), TransmissionId, u32 index: [`Deadline`](super::time_limits::Deadline) | which time it is (u8), when it began (i64) |
 //! | `delivery_work` | source (17 octets), u32 index | [`DeliveryRecord`] |

@@ -235,10 +235,6 @@ const SCAN_ENTRIES: usize = 1_000;
 
 /// Announces what stands in the work families.
 async fn announce_all(engine: &PecEngine) -> Result<(), StoreError> {
-    if !engine.store().quota_warnings(None, 1).await?.is_empty() {
-        engine.work().announce(Work::WarnHolders, NOTICES);
-    }
-    super::time_limits::announce_due(engine, DEADLINES).await?;
     let owed_since = engine.pressure().owed_since();
     let mut owed = 0_u64;
     scan_work(engine, TRANSMISSION_WORK, |key, value| {
@@ -253,11 +249,19 @@ async fn announce_all(engine: &PecEngine) -> Result<(), StoreError> {
         IncomingId::from_octets(INCOMING_WORK, key).map(|id| (Work::Distribute(id), class))
     })
     .await?;
-    engine.pressure().note_owed(owed, owed_since);
+    let mut deliveries = 0;
     scan_work(engine, DELIVERY_WORK, |key, _| {
+        deliveries += 1;
         Source::from_key(key).map(|source| (Work::Deliver(source), DELIVERIES))
     })
-    .await
+    .await?;
+    engine.pressure().note_owed(owed, deliveries, owed_since);
+    // After the others, so that a fault there stands in the way of none of them.
+    super::time_limits::announce_due(engine, DEADLINES).await?;
+    if !engine.store().quota_warnings(None, 1).await?.is_empty() {
+        engine.work().announce(Work::WarnHolders, NOTICES);
+    }
+    Ok(())
 }
 
 /// The value of a row of `transmission_work` or `incoming_work`: the class of its sender and the

@@ -124,7 +124,8 @@ async fn a_message_that_finds_no_memory_in_time_is_put_off_whole() {
     };
     let provider = Provider::start_with(settings).await;
     let source = MemorySource::Account(AccountId(9_999));
-    let held = provider.engine.memory().incoming(source, 1 << 20, Duration::from_secs(1)).await;
+    // The whole pool for small messages.
+    let held = provider.engine.memory().incoming(source, 100_000, Duration::from_secs(1)).await;
     let message = written(BRUNO.address, CARLA.address, "", "una riga\r\n");
     let refusal = provider.submit(BRUNO, &[CARLA.address], &message).await.expect_err("no memory");
     assert_eq!((refusal.code, refusal.enhanced), (452, "4.3.1"));

@@ -141,6 +141,25 @@ async fn the_same_free_space_is_promised_to_one_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_sender_is_promised_a_share_of_what_is_free() {
+    let provider = Provider::start_with(EngineSettings::default()).await;
+    provider.engine.pressure().note_free(|| Some(800 << 20));
+    let [(point, peer, envelope), other] = doors(&provider);
+    let sized = |envelope: &Envelope| Envelope {
+        declared_size: Some(20 << 20),
+        forward_paths: vec![CARLA.address.to_owned()],
+        ..envelope.clone()
+    };
+    let first = point.data(&peer, &sized(&envelope)).await.expect("60 of 100 MiB");
+    let refusal = point.data(&peer, &sized(&envelope)).await.map(drop).expect_err("120 of them");
+    assert_eq!((refusal.code, refusal.enhanced), (452, "4.3.1"));
+    other.0.data(&other.1, &sized(&other.2)).await.map(drop).expect("another sender has his own");
+    drop(first);
+    point.data(&peer, &sized(&envelope)).await.map(drop).expect("given back");
+    provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_larger_than_it_was_declared_may_use_half_of_what_stays_free() {
     let settings = EngineSettings { free_octets_min: 20 << 20, ..EngineSettings::default() };
     let provider = Provider::start_with(settings).await;
@@ -182,7 +201,7 @@ async fn what_is_owed_for_messages_that_wait_counts_until_they_are_done() {
     let free = (1 << 20) + message.len() as u64;
     let room = || {
         provider.engine.pressure().note_free(|| Some(free));
-        provider.engine.admit(0).is_ok()
+        provider.engine.admit(MemorySource::Account(BRUNO.id), 0).is_ok()
     };
     for _ in 0..10 {
         assert!(!room(), "its envelope is still to be made");
@@ -200,16 +219,15 @@ async fn while_a_crowd_waits_for_memory_mail_is_put_off_before_data() {
     let provider = Provider::start_with(settings).await;
     let wait = async |number| {
         let (source, time_max) = (MemorySource::Account(AccountId(number)), Duration::from_mins(1));
-        let memory = provider.engine.memory().incoming(source, 1 << 20, time_max).await;
-        memory.expect("memory")
+        provider.engine.memory().incoming(source, 2_000, time_max).await.expect("memory")
     };
-    let held = wait(1).await;
+    // Small messages, of which the pool has room for 16.
+    let held = futures::future::join_all((1..17).map(wait)).await;
     let put_off = eventually("it is a crowd", async || {
         let answers = answers(&provider).await;
         answers.iter().all(Result::is_err).then(|| assert_all(&answers, 452, "4.3.1"))
     });
-    let crowd =
-        async { tokio::join!(async { drop(wait(2).await) }, async { drop(wait(3).await) }) };
+    let crowd = futures::future::join_all((17..40).map(async |number| drop(wait(number).await)));
     let looked = async {
         put_off.await;
         drop(held);

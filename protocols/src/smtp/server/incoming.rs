@@ -27,7 +27,7 @@ use crate::smtp::{
 /// Octets read beyond the size limit before the end of a message is no longer waited for.
 const EXCESS_OCTETS_MAX: u64 = 64 * 1024 * 1024;
 
-/// How long octets may be on their way: a while, and longer the more of them have come.
+/// How long octets may be on their way: a while, and then as long as they keep the pace on average.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
     begun: Instant,
@@ -49,7 +49,7 @@ impl Pace {
     /// When more must have come than `octets`.
     fn deadline(&self, octets: u64) -> Instant {
         let earned = Duration::from_secs(octets / self.octets_per_second_min);
-        self.begun + self.grace.saturating_add(earned).min(self.time_max)
+        self.begun + self.grace.max(earned).min(self.time_max)
     }
 }
 
