@@ -12,6 +12,7 @@
 //! * [`pec`]: certified mail, RFC 6109.
 //! * [`registry`]: domains, owners, accounts, plans, credentials.
 //! * [`serve`]: one process that is a whole provider.
+//! * [`sources`]: who uses what others wait for, and shares of it.
 //! * [`texts`]: what people read, in Italian and English.
 //!
 //! Not here: octets and mailboxes (`storage`), sessions (`protocols`), signatures (`trust`).
@@ -30,4 +31,5 @@ pub mod ordinary_mail;
 pub mod pec;
 pub mod registry;
 pub mod serve;
+pub mod sources;
 pub mod texts;

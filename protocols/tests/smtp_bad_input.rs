@@ -310,6 +310,22 @@ async fn refused_recipients_do_not_end_a_mailing_and_are_no_errors() {
     assert_eq!(office.post.taken().len(), 2);
 }
 
+/// What is in the pipeline behind refused recipients is one message, and no licence.
+#[tokio::test]
+async fn data_without_recipients_is_an_error_again_the_second_time() {
+    let office = open(Door::RelayClear, ServerSettings { errors_max: 3, ..settings() }).await;
+    let mut stream = TcpStream::connect(office.address).await.unwrap();
+    reply(&mut stream).await;
+    say(&mut stream, "EHLO bar.example").await;
+    say(&mut stream, "MAIL FROM:<a@b.example>").await;
+    assert!(say(&mut stream, "RCPT TO:<refused@one.example>").await.starts_with("550 "));
+    for _ in 0..4 {
+        assert!(say(&mut stream, "DATA").await.starts_with("554 5.5.1 "));
+    }
+    assert!(say(&mut stream, "DATA").await.starts_with("554 5.5.1 "));
+    assert!(reply(&mut stream).await.starts_with("421 4.7.0 "));
+}
+
 #[tokio::test]
 async fn who_tries_names_is_given_up() {
     let bounded = ServerSettings { recipients_refused_max: 10, errors_max: 3, ..settings() };

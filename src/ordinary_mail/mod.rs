@@ -5,7 +5,7 @@
 //!   anomaly envelope, as Authentication-Results (RFC 8601). Fields of that name inside the message
 //!   are the sender's word, whatever name they give themselves.
 //! * Everything is bounded: the time of each part, octets that are hashed, signatures that are looked
-//!   at, checks at the same time and the wait for one. What is beyond a bound is not known, and not known
+//!   at, checks at the same time and the wait for one, of which a network has a share. What is beyond a bound is not known, and not known
 //!   is never refused for good.
 //! * What the sender's own DNS can do is to keep his own identifiers from being known. It keeps nobody
 //!   from knowing the policy of the domain of From, nor takes time from a signature of that domain; and
@@ -41,12 +41,20 @@ use self::{
     results::{Author, Body, Found, Signatures},
     verdict::Verdict,
 };
-use crate::{config::OrdinaryMailSettings, metrics_names::ORDINARY_CHECKS, names::Names};
+use crate::{
+    config::OrdinaryMailSettings,
+    metrics_names::ORDINARY_CHECKS,
+    names::Names,
+    sources::{Shares, Source},
+};
 
 /// Names of fields that one signature may cover, and fields of a header that is looked at: the library
 /// compares each of the ones with each of the others.
 const SIGNED_FIELDS_MAX: usize = 256;
 const HEADER_FIELDS_MAX: usize = 1_000;
+
+/// The share of the checks at the same time that one network may have: one in so many.
+const NETWORKS: usize = 8;
 
 /// The most octets of a domain name in text (RFC 1035 §3.1).
 const DOMAIN_OCTETS_MAX: usize = 253;
@@ -60,6 +68,9 @@ pub struct OrdinaryMailChecks {
     /// What the results call this server.
     host_name: String,
     running: Semaphore,
+    /// Turns of each network among them.
+    shares: Shares<Source>,
+    share: usize,
 }
 
 impl std::fmt::Debug for OrdinaryMailChecks {
@@ -110,6 +121,8 @@ impl OrdinaryMailChecks {
             settings: settings.clone(),
             host_name: host_name.to_owned(),
             running: Semaphore::new(settings.checks_max.min(Semaphore::MAX_PERMITS)),
+            shares: Shares::default(),
+            share: (settings.checks_max / NETWORKS).max(1),
         })
     }
 
@@ -117,8 +130,13 @@ impl OrdinaryMailChecks {
     pub async fn examine(self: &Arc<Self>, message: Bytes, mut sender: Sender) -> Examined {
         sender.bound();
         let waiting_time_max = self.settings.waiting_time_max.duration();
-        let turn = timeout(waiting_time_max, self.running.acquire()).await;
-        let examined = if turn.is_ok() {
+        // The network's own turn first: whose DNS is slow keeps only its neighbours waiting.
+        let share = self.shares.of(Source::at(sender.address), self.share);
+        let turn = timeout(waiting_time_max, async {
+            Some((share.acquire().await.ok()?, self.running.acquire().await.ok()?))
+        });
+        let turn = turn.await.ok().flatten();
+        let examined = if turn.is_some() {
             self.examine_in_turn(message, sender).await
         } else {
             tracing::warn!(peer = %sender.address, "no turn to check ordinary mail: raise checks_max");

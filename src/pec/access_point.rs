@@ -34,7 +34,6 @@ use super::{
     identifier::PecIdentifier,
     instant::CertifiedInstant,
     journal::JournalEvent,
-    memory::MemorySource,
     original::original_header,
     records::{
         JournalRecord, RecipientRecord, RecipientState, TRANSMISSION_IDENTIFIERS,
@@ -45,6 +44,7 @@ use super::{
     sending::{NotSent, SendingLimits, Sendings},
     work::{Work, work_value},
 };
+use crate::sources::Source;
 
 /// The [`Transport`] behind the submission ports.
 #[derive(Debug)]
@@ -140,7 +140,7 @@ impl Transport for AccessPoint {
         if envelope.declared_size.is_some_and(|size| size > octets_max) {
             return Err(limited("size", refusals::message_too_large(octets_max)));
         }
-        self.engine.admit(MemorySource::of(peer), envelope.declared_size.unwrap_or_default())?;
+        self.engine.admit(Source::of(peer), envelope.declared_size.unwrap_or_default())?;
         // Asked here too, so that nobody sends a message in vain; what counts is asked at its end.
         let (store, limits) = (self.engine.store(), SendingLimits::of(&settings));
         self.sendings.look(store, account_id, limits, self.engine.now()).await.map_err(not_sent)
@@ -154,7 +154,7 @@ impl Transport for AccessPoint {
     ) -> Result<(), Refusal> {
         Address::parse(forward_path).map_err(|_| refusals::invalid_recipient())?;
         let (_, _, settings) = self.account(peer).await?;
-        self.engine.admit(MemorySource::of(peer), 0)?;
+        self.engine.admit(Source::of(peer), 0)?;
         let recipients_max = self.plan_recipients_max(&settings);
         if envelope.forward_paths.len() >= recipients_max {
             let refusal = refusals::too_many_recipients(recipients_max as u64);
@@ -169,7 +169,7 @@ impl Transport for AccessPoint {
         envelope: &Envelope,
     ) -> Result<Box<dyn MessageSink>, Refusal> {
         let (account_id, sender, settings) = self.account(peer).await?;
-        let room = self.engine.promise_room(MemorySource::of(peer), envelope.declared_size)?;
+        let room = self.engine.promise_room(Source::of(peer), envelope.declared_size)?;
         let mut forward_paths: Vec<Address> = Vec::new();
         let mut dsn = EnvelopeDsn { recipients: Vec::new(), ..envelope.dsn.clone() };
         for (index, path) in envelope.forward_paths.iter().enumerate() {
@@ -201,7 +201,7 @@ impl Transport for AccessPoint {
                 dsn,
             },
             limits,
-            source: MemorySource::of(peer),
+            source: Source::of(peer),
             octets,
         }))
     }
@@ -230,7 +230,7 @@ struct Submission {
     engine: Arc<PecEngine>,
     envelope: SubmittedEnvelope,
     limits: FormalLimits,
-    source: MemorySource,
+    source: Source,
     octets: Arriving,
 }
 

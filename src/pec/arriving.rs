@@ -22,10 +22,11 @@ use tokio::{
 
 use super::{
     engine::PecEngine,
-    memory::{Incoming, MemorySource, SMALL_OCTETS_MAX},
+    memory::{Incoming, SMALL_OCTETS_MAX},
     pressure::RoomPromise,
     refusals,
 };
+use crate::sources::Source;
 
 /// Octets that a file keeps in memory on their way to the disk.
 const FILE_OCTETS: usize = 32 * 1024;
@@ -97,7 +98,7 @@ impl Arriving {
 
     /// Returns the whole message with memory to work on it, which is waited for within the bound of
     /// the settings.
-    pub(super) async fn finish(self, source: MemorySource) -> Result<Arrived, Refusal> {
+    pub(super) async fn finish(self, source: Source) -> Result<Arrived, Refusal> {
         let Self { engine, size, room, octets, file, .. } = self;
         let time_max = engine.settings().memory_time_max;
         let memory = engine.memory().incoming(source, size, time_max).await;

@@ -44,7 +44,7 @@ use super::{
     header::Header,
     issue,
     journal::JournalEvent,
-    memory::{MemorySource, SMALL_OCTETS_MAX},
+    memory::SMALL_OCTETS_MAX,
     records::{
         AnomalyKind, INCOMING_MESSAGES, INCOMING_SEEN, INCOMING_WORK, IncomingId, IncomingKind,
         IncomingRecord, JournalRecord, RecipientAsked, ReturnedPart, Seen, encode, recognised_by,
@@ -53,7 +53,10 @@ use super::{
     refusals,
     work::{Work, work_value},
 };
-use crate::ordinary_mail::{Examined, OrdinaryMailChecks, Sender, verdict::Verdict};
+use crate::{
+    ordinary_mail::{Examined, OrdinaryMailChecks, Sender, verdict::Verdict},
+    sources::Source,
+};
 
 /// The [`Transport`] behind the relay port.
 #[derive(Debug)]
@@ -166,7 +169,7 @@ impl Transport for IncomingPoint {
         let octets_max = self.engine.settings().relay_octets_max;
         match envelope.declared_size {
             Some(size) if size > octets_max => Err(refusals::message_too_large(octets_max)),
-            size => self.engine.admit(MemorySource::of(peer), size.unwrap_or_default()),
+            size => self.engine.admit(Source::of(peer), size.unwrap_or_default()),
         }
     }
 
@@ -180,7 +183,7 @@ impl Transport for IncomingPoint {
         if !self.engine.serves(address.domain()) {
             return Err(refusals::relaying_denied());
         }
-        self.engine.admit(MemorySource::of(peer), 0)?;
+        self.engine.admit(Source::of(peer), 0)?;
         let found = self
             .engine
             .store()
@@ -207,7 +210,7 @@ impl Transport for IncomingPoint {
             received_field(peer, envelope.smtp_utf8, self.engine.host_name(), &id.to_string(), now);
         let beyond = trace.len() as u64;
         let declared = envelope.declared_size.map(|octets| octets.saturating_add(beyond));
-        let room = self.engine.promise_room(MemorySource::of(peer), declared)?;
+        let room = self.engine.promise_room(Source::of(peer), declared)?;
         let octets_max = self.engine.settings().relay_octets_max + beyond;
         let mut octets = Arriving::new(Arc::clone(&self.engine), octets_max, room);
         octets.write(&trace).await?;
@@ -261,7 +264,7 @@ impl MessageSink for Incoming {
             peer,
             octets,
         } = *self;
-        let source = MemorySource::of(&peer);
+        let source = Source::of(&peer);
         let Arrived { octets, mut memory, room } = octets.finish(source).await?;
         let judge = {
             let (engine, octets) = (Arc::clone(&engine), octets.clone());
@@ -296,13 +299,13 @@ impl MessageSink for Incoming {
                 && let Some(checks) = checks
             {
                 let message = octets.slice(trace_octets..);
-                // The checks wait for other servers: as long as they do, nothing is copied.
-                memory.keep_one_copy();
+                memory = memory.set_aside(engine.memory()).ok_or_else(refusals::busy)?;
                 arrival.judged.authentication_results =
                     examine(&checks, message, &peer, &arrival.reverse_path).await?;
             }
         }
         let stored = store_incoming(&engine, arrival).await;
+        drop(memory);
         if stored.map_err(|error| refusals::engine(&error))? {
             room.used(octets.len() as u64);
         }

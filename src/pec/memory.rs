@@ -1,9 +1,11 @@
 //! Octets of messages in memory: shares of one budget.
 //!
 //! * Half is for work: receipts, envelopes, reports. No peer can take it.
-//! * Half is for what has come in and is being judged and stored, in three pools that do not wait for
-//!   each other ([`Pool`]): small messages, large ones of holders, large ones of other servers. One
+//! * Half is for what has come in and is being judged and stored, in pools that do not wait for each
+//!   other ([`Pool`]): small messages, large ones of holders, large ones of other servers. One
 //!   source may have an eighth of a pool, or one message of any size.
+//! * While other servers are asked about a message it lies in a pool of its own, for which nobody
+//!   waits ([`Incoming::set_aside`]): whose DNS is slow takes nothing from certified mail.
 //! * Whoever holds some never waits for more, so that nobody waits for ever. A message larger than
 //!   its pool gets the whole pool: it must pass, alone.
 //! * A message that is still on its way holds none of this, however slowly it comes ([`arriving`]):
@@ -12,18 +14,16 @@
 //! [`arriving`]: super::arriving
 
 use std::{
-    collections::HashMap,
-    net::IpAddr,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use protocols::smtp::transport::Peer;
-use storage::ids::AccountId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::sources::{Shares, Source};
 
 /// Octets that one permit stands for.
 const PERMIT_OCTETS: u64 = 4096;
@@ -37,48 +37,17 @@ const SOURCES: u32 = 8;
 /// Octets of a small message.
 pub(super) const SMALL_OCTETS_MAX: u64 = 128 * 1024;
 
-/// Sources remembered before those that hold nothing are looked for.
-const SOURCES_KEPT: usize = 1024;
-
-/// Which messages wait for each other.
+/// Which messages wait for each other. Each pool has a quarter of what is for incoming messages.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 enum Pool {
-    /// Up to [`SMALL_OCTETS_MAX`], from anybody: a quarter.
+    /// Up to [`SMALL_OCTETS_MAX`], from anybody.
     Small,
-    /// From holders: a quarter.
+    /// From holders.
     OfHolders,
-    /// From other servers, whose DNS is waited for: half.
+    /// From other servers.
     OfServers,
-}
-
-/// Who a message comes from, as far as memory is concerned.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum MemorySource {
-    /// A holder.
-    Account(AccountId),
-    /// The network of a server: the first 24 bits of an IPv4 address, the first 48 of another.
-    Network([u8; 6]),
-}
-
-impl MemorySource {
-    /// Who is behind `peer`.
-    #[must_use]
-    pub fn of(peer: &Peer) -> Self {
-        if let Some(identity) = &peer.identity {
-            return Self::Account(identity.account_id);
-        }
-        match peer.address.to_canonical() {
-            IpAddr::V4(address) => {
-                let [first, second, third, _] = address.octets();
-                // No IPv6 address that can be reached begins like this.
-                Self::Network([0xff, 0xff, first, second, third, 0])
-            }
-            IpAddr::V6(address) => {
-                let [first, second, third, fourth, fifth, sixth, ..] = address.octets();
-                Self::Network([first, second, third, fourth, fifth, sixth])
-            }
-        }
-    }
+    /// Those about which other servers are asked.
+    Aside,
 }
 
 /// The budget. See the module's documentation.
@@ -88,10 +57,11 @@ pub struct MessageMemory {
     small: Shared,
     of_holders: Shared,
     of_servers: Shared,
+    aside: Shared,
     /// Small messages that are still on their way; what finds no room there waits in a file.
     arriving: Arc<Semaphore>,
     share: u32,
-    sources: Mutex<HashMap<(MemorySource, Pool), Weak<Semaphore>>>,
+    sources: Shares<(Source, Pool)>,
 }
 
 /// What a pool has, and how much of it is waited for.
@@ -107,21 +77,34 @@ impl Shared {
         let memory = Arc::new(Semaphore::new(permits as usize));
         Self { memory, permits, waiting: AtomicU64::new(0) }
     }
+
+    fn of_source(&self) -> u32 {
+        (self.permits / SOURCES).max(1)
+    }
 }
 
 /// Memory for a message that has come in; dropping it gives it back.
 #[derive(Debug)]
 pub struct Incoming {
-    all: OwnedSemaphorePermit,
-    _of_source: OwnedSemaphorePermit,
+    /// Of its source's share, and of the pool.
+    _held: [OwnedSemaphorePermit; 2],
+    source: Source,
     octets: u64,
 }
 
 impl Incoming {
-    /// Gives back what is beyond the octets themselves: no copy is made of them any more.
-    pub fn keep_one_copy(&mut self) {
-        let one = usize::try_from(self.octets.div_ceil(PERMIT_OCTETS)).unwrap_or(usize::MAX);
-        drop(self.all.split(self.all.num_permits().saturating_sub(one)));
+    /// Changes it for memory for the octets alone, of which no copy is made any more; `None` when
+    /// there is none now. Nobody waits here, who would keep others waiting meanwhile.
+    #[must_use]
+    pub fn set_aside(self, memory: &MessageMemory) -> Option<Self> {
+        let Self { source, octets, .. } = self;
+        let shared = &memory.aside;
+        let permits = MessageMemory::permits(octets.div_ceil(COPIES), shared.permits);
+        let of_source = shared.of_source();
+        let share = memory.sources.of((source, Pool::Aside), of_source as usize);
+        let of_its_share = share.try_acquire_many_owned(permits.min(of_source)).ok()?;
+        let of_the_pool = Arc::clone(&shared.memory).try_acquire_many_owned(permits).ok()?;
+        Some(Self { _held: [of_its_share, of_the_pool], source, octets })
     }
 }
 
@@ -153,10 +136,11 @@ impl MessageMemory {
             work: semaphore(share),
             small: Shared::new(quarter),
             of_holders: Shared::new(quarter),
-            of_servers: Shared::new(quarter * 2),
+            of_servers: Shared::new(quarter),
+            aside: Shared::new(quarter),
             arriving: semaphore(quarter),
             share,
-            sources: Mutex::default(),
+            sources: Shares::default(),
         }
     }
 
@@ -174,29 +158,29 @@ impl MessageMemory {
     /// Memory for a message of `octets` that has come from `source`, waiting for `time_max` at most.
     pub async fn incoming(
         &self,
-        source: MemorySource,
+        source: Source,
         octets: u64,
         time_max: Duration,
     ) -> Option<Incoming> {
         let (pool, shared) = self.pool(source, octets);
         let permits = Self::permits(octets, shared.permits);
-        let of_source = (shared.permits / SOURCES).max(1);
-        let known = self.source(source, pool, of_source);
+        let of_source = shared.of_source();
+        let share = self.sources.of((source, pool), of_source as usize);
         let acquired = tokio::time::timeout(time_max, async {
             // The source's own first: who waits for that holds up nobody else, and is no crowd.
-            let of_source = known.acquire_many_owned(permits.min(of_source)).await.ok()?;
+            let of_its_share = share.acquire_many_owned(permits.min(of_source)).await.ok()?;
             let _waiting = Waiting::new(&shared.waiting, permits);
-            let all = Arc::clone(&shared.memory).acquire_many_owned(permits).await.ok()?;
-            Some(Incoming { all, _of_source: of_source, octets })
+            let of_the_pool = Arc::clone(&shared.memory).acquire_many_owned(permits).await.ok()?;
+            Some(Incoming { _held: [of_its_share, of_the_pool], source, octets })
         });
         acquired.await.ok().flatten()
     }
 
-    fn pool(&self, source: MemorySource, octets: u64) -> (Pool, &Shared) {
+    fn pool(&self, source: Source, octets: u64) -> (Pool, &Shared) {
         match source {
             _ if octets <= SMALL_OCTETS_MAX => (Pool::Small, &self.small),
-            MemorySource::Account(_) => (Pool::OfHolders, &self.of_holders),
-            MemorySource::Network(_) => (Pool::OfServers, &self.of_servers),
+            Source::Account(_) => (Pool::OfHolders, &self.of_holders),
+            Source::Network(_) => (Pool::OfServers, &self.of_servers),
         }
     }
 
@@ -222,33 +206,22 @@ impl MessageMemory {
     /// Whether messages like one of `octets` from `source` wait for more memory than there is for
     /// them in all: a further one had better come later.
     #[must_use]
-    pub fn is_crowded(&self, source: MemorySource, octets: u64) -> bool {
+    pub fn is_crowded(&self, source: Source, octets: u64) -> bool {
         let (_, shared) = self.pool(source, octets);
         shared.waiting.load(Ordering::Relaxed) > shared.permits.into()
-    }
-
-    fn source(&self, source: MemorySource, pool: Pool, permits: u32) -> Arc<Semaphore> {
-        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = sources.get(&(source, pool)).and_then(Weak::upgrade) {
-            return known;
-        }
-        if sources.len() >= SOURCES_KEPT {
-            sources.retain(|_, known| known.strong_count() > 0);
-        }
-        let new = Arc::new(Semaphore::new(permits as usize));
-        sources.insert((source, pool), Arc::downgrade(&new));
-        new
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use storage::ids::AccountId;
+
     use super::*;
 
     const SOON: Duration = Duration::from_millis(50);
 
-    fn network(third: u8) -> MemorySource {
-        MemorySource::Network([0xff, 0xff, 192, 0, third, 0])
+    fn network(third: u8) -> Source {
+        Source::Network([0xff, 0xff, 192, 0, third, 0])
     }
 
     #[tokio::test]
@@ -280,7 +253,7 @@ mod tests {
         let wait = memory.incoming(network(2), 1 << 30, SOON * 4);
         let others = async {
             tokio::task::yield_now().await;
-            let holder = MemorySource::Account(AccountId(1));
+            let holder = Source::Account(AccountId(1));
             memory.incoming(network(3), 2_000, SOON).await.expect("a small one");
             memory.incoming(holder, 1 << 20, SOON).await.expect("one of a holder");
         };
@@ -289,21 +262,29 @@ mod tests {
         drop(held);
     }
 
+    /// Slow name servers are the sender's choice.
     #[tokio::test]
-    async fn what_only_waits_to_be_stored_holds_one_copy() {
-        let memory = MessageMemory::new(12 << 20);
-        let mut judged = memory.incoming(network(1), 1 << 20, SOON).await.expect("room");
-        assert!(memory.incoming(network(2), 1 << 19, SOON).await.is_none());
-        judged.keep_one_copy();
-        memory.incoming(network(2), 1 << 19, SOON).await.expect("room for another");
+    async fn what_is_set_aside_takes_nothing_from_the_others_and_has_a_bound() {
+        let memory = MessageMemory::new(64 << 20);
+        let mut aside = Vec::new();
+        for number in 1..=4 {
+            let judged = memory.incoming(network(number), 2_000_000, SOON).await.expect("room");
+            aside.push(judged.set_aside(&memory).expect("room aside"));
+        }
+        let one_more = memory.incoming(network(5), 2_000_000, SOON).await.expect("as much as before");
+        assert!(one_more.set_aside(&memory).is_none());
+        aside.pop();
+        let again = memory.incoming(network(5), 2_000_000, SOON).await.expect("room");
+        aside.push(again.set_aside(&memory).expect("given back"));
     }
 
     #[tokio::test]
-    async fn a_message_that_did_not_find_room_for_its_copies_keeps_all_of_itself() {
-        let memory = MessageMemory::new(12 << 20);
-        let mut large = memory.incoming(network(1), 3 << 20, SOON).await.expect("alone");
-        large.keep_one_copy();
-        assert!(memory.incoming(network(2), 1 << 20, SOON).await.is_none(), "it fills its pool");
+    async fn one_source_has_a_share_of_what_is_set_aside() {
+        let memory = MessageMemory::new(64 << 20);
+        let first = memory.incoming(network(1), 2_000_000, SOON).await.expect("room");
+        let _first = first.set_aside(&memory).expect("room aside");
+        let second = memory.incoming(network(1), 2_000_000, SOON).await.expect("room");
+        assert!(second.set_aside(&memory).is_none(), "its share is used up");
     }
 
     #[tokio::test]
@@ -321,32 +302,5 @@ mod tests {
         assert!(crowded);
         assert!(!memory.is_crowded(network(9), 1 << 20), "nobody waits any more");
         drop(held);
-    }
-
-    #[test]
-    fn sources_that_hold_nothing_are_forgotten() {
-        let memory = MessageMemory::new(1 << 20);
-        for number in 0..5_000_u64 {
-            let _ = memory.source(MemorySource::Account(AccountId(number)), Pool::Small, 1);
-        }
-        assert!(memory.sources.lock().expect("sources").len() <= SOURCES_KEPT);
-    }
-
-    #[test]
-    fn addresses_of_one_network_are_one_source() {
-        let of = |address: &str| {
-            MemorySource::of(&Peer {
-                service: protocols::smtp::transport::Service::Relay,
-                address: address.parse().expect("an address"),
-                helo: String::new(),
-                extended: true,
-                tls: None,
-                identity: None,
-            })
-        };
-        assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.200"));
-        assert_ne!(of("192.0.2.1"), of("192.0.3.1"));
-        assert_eq!(of("2001:db8:1:2::3"), of("2001:db8:1:ffff::1"));
-        assert_ne!(of("2001:db8:1::"), of("2001:db8:2::"));
     }
 }

@@ -22,8 +22,8 @@ use std::{
 
 use protocols::smtp::transport::Refusal;
 
-use super::{engine::PecEngine, memory::MemorySource, refusals};
-use crate::metrics_names::PRESSURE_REFUSALS;
+use super::{engine::PecEngine, refusals};
+use crate::{metrics_names::PRESSURE_REFUSALS, sources::Source};
 
 /// How the store takes what is given to it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -51,7 +51,7 @@ struct Room {
     /// For messages on their way.
     promised: u64,
     /// The same by who sends them.
-    promised_to: HashMap<MemorySource, u64>,
+    promised_to: HashMap<Source, u64>,
     /// Written since the last measure began, or while it was made.
     written: u64,
     /// For duties that the last count found.
@@ -81,18 +81,18 @@ impl Room {
     }
 
     /// Whether `source` may have `octets` more.
-    fn has_for(&self, source: MemorySource, octets: u64) -> bool {
+    fn has_for(&self, source: Source, octets: u64) -> bool {
         let has = self.promised_to.get(&source).copied().unwrap_or_default();
         has == 0 || has.saturating_add(octets) <= self.free / SOURCES
     }
 
-    fn promise(&mut self, source: MemorySource, octets: u64) {
+    fn promise(&mut self, source: Source, octets: u64) {
         self.promised = self.promised.saturating_add(octets);
         let has = self.promised_to.entry(source).or_default();
         *has = has.saturating_add(octets);
     }
 
-    fn take_back(&mut self, source: MemorySource, octets: u64) {
+    fn take_back(&mut self, source: Source, octets: u64) {
         self.promised = self.promised.saturating_sub(octets);
         if let Some(has) = self.promised_to.get_mut(&source) {
             *has = has.saturating_sub(octets);
@@ -186,7 +186,7 @@ const UNDECLARED_OCTETS: u64 = 256 * 1024;
 #[derive(Debug)]
 pub struct RoomPromise {
     engine: Arc<PecEngine>,
-    source: MemorySource,
+    source: Source,
     octets: u64,
 }
 
@@ -239,7 +239,7 @@ impl PecEngine {
     /// # Errors
     ///
     /// 452 4.3.1 or 451 4.3.0: the peer comes again.
-    pub fn admit(&self, source: MemorySource, octets: u64) -> Result<(), Refusal> {
+    pub fn admit(&self, source: Source, octets: u64) -> Result<(), Refusal> {
         let needed = octets.saturating_mul(COPIES);
         if !self.pressure().room().has(needed, self.settings().free_octets_min) {
             return refused("disk", refusals::disk_full());
@@ -262,7 +262,7 @@ impl PecEngine {
     /// As [`PecEngine::admit`].
     pub(super) fn promise_room(
         self: &Arc<Self>,
-        source: MemorySource,
+        source: Source,
         declared: Option<u64>,
     ) -> Result<RoomPromise, Refusal> {
         let octets = declared.unwrap_or(UNDECLARED_OCTETS);

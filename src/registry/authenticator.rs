@@ -171,11 +171,12 @@ impl RegistryAuthenticator {
         };
         let hash = who.known.as_ref().map_or(&self.nobody, |known| &known.argon2).clone();
         let tags = self.tags(&who, &hash, &password)?;
-        // Before a turn is taken: a device with an old password must not use up its network's.
+        // A turn is only taken for an answer: a device with an old password must not use up its
+        // network's, nor a try that finds no time.
         if self.throttle.repeats(who.source, &tags.mistake, Instant::now()) {
             return Err(LoginError::BadCredentials);
         }
-        self.still_allowed(&mut who, Wants::Answer).await?;
+        self.still_allowed(&mut who, Wants::Challenge).await?;
         if self.is_right(&mut who, &password, hash, &tags).await? {
             return self.entered(who);
         }
@@ -286,6 +287,7 @@ impl RegistryAuthenticator {
     ) -> Result<bool, LoginError> {
         let tag = tags.success;
         if self.remembers(&tag) {
+            self.still_allowed(claim, Wants::Answer).await?;
             return Ok(true);
         }
         let permit = self.hashing_permit().await?;

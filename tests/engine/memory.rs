@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ceralacca::pec::{engine::EngineSettings, memory::MemorySource};
+use ceralacca::{pec::engine::EngineSettings, sources::Source};
 use protocols::smtp::transport::{Envelope, Refusal, Service, Taken, Transport as _};
 use storage::ids::AccountId;
 
@@ -123,7 +123,7 @@ async fn a_message_that_finds_no_memory_in_time_is_put_off_whole() {
         ..EngineSettings::default()
     };
     let provider = Provider::start_with(settings).await;
-    let source = MemorySource::Account(AccountId(9_999));
+    let source = Source::Account(AccountId(9_999));
     // The whole pool for small messages.
     let held = provider.engine.memory().incoming(source, 100_000, Duration::from_secs(1)).await;
     let message = written(BRUNO.address, CARLA.address, "", "una riga\r\n");

@@ -10,8 +10,9 @@ use std::{
 
 use ceralacca::{
     config::{Config, units::Millis},
-    pec::{engine::EngineSettings, memory::MemorySource},
+    pec::engine::EngineSettings,
     serve::pressure::Watch,
+    sources::Source,
 };
 use protocols::{
     access::Identity,
@@ -201,7 +202,7 @@ async fn what_is_owed_for_messages_that_wait_counts_until_they_are_done() {
     let free = (1 << 20) + message.len() as u64;
     let room = || {
         provider.engine.pressure().note_free(|| Some(free));
-        provider.engine.admit(MemorySource::Account(BRUNO.id), 0).is_ok()
+        provider.engine.admit(Source::Account(BRUNO.id), 0).is_ok()
     };
     for _ in 0..10 {
         assert!(!room(), "its envelope is still to be made");
@@ -218,7 +219,7 @@ async fn while_a_crowd_waits_for_memory_mail_is_put_off_before_data() {
     let settings = EngineSettings { memory_octets_max: 1 << 20, ..EngineSettings::default() };
     let provider = Provider::start_with(settings).await;
     let wait = async |number| {
-        let (source, time_max) = (MemorySource::Account(AccountId(number)), Duration::from_mins(1));
+        let (source, time_max) = (Source::Account(AccountId(number)), Duration::from_mins(1));
         provider.engine.memory().incoming(source, 2_000, time_max).await.expect("memory")
     };
     // Small messages, of which the pool has room for 16.

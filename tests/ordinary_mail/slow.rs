@@ -1,6 +1,6 @@
 //! What DNS that takes its time can do for a sender who forges another's domain: nothing.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use ceralacca::{
     config::{Config, DnsSettings, OrdinaryMailSettings, units::Millis},
@@ -116,4 +116,30 @@ async fn the_wait_for_a_turn_takes_no_time_from_the_checks_and_has_an_end() {
     assert_eq!(late.verdict, Verdict::Later);
     assert!(!found(&late, "spf=fail"));
     busy.abort();
+}
+
+#[tokio::test]
+async fn a_network_that_keeps_checks_busy_keeps_no_other_waiting() {
+    let world = World::shared();
+    let (checks, server) = checks(&world, |settings| {
+        settings.checks_max = 2;
+        settings.check_time_max = Millis::minutes(1);
+        settings.waiting_time_max = Millis::minutes(1);
+    });
+    let flood: Vec<_> = (1..10)
+        .map(|host| {
+            let (checks, message) = (Arc::clone(&checks), forged(GIULIA));
+            let from = sender(&format!("203.0.113.{host}"), "io@slow.test");
+            tokio::spawn(async move { checks.examine(message.into(), from).await })
+        })
+        .collect();
+    while server.questions() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let other = sender("198.51.100.1", "giulia@soft.test");
+    let message = letter("giulia@soft.test");
+    let examined = checks.examine(message.into(), other);
+    let found = tokio::time::timeout(Duration::from_secs(20), examined).await;
+    assert_eq!(found.expect("its turn").verdict, Verdict::Take);
+    flood.iter().for_each(tokio::task::JoinHandle::abort);
 }

@@ -206,6 +206,12 @@ impl<K: Copy + Eq + Hash> Arrivals<K> {
         max > 0
     }
 
+    /// Whether one more of `key` would be more than `max`.
+    fn is_full(&mut self, key: K, now: Instant, max: u32) -> bool {
+        self.forget_ended(now);
+        self.counted.get(&key).is_some_and(|counted| counted.count >= max)
+    }
+
     fn forget_ended(&mut self, now: Instant) {
         while let Some(oldest) = self.by_age.front() {
             let lives = self
@@ -306,12 +312,14 @@ impl Admission {
         let open = &mut *guard;
         let (of_network, of_source) =
             (settings.arrivals_per_network_max, settings.arrivals_per_source_max);
-        if !open.network_arrivals.count(network, now, of_network, settings.sources_max) {
+        if open.network_arrivals.is_full(network, now, of_network) {
             return Err(ConnectionRefused::NetworkRate);
         }
         if !open.arrivals.count(source, now, of_source, settings.sources_max) {
             return Err(ConnectionRefused::Rate);
         }
+        // What its own limit refuses is not the network's: one source cannot close it.
+        open.network_arrivals.count(network, now, of_network, settings.sources_max);
         if open.by_source.of(&source) >= settings.connections_per_source_max {
             return Err(ConnectionRefused::Source);
         }
@@ -471,6 +479,24 @@ mod tests {
         assert_eq!(imap.admit(address_of(1)).unwrap_err(), ConnectionRefused::Total);
         drop(crowd);
         assert!(relay.admit(address("198.51.100.1")).is_ok());
+    }
+
+    #[test]
+    fn one_source_that_comes_too_often_closes_its_network_for_nobody() {
+        let limits = ConnectionLimits::new(ConnectionLimitsSettings {
+            arrivals_per_source_max: 2,
+            arrivals_per_network_max: 4,
+            ..Default::default()
+        });
+        let (door, now) = (limits.door(), Instant::now());
+        let comes = |host| door.admit_unnamed().unwrap().name_at(now, address(host));
+        for _ in 0..2 {
+            assert_eq!(comes("192.0.2.1"), Ok(()));
+        }
+        for _ in 0..20 {
+            assert_eq!(comes("192.0.2.1"), Err(ConnectionRefused::Rate));
+        }
+        assert_eq!(comes("192.0.2.2"), Ok(()), "its neighbour");
     }
 
     #[test]

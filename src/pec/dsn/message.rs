@@ -95,9 +95,6 @@ impl Action {
     }
 }
 
-/// The type of the fields for programs (RFC 3464 §2).
-const DELIVERY_STATUS: &str = "message/delivery-status";
-
 /// What became of one recipient.
 #[derive(Clone, Debug)]
 pub struct RecipientReport {
@@ -133,7 +130,7 @@ impl Issuer {
         let (header, message_id) = self.notice_header(&markers, at, subject, &report.to, None);
         let boundary = self.identifiers.boundary();
         let global = !report.to.is_ascii();
-        let status = if global { "message/global-delivery-status" } else { DELIVERY_STATUS };
+        let status = if global { "global-delivery-status" } else { "delivery-status" };
         let (kind, octets) = match returned {
             Returned::Whole(octets) if global && !octets.is_ascii() => ("message/global", octets),
             Returned::Whole(octets) => ("message/rfc822", octets),
@@ -144,7 +141,7 @@ impl Issuer {
         };
         let needed = transfer_encoding(&[octets]);
         let mut entity = format!(
-            "Content-Type: multipart/report; report-type=delivery-status;\r\n boundary=\"{boundary}\"\r\n\
+            "Content-Type: multipart/report; report-type={status};\r\n boundary=\"{boundary}\"\r\n\
              Content-Transfer-Encoding: {needed}\r\n\r\n\
              --{boundary}\r\nContent-Type: text/plain; charset=\"utf-8\"\r\n\
              Content-Transfer-Encoding: quoted-printable\r\n\r\n"
@@ -153,7 +150,7 @@ impl Issuer {
         entity.extend(encode_quoted_printable(text(&self.name, report).as_bytes()));
         entity.extend(
             format!(
-                "\r\n--{boundary}\r\nContent-Type: {status}\r\n\r\n{}\
+                "\r\n--{boundary}\r\nContent-Type: message/{status}\r\n\r\n{}\
                  \r\n--{boundary}\r\nContent-Type: {kind}\r\n\
                  Content-Transfer-Encoding: {needed}\r\n\r\n",
                 fields(report, host)
@@ -324,13 +321,15 @@ mod tests {
         let entity = Entity::parse(octets, 0..octets.len()).expect("an entity");
         let kind = entity.content_type();
         assert_eq!(kind.value, "multipart/report");
-        assert_eq!(kind.parameter("report-type").as_deref(), Some("delivery-status"));
+        let status = if report.to.is_ascii() { "" } else { "global-" };
+        let status = format!("{status}delivery-status");
+        // The parameter is the subtype of the second part (RFC 6522 §3).
+        assert_eq!(kind.parameter("report-type").as_deref(), Some(status.as_str()));
         let parts = entity.parts(octets).expect("parts");
         let parts: Vec<Entity> =
             parts.into_iter().map(|part| Entity::parse(octets, part).expect("a part")).collect();
         let types: Vec<String> = parts.iter().map(|part| part.content_type().value).collect();
-        let status = if report.to.is_ascii() { "" } else { "global-" };
-        assert_eq!(types[..2], ["text/plain", &format!("message/{status}delivery-status")]);
+        assert_eq!(types[..2], ["text/plain", &format!("message/{status}")]);
         let body = |part: &Entity| octets[part.body.clone()].to_vec();
         let text = String::from_utf8(decode_quoted_printable(&body(&parts[0]))).expect("UTF-8");
         let fields = String::from_utf8(body(&parts[1])).expect("ASCII");

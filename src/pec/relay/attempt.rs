@@ -217,7 +217,7 @@ fn asked_of_server(record: &QueueRecord) -> Option<OutgoingDsn> {
 /// Whether the outcome says something about the connection and nothing about the message.
 fn is_loss(outcome: &Outcome) -> bool {
     match outcome {
-        Outcome::NotSent(Interrupted::Source { .. }) => false,
+        Outcome::NotSent(Interrupted::Source { .. } | Interrupted::TooSlow { .. }) => false,
         Outcome::NotSent(_) => true,
         Outcome::PutOff(reply) => reply.code == 421,
         _ => false,

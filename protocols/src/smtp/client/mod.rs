@@ -109,14 +109,22 @@ impl ClientSettings {
         }
     }
 
-    /// How long a message of `octets` may take from MAIL to the end of its data. The reply to that end
-    /// has [`Self::data_end_time_max`] of its own, all of it: given up earlier, it makes doubles.
+    /// How long a message of `octets` to so many `recipients` may take from MAIL to the end of its data.
+    /// The reply to that end has [`Self::data_end_time_max`] of its own, all of it: given up earlier, it
+    /// makes doubles.
     #[must_use]
-    pub fn time_for(&self, octets: u64) -> Duration {
+    pub fn time_for(&self, octets: u64, recipients: usize) -> Duration {
         let seconds = octets.div_ceil(self.octets_per_second_min.max(1));
-        self.transaction_time_max.saturating_add(Duration::from_secs(seconds))
+        let recipients = u32::try_from(recipients).unwrap_or(u32::MAX);
+        self.transaction_time_max
+            .saturating_add(Duration::from_secs(seconds))
+            .saturating_add(RECIPIENT_TIME.saturating_mul(recipients))
     }
 }
+
+/// What each recipient adds to the time of a message: there are servers that ask another about him
+/// before they answer.
+const RECIPIENT_TIME: Duration = Duration::from_secs(10);
 
 /// The name of a server.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -239,9 +247,12 @@ mod tests {
         let name = ClientName::parse("mail.two.example").expect("a name");
         let mut settings = ClientSettings::new(name);
         for (octets, seconds) in [(0, 900), (1, 901), (8_192, 901), (72 << 20, 900 + 9_216)] {
-            assert_eq!(settings.time_for(octets), Duration::from_secs(seconds), "{octets}");
+            assert_eq!(settings.time_for(octets, 0), Duration::from_secs(seconds), "{octets}");
         }
         settings.octets_per_second_min = 0;
-        assert!(settings.time_for(u64::MAX) > Duration::from_hours(1), "no bound, and no panic");
+        assert!(
+            settings.time_for(u64::MAX, usize::MAX) > Duration::from_hours(1),
+            "no bound, and no panic"
+        );
     }
 }

@@ -77,7 +77,8 @@ impl SmtpConnection {
             return vec![outcome; count];
         }
         let mut pending: Vec<Pending> = vec![None; count];
-        self.message_end = Instant::now().checked_add(self.settings.time_for(message.octets));
+        let time = self.settings.time_for(message.octets, count);
+        self.message_end = Instant::now().checked_add(time);
         let outcome = match self.envelope(message, &mut pending).await {
             Err(outcome) => Some(outcome),
             Ok(()) if pending.iter().all(Option::is_some) => {

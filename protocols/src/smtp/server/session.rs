@@ -114,6 +114,8 @@ pub(super) struct Session<'a> {
     pub(super) errors: usize,
     /// Recipients refused since the last message was taken.
     pub(super) recipients_refused: usize,
+    /// One of them is of this transaction, and its data may be in the pipeline.
+    pub(super) recipient_was_refused: bool,
     /// A chunk was refused, and more of its message may be in the pipeline.
     pub(super) chunks_refused: bool,
     /// Transactions begun.
@@ -137,6 +139,7 @@ pub(super) async fn run(server: &SmtpServer, connection: Connection) {
         commands: 0,
         errors: 0,
         recipients_refused: 0,
+        recipient_was_refused: false,
         chunks_refused: false,
         transactions: 0,
     };
@@ -236,6 +239,7 @@ impl Session<'_> {
         }
         tracing::debug!(peer = %self.peer_address, %refusal, "recipient refused");
         self.recipients_refused += 1;
+        self.recipient_was_refused = true;
         if self.refuses_too_many() && !open.envelope.forward_paths.is_empty() {
             self.wire.flush().await?;
             tokio::select! {

@@ -22,6 +22,7 @@ impl Session<'_> {
         reverse_path: &ReversePath,
         parameters: &[Parameter],
     ) -> Result<State, End> {
+        self.recipient_was_refused = false;
         let peer = match state {
             State::Ready(Ready { peer }) => peer,
             State::Connected(_) => {
@@ -135,7 +136,7 @@ impl Session<'_> {
     /// groups has sent it before it knew (RFC 2920 §3.1): after refused recipients it is no error.
     pub(super) async fn without_recipients(&mut self, open: Open) -> Result<State, End> {
         let reply = Reply::new(554, "5.5.1", "no valid recipients");
-        if self.recipients_refused > 0 {
+        if std::mem::take(&mut self.recipient_was_refused) {
             self.wire.write(reply.octets()).await?;
         } else {
             self.reply(&reply).await?;
