@@ -352,7 +352,7 @@ async fn who_tries_names_is_given_up() {
 
 #[tokio::test]
 async fn a_client_of_submission_that_does_not_log_in_is_given_up_whatever_it_says() {
-    let impatient = ServerSettings { login_time_max: Duration::from_secs(1), ..settings() };
+    let impatient = ServerSettings { login_time_max: Duration::from_secs(3), ..settings() };
     let time_out = "421 4.4.2 time-out: closing the connection\r\n";
     let office = open(Door::SubmissionTls, impatient.clone()).await;
     let client = TlsClient::verified_by(&office.made.authority).unwrap();

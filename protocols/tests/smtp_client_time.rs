@@ -28,10 +28,11 @@ async fn a_server_that_reads_nothing_is_given_up() {
     assert!(source.left > 0, "everything was read though nothing was taken");
 }
 
-/// A client that gives a whole message half a second.
+/// A client that gives a whole message a second and a half.
 fn hurried() -> Arc<ClientSettings> {
     Arc::new(ClientSettings {
-        transaction_time_max: Duration::from_millis(500),
+        transaction_time_max: Duration::from_millis(1_500),
+        recipient_time: Duration::ZERO,
         octets_per_second_min: u64::MAX,
         ..ClientSettings::clone(&client())
     })

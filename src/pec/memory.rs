@@ -271,7 +271,8 @@ mod tests {
             let judged = memory.incoming(network(number), 2_000_000, SOON).await.expect("room");
             aside.push(judged.set_aside(&memory).expect("room aside"));
         }
-        let one_more = memory.incoming(network(5), 2_000_000, SOON).await.expect("as much as before");
+        let one_more =
+            memory.incoming(network(5), 2_000_000, SOON).await.expect("as much as before");
         assert!(one_more.set_aside(&memory).is_none());
         aside.pop();
         let again = memory.incoming(network(5), 2_000_000, SOON).await.expect("room");

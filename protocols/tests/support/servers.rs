@@ -129,7 +129,7 @@ pub async fn play(stream: TcpStream, steps: &[Step]) {
                     stream.read_line(&mut line).await.unwrap();
                 }
             }
-            Dawdle => tokio::time::sleep(Duration::from_millis(600)).await,
+            Dawdle => tokio::time::sleep(Duration::from_millis(1_700)).await,
             Drip => {
                 let mut octets = vec![0; 16 * 1024];
                 while stream.read(&mut octets).await.is_ok_and(|read| read > 0) {

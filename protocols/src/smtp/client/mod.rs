@@ -85,6 +85,8 @@ pub struct ClientSettings {
     /// takes a little just before each time is over would keep the connection for days. What its
     /// octets take at [`Self::octets_per_second_min`] comes on top.
     pub transaction_time_max: Duration,
+    /// What each recipient adds to it: there are servers that ask another about him before they answer.
+    pub recipient_time: Duration,
     /// The slowest that octets of a message may go, from its first to its last; 0 counts as 1.
     pub octets_per_second_min: u64,
 }
@@ -105,6 +107,7 @@ impl ClientSettings {
             data_block_time_max: Duration::from_mins(3),
             data_end_time_max: Duration::from_mins(10),
             transaction_time_max: Duration::from_mins(15),
+            recipient_time: Duration::from_secs(10),
             octets_per_second_min: 8 * 1024,
         }
     }
@@ -118,13 +121,9 @@ impl ClientSettings {
         let recipients = u32::try_from(recipients).unwrap_or(u32::MAX);
         self.transaction_time_max
             .saturating_add(Duration::from_secs(seconds))
-            .saturating_add(RECIPIENT_TIME.saturating_mul(recipients))
+            .saturating_add(self.recipient_time.saturating_mul(recipients))
     }
 }
-
-/// What each recipient adds to the time of a message: there are servers that ask another about him
-/// before they answer.
-const RECIPIENT_TIME: Duration = Duration::from_secs(10);
 
 /// The name of a server.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -249,6 +248,11 @@ mod tests {
         for (octets, seconds) in [(0, 900), (1, 901), (8_192, 901), (72 << 20, 900 + 9_216)] {
             assert_eq!(settings.time_for(octets, 0), Duration::from_secs(seconds), "{octets}");
         }
+        assert_eq!(
+            settings.time_for(0, 250),
+            Duration::from_secs(900 + 2_500),
+            "and its recipients"
+        );
         settings.octets_per_second_min = 0;
         assert!(
             settings.time_for(u64::MAX, usize::MAX) > Duration::from_hours(1),
