@@ -369,7 +369,7 @@ fn order(record: &TlsaRecord) -> (u8, u8, u8, &[u8]) {
 }
 
 /// `text` as it goes over the wire: A-labels, absolute. `None` when no name is written so.
-fn wire_name(text: &str) -> Option<Name> {
+pub(crate) fn wire_name(text: &str) -> Option<Name> {
     let text = text.strip_suffix('.').unwrap_or(text);
     // A backslash would be read as an escape of the zone file.
     if text.is_empty() || text.starts_with('.') || text.contains('\\') {

@@ -175,7 +175,7 @@ impl OrdinaryMailChecks {
         let header = octets.slice(..header_end(octets));
         let mut message = AuthenticatedMessage::parse(&header).unwrap_or_default();
         let authors = Authors::of(&message);
-        if authors.too_many && self.settings.dmarc_reject {
+        if authors.unclear && self.settings.dmarc_reject {
             let results = results::unknown(&self.host_name, sender);
             return Examined { results, verdict: Verdict::RefuseAuthors };
         }

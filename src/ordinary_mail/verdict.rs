@@ -16,7 +16,8 @@ pub enum Verdict {
         /// The domain.
         domain: String,
     },
-    /// It is refused: it has several From fields, or authors of more domains than are asked.
+    /// It is refused: it has several From fields, authors of more domains than are asked, or of one that
+    /// cannot be asked.
     RefuseAuthors,
     /// It is refused: the domain of its reverse path names its servers, and this is none of them
     /// (RFC 7208 §8.4).

@@ -135,12 +135,13 @@ pub fn dmarc(domain: &str) -> Refusal {
     )
 }
 
-/// The message says in more than one place, or of too many domains, who wrote it (RFC 5322 §3.6).
+/// The message says in more than one place who wrote it (RFC 5322 §3.6), or of too many domains, or of one
+/// that is no DNS name.
 pub fn authors() -> Refusal {
     Refusal::new(
         550,
         "5.6.0",
-        "Campo From ripetuto o con troppi domini / From field repeated or with too many domains",
+        "Campo From ripetuto, con troppi domini o con uno non valido / From field repeated, with too many domains or an invalid one",
     )
 }
 

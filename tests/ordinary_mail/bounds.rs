@@ -82,7 +82,9 @@ async fn no_name_of_a_peer_breaks_out_of_the_field() {
         message.extend(letter(&from));
         let mut sender = sender(OTHER, &from);
         sender.helo = format!("{domain}\r\nX-Evil: yes");
-        let settings = Config::default().ordinary_mail;
+        let mut settings = Config::default().ordinary_mail;
+        // Else such authors are refused, and nothing is written about them.
+        settings.dmarc_reject = false;
         let checks = OrdinaryMailChecks::new(&settings, &world.names, "mail.gestore.example");
         let examined = checks.examine(message.into(), sender).await;
         for line in examined.results.split("\r\n") {

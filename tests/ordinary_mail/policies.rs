@@ -80,6 +80,30 @@ async fn a_second_from_field_and_a_crowd_of_domains_are_refused() {
 }
 
 #[tokio::test]
+async fn a_domain_of_from_that_cannot_be_asked_for_is_refused_and_a_long_local_part_hides_none() {
+    let world = World::shared();
+    let own = "io@other.test";
+    let label = "x".repeat(64);
+    for domain in [
+        format!("{label}.pass.test"),
+        // A name of its own, but not behind `_dmarc.`.
+        format!("{}pass.test", "abc.".repeat(60)),
+        format!("{}pass.test", "x.".repeat(400)),
+        "a..pass.test".to_owned(),
+    ] {
+        let message = letter(&format!("giulia@{domain}"));
+        let examined = world.examine(ALLOWED, own, &message, |_| {}).await;
+        assert_eq!(examined.verdict, Verdict::RefuseAuthors, "{domain}");
+        let lenient = |settings: &mut OrdinaryMailSettings| settings.dmarc_reject = false;
+        let examined = world.examine(ALLOWED, own, &message, lenient).await;
+        assert_eq!(examined.verdict, Verdict::Take, "{domain}");
+    }
+    let message = letter(&format!("{}@pass.test", "giulia".repeat(100)));
+    let examined = world.examine(ALLOWED, own, &message, |_| {}).await;
+    assert_eq!(examined.verdict, by_dmarc("pass.test"));
+}
+
+#[tokio::test]
 async fn a_signature_speaks_for_its_domain_until_an_octet_changes() {
     let world = World::shared();
     let message = signed("pass.test", &letter(GIULIA));
