@@ -5,8 +5,9 @@
 //!   anomaly envelope, as Authentication-Results (RFC 8601). Fields of that name inside the message
 //!   are the sender's word, whatever name they give themselves.
 //! * Everything is bounded: the time of each part, octets that are hashed, signatures that are looked
-//!   at, checks at the same time and the wait for one, of which a network has a share. What is beyond a bound is not known, and not known
-//!   is never refused for good.
+//!   at, checks at the same time and the wait for one, of which a network has a share. What is beyond
+//!   a bound is not known, and not known is never refused for good. Only signatures beyond their number
+//!   count as if they were not there.
 //! * What the sender's own DNS can do is to keep his own identifiers from being known. It keeps nobody
 //!   from knowing the policy of the domain of From, nor takes time from a signature of that domain; and
 //!   while it is not known whether a domain with `p=reject` disowns a message, the message waits.
@@ -38,7 +39,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use self::{
     authors::Authors,
-    results::{Author, Body, Found, Signatures},
+    results::{Author, Body, Found, LeftOut, Signatures},
     verdict::Verdict,
 };
 use crate::{
@@ -55,6 +56,9 @@ const HEADER_FIELDS_MAX: usize = 1_000;
 
 /// The share of the checks at the same time that one network may have: one in so many.
 const NETWORKS: usize = 8;
+
+/// The most sets of an ARC chain: a longer one is broken (RFC 8617 §4.2.1).
+const ARC_SETS_MAX: usize = 50;
 
 /// The most octets of a domain name in text (RFC 1035 §3.1).
 const DOMAIN_OCTETS_MAX: usize = 253;
@@ -181,16 +185,16 @@ impl OrdinaryMailChecks {
         }
         let (policies, spf, (body, hashes)) =
             tokio::join!(self.policies(&authors), self.spf(sender), self.body_hashes(octets),);
-        let complete = self.bound(&mut message, &authors, body == Body::Hashed);
-        message.body_hashes = hashes;
         let sealer = message.as_headers.last().map(|field| field.header.d.clone());
+        let left_out = self.bound(&mut message, &authors, body == Body::Hashed);
+        message.body_hashes = hashes;
         let parts = one_by_one(&message);
         let (dkim, arc) =
             tokio::join!(self.dkim(&parts), self.part(self.authenticator.verify_arc(&message)));
         let arc = arc
             .unwrap_or_else(|| ArcOutput::default().with_result(DkimResult::TempError(too_late())));
         let authors = self.dmarc(policies, &dkim, &spf, sender).await;
-        let signatures = Signatures { dkim: &dkim, arc: &arc, sealer, body, complete };
+        let signatures = Signatures { dkim: &dkim, arc: &arc, sealer, body, left_out };
         let found = Found { spf, authors, signatures };
         found.count();
         Examined {
@@ -260,40 +264,50 @@ impl OrdinaryMailChecks {
 
     /// Leaves what is looked at: no more signatures than the limit, those nearest to `authors` first, none
     /// with names that no DNS name can be or over more fields than a header has, and none at all when the
-    /// body was not hashed or the header has too many fields. Returns whether that was all there was.
+    /// body was not hashed or the header has too many fields.
     fn bound(
         &self,
         message: &mut AuthenticatedMessage<'_>,
         authors: &Authors,
         hashed: bool,
-    ) -> bool {
-        let looked_at = hashed && message.headers.len() <= HEADER_FIELDS_MAX;
+    ) -> LeftOut {
+        let few_fields = message.headers.len() <= HEADER_FIELDS_MAX;
         let signatures = message.dkim_headers.len();
-        let sealed = !message.as_headers.is_empty() || !message.ams_headers.is_empty();
         message.dkim_headers.retain(|field| {
-            let signature = &field.header;
-            looked_at
-                && signature.h.len() <= SIGNED_FIELDS_MAX
-                && signature.d.len() <= DOMAIN_OCTETS_MAX
-                && signature.s.len() <= DOMAIN_OCTETS_MAX
-                && signature.i.len() <= ADDRESS_OCTETS_MAX
+            field.header.d.len() <= DOMAIN_OCTETS_MAX && field.header.s.len() <= DOMAIN_OCTETS_MAX
         });
+        let named = message.dkim_headers.len();
+        message.dkim_headers.retain(|field| {
+            few_fields
+                && field.header.h.len() <= SIGNED_FIELDS_MAX
+                && field.header.i.len() <= ADDRESS_OCTETS_MAX
+        });
+        let header = message.dkim_headers.len() < named;
         authors.nearest_first(&mut message.dkim_headers);
-        message.dkim_headers.truncate(self.settings.signatures_max);
+        message.dkim_headers.truncate(if hashed { self.settings.signatures_max } else { 0 });
         message.errors.truncate(self.settings.signatures_max);
+        let further = message.dkim_headers.len() < signatures;
+        let chain = self.unseal(message, hashed && few_fields);
+        message.from = authors.domains.iter().map(|domain| format!("x@{domain}")).collect();
+        LeftOut { header, further, chain }
+    }
+
+    /// Leaves out a chain that is not looked at, and returns whether there was one.
+    fn unseal(&self, message: &mut AuthenticatedMessage<'_>, looked_at: bool) -> bool {
+        let sets = message.as_headers.len();
         let long = |field: &Header<'_, mail_auth::arc::Signature>| {
             field.header.h.len() > SIGNED_FIELDS_MAX
         };
-        let unseal = !looked_at
-            || message.as_headers.len() > self.settings.signatures_max
+        let unsealed = !looked_at
+            || (sets > self.settings.signatures_max && sets <= ARC_SETS_MAX)
             || message.ams_headers.iter().any(long);
-        if unseal {
+        let sealed = sets > 0 || !message.ams_headers.is_empty();
+        if unsealed {
             message.ams_headers.clear();
             message.as_headers.clear();
             message.aar_headers.clear();
         }
-        message.from = authors.domains.iter().map(|domain| format!("x@{domain}")).collect();
-        looked_at && message.dkim_headers.len() == signatures && !(unseal && sealed)
+        unsealed && sealed
     }
 
     /// What speaks for the message in the name of each author. Where that is not found out in time, the

@@ -20,8 +20,20 @@ pub(super) struct Signatures<'a> {
     pub(super) sealer: Option<String>,
     /// What became of the octets that they are for.
     pub(super) body: Body,
-    /// All of them were looked at.
-    pub(super) complete: bool,
+    /// What was not looked at.
+    pub(super) left_out: LeftOut,
+}
+
+/// Signatures that were not looked at, although the body may have been.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct LeftOut {
+    /// For the size of the header, or of the signature's own field: what they would have said is not known.
+    pub(super) header: bool,
+    /// Any, for whatever reason. Where it is their number, these are farther from the author than all that
+    /// were looked at, and where it is a name that no domain has, they speak for nobody.
+    pub(super) further: bool,
+    /// The ARC chain: what it would have said is not known.
+    pub(super) chain: bool,
 }
 
 /// What became of the body of a message.
@@ -73,8 +85,22 @@ impl Signatures<'_> {
         let is_trusted = |sealer: &String| {
             trusted.iter().any(|domain| sealer.eq_ignore_ascii_case(domain.as_str()))
         };
-        matches!(self.arc.result(), DkimResult::TempError(_))
+        (self.left_out.chain || matches!(self.arc.result(), DkimResult::TempError(_)))
             && self.sealer.as_ref().is_some_and(is_trusted)
+    }
+
+    /// The result of DKIM for all that has none of its own.
+    fn not_told(&self) -> Option<&'static str> {
+        match self.body {
+            Body::NotHashed => Some("temperror"),
+            Body::TooLarge if self.left_out.further => {
+                Some("policy (message too large to be checked)")
+            }
+            _ if self.left_out.header => Some("policy (header too large to be checked)"),
+            _ if self.left_out.further => Some("policy (further signatures not checked)"),
+            _ if self.dkim.is_empty() => Some("none"),
+            _ => None,
+        }
     }
 }
 
@@ -96,12 +122,12 @@ impl Found<'_> {
             .iter()
             .fold(results, |results, author| results.with_dmarc_result(&author.output));
         let mut text = results.to_string();
-        if signatures.body == Body::NotHashed {
-            text.push_str(";\r\n\tdkim=temperror");
-        } else if !signatures.complete {
-            text.push_str(";\r\n\tdkim=policy (message too large to be checked)");
-        } else if signatures.dkim.is_empty() {
-            text.push_str(";\r\n\tdkim=none");
+        if let Some(result) = signatures.not_told() {
+            text.push_str(";\r\n\tdkim=");
+            text.push_str(result);
+        }
+        if signatures.left_out.chain {
+            text.push_str(";\r\n\tarc=policy (chain not checked)");
         }
         if !signatures.arc.sets().is_empty() {
             text.push_str(";\r\n\tarc=");

@@ -78,14 +78,19 @@ fn by_dmarc(settings: &OrdinaryMailSettings, found: &Found<'_>) -> Option<Verdic
     };
     let open = |author: &&Author| matches!(author.output.result(), DmarcResult::TempError(_));
     match found.authors.iter().find(failed) {
-        // What was not found out in time might have spoken for it.
-        Some(_) if signatures.body == Body::NotHashed => return Some(Verdict::Later),
-        Some(_) if signatures.may_be_vouched_for(&settings.arc_trusted) => {
+        // The signatures of a body that is too large to be looked at might have spoken for it, and its
+        // sender would repeat it for ever.
+        Some(_) if signatures.body == Body::TooLarge => {}
+        // So might what was not found out in time, or not looked at for its header. It waits: to write such a
+        // header costs a forger nothing. Signatures beyond their number are farther from the author than all
+        // that were looked at.
+        Some(_)
+            if signatures.body == Body::NotHashed
+                || signatures.left_out.header
+                || signatures.may_be_vouched_for(&settings.arc_trusted) =>
+        {
             return Some(Verdict::Later);
         }
-        // So might the signatures of a body that is too large to be looked at. Those beyond their number
-        // are farther from the author than all that were looked at.
-        Some(_) if signatures.body == Body::TooLarge => {}
         Some(author) => {
             return Some(Verdict::RefuseByDmarc { domain: printable(author.output.domain()) });
         }

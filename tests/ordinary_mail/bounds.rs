@@ -27,8 +27,38 @@ async fn the_signatures_of_a_large_message_are_not_looked_at_and_it_is_not_refus
     let small = |settings: &mut OrdinaryMailSettings| settings.check_octets_max = Octets(100);
     let message = signed("pass.test", &letter(GIULIA));
     let examined = world.examine(OTHER, GIULIA, &message, small).await;
-    assert_found(&examined, &["spf=fail", "dkim=policy", "dmarc=fail"]);
+    let reason = "dkim=policy (message too large to be checked)";
+    assert_found(&examined, &["spf=fail", reason, "dmarc=fail"]);
     assert_eq!(examined.verdict, Verdict::Take, "its signature might have spoken for it");
+}
+
+#[tokio::test]
+async fn what_is_signed_over_too_many_fields_to_be_looked_at_waits() {
+    let world = World::shared();
+    let refused = Verdict::RefuseByDmarc { domain: "pass.test".to_owned() };
+    let fields = |number| "X-Field: one\r\n".repeat(number).into_bytes();
+    let own = letter(GIULIA);
+    let names = |number| {
+        let names = vec!["from"; number].join(":");
+        let tags = "v=1; a=rsa-sha256; d=pass.test; s=sel; bh=AAAA; b=AAAA";
+        format!("DKIM-Signature: {tags}; h={names}\r\n").into_bytes()
+    };
+    let reason = "dkim=policy (header too large to be checked)";
+    for (message, dkim, verdict) in [
+        ([fields(1_001), signed("pass.test", &own)].concat(), reason, Verdict::Later),
+        ([fields(900), signed("pass.test", &own)].concat(), "dkim=pass", Verdict::Take),
+        // Without a signature there is nothing that might speak for it.
+        ([fields(1_001), own.clone()].concat(), "dkim=none", refused.clone()),
+        ([names(257), own.clone()].concat(), reason, Verdict::Later),
+        ([names(256), own.clone()].concat(), "dkim=neutral", refused),
+    ] {
+        let examined = world.examine(OTHER, GIULIA, &message, |_| {}).await;
+        assert_found(&examined, &[dkim]);
+        assert_eq!(examined.verdict, verdict, "{dkim}");
+        let lenient = |settings: &mut OrdinaryMailSettings| settings.dmarc_reject = false;
+        let examined = world.examine(OTHER, GIULIA, &message, lenient).await;
+        assert_eq!(examined.verdict, Verdict::Take);
+    }
 }
 
 #[tokio::test]
@@ -42,7 +72,8 @@ async fn no_more_signatures_are_looked_at_than_the_limit() {
     let examined = world.examine(ALLOWED, GIULIA, &message, three).await;
     let methods = methods(&examined);
     let dkim = methods.iter().filter(|method| method.starts_with("dkim=")).count();
-    assert!((1..=6).contains(&dkim), "{methods:?}");
+    assert!((1..=7).contains(&dkim), "{methods:?}");
+    assert_found(&examined, &["dkim=policy (further signatures not checked)"]);
     assert_eq!(examined.verdict, Verdict::Take, "SPF speaks for it");
     // What is left out speaks for nobody: the signature of the author's domain comes first, wherever
     // it stands.

@@ -184,16 +184,19 @@ async fn while_dns_does_not_answer_mail_is_taken_or_waits() {
 
 /// `message` as the list `list.test` hands it on: changed, and sealed with what it says that it found.
 async fn through_the_list(world: &World, message: &[u8], said: &str) -> Vec<u8> {
+    sealed_by_the_list(world, &changed(message), said).await
+}
+
+async fn sealed_by_the_list(world: &World, message: &[u8], said: &str) -> Vec<u8> {
     let authenticator = MessageAuthenticator(world.names.resolver());
-    let changed = changed(message);
-    let parsed = AuthenticatedMessage::parse(&changed).expect("a message");
+    let parsed = AuthenticatedMessage::parse(message).expect("a message");
     let arc = authenticator.verify_arc(&parsed).await;
     let host = format!("list.test; {said}");
     let results = AuthenticationResults::new(&host);
     let sealer = ArcSealer::from_key(SIGNER.private()).domain("list.test").selector("arc");
     let sealer = sealer.headers(["From", "To", "Subject", "Date", "DKIM-Signature"]);
     let set = sealer.seal(&parsed, &results, &arc).expect("a seal");
-    [set.to_header().as_bytes(), changed.as_slice()].concat()
+    [set.to_header().as_bytes(), message].concat()
 }
 
 #[tokio::test]
@@ -233,4 +236,27 @@ async fn the_seal_of_a_trusted_list_speaks_for_what_it_changed() {
     let examined = world.examine(OTHER, from, text.as_bytes(), trusting).await;
     assert!(!found(&examined, "arc=pass"), "{}", examined.results);
     assert_eq!(examined.verdict, by_dmarc("pass.test"), "the seal is broken");
+}
+
+#[tokio::test]
+async fn a_trusted_chain_that_is_too_long_to_be_looked_at_makes_the_message_wait() {
+    let world = World::shared();
+    let sealed = through_the_list(&world, &letter(GIULIA), "dmarc=pass").await;
+    let sealed = sealed_by_the_list(&world, &sealed, "dmarc=pass").await;
+    let from = "list-bounces@list.test";
+    for (sets_max, trusted, verdict, arc) in [
+        (2, true, Verdict::Take, "arc=pass"),
+        (1, true, Verdict::Later, "arc=policy (chain not checked)"),
+        (1, false, by_dmarc("pass.test"), "arc=policy (chain not checked)"),
+    ] {
+        let settings = |settings: &mut OrdinaryMailSettings| {
+            settings.signatures_max = sets_max;
+            if trusted {
+                settings.arc_trusted = vec!["list.test".parse().expect("a domain")];
+            }
+        };
+        let examined = world.examine(OTHER, from, &sealed, settings).await;
+        assert_found(&examined, &["dkim=none", "dmarc=fail", arc]);
+        assert_eq!(examined.verdict, verdict, "{sets_max} {trusted}");
+    }
 }
