@@ -5,7 +5,7 @@ use super::Kind;
 /// A question without an answer.
 ///
 /// The first two are answers of their own: asking again says the same until somebody changes the
-/// zone. The third says nothing about the name; whoever asked must come back later.
+/// zone. The others say nothing about the name; whoever asked must come back later.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum NamesError {
     /// For good: there is no such name, for any kind of record.
@@ -22,8 +22,8 @@ pub enum NamesError {
         /// What was asked for.
         kind: Kind,
     },
-    /// For the moment: a time-out, a refusal, a server that does not know the zone, signatures that do
-    /// not hold, or a bound of our own.
+    /// For the moment: a time-out, a refusal, a server that does not know the zone, or signatures that do
+    /// not hold.
     #[error(
         "DNS does not say which {kind} records {name} has ({reason}): check [dns]; ask again later"
     )]
@@ -35,13 +35,24 @@ pub enum NamesError {
         /// What the last server did, for the log.
         reason: String,
     },
+    /// For the moment: a bound of our own kept us from asking, or from asking to the end. Nobody else has
+    /// a hand in it, so nothing may follow from it.
+    #[error("{name} was not asked for its {kind} records ({reason}): check [dns]; ask again later")]
+    NotAsked {
+        /// The name that was to be asked for.
+        name: String,
+        /// What was to be asked for.
+        kind: Kind,
+        /// The bound, for the log.
+        reason: String,
+    },
 }
 
 impl NamesError {
     /// Whether the same question can have an answer later.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Unreachable { .. })
+        matches!(self, Self::Unreachable { .. } | Self::NotAsked { .. })
     }
 }
 
@@ -81,7 +92,8 @@ impl Failure {
             Self::Unreachable(reason) => {
                 let reason = match reason {
                     Reason::Bogus => "its DNSSEC signatures are not valid".to_owned(),
-                    Reason::Silence(detail) | Reason::NotAsked(detail) => detail,
+                    Reason::Silence(detail) => detail,
+                    Reason::NotAsked(reason) => return NamesError::NotAsked { name, kind, reason },
                 };
                 NamesError::Unreachable { name, kind, reason }
             }

@@ -18,7 +18,7 @@ pub use crate::names::{Answer, Exchange, Kind, NamesError, TlsaRecord};
 pub trait Lookups: Send + Sync + std::fmt::Debug {
     /// The same, for what is asked to find the servers of one destination and how to talk to them: with
     /// a bound on it all, whatever its zone leads to. Beyond it nothing is found out
-    /// ([`NamesError::Unreachable`]).
+    /// ([`NamesError::NotAsked`]).
     fn for_one_destination(self: Arc<Self>) -> Arc<dyn Lookups>;
 
     /// The MX records of a domain, the best first.

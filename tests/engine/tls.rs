@@ -52,6 +52,8 @@ struct Table {
     txt: Option<String>,
     secure: bool,
     silent: Vec<Kind>,
+    /// What a bound of our own keeps from being asked.
+    not_asked: Vec<Kind>,
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +73,9 @@ impl Dns {
         let name = name.to_owned();
         if table.silent.contains(&kind) {
             return Err(NamesError::Unreachable { name, kind, reason: "silent".to_owned() });
+        }
+        if table.not_asked.contains(&kind) {
+            return Err(NamesError::NotAsked { name, kind, reason: "no turn".to_owned() });
         }
         let value = value.ok_or(NamesError::NoRecords { name, kind })?;
         Ok(Answer { value, secure: table.secure })
@@ -446,6 +451,29 @@ async fn a_policy_holds_to_its_end_whatever_dns_says_and_over_a_restart() {
     provider.clock.advance(2 * HOUR_MILLIS);
     submit(&provider).await;
     assert!(relayed(&provider).await.contains("(any)"));
+    provider.stop().await;
+}
+
+/// RFC 8461 §3.3: for want of a policy nobody holds mail back. What we did not ask says nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_policy_mail_goes_when_dns_is_silent_and_waits_when_it_was_not_asked() {
+    let server = PolicyServer::start(&made().policies, ENFORCE).await;
+    let peer = Peer::with_tls(context(&made().exchange)).await;
+    let dns = Dns::new(Table { silent: vec![Kind::Txt], ..announced("1") });
+    let provider = provider(&dns, peer.port, server.policies(&dns, None)).await;
+    submit(&provider).await;
+    assert!(relayed(&provider).await.contains("(any)"));
+    dns.change(|table| *table = Table { not_asked: vec![Kind::Txt], ..announced("1") });
+    submit(&provider).await;
+    let record = put_off(&provider).await;
+    assert!(!record.policy && record.last_error.contains("no turn"), "{record:?}");
+    dns.change(|table| table.not_asked.clear());
+    provider.clock.advance(HOUR_MILLIS);
+    assert!(relayed(&provider).await.contains("(name)"));
+    // A policy that is known needs no question.
+    dns.change(|table| table.not_asked = vec![Kind::Txt]);
+    submit(&provider).await;
+    assert!(relayed(&provider).await.contains("(name)"));
     provider.stop().await;
 }
 

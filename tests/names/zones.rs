@@ -158,7 +158,7 @@ async fn an_empty_answer_in_the_word_of_no_zone_denies_addresses_only() {
     for (error, what) in [
         (names.mx(host).await.map(drop), "mail would go to the domain's own address"),
         (names.tlsa(host, 25).await.map(drop), "DANE would be off"),
-        (names.txt(host).await.map(drop), "policies would be none"),
+        (names.txt(host).await.map(drop), "policies would be denied, and that remembered"),
     ] {
         let error = error.expect_err(what);
         assert!(error.is_temporary(), "{what}: {error}");
@@ -233,6 +233,7 @@ async fn the_time_of_a_question_begins_with_its_turn() {
     }
     let error = names.mx("c.unsigned.test").await.expect_err("no turn");
     assert!(error.is_temporary() && error.to_string().contains("no turn within 50ms"), "{error}");
+    assert!(matches!(error, NamesError::NotAsked { .. }), "{error}");
     asking.abort();
     assert!(asking.await.is_err());
     let next = tokio::spawn(async move { names.mx("c.unsigned.test").await });
@@ -253,6 +254,7 @@ async fn one_destination_asks_no_more_than_its_bound() {
     one.mx("unsigned.test").await.expect("two questions, of which one is refused");
     let error = one.txt("unsigned.test").await.expect_err("one is refused, and no more are left");
     assert!(error.to_string().contains("dns.questions_per_destination_max"), "{error}");
+    assert!(matches!(error, NamesError::NotAsked { .. }), "{error}");
     assert_eq!(refuses.questions(), 2);
     one.mx("unsigned.test").await.expect("what is remembered costs nothing");
     let error = one.mx("long0.unsigned.test").await.expect_err("nothing is left");

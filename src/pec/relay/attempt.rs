@@ -299,7 +299,11 @@ async fn connect_to(
         Err(NoDestination::NotNow { source, .. }) => return Err(failure(source.to_string())),
     };
     let decided = relay.tls.decide(engine, &lookups, domain, destination).await;
-    let decided = decided.inspect_err(|_| count_tls(None, "forbidden"));
+    let decided = decided.inspect_err(|failure| {
+        if failure.policy {
+            count_tls(None, "forbidden");
+        }
+    });
     let decided = decided.map_err(NotConnected::Failure)?;
     let connected = SmtpConnection::connect(&relay.client, &decided.servers).await;
     match &connected {

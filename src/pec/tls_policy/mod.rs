@@ -177,7 +177,7 @@ impl TlsPolicies {
     ///
     /// # Errors
     ///
-    /// When policies forbid every server.
+    /// When policies forbid every server, or a bound of our own kept the domain's from being asked for.
     pub(super) async fn decide(
         &self,
         engine: &PecEngine,
@@ -191,7 +191,8 @@ impl TlsPolicies {
         let configured = self.domains.get(domain).copied();
         let sts = match (configured, destination.kind, &self.mta_sts) {
             (None, DestinationKind::Dns { .. }, Some(mta_sts)) => {
-                mta_sts.policy_of(engine, lookups, domain).await
+                let found = mta_sts.policy_of(engine, lookups, domain).await;
+                found.map_err(|error| Failure { reason: error.to_string(), policy: false })?
             }
             _ => None,
         };

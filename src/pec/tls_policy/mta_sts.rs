@@ -6,7 +6,11 @@
 //! * A policy that was fetched holds for its `max_age`, whatever DNS says or does not say later
 //!   (RFC 8461 §5.1): who silences DNS cannot do away with it. It stands in the catalog, so that a
 //!   restart does not forget it either.
-//! * A policy that cannot be fetched, or read, is none; the last good one goes on.
+//! * A policy that cannot be fetched, or read, is none; the last good one goes on. So is one that DNS is
+//!   silent about: without a policy mail goes as to a domain that has none (RFC 8461 §3.3). Whoever can
+//!   silence DNS before the first policy is there can hide it; the standard has it so.
+//! * What a bound of our own kept from being asked says nothing: without a policy that holds, it is not
+//!   known which there is, and mail waits.
 //! * What is remembered is bounded in number; the one fetched longest ago goes first.
 //!
 //! Not here: getting a policy (`fetch`), what follows from it (`super`).
@@ -25,7 +29,7 @@ use trust::clock::UnixMillis;
 use super::fetch::PolicyFetch;
 use crate::pec::{
     engine::PecEngine,
-    lookups::Lookups,
+    lookups::{Lookups, NamesError},
     records::{LaneId, PolicyRecord, RECEIVING_POLICIES, decode, encode},
 };
 
@@ -154,12 +158,16 @@ impl MtaSts {
     }
 
     /// The policy that holds for `domain` now; `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`NamesError::NotAsked`], when it would have to be asked for.
     pub(super) async fn policy_of(
         &self,
         engine: &PecEngine,
         lookups: &Arc<dyn Lookups>,
         domain: &str,
-    ) -> Option<StsPolicy> {
+    ) -> Result<Option<StsPolicy>, NamesError> {
         let lane = LaneId::of(domain);
         let cached = match cached(engine, lane).await {
             Ok(cached) => cached,
@@ -174,19 +182,20 @@ impl MtaSts {
         };
         let announced = match lookups.txt(&format!("_mta-sts.{domain}")).await {
             Ok(answer) => announced(&answer.value),
+            Err(error @ NamesError::NotAsked { .. }) if cached.is_none() => return Err(error),
             Err(_) => None,
         };
         let holds = cached.as_ref().map(|(policy, _)| policy.clone());
         // Without an announcement a policy goes on to its end, and none is looked for.
-        let Some(id) = announced else { return holds };
+        let Some(id) = announced else { return Ok(holds) };
         let fresh = cached.is_some_and(|(_, record)| {
             let age = engine.now().0.saturating_sub(record.fetched_millis);
             record.id == id && age < REFRESH_MILLIS
         });
         if fresh || self.failed_lately(engine, lane) {
-            return holds;
+            return Ok(holds);
         }
-        self.fetched(engine, domain, lane, id).await.or(holds)
+        Ok(self.fetched(engine, domain, lane, id).await.or(holds))
     }
 
     fn failed_lately(&self, engine: &PecEngine, lane: LaneId) -> bool {
