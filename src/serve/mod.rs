@@ -332,7 +332,7 @@ fn relay(config: &Config, names: &Names, random: &Arc<dyn RandomSource>) -> anyh
         format!("provider.host_name {} cannot stand in EHLO", config.provider.host_name)
     })?;
     let lookups: Arc<dyn Lookups> = Arc::new(names.clone());
-    let tls = tls_policies(config, &lookups)?;
+    let tls = tls_policies(config)?;
     let host_name = config.provider.host_name.as_str();
     let outgoing = &config.outgoing;
     Ok(Relay {
@@ -351,7 +351,7 @@ fn relay(config: &Config, names: &Names, random: &Arc<dyn RandomSource>) -> anyh
 }
 
 /// What TLS is asked for towards other servers.
-fn tls_policies(config: &Config, lookups: &Arc<dyn Lookups>) -> anyhow::Result<TlsPolicies> {
+fn tls_policies(config: &Config) -> anyhow::Result<TlsPolicies> {
     let outgoing = &config.outgoing;
     let authorities = match &outgoing.security.authority_file {
         None => Vec::new(),
@@ -367,7 +367,7 @@ fn tls_policies(config: &Config, lookups: &Arc<dyn Lookups>) -> anyhow::Result<T
     }
     if outgoing.security.mta_sts {
         let (verified, time_max) = (policies.verified().clone(), outgoing.security.mta_sts_timeout);
-        let fetch = HttpsFetch::new(Arc::clone(lookups), verified, time_max.duration());
+        let fetch = HttpsFetch::new(verified, time_max.duration());
         policies = policies
             .with_mta_sts(MtaSts::new(Arc::new(fetch), outgoing.security.mta_sts_policies_max));
     }

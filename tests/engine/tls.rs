@@ -52,8 +52,8 @@ struct Table {
     txt: Option<String>,
     secure: bool,
     silent: Vec<Kind>,
-    /// What a bound of our own keeps from being asked.
-    not_asked: Vec<Kind>,
+    /// What a bound of our own keeps from being asked: names that begin so.
+    not_asked: Option<&'static str>,
 }
 
 #[derive(Debug, Default)]
@@ -74,7 +74,7 @@ impl Dns {
         if table.silent.contains(&kind) {
             return Err(NamesError::Unreachable { name, kind, reason: "silent".to_owned() });
         }
-        if table.not_asked.contains(&kind) {
+        if table.not_asked.is_some_and(|prefix| name.starts_with(prefix)) {
             return Err(NamesError::NotAsked { name, kind, reason: "no turn".to_owned() });
         }
         let value = value.ok_or(NamesError::NoRecords { name, kind })?;
@@ -86,29 +86,62 @@ impl Dns {
     }
 }
 
+/// Outside the bound of a destination nothing is told.
 #[async_trait::async_trait]
 impl Lookups for Dns {
+    fn for_one_destination(self: Arc<Self>) -> Arc<dyn Lookups> {
+        Arc::new(OneDestination(self))
+    }
+
+    async fn mx(&self, domain: &str) -> Result<Answer<Vec<Exchange>>, NamesError> {
+        outside(domain, Kind::Mx)
+    }
+
+    async fn addresses(&self, host: &str) -> Result<Answer<Vec<IpAddr>>, NamesError> {
+        outside(host, Kind::Address)
+    }
+
+    async fn txt(&self, name: &str) -> Result<Answer<Vec<String>>, NamesError> {
+        outside(name, Kind::Txt)
+    }
+
+    async fn tlsa(&self, host: &str, _port: u16) -> Result<Answer<Vec<TlsaRecord>>, NamesError> {
+        outside(host, Kind::Tlsa)
+    }
+}
+
+fn outside<T>(name: &str, kind: Kind) -> Result<Answer<T>, NamesError> {
+    let reason = "asked outside the bound of a destination".to_owned();
+    Err(NamesError::Unreachable { name: name.to_owned(), kind, reason })
+}
+
+/// What is asked for one destination.
+#[derive(Debug)]
+struct OneDestination(Arc<Dns>);
+
+#[async_trait::async_trait]
+impl Lookups for OneDestination {
     fn for_one_destination(self: Arc<Self>) -> Arc<dyn Lookups> {
         self
     }
 
     async fn mx(&self, domain: &str) -> Result<Answer<Vec<Exchange>>, NamesError> {
         let mx = vec![Exchange { preference: 10, host: MX.to_owned() }];
-        self.answer(domain, Kind::Mx, Some(mx))
+        self.0.answer(domain, Kind::Mx, Some(mx))
     }
 
     async fn addresses(&self, host: &str) -> Result<Answer<Vec<IpAddr>>, NamesError> {
-        self.answer(host, Kind::Address, Some(vec![IpAddr::from([127, 0, 0, 1])]))
+        self.0.answer(host, Kind::Address, Some(vec![IpAddr::from([127, 0, 0, 1])]))
     }
 
     async fn txt(&self, name: &str) -> Result<Answer<Vec<String>>, NamesError> {
-        let txt = self.table().txt.map(|text| vec!["v=spf1 -all".to_owned(), text]);
-        self.answer(name, Kind::Txt, txt)
+        let txt = self.0.table().txt.map(|text| vec!["v=spf1 -all".to_owned(), text]);
+        self.0.answer(name, Kind::Txt, txt)
     }
 
     async fn tlsa(&self, host: &str, _port: u16) -> Result<Answer<Vec<TlsaRecord>>, NamesError> {
-        let tlsa = self.table().tlsa;
-        self.answer(host, Kind::Tlsa, tlsa)
+        let tlsa = self.0.table().tlsa;
+        self.0.answer(host, Kind::Tlsa, tlsa)
     }
 }
 
@@ -360,10 +393,9 @@ impl PolicyServer {
         self.asked.load(Ordering::SeqCst)
     }
 
-    fn policies(&self, dns: &Arc<Dns>, configured: Option<ConfiguredTls>) -> TlsPolicies {
+    fn policies(&self, configured: Option<ConfiguredTls>) -> TlsPolicies {
         let policies = policies(configured, ConfiguredTls::Opportunistic);
-        let lookups: Arc<dyn Lookups> = dns.clone();
-        let fetch = HttpsFetch::new(lookups, policies.verified().clone(), Duration::from_secs(5));
+        let fetch = HttpsFetch::new(policies.verified().clone(), Duration::from_secs(5));
         let mta_sts = MtaSts::new(Arc::new(fetch.with_port(self.port)), 10);
         policies.with_mta_sts(mta_sts)
     }
@@ -401,7 +433,7 @@ async fn the_policy_of_a_domain_asks_for_its_servers_by_name() {
         let server = PolicyServer::start(issued, text).await;
         let peer = Peer::with_tls(context(offered)).await;
         let dns = Dns::new(announced("1"));
-        let provider = provider(&dns, peer.port, server.policies(&dns, configured)).await;
+        let provider = provider(&dns, peer.port, server.policies(configured)).await;
         submit(&provider).await;
         match said {
             Ok(tls) => {
@@ -423,7 +455,7 @@ async fn a_policy_holds_to_its_end_whatever_dns_says_and_over_a_restart() {
     let server = PolicyServer::start(&made().policies, ENFORCE).await;
     let peer = Peer::with_tls(context(&made().exchange)).await;
     let dns = Dns::new(announced("1"));
-    let mut provider = provider(&dns, peer.port, server.policies(&dns, None)).await;
+    let mut provider = provider(&dns, peer.port, server.policies(None)).await;
     submit(&provider).await;
     assert!(relayed(&provider).await.contains("(name)"));
     submit(&provider).await;
@@ -433,7 +465,7 @@ async fn a_policy_holds_to_its_end_whatever_dns_says_and_over_a_restart() {
     dns.change(|table| table.txt = None);
     server.says(None);
     provider.stop_queue().await;
-    run(&mut provider, &dns, peer.port, server.policies(&dns, None));
+    run(&mut provider, &dns, peer.port, server.policies(None));
     submit(&provider).await;
     assert!(relayed(&provider).await.contains("(name)"));
     dns.change(|table| table.silent = vec![Kind::Txt]);
@@ -460,21 +492,25 @@ async fn without_a_policy_mail_goes_when_dns_is_silent_and_waits_when_it_was_not
     let server = PolicyServer::start(&made().policies, ENFORCE).await;
     let peer = Peer::with_tls(context(&made().exchange)).await;
     let dns = Dns::new(Table { silent: vec![Kind::Txt], ..announced("1") });
-    let provider = provider(&dns, peer.port, server.policies(&dns, None)).await;
+    let provider = provider(&dns, peer.port, server.policies(None)).await;
     submit(&provider).await;
     assert!(relayed(&provider).await.contains("(any)"));
-    dns.change(|table| *table = Table { not_asked: vec![Kind::Txt], ..announced("1") });
-    submit(&provider).await;
-    let record = put_off(&provider).await;
-    assert!(!record.policy && record.last_error.contains("no turn"), "{record:?}");
-    dns.change(|table| table.not_asked.clear());
-    provider.clock.advance(HOUR_MILLIS);
-    assert!(relayed(&provider).await.contains("(name)"));
-    // A policy that is known needs no question.
-    dns.change(|table| table.not_asked = vec![Kind::Txt]);
-    submit(&provider).await;
-    assert!(relayed(&provider).await.contains("(name)"));
     provider.stop().await;
+    for not_asked in ["_mta-sts.", "mta-sts."] {
+        dns.change(|table| *table = Table { not_asked: Some(not_asked), ..announced("1") });
+        let provider = self::provider(&dns, peer.port, server.policies(None)).await;
+        submit(&provider).await;
+        let record = put_off(&provider).await;
+        assert!(!record.policy && record.last_error.contains("no turn"), "{record:?}");
+        dns.change(|table| table.not_asked = None);
+        provider.clock.advance(HOUR_MILLIS);
+        assert!(relayed(&provider).await.contains("(name)"));
+        // A policy that is known needs no question.
+        dns.change(|table| *table = Table { not_asked: Some(not_asked), ..announced("2") });
+        submit(&provider).await;
+        assert!(relayed(&provider).await.contains("(name)"));
+        provider.stop().await;
+    }
 }
 
 /// RFC 8461 §2: MTA-STS never overrides a DANE that fails, and needs nothing where DANE holds.
@@ -485,7 +521,7 @@ async fn dane_comes_before_the_policy_of_the_domain() {
         let peer = Peer::with_tls(context(issued)).await;
         let tlsa = Some(vec![tlsa(3, &made().other)]);
         let dns = Dns::new(Table { tlsa, secure: true, ..announced("1") });
-        let tls = server.policies(&dns, None).with_dane();
+        let tls = server.policies(None).with_dane();
         let provider = provider(&dns, peer.port, tls).await;
         submit(&provider).await;
         if said {

@@ -1,9 +1,9 @@
 //! Gets the policy of a domain over HTTPS (RFC 8461 §3.3).
 //!
-//! Bounded in time and octets. The certificate must be one for `mta-sts.<domain>` that an authority
+//! Bounded in time, octets and questions to DNS: those count to the destination that the policy is for. The certificate must be one for `mta-sts.<domain>` that an authority
 //! vouches for; a redirection is not followed; anything but 200 with plain text is no policy.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use axum::body::{Body, to_bytes};
 use hyper::{Request, StatusCode, client::conn::http1, header::CONTENT_TYPE};
@@ -49,24 +49,23 @@ pub enum FetchError {
 /// Gets policies.
 #[async_trait::async_trait]
 pub trait PolicyFetch: Send + Sync + std::fmt::Debug {
-    /// Gets the text of the policy of `domain`.
-    async fn fetch(&self, domain: &str) -> Result<String, FetchError>;
+    /// Gets the text of the policy of `domain`, whose server is found by `lookups`.
+    async fn fetch(&self, lookups: &dyn Lookups, domain: &str) -> Result<String, FetchError>;
 }
 
 /// Gets policies from where the standard has them.
 #[derive(Debug)]
 pub struct HttpsFetch {
-    lookups: Arc<dyn Lookups>,
     tls: TlsClient,
     time_max: Duration,
     port: u16,
 }
 
 impl HttpsFetch {
-    /// Finds servers by `lookups` and verifies them by `tls`; one fetch takes `time_max` at most.
+    /// Verifies servers by `tls`; one fetch takes `time_max` at most.
     #[must_use]
-    pub fn new(lookups: Arc<dyn Lookups>, tls: TlsClient, time_max: Duration) -> Self {
-        Self { lookups, tls, time_max, port: 443 }
+    pub fn new(tls: TlsClient, time_max: Duration) -> Self {
+        Self { tls, time_max, port: 443 }
     }
 
     /// The same, with another port: tests have no right to 443.
@@ -75,9 +74,9 @@ impl HttpsFetch {
         Self { port, ..self }
     }
 
-    async fn get(&self, domain: &str) -> Result<String, FetchError> {
+    async fn get(&self, lookups: &dyn Lookups, domain: &str) -> Result<String, FetchError> {
         let host = format!("mta-sts.{domain}");
-        let addresses = self.lookups.addresses(&host).await.map_err(FetchError::Unknown)?.value;
+        let addresses = lookups.addresses(&host).await.map_err(FetchError::Unknown)?.value;
         let mut reached = Err(FetchError::Unreachable(std::io::ErrorKind::NotFound.into()));
         for address in addresses.into_iter().take(ADDRESSES_MAX) {
             match TcpStream::connect(SocketAddr::new(address, self.port)).await {
@@ -133,8 +132,8 @@ async fn read(response: hyper::Response<hyper::body::Incoming>) -> Result<String
 
 #[async_trait::async_trait]
 impl PolicyFetch for HttpsFetch {
-    async fn fetch(&self, domain: &str) -> Result<String, FetchError> {
-        let got = tokio::time::timeout(self.time_max, self.get(domain)).await;
+    async fn fetch(&self, lookups: &dyn Lookups, domain: &str) -> Result<String, FetchError> {
+        let got = tokio::time::timeout(self.time_max, self.get(lookups, domain)).await;
         got.map_err(|_| FetchError::TimeOut(self.time_max))?
     }
 }

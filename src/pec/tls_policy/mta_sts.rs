@@ -26,7 +26,7 @@ use storage::{
 };
 use trust::clock::UnixMillis;
 
-use super::fetch::PolicyFetch;
+use super::fetch::{FetchError, PolicyFetch};
 use crate::pec::{
     engine::PecEngine,
     lookups::{Lookups, NamesError},
@@ -195,7 +195,10 @@ impl MtaSts {
         if fresh || self.failed_lately(engine, lane) {
             return Ok(holds);
         }
-        Ok(self.fetched(engine, domain, lane, id).await.or(holds))
+        match self.fetched(engine, lookups, domain, lane, id).await {
+            Ok(found) => Ok(found.or(holds)),
+            Err(error) => holds.map(Some).ok_or(error),
+        }
     }
 
     fn failed_lately(&self, engine: &PecEngine, lane: LaneId) -> bool {
@@ -203,15 +206,18 @@ impl MtaSts {
         locked(&self.failed).get(&lane).is_some_and(|until| *until > now)
     }
 
+    /// The policy, when it can be had now; an error when its server was not asked for.
     async fn fetched(
         &self,
         engine: &PecEngine,
+        lookups: &Arc<dyn Lookups>,
         domain: &str,
         lane: LaneId,
         id: String,
-    ) -> Option<StsPolicy> {
-        let text = match self.fetch.fetch(domain).await {
+    ) -> Result<Option<StsPolicy>, NamesError> {
+        let text = match self.fetch.fetch(&**lookups, domain).await {
             Ok(text) => text,
+            Err(FetchError::Unknown(error @ NamesError::NotAsked { .. })) => return Err(error),
             Err(error) => {
                 tracing::info!(
                     domain,
@@ -219,13 +225,13 @@ impl MtaSts {
                     "the policy of a domain cannot be fetched"
                 );
                 self.note_failure(engine, lane);
-                return None;
+                return Ok(None);
             }
         };
         let Some(policy) = StsPolicy::parse(&text) else {
             tracing::info!(domain, "the policy of a domain cannot be understood");
             self.note_failure(engine, lane);
-            return None;
+            return Ok(None);
         };
         locked(&self.failed).remove(&lane);
         let fetched_millis = engine.now().0;
@@ -237,7 +243,7 @@ impl MtaSts {
                 "the policy of a domain was not written down"
             );
         }
-        Some(policy)
+        Ok(Some(policy))
     }
 
     fn note_failure(&self, engine: &PecEngine, lane: LaneId) {
