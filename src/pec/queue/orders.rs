@@ -322,7 +322,11 @@ pub async fn obey_beside(
     node: u64,
     now: UnixMillis,
 ) -> Result<Obeyed, StoreError> {
-    let Some(claim) = queue.claim(id) else { return Ok(Obeyed::Sending) };
+    let Some(claim) = queue.claim(id) else {
+        // What has just left is let go of a moment later.
+        let left = engine.get(OUTGOING_QUEUE, &id.0).await?.is_none();
+        return Ok(if left { Obeyed::Gone } else { Obeyed::Sending });
+    };
     let obeyed = obey(engine, id, order, node, now).await?;
     let again = match obeyed {
         Obeyed::Yes(due) | Obeyed::Already(due) => due,
