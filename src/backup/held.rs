@@ -181,13 +181,13 @@ pub async fn hold_all(
 }
 
 /// Whether something is still to be heard of the recipient of a deadline: for the others nobody has
-/// to decide anything.
+/// to decide anything. What cannot be read is held like everything else.
 async fn is_waited_for(engine: &dyn Engine, key: &[u8]) -> Result<bool, StoreError> {
-    let deadline = Deadline::from_key(key)?;
+    let Ok(deadline) = Deadline::from_key(key) else { return Ok(true) };
     let key = indexed_key(&deadline.transmission.0, deadline.index);
     let Some(row) = engine.get(TRANSMISSION_RECIPIENTS, &key).await? else { return Ok(false) };
-    let recipient: RecipientRecord = decode(TRANSMISSION_RECIPIENTS, &key, &row)?;
-    Ok(recipient.state() <= RecipientState::TakenInCharge)
+    let recipient = decode::<RecipientRecord>(TRANSMISSION_RECIPIENTS, &key, &row);
+    Ok(recipient.map_or(true, |recipient| recipient.state() <= RecipientState::TakenInCharge))
 }
 
 /// The order of the outgoing queue goes with its rows, and comes back with them.

@@ -33,7 +33,7 @@ use super::{
         decode, indexed_key,
     },
     sending::{SENDINGS, SendingRecord},
-    time_limits::Deadline,
+    time_limits::{self, Deadline},
     work::Source,
 };
 use crate::backup::held::held_row;
@@ -137,6 +137,7 @@ fn named_by(family: Family, key: &Bytes, value: &[u8]) -> Result<Names, StoreErr
         }
         TIME_LIMITS => {
             let deadline = Deadline::from_key(key)?;
+            time_limits::read(key, value)?;
             let recipient = indexed_key(&deadline.transmission.0, deadline.index);
             vec![record(TRANSMISSION_RECIPIENTS, &recipient)]
         }

@@ -38,6 +38,7 @@ use super::{
     address::Domain,
     brief::BriefHash,
     directory::Directory,
+    facts::TransmissionFacts,
     identifier::IdentifierSource,
     instant::CertifiedInstant,
     issuer::Issuer,
@@ -46,7 +47,8 @@ use super::{
     pressure::Pressure,
     queue::QueueHandle,
     records::{
-        Due, JournalRecord, LaneId, QueueId, QueueRecord, decode, draw_held_id, write_queued,
+        Due, JournalRecord, LaneId, QueueId, QueueRecord, TransmissionId, decode, draw_held_id,
+        write_queued,
     },
     work::WorkQueue,
 };
@@ -234,6 +236,7 @@ pub struct PecEngine {
     signatures: Arc<Semaphore>,
     memory: MessageMemory,
     pressure: Pressure,
+    last_facts: tokio::sync::Mutex<Option<(TransmissionId, TransmissionFacts)>>,
 }
 
 impl PecEngine {
@@ -246,6 +249,7 @@ impl PecEngine {
             signatures: Arc::new(Semaphore::new(parts.settings.signatures_max.max(1))),
             memory: MessageMemory::new(parts.settings.memory_octets_max),
             pressure: Pressure::default(),
+            last_facts: tokio::sync::Mutex::default(),
             parts,
         })
     }
@@ -343,6 +347,13 @@ impl PecEngine {
     /// The memory for messages.
     pub fn memory(&self) -> &MessageMemory {
         &self.memory
+    }
+
+    /// The facts of the transmission that was spoken of last.
+    pub(super) fn last_facts(
+        &self,
+    ) -> &tokio::sync::Mutex<Option<(TransmissionId, TransmissionFacts)>> {
+        &self.last_facts
     }
 
     /// What stands in the way of further messages.

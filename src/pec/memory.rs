@@ -46,8 +46,10 @@ enum Pool {
     OfHolders,
     /// From other servers.
     OfServers,
-    /// Those about which other servers are asked.
+    /// Large ones about which other servers are asked; one of them has half at most.
     Aside,
+    /// Small ones about which other servers are asked.
+    SmallAside,
 }
 
 /// The budget. See the module's documentation.
@@ -58,6 +60,7 @@ pub struct MessageMemory {
     of_holders: Shared,
     of_servers: Shared,
     aside: Shared,
+    small_aside: Shared,
     /// Small messages that are still on their way; what finds no room there waits in a file.
     arriving: Arc<Semaphore>,
     share: u32,
@@ -98,10 +101,14 @@ impl Incoming {
     #[must_use]
     pub fn set_aside(self, memory: &MessageMemory) -> Option<Self> {
         let Self { source, octets, .. } = self;
-        let shared = &memory.aside;
-        let permits = MessageMemory::permits(octets.div_ceil(COPIES), shared.permits);
+        let (pool, shared) = if octets <= SMALL_OCTETS_MAX {
+            (Pool::SmallAside, &memory.small_aside)
+        } else {
+            (Pool::Aside, &memory.aside)
+        };
+        let permits = MessageMemory::permits(octets.div_ceil(COPIES), (shared.permits / 2).max(1));
         let of_source = shared.of_source();
-        let share = memory.sources.of((source, Pool::Aside), of_source as usize);
+        let share = memory.sources.of((source, pool), of_source as usize);
         let of_its_share = share.try_acquire_many_owned(permits.min(of_source)).ok()?;
         let of_the_pool = Arc::clone(&shared.memory).try_acquire_many_owned(permits).ok()?;
         Some(Self { _held: [of_its_share, of_the_pool], source, octets })
@@ -137,7 +144,8 @@ impl MessageMemory {
             small: Shared::new(quarter),
             of_holders: Shared::new(quarter),
             of_servers: Shared::new(quarter),
-            aside: Shared::new(quarter),
+            aside: Shared::new((quarter / 2).max(1)),
+            small_aside: Shared::new((quarter / 2).max(1)),
             arriving: semaphore(quarter),
             share,
             sources: Shares::default(),
@@ -265,7 +273,7 @@ mod tests {
     /// Slow name servers are the sender's choice.
     #[tokio::test]
     async fn what_is_set_aside_takes_nothing_from_the_others_and_has_a_bound() {
-        let memory = MessageMemory::new(64 << 20);
+        let memory = MessageMemory::new(128 << 20);
         let mut aside = Vec::new();
         for number in 1..=4 {
             let judged = memory.incoming(network(number), 2_000_000, SOON).await.expect("room");
@@ -274,6 +282,8 @@ mod tests {
         let one_more =
             memory.incoming(network(5), 2_000_000, SOON).await.expect("as much as before");
         assert!(one_more.set_aside(&memory).is_none());
+        let small = memory.incoming(network(6), 20_000, SOON).await.expect("room");
+        drop(small.set_aside(&memory).expect("small ones have their own"));
         aside.pop();
         let again = memory.incoming(network(5), 2_000_000, SOON).await.expect("room");
         aside.push(again.set_aside(&memory).expect("given back"));
@@ -281,7 +291,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_source_has_a_share_of_what_is_set_aside() {
-        let memory = MessageMemory::new(64 << 20);
+        let memory = MessageMemory::new(128 << 20);
         let first = memory.incoming(network(1), 2_000_000, SOON).await.expect("room");
         let _first = first.set_aside(&memory).expect("room aside");
         let second = memory.incoming(network(1), 2_000_000, SOON).await.expect("room");

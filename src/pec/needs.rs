@@ -173,6 +173,15 @@ mod tests {
         batch.put(DELIVERY_WORK, vec![6; 21], encode(&delivery));
         let queued = QueueRecord { message: name(7), ..QueueRecord::default() };
         batch.put(OUTGOING_QUEUE, vec![7; 16], encode(&queued));
+        // One that cannot be decided is held like the others; one of nobody is not.
+        let deadline = |number| [&[0; 8][..], &[number; 16], &[0; 4]].concat();
+        batch.put(TIME_LIMITS, deadline(8), Vec::new());
+        batch.put(
+            TRANSMISSION_RECIPIENTS,
+            vec![8; 16].into_iter().chain([0; 4]).collect::<Vec<u8>>(),
+            vec![0],
+        );
+        batch.put(TIME_LIMITS, deadline(9), Vec::new());
         engine.commit(batch).await.expect("committed");
         engine
     }
@@ -194,7 +203,7 @@ mod tests {
         assert_eq!(all_needed(&engine).await, expected);
         let now = UnixMillis(1);
         let checkpoint = CheckpointName { epoch: 1, instant: now };
-        assert_eq!(hold_all(&*engine, checkpoint, now).await.expect("held"), 4);
+        assert_eq!(hold_all(&*engine, checkpoint, now).await.expect("held"), 5);
         assert_eq!(all_needed(&engine).await, expected);
     }
 

@@ -203,7 +203,11 @@ impl RoomPromise {
         let wanted = octets.saturating_add(UNDECLARED_OCTETS);
         let more = (wanted - self.octets).saturating_mul(COPIES);
         let mut room = self.engine.pressure().room();
-        if !room.has(more, self.engine.settings().free_octets_min / 2) {
+        let own = self.octets.saturating_mul(COPIES);
+        let has_more = room.promised_to.get(&self.source).is_some_and(|all| *all > own);
+        if !room.has(more, self.engine.settings().free_octets_min / 2)
+            || (has_more && !room.has_for(self.source, more))
+        {
             drop(room);
             return refused("disk", refusals::disk_full());
         }

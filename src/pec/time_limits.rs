@@ -35,14 +35,16 @@ use super::{
     acceptance,
     address::Address,
     engine::{PecEngine, PecError},
+    facts::TransmissionFacts,
     issue::{self, Issued},
     journal::JournalEvent,
     receipt::TimeLimit,
     records::{
-        JournalRecord, RecipientRecord, RecipientState, TIME_LIMITS, TRANSMISSION_RECIPIENTS,
-        TRANSMISSIONS, TransmissionId, TransmissionRecord, encode, indexed_key,
+        DELIVERY_WORK, DeliveryRecord, DeliveryStage, JournalRecord, RecipientRecord,
+        RecipientState, TIME_LIMITS, TRANSMISSION_RECIPIENTS, TRANSMISSIONS, TransmissionId,
+        TransmissionRecord, encode, indexed_key,
     },
-    work::Work,
+    work::{Source, Work},
 };
 use crate::metrics_names::TIME_LIMIT_NOTICES;
 
@@ -106,6 +108,18 @@ fn read_value(value: &[u8]) -> Option<(TimeLimit, UnixMillis)> {
     Some((limit, UnixMillis(i64::from_be_bytes(dispatched.try_into().ok()?))))
 }
 
+/// Reads a row.
+///
+/// # Errors
+///
+/// [`StoreError::Damaged`].
+pub(super) fn read(key: &[u8], value: &[u8]) -> Result<(TimeLimit, UnixMillis), StoreError> {
+    read_value(value).ok_or_else(|| StoreError::Damaged {
+        object: format!("{}/{}", TIME_LIMITS.0, hex::encode(key)),
+        detail: "it says neither which time it is nor since when".to_owned(),
+    })
+}
+
 fn put(
     engine: &PecEngine,
     batch: &mut Batch,
@@ -137,12 +151,21 @@ pub(super) fn begin(
 /// Deadlines announced in one look; more are found by the next.
 const ANNOUNCED_MAX: usize = 1_000;
 
-/// Announces the deadlines that have passed, as work of `class`.
-pub(super) async fn announce_due(engine: &PecEngine, class: u64) -> Result<(), StoreError> {
+/// Announces deadlines that have passed, as work of `class`, from the key `from` on, and moves that
+/// behind them: what cannot be done keeps nothing behind it from being announced.
+pub(super) async fn announce_due(
+    engine: &PecEngine,
+    class: u64,
+    from: &mut Bytes,
+) -> Result<(), StoreError> {
     let end = engine.now().plus_millis(1).0.to_be_bytes();
     let mut scan = Scan::prefix(TIME_LIMITS, b"", ANNOUNCED_MAX);
-    scan.end = Some(Bytes::copy_from_slice(&end));
+    (scan.start, scan.end) = (from.clone(), Some(Bytes::copy_from_slice(&end)));
     let page = engine.store().engine().page(&scan, PAGE_OCTETS_MAX).await?;
+    *from = match page.entries.last() {
+        Some((last, _)) if page.entries.len() == ANNOUNCED_MAX => [last, &[0][..]].concat().into(),
+        _ => Bytes::new(),
+    };
     for (key, _) in &page.entries {
         match Deadline::from_key(key) {
             Ok(deadline) => engine.work().announce(Work::TimeLimit(deadline), class),
@@ -174,10 +197,7 @@ pub async fn pass(engine: &Arc<PecEngine>, deadline: Deadline) -> Result<(), Pec
 async fn try_pass(engine: &Arc<PecEngine>, deadline: Deadline) -> Result<(), PecError> {
     let (key, id, index) = (deadline.key(), deadline.transmission, deadline.index);
     let Some(row) = engine.store().engine().get(TIME_LIMITS, &key).await? else { return Ok(()) };
-    let (mut limit, dispatched) = read_value(&row).ok_or_else(|| StoreError::Damaged {
-        object: format!("{}/{}", TIME_LIMITS.0, hex::encode(&key)),
-        detail: "it says neither which time it is nor since when".to_owned(),
-    })?;
+    let (mut limit, dispatched) = read(&key, &row)?;
     if engine.now() >= dispatched.plus_millis(engine.settings().last_notice_millis) {
         // The program stood still: that delivery is still possible is not true any more.
         limit = TimeLimit::Last;
@@ -197,6 +217,10 @@ async fn try_pass(engine: &Arc<PecEngine>, deadline: Deadline) -> Result<(), Pec
         TimeLimit::First => state >= RecipientState::TakenInCharge,
         TimeLimit::Last => state > RecipientState::TakenInCharge,
     };
+    if !heard && is_in_mailbox(engine, id, index).await? {
+        // Its receipt is being made: the next look finds it, or finds that none came.
+        return Ok(());
+    }
     if heard {
         // What was read is what the sender is not told for.
         batch.expect(
@@ -208,6 +232,17 @@ async fn try_pass(engine: &Arc<PecEngine>, deadline: Deadline) -> Result<(), Pec
         return Ok(());
     }
     recipient.tell(engine, limit, batch).await
+}
+
+/// Whether the message lies in the recipient's mailbox here, and only the receipt is missing.
+async fn is_in_mailbox(
+    engine: &PecEngine,
+    id: TransmissionId,
+    index: u32,
+) -> Result<bool, StoreError> {
+    let key = indexed_key(&Source::Transmission(id).key(), index);
+    let delivery = engine.record::<DeliveryRecord>(DELIVERY_WORK, &key).await?;
+    Ok(delivery.is_some_and(|(delivery, _)| delivery.stage() != DeliveryStage::Pending))
 }
 
 /// Tells the sender of a recipient whose time is over, with `batch`; nothing but `batch` when he was
@@ -228,6 +263,24 @@ pub(super) async fn give_up(
         }
         _ => Ok(engine.store().commit(batch).await.map(drop)?),
     }
+}
+
+/// The facts of a transmission. Its recipients are told of one after the other: what was read for the
+/// first is kept for the next, and who comes meanwhile waits for it.
+async fn facts(
+    engine: &Arc<PecEngine>,
+    id: TransmissionId,
+    transmission: &TransmissionRecord,
+) -> Result<TransmissionFacts, PecError> {
+    let mut last = engine.last_facts().lock().await;
+    if let Some((of, facts)) = &*last
+        && *of == id
+    {
+        return Ok(facts.clone());
+    }
+    let facts = acceptance::certified_facts(engine, id, transmission).await?;
+    *last = Some((id, facts.clone()));
+    Ok(facts)
 }
 
 /// A recipient whose state decides.
@@ -266,7 +319,7 @@ impl Recipient {
         let (transmission, _) = found.ok_or_else(|| inconsistent("it is gone"))?;
         let address =
             Address::parse(&row.address).map_err(|_| inconsistent("a recipient is no address"))?;
-        let facts = acceptance::certified_facts(engine, id, &transmission).await?;
+        let facts = facts(engine, id, &transmission).await?;
         let instant = engine.certified_now();
         let notice: Issued = {
             let (facts, instant, address) = (facts, instant.clone(), address.clone());

@@ -158,9 +158,11 @@ pub async fn run(engine: Arc<PecEngine>, mut shutdown: watch::Receiver<bool>) {
     for _ in 0..engine.settings().workers_max {
         workers.spawn(work_loop(Arc::clone(&engine), shutdown.clone()));
     }
+    let started = Instant::now();
+    let mut deadlines = Bytes::new();
     while !*shutdown.borrow() {
         let begun = Instant::now();
-        if let Err(error) = announce_all(&engine).await {
+        if let Err(error) = announce_all(&engine, started, &mut deadlines).await {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
                 "cannot look for unfinished work"
@@ -230,13 +232,21 @@ fn report(work: Work, error: &super::engine::PecError) {
     }
 }
 
+/// How long after the start receipts that came before it are waited for, before anybody is told that
+/// nothing was heard.
+const OLD_WORK_TIME: Duration = Duration::from_mins(10);
+
 /// Entries read at a time from a work family.
 const SCAN_ENTRIES: usize = 1_000;
 
 /// Announces what stands in the work families.
-async fn announce_all(engine: &PecEngine) -> Result<(), StoreError> {
+async fn announce_all(
+    engine: &PecEngine,
+    started: Instant,
+    deadlines: &mut Bytes,
+) -> Result<(), StoreError> {
     let owed_since = engine.pressure().owed_since();
-    let mut owed = 0_u64;
+    let (mut owed, mut incoming) = (0_u64, 0_u64);
     scan_work(engine, TRANSMISSION_WORK, |key, value| {
         let (class, octets) = read_value(value);
         owed = owed.saturating_add(octets);
@@ -245,7 +255,7 @@ async fn announce_all(engine: &PecEngine) -> Result<(), StoreError> {
     .await?;
     scan_work(engine, INCOMING_WORK, |key, value| {
         let (class, octets) = read_value(value);
-        owed = owed.saturating_add(octets);
+        (owed, incoming) = (owed.saturating_add(octets), incoming + 1);
         IncomingId::from_octets(INCOMING_WORK, key).map(|id| (Work::Distribute(id), class))
     })
     .await?;
@@ -257,7 +267,9 @@ async fn announce_all(engine: &PecEngine) -> Result<(), StoreError> {
     .await?;
     engine.pressure().note_owed(owed, deliveries, owed_since);
     // After the others, so that a fault there stands in the way of none of them.
-    super::time_limits::announce_due(engine, DEADLINES).await?;
+    if incoming + deliveries == 0 || started.elapsed() > OLD_WORK_TIME {
+        super::time_limits::announce_due(engine, DEADLINES, deadlines).await?;
+    }
     if !engine.store().quota_warnings(None, 1).await?.is_empty() {
         engine.work().announce(Work::WarnHolders, NOTICES);
     }

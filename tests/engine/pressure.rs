@@ -161,6 +161,33 @@ async fn one_sender_is_promised_a_share_of_what_is_free() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn messages_of_one_sender_that_grow_stay_within_his_share() {
+    let provider = Provider::start_with(EngineSettings::default()).await;
+    provider.engine.pressure().note_free(|| Some(100 << 20));
+    let [(point, peer, mut envelope), _] = doors(&provider);
+    envelope.forward_paths.push(CARLA.address.to_owned());
+    let mut first = point.data(&peer, &envelope).await.expect("a beginning");
+    let mut second = point.data(&peer, &envelope).await.expect("another");
+    let piece = vec![b'x'; 64 << 10];
+    let fill = async |sink: &mut Box<dyn MessageSink>| {
+        for _ in 0..64 {
+            sink.write(&piece).await?;
+        }
+        Ok::<_, Refusal>(())
+    };
+    let refusal = match fill(&mut first).await {
+        Ok(()) => fill(&mut second).await.expect_err("his share is used up"),
+        Err(refusal) => refusal,
+    };
+    assert_eq!((refusal.code, refusal.enhanced), (452, "4.3.1"));
+    drop((first, second));
+    let mut alone = point.data(&peer, &envelope).await.expect("given back");
+    fill(&mut alone).await.expect("one message may be larger than the share");
+    fill(&mut alone).await.expect("as large as it likes");
+    provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_larger_than_it_was_declared_may_use_half_of_what_stays_free() {
     let settings = EngineSettings { free_octets_min: 20 << 20, ..EngineSettings::default() };
     let provider = Provider::start_with(settings).await;

@@ -225,3 +225,20 @@ async fn a_lost_envelope_keeps_no_sender_in_the_dark() {
     assert_eq!(newest.kind(), "preavviso-errore-consegna");
     provider.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_cannot_be_read_keep_nobody_elses_notice_back() {
+    let (provider, _) = with_a_transmission().await;
+    let mut batch = Batch::default();
+    for index in 0..1_100_u32 {
+        let key = [&[0; 8][..], &[7; 16], &index.to_be_bytes()].concat();
+        batch.put(TIME_LIMITS, key, b"damaged".to_vec());
+    }
+    provider.engine.store().commit(batch).await.expect("written");
+    provider.clock.advance(12 * HOUR_MILLIS);
+    eventually("the notice", async || {
+        (provider.newest(BRUNO).await.kind() == "preavviso-errore-consegna").then_some(())
+    })
+    .await;
+    provider.stop_soon().await;
+}

@@ -8,7 +8,12 @@
 use std::sync::Arc;
 
 use protocols::smtp::grammar::Notify;
-use storage::{catalog::engine::Batch, error::StoreError, held::HeldMessage, ids::AccountId};
+use storage::{
+    catalog::engine::{Batch, Expected},
+    error::StoreError,
+    held::HeldMessage,
+    ids::AccountId,
+};
 use trust::clock::UnixMillis;
 
 use super::entry::{Entry, Refusal};
@@ -25,7 +30,8 @@ use crate::pec::{
     notices::move_recipient,
     records::{
         JournalRecord, QueueKind, QueueRecipient, RecipientRecord, RecipientState,
-        TRANSMISSION_RECIPIENTS, TRANSMISSIONS, TransmissionId, TransmissionRecord, indexed_key,
+        TRANSMISSION_RECIPIENTS, TRANSMISSIONS, TransmissionId, TransmissionRecord, encode,
+        indexed_key,
     },
     time_limits,
 };
@@ -232,13 +238,24 @@ impl Entry {
         let transmission = transmission(engine, id).await?;
         let address = Address::parse(&recipient.address)
             .map_err(|_| inconsistent(id, "a recipient is no address"))?;
+        let key = indexed_key(&id.0, recipient.index);
+        let row = engine.record::<RecipientRecord>(TRANSMISSION_RECIPIENTS, &key).await?;
         let facts = acceptance::certified_facts(engine, id, &transmission).await?;
         let instant = engine.certified_now();
         let fault = refusal.fault.clone();
         let notice = issue::non_delivery(engine, &instant, &facts, &address, fault).await?;
         let now = instant.unix();
-        move_recipient(engine, &mut batch, id, recipient.index, RecipientState::Failed, now.0)
-            .await?;
+        if let Some((row, value)) = row {
+            if row.state >= i32::from(RecipientState::TakenInCharge) {
+                // Somebody has spoken of him meanwhile.
+                return commit(engine, batch).await;
+            }
+            // A receipt, or the end of his time, that comes while this is signed counts.
+            batch.expect(TRANSMISSION_RECIPIENTS, key.clone(), Expected::Value(value));
+            let failed = RecipientState::Failed.into();
+            let next = RecipientRecord { state: failed, changed_millis: now.0, ..row };
+            batch.put(TRANSMISSION_RECIPIENTS, key, encode(&next));
+        }
         let journal = JournalRecord {
             recipients: vec![recipient.address.clone()],
             related: vec![notice.message_id.clone()],
