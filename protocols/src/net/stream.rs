@@ -5,10 +5,15 @@
 
 use std::{
     io,
+    os::fd::AsRawFd as _,
     pin::Pin,
     task::{Context, Poll},
 };
 
+use nix::{
+    errno::Errno,
+    sys::socket::{MsgFlags, recv},
+};
 use openssl::ssl::{SslRef, SslVersion};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -82,6 +87,19 @@ impl ConnectionStream {
     /// Returns whether TLS protects the connection.
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
+    }
+
+    /// Whether octets of the peer wait to be read, or the end of its octets; under TLS they may be
+    /// records without any of the peer's words. Asks the system, and waits for nothing.
+    pub fn has_arrived(&self) -> bool {
+        let socket = match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) if stream.ssl().pending() > 0 => return true,
+            Self::Tls(stream) => stream.get_ref(),
+        };
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        let found = recv(socket.as_raw_fd(), &mut [0], flags);
+        !matches!(found, Err(Errno::EAGAIN | Errno::EINTR))
     }
 
     /// Describes TLS by version and cipher, such as `TLSv1.3 TLS_AES_256_GCM_SHA384`.

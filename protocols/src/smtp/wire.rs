@@ -106,9 +106,13 @@ impl Wire {
 
     /// Whether the peer has sent something that was not taken, or has gone. Nothing is waited for.
     pub(crate) async fn has_more(&mut self) -> bool {
-        // One look: the time is over at once.
-        !self.buffered().is_empty()
-            || !matches!(self.fill(Instant::now()).await, Err(WireError::TimeOut))
+        if !self.buffered().is_empty() {
+            return true;
+        }
+        // A timer only where something has come: the shortest takes longer than a message does. It may
+        // be no more than a record of TLS.
+        self.stream.has_arrived()
+            && !matches!(self.fill(Instant::now()).await, Err(WireError::TimeOut))
     }
 
     /// Takes `octets` away from the front of [`Self::buffered`].
