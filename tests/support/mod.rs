@@ -29,8 +29,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_ceralacca");
 pub(crate) const PASSWORD: &str = "Prova-di-sicurezza-2026";
 
 /// DNS where nothing listens: every question fails soon, and mail is taken all the same.
-pub(crate) const NO_DNS: &str =
-    "[dns]\nservers = [\"127.0.0.1:9\"]\ntimeout = \"50 ms\"\ntries = 1\n\
+pub(crate) const NO_DNS: &str = "[dns]\nservers = [\"127.0.0.1:9\"]\ntimeout = \"50 ms\"\ntries = 1\n\
      [ordinary_mail]\ndmarc_reject = false\n";
 
 /// Longest wait for anything that should happen soon, on a busy machine.
