@@ -8,7 +8,8 @@
 //! * When the connection is lost before the final answer, the message stays in the queue: the
 //!   receiver recognises a repeat (its `incoming_seen`), a loss nobody could mend. Once an answer
 //!   was seen it is written down, however long the store takes, before anything else happens.
-//! * A message that is older than the queue's lifetime counts as refused (RFC 6109 §2.2.2).
+//! * A message that is older than the queue's lifetime counts as refused (RFC 6109 §2.2.2). Certified
+//!   mail ends an hour before the day does, with the notice of that time (`time_limits`).
 //! * A refused receipt or notice is journalled and ends there: nothing answers an answer.
 //!
 //! Files: `attempt` sends one message, `entry` settles its recipients, `tell` tells the sender.
