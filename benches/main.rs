@@ -17,7 +17,9 @@ mod house;
 mod line;
 mod memory;
 mod messages;
+mod pec_250;
 mod pec_local;
+mod pec_remote;
 mod provider;
 mod queue_drain;
 mod read;
@@ -29,7 +31,7 @@ use std::{io::Write as _, process::ExitCode};
 use line::Line;
 
 /// A measure by its name.
-const MEASURES: [(&str, Measure); 17] = [
+const MEASURES: [(&str, Measure); 19] = [
     ("append", append::measure),
     ("append_1mb", append_1mb::measure),
     ("read_cold", read::cold),
@@ -41,6 +43,8 @@ const MEASURES: [(&str, Measure); 17] = [
     ("collector", collector::measure),
     ("growth", growth::measure),
     ("pec_local", pec_local::measure),
+    ("pec_remote", pec_remote::measure),
+    ("pec_250", pec_250::measure),
     ("queue_drain", queue_drain::measure),
     ("smtp_in", smtp_in::measure),
     ("select", select::select),

@@ -23,8 +23,16 @@ use crate::{
 
 const SUBMITTERS: usize = 32;
 const ROUNDS: u8 = 3;
-const SIGNATURES: usize = 3;
-const DIGESTS: usize = 5;
+const NEEDS: Cryptography = Cryptography { signatures: 3, verifications: 0, digests: 5 };
+
+/// What one message needs of cryptography.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cryptography {
+    pub(crate) signatures: usize,
+    pub(crate) verifications: usize,
+    /// SHA-256 over as many octets as the message has.
+    pub(crate) digests: usize,
+}
 
 /// Runs the rounds.
 pub(crate) fn measure() -> Result<Line, Failure> {
@@ -39,7 +47,7 @@ async fn rounds(folder: PathBuf) -> Result<Line, Failure> {
     for round in 0..ROUNDS {
         let made = messages::make_to(u64::from(round), count, SENDER, RECIPIENT);
         in_engine += provider.transmit(&made, usize::from(round)).await?;
-        in_limit += cryptography(&provider.key, &made, threads)?;
+        in_limit += cryptography(&provider.key, &made, threads, NEEDS)?;
     }
     provider.stop().await?;
     let all = f64::from(u32::try_from(count * usize::from(ROUNDS))?);
@@ -52,18 +60,19 @@ async fn rounds(folder: PathBuf) -> Result<Line, Failure> {
     })
 }
 
-/// The signatures and digests that the messages need at least, spread over the threads.
-fn cryptography(
+/// How long what `messages` need at least takes, spread over the threads.
+pub(crate) fn cryptography(
     key: &PrivateKey,
     messages: &[Vec<u8>],
     threads: usize,
+    needs: Cryptography,
 ) -> Result<Duration, Failure> {
     let began = Instant::now();
     std::thread::scope(|scope| {
         let workers: Vec<_> = messages
             .chunks(messages.len().div_ceil(threads))
             .map(|share| {
-                scope.spawn(move || share.iter().try_for_each(|message| one(key, message)))
+                scope.spawn(move || share.iter().try_for_each(|message| one(key, message, needs)))
             })
             .collect();
         workers.into_iter().try_for_each(|worker| match worker.join() {
@@ -74,15 +83,20 @@ fn cryptography(
     Ok(began.elapsed())
 }
 
-fn one(key: &PrivateKey, message: &[u8]) -> Result<(), Failure> {
+fn one(key: &PrivateKey, message: &[u8], needs: Cryptography) -> Result<(), Failure> {
     let mut digest = Sha256Digest::of(message);
-    for _ in 1..DIGESTS {
+    for _ in 1..needs.digests {
         digest = std::hint::black_box(Sha256Digest::of(std::hint::black_box(message)));
     }
-    for _ in 0..SIGNATURES {
-        let mut signer =
-            openssl::sign::Signer::new(openssl::hash::MessageDigest::sha256(), key.as_openssl())?;
-        std::hint::black_box(signer.sign_oneshot_to_vec(&digest.0)?);
+    let sha256 = openssl::hash::MessageDigest::sha256;
+    let mut signature = Vec::new();
+    for _ in 0..needs.signatures {
+        let mut signer = openssl::sign::Signer::new(sha256(), key.as_openssl())?;
+        signature = std::hint::black_box(signer.sign_oneshot_to_vec(&digest.0)?);
+    }
+    for _ in 0..needs.verifications {
+        let mut verifier = openssl::sign::Verifier::new(sha256(), key.as_openssl())?;
+        std::hint::black_box(verifier.verify_oneshot(&signature, &digest.0)?);
     }
     Ok(())
 }
