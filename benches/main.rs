@@ -15,6 +15,7 @@ mod dictionary;
 mod growth;
 mod house;
 mod line;
+mod massive;
 mod memory;
 mod messages;
 mod pec_250;
@@ -31,7 +32,7 @@ use std::{io::Write as _, process::ExitCode};
 use line::Line;
 
 /// A measure by its name.
-const MEASURES: [(&str, Measure); 19] = [
+const MEASURES: [(&str, Measure); 20] = [
     ("append", append::measure),
     ("append_1mb", append_1mb::measure),
     ("read_cold", read::cold),
@@ -45,6 +46,7 @@ const MEASURES: [(&str, Measure); 19] = [
     ("pec_local", pec_local::measure),
     ("pec_remote", pec_remote::measure),
     ("pec_250", pec_250::measure),
+    ("massive", massive::measure),
     ("queue_drain", queue_drain::measure),
     ("smtp_in", smtp_in::measure),
     ("select", select::select),

@@ -40,7 +40,22 @@ pub(crate) fn make_to(seed: u64, count: usize, sender: &str, recipient: &str) ->
     (0..count).map(|_| message(&random, sender, recipient).into_bytes()).collect()
 }
 
+/// Makes one message of about `octets` octets, most of them an attachment in base64.
+pub(crate) fn make_sized(seed: u64, octets: usize, sender: &str, recipient: &str) -> Vec<u8> {
+    let random = SeededRandom::new(seed);
+    message_with(&random, octets * 57 / 78, sender, recipient).into_bytes()
+}
+
 fn message(random: &SeededRandom, sender: &str, recipient: &str) -> String {
+    message_with(random, ATTACHMENT_OCTETS, sender, recipient)
+}
+
+fn message_with(
+    random: &SeededRandom,
+    attachment_octets: usize,
+    sender: &str,
+    recipient: &str,
+) -> String {
     let number = random.next_u64();
     let mut text = format!(
         "Message-ID: <{number:016x}@pec.alfa.example>\r\nDate: Sat, 21 Nov 2026 10:00:00 +0100\r\n\
@@ -58,7 +73,7 @@ fn message(random: &SeededRandom, sender: &str, recipient: &str) -> String {
         "\r\n--b\r\nContent-Type: application/octet-stream; name=\"a\"\r\n\
          Content-Transfer-Encoding: base64\r\n\r\n",
     );
-    let mut attachment = vec![0; ATTACHMENT_OCTETS];
+    let mut attachment = vec![0; attachment_octets];
     random.fill(&mut attachment);
     for line in attachment.chunks(57) {
         let _ = write!(text, "{}\r\n", STANDARD.encode(line));

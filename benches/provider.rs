@@ -22,11 +22,11 @@ use ceralacca::{
         incoming_point::IncomingPoint,
         issuer::Issuer,
         queue::{self, IdleConnections, QueueHandle},
-        records,
         relay::Relay,
         tls_policy::TlsPolicies,
         work::{self, WorkQueue},
     },
+    service_levels::delays::{self, DelayKind},
 };
 use protocols::{
     access::Identity,
@@ -246,13 +246,13 @@ impl Provider {
         });
         let (stopping, mut stopped) = (CancellationToken::new(), self.stop.subscribe());
         self.tasks.spawn(async move {
-            let served = serve(Listener::new(socket, None), limits, stopping.clone(), server);
-            tokio::pin!(served);
+            let sessions = serve(Listener::new(socket, None), limits, stopping.clone(), server);
+            tokio::pin!(sessions);
             tokio::select! {
-                () = &mut served => return,
+                () = &mut sessions => return,
                 _ = stopped.wait_for(|stop| *stop) => stopping.cancel(),
             }
-            served.await;
+            sessions.await;
         });
         Ok(port)
     }
@@ -315,6 +315,17 @@ impl Provider {
             changes.changed().await?;
         }
         Ok(began.elapsed())
+    }
+
+    /// How long receipts took until now: what half of them, and 99 of 100, did not exceed, in
+    /// milliseconds.
+    pub(crate) async fn delays(&self, kind: DelayKind) -> Result<(u64, u64), Failure> {
+        self.engine.delays().flush(self.store()).await?;
+        let mut took = (0, 0);
+        for histogram in delays::read(self.store(), kind, 0, u32::MAX - 1).await?.into_values() {
+            took = (took.0.max(histogram.percentile(500)), took.1.max(histogram.percentile(990)));
+        }
+        Ok(took)
     }
 
     /// The account that sends.
@@ -394,7 +405,7 @@ async fn open(
 ) -> Result<Arc<Store>, Failure> {
     let config = StoreConfig {
         catalog_folder: folder.join("catalog"),
-        families: records::FAMILIES.to_vec(),
+        families: ceralacca::serve::store::families(),
         references: Vec::new(),
         catalog: RocksConfig::default(),
         octets,

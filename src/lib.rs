@@ -31,5 +31,6 @@ pub mod ordinary_mail;
 pub mod pec;
 pub mod registry;
 pub mod serve;
+pub mod service_levels;
 pub mod sources;
 pub mod texts;

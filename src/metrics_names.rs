@@ -110,6 +110,16 @@ pub const DNS_CACHE_HITS: &str = "ceralacca_dns_cache_hits_total";
 /// Seconds that a question to DNS servers took, by `type`.
 pub const DNS_QUESTION_SECONDS: &str = "ceralacca_dns_question_seconds";
 
+/// Seconds from the end of a submission to its acceptance receipt, by `domain` of the sender.
+pub const ACCEPTANCE_SECONDS: &str = "ceralacca_acceptance_seconds";
+/// Seconds from the end of a submission to a delivery receipt in the sender's mailbox, by `domain`: the
+/// recipient's when it is ours, else `elsewhere`.
+pub const DELIVERY_SECONDS: &str = "ceralacca_delivery_seconds";
+/// Seconds of the present four months in which the service was not there.
+pub const SERVICE_LOST: &str = "ceralacca_service_lost_seconds";
+/// Seconds of the longest outage of the present four months.
+pub const SERVICE_OUTAGE_LONGEST: &str = "ceralacca_service_longest_outage_seconds";
+
 /// Counters and histograms, each with its help text. Those of sessions are counted on the floor
 /// below, under the names that stand here as text.
 const COUNTERS: [(&str, &str); 39] = [
@@ -156,13 +166,17 @@ const COUNTERS: [(&str, &str); 39] = [
     (DNS_QUESTIONS, "Questions asked of DNS servers, by type and outcome"),
     (DNS_CACHE_HITS, "Questions about names answered from memory, by type"),
 ];
-const HISTOGRAMS: [(&str, &str); 3] = [
+const HISTOGRAMS: [(&str, &str); 5] = [
+    (ACCEPTANCE_SECONDS, "Seconds to the acceptance receipt, by domain of the sender"),
+    (DELIVERY_SECONDS, "Seconds to a delivery receipt, by domain of the recipient"),
     (LOGIN_HASHING, "Seconds that a password hashing took, waiting not included"),
     (OBJECT_SECONDS, "Seconds of a request to the object store, by operation"),
     (DNS_QUESTION_SECONDS, "Seconds of a question to DNS servers, by type"),
 ];
 
-const GAUGES: [(&str, &str); 8] = [
+const GAUGES: [(&str, &str); 10] = [
+    (SERVICE_LOST, "Seconds of these four months in which the service was not there"),
+    (SERVICE_OUTAGE_LONGEST, "Seconds of the longest outage of these four months"),
     (BACKUP_INSTANT, "Instant of the last complete increment of the back-up, seconds since 1970"),
     (CACHE_OCTETS, "Octets in a cache of chunks, by cache"),
     (CACHE_ENTRIES, "Chunks in a cache of chunks, by cache"),

@@ -42,6 +42,7 @@ mod owner;
 mod password;
 mod queue;
 mod restore;
+mod service_levels;
 mod store;
 mod transmission;
 
@@ -144,6 +145,15 @@ enum Command {
     )]
     Queue(queue::QueueCommand),
     #[command(
+        name = "service-levels",
+        about = say("I livelli di servizio di un quadrimestre", "The service levels of a period of four months"),
+        after_help = say(
+            "Esempio:\n  ceralacca service-levels --period 2026-3 --json\n\nDisponibilità per minuti, fermo più lungo (DM 2 novembre 2005, art. 12), tempi delle ricevute per dominio: di accettazione\nsecondo il dominio del mittente, di consegna secondo quello del destinatario. I tempi sono per eccesso, di un ottavo al più.",
+            "Example:\n  ceralacca service-levels --period 2026-3 --json\n\nAvailability by minutes, longest outage (DM 2 November 2005, art. 12), delays of receipts by domain: of acceptance by the\nsender's domain, of delivery by the recipient's. Times are rounded up, by an eighth at most.",
+        ),
+    )]
+    ServiceLevels(service_levels::ServiceLevelsArguments),
+    #[command(
         about = say("Completamento per la shell", "Completions for a shell"),
         after_help = say(
             "Esempio:\n  ceralacca completions bash > ~/.local/share/bash-completion/completions/ceralacca",
@@ -201,6 +211,7 @@ fn execute(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Restore(arguments) => arguments.run(file.as_deref(), output),
         Command::Transmission(command) => command.run(file.as_deref(), output),
         Command::Queue(command) => command.run(file.as_deref(), output),
+        Command::ServiceLevels(arguments) => arguments.run(file.as_deref(), output),
         Command::Account(account_quota::AccountCommands::Quota(arguments)) => {
             account_quota::run(file.as_deref(), output, &arguments)
         }

@@ -98,6 +98,11 @@ impl Readiness {
         self.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Whether all dependencies are ready and the process is not draining.
+    pub async fn is_ready(&self) -> bool {
+        self.report().await.0
+    }
+
     /// One line per dependency, and whether all are ready.
     async fn report(&self) -> (bool, String) {
         let draining = self.draining.load(Ordering::Relaxed);

@@ -42,6 +42,7 @@ use super::{
     time_limits,
     work::Source,
 };
+use crate::service_levels::delays::DelayKind;
 
 /// Brings a submitted message past the access point.
 ///
@@ -333,6 +334,7 @@ impl Case {
         for due in due {
             engine.queue().announce(due, engine.now());
         }
+        engine.count_delay(DelayKind::Acceptance, self.sender.domain(), self.instant.unix());
         Ok(())
     }
 

@@ -32,6 +32,7 @@ use super::{
     },
     work::Source,
 };
+use crate::service_levels::delays::DelayKind;
 
 /// Distributes one incoming message.
 ///
@@ -186,10 +187,18 @@ async fn pass_on(
     let transmission = find_transmission(engine, data).await?;
     let owner = transmission.as_ref().map(|(id, _)| id.0.to_vec()).unwrap_or_default();
     let mut batch = hand_to_delivery_point(id, record, &record.message, &owner);
+    let mut delivered = None;
     if let Some((transmission_id, transmission)) = &transmission {
-        note_states(engine, &mut batch, record, *transmission_id, transmission, data).await?;
+        let moved =
+            note_states(engine, &mut batch, record, *transmission_id, transmission, data).await?;
+        if let (Event::Delivery { .. }, Some(address)) = (&data.event, moved.first()) {
+            delivered = Some((address.domain().clone(), transmission.instant_millis));
+        }
     }
     engine.store().commit(batch).await?;
+    if let Some((domain, began)) = delivered {
+        engine.count_delay(DelayKind::Delivery, &domain, UnixMillis(began));
+    }
     Ok(())
 }
 
@@ -206,7 +215,8 @@ async fn find_transmission(
     Ok(record.map(|(record, _)| (id, record)))
 }
 
-/// Moves the recipients that `data` speaks of on, as far as their provider may say so.
+/// Moves the recipients that `data` speaks of on, as far as their provider may say so; returns those
+/// who moved.
 async fn note_states(
     engine: &PecEngine,
     batch: &mut Batch,
@@ -214,15 +224,16 @@ async fn note_states(
     id: TransmissionId,
     transmission: &TransmissionRecord,
     data: &CertificationData,
-) -> Result<(), PecError> {
+) -> Result<Vec<Address>, PecError> {
     let (state, speaks_of): (RecipientState, Vec<&str>) = match &data.event {
         Event::TakeCharge { recipients } => {
             (RecipientState::TakenInCharge, recipients.iter().map(String::as_str).collect())
         }
         Event::Delivery { recipient, .. } => (RecipientState::Delivered, vec![recipient]),
         Event::DeliveryError { recipient, .. } => (RecipientState::Failed, vec![recipient]),
-        _ => return Ok(()),
+        _ => return Ok(Vec::new()),
     };
+    let mut moved = Vec::new();
     let speaks_of: Vec<Address> =
         speaks_of.into_iter().filter_map(|text| Address::parse(text).ok()).collect();
     let directory = engine.directory();
@@ -247,8 +258,9 @@ async fn note_states(
             RecipientRecord { state: state.into(), changed_millis: record.instant_millis, ..row };
         batch.expect(TRANSMISSION_RECIPIENTS, key.clone(), Expected::Value(value));
         batch.put(TRANSMISSION_RECIPIENTS, key, encode(&next));
+        moved.push(address);
     }
-    Ok(())
+    Ok(moved)
 }
 
 /// Anything not certified: the message as received goes on inside an anomaly envelope

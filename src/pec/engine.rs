@@ -52,6 +52,10 @@ use super::{
     },
     work::WorkQueue,
 };
+use crate::{
+    metrics_names,
+    service_levels::delays::{DelayKind, Delays},
+};
 
 /// What to do with mail that is not certified.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -235,6 +239,7 @@ pub struct PecEngine {
     issuer: Arc<Issuer>,
     signatures: Arc<Semaphore>,
     memory: MessageMemory,
+    delays: Arc<Delays>,
     pressure: Pressure,
     last_facts: tokio::sync::Mutex<Option<(TransmissionId, TransmissionFacts)>>,
 }
@@ -248,6 +253,7 @@ impl PecEngine {
             issuer: Arc::new(parts.issuer.clone()),
             signatures: Arc::new(Semaphore::new(parts.settings.signatures_max.max(1))),
             memory: MessageMemory::new(parts.settings.memory_octets_max),
+            delays: Arc::default(),
             pressure: Pressure::default(),
             last_facts: tokio::sync::Mutex::default(),
             parts,
@@ -297,6 +303,27 @@ impl PecEngine {
     /// Takes a new directory into use.
     pub fn replace_directory(&self, directory: Arc<Directory>) {
         *self.directory.write().unwrap_or_else(PoisonError::into_inner) = directory;
+    }
+
+    /// How long receipts take.
+    pub fn delays(&self) -> &Arc<Delays> {
+        &self.delays
+    }
+
+    /// Counts that a receipt about `domain` that was owed since `began` is in its mailbox.
+    pub(super) fn count_delay(&self, kind: DelayKind, domain: &Domain, began: UnixMillis) {
+        let now = self.now();
+        let ours = self.serves(domain);
+        // Domains of others are many: they stand in the report, not in the metrics.
+        let label = if ours { domain.as_str().to_owned() } else { "elsewhere".to_owned() };
+        let name = match kind {
+            DelayKind::Acceptance => metrics_names::ACCEPTANCE_SECONDS,
+            DelayKind::Delivery => metrics_names::DELIVERY_SECONDS,
+        };
+        let millis = u64::try_from(now.0.saturating_sub(began.0)).unwrap_or_default();
+        let time = Duration::from_millis(millis);
+        metrics::histogram!(name, "domain" => label).record(time.as_secs_f64());
+        self.delays.count(kind, domain.as_str(), began, now);
     }
 
     /// The channel to the workers.

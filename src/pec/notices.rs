@@ -21,6 +21,8 @@ use storage::{
     summary::BodyPart,
 };
 
+use trust::clock::UnixMillis;
+
 use super::{
     address::Address,
     classify::PecMessage,
@@ -36,6 +38,7 @@ use super::{
         TransmissionId, TransmissionRecord, encode, indexed_key,
     },
 };
+use crate::service_levels::delays::DelayKind;
 
 /// Octets to charge to the recipient of a delivery: `None` = the whole message.
 ///
@@ -84,7 +87,7 @@ pub async fn answer_delivery(
             detail: "it is no transport envelope".to_owned(),
         });
     };
-    let instant = CertifiedInstant::new(trust::clock::UnixMillis(record.instant_millis));
+    let instant = CertifiedInstant::new(UnixMillis(record.instant_millis));
     let facts = envelope.data.facts.clone();
     let recipient = Address::parse(&record.recipient).map_err(|_| PecError::Inconsistent {
         object: format!("the delivery to {}", record.recipient),
@@ -172,7 +175,15 @@ async fn answer_own_sender(
         })?;
     move_recipient(engine, &mut batch, id, record.transmission_index, state, record.instant_millis)
         .await?;
-    issue::put_into_senders_mailbox(engine, AccountId(transmission.account_id), answer, batch).await
+    issue::put_into_senders_mailbox(engine, AccountId(transmission.account_id), answer, batch)
+        .await?;
+    if state == RecipientState::Delivered
+        && let Ok(recipient) = Address::parse(&record.recipient)
+    {
+        let began = UnixMillis(transmission.instant_millis);
+        engine.count_delay(DelayKind::Delivery, recipient.domain(), began);
+    }
+    Ok(())
 }
 
 /// Adds to `batch` that recipient `index` is now in `state`, unless it is further already.

@@ -64,6 +64,7 @@ use crate::{
         work::{self, WorkQueue},
     },
     registry::{Registry, address::AccountAddress, authenticator::RegistryAuthenticator, outbox},
+    service_levels,
 };
 
 /// Serves until SIGTERM or SIGINT.
@@ -142,6 +143,7 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
         beside.spawn(Arc::clone(backup).run(stopping.clone()));
     }
     let operations = open_operations(&config, &registry, &store).await?;
+    beside.spawn(operations.watch_levels(&engine.engine, &stopping));
     let control = open_control(&config, &registry, &engine.engine, backup.clone())?;
     let heart = tokio::spawn(service_manager::beat(Arc::clone(&store)));
     service_manager::ready();
@@ -487,6 +489,24 @@ fn open_control(
 }
 
 impl Operations {
+    /// Watches the service levels, by what `/readyz` says.
+    fn watch_levels(
+        &self,
+        engine: &Arc<PecEngine>,
+        stopping: &CancellationToken,
+    ) -> impl Future<Output = ()> + use<> {
+        let (node, delays) = (engine.settings().node, Arc::clone(engine.delays()));
+        let (store, readiness) = (Arc::clone(engine.store()), Arc::clone(&self.readiness));
+        service_levels::watch(
+            store,
+            readiness,
+            delays,
+            node,
+            Arc::new(SystemClock),
+            stopping.clone(),
+        )
+    }
+
     /// From now on the process is not ready.
     fn drain(&self) {
         self.readiness.drain();

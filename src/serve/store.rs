@@ -21,12 +21,13 @@ use super::{objects, service_manager::NODE_STATE};
 use crate::{
     config::{Config, ObjectSettings},
     pec::records,
+    service_levels,
 };
 
 /// The families of this floor in the catalog.
 #[must_use]
 pub fn families() -> Vec<Family> {
-    [records::FAMILIES.as_slice(), &[NODE_STATE]].concat()
+    [records::FAMILIES.as_slice(), &[NODE_STATE], &service_levels::FAMILIES].concat()
 }
 
 /// The object store of the packs when it is not in the data folder; `None` when it is.

@@ -14,6 +14,7 @@ mod packaging;
 mod progress;
 mod queue;
 mod service;
+mod service_levels;
 mod store;
 
 const PASSWORD: &str = "tavolo lampada fiume";

@@ -30,6 +30,7 @@ mod pressure;
 mod provider;
 mod queue;
 mod receipts;
+mod service_levels;
 mod space;
 mod time_limits;
 mod tls;

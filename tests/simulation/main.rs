@@ -18,7 +18,7 @@ mod verdict;
 mod wire;
 mod world;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use self::{
     verdict::outcome,
@@ -48,23 +48,26 @@ async fn one_message(cuts: Cuts) -> World {
     world
 }
 
-/// Cuts the power of `node` at each step of its commits, in worlds beside one another.
-async fn cut_everywhere(node: usize, steps: i64) -> usize {
-    let mut worlds = JoinSet::new();
-    let mut cuts = 0;
-    for step in 0..steps {
-        if worlds.len() >= WORLDS_MAX {
-            cuts += worlds.join_next().await.expect("one runs").expect("it ends well");
+/// Lets `worlds` run beside one another; the one that fails is named by its number.
+async fn all<W>(worlds: impl IntoIterator<Item = (u64, W)>) -> Vec<World>
+where
+    W: Future<Output = World> + Send + 'static,
+{
+    let mut running = JoinSet::new();
+    let mut ended = Vec::new();
+    let mut end = |(number, world): (u64, Result<World, JoinError>)| {
+        ended.push(world.unwrap_or_else(|error| panic!("number {number}: {error}")));
+    };
+    for (number, world) in worlds {
+        if running.len() >= WORLDS_MAX {
+            end(running.join_next().await.expect("one runs").expect("it is waited for"));
         }
-        worlds.spawn(async move {
-            println!("node {node}, step {step}");
-            one_message(Cuts::Once { node, step }).await.cuts
-        });
+        running.spawn(async move { (number, tokio::spawn(world).await) });
     }
-    while let Some(world) = worlds.join_next().await {
-        cuts += world.expect("it ends well");
+    while let Some(world) = running.join_next().await {
+        end(world.expect("it is waited for"));
     }
-    cuts
+    ended
 }
 
 /// Worlds at the same time.
@@ -77,7 +80,11 @@ async fn a_message_comes_to_its_end_wherever_the_power_is_cut() {
     for node in 0..whole.nodes.len() {
         // Two steps a commit. With other turns of the tasks there may be a commit less.
         let steps = 2 * whole.commits_of(node);
-        let cuts = cut_everywhere(node, i64::try_from(steps).expect("few")).await;
+        let world = |step| {
+            let cuts = Cuts::Once { node, step: i64::try_from(step).expect("few") };
+            (step, one_message(cuts))
+        };
+        let cuts: usize = all((0..steps).map(world)).await.iter().map(|world| world.cuts).sum();
         assert!(cuts as u64 * 10 >= steps * 8, "node {node}: {cuts} cuts at {steps} steps");
     }
 }
@@ -98,29 +105,15 @@ async fn storm(seed: u64) -> World {
     world.calm().await;
     world.settle(1_000).await;
     outcome(&world).await.judge(&world);
-    println!("seed {seed}: {} answered, {} cuts", world.answered.len(), world.cuts);
     world
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_transmission_survives_a_storm() {
     let seeds = std::env::var(SEEDS).map_or(8, |seeds| seeds.parse().expect("a number"));
-    let mut storms = JoinSet::new();
-    let (mut answered, mut cuts) = (0, 0);
-    let mut count = |world: World| {
-        answered += world.answered.len();
-        cuts += world.cuts;
-    };
-    for seed in 0..seeds {
-        if storms.len() >= WORLDS_MAX {
-            count(storms.join_next().await.expect("one rages").expect("it ends well"));
-        }
-        println!("seed {seed}");
-        storms.spawn(storm(seed));
-    }
-    while let Some(world) = storms.join_next().await {
-        count(world.expect("it ends well"));
-    }
+    let worlds = all((0..seeds).map(|seed| (seed, storm(seed)))).await;
+    let answered: usize = worlds.iter().map(|world| world.answered.len()).sum();
+    let cuts: usize = worlds.iter().map(|world| world.cuts).sum();
     assert!(answered > 0 && cuts > 0, "{answered} answered, {cuts} cuts");
 }
 

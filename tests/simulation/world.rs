@@ -26,7 +26,7 @@ use crate::{
 const WORK: [Family; 4] = [TRANSMISSION_WORK, INCOMING_WORK, DELIVERY_WORK, OUTGOING_QUEUE];
 
 /// How long a simulation may take: nothing in it waits for longer than its network does.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The real pause between two looks.
 const TICK: Duration = Duration::from_millis(4);

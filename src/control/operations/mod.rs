@@ -11,6 +11,7 @@ pub mod quota;
 pub mod rebuild_index;
 pub mod repair;
 pub mod scrub;
+pub mod service_levels;
 pub mod stats;
 pub mod take_over;
 
@@ -33,5 +34,6 @@ pub fn served() -> Operations {
         .with::<queue::QueueShow>()
         .with::<queue::QueueChange>()
         .with::<scrub::StoreScrub>()
+        .with::<service_levels::ServiceLevels>()
         .with::<stats::StoreStats>()
 }
