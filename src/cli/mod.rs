@@ -148,7 +148,7 @@ enum Command {
         name = "service-levels",
         about = say("I livelli di servizio di un quadrimestre", "The service levels of a period of four months"),
         after_help = say(
-            "Esempio:\n  ceralacca service-levels --period 2026-3 --json\n\nDisponibilità per minuti, fermo più lungo (DM 2 novembre 2005, art. 12), tempi delle ricevute per dominio: di accettazione\nsecondo il dominio del mittente, di consegna secondo quello del destinatario. I tempi sono per eccesso, di un ottavo al più.",
+            "Esempio:\n  ceralacca service-levels --period 2026-3 --json\n\nDisponibilità per minuti, fermo più lungo (decreto 2 novembre 2005, art. 12), tempi delle ricevute per dominio: di accettazione\nsecondo il dominio del mittente, di consegna secondo quello del destinatario. I tempi sono per eccesso, di un ottavo al più.",
             "Example:\n  ceralacca service-levels --period 2026-3 --json\n\nAvailability by minutes, longest outage (DM 2 November 2005, art. 12), delays of receipts by domain: of acceptance by the\nsender's domain, of delivery by the recipient's. Times are rounded up, by an eighth at most.",
         ),
     )]

@@ -91,12 +91,12 @@ fn lines(view: &AvailabilityView) -> Vec<Text> {
         ),
         if view.kept {
             Text::fixed(
-                "Livelli rispettati (DM 2 novembre 2005, art. 12).",
+                "Livelli rispettati (decreto 2 novembre 2005, art. 12).",
                 "The bounds are kept (DM 2 November 2005, art. 12).",
             )
         } else {
             Text::fixed(
-                "LIVELLI NON RISPETTATI (DM 2 novembre 2005, art. 12).",
+                "LIVELLI NON RISPETTATI (decreto 2 novembre 2005, art. 12).",
                 "THE BOUNDS ARE NOT KEPT (DM 2 November 2005, art. 12).",
             )
         },
