@@ -5,6 +5,7 @@
 //! that begin with `NOTE`. What a value
 //! counts, and why its limit is fair, stands at the head of each measure's file.
 
+mod acceptance;
 mod append;
 mod append_1mb;
 mod appender;
@@ -32,7 +33,7 @@ use std::{io::Write as _, process::ExitCode};
 use line::Line;
 
 /// A measure by its name.
-const MEASURES: [(&str, Measure); 20] = [
+const MEASURES: [(&str, Measure); 21] = [
     ("append", append::measure),
     ("append_1mb", append_1mb::measure),
     ("read_cold", read::cold),
@@ -47,6 +48,7 @@ const MEASURES: [(&str, Measure); 20] = [
     ("pec_remote", pec_remote::measure),
     ("pec_250", pec_250::measure),
     ("massive", massive::measure),
+    ("acceptance", acceptance::measure),
     ("queue_drain", queue_drain::measure),
     ("smtp_in", smtp_in::measure),
     ("select", select::select),

@@ -328,6 +328,23 @@ impl Provider {
         Ok(took)
     }
 
+    /// Forgets how long receipts took until now.
+    pub(crate) async fn forget_delays(&self) -> Result<(), Failure> {
+        self.engine.delays().flush(self.store()).await?;
+        Ok(delays::dispose(self.store(), u32::MAX).await?)
+    }
+
+    /// Waits until `count` take-charge receipts are in the service mailbox.
+    pub(crate) async fn wait_for_charges(&self, count: usize) -> Result<(), Failure> {
+        let account = self.engine.store().account(AccountId(3)).await?;
+        let inbox = account.mailbox_by_name("INBOX").await?;
+        let mut changes = account.changes();
+        while inbox.state().await?.exists < count as u64 {
+            changes.changed().await?;
+        }
+        Ok(())
+    }
+
     /// The account that sends.
     pub(crate) async fn sender(&self) -> Result<Account, Failure> {
         Ok(self.engine.store().account(AccountId(1)).await?)
@@ -421,16 +438,30 @@ async fn open(
     Ok(store)
 }
 
-async fn add_account(store: &Store, id: AccountId, address: &str) -> Result<(), Failure> {
+/// Lets account 1 send so many messages a minute.
+pub(crate) async fn limit_sender(store: &Store, per_minute: u32) -> Result<(), Failure> {
     let settings = AccountSettings {
+        plan: "massiva-avanzata".to_owned(),
+        messages_per_minute_max: per_minute,
+        ..settings(SENDER)
+    };
+    store.apply_account(AccountId(1), 2, settings).await?;
+    Ok(())
+}
+
+async fn add_account(store: &Store, id: AccountId, address: &str) -> Result<(), Failure> {
+    store.apply_account(id, 1, settings(address)).await?;
+    Ok(())
+}
+
+fn settings(address: &str) -> AccountSettings {
+    AccountSettings {
         address: address.to_owned(),
         plan: "base".to_owned(),
         message_octets_max: 50 << 20,
         recipients_max: 500,
         ..AccountSettings::default()
-    };
-    store.apply_account(id, 1, settings).await?;
-    Ok(())
+    }
 }
 
 /// The address of one of the holders that [`Provider::add_holders`] adds.

@@ -313,6 +313,8 @@ impl PecEngine {
     /// Counts that a receipt about `domain` that was owed since `began` is in its mailbox.
     pub(super) fn count_delay(&self, kind: DelayKind, domain: &Domain, began: UnixMillis) {
         let now = self.now();
+        // A clock that was set back in between has measured nothing.
+        let Ok(millis) = u64::try_from(now.0.saturating_sub(began.0)) else { return };
         let ours = self.serves(domain);
         // Domains of others are many: they stand in the report, not in the metrics.
         let label = if ours { domain.as_str().to_owned() } else { "elsewhere".to_owned() };
@@ -320,10 +322,9 @@ impl PecEngine {
             DelayKind::Acceptance => metrics_names::ACCEPTANCE_SECONDS,
             DelayKind::Delivery => metrics_names::DELIVERY_SECONDS,
         };
-        let millis = u64::try_from(now.0.saturating_sub(began.0)).unwrap_or_default();
         let time = Duration::from_millis(millis);
         metrics::histogram!(name, "domain" => label).record(time.as_secs_f64());
-        self.delays.count(kind, domain.as_str(), began, now);
+        self.delays.count(kind, domain.as_str(), millis, now);
     }
 
     /// The channel to the workers.

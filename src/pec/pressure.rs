@@ -259,6 +259,12 @@ impl PecEngine {
         Ok(())
     }
 
+    /// Whether disk and store would take a small message of anybody now.
+    pub fn has_room_and_store(&self) -> bool {
+        self.pressure().room().has(0, self.settings().free_octets_min)
+            && self.pressure().store() == StoreHealth::Well
+    }
+
     /// Promises `source` room for a message of `declared` octets, or for the beginning of one.
     ///
     /// # Errors

@@ -158,8 +158,10 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     if let Some(control) = control {
         control.close().await;
     }
+    let delays = Arc::clone(engine.engine.delays());
     engine.stop(config.limits.shutdown_timeout.duration()).await;
     ended(beside).await;
+    service_levels::write_last(&delays, &store).await;
     if let Some(backup) = backup {
         backup.finish(config.limits.shutdown_timeout.duration()).await;
     }
@@ -495,16 +497,10 @@ impl Operations {
         engine: &Arc<PecEngine>,
         stopping: &CancellationToken,
     ) -> impl Future<Output = ()> + use<> {
-        let (node, delays) = (engine.settings().node, Arc::clone(engine.delays()));
-        let (store, readiness) = (Arc::clone(engine.store()), Arc::clone(&self.readiness));
-        service_levels::watch(
-            store,
-            readiness,
-            delays,
-            node,
-            Arc::new(SystemClock),
-            stopping.clone(),
-        )
+        let (engine, readiness) = (Arc::clone(engine), Arc::clone(&self.readiness));
+        let watch = service_levels::Watch { engine, readiness, clock: Arc::new(SystemClock) };
+        let stopping = stopping.clone();
+        async move { watch.run(stopping).await }
     }
 
     /// From now on the process is not ready.

@@ -18,8 +18,8 @@ use storage::{
 };
 use trust::clock::UnixMillis;
 
-use super::{DAY_MINUTES, MINUTE_MILLIS, SERVICE_MINUTES, day_of};
-use crate::pec::records::{decode, encode};
+use super::{DAY_MINUTES, MINUTE_MILLIS, SERVICE_MINUTES, day_of, readable};
+use crate::pec::records::encode;
 
 /// Octets of a day: a bit a minute.
 const DAY_OCTETS: usize = 180;
@@ -66,7 +66,12 @@ impl Attention {
         // A machine that slept, or a clock that was set, has seen nothing in between.
         let since = match self.since {
             Some(since) if (0..=UNSEEN_MILLIS_MAX).contains(&unseen) => since,
-            _ => *self.since.insert(now),
+            _ => {
+                // What was told of a time that a wrong clock made up says nothing of this one; a
+                // minute that is told twice is marked twice, which changes nothing.
+                self.next_minute = i64::MIN;
+                *self.since.insert(now)
+            }
         };
         let first = since.0.saturating_add(MINUTE_MILLIS - 1).div_euclid(MINUTE_MILLIS);
         let first = first.max(self.next_minute);
@@ -99,10 +104,7 @@ pub async fn mark(store: &Store, node: u64, minutes: &[i64]) -> Result<(), Store
 async fn mark_day(store: &Store, key: &Bytes, minutes: &[i64]) -> Result<(), StoreError> {
     for _ in 0..ATTEMPTS_MAX {
         let found = store.engine().get(SERVICE_MINUTES, key).await?;
-        let mut record = match &found {
-            Some(value) => decode::<MinutesRecord>(SERVICE_MINUTES, key, value)?,
-            None => MinutesRecord::default(),
-        };
+        let mut record: MinutesRecord = readable(SERVICE_MINUTES, key, found.as_ref())?;
         record.minutes.resize(DAY_OCTETS, 0);
         for minute in minutes {
             let octet = usize::try_from(minute / 8).ok().and_then(|at| record.minutes.get_mut(at));
@@ -119,6 +121,21 @@ async fn mark_day(store: &Store, key: &Bytes, minutes: &[i64]) -> Result<(), Sto
         }
     }
     Err(StoreError::Conflict)
+}
+
+/// Whether the service was there, at some node, on the day before `day`.
+///
+/// # Errors
+///
+/// When the store fails.
+pub async fn was_there_about(store: &Store, day: u32) -> Result<bool, StoreError> {
+    let before = day.saturating_sub(1);
+    let scan = Scan {
+        start: Bytes::copy_from_slice(&before.to_be_bytes()),
+        end: Some(Bytes::copy_from_slice(&day.to_be_bytes())),
+        ..Scan::prefix(SERVICE_MINUTES, &[], 1)
+    };
+    Ok(!store.engine().scan(&scan).await?.is_empty())
 }
 
 /// Removes days before `oldest`, a page of them.
@@ -239,7 +256,7 @@ async fn read_days(
     let mut pages = Pages::new(scan);
     while let Some(page) = pages.next(&**store.engine()).await? {
         for (key, value) in page {
-            let record: MinutesRecord = decode(SERVICE_MINUTES, &key, &value)?;
+            let record: MinutesRecord = readable(SERVICE_MINUTES, &key, Some(&value))?;
             let Some(day) = key.first_chunk::<4>().map(|day| u32::from_be_bytes(*day)) else {
                 continue;
             };
@@ -304,11 +321,17 @@ mod tests {
         attention.look(at(MINUTE + 61, 10), true);
         attention.look(at(MINUTE + 61, 40), true);
         assert_eq!(attention.look(at(MINUTE + 62, 0), true), [MINUTE + 61]);
-        // The clock was set back: what was told is not told again.
-        assert_eq!(attention.look(at(MINUTE, 0), true), NONE);
-        for minute in 1..3 {
-            assert_eq!(attention.look(at(MINUTE, 30 * minute), true), NONE);
-        }
+    }
+
+    #[test]
+    fn a_clock_that_was_wrong_for_a_moment_loses_that_moment_alone() {
+        let mut attention = Attention::default();
+        attention.look(at(MINUTE, 0), true);
+        assert_eq!(attention.look(at(MINUTE + 1_440, 0), true), NONE);
+        assert_eq!(attention.look(at(MINUTE, 40), true), NONE);
+        assert_eq!(attention.look(at(MINUTE + 1, 0), true), NONE);
+        assert_eq!(attention.look(at(MINUTE + 1, 30), true), NONE);
+        assert_eq!(attention.look(at(MINUTE + 2, 0), true), [MINUTE + 1]);
     }
 
     #[test]

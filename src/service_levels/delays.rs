@@ -1,7 +1,7 @@
 //! How long receipts took, by domain and day.
 //!
-//! Counted in memory, added to the rows of `service_delays` every minute. Key: kind (u8), day in UTC
-//! since 1970 (u32), domain in lower case. Value: [`DelaysRecord`].
+//! Counted in memory, added to the rows of `service_delays` every minute. Key: kind (u8), day of
+//! legal time since 1970 (u32), domain in lower case. Value: [`DelaysRecord`].
 
 use std::{
     collections::BTreeMap,
@@ -21,8 +21,8 @@ use storage::{
 };
 use trust::clock::UnixMillis;
 
-use super::{MINUTE_MILLIS, SERVICE_DELAYS, day_of};
-use crate::pec::records::{decode, encode};
+use super::{SERVICE_DELAYS, period::Period, readable};
+use crate::pec::records::encode;
 
 /// Domains that are counted apart between two flushes; those beyond are counted together.
 const DOMAINS_MAX: usize = 10_000;
@@ -150,10 +150,9 @@ pub struct Delays {
 }
 
 impl Delays {
-    /// Counts that something about `domain` that began at `began` has ended at `now`.
-    pub fn count(&self, kind: DelayKind, domain: &str, began: UnixMillis, now: UnixMillis) {
-        let millis = u64::try_from(now.0.saturating_sub(began.0)).unwrap_or_default();
-        let day = day_of(now.0.div_euclid(MINUTE_MILLIS));
+    /// Counts that something about `domain` took `millis` and has ended at `now`.
+    pub fn count(&self, kind: DelayKind, domain: &str, millis: u64, now: UnixMillis) {
+        let day = Period::day(now);
         let mut counted = self.lock();
         let mut place = (kind, day, domain.to_ascii_lowercase());
         if counted.len() >= DOMAINS_MAX && !counted.contains_key(&place) {
@@ -162,7 +161,7 @@ impl Delays {
         counted.entry(place).or_default().add(millis);
     }
 
-    /// Adds what was counted to the rows.
+    /// Adds what was counted to the rows, many in one batch.
     ///
     /// # Errors
     ///
@@ -170,10 +169,16 @@ impl Delays {
     pub async fn flush(&self, store: &Store) -> Result<(), StoreError> {
         let mut counted = std::mem::take(&mut *self.lock());
         let mut outcome = Ok(());
-        while let Some((place, histogram)) = counted.pop_first() {
-            if let Err(error) = add(store, &place, &histogram).await {
-                counted.insert(place, histogram);
-                outcome = Err(error);
+        while !counted.is_empty() {
+            let mut part = BTreeMap::new();
+            while part.len() < PAGE_ROWS
+                && let Some((place, histogram)) = counted.pop_first()
+            {
+                part.insert(place, histogram);
+            }
+            outcome = add(store, &part).await;
+            if outcome.is_err() {
+                counted.append(&mut part);
                 break;
             }
         }
@@ -193,19 +198,19 @@ fn key(kind: DelayKind, day: u32, domain: &str) -> Bytes {
     [&[kind as u8], day.to_be_bytes().as_slice(), domain.as_bytes()].concat().into()
 }
 
-async fn add(store: &Store, place: &Place, histogram: &Histogram) -> Result<(), StoreError> {
-    let (kind, day, domain) = place;
-    let key = key(*kind, *day, domain);
+async fn add(store: &Store, part: &BTreeMap<Place, Histogram>) -> Result<(), StoreError> {
+    let keys: Vec<(Family, Bytes)> =
+        part.keys().map(|(kind, day, domain)| (SERVICE_DELAYS, key(*kind, *day, domain))).collect();
     for _ in 0..ATTEMPTS_MAX {
-        let found = store.engine().get(SERVICE_DELAYS, &key).await?;
-        let mut all = match &found {
-            Some(value) => Histogram::of(&decode(SERVICE_DELAYS, &key, value)?),
-            None => Histogram::default(),
-        };
-        all.merge(histogram);
+        let found = store.engine().multi_get(&keys).await?;
         let mut batch = Batch::default();
-        batch.expect(SERVICE_DELAYS, key.clone(), found.map_or(Expected::Absent, Expected::Value));
-        batch.put(SERVICE_DELAYS, key.clone(), encode(&all.record()));
+        for (((_, key), found), histogram) in keys.iter().zip(found).zip(part.values()) {
+            let mut all = Histogram::of(&readable(SERVICE_DELAYS, key, found.as_ref())?);
+            all.merge(histogram);
+            let expected = found.map_or(Expected::Absent, Expected::Value);
+            batch.expect(SERVICE_DELAYS, key.clone(), expected);
+            batch.put(SERVICE_DELAYS, key.clone(), encode(&all.record()));
+        }
         match store.commit(batch).await {
             Err(StoreError::Conflict) => {}
             committed => return committed.map(drop),
@@ -234,7 +239,7 @@ pub async fn read(
     let mut pages = Pages::new(scan);
     while let Some(page) = pages.next(&**store.engine()).await? {
         for (key, value) in page {
-            let record = decode(SERVICE_DELAYS, &key, &value)?;
+            let record = readable(SERVICE_DELAYS, &key, Some(&value))?;
             let domain = key.get(5..).map(String::from_utf8_lossy).unwrap_or_default();
             domains.entry(domain.into_owned()).or_default().merge(&Histogram::of(&record));
         }
@@ -323,8 +328,7 @@ mod tests {
     fn domains_beyond_the_bound_are_counted_together() {
         let delays = Delays::default();
         for number in 0..DOMAINS_MAX + 5 {
-            let (began, now) = (UnixMillis(0), UnixMillis(7));
-            delays.count(DelayKind::Delivery, &format!("d{number}.example"), began, now);
+            delays.count(DelayKind::Delivery, &format!("d{number}.example"), 7, UnixMillis(0));
         }
         let counted = delays.lock();
         assert_eq!(counted.len(), DOMAINS_MAX + 1);

@@ -20,6 +20,7 @@ pub mod period;
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use storage::{catalog::engine::Family, error::StoreError, store::Store};
 use tokio_util::sync::CancellationToken;
 use trust::clock::{Clock, UnixMillis};
@@ -29,7 +30,11 @@ use self::{
     delays::Delays,
     period::Period,
 };
-use crate::{http::Readiness, metrics_names};
+use crate::{
+    http::Readiness,
+    metrics_names,
+    pec::{engine::PecEngine, records::decode},
+};
 
 /// Minutes in which the service was there.
 pub const SERVICE_MINUTES: Family = Family("service_minutes");
@@ -47,63 +52,128 @@ const DAY_MINUTES: i64 = 24 * 60;
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a look waits for an answer: a service that takes longer is not there.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(5);
-/// Looks between two renewals of the figures that `/metrics` shows.
-const LOOKS_PER_REPORT: u32 = 60;
+/// Minutes that wait for a store that takes none; of more, the latest are lost.
+const PENDING_MINUTES_MAX: usize = 1_000;
+/// Between two times at which delays are written down.
+const WRITE_INTERVAL: Duration = Duration::from_mins(1);
+/// Of them, between two renewals of the figures that `/metrics` shows.
+const ROUNDS_PER_REPORT: u32 = 10;
 
-/// Looks at the service until `stopping` is cancelled, and writes down what it sees.
-pub async fn watch(
-    store: Arc<Store>,
-    readiness: Arc<Readiness>,
-    delays: Arc<Delays>,
-    node: u64,
-    clock: Arc<dyn Clock>,
-    stopping: CancellationToken,
-) {
-    let mut attention = Attention::default();
-    let mut looks = 0_u32;
-    loop {
-        let ready = tokio::time::timeout(LOOK_TIME_MAX, readiness.is_ready()).await;
-        let now = clock.now();
-        let minutes = attention.look(now, ready == Ok(true));
-        if let Err(error) = write_down(&store, node, &minutes, &delays, now).await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "the service levels of this minute could not be written down"
-            );
-        }
-        if looks.is_multiple_of(LOOKS_PER_REPORT) {
-            show(&store, now).await;
-        }
-        looks = looks.wrapping_add(1);
-        tokio::select! {
-            () = stopping.cancelled() => break,
-            () = tokio::time::sleep(LOOK_INTERVAL) => {}
+/// What is watched, and where it is written down.
+#[derive(Debug)]
+pub struct Watch {
+    /// The engine: its store, its clock's delays, and whether it takes messages.
+    pub engine: Arc<PecEngine>,
+    /// What `/readyz` says.
+    pub readiness: Arc<Readiness>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Watch {
+    /// Looks at the service until `stopping` is cancelled, and writes down what it sees. Delays are
+    /// written beside, so that many of them keep nobody from looking.
+    pub async fn run(self, stopping: CancellationToken) {
+        tokio::join!(self.look(&stopping), self.write(&stopping));
+    }
+
+    async fn look(&self, stopping: &CancellationToken) {
+        let mut attention = Attention::default();
+        let mut minutes = Vec::new();
+        loop {
+            let ready = tokio::time::timeout(LOOK_TIME_MAX, self.is_there()).await;
+            minutes.extend(attention.look(self.clock.now(), ready == Ok(true)));
+            if !minutes.is_empty() {
+                let (store, node) = (self.engine.store(), self.engine.settings().node);
+                match availability::mark(store, node, &minutes).await {
+                    Ok(()) => minutes.clear(),
+                    Err(error) => tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "minutes in which the service was there are written down later"
+                    ),
+                }
+                minutes.truncate(PENDING_MINUTES_MAX);
+            }
+            if !rest(LOOK_INTERVAL, stopping).await {
+                return;
+            }
         }
     }
-    // What was counted since the last minute; the minute that is cut off stays lost.
-    if let Err(error) = delays.flush(&store).await {
+
+    /// Whether a message could be taken.
+    async fn is_there(&self) -> bool {
+        self.engine.has_room_and_store() && self.readiness.is_ready().await
+    }
+
+    async fn write(&self, stopping: &CancellationToken) {
+        let mut rounds = 0_u32;
+        loop {
+            let (store, now) = (self.engine.store(), self.clock.now());
+            let written = async {
+                self.engine.delays().flush(store).await?;
+                dispose(store, now).await
+            };
+            if let Err(error) = written.await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "delays of receipts are written down later"
+                );
+            }
+            if rounds.is_multiple_of(ROUNDS_PER_REPORT) {
+                show(store, now).await;
+            }
+            rounds = rounds.wrapping_add(1);
+            if !rest(WRITE_INTERVAL, stopping).await {
+                return;
+            }
+        }
+    }
+}
+
+/// Writes down what was counted until the engine stopped.
+pub async fn write_last(delays: &Delays, store: &Store) {
+    if let Err(error) = delays.flush(store).await {
         tracing::warn!(
             error = &error as &dyn std::error::Error,
-            "the last delays were not written down"
+            "the last delays of receipts were not written down"
         );
     }
 }
 
-async fn write_down(
-    store: &Store,
-    node: u64,
-    minutes: &[i64],
-    delays: &Delays,
-    now: UnixMillis,
-) -> Result<(), StoreError> {
-    if minutes.is_empty() {
+/// Waits for `pause` or the stop; says whether to go on.
+async fn rest(pause: Duration, stopping: &CancellationToken) -> bool {
+    stopping.run_until_cancelled(tokio::time::sleep(pause)).await.is_some()
+}
+
+/// Removes what is too old, unless the clock alone says so: a clock that ran ahead finds no yesterday.
+async fn dispose(store: &Store, now: UnixMillis) -> Result<(), StoreError> {
+    let today = day_of(now.0.div_euclid(MINUTE_MILLIS));
+    if !availability::was_there_about(store, today).await? {
         return Ok(());
     }
-    availability::mark(store, node, minutes).await?;
-    delays.flush(store).await?;
-    let oldest = day_of(now.0.div_euclid(MINUTE_MILLIS)).saturating_sub(KEPT_DAYS);
+    let oldest = today.saturating_sub(KEPT_DAYS);
     availability::dispose(store, oldest).await?;
     delays::dispose(store, oldest).await
+}
+
+/// The record under `key`; one that cannot be read is told and counts as none, so that it keeps
+/// nothing else from being counted.
+fn readable<R: prost::Message + Default>(
+    family: Family,
+    key: &[u8],
+    value: Option<&Bytes>,
+) -> Result<R, StoreError> {
+    let Some(value) = value else { return Ok(R::default()) };
+    match decode(family, key, value) {
+        Err(error @ StoreError::Damaged { .. }) => {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "a row of the service levels cannot be read: what it counted is lost"
+            );
+            Ok(R::default())
+        }
+        read => read,
+    }
 }
 
 /// Renews the gauges of the present period.

@@ -34,6 +34,22 @@ impl Period {
         Self { year: day.year(), third: (day.month() - 1) / MONTHS + 1 }
     }
 
+    /// The day of legal time in which `at` is, since 1 January 1970.
+    #[must_use]
+    pub fn day(at: UnixMillis) -> u32 {
+        let at = Timestamp::from_millisecond(at.0).unwrap_or(Timestamp::UNIX_EPOCH);
+        let day = at.to_zoned(ROME.clone()).date();
+        let since = day.duration_since(jiff::civil::date(1970, 1, 1));
+        u32::try_from(since.as_hours() / 24).unwrap_or_default()
+    }
+
+    /// Its first day, as [`Period::day`] counts, and the last.
+    #[must_use]
+    pub fn days(self) -> (u32, u32) {
+        let day = |minute: i64| Self::day(UnixMillis(minute.saturating_mul(MINUTE_MILLIS)));
+        (day(self.from_minute()), day(self.until_minute().saturating_sub(1)))
+    }
+
     /// Its first minute, since 1970.
     #[must_use]
     pub fn from_minute(self) -> i64 {
@@ -90,6 +106,9 @@ mod tests {
         assert_eq!(Period::of(UnixMillis(september.0 - 1)), second);
         assert_eq!(third.from_minute() * MINUTE_MILLIS, september.0);
         assert_eq!(second.until_minute(), third.from_minute());
+        let (from, until) = third.days();
+        assert_eq!((from, until - from), (20_697, 121));
+        assert_eq!(second.days().1 + 1, from);
         // September to December have 122 days, and the hour that winter time gives back.
         assert_eq!(third.until_minute() - third.from_minute(), 122 * 1_440 + 60);
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ceralacca::service_levels::{
     availability::{self, Availability},
     delays::{self, DelayKind, Histogram},
+    period::Period,
 };
 use trust::clock::UnixMillis;
 
@@ -22,7 +23,7 @@ const DAY: i64 = 24 * 60;
 async fn counted(provider: &Provider, kind: DelayKind) -> BTreeMap<String, u64> {
     let store = provider.engine.store();
     provider.engine.delays().flush(store).await.expect("written");
-    let day = u32::try_from(NOON.0 / (DAY * MINUTE_MILLIS)).expect("a day");
+    let day = Period::day(NOON);
     let read = delays::read(store, kind, day, day).await.expect("read");
     read.into_iter().map(|(domain, histogram)| (domain, histogram.count())).collect()
 }
@@ -53,7 +54,7 @@ async fn each_receipt_is_counted_once_by_the_domain_that_it_is_about() {
     }
     let both = of(&[("pec.alfa.example", 1), ("pec.beta.example", 1)]);
     assert_eq!(counted(&provider, DelayKind::Delivery).await, both);
-    let day = u32::try_from(NOON.0 / (DAY * MINUTE_MILLIS)).expect("a day");
+    let day = Period::day(NOON);
     let read = delays::read(provider.engine.store(), DelayKind::Delivery, day, day).await;
     let slow = read.expect("read").get("pec.alfa.example").map(Histogram::longest_millis);
     assert_eq!(slow, Some(90_000));

@@ -13,6 +13,7 @@ use storage::{
     },
     error::StoreError,
 };
+use tokio::sync::Notify;
 
 /// A catalog that counts its steps: a read is one; a commit is two, before it and between it and
 /// its answer. At the step that the test names nothing answers any more: the machine is dead.
@@ -23,6 +24,8 @@ pub(crate) struct CutCatalog {
     /// Steps that are left.
     left: AtomicI64,
     dead: AtomicBool,
+    /// Told when it dies.
+    death: Notify,
     commits: AtomicU64,
 }
 
@@ -34,15 +37,23 @@ impl CutCatalog {
         reads_count: bool,
     ) -> Arc<Self> {
         let left = AtomicI64::new(steps.unwrap_or(i64::MAX));
-        let (dead, commits) = (AtomicBool::new(false), AtomicU64::new(0));
-        Arc::new(Self { inner, reads_count, left, dead, commits })
+        let (dead, death, commits) = (AtomicBool::new(false), Notify::new(), AtomicU64::new(0));
+        Arc::new(Self { inner, reads_count, left, dead, death, commits })
     }
 
     pub(crate) fn is_dead(&self) -> bool {
         self.dead.load(Ordering::SeqCst)
     }
 
-    /// Commits so far.
+    /// Waits until it is dead.
+    pub(crate) async fn death(&self) {
+        let notified = self.death.notified();
+        if !self.is_dead() {
+            notified.await;
+        }
+    }
+
+    /// Commits that were taken so far.
     pub(crate) fn commits(&self) -> u64 {
         self.commits.load(Ordering::SeqCst)
     }
@@ -50,6 +61,7 @@ impl CutCatalog {
     async fn step(&self) {
         if self.is_dead() || self.left.fetch_sub(1, Ordering::SeqCst) <= 0 {
             self.dead.store(true, Ordering::SeqCst);
+            self.death.notify_waiters();
             std::future::pending::<()>().await;
         }
     }
@@ -89,7 +101,9 @@ impl Engine for CutCatalog {
     async fn commit(&self, batch: Batch) -> Result<Vec<u64>, StoreError> {
         self.step().await;
         let committed = self.inner.commit(batch).await;
-        self.commits.fetch_add(1, Ordering::SeqCst);
+        if committed.is_ok() {
+            self.commits.fetch_add(1, Ordering::SeqCst);
+        }
         self.step().await;
         committed
     }

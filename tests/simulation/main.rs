@@ -114,7 +114,8 @@ async fn every_transmission_survives_a_storm() {
     let worlds = all((0..seeds).map(|seed| (seed, storm(seed)))).await;
     let answered: usize = worlds.iter().map(|world| world.answered.len()).sum();
     let cuts: usize = worlds.iter().map(|world| world.cuts).sum();
-    assert!(answered > 0 && cuts > 0, "{answered} answered, {cuts} cuts");
+    let sent: usize = worlds.iter().map(|world| world.sent).sum();
+    assert!(answered * 2 >= sent && cuts > 0, "{answered} of {sent} answered, {cuts} cuts");
 }
 
 /// How many storms there are; more than the usual eight for a long look.
@@ -134,6 +135,8 @@ async fn a_provider_that_stays_away_ends_with_a_notice_and_one_that_comes_back_w
         for _ in 0..hours * 60 / 5 {
             world.tick(5 * MINUTE_MILLIS).await;
         }
+        // His notices are in the sender's mailbox before anybody is back.
+        world.until_expired(usize::from(expired)).await;
         world.return_node(2).await;
         world.settle(1_000).await;
         let outcome = outcome(&world).await;

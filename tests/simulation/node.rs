@@ -150,8 +150,9 @@ impl Node {
         self.machine.as_ref().expect("it runs")
     }
 
-    /// Starts it; its catalog dies at step number `steps`.
-    pub(crate) async fn start(&mut self, steps: Option<i64>, reads_count: bool) {
+    /// Starts it; its catalog dies at step number `steps`. Returns whether it lived long enough to
+    /// open its store.
+    pub(crate) async fn start(&mut self, steps: Option<i64>, reads_count: bool) -> bool {
         self.starts += 1;
         // What is drawn after a crash is not what was drawn before.
         let seed = self.seed.wrapping_mul(1_000_003).wrapping_add(self.starts);
@@ -170,17 +171,23 @@ impl Node {
             }
         }
         let catalog = CutCatalog::new(Arc::clone(&self.catalog), steps, reads_count);
+        let socket = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        socket.set_nonblocking(true).expect("a socket");
+        let port = socket.local_addr().map(|address: SocketAddr| address.port()).expect("bound");
+        let store = tokio::select! {
+            store = self.open_store(catalog.clone(), seed) => store,
+            () = catalog.death() => {
+                self.catalog = self.catalog.crash();
+                return false;
+            }
+        };
+        let engine = self.engine(store, seed);
+        let relay = Arc::new(self.relay(seed));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .expect("a runtime");
-        let socket = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-        socket.set_nonblocking(true).expect("a socket");
-        let port = socket.local_addr().map(|address: SocketAddr| address.port()).expect("bound");
-        let store = self.open_store(catalog.clone(), seed).await;
-        let engine = self.engine(store, seed);
-        let relay = Arc::new(self.relay(seed));
         let running = Arc::clone(&engine);
         // The senders are dropped with the tasks that hold them.
         runtime.spawn(async move {
@@ -203,6 +210,7 @@ impl Node {
         });
         self.port.store(port, Ordering::SeqCst);
         self.machine = Some(Machine { runtime: Some(runtime), engine, catalog });
+        true
     }
 
     /// Cuts its power.
@@ -310,6 +318,10 @@ impl Node {
             sink.finish().await.ok().map(|taken| taken.identifier)
         };
         let runtime = machine.runtime.as_ref()?;
-        runtime.spawn(submission).await.ok().flatten()
+        let submission = runtime.spawn(submission);
+        tokio::select! {
+            taken = submission => taken.ok().flatten(),
+            () = machine.catalog.death() => None,
+        }
     }
 }

@@ -10,6 +10,7 @@ use ceralacca::pec::{
     classify::{PecMessage, classify},
     daticert::Event,
     header::Header,
+    journal::JournalEvent,
     records::{
         JOURNAL, JournalRecord, RecipientRecord, RecipientState, TRANSMISSION_RECIPIENTS,
         TRANSMISSIONS, TransmissionRecord, TransmissionState, decode,
@@ -43,18 +44,23 @@ pub(crate) struct Outcome {
     transmissions: Vec<Transmission>,
     /// Message-ID to the number of journal records that name it as made.
     made: BTreeMap<String, usize>,
+    journals: Vec<JournalRecord>,
 }
 
 /// Reads everything, and judges what concerns one provider alone.
 pub(crate) async fn outcome(world: &World) -> Outcome {
-    let mut outcome =
-        Outcome { filed: Vec::new(), transmissions: Vec::new(), made: BTreeMap::new() };
+    let mut outcome = Outcome {
+        filed: Vec::new(),
+        transmissions: Vec::new(),
+        made: BTreeMap::new(),
+        journals: Vec::new(),
+    };
     for node in &world.nodes {
         for holder in node.holders {
             read_mailbox(node, holder.id, holder.address, &mut outcome.filed).await;
         }
         read_transmissions(node, &mut outcome.transmissions).await;
-        read_journal(node, &mut outcome.made).await;
+        read_journal(node, &mut outcome).await;
         let report = node.machine().engine.store().check(&|_| {}).await.expect("check");
         assert_eq!(report.violations, [], "{}", node.name.name);
     }
@@ -108,15 +114,16 @@ async fn read_transmissions(node: &Node, transmissions: &mut Vec<Transmission>) 
     }
 }
 
-async fn read_journal(node: &Node, made: &mut BTreeMap<String, usize>) {
+async fn read_journal(node: &Node, outcome: &mut Outcome) {
     let catalog = node.machine().engine.store().engine();
     let rows = catalog.scan(&Scan::prefix(JOURNAL, b"", usize::MAX)).await.expect("a scan");
     for (number, (key, value)) in (1..).zip(&rows) {
         assert_eq!(key[8..], u64::to_be_bytes(number), "a gap in the journal");
         let record: JournalRecord = decode(JOURNAL, key, value).expect("a record");
-        for message_id in record.related {
-            *made.entry(message_id).or_default() += 1;
+        for message_id in &record.related {
+            *outcome.made.entry(message_id.clone()).or_default() += 1;
         }
+        outcome.journals.push(record);
     }
 }
 
@@ -166,81 +173,98 @@ impl Outcome {
         let Transmission { record, recipients } = transmission;
         assert_eq!(record.state(), TransmissionState::Accepted, "{record:?}");
         assert_eq!(recipients.len(), record.recipients as usize, "{record:?}");
-        let about = |mailbox: &str| -> Vec<&Filed> {
-            let of =
-                |filed: &&Filed| filed.mailbox == mailbox && filed.identifier == record.identifier;
-            self.filed.iter().filter(of).collect()
-        };
-        let heard = about(&record.sender);
-        let accepted = heard.iter().filter(|filed| filed.event == Event::Acceptance).count();
-        assert_eq!(accepted, 1, "acceptance receipts of {}", record.identifier);
         let home = world.node_of(&record.sender);
-        let service = about(home.holders[2].address);
+        let place =
+            |mailbox: &str, kind: &str, about: &str| [mailbox, kind, about].map(str::to_owned);
+        let mut expected = vec![place(&record.sender, "accettazione", "")];
         for recipient in recipients {
-            let envelopes = about(&recipient.address)
-                .iter()
-                .filter(|filed| matches!(filed.event, Event::TransportEnvelope { .. }))
-                .count();
-            let told = Told::of(&heard, &recipient.address);
-            let charged = charges(&service, &recipient.address);
-            let local = world.node_of(&recipient.address).name.name == home.name.name;
-            let context = format!("{recipient:?} {told:?} {charged} {envelopes}");
-            assert_eq!(
-                (told.delivered, envelopes),
-                (told.delivered.min(1), told.delivered),
-                "{context}"
-            );
+            let address = recipient.address.as_str();
             match recipient.state() {
                 RecipientState::Delivered => {
-                    assert_eq!((told.delivered, told.failed), (1, 0), "{context}");
-                    assert_eq!(charged, usize::from(!local), "{context}");
+                    expected.push(place(address, "posta-certificata", ""));
+                    expected.push(place(&record.sender, "avvenuta-consegna", address));
+                    if world.node_of(address).name.name != home.name.name {
+                        expected.push(place(home.holders[2].address, "presa-in-carico", address));
+                    }
                 }
+                // Nobody is there: his server says so before the message is sent, or ours does.
                 RecipientState::Failed => {
-                    assert_eq!((told.delivered, told.failed), (0, 1), "{context}");
+                    expected.push(place(&record.sender, "errore-consegna", address));
                 }
-                RecipientState::Expired => {
-                    assert_eq!((told.delivered, told.failed), (0, 0), "{context}");
-                    assert!((1..=2).contains(&told.late), "{context}");
-                }
-                state => panic!("{state:?} is no end: {context}"),
+                RecipientState::Expired => {}
+                state => panic!("{state:?} is no end: {recipient:?}"),
             }
-            let expired = recipient.state() == RecipientState::Expired;
-            let late_max = 1 + usize::from(expired);
-            assert!(told.late <= late_max, "{context}");
+            self.judge_notices(world, record, recipient);
+            self.judge_journal_of(world, record, recipient);
+        }
+        let mut found = self.filed_about(&record.identifier);
+        found.retain(|[_, kind, _]| kind != LATE);
+        expected.sort();
+        found.sort();
+        assert_eq!(found, expected, "{recipients:?}");
+    }
+
+    /// What is in the mailboxes about a transmission: mailbox, kind, recipient that it speaks of.
+    fn filed_about(&self, identifier: &str) -> Vec<[String; 3]> {
+        let mut found = Vec::new();
+        for filed in self.filed.iter().filter(|filed| filed.identifier == identifier) {
+            let about = match &filed.event {
+                Event::Delivery { recipient, .. } | Event::DeliveryError { recipient, .. } => {
+                    vec![recipient.clone()]
+                }
+                Event::TakeCharge { recipients } => recipients.clone(),
+                Event::TimeLimit { recipient, .. } => vec![recipient.clone().expect("named")],
+                _ => vec![String::new()],
+            };
+            let place = |about| [filed.mailbox.to_owned(), filed.event.kind().to_owned(), about];
+            found.extend(about.into_iter().map(place));
+        }
+        found
+    }
+
+    /// Notices of the time limits: none before their hour, both for who was never heard of.
+    fn judge_notices(&self, world: &World, record: &TransmissionRecord, of: &RecipientRecord) {
+        let about = self.filed_about(&record.identifier);
+        let notice = [record.sender.as_str(), LATE, &of.address];
+        let notices = about.iter().filter(|place| place[..] == notice).count();
+        let all = about.iter().filter(|[_, kind, at]| kind == LATE && *at == of.address).count();
+        assert_eq!(notices, all, "in the wrong mailbox: {of:?}");
+        if of.state() == RecipientState::Expired {
+            assert_eq!(notices, 2, "{of:?}");
+        } else {
+            assert!(notices <= usize::from(world.hours >= 12), "{notices}: {of:?}");
+        }
+    }
+
+    /// The journals tell once of each step for the recipient (RFC 6109 §2.3).
+    fn judge_journal_of(&self, world: &World, record: &TransmissionRecord, of: &RecipientRecord) {
+        let told = |event: JournalEvent| {
+            let about = |entry: &&JournalRecord| {
+                let named = entry.identifier == record.identifier
+                    || entry.message_id.contains(&record.identifier);
+                named && entry.event == event.word() && entry.recipients.contains(&of.address)
+            };
+            self.journals.iter().filter(about).count()
+        };
+        let once = |event| assert_eq!(told(event), 1, "{event:?} {of:?}");
+        once(JournalEvent::Submission);
+        once(JournalEvent::Acceptance);
+        once(JournalEvent::TransportEnvelope);
+        match of.state() {
+            RecipientState::Delivered => {
+                once(JournalEvent::Delivery);
+                once(JournalEvent::DeliveryReceipt);
+                let home = world.node_of(&record.sender).name.name;
+                if world.node_of(&of.address).name.name != home {
+                    once(JournalEvent::Incoming);
+                    once(JournalEvent::TakeCharge);
+                }
+            }
+            RecipientState::Failed => once(JournalEvent::NonDelivery),
+            _ => assert_eq!(told(JournalEvent::TimeLimit), 2, "{of:?}"),
         }
     }
 }
 
-/// What a sender has been told of one recipient.
-#[derive(Clone, Copy, Debug, Default)]
-struct Told {
-    delivered: usize,
-    failed: usize,
-    late: usize,
-}
-
-impl Told {
-    fn of(heard: &[&Filed], address: &str) -> Self {
-        let mut told = Self::default();
-        for filed in heard {
-            match &filed.event {
-                Event::Delivery { recipient, .. } if recipient == address => told.delivered += 1,
-                Event::DeliveryError { recipient, .. } if recipient == address => told.failed += 1,
-                Event::TimeLimit { recipient: Some(recipient), .. } if recipient == address => {
-                    told.late += 1;
-                }
-                _ => {}
-            }
-        }
-        told
-    }
-}
-
-/// How often the recipient's provider has taken charge of the message to `address`.
-fn charges(service: &[&Filed], address: &str) -> usize {
-    let covers = |filed: &&&Filed| match &filed.event {
-        Event::TakeCharge { recipients } => recipients.iter().any(|covered| covered == address),
-        _ => false,
-    };
-    service.iter().filter(covers).count()
-}
+/// The kind of a notice that nothing was heard in time.
+const LATE: &str = "preavviso-errore-consegna";

@@ -8,12 +8,19 @@ use std::{
     time::Duration,
 };
 
-use ceralacca::pec::records::{DELIVERY_WORK, INCOMING_WORK, OUTGOING_QUEUE, TRANSMISSION_WORK};
+use bytes::Bytes;
+use ceralacca::pec::records::{
+    DELIVERY_WORK, INCOMING_WORK, OUTGOING_QUEUE, RecipientRecord, RecipientState,
+    TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK, decode,
+};
 use storage::{
     catalog::engine::{Family, Reader as _, Scan},
     ids::AccountId,
 };
-use trust::{clock::ManualClock, random::SeededRandom};
+use trust::{
+    clock::{Clock as _, ManualClock},
+    random::SeededRandom,
+};
 
 use crate::{
     letter::written,
@@ -47,6 +54,10 @@ pub(crate) struct World {
     pub(crate) clock: Arc<ManualClock>,
     /// Identifiers of the submissions that were answered.
     pub(crate) answered: Vec<String>,
+    /// Submissions, answered or not.
+    pub(crate) sent: usize,
+    /// Hours that have passed for the providers.
+    pub(crate) hours: i64,
     /// How often the power was cut.
     pub(crate) cuts: usize,
     pub(crate) random: SeededRandom,
@@ -99,8 +110,9 @@ impl World {
             node.routes.clone_from(&routes);
         }
         let random = SeededRandom::new(seed);
-        let (answered, cuts) = (Vec::new(), 0);
-        let mut world = Self { nodes, clock, answered, cuts, random, stormy, plan, _wires: wires };
+        let (answered, sent, hours, cuts) = (Vec::new(), 0, 0, 0);
+        let mut world =
+            Self { nodes, clock, answered, sent, hours, cuts, random, stormy, plan, _wires: wires };
         for node in 0..world.nodes.len() {
             world.start_node(node).await;
         }
@@ -118,7 +130,10 @@ impl World {
             }
             _ => (None, false),
         };
-        self.nodes[node].start(steps, reads_count).await;
+        if !self.nodes[node].start(steps, reads_count).await {
+            self.cuts += 1;
+            self.nodes[node].start(None, false).await;
+        }
     }
 
     pub(crate) fn node_of(&self, address: &str) -> &Node {
@@ -133,19 +148,18 @@ impl World {
         let number = below(&self.random, u64::MAX);
         let message = written(from.address, &recipients.join(", "), "", &format!("{number}"));
         let recipients = recipients.iter().map(|address| (*address).to_owned()).collect();
-        let submission = self.nodes[node].submit(from, recipients, message);
         // A machine that dies under a submission never answers.
-        if let Ok(Some(identifier)) =
-            tokio::time::timeout(Duration::from_millis(300), submission).await
-        {
+        if let Some(identifier) = self.nodes[node].submit(from, recipients, message).await {
             self.answered.push(identifier);
         }
+        self.sent += 1;
     }
 
     /// Lets a little time pass, `simulated` of it for the providers; machines that died start again.
     pub(crate) async fn tick(&mut self, simulated: i64) {
         tokio::time::sleep(TICK).await;
         self.clock.advance(simulated);
+        self.hours = (self.clock.now().0 - NOON.0) / 3_600_000;
         for node in 0..self.nodes.len() {
             let away = self.nodes[node].away;
             if !away && self.nodes[node].machine().catalog.is_dead() {
@@ -179,6 +193,26 @@ impl World {
             }
         };
         tokio::time::timeout(PATIENCE, settled).await.expect("the providers come to an end");
+    }
+
+    /// Waits until so many recipients of the first provider have not been heard of in time.
+    pub(crate) async fn until_expired(&mut self, wanted: usize) {
+        let expired = async |world: &Self| {
+            let scan = Scan::prefix(TRANSMISSION_RECIPIENTS, b"", usize::MAX);
+            let catalog = &world.nodes[0].machine().catalog.inner;
+            let rows = catalog.scan(&scan).await.expect("a scan");
+            let state = |(key, value): &(Bytes, Bytes)| {
+                let row: RecipientRecord =
+                    decode(TRANSMISSION_RECIPIENTS, key, value).expect("a row");
+                row.state()
+            };
+            rows.iter().map(state).filter(|state| *state == RecipientState::Expired).count()
+        };
+        let begun = std::time::Instant::now();
+        while expired(self).await != wanted {
+            assert!(begun.elapsed() < PATIENCE, "{wanted} recipients are told of");
+            self.tick(0).await;
+        }
     }
 
     /// A machine that was off is switched on.

@@ -13,9 +13,6 @@ use crate::{
     texts::Text,
 };
 
-/// Minutes of a day.
-const DAY_MINUTES: i64 = 24 * 60;
-
 /// Asks for the service levels of a period.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct ServiceLevels {
@@ -116,15 +113,20 @@ impl Operation for ServiceLevels {
         };
         let (from, until) = (period.from_minute(), period.until_minute());
         // Up to now, of course: what is counted in memory belongs to it.
-        if let Some(engine) = &site.engine {
-            engine.delays().flush(&site.store).await?;
+        if let Some(engine) = &site.engine
+            && let Err(error) = engine.delays().flush(&site.store).await
+        {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the report lacks the last minute's delays"
+            );
         }
         let seen = run.reading(Availability::read(&site.store, from, until, now)).await??;
         let minutes = u64::try_from(until.saturating_sub(from)).unwrap_or_default();
-        let day = |minute: i64| u32::try_from(minute.div_euclid(DAY_MINUTES)).unwrap_or_default();
+        let (first, last) = period.days();
         let mut views = Vec::new();
         for kind in [DelayKind::Acceptance, DelayKind::Delivery] {
-            let read = delays::read(&site.store, kind, day(from), day(until - 1));
+            let read = delays::read(&site.store, kind, first, last);
             for (domain, histogram) in run.reading(read).await?? {
                 views.push(DelaysView::of(kind, domain, &histogram));
             }
