@@ -31,5 +31,6 @@ mod provider;
 mod queue;
 mod receipts;
 mod space;
+mod three_providers;
 mod time_limits;
 mod tls;

@@ -1,12 +1,17 @@
-//! Which delivery receipt is due (RFC 6109 §3.3.2.1 to §3.3.2.3), and the hashes of the brief one.
+//! Which delivery receipt is due (RFC 6109 §3.3.2.1 to §3.3.2.3), the hashes of the brief one, and what a
+//! notice says of a failure (§3.3.3).
 
 use ceralacca::pec::{
     brief::{BriefHash, brief_original},
     facts::{ReceiptType, RecipientPlace, receipt_due},
+    receipt::DeliveryFault,
 };
 
 use ReceiptType::{Brief, Complete, Concise};
 use RecipientPlace::{CarbonCopy, Primary, Unclear};
+
+use super::{Opened, elements};
+use crate::world::Forms;
 
 /// What X-TipoRicevuta asks for.
 fn asked(value: Option<&str>) -> ReceiptType {
@@ -167,4 +172,29 @@ fn brief_rule_8_the_hash_is_of_the_part_as_it_stands_unless_switched() {
     // FIPS 180-4, the example message "abc".
     let abc = "a9993e364706816aba3e25717850c26c9cd0d89d";
     assert!(String::from_utf8_lossy(&decoded).contains(abc));
+}
+
+/// What the notice of a failure says: its kind, and the beginning of its reason.
+fn failure(fault: &DeliveryFault, error: &str, code: &str) {
+    let forms = Forms::new();
+    let notice = forms.issuer.non_delivery_notice(&forms.facts, &forms.at, &forms.recipient, fault);
+    let xml = Opened::new(&notice).xml();
+    assert!(xml.contains(&format!("tipo=\"errore-consegna\" errore=\"{error}\"")), "{xml}");
+    let reason = elements(&xml, "errore-esteso")[0];
+    assert!(reason.starts_with(&format!("{code} - Alfa PEC S.p.A. - ")), "{reason}");
+}
+
+#[test]
+fn failure_unknown_mailbox_is_no_dest() {
+    failure(&DeliveryFault::unknown_mailbox(), "no-dest", "5.1.1");
+}
+
+#[test]
+fn failure_domain_not_served_is_no_dominio() {
+    failure(&DeliveryFault::unknown_domain(), "no-dominio", "5.1.2");
+}
+
+#[test]
+fn failure_full_mailbox_is_altro() {
+    failure(&DeliveryFault::mailbox_full(), "altro", "5.2.2");
 }
