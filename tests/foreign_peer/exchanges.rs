@@ -30,7 +30,7 @@ fn letters_of_every_sort_reach_the_peer_and_its_receipts_come_back() {
         expected.push(format!("accettazione letter {letter}"));
     }
     // Half of them are answered in the manner of an old provider.
-    world.taken_with(SORTS.len(), json!({"manner": "mixed"}));
+    world.taken_with(SORTS.len(), &json!({"manner": "mixed"}));
     let own = |message: &str| message.starts_with("own ");
     let letters = world.new_messages(ANNA, 3 * SORTS.len());
     let (receipts, acceptances): (Vec<String>, _) = letters.into_iter().partition(|said| own(said));
@@ -50,7 +50,7 @@ fn letters_of_every_sort_come_from_the_peer_and_our_receipts_have_no_fault() {
         let (wish, manner) = (wish(at, sort), ["new", "old"][at % 2]);
         let asked = (!wish.is_empty()).then_some(wish);
         let more = json!({"cc": [BRUNO], "wish": asked, "manner": manner});
-        let envelope = world.send(sort, &[ANNA], more).accepted();
+        let envelope = world.send(sort, &[ANNA], &more).accepted();
         let (letter, due) = (&envelope.0["letter"], due(wish, sort));
         sent.push(format!("own sent {}", envelope.number()));
         expected.push(format!("presa-in-carico letter {letter}"));
@@ -105,4 +105,20 @@ fn letters_within_one_provider_are_certified_like_all_others() {
     let delivered = |said: &&String| said.starts_with("avvenuta-consegna");
     assert_eq!(receipts.iter().filter(delivered).count(), SORTS.len());
     assert_eq!(receipts.iter().filter(|said| said.ends_with(" breve")).count(), 4);
+}
+
+/// RFC 6109 §3.1.2.
+#[test]
+fn a_letter_against_the_rules_is_answered_by_a_notice_without_fault_and_goes_nowhere() {
+    let mut world = World::start();
+    for sort in ["plain", "beyond_latin", "without_id", "eight_bits"] {
+        let hidden = json!({"sort": sort, "sender": ANNA, "to": [ROSA], "hidden": [BRUNO]});
+        let letter = world.peer.order("submit", hidden)["letter"].clone();
+        let expected = format!("non-accettazione letter {letter} altro");
+        assert_eq!(world.new_messages(ANNA, 1), [expected], "{sort}");
+    }
+    // What comes later comes alone.
+    let letter = world.submit("plain", &[ROSA, BRUNO], &[], "");
+    assert_eq!(world.taken(1)[0]["letter"], letter);
+    assert_eq!(world.new_messages(BRUNO, 1), [format!("posta-certificata letter {letter}")]);
 }

@@ -52,7 +52,7 @@ fn what_the_peer_took_without_a_reply_comes_again_with_the_same_octets() {
 
     // The same with what we answer.
     world.peer.order("manners", json!({"stage": "end", "reply": "close", "times": 2}));
-    let sent = world.send("plain", &[ANNA], json!({})).accepted();
+    let sent = world.send("plain", &[ANNA], &json!({})).accepted();
     let taken = world.taken_silently(4);
     let mut digests: Vec<&str> =
         taken.iter().map(|taken| taken["digest"].as_str().expect("text")).collect();
@@ -66,13 +66,13 @@ fn what_the_peer_took_without_a_reply_comes_again_with_the_same_octets() {
 #[test]
 fn an_envelope_that_comes_again_is_taken_and_neither_delivered_nor_answered_again() {
     let mut world = World::start();
-    let first = world.send("odd_names", &[ANNA, BRUNO], json!({"wish": "breve"})).accepted();
+    let first = world.send("odd_names", &[ANNA, BRUNO], &json!({"wish": "breve"})).accepted();
     assert_eq!(world.taken(3).len(), 3);
     for _ in 0..3 {
         let again = world.peer.order("repeat", json!({"sent": first.number()}));
         assert_eq!(again["reply"][0], 250, "{again:?}");
     }
-    let last = world.send("plain", &[ANNA], json!({})).accepted();
+    let last = world.send("plain", &[ANNA], &json!({})).accepted();
     for answer in world.taken(2) {
         assert_eq!(answer["letter"], last.0["letter"], "of the last one alone");
     }
@@ -88,14 +88,14 @@ fn an_envelope_for_who_cannot_take_it_is_answered_by_a_notice_for_him_alone() {
     assert!(world.alfa.stop(), "{}", world.alfa.log());
     world.alfa.administer(&["account", "block", BRUNO, "--reason", "prova"], "");
     world.alfa.start();
-    let sent = world.send("plain", &[BRUNO], json!({})).accepted();
+    let sent = world.send("plain", &[BRUNO], &json!({})).accepted();
     let letter = &sent.0["letter"];
     let mut answers: Vec<String> = world.taken(2).iter().map(said).collect();
     answers.sort();
     let notice = format!("errore-consegna letter {letter} {BRUNO} no-dest");
     assert_eq!(answers, [notice, format!("presa-in-carico letter {letter}")]);
     // Who is not there at all is refused before.
-    let refused = world.send("plain", &["nessuno@pec.alfa.example", ANNA], json!({}));
+    let refused = world.send("plain", &["nessuno@pec.alfa.example", ANNA], &json!({}));
     assert_eq!(refused.0["refused"]["nessuno@pec.alfa.example"][0], 550, "{refused:?}");
     assert_eq!(world.taken(2).len(), 2);
     assert_eq!(world.new_messages(ANNA, 1), [format!("own sent {}", refused.number())]);

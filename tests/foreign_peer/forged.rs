@@ -36,11 +36,11 @@ fn envelopes_that_do_not_count_are_delivered_as_anomalies_and_never_answered() {
         ),
     ];
     for (case, more) in cases {
-        let sent = world.send("plain", &[ANNA], more).accepted().number();
+        let sent = world.send("plain", &[ANNA], &more).accepted().number();
         assert_eq!(world.new_messages(ANNA, 1), [format!("errore inside {sent}")], "{case}");
     }
     // A whole one afterwards: had any of the others been answered, its receipts would have come first.
-    let sent = world.send("plain", &[ANNA], json!({})).accepted();
+    let sent = world.send("plain", &[ANNA], &json!({})).accepted();
     for answer in world.taken(2) {
         assert_eq!(answer["letter"], sent.0["letter"]);
     }

@@ -51,9 +51,10 @@ class Peer:
         self.client = Client(ports, authority, password)
         return {}
 
-    def submit(self, sort, sender, to, cc=(), wish=None):
-        """A user of the other provider submits a letter; its number."""
+    def submit(self, sort, sender, to, cc=(), wish=None, hidden=()):
+        """A user of the other provider submits a letter, to `hidden` too, whom it does not name; its number."""
         letter = self.letter(sort, sender, to, cc, wish)
+        letter.kinds |= {address: self.kind(address) for address in hidden}
         self.client.submit(sender, list(letter.kinds), letter.octets)
         return {"letter": self.letters.index(letter)}
 
@@ -160,10 +161,12 @@ class Peer:
 
     def letter(self, sort, sender, to, cc, wish):
         octets = write(sort, len(self.letters), sender, list(to), list(cc), wish, self.authority)
-        kinds = {address: "certificato" if address.split("@")[1] in self.domains else "esterno" for address in [*to, *cc]}
-        letter = Letter(octets, sender, kinds)
+        letter = Letter(octets, sender, {address: self.kind(address) for address in [*to, *cc]})
         self.letters.append(letter)
         return letter
+
+    def kind(self, address):
+        return "certificato" if address.split("@")[1] in self.domains else "esterno"
 
     def hand_over(self, letter, mail_from, recipients, octets):
         self.sent.append((mail_from, list(recipients), octets))

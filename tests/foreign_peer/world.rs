@@ -123,8 +123,7 @@ impl World {
     /// Waits until `user` has `count` messages more than were read of him, each without a fault in the
     /// peer's eyes. Returns what they are, as [`said`] puts it, sorted.
     pub(crate) fn new_messages(&mut self, user: &str, count: usize) -> Vec<String> {
-        let mut said: Vec<String> =
-            self.read(user, count).iter().map(|message| said(message)).collect();
+        let mut said: Vec<String> = self.read(user, count).iter().map(said).collect();
         said.sort();
         said
     }
@@ -144,15 +143,15 @@ impl World {
     /// Waits until the peer has taken `count` messages more, none with a fault in its eyes. It answers
     /// them as a provider does.
     pub(crate) fn taken(&mut self, count: usize) -> Vec<Value> {
-        self.taken_with(count, json!({}))
+        self.taken_with(count, &json!({}))
     }
 
     /// As [`World::taken`], but nothing is answered.
     pub(crate) fn taken_silently(&mut self, count: usize) -> Vec<Value> {
-        self.taken_with(count, json!({"answer": false}))
+        self.taken_with(count, &json!({"answer": false}))
     }
 
-    pub(crate) fn taken_with(&mut self, count: usize, how: Value) -> Vec<Value> {
+    pub(crate) fn taken_with(&mut self, count: usize, how: &Value) -> Vec<Value> {
         let mut found = Vec::new();
         until(&format!("the peer has taken {count} messages"), || {
             let work = self.peer.order("work", how.clone());
@@ -172,7 +171,7 @@ impl World {
     }
 
     /// The peer's Rosa sends a letter, with further arguments of `Peer.send`; what was replied.
-    pub(crate) fn send(&mut self, sort: &str, to: &[&str], more: Value) -> Sent {
+    pub(crate) fn send(&mut self, sort: &str, to: &[&str], more: &Value) -> Sent {
         let mut order = json!({"sort": sort, "sender": ROSA, "to": to});
         order
             .as_object_mut()

@@ -33,7 +33,7 @@ fn tests_of(text: &str) -> BTreeSet<String> {
             }
             Some(_) => is_test = false,
             None if line.starts_with("#[test]") || line.starts_with("#[tokio::test") => {
-                is_test = true
+                is_test = true;
             }
             None => {}
         }

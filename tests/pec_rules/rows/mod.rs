@@ -83,7 +83,9 @@ impl Opened {
 fn leaves(octets: &[u8], range: std::ops::Range<usize>, found: &mut Vec<Part>) {
     let entity = Entity::parse(octets, range).expect("an entity");
     if let Some(parts) = entity.parts(octets) {
-        parts.into_iter().for_each(|part| leaves(octets, part, found));
+        for part in parts {
+            leaves(octets, part, found);
+        }
         return;
     }
     found.push(Part {

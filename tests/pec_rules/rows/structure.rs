@@ -20,11 +20,11 @@ fn structure_of_everything_is_multipart_signed_with_an_attached_signature() {
     for (name, unsealed) in forms.all() {
         let message = unsealed.seal(&signer, &forms.issuer).expect("sealed");
         let whole = Entity::parse(&message, 0..message.len()).expect("an entity");
-        let signed = whole.content_type();
-        assert_eq!(signed.value, "multipart/signed", "{name}");
-        let protocol = signed.parameter("protocol");
+        let kind = whole.content_type();
+        assert_eq!(kind.value, "multipart/signed", "{name}");
+        let protocol = kind.parameter("protocol");
         assert_eq!(protocol.as_deref(), Some("application/pkcs7-signature"), "{name}");
-        assert_eq!(signed.parameter("micalg").as_deref(), Some("sha-256"), "{name}");
+        assert_eq!(kind.parameter("micalg").as_deref(), Some("sha-256"), "{name}");
         let parts = whole.parts(&message).expect("parts");
         let [entity, signature] = &parts[..] else { panic!("{name}: two parts") };
         assert_eq!(message[entity.clone()], unsealed.entity, "{name}");
