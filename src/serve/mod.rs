@@ -364,8 +364,9 @@ fn tls_policies(config: &Config) -> anyhow::Result<TlsPolicies> {
     };
     let domains = config.tls_policy.iter();
     let domains = domains.map(|(domain, word)| (domain.as_str().to_owned(), word.0)).collect();
-    let mut policies = TlsPolicies::new(domains, outgoing.security.tls.0, &authorities)
+    let policies = TlsPolicies::new(domains, outgoing.security.tls.0, &authorities)
         .context("preparing TLS towards other servers")?;
+    let mut policies = policies.secure_between_providers();
     if outgoing.security.dane {
         policies = policies.with_dane();
     }

@@ -257,7 +257,9 @@ fn left(provider: &Provider) -> usize {
 
 #[test]
 fn a_sender_killed_while_answers_are_lost_delivers_5000_messages_once_each() {
-    let mut pair = Pair::new("[outgoing]\nretry_first = \"1 s\"\n");
+    // The proxy reads along, which takes leave between providers (RFC 6109 §5.3).
+    let clear = "[tls_policy]\n\"pec.beta.example\" = \"opportunistic\"\n";
+    let mut pair = Pair::new(&format!("[outgoing]\nretry_first = \"1 s\"\n{clear}"));
     let proxy = Proxy::start(pair.beta.ports.relay);
     let config = pair.alfa.folder.join("ceralacca.toml");
     let text = std::fs::read_to_string(&config).expect("a configuration");

@@ -32,5 +32,6 @@ mod queue;
 mod receipts;
 mod service_levels;
 mod space;
+mod three_providers;
 mod time_limits;
 mod tls;

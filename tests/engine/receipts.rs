@@ -112,3 +112,17 @@ async fn a_provider_cannot_speak_for_a_recipient_of_another() {
     assert_eq!(provider.queued().await.len(), 1, "nothing answers a receipt");
     provider.stop().await;
 }
+
+/// Nobody is told of a receipt that finds no mailbox (RFC 6109 §3.3.3): only envelopes are answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn failure_of_a_receipt_is_answered_by_nothing_and_still_counts() {
+    let (provider, envelope) = with_a_transmission().await;
+    let alfa = Foreign::alfa();
+    let receipt = alfa.seal(&delivery(&alfa, &envelope));
+    provider.set(BRUNO, |settings| settings.state = AccountState::Closed).await;
+    provider.relay_to_the_gone(BRUNO.address, &receipt).await;
+    provider.settle().await;
+    assert_eq!(states(&provider).await, [RecipientState::Delivered]);
+    assert_eq!(kinds(&provider.queued_letters().await), ["posta-certificata"], "and no answer");
+    provider.stop().await;
+}

@@ -269,6 +269,38 @@ async fn tls_is_taken_where_it_is_offered_and_asked_for_as_the_configuration_say
     }
 }
 
+/// RFC 6109 §5.3. Without the directory, as the cases above show, mail would go in the clear.
+#[tokio::test(flavor = "multi_thread")]
+async fn between_providers_there_is_tls_or_no_mail_unless_the_configuration_says_otherwise() {
+    use ConfiguredTls::Opportunistic;
+    let dns = Dns::new(Table::default());
+    for (configured, offered, said) in [
+        (None, None, Err("does not offer TLS, which is required")),
+        (None, Some(&made().other), Ok("(any)")),
+        (Some(Opportunistic), None, Ok("clear")),
+    ] {
+        let peer = match offered {
+            Some(issued) => Peer::with_tls(context(issued)).await,
+            None => Peer::willing().await,
+        };
+        let tls = policies(configured, Opportunistic).secure_between_providers();
+        let provider = provider(&dns, peer.port, tls).await;
+        submit(&provider).await;
+        match said {
+            Ok(tls) => {
+                let detail = relayed(&provider).await;
+                assert!(detail.contains(tls), "{configured:?}: {detail}");
+            }
+            Err(reason) => {
+                let record = put_off(&provider).await;
+                assert!(record.policy && record.last_error.contains(reason), "{record:?}");
+                assert!(peer.transactions().is_empty());
+            }
+        }
+        provider.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_that_stays_unsatisfied_ends_with_the_notice_of_the_time() {
     let dns = Dns::new(Table::default());

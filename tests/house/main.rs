@@ -7,5 +7,6 @@ mod citations;
 mod commands;
 mod italian;
 mod manifests;
+mod rules;
 mod sources;
 mod tree;

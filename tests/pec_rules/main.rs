@@ -2,5 +2,6 @@
 //! the signatures, `xmllint` the certification data, and golden files fix the octets.
 
 mod golden;
+mod rows;
 mod signed;
 mod world;

@@ -1,6 +1,6 @@
 //! Every kind, signed and opened again by `openssl cms`, the certification data by `xmllint`.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use ceralacca::pec::{
     classify::{PecMessage, classify},
@@ -61,6 +61,24 @@ fn xmllint_finds_the_certification_data_of_every_kind_valid() {
         let (good, said) = run(folder.path(), "xmllint", &arguments);
         assert!(good, "{name}: {said}");
     }
+}
+
+#[test]
+fn pythons_email_finds_no_defect_in_any_kind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let signer = signer(folder.path());
+    let forms = Forms::new();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/defects.py");
+    let mut command = Command::new("python3");
+    command.arg(script).current_dir(folder.path());
+    for (name, unsealed) in forms.all() {
+        let message = unsealed.seal(&signer, &forms.issuer).expect("sealed");
+        fs::write(folder.path().join(name), message).expect("written");
+        command.arg(name);
+    }
+    let found = command.output().expect("python3 runs");
+    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "");
 }
 
 /// The way of a message from one provider to the next: signed, found, judged, and the original

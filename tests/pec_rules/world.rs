@@ -14,7 +14,7 @@ use ceralacca::pec::{
     instant::CertifiedInstant,
     issuer::{Issuer, Unsealed},
     original::original_header,
-    receipt::{Delivered, DeliveryFault},
+    receipt::{Delivered, DeliveryFault, TimeLimit},
 };
 use trust::{
     authority::DevelopmentAuthority,
@@ -64,15 +64,20 @@ impl Forms {
     }
 
     pub(crate) fn envelope(&self) -> Unsealed {
+        self.envelope_asking(None)
+    }
+
+    /// That of a submission with this X-TipoRicevuta.
+    pub(crate) fn envelope_asking(&self, wish: Option<ReceiptType>) -> Unsealed {
         let (facts, at, pieces) = (&self.facts, &self.at, [self.original.as_slice()]);
-        self.issuer.transport_envelope(facts, at, &self.submitted, None, &pieces)
+        self.issuer.transport_envelope(facts, at, &self.submitted, wish, &pieces)
     }
 
     pub(crate) fn acceptance(&self) -> Unsealed {
         self.issuer.acceptance_receipt(&self.facts, &self.at)
     }
 
-    fn anomaly(&self) -> Unsealed {
+    pub(crate) fn anomaly(&self) -> Unsealed {
         let forward = [self.recipient.to_string()];
         let reason = AnomalyReason::OrdinaryMail;
         let (at, received) = (&self.at, &self.submitted);
@@ -80,7 +85,7 @@ impl Forms {
         self.issuer.anomaly_envelope(at, received, sender, &forward, reason, &[SUBMITTED])
     }
 
-    fn formal(&self) -> Unsealed {
+    pub(crate) fn formal(&self) -> Unsealed {
         let none = FormalLimits { message_octets_max: 1, ..LIMITS };
         let paths = [self.recipient.clone(), address("carla@gamma.example")];
         let fault = check(&self.submitted, &address("anna@alfa.example"), &paths, 2, &none);
@@ -88,7 +93,7 @@ impl Forms {
         self.issuer.formal_non_acceptance_notice(&self.facts, &self.at, &fault.italian)
     }
 
-    fn delivery(&self, due: ReceiptType) -> Unsealed {
+    pub(crate) fn delivery(&self, due: ReceiptType) -> Unsealed {
         let delivered = Delivered {
             recipient: &self.recipient,
             requested: due,
@@ -97,6 +102,28 @@ impl Forms {
             hash: BriefHash::Encoded,
         };
         self.issuer.delivery_receipt(&self.facts, &self.at, &delivered)
+    }
+
+    pub(crate) fn take_charge(&self) -> Unsealed {
+        let service = address("ricevute@pec.beta.example");
+        let taken = std::slice::from_ref(&self.recipient);
+        self.issuer.take_charge_receipt(&self.facts, &self.at, taken, &service)
+    }
+
+    pub(crate) fn non_delivery(&self) -> Unsealed {
+        let fault = DeliveryFault::unknown_mailbox();
+        self.issuer.non_delivery_notice(&self.facts, &self.at, &self.recipient, &fault)
+    }
+
+    pub(crate) fn time_limit(&self, limit: TimeLimit) -> Unsealed {
+        self.issuer.time_limit_notice(&self.facts, &self.at, &self.recipient, limit)
+    }
+
+    /// One of every kind that needs no virus, by name.
+    pub(crate) fn all(&self) -> Vec<(&'static str, Unsealed)> {
+        let limits = [("first", TimeLimit::First), ("last", TimeLimit::Last)];
+        let limits = limits.map(|(name, limit)| (name, self.time_limit(limit)));
+        self.every_kind().into_iter().chain(limits).collect()
     }
 
     /// One of every kind that needs neither a virus nor a time limit, by name.

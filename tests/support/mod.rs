@@ -3,7 +3,7 @@
 
 pub(crate) mod load;
 pub(crate) mod ports;
-mod template;
+pub(crate) mod template;
 
 use std::{
     fmt::Write as _,
@@ -109,7 +109,8 @@ impl Pair {
 }
 
 impl Provider {
-    fn new(root: &Path, name: &str) -> Self {
+    /// One in the folder `name` of `root`; nothing of it is written yet.
+    pub(crate) fn new(root: &Path, name: &str) -> Self {
         let folder = root.join(name);
         std::fs::create_dir_all(&folder).expect("a folder");
         Self {
@@ -148,7 +149,8 @@ impl Provider {
         self.folder.join("data/authority/authority.pem")
     }
 
-    fn make_credentials(&self, authority: &DevelopmentAuthority, ldif: &mut String) {
+    /// Its certificates, and its record in `ldif`.
+    pub(crate) fn make_credentials(&self, authority: &DevelopmentAuthority, ldif: &mut String) {
         use base64::Engine as _;
         let name = format!("Gestore {}", self.mail_domain);
         let service = format!("posta-certificata@{}", self.mail_domain);
@@ -177,7 +179,7 @@ impl Provider {
     }
 
     /// The settings of every provider.
-    fn configuration(&self) -> String {
+    pub(crate) fn configuration(&self) -> String {
         let Ports { relay, submission, submissions, imaps, pop3s, operations } = self.ports;
         format!(
             "[provider]\nname = \"Gestore {mail}\"\nmail_domain = \"{mail}\"\nhost_name = \"mail.{mail}\"\n\
@@ -211,7 +213,7 @@ impl Provider {
         self.write_config(&text);
     }
 
-    fn write_config(&self, text: &str) {
+    pub(crate) fn write_config(&self, text: &str) {
         std::fs::write(self.config(), text).expect("written");
     }
 
@@ -250,7 +252,8 @@ impl Provider {
         String::from_utf8(output.stdout).expect("UTF-8")
     }
 
-    fn add_accounts(&self, local_parts: &[&str]) {
+    /// Accounts of one owner on the plan that accounts are made on.
+    pub(crate) fn add_accounts(&self, local_parts: &[&str]) {
         let person = ["--name", "Mario", "--surname", "Rossi"];
         let code = ["--codice-fiscale", "RSSMRA79B11C566R"];
         let owner = json(self, &[&["owner", "add"][..], &person, &code].concat())["id"].to_string();

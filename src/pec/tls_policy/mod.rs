@@ -6,13 +6,15 @@
 //! 2. DANE (RFC 7672): TLSA records of the server, when DNSSEC has validated them, the server's
 //!    addresses and the MX records that lead to it;
 //! 3. MTA-STS (RFC 8461): the policy of the domain, when its mode is `enforce`;
-//! 4. what the configuration says of every domain: by default TLS wherever it is offered.
+//! 4. the directory: between providers TLS is required (RFC 6109 §5.3);
+//! 5. what the configuration says of every domain: by default TLS wherever it is offered.
 //!
 //! Invariants:
 //!
 //! * A policy that is not satisfied keeps the message in the queue; nothing goes out in a way that a
 //!   policy forbids. What forbids a server is told.
 //! * Where the configuration names the server (`[routes]`), DNS has no say: neither 2 nor 3.
+//! * Of 4 and 5 the stricter counts.
 //! * DNS that does not answer for TLSA records of a server whose zone is signed makes that server
 //!   unreachable: otherwise whoever silences DNS could do away with the policy (RFC 7672 §2.2).
 //!
@@ -39,6 +41,7 @@ pub use self::{
     mta_sts::{MtaSts, StsMode, StsPolicy},
 };
 use super::{
+    address::Domain,
     destination::{Destination, DestinationKind, FoundServer},
     engine::PecEngine,
     lookups::Lookups,
@@ -46,7 +49,7 @@ use super::{
 };
 
 /// What the configuration may ask for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum ConfiguredTls {
     /// TLS wherever it is offered, without knowing whom; in the clear where it is not.
     Opportunistic,
@@ -65,6 +68,8 @@ pub enum PolicySource {
     Dane,
     /// The policy of the domain.
     MtaSts,
+    /// The directory of providers, which has the domain.
+    Directory,
     /// The configuration, for every domain.
     Default,
 }
@@ -77,6 +82,7 @@ impl PolicySource {
             Self::Configured => "configured",
             Self::Dane => "dane",
             Self::MtaSts => "mta_sts",
+            Self::Directory => "directory",
             Self::Default => "default",
         }
     }
@@ -91,6 +97,7 @@ pub struct TlsPolicies {
     verified: TlsClient,
     dane: bool,
     mta_sts: Option<MtaSts>,
+    between_providers: bool,
     never: bool,
 }
 
@@ -132,6 +139,7 @@ impl TlsPolicies {
             verified: TlsClient::verified_publicly(authorities_pem)?,
             dane: false,
             mta_sts: None,
+            between_providers: false,
             never: false,
         })
     }
@@ -158,6 +166,12 @@ impl TlsPolicies {
         Self { mta_sts: Some(mta_sts), ..self }
     }
 
+    /// The same, which goes to other providers by TLS alone (RFC 6109 §5.3).
+    #[must_use]
+    pub fn secure_between_providers(self) -> Self {
+        Self { between_providers: true, ..self }
+    }
+
     /// The client that verifies certificates.
     #[must_use]
     pub fn verified(&self) -> &TlsClient {
@@ -170,6 +184,19 @@ impl TlsPolicies {
             ConfiguredTls::Opportunistic => TlsPolicy::Opportunistic(self.any.clone()),
             ConfiguredTls::Require => TlsPolicy::Required(self.any.clone()),
             ConfiguredTls::Verify => TlsPolicy::Required(self.verified.clone()),
+        }
+    }
+
+    /// What is asked where neither the domain nor DNS says anything.
+    fn otherwise(&self, engine: &PecEngine, domain: &str) -> (PolicySource, TlsPolicy) {
+        let of_a_provider = self.between_providers
+            && self.every < ConfiguredTls::Require
+            && Domain::parse(domain)
+                .is_ok_and(|domain| engine.directory().provider_of_domain(&domain).is_some());
+        if of_a_provider {
+            (PolicySource::Directory, self.policy(ConfiguredTls::Require))
+        } else {
+            (PolicySource::Default, self.policy(self.every))
         }
     }
 
@@ -196,7 +223,9 @@ impl TlsPolicies {
             }
             _ => None,
         };
-        let asked = Asked { domain, kind: destination.kind, configured, sts, now: engine.now() };
+        let otherwise = self.otherwise(engine, domain);
+        let kind = destination.kind;
+        let asked = Asked { domain, kind, configured, sts, otherwise, now: engine.now() };
         for found in destination.servers {
             match self.for_server(lookups, &asked, &found).await {
                 Ok((source, tls)) => {
@@ -226,7 +255,7 @@ impl TlsPolicies {
             return Ok((PolicySource::Configured, self.policy(configured)));
         }
         let DestinationKind::Dns { secure } = asked.kind else {
-            return Ok((PolicySource::Default, self.policy(self.every)));
+            return Ok(asked.otherwise.clone());
         };
         let records = if self.dane && secure && found.secure {
             self.by_dane(lookups, asked, found).await?
@@ -253,9 +282,9 @@ impl TlsPolicies {
             Some(sts) if sts.mode == StsMode::Testing && !sts.names(&found.host) => {
                 let (domain, host) = (asked.domain, &found.host);
                 tracing::info!(domain, host, "the domain's policy, in testing, does not name it");
-                Ok((PolicySource::Default, self.policy(self.every)))
+                Ok(asked.otherwise.clone())
             }
-            _ => Ok((PolicySource::Default, self.policy(self.every))),
+            _ => Ok(asked.otherwise.clone()),
         }
     }
 
@@ -296,5 +325,6 @@ struct Asked<'a> {
     kind: DestinationKind,
     configured: Option<ConfiguredTls>,
     sts: Option<StsPolicy>,
+    otherwise: (PolicySource, TlsPolicy),
     now: UnixMillis,
 }
