@@ -110,9 +110,24 @@ pub const DNS_CACHE_HITS: &str = "ceralacca_dns_cache_hits_total";
 /// Seconds that a question to DNS servers took, by `type`.
 pub const DNS_QUESTION_SECONDS: &str = "ceralacca_dns_question_seconds";
 
+/// Fetches of the directory of providers, by `outcome` (`unchanged`, `changed`, `held`, `failed`).
+pub const DIRECTORY_FETCHES: &str = "ceralacca_directory_fetches_total";
+/// When the copy of the directory in use was confirmed last, in seconds since 1970; 0 = never fetched.
+pub const DIRECTORY_INSTANT: &str = "ceralacca_directory_instant_seconds";
+/// Whether a new copy of the directory waits for an operator: 1 or 0.
+pub const DIRECTORY_HELD: &str = "ceralacca_directory_held";
+/// Providers of the directory in use, this one included.
+pub const DIRECTORY_PROVIDERS: &str = "ceralacca_directory_providers";
+/// Domains of the directory in use.
+pub const DIRECTORY_DOMAINS: &str = "ceralacca_directory_domains";
+/// Requests for the provider's published entry, by `status`.
+pub const DIRECTORY_REQUESTS: &str = "ceralacca_directory_requests_total";
+/// When a certificate ends, in seconds since 1970, by `use` (`signing`, `tls`).
+pub const CERTIFICATE_END: &str = "ceralacca_certificate_end_seconds";
+
 /// Counters and histograms, each with its help text. Those of sessions are counted on the floor
 /// below, under the names that stand here as text.
-const COUNTERS: [(&str, &str); 39] = [
+const COUNTERS: [(&str, &str); 41] = [
     ("ceralacca_connections_total", "Connections that were let in, by protocol"),
     ("ceralacca_connections_refused_total", "Connections over a limit, by protocol and limit"),
     (
@@ -155,6 +170,8 @@ const COUNTERS: [(&str, &str); 39] = [
     (PRESSURE_REFUSALS, "Commands of SMTP that were put off, by cause"),
     (DNS_QUESTIONS, "Questions asked of DNS servers, by type and outcome"),
     (DNS_CACHE_HITS, "Questions about names answered from memory, by type"),
+    (DIRECTORY_FETCHES, "Fetches of the directory of providers, by outcome"),
+    (DIRECTORY_REQUESTS, "Requests for the provider's published entry, by status"),
 ];
 const HISTOGRAMS: [(&str, &str); 3] = [
     (LOGIN_HASHING, "Seconds that a password hashing took, waiting not included"),
@@ -162,7 +179,7 @@ const HISTOGRAMS: [(&str, &str); 3] = [
     (DNS_QUESTION_SECONDS, "Seconds of a question to DNS servers, by type"),
 ];
 
-const GAUGES: [(&str, &str); 8] = [
+const GAUGES: [(&str, &str); 13] = [
     (BACKUP_INSTANT, "Instant of the last complete increment of the back-up, seconds since 1970"),
     (CACHE_OCTETS, "Octets in a cache of chunks, by cache"),
     (CACHE_ENTRIES, "Chunks in a cache of chunks, by cache"),
@@ -171,6 +188,11 @@ const GAUGES: [(&str, &str); 8] = [
     (OUTGOING_BUSY, "Connections to other servers that are busy"),
     (DESTINATIONS_FAILING, "Destinations that do not answer at present"),
     (FREE_OCTETS, "Free octets on the fullest disk that messages go to"),
+    (DIRECTORY_INSTANT, "When the copy of the directory was confirmed last, seconds since 1970"),
+    (DIRECTORY_HELD, "Whether a new copy of the directory waits for an operator"),
+    (DIRECTORY_PROVIDERS, "Providers of the directory in use"),
+    (DIRECTORY_DOMAINS, "Domains of the directory in use"),
+    (CERTIFICATE_END, "When a certificate ends, seconds since 1970, by use"),
 ];
 
 /// Gives every metric its help text in the recorder that is installed.

@@ -30,6 +30,7 @@ mod pressure;
 mod provider;
 mod queue;
 mod receipts;
+mod signing;
 mod space;
 mod time_limits;
 mod tls;
