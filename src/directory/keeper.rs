@@ -71,9 +71,19 @@ pub struct DirectoryKeeper {
     copies: Copies,
     engine: OnceLock<Arc<PecEngine>>,
     published: RwLock<Option<Arc<Published>>>,
+    figures: RwLock<Figures>,
     /// One fetch at a time.
     fetching: Mutex<()>,
     state: Mutex<State>,
+}
+
+/// What metrics show.
+#[derive(Clone, Copy, Debug, Default)]
+struct Figures {
+    providers: usize,
+    domains: usize,
+    confirmed_seconds: i64,
+    held: bool,
 }
 
 #[derive(Debug, Default)]
@@ -120,20 +130,24 @@ impl DirectoryKeeper {
             copies,
             engine: OnceLock::new(),
             published: RwLock::default(),
+            figures: RwLock::default(),
             fetching: Mutex::default(),
             state: Mutex::new(State { domains, ..State::default() }),
         });
-        keeper.load().await?;
+        let whole = keeper.load().await?;
         keeper.refresh().await?;
-        let fetch = &keeper.config.directory;
-        if let Some(url) = &fetch.fetch.url
+        let settings = &keeper.config.directory;
+        if let Some(url) = &settings.fetch.url
             && keeper.state.lock().await.current.is_none()
             && let Err(error) = keeper.fetch().await
-            && fetch.ldif_file.is_none()
         {
-            return Err(error.context(format!(
-                "there is no copy of the directory yet and {url} gives none: check [directory], or give directory.ldif_file to begin with"
-            )));
+            // A copy that was refused had more providers than a file to begin with.
+            if !whole || settings.ldif_file.is_none() {
+                return Err(error.context(format!(
+                    "there is no copy of the directory yet and {url} gives none: check [directory], or give directory.ldif_file to begin with"
+                )));
+            }
+            tracing::error!(error = %format_args!("{error:#}"), "the directory was not fetched: directory.ldif_file is all there is");
         }
         Ok(keeper)
     }
@@ -164,6 +178,17 @@ impl DirectoryKeeper {
         Arc::clone(&self.state.lock().await.in_use)
     }
 
+    /// Sets the metrics that say how things stand.
+    #[expect(clippy::cast_precision_loss, reason = "counts and seconds are far below 2^52")]
+    pub fn show(&self) {
+        let Figures { providers, domains, confirmed_seconds, held } =
+            *self.figures.read().unwrap_or_else(PoisonError::into_inner);
+        metrics::gauge!(metrics_names::DIRECTORY_PROVIDERS).set(providers as f64);
+        metrics::gauge!(metrics_names::DIRECTORY_DOMAINS).set(domains as f64);
+        metrics::gauge!(metrics_names::DIRECTORY_INSTANT).set(confirmed_seconds as f64);
+        metrics::gauge!(metrics_names::DIRECTORY_HELD).set(f64::from(u8::from(held)));
+    }
+
     /// The domains whose mailboxes are here.
     pub async fn own_domains(&self) -> BTreeSet<String> {
         self.state.lock().await.domains.clone()
@@ -174,11 +199,11 @@ impl DirectoryKeeper {
         self.published.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reads copies and notes from disk, and judges them again.
-    async fn load(&self) -> anyhow::Result<()> {
+    /// Reads copies and notes from disk, and judges them again; says whether all were good.
+    async fn load(&self) -> anyhow::Result<bool> {
         let mut state = self.state.lock().await;
         if self.config.directory.fetch.url.is_none() {
-            return Ok(());
+            return Ok(true);
         }
         state.notes = self.copies.notes().context("reading the directory's notes")?;
         let mut whole = true;
@@ -205,7 +230,7 @@ impl DirectoryKeeper {
             // The server must not say that what is not here is the newest.
             (state.notes.etag, state.notes.last_modified) = (None, None);
         }
-        Ok(())
+        Ok(whole)
     }
 
     /// Verifies a copy off the runtime's threads.
@@ -248,16 +273,14 @@ impl DirectoryKeeper {
 
     fn put_in_use(&self, state: &mut State, directory: Directory) {
         let directory = Arc::new(directory);
-        #[expect(clippy::cast_precision_loss, reason = "counts of providers and domains are small")]
-        {
-            metrics::gauge!(metrics_names::DIRECTORY_PROVIDERS)
-                .set(directory.provider_count() as f64);
-            metrics::gauge!(metrics_names::DIRECTORY_DOMAINS).set(directory.domain_count() as f64);
-            let confirmed = state.notes.current.as_ref().map_or(0, |note| note.confirmed_millis);
-            metrics::gauge!(metrics_names::DIRECTORY_INSTANT).set((confirmed / 1_000) as f64);
-        }
-        metrics::gauge!(metrics_names::DIRECTORY_HELD)
-            .set(f64::from(u8::from(state.held.is_some())));
+        let confirmed = state.notes.current.as_ref().map_or(0, |note| note.confirmed_millis);
+        let figures = Figures {
+            providers: directory.provider_count(),
+            domains: directory.domain_count(),
+            confirmed_seconds: confirmed / 1_000,
+            held: state.held.is_some(),
+        };
+        *self.figures.write().unwrap_or_else(PoisonError::into_inner) = figures;
         state.in_use = Arc::clone(&directory);
         if let Some(engine) = self.engine.get() {
             engine.replace_directory(directory);
@@ -456,7 +479,7 @@ impl DirectoryKeeper {
         self.copies.write_notes(&state.notes).context("writing the directory's notes")?;
         let (copy, why, changes) = (Arc::new(copy), why.to_owned(), changes.clone());
         state.held = Some(Held { copy, why, changes });
-        metrics::gauge!(metrics_names::DIRECTORY_HELD).set(1.0);
+        self.figures.write().unwrap_or_else(PoisonError::into_inner).held = true;
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use trust::{
     clock::UnixMillis,
 };
 
+use super::ring::SigningRing;
 use crate::{
     config::ProviderSettings, directory::keeper::DirectoryKeeper, metrics_names,
     pec::engine::PecEngine,
@@ -83,7 +84,6 @@ pub async fn run(
                 tracing::error!(error = %format_args!("{error:#}"), "the directory was not renewed");
             }
         }
-        show(signs.as_ref(), &tls);
         if told.is_none_or(|told| now.0 >= told.0.saturating_add(DAY_MILLIS)) {
             told = Some(now);
             tell(&keeper, signs.as_ref(), &provider, &tls);
@@ -99,7 +99,10 @@ pub async fn run(
     }
 }
 
-fn show(signs: Option<&Certificate>, tls: &Certificate) {
+/// Sets the metrics that say when certificates end.
+pub fn show(ring: &SigningRing, tls: &Certificate) {
+    let signer = ring.signer();
+    let signs = signer.as_ref().map(|signer| signer.certificate());
     for (purpose, certificate) in [("signing", signs), ("tls", Some(tls))] {
         let Some(Ok(end)) = certificate.map(Certificate::not_after) else { continue };
         #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit")]

@@ -9,7 +9,9 @@ use anyhow::Context as _;
 use protocols::net::tls::TlsContext;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use trust::{clock::Clock, random::SystemRandom, smime::verify::Verifier};
+use trust::{
+    certificate::Certificate, clock::Clock, random::SystemRandom, smime::verify::Verifier,
+};
 
 use super::{background, credentials::Credentials, doors::Doors};
 use crate::{
@@ -19,6 +21,7 @@ use crate::{
         publish::PublishingDoor,
         watch,
     },
+    http::ReadOff,
     keys,
     pec::{engine::PecEngine, lookups::Lookups},
 };
@@ -39,6 +42,15 @@ pub async fn open(
     let (config, authority) = (Arc::clone(config), credentials.authority.clone());
     let parts = KeeperParts { config, ring, authority, verifier, lookups, clock };
     DirectoryKeeper::open(parts, domains).await
+}
+
+/// Sets the metrics of directory and keys whenever they are read.
+pub fn read_off(directory: &Arc<DirectoryKeeper>, tls: &Certificate) -> ReadOff {
+    let (directory, tls) = (Arc::clone(directory), tls.clone());
+    Arc::new(move || {
+        directory.show();
+        keys::watch::show(directory.ring(), &tls);
+    })
 }
 
 /// Opens the door at which the provider's entry is published, when there is one.

@@ -146,7 +146,7 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     if let Some(backup) = &backup {
         beside.spawn(Arc::clone(backup).run(stopping.clone()));
     }
-    let operations = open_operations(&config, &registry, &store, &directory).await?;
+    let operations = open_operations(&config, &registry, &store, &directory, &credentials).await?;
     let control = open_control(&config, &registry, &engine.engine, backup.clone(), directory)?;
     let heart = tokio::spawn(service_manager::beat(Arc::clone(&store)));
     service_manager::ready();
@@ -469,6 +469,7 @@ async fn open_operations(
     registry: &Arc<Registry>,
     store: &Arc<Store>,
     directory: &Arc<DirectoryKeeper>,
+    credentials: &Credentials,
 ) -> anyhow::Result<Operations> {
     let readiness = Readiness::new(vec![
         Arc::clone(registry) as Arc<dyn http::ReadinessCheck>,
@@ -482,7 +483,15 @@ async fn open_operations(
             let metrics = http::install_metrics().map_err(|error| anyhow::anyhow!(error))?;
             let (readiness, stop, limits) =
                 (Arc::clone(&readiness), stop.clone(), config.limits.clone());
-            let metrics = (metrics, caches::read_off(store));
+            let (caches, keys) = (
+                caches::read_off(store),
+                directory::read_off(directory, &credentials.tls.certificate),
+            );
+            let read_off: http::ReadOff = Arc::new(move || {
+                caches();
+                keys();
+            });
+            let metrics = (metrics, read_off);
             Some(tokio::spawn(async move {
                 http::serve_operations(listener, readiness, metrics, &limits, stop).await;
             }))

@@ -101,9 +101,9 @@ async fn it_is_fetched_with_a_certificate_verified_and_not_sent_again_while_it_i
     assert_eq!((&seen[0]["status"], &seen[1]["status"]), (&200.into(), &304.into()), "{seen:?}");
     assert_eq!(seen[0]["client"], "Alfa");
 
-    central.give(&world.sign(&ldif(&["Beta", "Gamma"]), "agency"));
+    central.give(&world.sign(&ldif(&["Beta", "Gamma", "Alfa"]), "agency"));
     let Outcome::Changed(changes) = keeper.fetch().await.expect("fetched") else { panic!("held") };
-    assert_eq!((changes.gained, changes.lost), (vec!["Gamma".to_owned()], vec!["Alfa".to_owned()]));
+    assert_eq!((changes.gained, changes.lost), (vec!["Gamma".to_owned()], Vec::<String>::new()));
     assert_eq!(names(&keeper).await, ["Alfa", "Beta", "Gamma"]);
     // A restart asks whether there is a newer one, and needs no answer to go on.
     drop(keeper);
@@ -267,6 +267,12 @@ async fn with_the_server_down_the_last_good_copy_is_used_unless_it_was_altered_o
     std::fs::write(alfa.copy(), altered).expect("altered");
     let refused = alfa.open(&world).await.expect_err("no copy is left");
     assert!(format!("{refused:#}").contains("no copy of the directory yet"), "{refused:#}");
+    // A file to begin with is no way around it.
+    let mut alfa = alfa;
+    let file = alfa.folder.path().join("gestori.ldif");
+    std::fs::write(&file, ldif(&["Gamma"])).expect("written");
+    alfa.config.directory.ldif_file = Some(file);
+    assert!(alfa.open(&world).await.is_err());
 
     // With its server back nothing is believed of what stands beside the altered copy.
     let central = Central::start(&world, &signed);
