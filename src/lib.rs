@@ -5,7 +5,11 @@
 //! * [`config`]: the one file of settings.
 //! * [`control`]: operations that commands ask of a running server or do themselves.
 //! * [`demo`]: two providers on loopback, checked with public tools.
+//! * [`directory`]: the directory of providers: fetched, kept, published.
+//! * [`durable`]: files that are replaced as a whole.
+//! * `fuzz`: what a fuzzer hands in, only in tests and under `cfg(fuzzing)`.
 //! * [`http`]: the operations port; [`metrics_names`] and [`logging`] with it.
+//! * [`keys`]: the pairs that the provider signs with.
 //! * [`mail_access`]: the store as IMAP and POP3 see it.
 //! * [`names`]: what DNS says, within bounds.
 //! * [`ordinary_mail`]: SPF, DKIM, DMARC and ARC of mail that is not certified.
@@ -22,7 +26,12 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod demo;
+pub mod directory;
+pub mod durable;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod http;
+pub mod keys;
 pub mod logging;
 pub mod mail_access;
 pub mod metrics_names;

@@ -119,10 +119,24 @@ pub const DELIVERY_SECONDS: &str = "ceralacca_delivery_seconds";
 pub const SERVICE_LOST: &str = "ceralacca_service_lost_seconds";
 /// Seconds of the longest outage of the present four months.
 pub const SERVICE_OUTAGE_LONGEST: &str = "ceralacca_service_longest_outage_seconds";
+/// Fetches of the directory of providers, by `outcome` (`unchanged`, `changed`, `held`, `failed`).
+pub const DIRECTORY_FETCHES: &str = "ceralacca_directory_fetches_total";
+/// When the copy of the directory in use was confirmed last, in seconds since 1970; 0 = never fetched.
+pub const DIRECTORY_INSTANT: &str = "ceralacca_directory_instant_seconds";
+/// Whether a new copy of the directory waits for an operator: 1 or 0.
+pub const DIRECTORY_HELD: &str = "ceralacca_directory_held";
+/// Providers of the directory in use, this one included.
+pub const DIRECTORY_PROVIDERS: &str = "ceralacca_directory_providers";
+/// Domains of the directory in use.
+pub const DIRECTORY_DOMAINS: &str = "ceralacca_directory_domains";
+/// Requests for the provider's published entry, by `status`.
+pub const DIRECTORY_REQUESTS: &str = "ceralacca_directory_requests_total";
+/// When a certificate ends, in seconds since 1970, by `use` (`signing`, `tls`).
+pub const CERTIFICATE_END: &str = "ceralacca_certificate_end_seconds";
 
 /// Counters and histograms, each with its help text. Those of sessions are counted on the floor
 /// below, under the names that stand here as text.
-const COUNTERS: [(&str, &str); 39] = [
+const COUNTERS: [(&str, &str); 41] = [
     ("ceralacca_connections_total", "Connections that were let in, by protocol"),
     ("ceralacca_connections_refused_total", "Connections over a limit, by protocol and limit"),
     (
@@ -165,6 +179,8 @@ const COUNTERS: [(&str, &str); 39] = [
     (PRESSURE_REFUSALS, "Commands of SMTP that were put off, by cause"),
     (DNS_QUESTIONS, "Questions asked of DNS servers, by type and outcome"),
     (DNS_CACHE_HITS, "Questions about names answered from memory, by type"),
+    (DIRECTORY_FETCHES, "Fetches of the directory of providers, by outcome"),
+    (DIRECTORY_REQUESTS, "Requests for the provider's published entry, by status"),
 ];
 const HISTOGRAMS: [(&str, &str); 5] = [
     (ACCEPTANCE_SECONDS, "Seconds to the acceptance receipt, by domain of the sender"),
@@ -174,7 +190,7 @@ const HISTOGRAMS: [(&str, &str); 5] = [
     (DNS_QUESTION_SECONDS, "Seconds of a question to DNS servers, by type"),
 ];
 
-const GAUGES: [(&str, &str); 10] = [
+const GAUGES: [(&str, &str); 15] = [
     (SERVICE_LOST, "Seconds of these four months in which the service was not there"),
     (SERVICE_OUTAGE_LONGEST, "Seconds of the longest outage of these four months"),
     (BACKUP_INSTANT, "Instant of the last complete increment of the back-up, seconds since 1970"),
@@ -185,6 +201,11 @@ const GAUGES: [(&str, &str); 10] = [
     (OUTGOING_BUSY, "Connections to other servers that are busy"),
     (DESTINATIONS_FAILING, "Destinations that do not answer at present"),
     (FREE_OCTETS, "Free octets on the fullest disk that messages go to"),
+    (DIRECTORY_INSTANT, "When the copy of the directory was confirmed last, seconds since 1970"),
+    (DIRECTORY_HELD, "Whether a new copy of the directory waits for an operator"),
+    (DIRECTORY_PROVIDERS, "Providers of the directory in use"),
+    (DIRECTORY_DOMAINS, "Domains of the directory in use"),
+    (CERTIFICATE_END, "When a certificate ends, seconds since 1970, by use"),
 ];
 
 /// Gives every metric its help text in the recorder that is installed.

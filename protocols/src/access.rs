@@ -33,6 +33,8 @@ pub enum Protocol {
     Imap,
     /// POP3 (RFC 1939).
     Pop3,
+    /// The provider's directory entry over HTTPS (RFC 6109 §4.5); nobody logs in there.
+    Directory,
 }
 
 impl Protocol {
@@ -44,6 +46,7 @@ impl Protocol {
             Self::Relay => "relay",
             Self::Imap => "imap",
             Self::Pop3 => "pop3",
+            Self::Directory => "directory",
         }
     }
 }

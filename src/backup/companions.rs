@@ -20,6 +20,9 @@ use crate::{config::Config, registry::Registry};
 
 /// The registry's name in a checkpoint.
 pub const REGISTRY: &str = "registry.sqlite";
+/// Folders of the data folder that go along: the development authority and the signing pairs. The copy
+/// of the directory is fetched again.
+const FOLDERS: [&str; 2] = ["authority", "signing"];
 /// What names of files from outside of the data folder begin with.
 pub const OUTSIDE: &str = "restored";
 
@@ -88,7 +91,22 @@ impl ProviderFiles {
         for pair in [&config.tls, &config.signing].into_iter().flatten() {
             files.extend([pair.certificate_file.clone(), pair.key_file.clone()]);
         }
-        files.extend(config.directory.ldif_file.clone());
+        let directory = &config.directory;
+        files.extend(
+            directory
+                .fetch
+                .client
+                .iter()
+                .flat_map(|pair| [pair.certificate_file.clone(), pair.key_file.clone()]),
+        );
+        let directory_files = [
+            &directory.ldif_file,
+            &directory.fetch.tls_authority_file,
+            &directory.fetch.signer_certificate_file,
+            &directory.publish.client_authority_file,
+            &directory.publish.secondary_ldif_file,
+        ];
+        files.extend(directory_files.into_iter().flatten().cloned());
         files.extend(config.trust.authority_files.iter().cloned());
         files.extend(config.trust.revocation_files.iter().cloned());
         files.extend(config.backup.recovery_certificate_file.clone());
@@ -96,14 +114,19 @@ impl ProviderFiles {
         files
     }
 
-    fn authority(&self) -> Vec<Companion> {
-        let folder = self.config.data.authority_folder();
+    /// The files of a folder of the data folder that hold keys and certificates.
+    fn inside(&self, name: &str) -> Vec<Companion> {
+        let folder = self.config.data.folder.join(name);
         let Ok(entries) = std::fs::read_dir(&folder) else { return Vec::new() };
         let mut files: Vec<Companion> = entries
             .flatten()
-            .filter(|entry| entry.path().is_file())
+            // A file on its way into another one's place is not there yet.
+            .filter(|entry| {
+                let path = entry.path();
+                path.is_file() && path.extension().is_none_or(|end| end != "new")
+            })
             .filter_map(|entry| {
-                let name = format!("authority/{}", entry.file_name().to_str()?);
+                let name = format!("{name}/{}", entry.file_name().to_str()?);
                 Some(Companion { name, path: entry.path(), unchanged: false })
             })
             .collect();
@@ -133,7 +156,9 @@ impl Companions for ProviderFiles {
         folder: &Path,
     ) -> Result<Vec<Companion>, Box<dyn std::error::Error + Send + Sync>> {
         let mut files = vec![self.registry(folder).await?];
-        files.extend(self.authority());
+        for name in FOLDERS {
+            files.extend(self.inside(name));
+        }
         for path in self.outside() {
             let name = name_of(&path).filter(|_| path.is_file());
             let Some(name) = name else {

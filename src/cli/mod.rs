@@ -32,9 +32,11 @@ mod account;
 mod account_quota;
 mod backup;
 mod config;
+mod directory;
 mod domain;
 mod erase;
 mod failure;
+mod keys;
 mod message;
 mod operation;
 mod output;
@@ -154,6 +156,16 @@ enum Command {
     )]
     ServiceLevels(service_levels::ServiceLevelsArguments),
     #[command(
+        subcommand,
+        about = say("L'indice dei gestori", "The directory of providers"),
+    )]
+    Directory(directory::DirectoryCommand),
+    #[command(
+        subcommand,
+        about = say("Le coppie con cui il gestore firma", "The pairs that the provider signs with"),
+    )]
+    Keys(keys::KeysCommand),
+    #[command(
         about = say("Completamento per la shell", "Completions for a shell"),
         after_help = say(
             "Esempio:\n  ceralacca completions bash > ~/.local/share/bash-completion/completions/ceralacca",
@@ -212,6 +224,8 @@ fn execute(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Transmission(command) => command.run(file.as_deref(), output),
         Command::Queue(command) => command.run(file.as_deref(), output),
         Command::ServiceLevels(arguments) => arguments.run(file.as_deref(), output),
+        Command::Directory(command) => command.run(file.as_deref(), output),
+        Command::Keys(command) => command.run(file.as_deref(), output),
         Command::Account(account_quota::AccountCommands::Quota(arguments)) => {
             account_quota::run(file.as_deref(), output, &arguments)
         }

@@ -80,7 +80,14 @@ async fn here<O: Operation>(
         Arc::new(SystemClock),
     )
     .await?;
-    let site = Site { config: Arc::new(config), store, registry, engine: None, backup: None };
+    let site = Site {
+        config: Arc::new(config),
+        store,
+        registry,
+        engine: None,
+        backup: None,
+        directory: None,
+    };
     let result = follow(output, async |run| operation.run(&site, run).await).await;
     site.registry.close().await;
     site.store.close().await.map_err(|error| Failure::of_machine(&error))?;

@@ -168,9 +168,9 @@ settings! {
     transmissions_max: usize = 64, COUNT,
         "Trasmissioni lavorate contemporaneamente.",
         "Transmissions worked on at a time.";
-    signatures_max: usize = 2, COUNT,
-        "Firme contemporanee; più dei processori non servono.",
-        "Signatures made at a time; more than the processors are of no use.";
+    signatures_max: usize = 0, (0, 10_000),
+        "Firme e verifiche contemporanee; 0 = una per processore, e di più non servono.",
+        "Signatures and verifications at a time; 0 = one per processor, and more are of no use.";
     http_requests_max: usize = 32, COUNT,
         "Richieste contemporanee alla porta di esercizio.",
         "Requests answered at a time on the operations port.";

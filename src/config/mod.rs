@@ -17,6 +17,7 @@ use std::{
 
 pub use backup::{BackupSettings, BackupTarget, BackupTiming};
 pub use collector::CollectorSettings;
+pub use directory::{DirectorySettings, FetchSettings, HttpsUrl, PublishSettings};
 pub use dns::{DnsSettings, Dnssec};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use limits::{LimitSettings, LoginSettings};
@@ -36,6 +37,7 @@ use source::Source;
 use units::{Millis, Octets};
 
 mod backup;
+mod directory;
 mod dns;
 mod error;
 mod limits;
@@ -162,6 +164,18 @@ impl DataSettings {
         self.folder.join("backup.work")
     }
 
+    /// Pairs that sign besides the one of `[signing]`, and when.
+    #[must_use]
+    pub fn signing_folder(&self) -> PathBuf {
+        self.folder.join("signing")
+    }
+
+    /// The copy of the directory of providers.
+    #[must_use]
+    pub fn directory_folder(&self) -> PathBuf {
+        self.folder.join("directory")
+    }
+
     /// Keys and certificates of the development authority.
     #[must_use]
     pub fn authority_folder(&self) -> PathBuf {
@@ -195,15 +209,6 @@ pub struct KeyPair {
     pub certificate_file: PathBuf,
     /// The private key.
     pub key_file: PathBuf,
-}
-
-/// `[directory]`: the other providers.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct DirectorySettings {
-    /// LDIF with the entries of the other providers.
-    pub ldif_file: Option<PathBuf>,
-    /// How often it is read again.
-    pub refresh: Millis,
 }
 
 /// `[trust]`: whom we believe besides the directory.

@@ -284,6 +284,11 @@ impl Section<'_, '_> {
         table
     }
 
+    /// Records that settings of this section do not fit together.
+    pub(super) fn refuse(&mut self, key: &str, text: Text) {
+        self.reader.refuse(&format!("{}.{key}", self.name), text);
+    }
+
     fn declare(&mut self, key: &str, line: String, example_only: bool, explanation: Text) {
         self.reader.declared.push(Declared {
             section: self.name.clone(),

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::{
-    DataSettings, DirectorySettings, DomainName, HostPort, KeyPair, ListenAddress, ListenSettings,
-    LogSettings, ProviderSettings, RegistrySettings, StoreSettings, TrustSettings,
+    DataSettings, DomainName, HostPort, KeyPair, ListenAddress, ListenSettings, LogSettings,
+    ProviderSettings, RegistrySettings, StoreSettings, TrustSettings,
     reader::{Reader, Section},
     units::{Millis, Octets},
     value::{Setting, quoted},
@@ -208,31 +208,6 @@ impl KeyPair {
                 );
                 None
             }
-        }
-    }
-}
-
-impl DirectorySettings {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
-        let mut section = reader.section(
-            "directory",
-            Text::fixed("L'indice dei gestori.", "The directory of providers."),
-        );
-        Self {
-            ldif_file: section.optional_path(
-                "ldif_file",
-                "gestori.ldif",
-                Text::fixed(
-                    "LDIF con le voci degli altri gestori.",
-                    "LDIF with the entries of the other providers.",
-                ),
-            ),
-            refresh: section.within(
-                "refresh",
-                Millis::hours(24),
-                (Millis::seconds(1), Millis::hours(24)),
-                Text::fixed("Ogni quanto si rilegge.", "How often it is read again."),
-            ),
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     backup::service::BackupService,
     config::Config,
+    directory::keeper::DirectoryKeeper,
     pec::engine::PecEngine,
     registry::Registry,
     texts::{Language, Text},
@@ -45,6 +46,8 @@ pub struct Site {
     pub engine: Option<Arc<PecEngine>>,
     /// The back-up of the running server, when it has one.
     pub backup: Option<Arc<BackupService>>,
+    /// The directory of the running server.
+    pub directory: Option<Arc<DirectoryKeeper>>,
 }
 
 /// How far an operation is.

@@ -86,6 +86,7 @@ pub(super) async fn site(folder: &Path) -> Site {
         config: Arc::new(config),
         engine: None,
         backup: None,
+        directory: None,
     }
 }
 
@@ -98,6 +99,7 @@ async fn serve() -> Served {
         registry: Arc::clone(&site.registry),
         engine: None,
         backup: None,
+        directory: None,
     };
     let operations = Operations::default().with::<Count>().with::<StoreCheck>();
     let path = site.config.data.control_socket();

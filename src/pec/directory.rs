@@ -9,7 +9,9 @@
 //!   stands in the same record: the digest finds, the octets decide (RFC 6109 §2.2.2).
 //! * Names, domains and hashes are compared without case (RFC 6109 §4.5.1 to §4.5.5).
 //!
-//! Not here: fetching, and the signature around the file.
+//! * A copy answers as a whole: whoever judges takes one and stays with it.
+//!
+//! Not here: fetching, publishing and the signature around the file ([`crate::directory`]).
 
 use std::collections::HashMap;
 
@@ -23,6 +25,19 @@ use super::{
 
 /// The root of the tree (RFC 6109 §4.5).
 const BASE: &str = "o=postacert";
+
+/// The OIDs of attributes and what they are called (RFC 6109 §8.2, RFC 4519 §2.5): a directory may
+/// write either.
+const ATTRIBUTES: [(&str, &str); 8] = [
+    ("1.3.6.1.4.1.16572.2.2.1", "providercertificatehash"),
+    ("1.3.6.1.4.1.16572.2.2.2", "providercertificate"),
+    ("1.3.6.1.4.1.16572.2.2.3", "providername"),
+    ("1.3.6.1.4.1.16572.2.2.4", "mailreceipt"),
+    ("1.3.6.1.4.1.16572.2.2.5", "manageddomains"),
+    ("1.3.6.1.4.1.16572.2.2.6", "ldiflocationurl"),
+    ("1.3.6.1.4.1.16572.2.2.7", "providerunit"),
+    ("2.5.4.13", "description"),
+];
 
 /// Why a file is no directory.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -122,6 +137,11 @@ impl ProviderRecord {
             && self.certificates.iter().any(|listed| listed == der)
     }
 
+    /// Whether both are records of one provider (`caseIgnoreMatch`).
+    pub fn is_of(&self, name: &str) -> bool {
+        same_text(&self.name, name)
+    }
+
     fn read(record: &LdifRecord) -> Result<Self, DirectoryFault> {
         let dn = record.text("dn").unwrap_or_default();
         let missing = |attribute| DirectoryFault::Missing { record: dn.clone(), attribute };
@@ -147,14 +167,16 @@ impl ProviderRecord {
         if managed_domains.is_empty() {
             return Err(missing("managedDomains"));
         }
+        let unit = record.text("providerunit");
         Ok(Self {
             name,
-            unit: record.text("providerunit"),
             service_mailbox,
             managed_domains,
             certificates,
             certificate_hashes,
-            ldif_location: record.text("ldiflocationurl"),
+            // The file of the main record is for all of them (RFC 6109 §4.5.6).
+            ldif_location: record.text("ldiflocationurl").filter(|_| unit.is_none()),
+            unit,
             description: record.text("description"),
         })
     }
@@ -231,7 +253,11 @@ impl Directory {
     pub fn from_ldif(octets: &[u8]) -> Result<Self, DirectoryFault> {
         let mut location = None;
         let mut records = Vec::new();
-        for record in read_ldif(octets)? {
+        for mut record in read_ldif(octets)? {
+            record.rename(|name| {
+                let oid = name.strip_prefix("oid.").unwrap_or(name);
+                ATTRIBUTES.iter().find(|(known, _)| *known == oid).map(|(_, name)| *name)
+            });
             let is_provider =
                 record.values("objectclass").any(|class| class.eq_ignore_ascii_case(b"provider"))
                     || record.values("providername").next().is_some();
@@ -282,6 +308,23 @@ impl Directory {
     /// All records, in the order of the file.
     pub fn records(&self) -> &[ProviderRecord] {
         &self.records
+    }
+
+    /// How many domains are certified.
+    pub fn domain_count(&self) -> usize {
+        self.by_domain.len()
+    }
+
+    /// How many providers there are, environments of one not counted.
+    pub fn provider_count(&self) -> usize {
+        let names = self.records.iter().map(|record| record.name.trim().to_lowercase());
+        names.collect::<std::collections::HashSet<_>>().len()
+    }
+
+    /// The records that list the certificate with this hash, in either case.
+    pub fn records_of_hash(&self, hash: &str) -> impl Iterator<Item = &ProviderRecord> {
+        let found = self.by_hash.get(&hash.to_ascii_lowercase());
+        found.into_iter().flatten().filter_map(|index| self.records.get(*index))
     }
 
     /// The record to which the certificate `der` belongs: the digest finds it, the whole
@@ -398,6 +441,27 @@ mod tests {
             directory.provider_of_domain(&domain("pec.beta.example")).map(|r| r.name.as_str()),
             Some("Beta")
         );
+    }
+
+    #[test]
+    fn attributes_by_their_oid_and_environments_are_read() {
+        let file = "dn: providerName=Alfa,o=postacert\nobjectClass: provider\n1.3.6.1.4.1.16572.2.2.3: Alfa\n\
+            OID.1.3.6.1.4.1.16572.2.2.4: ricevute@alfa.example\n1.3.6.1.4.1.16572.2.2.5: alfa.example\n\
+            1.3.6.1.4.1.16572.2.2.1: a9993e364706816aba3e25717850c26c9cd0d89d\n\
+            1.3.6.1.4.1.16572.2.2.2;binary:: YWJj\nLDIFLocationURL: https://alfa.example/l.p7m\n\n\
+            dn: providerUnit=Due,providerName=Alfa,o=postacert\nobjectClass: provider\nproviderName: ALFA\n\
+            providerUnit: Due\nmailReceipt: r@due.alfa.example\nmanagedDomains: due.alfa.example\n\
+            LDIFLocationURL: https://alfa.example/due.p7m\n\
+            providerCertificateHash: 32D10C7B8CF96570CA04CE37F2A19D84240D3A89\n\
+            providerCertificate;binary:: YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXo=\n";
+        let directory = Directory::from_ldif(file.as_bytes()).unwrap();
+        let [main, due] = directory.records() else { panic!("{directory:?}") };
+        assert_eq!(main.ldif_location.as_deref(), Some("https://alfa.example/l.p7m"));
+        assert_eq!((due.unit.as_deref(), due.ldif_location.as_deref()), (Some("Due"), None));
+        assert_eq!((directory.provider_count(), directory.domain_count()), (1, 2));
+        let found: Vec<_> =
+            directory.records_of_hash("A9993E364706816ABA3E25717850C26C9CD0D89D").collect();
+        assert_eq!(found, [main]);
     }
 
     #[test]

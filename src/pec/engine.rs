@@ -99,6 +99,8 @@ pub struct EngineSettings {
     pub header_octets_max: usize,
     /// What happens to ordinary mail.
     pub ordinary_mail: OrdinaryMail,
+    /// Whether the domain of From must be among those of the provider that signed (RFC 6109 §7).
+    pub from_must_be_managed: bool,
     /// What the hashes of a brief receipt are taken of (RFC 6109 §3.3.2.2).
     pub brief_hash: BriefHash,
     /// Deliveries of one message at the same time.
@@ -130,6 +132,11 @@ pub struct EngineSettings {
     pub free_octets_min: u64,
 }
 
+/// The processors that this process may use; as many signatures run side by side.
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 impl Default for EngineSettings {
     fn default() -> Self {
         Self {
@@ -138,7 +145,7 @@ impl Default for EngineSettings {
             workers_max: 16,
             work_entries_max: 10_000,
             rescan_millis: 5_000,
-            signatures_max: 2,
+            signatures_max: processors(),
             memory_octets_max: 512 << 20,
             memory_time_max: Duration::from_secs(30),
             arriving_folder: std::env::temp_dir(),
@@ -147,6 +154,7 @@ impl Default for EngineSettings {
             recipients_max: 500,
             header_octets_max: 1 << 20,
             ordinary_mail: OrdinaryMail::Wrap,
+            from_must_be_managed: true,
             brief_hash: BriefHash::Encoded,
             deliveries_max: 8,
             destination_connections_max: 4,
@@ -216,11 +224,11 @@ pub struct EngineParts {
     pub host_name: String,
     /// The domains whose mailboxes are here, in lower case.
     pub domains: BTreeSet<String>,
-    /// Signs everything the provider issues.
+    /// Signs everything the provider issues, until [`PecEngine::replace_signer`].
     pub signer: Arc<dyn MessageSigner>,
     /// Verifies what other providers issue.
     pub verifier: Arc<Verifier>,
-    /// The providers and their domains.
+    /// The providers and their domains, until [`PecEngine::replace_directory`].
     pub directory: Arc<Directory>,
     /// The bounds.
     pub settings: EngineSettings,
@@ -235,6 +243,7 @@ pub struct EngineParts {
 pub struct PecEngine {
     parts: EngineParts,
     directory: RwLock<Arc<Directory>>,
+    signer: RwLock<Arc<dyn MessageSigner>>,
     domains: RwLock<Arc<BTreeSet<String>>>,
     issuer: Arc<Issuer>,
     signatures: Arc<Semaphore>,
@@ -249,6 +258,7 @@ impl PecEngine {
     pub fn new(parts: EngineParts) -> Arc<Self> {
         Arc::new(Self {
             directory: RwLock::new(Arc::clone(&parts.directory)),
+            signer: RwLock::new(Arc::clone(&parts.signer)),
             domains: RwLock::new(Arc::new(parts.domains.clone())),
             issuer: Arc::new(parts.issuer.clone()),
             signatures: Arc::new(Semaphore::new(parts.settings.signatures_max.max(1))),
@@ -362,9 +372,14 @@ impl PecEngine {
         &self.parts.verifier
     }
 
-    /// The signer of this provider.
-    pub fn signer(&self) -> &Arc<dyn MessageSigner> {
-        &self.parts.signer
+    /// The signer of this provider as it is now. Whoever signs takes it once for each message.
+    pub fn signer(&self) -> Arc<dyn MessageSigner> {
+        Arc::clone(&self.signer.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes a new signer into use; what is being signed is finished by the old one.
+    pub fn replace_signer(&self, signer: Arc<dyn MessageSigner>) {
+        *self.signer.write().unwrap_or_else(PoisonError::into_inner) = signer;
     }
 
     /// Reserves memory for work on a message of `octets`, waiting until there is some.

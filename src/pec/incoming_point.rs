@@ -434,7 +434,7 @@ fn judge(engine: &PecEngine, octets: &[u8], trace_octets: usize) -> Result<Judge
     let Some(header) = header else { return Ok(judged) };
     match classify::classify(&header, entity) {
         PecMessage::Malformed(reason) => judged.reason = reason.to_string(),
-        _ if !from_is_managed(&header, provider) => {
+        _ if engine.settings().from_must_be_managed && !from_is_managed(&header, provider) => {
             "the domain of From is not the signer's".clone_into(&mut judged.reason);
         }
         PecMessage::TransportEnvelope(_) => judged.kind = IncomingKind::TransportEnvelope,

@@ -54,7 +54,7 @@ pub(super) async fn issue(
     embedded_octets: u64,
     build: impl FnOnce(&Issuer) -> Unsealed + Send + 'static,
 ) -> Result<Issued, PecError> {
-    let (issuer, signer) = (Arc::clone(engine.issuer()), Arc::clone(engine.signer()));
+    let (issuer, signer) = (Arc::clone(engine.issuer()), engine.signer());
     let (sealed, message_id) = engine
         .compute(move || {
             let unsealed = build(&issuer);

@@ -4,14 +4,25 @@
 //! record even without the empty line before it, as in the examples of RFC 6109 §4.5.10. Change
 //! records and values by URL are refused: a directory file states what is, and names no other file.
 //!
+//! Bounded in octets, records, attributes and the length of a line, so that no file takes more
+//! memory than a directory of all providers could.
+//!
 //! Not here: what the attributes mean ([`super::directory`]).
 
 use super::mime::decode_base64;
 
 /// Octets a file may have.
 pub const LDIF_OCTETS_MAX: usize = 64 * 1024 * 1024;
+/// Records a file may have.
+pub const LDIF_RECORDS_MAX: usize = 100_000;
+/// Attributes that all records together may have: a domain is one.
+pub const LDIF_ATTRIBUTES_MAX: usize = 2_000_000;
+/// Octets of a line once it is unfolded: room for a certificate many times over.
+pub const LDIF_LINE_OCTETS_MAX: usize = 1024 * 1024;
 /// Octets of a written line.
 const LINE_OCTETS: usize = 76;
+/// What some editors put before UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Why octets are not such a file.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -20,15 +31,27 @@ pub enum LdifFault {
     /// More than [`LDIF_OCTETS_MAX`] octets.
     #[error("the LDIF file has more than {LDIF_OCTETS_MAX} octets")]
     TooLong,
+    /// More than [`LDIF_RECORDS_MAX`] records or [`LDIF_ATTRIBUTES_MAX`] attributes.
+    #[error(
+        "the LDIF file has more than {LDIF_RECORDS_MAX} records or {LDIF_ATTRIBUTES_MAX} attributes at line {0}"
+    )]
+    TooMuch(usize),
+    /// A line of more than [`LDIF_LINE_OCTETS_MAX`] octets.
+    #[error("line {0} of the LDIF file has more than {LDIF_LINE_OCTETS_MAX} octets")]
+    LineTooLong(usize),
     /// A line is not of the grammar.
     #[error("line {0} of the LDIF file is not `attribute: value`")]
     Line(usize),
+    /// A version other than 1.
+    #[error("line {0} of the LDIF file names another version than 1")]
+    Version(usize),
     /// A change record or a value by URL.
     #[error("line {0} of the LDIF file is a change or refers to another file")]
     NotContent(usize),
 }
 
-/// One record: its attributes in order, names without options and in lower case.
+/// One record: its attributes in order, names in lower case and without the option `binary`, which
+/// says how a value travels. An attribute with another option (`;lang-en`) keeps it in its name.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct LdifRecord {
     attributes: Vec<(String, Vec<u8>)>,
@@ -45,6 +68,15 @@ impl LdifRecord {
         let value = self.values(name).next()?;
         String::from_utf8(value.to_vec()).ok()
     }
+
+    /// Gives attributes other names: `name_of` says which, or `None` to leave one.
+    pub(super) fn rename(&mut self, name_of: impl Fn(&str) -> Option<&'static str>) {
+        for (name, _) in &mut self.attributes {
+            if let Some(other) = name_of(name) {
+                other.clone_into(name);
+            }
+        }
+    }
 }
 
 /// Reads the records of a file.
@@ -52,28 +84,29 @@ pub fn read_ldif(octets: &[u8]) -> Result<Vec<LdifRecord>, LdifFault> {
     if octets.len() > LDIF_OCTETS_MAX {
         return Err(LdifFault::TooLong);
     }
+    let octets = octets.strip_prefix(BYTE_ORDER_MARK).unwrap_or(octets);
     let mut records: Vec<LdifRecord> = Vec::new();
-    for (number, line) in logical_lines(octets) {
+    let mut attributes = 0;
+    for line in LogicalLines::of(octets) {
+        let (number, line) = line?;
         if line.is_empty() || line.starts_with(b"#") {
             continue;
         }
-        let colon = line.iter().position(|octet| *octet == b':').ok_or(LdifFault::Line(number))?;
-        let (name, value) = line.split_at(colon);
-        let value = value.get(1..).unwrap_or_default();
-        let name = name.split(|octet| *octet == b';').next().unwrap_or_default();
-        let name = String::from_utf8_lossy(name).trim().to_ascii_lowercase();
-        let value = match value.split_first() {
-            Some((b':', encoded)) => decode_base64(encoded).ok_or(LdifFault::Line(number))?,
-            Some((b'<', _)) => return Err(LdifFault::NotContent(number)),
-            // FILL is spaces and nothing else (RFC 2849): a tab belongs to the value.
-            _ => without_spaces_around(value).to_vec(),
-        };
+        let (name, value) = attribute(number, &line)?;
         match name.as_str() {
-            "" => return Err(LdifFault::Line(number)),
-            "changetype" => return Err(LdifFault::NotContent(number)),
-            "version" if records.is_empty() => continue,
+            "changetype" | "control" => return Err(LdifFault::NotContent(number)),
+            "version" if records.is_empty() => {
+                if value != b"1" {
+                    return Err(LdifFault::Version(number));
+                }
+                continue;
+            }
             "dn" => records.push(LdifRecord::default()),
             _ => {}
+        }
+        attributes += 1;
+        if records.len() > LDIF_RECORDS_MAX || attributes > LDIF_ATTRIBUTES_MAX {
+            return Err(LdifFault::TooMuch(number));
         }
         let record = records.last_mut().ok_or(LdifFault::Line(number))?;
         record.attributes.push((name, value));
@@ -81,25 +114,81 @@ pub fn read_ldif(octets: &[u8]) -> Result<Vec<LdifRecord>, LdifFault> {
     Ok(records)
 }
 
+/// `attrval-spec` of RFC 2849: name and value of a line.
+fn attribute(number: usize, line: &[u8]) -> Result<(String, Vec<u8>), LdifFault> {
+    let wrong = || LdifFault::Line(number);
+    let colon = line.iter().position(|octet| *octet == b':').ok_or_else(wrong)?;
+    let (name, value) = line.split_at(colon);
+    let value = value.get(1..).unwrap_or_default();
+    let name = String::from_utf8_lossy(name).trim().to_ascii_lowercase();
+    let mut options = name.split(';').filter(|option| *option != "binary");
+    let mut name = options.next().unwrap_or_default().to_owned();
+    if name.is_empty() {
+        return Err(wrong());
+    }
+    for option in options {
+        name.extend([";", option]);
+    }
+    let value = match value.split_first() {
+        Some((b':', encoded)) => decode_base64(encoded).ok_or_else(wrong)?,
+        Some((b'<', _)) => return Err(LdifFault::NotContent(number)),
+        // FILL is spaces and nothing else (RFC 2849): a tab belongs to the value.
+        _ => without_spaces_around(value).to_vec(),
+    };
+    Ok((name, value))
+}
+
 /// The value without the spaces around it.
 fn without_spaces_around(value: &[u8]) -> &[u8] {
     let other = |octet: &u8| *octet != b' ';
     let start = value.iter().position(other).unwrap_or(value.len());
     let end = value.iter().rposition(other).map_or(start, |last| last + 1);
-    &value[start..end]
+    value.get(start..end).unwrap_or_default()
 }
 
 /// Lines unfolded (RFC 2849, note 2), with the number of their first line.
-fn logical_lines(octets: &[u8]) -> Vec<(usize, Vec<u8>)> {
-    let mut lines: Vec<(usize, Vec<u8>)> = Vec::new();
-    for (index, line) in octets.split(|octet| *octet == b'\n').enumerate() {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        match (line.strip_prefix(b" "), lines.last_mut()) {
-            (Some(continued), Some((_, last))) => last.extend_from_slice(continued),
-            _ => lines.push((index + 1, line.to_vec())),
-        }
+struct LogicalLines<'a> {
+    rest: Option<&'a [u8]>,
+    /// Lines read so far.
+    number: usize,
+}
+
+impl<'a> LogicalLines<'a> {
+    fn of(octets: &'a [u8]) -> Self {
+        Self { rest: Some(octets), number: 0 }
     }
-    lines
+
+    fn physical(&mut self) -> Option<&'a [u8]> {
+        let rest = self.rest?;
+        let (line, rest) = match memchr::memchr(b'\n', rest) {
+            Some(end) => (rest.get(..end)?, rest.get(end + 1..)),
+            None => (rest, None),
+        };
+        self.rest = rest;
+        self.number += 1;
+        Some(line.strip_suffix(b"\r").unwrap_or(line))
+    }
+}
+
+impl Iterator for LogicalLines<'_> {
+    type Item = Result<(usize, Vec<u8>), LdifFault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut line = self.physical()?.to_vec();
+        let number = self.number;
+        while self.rest.is_some_and(|rest| rest.starts_with(b" ")) {
+            let continued = self.physical()?;
+            line.extend_from_slice(continued.get(1..).unwrap_or_default());
+            if line.len() > LDIF_LINE_OCTETS_MAX {
+                break;
+            }
+        }
+        if line.len() > LDIF_LINE_OCTETS_MAX {
+            self.rest = None;
+            return Some(Err(LdifFault::LineTooLong(number)));
+        }
+        Some(Ok((number, line)))
+    }
 }
 
 /// Appends `name: value`, in base64 where the grammar asks for it, folded.
@@ -169,9 +258,35 @@ mod tests {
             (b"dn: a\nb:: %%\n", LdifFault::Line(2)),
             (b"dn: a\nphoto:< file:///etc/passwd\n", LdifFault::NotContent(2)),
             (b"dn: a\nchangetype: delete\n", LdifFault::NotContent(2)),
+            (b"dn: a\ncontrol: 1.2.840.113556.1.4.805 true\n", LdifFault::NotContent(2)),
+            (b"# old\nversion: 2\ndn: a\n", LdifFault::Version(2)),
+            (b"dn: a\n;binary:: AAE=\n", LdifFault::Line(2)),
         ] {
             assert_eq!(read_ldif(file).err(), Some(fault));
         }
+    }
+
+    #[test]
+    fn options_other_than_binary_make_another_attribute() {
+        let file = b"\xef\xbb\xbfversion: 1\r\ndn:: Y249w6g=\r\nname;lang-en: other\r\nName;BINARY: own\r\n";
+        let records = read_ldif(file).unwrap();
+        assert_eq!(records[0].text("dn").as_deref(), Some("cn=è"));
+        assert_eq!(records[0].text("name").as_deref(), Some("own"));
+        assert_eq!(records[0].text("name;lang-en").as_deref(), Some("other"));
+    }
+
+    #[test]
+    fn a_file_beyond_a_bound_is_refused() {
+        let many = "dn: x\n".repeat(LDIF_RECORDS_MAX);
+        assert_eq!(read_ldif(many.as_bytes()).map(|records| records.len()), Ok(LDIF_RECORDS_MAX));
+        let more = many + "dn: x\n";
+        assert_eq!(read_ldif(more.as_bytes()), Err(LdifFault::TooMuch(LDIF_RECORDS_MAX + 1)));
+        let attributes = "dn: x\n".to_owned() + &"a:\n".repeat(LDIF_ATTRIBUTES_MAX);
+        assert!(matches!(read_ldif(attributes.as_bytes()), Err(LdifFault::TooMuch(_))));
+        let folded = "dn: x\na: ".to_owned() + &"b\n ".repeat(LDIF_LINE_OCTETS_MAX) + "\n";
+        assert_eq!(read_ldif(folded.as_bytes()), Err(LdifFault::LineTooLong(2)));
+        let long = vec![b'a'; LDIF_OCTETS_MAX + 1];
+        assert_eq!(read_ldif(&long), Err(LdifFault::TooLong));
     }
 
     #[test]

@@ -11,8 +11,11 @@ use storage::{error::StoreError, store::Store};
 use tokio_util::sync::CancellationToken;
 use trust::clock::{Clock as _, SystemClock};
 
-use super::{credentials::Credentials, directory, trusted};
-use crate::{config::Config, metrics_names, pec::engine::PecEngine, registry::Registry};
+use super::{credentials::Credentials, trusted};
+use crate::{
+    config::Config, directory::keeper::DirectoryKeeper, metrics_names, pec::engine::PecEngine,
+    registry::Registry,
+};
 
 /// Waits for `pause` or the stop; says whether to go on.
 async fn rest(pause: Duration, stopping: &CancellationToken) -> bool {
@@ -111,7 +114,7 @@ async fn scrub_one(store: &Store, period: Duration) -> Result<Duration, StoreErr
 pub async fn follow_domains(
     registry: Arc<Registry>,
     config: Arc<Config>,
-    credentials: Arc<Credentials>,
+    keeper: Arc<DirectoryKeeper>,
     engine: Arc<PecEngine>,
     stopping: CancellationToken,
 ) {
@@ -121,11 +124,8 @@ pub async fn follow_domains(
             Ok(domains) if engine.domains() == domains => {}
             Ok(domains) => {
                 // Recipients of a new domain are certified from now on.
-                match directory::load(&config, &credentials, &domains) {
-                    Ok(loaded) => engine.replace_directory(Arc::new(loaded)),
-                    Err(error) => {
-                        tracing::error!(error = %format_args!("{error:#}"), "the directory was not renewed");
-                    }
+                if let Err(error) = keeper.set_domains(domains.clone()).await {
+                    tracing::error!(error = %format_args!("{error:#}"), "the directory was not renewed");
                 }
                 engine.replace_domains(domains);
             }
@@ -145,19 +145,18 @@ pub async fn own_domains(registry: &Registry) -> anyhow::Result<BTreeSet<String>
     Ok(registry.domains().await?.into_iter().map(|domain| domain.name.clone()).collect())
 }
 
-/// Reads directory and revocation lists anew; on failure the last good ones stay in use.
-pub async fn refresh_directory(
+/// Reads revocation lists and the files of the directory anew; on failure the last good ones stay in
+/// use.
+pub async fn refresh_files(
     config: Arc<Config>,
     credentials: Arc<Credentials>,
+    keeper: Arc<DirectoryKeeper>,
     engine: Arc<PecEngine>,
     stopping: CancellationToken,
 ) {
     while rest(config.directory.refresh.duration(), &stopping).await {
-        match directory::load(&config, &credentials, &engine.domains()) {
-            Ok(loaded) => engine.replace_directory(Arc::new(loaded)),
-            Err(error) => {
-                tracing::error!(error = %format_args!("{error:#}"), "the directory was not renewed");
-            }
+        if let Err(error) = keeper.refresh().await {
+            tracing::error!(error = %format_args!("{error:#}"), "the directory was not renewed");
         }
         // The development authority's list ages like any other.
         if let Some(authority) = &credentials.authority

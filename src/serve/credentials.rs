@@ -9,7 +9,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 
@@ -20,10 +20,13 @@ use trust::{
     clock::Clock,
     key::PrivateKey,
     random::RandomSource,
-    smime::sign::FileSigner,
 };
 
-use crate::config::{Config, KeyPair};
+use crate::{
+    config::{Config, KeyPair},
+    durable::{self, Readers},
+    keys::ring::SigningRing,
+};
 
 /// A certificate, its key, and where they are kept.
 #[derive(Debug)]
@@ -44,7 +47,7 @@ pub struct Credentials {
     /// Stands behind the TLS ports.
     pub tls: Credential,
     /// The development authority, when it made one of the two.
-    pub authority: Option<DevelopmentAuthority>,
+    pub authority: Option<Arc<DevelopmentAuthority>>,
 }
 
 impl Credentials {
@@ -63,13 +66,13 @@ impl Credentials {
             None
         } else {
             let opened = DevelopmentAuthority::open(&folder, Arc::clone(clock), Arc::clone(random));
-            Some(opened.with_context(|| {
+            Some(Arc::new(opened.with_context(|| {
                 format!("opening the development authority in {}", folder.display())
-            })?)
+            })?))
         };
         let signing = open_or_make(
             config.signing.as_ref(),
-            authority.as_ref(),
+            authority.as_deref(),
             &folder,
             "signing",
             |authority| {
@@ -78,7 +81,7 @@ impl Credentials {
             },
         )?;
         let tls =
-            open_or_make(config.tls.as_ref(), authority.as_ref(), &folder, "tls", |authority| {
+            open_or_make(config.tls.as_ref(), authority.as_deref(), &folder, "tls", |authority| {
                 let names = [config.provider.host_name.as_str(), "localhost"];
                 let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
                 Ok(authority.issue_tls(&names, &loopback)?)
@@ -86,15 +89,16 @@ impl Credentials {
         Ok(Self { signing, tls, authority })
     }
 
-    /// The signer of this provider.
+    /// The pairs that sign: the one of `[signing]`, and those that joined by command.
     ///
     /// # Errors
     ///
-    /// When the key does not fit the certificate or is not RSA.
-    pub fn signer(&self, clock: Arc<dyn Clock>) -> anyhow::Result<FileSigner> {
+    /// When a pair cannot be read, does not belong together or is not RSA.
+    pub fn ring(&self, config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<SigningRing> {
         let Credential { certificate, chain, key } = &self.signing;
-        FileSigner::new(certificate.clone(), chain.clone(), key.clone(), clock)
-            .context("taking the signing key into use")
+        let configured = (certificate.clone(), chain.clone(), key.clone());
+        SigningRing::open(&config.data.signing_folder(), configured, clock)
+            .context("taking the signing keys into use")
     }
 }
 
@@ -150,19 +154,9 @@ fn open_or_make(
         // The certificate last: its presence says that both are there.
         let mut pem = issued.certificate.to_pem()?;
         pem.extend(authority.certificate().to_pem()?);
-        write_whole(&pair.certificate_file, &pem)?;
+        durable::replace(&pair.certificate_file, &pem, Readers::Usual)
+            .with_context(|| format!("writing {}", pair.certificate_file.display()))?;
         tracing::info!(certificate = %pair.certificate_file.display(), "the development authority made a certificate");
     }
     Credential::read(&pair)
-}
-
-/// Writes a file so that a crash leaves either none or the whole.
-fn write_whole(path: &Path, octets: &[u8]) -> anyhow::Result<()> {
-    let temporary: PathBuf = path.with_extension("new");
-    let write = || -> std::io::Result<()> {
-        std::fs::write(&temporary, octets)?;
-        std::fs::File::open(&temporary)?.sync_all()?;
-        std::fs::rename(&temporary, path)
-    };
-    write().with_context(|| format!("writing {}", path.display()))
 }

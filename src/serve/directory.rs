@@ -1,67 +1,122 @@
-//! The directory of providers as this node uses it: the LDIF file of `[directory]` and this
-//! provider's own entry.
+//! Directory and signing pairs in the running server: opened before the engine, then their door and
+//! their rounds.
 //!
-//! Invariant: this provider is always in it, with the certificate it signs with and the domains
-//! it serves, whatever the file says of it.
-//!
-//! Not here: the file's format and look-ups (`pec::directory`).
+//! Not here: what any of them does (`crate::directory`, `crate::keys`).
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::Context as _;
-
-use super::credentials::Credentials;
-use crate::{
-    config::Config,
-    pec::{
-        address::{Address, Domain},
-        directory::{Directory, ProviderRecord},
-    },
+use protocols::net::tls::TlsContext;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use trust::{
+    certificate::Certificate, clock::Clock, random::SystemRandom, smime::verify::Verifier,
 };
 
-/// Reads the directory.
+use super::{background, credentials::Credentials, doors::Doors};
+use crate::{
+    config::Config,
+    directory::{
+        keeper::{DirectoryKeeper, KeeperParts},
+        publish::PublishingDoor,
+        watch,
+    },
+    http::ReadOff,
+    keys,
+    pec::{engine::PecEngine, lookups::Lookups},
+};
+
+/// Opens the signing pairs and the directory, which is fetched when there is no copy of it.
 ///
 /// # Errors
 ///
-/// When the file cannot be read or is no directory in LDIF: the one in use then stays.
-pub fn load(
-    config: &Config,
-    credentials: &Credentials,
-    domains: &BTreeSet<String>,
-) -> anyhow::Result<Directory> {
-    let own = own_record(config, credentials, domains)?;
-    let mut records = vec![own];
-    if let Some(file) = &config.directory.ldif_file {
-        let octets = std::fs::read(file)
-            .with_context(|| format!("reading the directory {}", file.display()))?;
-        let read = Directory::from_ldif(&octets)
-            .with_context(|| format!("reading the directory {}", file.display()))?;
-        let others = read.records().iter().filter(|record| record.name != config.provider.name);
-        records.extend(others.cloned());
-    }
-    Ok(Directory::new(records)?)
+/// As [`Credentials::ring`] and [`DirectoryKeeper::open`].
+pub async fn open(
+    (config, credentials): (&Arc<Config>, &Credentials),
+    verifier: Arc<Verifier>,
+    lookups: Arc<dyn Lookups>,
+    clock: Arc<dyn Clock>,
+    domains: BTreeSet<String>,
+) -> anyhow::Result<Arc<DirectoryKeeper>> {
+    let ring = Arc::new(credentials.ring(config, Arc::clone(&clock))?);
+    let (config, authority) = (Arc::clone(config), credentials.authority.clone());
+    let parts = KeeperParts { config, ring, authority, verifier, lookups, clock };
+    DirectoryKeeper::open(parts, domains).await
 }
 
-/// This provider's own entry (RFC 6109 §4.5), with all of its `domains`.
+/// Sets the metrics of directory and keys whenever they are read.
+pub fn read_off(directory: &Arc<DirectoryKeeper>, tls: &Certificate) -> ReadOff {
+    let (directory, tls) = (Arc::clone(directory), tls.clone());
+    Arc::new(move || {
+        directory.show();
+        keys::watch::show(directory.ring(), &tls);
+    })
+}
+
+/// Opens the door at which the provider's entry is published, when there is one.
 ///
 /// # Errors
 ///
-/// When an address or domain of the configuration is none.
-pub fn own_record(
+/// When a file cannot be read or the address cannot be bound.
+pub async fn open_door(
     config: &Config,
     credentials: &Credentials,
-    domains: &BTreeSet<String>,
-) -> anyhow::Result<ProviderRecord> {
-    let provider = &config.provider;
-    let service = Address::parse(&provider.service_address).context("provider.service_address")?;
-    let mut managed =
-        vec![Domain::parse(provider.mail_domain.as_str()).context("provider.mail_domain")?];
-    for domain in domains {
-        let domain = Domain::parse(domain).with_context(|| format!("the domain {domain}"))?;
-        if !managed.contains(&domain) {
-            managed.push(domain);
+    directory: &Arc<DirectoryKeeper>,
+    doors: &mut Doors,
+) -> anyhow::Result<()> {
+    let settings = &config.directory.publish;
+    let Some(url) = &settings.url else { return Ok(()) };
+    let (chain, key) = (credentials.tls.chain_pem()?, credentials.tls.key.to_pem()?);
+    let tls = match &settings.client_authority_file {
+        None => TlsContext::from_pem(&chain, &key),
+        Some(file) => {
+            let authorities = std::fs::read(file)
+                .with_context(|| format!("reading the authorities in {}", file.display()))?;
+            TlsContext::for_certified_clients(&chain, &key, &authorities)
         }
-    }
-    let certificate = credentials.signing.certificate.to_der().to_vec();
-    Ok(ProviderRecord::new(provider.name.clone(), service, managed, vec![certificate]))
+    };
+    let tls = tls.context("preparing TLS for directory.publish_listen")?;
+    let door = PublishingDoor::new(Arc::clone(directory), &url.path, settings.timeout.duration());
+    doors.add("directory.publish_listen", &settings.listen, Some(&tls), door).await
+}
+
+/// What the tasks beside the sessions look at.
+#[derive(Debug)]
+pub struct Beside<'a> {
+    /// The configuration.
+    pub config: &'a Arc<Config>,
+    /// Certificates and the development authority.
+    pub credentials: &'a Arc<Credentials>,
+    /// The directory.
+    pub directory: &'a Arc<DirectoryKeeper>,
+}
+
+/// The daily rounds of directory and keys.
+pub fn start(
+    tasks: &mut JoinSet<()>,
+    parts: &Beside<'_>,
+    engine: &Arc<PecEngine>,
+    stopping: &CancellationToken,
+) {
+    let Beside { config, credentials, directory } = parts;
+    tasks.spawn(background::refresh_files(
+        Arc::clone(config),
+        Arc::clone(credentials),
+        Arc::clone(directory),
+        Arc::clone(engine),
+        stopping.clone(),
+    ));
+    tasks.spawn(watch::run(
+        Arc::clone(directory),
+        config.directory.clone(),
+        Arc::new(SystemRandom),
+        stopping.clone(),
+    ));
+    tasks.spawn(keys::watch::run(
+        Arc::clone(directory),
+        Arc::clone(engine),
+        config.provider.clone(),
+        credentials.tls.certificate.clone(),
+        stopping.clone(),
+    ));
 }

@@ -112,7 +112,12 @@ impl Doors {
         Ok(doors)
     }
 
-    async fn add<H: SessionHandler>(
+    /// Binds one more address with `handler` behind it.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be bound.
+    pub async fn add<H: SessionHandler>(
         &mut self,
         key: &str,
         address: &ListenAddress,

@@ -34,17 +34,20 @@ use tokio_util::sync::CancellationToken;
 use trust::{
     clock::{Clock, SystemClock},
     random::{RandomSource, SystemRandom},
+    smime::verify::Verifier,
 };
 
 use self::{
     claims::NodeClaim,
     credentials::Credentials,
+    directory::Beside,
     doors::{Doors, Rooms},
 };
 use crate::{
     backup::service::BackupService,
     config::{Config, units::Millis},
     control::{self, ControlSocket, Site},
+    directory::keeper::DirectoryKeeper,
     http::{self, Readiness},
     mail_access::StoreMailAccess,
     names::Names,
@@ -123,8 +126,8 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     let leftovers =
         objects::take_leftovers_away(Arc::clone(&config), Arc::clone(&clock), stopping.clone());
     let names = Names::open(&config.dns).context("preparing questions to DNS")?;
-    let engine =
-        Running::start(&config, &credentials, &registry, &store, &names, clock, random).await?;
+    let (directory, engine) =
+        start_engine(&config, &credentials, &registry, &store, &names, (clock, random)).await?;
 
     let tls = TlsContext::from_pem(&credentials.tls.chain_pem()?, &credentials.tls.key.to_pem()?)
         .context("taking the TLS certificate into use")?;
@@ -135,16 +138,18 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
         access_point: Arc::new(AccessPoint::new(Arc::clone(&engine.engine))),
         incoming_point: Arc::new(incoming_point(&config, &engine.engine, &names)),
     };
-    let doors = Doors::open(&config, &tls, rooms, &stopping).await?;
-    let mut beside = start_beside(&config, &credentials, &registry, &engine.engine, &stopping);
+    let mut doors = Doors::open(&config, &tls, rooms, &stopping).await?;
+    directory::open_door(&config, &credentials, &directory, &mut doors).await?;
+    let parts = Beside { config: &config, credentials: &credentials, directory: &directory };
+    let mut beside = start_beside(&parts, &registry, &engine.engine, &stopping);
     beside.spawn(leftovers);
     beside.spawn(Arc::clone(&claim).watch(backup.clone(), stopping.clone()));
     if let Some(backup) = &backup {
         beside.spawn(Arc::clone(backup).run(stopping.clone()));
     }
-    let operations = open_operations(&config, &registry, &store).await?;
+    let operations = open_operations(&config, &registry, &store, &directory, &credentials).await?;
     beside.spawn(operations.watch_levels(&engine.engine, &stopping));
-    let control = open_control(&config, &registry, &engine.engine, backup.clone())?;
+    let control = open_control(&config, &registry, &engine.engine, backup.clone(), directory)?;
     let heart = tokio::spawn(service_manager::beat(Arc::clone(&store)));
     service_manager::ready();
     tracing::info!(provider = config.provider.name, "ready");
@@ -171,6 +176,26 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     operations.close().await;
     tracing::info!("stopped");
     Ok(claim.verdict()?)
+}
+
+/// Opens directory and signing pairs, and sets the engine in motion with them.
+async fn start_engine(
+    config: &Arc<Config>,
+    credentials: &Credentials,
+    registry: &Registry,
+    store: &Arc<Store>,
+    names: &Names,
+    (clock, random): (Arc<dyn Clock>, Arc<dyn RandomSource>),
+) -> anyhow::Result<(Arc<DirectoryKeeper>, Running)> {
+    let verifier = Arc::new(trusted::verifier(&config.trust, credentials)?);
+    let domains = background::own_domains(registry).await?;
+    let lookups = Arc::new(names.clone());
+    let (believed, now) = (Arc::clone(&verifier), Arc::clone(&clock));
+    let directory = directory::open((config, credentials), believed, lookups, now, domains).await?;
+    let trusted = (Arc::clone(&directory), verifier);
+    let engine = Running::start(config, trusted, store, names, clock, random).await?;
+    directory.attach(Arc::clone(&engine.engine));
+    Ok((directory, engine))
 }
 
 /// Waits until every loop beside the sessions has ended.
@@ -217,8 +242,7 @@ struct Running {
 impl Running {
     async fn start(
         config: &Config,
-        credentials: &Credentials,
-        registry: &Registry,
+        (directory, verifier): (Arc<DirectoryKeeper>, Arc<Verifier>),
         store: &Arc<Store>,
         names: &Names,
         clock: Arc<dyn Clock>,
@@ -237,17 +261,16 @@ impl Running {
             identifiers: IdentifierSource::new(settings.epoch, mail_domain, Arc::clone(&random)),
         };
         let relay = Arc::new(relay(config, names, &random)?);
-        let domains = background::own_domains(registry).await?;
         let engine = PecEngine::new(EngineParts {
             store: Arc::clone(store),
-            signer: Arc::new(credentials.signer(Arc::clone(&clock))?),
+            signer: directory.ring().signer().context("there is no signing pair")?,
             clock,
             random,
             issuer,
             host_name: config.provider.host_name.to_string(),
-            domains: domains.clone(),
-            verifier: Arc::new(trusted::verifier(&config.trust, credentials)?),
-            directory: Arc::new(directory::load(config, credentials, &domains)?),
+            domains: directory.own_domains().await,
+            verifier,
+            directory: directory.in_use().await,
             settings,
             work,
             queue,
@@ -291,7 +314,10 @@ fn engine_settings(config: &Config) -> EngineSettings {
     let millis = |time: Millis| i64::try_from(time.0).unwrap_or(i64::MAX);
     EngineSettings {
         workers_max: limits.transmissions_max,
-        signatures_max: limits.signatures_max,
+        signatures_max: match limits.signatures_max {
+            0 => crate::pec::engine::processors(),
+            fixed => fixed,
+        },
         message_octets_max: limits.message_octets_max.0,
         relay_octets_max: limits.relay_message_octets_max.0,
         recipients_max: limits.recipients_max as usize,
@@ -313,6 +339,7 @@ fn engine_settings(config: &Config) -> EngineSettings {
         retry_jitter_percent: outgoing.retries.jitter_percent,
         free_octets_min: limits.free_octets_min.0,
         ordinary_mail: config.ordinary_mail.accept,
+        from_must_be_managed: config.directory.from_must_be_managed,
         ..EngineSettings::default()
     }
 }
@@ -380,12 +407,12 @@ fn tls_policies(config: &Config) -> anyhow::Result<TlsPolicies> {
 }
 
 fn start_beside(
-    config: &Arc<Config>,
-    credentials: &Arc<Credentials>,
+    parts: &Beside<'_>,
     registry: &Arc<Registry>,
     engine: &Arc<PecEngine>,
     stopping: &CancellationToken,
 ) -> JoinSet<()> {
+    let config = parts.config;
     let mut tasks = JoinSet::new();
     let (store, interval) =
         (Arc::clone(engine.store()), config.registry.outbox_interval.duration());
@@ -416,17 +443,12 @@ fn start_beside(
     tasks.spawn(background::follow_domains(
         Arc::clone(registry),
         Arc::clone(config),
-        Arc::clone(credentials),
+        Arc::clone(parts.directory),
         Arc::clone(engine),
         stopping.clone(),
     ));
     tasks.spawn(pressure::Watch::new(Arc::clone(engine), config).run(stopping.clone()));
-    tasks.spawn(background::refresh_directory(
-        Arc::clone(config),
-        Arc::clone(credentials),
-        Arc::clone(engine),
-        stopping.clone(),
-    ));
+    directory::start(&mut tasks, parts, engine, stopping);
     tasks
 }
 
@@ -451,10 +473,13 @@ async fn open_operations(
     config: &Config,
     registry: &Arc<Registry>,
     store: &Arc<Store>,
+    directory: &Arc<DirectoryKeeper>,
+    credentials: &Credentials,
 ) -> anyhow::Result<Operations> {
     let readiness = Readiness::new(vec![
         Arc::clone(registry) as Arc<dyn http::ReadinessCheck>,
         Arc::new(readiness::CatalogReady(Arc::clone(store))),
+        Arc::new(readiness::SignerReady(Arc::clone(directory.ring()))),
     ]);
     let stop = CancellationToken::new();
     let server = match doors::bind("listen.operations", &config.listen.operations).await? {
@@ -463,7 +488,15 @@ async fn open_operations(
             let metrics = http::install_metrics().map_err(|error| anyhow::anyhow!(error))?;
             let (readiness, stop, limits) =
                 (Arc::clone(&readiness), stop.clone(), config.limits.clone());
-            let metrics = (metrics, caches::read_off(store));
+            let (caches, keys) = (
+                caches::read_off(store),
+                directory::read_off(directory, &credentials.tls.certificate),
+            );
+            let read_off: http::ReadOff = Arc::new(move || {
+                caches();
+                keys();
+            });
+            let metrics = (metrics, read_off);
             Some(tokio::spawn(async move {
                 http::serve_operations(listener, readiness, metrics, &limits, stop).await;
             }))
@@ -478,6 +511,7 @@ fn open_control(
     registry: &Arc<Registry>,
     engine: &Arc<PecEngine>,
     backup: Option<Arc<BackupService>>,
+    directory: Arc<DirectoryKeeper>,
 ) -> anyhow::Result<Option<ControlSocket>> {
     let site = Site {
         config: Arc::clone(config),
@@ -485,6 +519,7 @@ fn open_control(
         registry: Arc::clone(registry),
         engine: Some(Arc::clone(engine)),
         backup,
+        directory: Some(directory),
     };
     let path = config.data.control_socket();
     ControlSocket::open(path.clone(), site, control::operations::served(), &config.limits)

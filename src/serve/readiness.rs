@@ -1,4 +1,4 @@
-//! What `/readyz` asks of the store: whether a message could be taken now.
+//! What `/readyz` asks besides the registry: whether a message could be taken and a receipt signed now.
 //!
 //! Not here: the registry, which answers for itself.
 
@@ -6,7 +6,7 @@ use std::{error::Error, sync::Arc};
 
 use storage::{catalog::engine::Family, store::Store};
 
-use crate::{http::ReadinessCheck, pec::records::TRANSMISSIONS};
+use crate::{http::ReadinessCheck, keys::ring::SigningRing, pec::records::TRANSMISSIONS};
 
 /// The catalog answers: mail works.
 #[derive(Debug)]
@@ -24,5 +24,20 @@ impl ReadinessCheck for CatalogReady {
     async fn check(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
         self.0.engine().get(PROBE, b"readiness").await?;
         Ok(())
+    }
+}
+
+/// A signing certificate is valid: receipts do not have to wait.
+#[derive(Debug)]
+pub struct SignerReady(pub Arc<SigningRing>);
+
+#[async_trait::async_trait]
+impl ReadinessCheck for SignerReady {
+    fn name(&self) -> &'static str {
+        "signer"
+    }
+
+    async fn check(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
+        if self.0.can_sign() { Ok(()) } else { Err("no signing certificate is valid now".into()) }
     }
 }

@@ -199,3 +199,16 @@ async fn internationalised_mail_is_kept_octet_for_octet_and_its_envelope_says_on
     assert_eq!(decode(&from), expected);
     provider.stop().await;
 }
+
+/// RFC 6109 §7: a provider that is not as strict as the rule recommends.
+#[tokio::test(flavor = "multi_thread")]
+async fn t5_domain_of_from_counts_unless_the_configuration_says_that_the_signature_is_enough() {
+    let wrong_name = Foreign::new(GAMMA, &keys().alfa).envelope(&[BRUNO.address], "c");
+    for (from_must_be_managed, kind) in [(true, "errore"), (false, "posta-certificata")] {
+        let settings = EngineSettings { from_must_be_managed, ..EngineSettings::default() };
+        let provider = Provider::start_with(settings).await;
+        provider.relay(ANNA, &[BRUNO.address], &wrong_name).await.expect("taken");
+        provider.settle().await;
+        assert_eq!(kinds(&provider.inbox(BRUNO).await), [kind], "{from_must_be_managed}");
+    }
+}

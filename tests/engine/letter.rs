@@ -8,6 +8,7 @@ use ceralacca::pec::{
     mime::Entity,
 };
 use trust::{
+    certificate::Certificate,
     clock::UnixMillis,
     smime::{structure::find_signed, verify::Verifier},
 };
@@ -18,6 +19,8 @@ pub(crate) struct Letter {
     pub(crate) octets: Vec<u8>,
     pub(crate) header: Header,
     pub(crate) entity: Vec<u8>,
+    /// Whose signature it has.
+    pub(crate) signer: Certificate,
     message: PecMessage,
 }
 
@@ -26,10 +29,10 @@ impl Letter {
     pub(crate) fn open(octets: Vec<u8>, verifier: &Verifier, now: UnixMillis) -> Self {
         let signed = find_signed(&octets).expect("a signed message");
         let entity = octets[signed.entity].to_vec();
-        verifier.verify(&entity, &signed.signature, now).expect("a valid signature");
+        let found = verifier.verify(&entity, &signed.signature, now).expect("a valid signature");
         let (header, _) = Header::parse(&octets).expect("a header");
         let message = classify(&header, &entity);
-        Self { octets, header, entity, message }
+        Self { octets, header, entity, signer: found.signer, message }
     }
 
     /// The marker of RFC 6109 §2.1.1: what X-Trasporto or X-Ricevuta says; `report` for a delivery

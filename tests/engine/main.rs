@@ -31,6 +31,7 @@ mod provider;
 mod queue;
 mod receipts;
 mod service_levels;
+mod signing;
 mod space;
 mod three_providers;
 mod time_limits;

@@ -16,12 +16,12 @@ use std::{
 
 use openssl::{
     error::ErrorStack,
-    pkey::PKey,
+    pkey::{PKey, Private},
     ssl::{
         Ssl, SslAcceptor, SslConnector, SslContext, SslContextBuilder, SslMethod, SslMode,
-        SslOptions, SslVerifyMode, SslVersion,
+        SslOptions, SslRef, SslVerifyMode, SslVersion,
     },
-    x509::{X509, store::X509StoreBuilder},
+    x509::{X509, X509PurposeId, store::X509StoreBuilder},
 };
 use tokio::{net::TcpStream, time::timeout};
 use tokio_openssl::SslStream;
@@ -75,12 +75,24 @@ impl std::fmt::Debug for TlsContext {
 impl TlsContext {
     /// Takes a chain in PEM (the server's own certificate first) and its key in PEM.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Arc<Self>, TlsError> {
-        Ok(Arc::new(Self { current: RwLock::new(server_context(chain, key)?) }))
+        Ok(Arc::new(Self { current: RwLock::new(server_context(chain, key, None)?) }))
     }
 
-    /// Replaces certificate and key for the handshakes to come. After an error the old ones stay.
+    /// As [`TlsContext::from_pem`]; only clients with a certificate that one of the authorities in
+    /// `authorities_pem` vouches for get in.
+    pub fn for_certified_clients(
+        chain: &[u8],
+        key: &[u8],
+        authorities_pem: &[u8],
+    ) -> Result<Arc<Self>, TlsError> {
+        let context = server_context(chain, key, Some(authorities_pem))?;
+        Ok(Arc::new(Self { current: RwLock::new(context) }))
+    }
+
+    /// Replaces certificate and key for the handshakes to come, which then ask clients for no
+    /// certificate. After an error the old ones stay.
     pub fn reload(&self, chain: &[u8], key: &[u8]) -> Result<(), TlsError> {
-        let context = server_context(chain, key)?;
+        let context = server_context(chain, key, None)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = context;
         Ok(())
     }
@@ -107,7 +119,11 @@ impl TlsContext {
     }
 }
 
-fn server_context(chain: &[u8], key: &[u8]) -> Result<SslContext, TlsError> {
+fn server_context(
+    chain: &[u8],
+    key: &[u8],
+    client_authorities: Option<&[u8]>,
+) -> Result<SslContext, TlsError> {
     let mut certificates = X509::stack_from_pem(chain).map_err(TlsError::Material)?.into_iter();
     let own = certificates.next().ok_or(TlsError::NoCertificate)?;
     let key = PKey::private_key_from_pem(key).map_err(TlsError::Material)?;
@@ -121,7 +137,30 @@ fn server_context(chain: &[u8], key: &[u8]) -> Result<SslContext, TlsError> {
     }
     builder.set_private_key(&key).map_err(TlsError::Material)?;
     builder.check_private_key().map_err(TlsError::Material)?;
+    if let Some(authorities) = client_authorities {
+        demand_clients(&mut builder, authorities)?;
+    }
     Ok(builder.build().into_context())
+}
+
+/// Clients without a certificate of these authorities are turned away in the handshake.
+fn demand_clients(builder: &mut SslContextBuilder, authorities: &[u8]) -> Result<(), TlsError> {
+    let authorities = X509::stack_from_pem(authorities).map_err(TlsError::Material)?;
+    if authorities.is_empty() {
+        return Err(TlsError::NoCertificate);
+    }
+    let mut store = X509StoreBuilder::new().map_err(TlsError::Setup)?;
+    for authority in authorities {
+        builder.add_client_ca(&authority).map_err(TlsError::Material)?;
+        store.add_cert(authority).map_err(TlsError::Material)?;
+    }
+    // Certificates of providers are for signing messages (RFC 6109 §5.5), and many name no other
+    // use: what counts here is who issued them.
+    builder.verify_param_mut().set_purpose(X509PurposeId::ANY).map_err(TlsError::Setup)?;
+    builder.set_verify_cert_store(store.build()).map_err(TlsError::Setup)?;
+    builder.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
+    // Sessions are not resumed across contexts; without this name OpenSSL refuses to make any.
+    builder.set_session_id_context(b"ceralacca").map_err(TlsError::Setup)
 }
 
 /// What both sides share: the lowest version, and no buffers held by idle connections.
@@ -136,6 +175,26 @@ fn harden(builder: &mut SslContextBuilder) -> Result<(), ErrorStack> {
 pub struct TlsClient {
     connector: SslConnector,
     peer: PeerCheck,
+    /// What the client proves itself with where a server asks for it.
+    identity: Option<Arc<ClientIdentity>>,
+}
+
+/// A client's certificate and key.
+struct ClientIdentity {
+    certificate: X509,
+    issuers: Vec<X509>,
+    key: PKey<Private>,
+}
+
+impl ClientIdentity {
+    fn put_on(&self, ssl: &mut SslRef) -> Result<(), ErrorStack> {
+        ssl.set_certificate(&self.certificate)?;
+        ssl.set_private_key(&self.key)?;
+        for issuer in &self.issuers {
+            ssl.add_chain_cert(issuer.clone())?;
+        }
+        Ok(())
+    }
 }
 
 /// What is asked of the server's certificate.
@@ -162,13 +221,13 @@ impl TlsClient {
             SslConnector::builder(SslMethod::tls_client()).map_err(TlsError::Setup)?;
         harden(&mut builder).map_err(TlsError::Setup)?;
         builder.set_verify(SslVerifyMode::NONE);
-        Ok(Self { connector: builder.build(), peer: PeerCheck::None })
+        Ok(Self { connector: builder.build(), peer: PeerCheck::None, identity: None })
     }
 
     /// The same, which takes only certificates that `check` finds in order (RFC 7672).
     #[must_use]
     pub fn with_dane(&self, check: DaneCheck) -> Self {
-        Self { connector: self.connector.clone(), peer: PeerCheck::Dane(Arc::new(check)) }
+        Self { peer: PeerCheck::Dane(Arc::new(check)), ..self.clone() }
     }
 
     /// Takes only certificates for the server's name that an authority vouches for: one that the
@@ -181,7 +240,7 @@ impl TlsClient {
             builder.cert_store_mut().add_cert(authority).map_err(TlsError::Material)?;
         }
         builder.set_verify(SslVerifyMode::PEER);
-        Ok(Self { connector: builder.build(), peer: PeerCheck::Name })
+        Ok(Self { connector: builder.build(), peer: PeerCheck::Name, identity: None })
     }
 
     /// What a connection knows of the server: `any`, `name` or `dane`.
@@ -209,7 +268,20 @@ impl TlsClient {
         }
         builder.set_cert_store(store.build());
         builder.set_verify(SslVerifyMode::PEER);
-        Ok(Self { connector: builder.build(), peer: PeerCheck::Name })
+        Ok(Self { connector: builder.build(), peer: PeerCheck::Name, identity: None })
+    }
+
+    /// The same, which proves itself with a chain in PEM (its own certificate first) and its key in
+    /// PEM where a server asks for a certificate.
+    pub fn with_identity(&self, chain: &[u8], key: &[u8]) -> Result<Self, TlsError> {
+        let mut certificates = X509::stack_from_pem(chain).map_err(TlsError::Material)?.into_iter();
+        let certificate = certificates.next().ok_or(TlsError::NoCertificate)?;
+        let key = PKey::private_key_from_pem(key).map_err(TlsError::Material)?;
+        if !certificate.public_key().is_ok_and(|public| public.public_eq(&key)) {
+            return Err(TlsError::Material(ErrorStack::get()));
+        }
+        let identity = ClientIdentity { certificate, issuers: certificates.collect(), key };
+        Ok(Self { identity: Some(Arc::new(identity)), ..self.clone() })
     }
 
     /// Runs the client's side of the handshake with the server called `server_name` (a host name
@@ -220,13 +292,16 @@ impl TlsClient {
         stream: TcpStream,
         time_max: Duration,
     ) -> Result<ConnectionStream, TlsError> {
-        let ssl = self
+        let mut ssl = self
             .connector
             .configure()
             .map_err(TlsError::Setup)?
             .verify_hostname(matches!(self.peer, PeerCheck::Name))
             .into_ssl(server_name)
             .map_err(TlsError::Setup)?;
+        if let Some(identity) = &self.identity {
+            identity.put_on(&mut ssl).map_err(TlsError::Setup)?;
+        }
         let mut stream = Box::new(SslStream::new(ssl, stream).map_err(TlsError::Setup)?);
         timeout(time_max, Pin::new(stream.as_mut()).connect())
             .await

@@ -5,7 +5,9 @@ use super::Operations;
 pub mod backup;
 pub mod check;
 pub mod collect;
+pub mod directory;
 pub mod erase;
+pub mod keys;
 pub mod queue;
 pub mod quota;
 pub mod rebuild_index;
@@ -25,7 +27,15 @@ pub fn served() -> Operations {
     Operations::default()
         .with::<check::StoreCheck>()
         .with::<collect::StoreCollect>()
+        .with::<directory::DirectoryShow>()
+        .with::<directory::DirectoryList>()
+        .with::<directory::DirectoryFetch>()
+        .with::<directory::DirectoryAccept>()
         .with::<erase::MessageErase>()
+        .with::<keys::KeysList>()
+        .with::<keys::KeysAdd>()
+        .with::<keys::KeysRoll>()
+        .with::<keys::KeysRemove>()
         .with::<quota::AccountQuota>()
         .with::<backup::BackupNow>()
         .with::<backup::ListHeld>()

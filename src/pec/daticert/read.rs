@@ -85,6 +85,11 @@ impl Node {
     }
 }
 
+/// `Char` of XML 1.0 §2.2: what is read can be written.
+fn is_allowed(character: char) -> bool {
+    matches!(character, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
+}
+
 fn tree(octets: &[u8]) -> Result<Node, DaticertFault> {
     if octets.len() > DATICERT_OCTETS_MAX {
         return Err(DaticertFault::TooLong);
@@ -122,6 +127,9 @@ fn tree(octets: &[u8]) -> Result<Node, DaticertFault> {
             XmlEvent::Comment(_) | XmlEvent::PI(_) | XmlEvent::Decl(_) => continue,
             XmlEvent::Eof => break,
         };
+        if !piece.chars().all(is_allowed) {
+            return Err(DaticertFault::Xml("a character that XML does not have".to_owned()));
+        }
         match (closed, open.last_mut()) {
             (Some(node), Some(parent)) => parent.children.push(node),
             (Some(node), None) if root.is_none() => root = Some(node),

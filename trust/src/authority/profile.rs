@@ -3,7 +3,7 @@
 //! | kind | subject | key usage (critical) | extended key usage | subjectAltName | other |
 //! |---|---|---|---|---|---|
 //! | authority | O, CN | keyCertSign, cRLSign | – | – | Basic Constraints CA, path length 0, critical |
-//! | provider (RFC 6109 §5.5) | O and CN = provider name | digitalSignature | emailProtection | rfc822Name | **no** Basic Constraints |
+//! | provider (RFC 6109 §5.5) | O and CN = provider name | digitalSignature | emailProtection, clientAuth (RFC 6109 §5.6) | rfc822Name | **no** Basic Constraints |
 //! | TLS server | CN = first name | digitalSignature, keyEncipherment | serverAuth | DNS names, addresses | Basic Constraints, not CA |
 //! | time stamping (RFC 3161 §2.3) | CN | digitalSignature | timeStamping, critical, alone | – | Basic Constraints, not CA |
 //!
@@ -113,7 +113,10 @@ fn append_profile(builder: &mut X509Builder, profile: &Profile<'_>) -> Result<()
         }
         Profile::Provider { email, .. } => {
             builder.append_extension(usage.digital_signature().build()?)?;
-            builder.append_extension(ExtendedKeyUsage::new().email_protection().build()?)?;
+            // The certificate opens the directory's server too.
+            let mut extended = ExtendedKeyUsage::new();
+            let extended = extended.email_protection().client_auth().build()?;
+            builder.append_extension(extended)?;
             let mut names = SubjectAlternativeName::new();
             names.email(email);
             let names = names.build(&builder.x509v3_context(None, None))?;

@@ -38,7 +38,7 @@ fn a_provider_certificate_has_the_profile_of_the_rules() {
     for present in [
         "Subject: CN=Gestore Uno,O=Gestore Uno\n",
         "X509v3 Key Usage: critical\n                Digital Signature\n",
-        "X509v3 Extended Key Usage: \n                E-mail Protection\n",
+        "X509v3 Extended Key Usage: \n                E-mail Protection, TLS Web Client Authentication\n",
         "X509v3 Subject Alternative Name: \n                email:posta-certificata@uno.example\n",
         "X509v3 Subject Key Identifier: \n",
         "X509v3 Authority Key Identifier: \n",

@@ -1,5 +1,6 @@
 //! X.509 certificates: what they say ([`Certificate`]), whether they lead to somebody trusted
-//! ([`chain`]), and whether they were taken back ([`revocation`]).
+//! ([`chain`]), whether they were taken back ([`revocation`]), and whether a provider's own has the
+//! form that it must have ([`profile`]).
 //!
 //! A [`Certificate`] is any well-formed one; its profile is judged by whoever relies on it,
 //! because real providers deviate from RFC 6109 §5.5.
@@ -7,6 +8,7 @@
 //! Not here: issuing (`authority`), private keys (`key`).
 
 pub mod chain;
+pub mod profile;
 pub mod revocation;
 
 use std::{fmt, path::Path};
@@ -138,6 +140,11 @@ impl Certificate {
     /// Last instant of validity.
     pub fn not_after(&self) -> Result<UnixMillis, CertificateError> {
         instant_of(self.x509.not_after())
+    }
+
+    /// Whether `instant` is within the validity.
+    pub fn is_valid_at(&self, instant: UnixMillis) -> Result<bool, CertificateError> {
+        Ok(self.not_before()? <= instant && instant <= self.not_after()?)
     }
 
     /// The rfc822Names of subjectAltName, in order (RFC 6109 §5.5.1).

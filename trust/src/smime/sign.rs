@@ -9,6 +9,7 @@
 //! * The octets between the two boundaries are exactly the octets that were digested.
 //! * The same key, chain, entity and instant give the same signature, octet for octet (RSA
 //!   PKCS #1 v1.5 takes no randomness).
+//! * Nothing is signed outside the validity of the certificate: no peer would believe it.
 
 use std::{fmt, sync::Arc};
 
@@ -16,7 +17,7 @@ use base64::Engine as _;
 
 use crate::{
     certificate::{Certificate, CertificateError},
-    clock::Clock,
+    clock::{Clock, UnixMillis},
     digest::Sha256Digest,
     key::{KeyError, PrivateKey},
     random::RandomSource,
@@ -41,6 +42,10 @@ pub enum SignError {
     /// The certificate cannot be read.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// Nobody would believe a signature made now. Permanent until the clock or the certificate
+    /// changes.
+    #[error("{0} is outside its validity: sign with a renewed certificate")]
+    OutsideValidity(String),
     /// The signature cannot be encoded.
     #[error("the signature cannot be encoded in DER")]
     Encoding(#[source] der::Error),
@@ -61,6 +66,9 @@ pub trait MessageSigner: Send + Sync + fmt::Debug + 'static {
     /// in DER.
     fn sign_digest(&self, digest: Sha256Digest) -> Result<Vec<u8>, SignError>;
 
+    /// Signs `content`; returns the CMS SignedData in DER with the content inside (RFC 5652 §5.2).
+    fn sign_content(&self, content: &[u8]) -> Result<Vec<u8>, SignError>;
+
     /// Signs `entity`, the octets as they will stand in the message with CRLF line ends; returns
     /// the detached CMS SignedData in DER.
     fn sign_entity(&self, entity: &[u8]) -> Result<Vec<u8>, SignError> {
@@ -76,6 +84,8 @@ pub struct FileSigner {
     certificates: Vec<Certificate>,
     key: PrivateKey,
     clock: Arc<dyn Clock>,
+    /// First and last instant of the certificate's validity.
+    validity: (UnixMillis, UnixMillis),
 }
 
 impl FileSigner {
@@ -96,8 +106,28 @@ impl FileSigner {
         if !certificate.public_key()?.public_eq(key.as_openssl()) {
             return Err(SignError::KeyMismatch(format!("{certificate:?}")));
         }
+        let validity = (certificate.not_before()?, certificate.not_after()?);
         let certificates = std::iter::once(certificate.clone()).chain(chain).collect();
-        Ok(Self { certificate, certificates, key, clock })
+        Ok(Self { certificate, certificates, key, clock, validity })
+    }
+
+    fn sign(&self, digest: Sha256Digest, content: Option<&[u8]>) -> Result<Vec<u8>, SignError> {
+        let signing_time = self.clock.now();
+        let (first, last) = self.validity;
+        if signing_time < first || signing_time > last {
+            return Err(SignError::OutsideValidity(format!("{:?}", self.certificate)));
+        }
+        let draft = Draft {
+            content_type: ID_DATA,
+            content,
+            digest,
+            signing_time,
+            certificate: &self.certificate,
+            certificates: &self.certificates,
+        };
+        let attributes = draft.signed_attributes().map_err(SignError::Encoding)?;
+        let signature = self.key.sign_sha256(&attributes)?;
+        draft.finish(&signature).map_err(SignError::Encoding)
     }
 }
 
@@ -107,17 +137,11 @@ impl MessageSigner for FileSigner {
     }
 
     fn sign_digest(&self, digest: Sha256Digest) -> Result<Vec<u8>, SignError> {
-        let draft = Draft {
-            content_type: ID_DATA,
-            content: None,
-            digest,
-            signing_time: self.clock.now(),
-            certificate: &self.certificate,
-            certificates: &self.certificates,
-        };
-        let attributes = draft.signed_attributes().map_err(SignError::Encoding)?;
-        let signature = self.key.sign_sha256(&attributes)?;
-        draft.finish(&signature).map_err(SignError::Encoding)
+        self.sign(digest, None)
+    }
+
+    fn sign_content(&self, content: &[u8]) -> Result<Vec<u8>, SignError> {
+        self.sign(Sha256Digest::of(content), Some(content))
     }
 }
 

@@ -409,3 +409,50 @@ proptest! {
         prop_assert!(verifier.verify(b"x", &octets, UnixMillis(0)).is_err());
     }
 }
+
+#[test]
+fn a_signed_document_carries_its_content_and_openssl_reads_and_writes_the_same_form() {
+    let world = World::new();
+    let document = b"version: 1\n\ndn: o=postacert\n".repeat(3);
+    let signed = world.signer().sign_content(&document).expect("signed");
+    let opened = super::verify::open_signed_content(&signed).expect("opened");
+    assert_eq!(
+        (opened.content, opened.signer),
+        (document.clone(), world.issued.certificate.clone())
+    );
+    let (file, out) = (world.folder.path().join("d.p7m"), world.folder.path().join("d.out"));
+    std::fs::write(&file, &signed).expect("written");
+    let authority = world.folder.path().join("authority/authority.pem");
+    let status = Command::new("openssl")
+        .args(["cms", "-verify", "-binary", "-inform", "DER", "-purpose", "any", "-in"])
+        .arg(&file)
+        .arg("-CAfile")
+        .arg(&authority)
+        .arg("-out")
+        .arg(&out)
+        .status();
+    assert!(status.expect("openssl runs").success());
+    assert_eq!(std::fs::read(&out).expect("content"), document);
+    let mut changed = signed;
+    let at = changed.windows(9).position(|octets| octets == b"postacert").expect("the content");
+    changed[at] = b'q';
+    let refused = super::verify::open_signed_content(&changed);
+    assert!(matches!(refused, Err(VerifyError::SignatureWrong(_))), "{refused:?}");
+}
+
+#[test]
+fn nothing_is_signed_outside_the_validity_of_the_certificate() {
+    let world = World::new();
+    let Issued { certificate, key } = world.issued.clone();
+    let (first, last) =
+        (certificate.not_before().expect("first"), certificate.not_after().expect("last"));
+    let clock = Arc::new(ManualClock::new(last));
+    let signer = FileSigner::new(certificate, Vec::new(), key, clock.clone()).expect("a signer");
+    assert!(signer.sign_entity(ENTITY).is_ok());
+    for instant in [last.plus_millis(1), first.plus_millis(-1)] {
+        clock.advance(instant.0 - clock.now().0);
+        let refused = signer.sign_entity(ENTITY);
+        assert!(matches!(refused, Err(SignError::OutsideValidity(_))), "{refused:?}");
+        assert!(signer.sign_content(ENTITY).is_err());
+    }
+}

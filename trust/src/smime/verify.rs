@@ -32,7 +32,7 @@ pub const ENTITY_OCTETS_MAX: usize = 1 << 30;
 #[non_exhaustive]
 pub enum VerifyError {
     /// T1: the message is not an S/MIME signed structure.
-    #[error("the message is not signed")]
+    #[error("there is no signature")]
     NotSigned,
     /// T1: there is something in the signature's place, but no CMS SignedData.
     #[error("the signature is not a CMS SignedData: {0}")]
@@ -41,10 +41,10 @@ pub enum VerifyError {
     #[error("the signature does not carry its signer's certificate")]
     SignerNotFound,
     /// T2: a provider signs alone (RFC 6109 §2.1).
-    #[error("the message has {0} signers instead of one")]
+    #[error("there are {0} signers instead of one")]
     SignersNotOne(usize),
     /// T3: the signature does not verify over the entity: something was changed.
-    #[error("the signature does not match the signed octets: the message was changed on its way")]
+    #[error("the signature does not match the signed octets: they were changed on their way")]
     SignatureWrong(#[source] ErrorStack),
     /// T3: no path to a trusted authority.
     #[error("the signer is not trusted")]
@@ -82,6 +82,37 @@ pub struct VerifiedSignature {
     pub signing_time: Option<UnixMillis>,
     /// SHA-256 of the signed entity, whatever digest the signature itself uses.
     pub entity_digest: Sha256Digest,
+}
+
+/// A document that was signed with its signature around it.
+#[derive(Clone, Debug)]
+pub struct SignedContent {
+    /// The signer's certificate.
+    pub signer: Certificate,
+    /// The other certificates that came along.
+    pub certificates: Vec<Certificate>,
+    /// What the signer says about when it signed.
+    pub signing_time: Option<UnixMillis>,
+    /// The document.
+    pub content: Vec<u8>,
+}
+
+/// Opens a CMS SignedData (DER or BER) with its content inside (RFC 5652 §5.2) and verifies the
+/// signature. Whether its signer is to be trusted is another question:
+/// [`Verifier::verify_signer`].
+pub fn open_signed_content(octets: &[u8]) -> Result<SignedContent, VerifyError> {
+    if octets.len() > ENTITY_OCTETS_MAX {
+        return Err(VerifyError::TooLarge(octets.len()));
+    }
+    let opened = Opened::new(octets).map_err(refused)?;
+    let certificates = opened.certificates.clone();
+    let verified = opened.verify(None).map_err(refused)?;
+    Ok(SignedContent {
+        signer: verified.signer,
+        certificates,
+        signing_time: verified.signing_time,
+        content: verified.content,
+    })
 }
 
 /// Judges signatures of messages. Shared by all sessions.
@@ -143,6 +174,17 @@ impl Verifier {
         let entity = message.get(signed.entity.clone()).ok_or(VerifyError::NotSigned)?;
         let verified = self.verify(entity, &signed.signature, instant)?;
         Ok((signed, verified))
+    }
+
+    /// Says whether `signer` leads to a trusted authority over `intermediates`, was valid at
+    /// `instant` and was not revoked by then.
+    pub fn verify_signer(
+        &self,
+        signer: &Certificate,
+        intermediates: &[Certificate],
+        instant: UnixMillis,
+    ) -> Result<(), VerifyError> {
+        self.check_trust(signer, intermediates, instant)
     }
 
     fn check_trust(
