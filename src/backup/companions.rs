@@ -91,6 +91,7 @@ impl ProviderFiles {
         files.extend(config.directory.ldif_file.clone());
         files.extend(config.trust.authority_files.iter().cloned());
         files.extend(config.trust.revocation_files.iter().cloned());
+        files.extend(config.journal.timestamp_authority_files.iter().cloned());
         files.extend(config.backup.recovery_certificate_file.clone());
         files.extend(config.backup.also_files.iter().cloned());
         files

@@ -32,9 +32,11 @@ mod account;
 mod account_quota;
 mod backup;
 mod config;
+mod dates;
 mod domain;
 mod erase;
 mod failure;
+mod journal;
 mod message;
 mod operation;
 mod output;
@@ -144,6 +146,11 @@ enum Command {
     )]
     Queue(queue::QueueCommand),
     #[command(
+        subcommand,
+        about = say("Il giornale delle operazioni", "The log of operations"),
+    )]
+    Journal(journal::JournalCommand),
+    #[command(
         about = say("Completamento per la shell", "Completions for a shell"),
         after_help = say(
             "Esempio:\n  ceralacca completions bash > ~/.local/share/bash-completion/completions/ceralacca",
@@ -201,6 +208,7 @@ fn execute(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Restore(arguments) => arguments.run(file.as_deref(), output),
         Command::Transmission(command) => command.run(file.as_deref(), output),
         Command::Queue(command) => command.run(file.as_deref(), output),
+        Command::Journal(command) => command.run(file.as_deref(), output),
         Command::Account(account_quota::AccountCommands::Quota(arguments)) => {
             account_quota::run(file.as_deref(), output, &arguments)
         }

@@ -19,6 +19,7 @@ pub use backup::{BackupSettings, BackupTarget, BackupTiming};
 pub use collector::CollectorSettings;
 pub use dns::{DnsSettings, Dnssec};
 pub use error::{ConfigError, ConfigErrors, Place};
+pub use journal::JournalSettings;
 pub use limits::{LimitSettings, LoginSettings};
 pub use objects::{BucketSettings, ObjectSettings};
 pub use ordinary_mail::OrdinaryMailSettings;
@@ -38,6 +39,7 @@ use units::{Millis, Octets};
 mod backup;
 mod dns;
 mod error;
+mod journal;
 mod limits;
 mod objects;
 mod ordinary_mail;
@@ -85,6 +87,8 @@ pub struct Config {
     pub backup: BackupSettings,
     /// `[collector]`
     pub collector: CollectorSettings,
+    /// `[journal]`
+    pub journal: JournalSettings,
     /// `[registry]`
     pub registry: RegistrySettings,
     /// `[login]`
@@ -353,6 +357,7 @@ impl Config {
             objects: ObjectSettings::read(reader),
             backup: BackupSettings::read(reader),
             collector: CollectorSettings::read(reader),
+            journal: JournalSettings::read(reader),
             registry: RegistrySettings::read(reader),
             login: LoginSettings::read(reader),
             limits: LimitSettings::read(reader),

@@ -9,7 +9,7 @@ use jiff::{Timestamp, Zoned, tz::TimeZone};
 use trust::clock::UnixMillis;
 
 /// The legal time of Italy, with its rules compiled in: it needs no file of the host.
-pub(super) static ROME: TimeZone = jiff::tz::get!("Europe/Rome");
+pub(crate) static ROME: TimeZone = jiff::tz::get!("Europe/Rome");
 
 /// An instant with its representations in Italian legal time. All of them show whole seconds.
 #[derive(Clone, Debug, Eq, PartialEq)]

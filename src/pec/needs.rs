@@ -16,6 +16,9 @@ use storage::{
 };
 
 use super::{
+    journal::head::{
+        JOURNAL_HEADS, JOURNAL_INDEX, JOURNAL_LEAVES, JOURNAL_PIECES, JOURNAL_SEALS,
+    },
     records::{
         DELIVERY_WORK, DeliveryRecord, FAMILIES, HELD_FOR_OPERATOR, INCOMING_MESSAGES,
         INCOMING_SEEN, INCOMING_WORK, IncomingRecord, JOURNAL, OUTGOING_DESTINATIONS,
@@ -55,6 +58,11 @@ const ROLES: [(Family, Role); FAMILIES.len()] = [
     (JOURNAL, Role::Other),
     (HELD_FOR_OPERATOR, Role::Duty),
     (SENDINGS, Role::Other),
+    (JOURNAL_HEADS, Role::Other),
+    (JOURNAL_SEALS, Role::Other),
+    (JOURNAL_LEAVES, Role::Other),
+    (JOURNAL_PIECES, Role::Other),
+    (JOURNAL_INDEX, Role::Other),
 ];
 
 /// The families whose rows name held messages.
