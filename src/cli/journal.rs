@@ -361,8 +361,17 @@ impl Shown for JournalVerified {
             (Text::fixed("sigilli", "seals"), self.seals.to_string()),
             (Text::fixed("giornate", "daily pieces"), self.pieces.to_string()),
             (Text::fixed("oggetti letti", "objects read"), self.objects.to_string()),
-            (Text::fixed("tempo perso, spiegato da un ripristino", "lost time, explained by a restore"), lost.join(", ")),
-            (Text::fixed("giornate del tempo perso", "daily pieces of lost time"), optional(self.lost_pieces)),
+            (
+                Text::fixed(
+                    "tempo perso, spiegato da un ripristino",
+                    "lost time, explained by a restore",
+                ),
+                lost.join(", "),
+            ),
+            (
+                Text::fixed("giornate del tempo perso", "daily pieces of lost time"),
+                optional(self.lost_pieces),
+            ),
             (Text::fixed("difformità", "faults"), self.faults.to_string()),
         ]
     }

@@ -137,7 +137,7 @@ enum Command {
     Restore(restore::RestoreArguments),
     #[command(
         subcommand,
-        about = say("Gli obblighi trattenuti da un ripristino", "Duties held by a restore"),
+        about = say("Le trasmissioni, e gli obblighi trattenuti da un ripristino", "Transmissions, and duties held by a restore"),
     )]
     Transmission(transmission::TransmissionCommand),
     #[command(

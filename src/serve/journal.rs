@@ -33,7 +33,7 @@ use crate::{
     },
     pec::{
         engine::PecEngine,
-        journal::keeper::{Kept, Keeper},
+        journal::keeper::{Keeper, Kept},
     },
 };
 
@@ -162,7 +162,11 @@ fn note(kept: &Kept) {
     metrics::counter!(JOURNAL_DISPOSED).increment(kept.disposed.records);
     for (first, last) in &kept.sealed.missing {
         metrics::counter!(JOURNAL_MISSING).increment(last - first + 1);
-        tracing::error!(first, last, "records of the journal are missing: run `ceralacca journal verify`");
+        tracing::error!(
+            first,
+            last,
+            "records of the journal are missing: run `ceralacca journal verify`"
+        );
     }
     for (step, error) in &kept.failures {
         metrics::counter!(JOURNAL_FAILURES, "step" => *step).increment(1);
@@ -180,4 +184,24 @@ fn note(kept: &Kept) {
             "daily pieces of the journal"
         );
     }
+}
+
+/// The authorities that signatures are believed from, in PEM: what goes along with an export.
+///
+/// # Errors
+///
+/// When a file cannot be read.
+pub fn authorities_pem(config: &Config) -> anyhow::Result<String> {
+    let own = config.data.authority_folder().join("authority.pem");
+    let own = own.try_exists()?.then_some(own);
+    let mut pem = Vec::new();
+    for file in config.trust.authority_files.iter().chain(&own) {
+        let read = Certificate::read_all(file);
+        let read =
+            read.with_context(|| format!("reading the authorities in {}", file.display()))?;
+        for certificate in read {
+            pem.extend(certificate.to_pem()?);
+        }
+    }
+    Ok(String::from_utf8_lossy(&pem).into_owned())
 }

@@ -110,7 +110,9 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     let registry = open_registry(&config, Arc::clone(&clock)).await?;
     let objects = objects::open(&config, Arc::clone(&random))?;
     objects::prove(&config, &*objects).await?;
-    let store = store::open_on(&config, Arc::clone(&objects), Arc::clone(&clock), Arc::clone(&random)).await?;
+    let store =
+        store::open_on(&config, Arc::clone(&objects), Arc::clone(&clock), Arc::clone(&random))
+            .await?;
     let backup = backup(&config, &registry, &store);
     let claim = NodeClaim::confirm(&config, &store).await?;
     outbox::apply_pending(&registry, &*store).await.context("applying changes of accounts")?;

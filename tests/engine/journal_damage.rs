@@ -66,7 +66,9 @@ fn other(value: &[u8]) -> Bytes {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_removed_inserted_or_moved_record_is_named() {
-    use JournalFault::{RecordChanged, RecordInserted, RecordMoved, RecordsChanged, RecordsMissing};
+    use JournalFault::{
+        RecordChanged, RecordInserted, RecordMoved, RecordsChanged, RecordsMissing,
+    };
     let keeping = kept().await;
     let key = |number| numbered(NODE, number);
     let mut change = Batch::default();
@@ -92,10 +94,7 @@ async fn a_changed_removed_inserted_or_moved_record_is_named() {
         change.put(JOURNAL, key(number), value(&keeping, JOURNAL, number - 1).await);
     }
     let faults = found(&keeping, change).await;
-    assert_eq!(
-        faults,
-        [moved(8, 9), moved(9, 10), missing(10), RecordInserted { sequence: 8 }]
-    );
+    assert_eq!(faults, [moved(8, 9), moved(9, 10), missing(10), RecordInserted { sequence: 8 }]);
 
     // With the leaves it is still known which seal it was.
     let mut change = Batch::default();

@@ -103,8 +103,12 @@ fn commands_of_the_document() -> Vec<String> {
     let text = std::fs::read_to_string(file).expect("the document");
     let chapter = text.split("### Verify a day with public tools").nth(1).expect("the chapter");
     let commands = chapter.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next());
-    let commands: Vec<String> =
-        commands.expect("commands").lines().map(str::to_owned).filter(|line| !line.is_empty()).collect();
+    let commands: Vec<String> = commands
+        .expect("commands")
+        .lines()
+        .map(str::to_owned)
+        .filter(|line| !line.is_empty())
+        .collect();
     assert!(commands[0].starts_with("openssl cms -verify"), "{commands:?}");
     assert!(commands.iter().any(|line| line.starts_with("openssl ts -verify")), "{commands:?}");
     commands
@@ -192,7 +196,10 @@ async fn a_crash_at_any_step_leaves_what_the_next_start_finishes_once() {
         keeping.provider.stop_soon().await;
 
         let again = Keeping::start_on(inner.crash(), objects, 1).await;
-        again.provider.clock.advance(trust::clock::Clock::now(&*workers).0 - crate::network::NOON.0);
+        again
+            .provider
+            .clock
+            .advance(trust::clock::Clock::now(&*workers).0 - crate::network::NOON.0);
         again.round().await;
         let verified = again.whole().await;
         assert_eq!((verified.records, verified.pieces), (600, 2), "cut at {cut}");
@@ -257,8 +264,7 @@ async fn a_restore_begins_a_new_part_of_the_chain_and_its_lost_time_is_explained
     let now = keeping.engine().now();
     keeping.provider.stop().await;
 
-    let succession =
-        Succession::Node { epoch: 3, token: ClaimToken([7; 16]), pinned: Vec::new() };
+    let succession = Succession::Node { epoch: 3, token: ClaimToken([7; 16]), pinned: Vec::new() };
     rules::apply(&*checkpoint, &succession).await.expect("raised");
     note_restore(&*checkpoint, NODE, now, "checkpoint".to_owned()).await.expect("noted");
     let again = Keeping::start_on(checkpoint, objects, 3).await;
@@ -317,9 +323,16 @@ async fn records_are_found_by_holder_identifier_event_and_time_sealed_or_not() {
         found.entries.into_iter().map(|entry| entry.sequence).collect::<Vec<u64>>()
     };
     let holder = |text: &str| Some(text.to_owned());
-    assert_eq!(find(Query { holder: holder("CARLA@pec.beta.example"), ..Query::default() }).await, [1, 2, 3, 4, 5]);
+    assert_eq!(
+        find(Query { holder: holder("CARLA@pec.beta.example"), ..Query::default() }).await,
+        [1, 2, 3, 4, 5]
+    );
     let of_bruno = find(Query { holder: holder(BRUNO.address), ..Query::default() }).await;
-    assert_eq!(of_bruno.len(), 4 + 120 + 6, "all but the delivery, which names its recipient alone");
+    assert_eq!(
+        of_bruno.len(),
+        4 + 120 + 6,
+        "all but the delivery, which names its recipient alone"
+    );
     let identifier = Some(format!("<{}>", taken.identifier));
     assert_eq!(find(Query { identifier, ..Query::default() }).await, [1, 2, 3, 4, 5]);
     let receipt = keeping.provider.journal().await[1].1.related[0].clone();

@@ -13,7 +13,7 @@ use ceralacca::pec::{
     engine::{EngineSettings, PecEngine},
     journal::{
         JournalEvent,
-        keeper::{Kept, Keeper},
+        keeper::{Keeper, Kept},
         verify::{Scope, Trust, Verified, verify},
     },
     records::JournalRecord,
@@ -164,7 +164,12 @@ impl Keeping {
     pub(crate) async fn verify(&self) -> Verified {
         let stamps = TrustedAuthorities::new(vec![stamping().1.clone()]);
         let trust = Trust { signatures: self.engine().verifier(), stamps: &stamps };
-        let scope = Scope { node: NODE, epoch: self.engine().settings().epoch, objects: Some(&*self.objects), files: true };
+        let scope = Scope {
+            node: NODE,
+            epoch: self.engine().settings().epoch,
+            objects: Some(&*self.objects),
+            files: true,
+        };
         verify(self.catalog(), &scope, trust, &|_| {}).await.expect("verified")
     }
 

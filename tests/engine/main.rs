@@ -4,6 +4,7 @@
 //! The provider under test is Beta; Alfa and Gamma are other providers with keys of their own.
 
 mod anomalies;
+mod artefacts;
 mod checks;
 mod disposal;
 mod dsn;

@@ -14,6 +14,7 @@ pub mod repair;
 pub mod scrub;
 pub mod stats;
 pub mod take_over;
+pub mod transmission;
 
 #[cfg(test)]
 mod tests;
@@ -37,4 +38,9 @@ pub fn served() -> Operations {
         .with::<queue::QueueChange>()
         .with::<scrub::StoreScrub>()
         .with::<stats::StoreStats>()
+        .with::<transmission::TransmissionList>()
+        .with::<transmission::TransmissionShow>()
+        .with::<transmission::ArtefactRead>()
+        .with::<transmission::ArtefactVerify>()
+        .with::<transmission::TrustedCertificates>()
 }

@@ -102,8 +102,8 @@ async fn piece(
     let octets = engine.get(JOURNAL_PIECES, &key).await?;
     let octets = octets.ok_or_else(|| damaged("the piece is gone"))?;
     let record: PieceRecord = decode(JOURNAL_PIECES, &key, &octets)?;
-    let statement =
-        Statement::read(&record.statement).ok_or_else(|| damaged("its statement cannot be read"))?;
+    let statement = Statement::read(&record.statement)
+        .ok_or_else(|| damaged("its statement cannot be read"))?;
     Ok((record, statement))
 }
 
@@ -130,11 +130,8 @@ async fn announce(
     );
     let mut batch = Batch::default();
     head.advance(&mut batch, &JournalHead { disposing: statement.number, ..head.record.clone() });
-    let entry = JournalRecord {
-        provider: statement.provider.clone(),
-        detail,
-        ..JournalRecord::default()
-    };
+    let entry =
+        JournalRecord { provider: statement.provider.clone(), detail, ..JournalRecord::default() };
     write(&mut batch, head.node, now, JournalEvent::Disposed, entry);
     engine.commit(batch).await.map(drop)
 }
@@ -201,7 +198,8 @@ async fn remove_seals(
         if start > last {
             return Ok(());
         }
-        let page = engine.page(&range_of(JOURNAL_SEALS, node, (start, last)), PAGE_OCTETS_MAX).await?;
+        let page =
+            engine.page(&range_of(JOURNAL_SEALS, node, (start, last)), PAGE_OCTETS_MAX).await?;
         let mut batch = Batch::default();
         let mut next = head.record.clone();
         for (key, octets) in &page.entries {

@@ -114,10 +114,7 @@ impl Head {
     /// # Errors
     ///
     /// [`StoreError::Damaged`], [`StoreError::TooNew`], and what the engine says.
-    pub async fn read(
-        reader: &(impl Reader + ?Sized),
-        node: u64,
-    ) -> Result<Self, StoreError> {
+    pub async fn read(reader: &(impl Reader + ?Sized), node: u64) -> Result<Self, StoreError> {
         let key = node.to_be_bytes();
         let found = reader.get(JOURNAL_HEADS, &key).await?;
         let record = match &found {

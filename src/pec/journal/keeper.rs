@@ -205,7 +205,8 @@ impl Keeper {
         let seals = PieceSeals::read(engine, head.node, record.piece_seals + 1, until).await?;
         let mut files = Vec::new();
         if let Some(records) = seals.records {
-            let seals = PieceFile { digest: Sha256Digest::of(&seals.octets), name: SEALS.to_owned() };
+            let seals =
+                PieceFile { digest: Sha256Digest::of(&seals.octets), name: SEALS.to_owned() };
             files.push(seals);
             let mut segments = Segments::new(head.node, records);
             while let Some((name, octets)) = segments.next(engine).await? {

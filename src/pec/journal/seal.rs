@@ -215,7 +215,12 @@ mod tests {
     }
 
     /// The root that a path leads to.
-    fn climbed(leaf: Sha256Digest, index: usize, count: usize, path: &[Sha256Digest]) -> Sha256Digest {
+    fn climbed(
+        leaf: Sha256Digest,
+        index: usize,
+        count: usize,
+        path: &[Sha256Digest],
+    ) -> Sha256Digest {
         let Some((beside, below)) = path.split_last() else { return leaf };
         match index.checked_sub(split(count)) {
             None => node(climbed(leaf, index, split(count), below), *beside),

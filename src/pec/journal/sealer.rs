@@ -28,14 +28,14 @@ use storage::{
     },
     error::StoreError,
 };
-use trust::{
-    clock::UnixMillis,
-    digest::Sha256Digest,
-};
+use trust::{clock::UnixMillis, digest::Sha256Digest};
 
 use super::{
     JournalEvent,
-    head::{Head, JOURNAL_INDEX, JOURNAL_LEAVES, JOURNAL_SEALS, JournalHead, digest, number_of, numbered},
+    head::{
+        Head, JOURNAL_INDEX, JOURNAL_LEAVES, JOURNAL_SEALS, JournalHead, digest, number_of,
+        numbered,
+    },
     index,
     piece::day_of,
     seal::{Seal, leaf, root},
@@ -176,7 +176,11 @@ impl Run {
         let behind = if run.leaves.is_empty() { wanted } else { run.last + 1 };
         if pages.is_at_end() && behind < next && run.leaves.len() < SEAL_RECORDS_MAX {
             // Only when nothing comes behind it: else the next run begins there.
-            let rest = Scan { start: numbered(node, behind), limit: 1, ..Scan::prefix(JOURNAL, &node.to_be_bytes(), 1) };
+            let rest = Scan {
+                start: numbered(node, behind),
+                limit: 1,
+                ..Scan::prefix(JOURNAL, &node.to_be_bytes(), 1)
+            };
             if run.missing.is_none() && snapshot.scan(&rest).await?.is_empty() {
                 run.missing = Some((behind, next - 1));
             }
@@ -184,7 +188,13 @@ impl Run {
         Ok(run)
     }
 
-    fn take(&mut self, node: u64, sequence: u64, (key, value): (&Bytes, &Bytes), batch: &mut Batch) {
+    fn take(
+        &mut self,
+        node: u64,
+        sequence: u64,
+        (key, value): (&Bytes, &Bytes),
+        batch: &mut Batch,
+    ) {
         // One that cannot be read is sealed as it stands, and found by nothing.
         if let Ok(record) = decode::<JournalRecord>(JOURNAL, key, value) {
             let instant = record.instant_millis;

@@ -95,11 +95,7 @@ impl Query {
 /// # Errors
 ///
 /// What the engine says; [`StoreError::Damaged`] for a record that cannot be read.
-pub async fn search(
-    engine: &dyn Engine,
-    node: u64,
-    query: &Query,
-) -> Result<Found, StoreError> {
+pub async fn search(engine: &dyn Engine, node: u64, query: &Query) -> Result<Found, StoreError> {
     let snapshot = engine.snapshot().await?;
     let head = Head::read(&*snapshot, node).await?;
     let mut start = query.after.saturating_add(1).max(head.record.disposed_sequence + 1);

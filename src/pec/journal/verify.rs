@@ -378,7 +378,10 @@ async fn seals(
     if chain.number < head.record.seals {
         let (first, last) = (chain.number + 1, head.record.seals);
         verified.fault(JournalFault::SealsMissing { first, last });
-    } else if chain.hash.is_some_and(|hash| head.record.seals > 0 && hash != digest(&head.record.seal)) {
+    } else if chain
+        .hash
+        .is_some_and(|hash| head.record.seals > 0 && hash != digest(&head.record.seal))
+    {
         verified.fault(JournalFault::SealChanged { seal: chain.number });
     }
     Ok(())
@@ -409,8 +412,7 @@ impl Chain {
             gap(engine, seal.node, (before + 1, seal.first), verified).await?;
         }
         verified.seals += 1;
-        *self =
-            Self { number: seal.number, hash: Some(seal.hash()), sequence: Some(seal.last) };
+        *self = Self { number: seal.number, hash: Some(seal.hash()), sequence: Some(seal.last) };
         Ok(())
     }
 }
@@ -453,11 +455,7 @@ async fn no_records(
 }
 
 /// Goes over what waits for its seal.
-async fn tail(
-    engine: &dyn Engine,
-    head: &Head,
-    verified: &mut Verified,
-) -> Result<(), StoreError> {
+async fn tail(engine: &dyn Engine, head: &Head, verified: &mut Verified) -> Result<(), StoreError> {
     let snapshot = engine.snapshot().await?;
     let next = next_number(&*snapshot, JOURNAL, &head.node.to_be_bytes()).await?;
     let mut wanted = head.record.sequence + 1;

@@ -16,8 +16,8 @@ mod finding;
 use serde::{Deserialize, Serialize};
 use storage::check::{CheckProgress, CheckReport, Invariant};
 
-use self::finding::{Above, Findings};
 pub use self::finding::ViolationView;
+use self::finding::{Above, Findings};
 use crate::{
     control::{Operation, OperationError, Progress, Run, Site},
     texts::Text,
@@ -146,7 +146,8 @@ impl CheckOutcome {
         let known = |(number, text): (u8, &str)| InvariantView { number, text: text.to_owned() };
         let accounts = (accounts::INVARIANT, "registry and catalog say the same of every account");
         let journal = (JOURNAL_INVARIANT, "every record of the journal is as it was sealed");
-        let invariants = Invariant::ALL.into_iter().map(invariant).chain([known(accounts), known(journal)]);
+        let invariants =
+            Invariant::ALL.into_iter().map(invariant).chain([known(accounts), known(journal)]);
         Self {
             clean: report.is_clean(),
             invariants: invariants.collect(),

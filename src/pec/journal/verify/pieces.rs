@@ -165,12 +165,7 @@ async fn catalog_agrees(
 }
 
 /// Time stamp, then the signature as of its instant.
-fn proofs(
-    record: &PieceRecord,
-    statement: &Statement,
-    trust: Trust<'_>,
-    verified: &mut Verified,
-) {
+fn proofs(record: &PieceRecord, statement: &Statement, trust: Trust<'_>, verified: &mut Verified) {
     let piece = statement.number;
     let stamped = Sha256Digest::of(&record.signature);
     let stamp = TimestampToken::from_der(&record.stamp)
@@ -296,8 +291,12 @@ impl<'o> Objects<'o> {
                         continue;
                     }
                     let busy = epoch == own
-                        && (number > head.stored && number <= head.pieces || number == head.disposing);
-                    let made = epoch == own && number <= head.pieces && !self.epochs.contains_key(&number) && number > head.disposed_pieces;
+                        && (number > head.stored && number <= head.pieces
+                            || number == head.disposing);
+                    let made = epoch == own
+                        && number <= head.pieces
+                        && !self.epochs.contains_key(&number)
+                        && number > head.disposed_pieces;
                     if !busy && !made {
                         verified.fault(JournalFault::ObjectUnknown { object });
                     }

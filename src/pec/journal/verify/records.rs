@@ -81,19 +81,24 @@ async fn name(
             let Ok(index) = usize::try_from(sequence - seal.first) else { continue };
             present[index] = true;
             if leaves[index] != leaf(&key, &value) {
-                strange.insert(sequence, if strange.len() < COMPARED_MAX { value } else { Bytes::new() });
+                strange.insert(
+                    sequence,
+                    if strange.len() < COMPARED_MAX { value } else { Bytes::new() },
+                );
             }
         }
     }
     let wanted = (seal.first..).zip(leaves.iter().zip(&present));
-    let wanted = wanted.filter(|(sequence, (_, present))| !**present || strange.contains_key(sequence));
+    let wanted =
+        wanted.filter(|(sequence, (_, present))| !**present || strange.contains_key(sequence));
     // What was sealed under each of these numbers: where it is now, if anywhere.
     let mut moved: BTreeMap<u64, u64> = BTreeMap::new();
     let mut taken: BTreeMap<u64, u64> = BTreeMap::new();
     let mut gone: Vec<(u64, bool)> = Vec::new();
     for (sequence, (sealed, present)) in wanted {
         let key = numbered(seal.node, sequence);
-        let compared = strange.iter().take(COMPARED_MAX).filter(|(now, _)| !taken.contains_key(now));
+        let compared =
+            strange.iter().take(COMPARED_MAX).filter(|(now, _)| !taken.contains_key(now));
         let found = compared.filter(|(now, _)| **now != sequence);
         let found = found.filter(|_| gone.len() + moved.len() < COMPARED_MAX);
         match { found }.find(|(_, value)| leaf(&key, value) == *sealed).map(|(now, _)| *now) {
