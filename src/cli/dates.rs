@@ -38,7 +38,7 @@ pub(super) fn until(text: &str) -> Result<i64, &'static str> {
 }
 
 fn instant(text: &str) -> Result<i64, &'static str> {
-    text.parse::<Timestamp>().map(|at| at.as_millisecond()).map_err(|_| expected())
+    text.parse::<Timestamp>().map(Timestamp::as_millisecond).map_err(|_| expected())
 }
 
 #[cfg(test)]

@@ -120,7 +120,7 @@ impl JournalCommand {
         match self {
             Self::Search { filter, limit, after } => {
                 let search = JournalSearch { after, ..filter.search() };
-                find(file, output, search, limit)
+                find(file, output, &search, limit)
             }
             Self::Export { filter, format, output: to } => {
                 export(file, output, filter.search(), format, to.as_deref())
@@ -133,7 +133,7 @@ impl JournalCommand {
 fn find(
     file: Option<&Path>,
     output: &Output,
-    search: JournalSearch,
+    search: &JournalSearch,
     limit: usize,
 ) -> Result<(), Failure> {
     let (mut records, mut rest) = (Vec::new(), None);

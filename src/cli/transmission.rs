@@ -147,7 +147,7 @@ impl TransmissionCommand {
                 output.one(&operation::run(file, output, &TransmissionShow { id })?);
                 Ok(())
             }
-            Self::Export { id, output: to } => export::run(file, output, id, &to),
+            Self::Export { id, output: to } => export::run(file, output, &id, &to),
             Self::Held => {
                 output.list(&operation::run(file, output, &ListHeld {})?);
                 Ok(())

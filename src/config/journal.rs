@@ -60,10 +60,10 @@ impl JournalSettings {
         let seal_interval = section.within(
             "seal_interval",
             Millis::minutes(1),
-            (Millis(100), Millis::minutes(1)),
+            (Millis::seconds(1), Millis::minutes(1)),
             Text::fixed(
-                "Pausa tra due sigilli: al massimo un minuto.",
-                "Pause between two seals: one minute at most.",
+                "Pausa tra due sigilli: da un secondo a un minuto.",
+                "Pause between two seals: from one second to one minute.",
             ),
         );
         let kept_months = section.within(
@@ -99,15 +99,6 @@ impl JournalSettings {
                 "The longest time of one time stamp; then the next round tries again.",
             ),
         );
-        if timestamp_url.is_some() && timestamp_authority_files.is_empty() {
-            reader.refuse(
-                "journal.timestamp_url",
-                Text::fixed(
-                    "senza timestamp_authority_files nessuna marca sarebbe verificabile: indicare le autorità del servizio",
-                    "without timestamp_authority_files no time stamp could be verified: name the service's authorities",
-                ),
-            );
-        }
         Self {
             seal_interval,
             kept_months,

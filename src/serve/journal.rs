@@ -1,7 +1,8 @@
 //! The journal's keeper in the server, and whom its proofs are believed from.
 //!
 //! Invariant: the development authority's time-stamping certificate is made once and kept with its other
-//! files; stamps are believed from it only where no service is configured.
+//! files. Stamps are believed from the configured authorities, and from the development authority where there
+//! is one: pieces from before a service was configured are its own.
 //!
 //! Not here: what a round does (`pec::journal::keeper`).
 
@@ -62,6 +63,11 @@ fn stamps(
 ) -> anyhow::Result<Arc<dyn TimestampSource>> {
     let settings = &config.journal;
     if let Some(url) = &settings.timestamp_url {
+        anyhow::ensure!(
+            !settings.timestamp_authority_files.is_empty(),
+            "journal.timestamp_url is set without journal.timestamp_authority_files: no time stamp could be \
+             verified. Name the PEM files of the service's authorities"
+        );
         let service = HttpTimestampConfig {
             url: url.clone(),
             timeout: settings.timestamp_timeout.duration(),
@@ -121,7 +127,6 @@ pub fn trusted_stamps(config: &Config) -> anyhow::Result<TrustedAuthorities> {
             read.with_context(|| format!("reading the authorities in {}", file.display()))?,
         );
     }
-    // Earlier pieces may have been stamped by the development authority.
     let own = config.data.authority_folder().join("authority.pem");
     if own.try_exists()? {
         authorities.extend(Certificate::read_all(&own)?);
@@ -144,12 +149,15 @@ pub fn verifier(config: &Config, engine: Option<&PecEngine>) -> anyhow::Result<A
     Ok(Arc::new(trusted::verifier(&config.trust, &credentials)?))
 }
 
-/// Does round after round until `stopping` is cancelled, between two rounds.
+/// Does round after round until `stopping` is cancelled, in the middle of one too: each of its steps is one
+/// batch, and what is not done is due at the next start.
 pub async fn keep(keeper: Keeper, interval: std::time::Duration, stopping: CancellationToken) {
     loop {
-        note(&keeper.round().await);
-        if stopping.run_until_cancelled(tokio::time::sleep(interval)).await.is_none() {
-            // What the sessions wrote to the end is sealed by the next start.
+        let round = async {
+            note(&keeper.round().await);
+            tokio::time::sleep(interval).await;
+        };
+        if stopping.run_until_cancelled(round).await.is_none() {
             return;
         }
     }
@@ -193,7 +201,9 @@ fn note(kept: &Kept) {
 /// When a file cannot be read.
 pub fn authorities_pem(config: &Config) -> anyhow::Result<String> {
     let own = config.data.authority_folder().join("authority.pem");
-    let own = own.try_exists()?.then_some(own);
+    // As `trusted::verifier`: where it stamps alone nobody believes its signatures.
+    let signs = config.signing.is_none() || config.tls.is_none();
+    let own = (signs && own.try_exists()?).then_some(own);
     let mut pem = Vec::new();
     for file in config.trust.authority_files.iter().chain(&own) {
         let read = Certificate::read_all(file);
@@ -204,4 +214,47 @@ pub fn authorities_pem(config: &Config) -> anyhow::Result<String> {
         }
     }
     Ok(String::from_utf8_lossy(&pem).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use trust::{digest::Sha256Digest, timestamp::verify::verify};
+
+    use super::*;
+
+    fn config(folder: &Path) -> Config {
+        let mut config = Config::default();
+        config.data.folder = folder.to_owned();
+        config
+    }
+
+    fn source(config: &Config) -> anyhow::Result<Arc<dyn TimestampSource>> {
+        stamps(config, Arc::new(SystemClock), Arc::new(SystemRandom))
+    }
+
+    #[tokio::test]
+    async fn the_development_authority_stamps_with_one_certificate_that_is_believed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = config(folder.path());
+        let (digest, mut signers) = (Sha256Digest::of(b"piece"), Vec::new());
+        for _ in 0..2 {
+            let token = source(&config).expect("a source").stamp(digest).await.expect("a stamp");
+            let trusted = trusted_stamps(&config).expect("authorities");
+            let verified = verify(&token, digest, &trusted).expect("believed");
+            signers.push(verified.signer.to_der().to_vec());
+        }
+        assert_eq!(signers[0], signers[1], "made once");
+        // A key that a crash left without its certificate is drawn anew.
+        std::fs::remove_file(config.data.authority_folder().join(CERTIFICATE)).expect("removed");
+        source(&config).expect("a source").stamp(digest).await.expect("a stamp");
+    }
+
+    #[test]
+    fn a_service_whose_stamps_nobody_could_verify_is_refused_at_the_start() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut config = config(folder.path());
+        config.journal.timestamp_url = Some("https://tsa.example/tsr".to_owned());
+        let refused = source(&config).map(drop).expect_err("refused").to_string();
+        assert!(refused.contains("journal.timestamp_authority_files"), "{refused}");
+    }
 }

@@ -111,9 +111,9 @@ fn each_command_notices_what_it_is_there_for(folder: &Path, commands: &[String])
     assert_eq!(wrong, ["sha256sum", "openssl", "xmllint"]);
 }
 
-/// The journal of a provider that seals ten times a second.
+/// The journal of a provider that seals every second.
 fn quick() -> Provider {
-    let provider = Provider::start_with("[journal]\nseal_interval = \"100 ms\"\n");
+    let provider = Provider::start_with("[journal]\nseal_interval = \"1 s\"\n");
     let sent = crate::reading::python(&provider, "send");
     assert_eq!(sent.status, 0, "{}", sent.complaint);
     assert_eq!(provider.wait_for_messages(ANNA, 2), 2);

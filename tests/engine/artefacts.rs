@@ -140,8 +140,8 @@ async fn transmissions_are_listed_by_address_state_and_time_from_the_newest_page
         }
     }
     assert_eq!(pages, [3, 1]);
-    let same = transmissions::find(engine, "1@client.example").await.expect("found");
-    assert_eq!(same.len(), 6, "all have the client's Message-ID");
+    let alike = transmissions::find(engine, "1@client.example").await.expect("found");
+    assert_eq!(alike.len(), 6, "all have the client's Message-ID");
     assert!(transmissions::find(engine, "<2@client.example>").await.expect("found").is_empty());
     provider.stop().await;
 }

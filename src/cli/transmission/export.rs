@@ -73,7 +73,7 @@ struct Exported {
 pub(super) fn run(
     file: Option<&Path>,
     output: &Output,
-    id: String,
+    id: &str,
     to: &Path,
 ) -> Result<(), Failure> {
     let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -81,8 +81,8 @@ pub(super) fn run(
     let new = made.map_err(|error| unwritable(to, &error))?;
     let opened = new.reopen().map_err(|error| unwritable(to, &error))?;
     let exported = operation::several(file, output, async |asker, run| {
-        let details = asker.ask(&TransmissionShow { id: id.clone() }, run).await?;
-        Export::begin(opened, &details).finish(asker, run, &details).await
+        let details = asker.ask(&TransmissionShow { id: id.to_owned() }, run).await?;
+        Box::pin(Export::begin(opened, &details).finish(asker, run, &details)).await
     })?;
     new.as_file().sync_all().map_err(|error| unwritable(to, &error))?;
     new.persist(to).map_err(|error| unwritable(to, &error.error))?;

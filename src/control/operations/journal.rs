@@ -264,7 +264,8 @@ async fn piece_of(
     head: &Head,
     seal: &Seal,
 ) -> Result<Option<PieceView>, StoreError> {
-    let (mut low, mut high) = (head.record.disposed_pieces + 1, head.record.pieces + 1);
+    let (mut low, mut high) =
+        (head.record.disposed_pieces.saturating_add(1), head.record.pieces.saturating_add(1));
     let mut first = None;
     while low < high {
         let middle = low + (high - low) / 2;
@@ -277,7 +278,7 @@ async fn piece_of(
                 high = middle;
                 first = Some((statement, record));
             }
-            _ => low = middle + 1,
+            _ => low = middle.saturating_add(1),
         }
     }
     Ok(first.map(|(statement, record)| PieceView {

@@ -527,10 +527,10 @@ fn judge(
     let entity = octets.get(signed.entity.clone()).unwrap_or_default();
     let mut report = ArtefactReport { signed: true, ..ArtefactReport::default() };
     match verifier.verify(entity, &signed.signature, at) {
-        Ok(verified) => {
+        Ok(found) => {
             report.signature_valid = true;
-            report.certificate = Some(CertificateView::of(&verified.signer));
-            report.signing_millis = verified.signing_time.map(|at| at.0);
+            report.certificate = Some(CertificateView::of(&found.signer));
+            report.signing_millis = found.signing_time.map(|at| at.0);
         }
         Err(error) => report.reason = OperationError::of_machine(&error).to_string(),
     }

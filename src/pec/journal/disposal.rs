@@ -69,7 +69,7 @@ pub async fn dispose(
     let before = months_before(now, months);
     while disposed.pieces < PIECES_MAX {
         let head = Head::read(engine, node).await?;
-        let number = head.record.disposed_pieces + 1;
+        let number = head.record.disposed_pieces.saturating_add(1);
         if number > head.record.stored {
             break;
         }
@@ -146,7 +146,7 @@ async fn remove_records(
     let mut removed = 0;
     loop {
         let head = Head::read(engine, node).await?;
-        let start = first.max(head.record.disposed_sequence + 1);
+        let start = first.max(head.record.disposed_sequence.saturating_add(1));
         if start > last {
             return Ok(removed);
         }
@@ -194,7 +194,7 @@ async fn remove_seals(
     let Some((first, last)) = statement.seals else { return Ok(()) };
     loop {
         let head = Head::read(engine, node).await?;
-        let start = first.max(head.record.disposed_seals + 1);
+        let start = first.max(head.record.disposed_seals.saturating_add(1));
         if start > last {
             return Ok(());
         }

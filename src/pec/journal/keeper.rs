@@ -168,8 +168,8 @@ impl Keeper {
         let text = Bytes::from(statement.text());
         let text_digest = Sha256Digest::of(&text);
         let signer = Arc::clone(self.engine.signer());
-        let signed = self.engine.compute(move || signer.sign_digest(text_digest)).await?;
-        let signature = signed.map_err(|error| PecError::Sign(Box::new(error)))?;
+        let made = self.engine.compute(move || signer.sign_digest(text_digest)).await?;
+        let signature = made.map_err(|error| PecError::Sign(Box::new(error)))?;
         let stamp = self.stamps.stamp(Sha256Digest::of(&signature)).await?;
         let record = PieceRecord {
             statement: text.to_vec(),
@@ -202,7 +202,9 @@ impl Keeper {
     ) -> Result<Statement, StoreError> {
         let engine = &**self.engine.store().engine();
         let record = &head.record;
-        let seals = PieceSeals::read(engine, head.node, record.piece_seals + 1, until).await?;
+        let seals =
+            PieceSeals::read(engine, head.node, record.piece_seals.saturating_add(1), until)
+                .await?;
         let mut files = Vec::new();
         if let Some(records) = seals.records {
             let seals =
@@ -221,7 +223,7 @@ impl Keeper {
             provider: self.engine.issuer().name.clone(),
             node: head.node,
             epoch: record.epoch,
-            number: record.pieces + 1,
+            number: record.pieces.saturating_add(1),
             from,
             until,
             seals: seals.seals,
@@ -236,7 +238,7 @@ impl Keeper {
     async fn store_next(&self) -> Result<bool, KeepError> {
         let engine = &**self.engine.store().engine();
         let head = Head::read(engine, self.node()).await?;
-        let number = head.record.stored.max(head.record.disposed_pieces) + 1;
+        let number = head.record.stored.max(head.record.disposed_pieces).saturating_add(1);
         if number > head.record.pieces || number == head.record.disposing {
             return Ok(false);
         }

@@ -23,6 +23,8 @@
 //!
 //! Not here: when a piece is made ([`super::keeper`]).
 
+use std::num::ParseIntError;
+
 use bytes::Bytes;
 use jiff::{Timestamp, Zoned};
 use prost::Message;
@@ -172,7 +174,7 @@ impl Statement {
         );
         for file in &self.files {
             // As `sha256sum -c` reads it.
-            text.push_str(&format!("{}  {}\n", hex::encode(file.digest.0), file.name));
+            text.extend([&hex::encode(file.digest.0), "  ", &file.name, "\n"]);
         }
         text
     }
@@ -191,8 +193,8 @@ impl Statement {
             number: value("piece")?.parse().ok()?,
             from: read_instant(value("from")?)?,
             until: read_instant(value("until")?)?,
-            seals: read_range(value("seals")?)?,
-            records: read_range(value("records")?)?,
+            seals: read_range(value("seals")?).ok()?,
+            records: read_range(value("records")?).ok()?,
             chain: read_digest(value("chain")?)?,
             previous: read_digest(value("previous")?)?,
             files: lines.map(read_file).collect::<Option<_>>()?,
@@ -219,12 +221,13 @@ fn read_instant(text: &str) -> Option<UnixMillis> {
     text.parse::<Timestamp>().ok().map(|at| UnixMillis(at.as_millisecond()))
 }
 
-fn read_range(text: &str) -> Option<Option<(u64, u64)>> {
+/// `none`, or two numbers.
+fn read_range(text: &str) -> Result<Option<(u64, u64)>, ParseIntError> {
     if text == "none" {
-        return Some(None);
+        return Ok(None);
     }
-    let (first, last) = text.split_once(' ')?;
-    Some(Some((first.parse().ok()?, last.parse().ok()?)))
+    let (first, last) = text.split_once(' ').unwrap_or((text, ""));
+    Ok(Some((first.parse()?, last.parse()?)))
 }
 
 fn read_digest(text: &str) -> Option<Sha256Digest> {

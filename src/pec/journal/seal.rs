@@ -169,7 +169,9 @@ impl Tree {
 #[must_use]
 pub fn root(leaves: &[Sha256Digest]) -> Sha256Digest {
     let mut tree = Tree::default();
-    leaves.iter().for_each(|leaf| tree.push(*leaf));
+    for leaf in leaves {
+        tree.push(*leaf);
+    }
     tree.root()
 }
 

@@ -91,7 +91,7 @@ pub async fn seal(
         let seal = Seal {
             node,
             epoch,
-            number: head.record.seals + 1,
+            number: head.record.seals.saturating_add(1),
             first: run.first,
             last: run.last,
             instant: UnixMillis(now.0.max(head.record.sealed_millis)),
@@ -152,7 +152,7 @@ impl Run {
         head: &Head,
         next: u64,
     ) -> Result<Self, StoreError> {
-        let (node, wanted) = (head.node, head.record.sequence + 1);
+        let (node, wanted) = (head.node, head.record.sequence.saturating_add(1));
         let mut run = Self::default();
         let prefix = Scan::prefix(JOURNAL, &node.to_be_bytes(), PAGE);
         let mut pages = Pages::new(Scan { start: numbered(node, wanted), ..prefix });
@@ -165,7 +165,9 @@ impl Run {
                     if sequence > wanted && !is_lost_time(&key, &value, wanted, sequence) {
                         run.missing = Some((wanted, sequence - 1));
                     }
-                } else if sequence != run.last + 1 || run.leaves.len() == SEAL_RECORDS_MAX {
+                } else if sequence != run.last.saturating_add(1)
+                    || run.leaves.len() == SEAL_RECORDS_MAX
+                {
                     write(engine, batch).await?;
                     break 'pages;
                 }
@@ -173,7 +175,7 @@ impl Run {
             }
             write(engine, batch).await?;
         }
-        let behind = if run.leaves.is_empty() { wanted } else { run.last + 1 };
+        let behind = if run.leaves.is_empty() { wanted } else { run.last.saturating_add(1) };
         if pages.is_at_end() && behind < next && run.leaves.len() < SEAL_RECORDS_MAX {
             // Only when nothing comes behind it: else the next run begins there.
             let rest = Scan {

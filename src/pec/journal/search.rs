@@ -98,11 +98,12 @@ impl Query {
 pub async fn search(engine: &dyn Engine, node: u64, query: &Query) -> Result<Found, StoreError> {
     let snapshot = engine.snapshot().await?;
     let head = Head::read(&*snapshot, node).await?;
-    let mut start = query.after.saturating_add(1).max(head.record.disposed_sequence + 1);
+    let mut start =
+        query.after.saturating_add(1).max(head.record.disposed_sequence.saturating_add(1));
     if let Some(since) = query.since {
         // What is of that time was sealed then or later.
         let first = first_seal(&*snapshot, &head, |seal| seal.instant >= since).await?;
-        start = start.max(first.map_or(head.record.sequence + 1, |seal| seal.first));
+        start = start.max(first.map_or(head.record.sequence.saturating_add(1), |seal| seal.first));
     }
     let mut run = Run { reader: &*snapshot, node, query, examined: 0, found: Found::default() };
     let sealed = head.record.sequence;
@@ -114,7 +115,7 @@ pub async fn search(engine: &dyn Engine, node: u64, query: &Query) -> Result<Fou
         None => run.records(start, sealed).await?,
     };
     if complete {
-        run.records(start.max(sealed + 1), u64::MAX).await?;
+        run.records(start.max(sealed.saturating_add(1)), u64::MAX).await?;
     }
     Ok(run.found)
 }
@@ -130,7 +131,8 @@ pub async fn first_seal(
     head: &Head,
     is: impl Fn(&Seal) -> bool,
 ) -> Result<Option<Seal>, StoreError> {
-    let (mut low, mut high) = (head.record.disposed_seals + 1, head.record.seals + 1);
+    let (mut low, mut high) =
+        (head.record.disposed_seals.saturating_add(1), head.record.seals.saturating_add(1));
     let mut first = None;
     while low < high {
         let middle = low + (high - low) / 2;
@@ -139,7 +141,7 @@ pub async fn first_seal(
             read => read?,
         };
         match seal {
-            Some(seal) if !is(&seal) => low = middle + 1,
+            Some(seal) if !is(&seal) => low = middle.saturating_add(1),
             seal => {
                 high = middle;
                 first = seal.or(first);
@@ -147,6 +149,11 @@ pub async fn first_seal(
         }
     }
     Ok(first)
+}
+
+fn scan(family: Family, start: Bytes, end: Option<Bytes>, prefix: &[u8]) -> Pages {
+    let all = Scan::prefix(family, prefix, PAGE);
+    Pages::new(Scan { start, end: end.or(all.end.clone()), ..all })
 }
 
 struct Run<'r> {
@@ -177,20 +184,14 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn scan(&self, family: Family, start: Bytes, end: Option<Bytes>, prefix: &[u8]) -> Pages {
-        let all = Scan::prefix(family, prefix, PAGE);
-        Pages::new(Scan { start, end: end.or(all.end.clone()), ..all })
-    }
-
     /// Looks at the records from `first` to `last`; false when it has to be gone on with.
     async fn records(&mut self, first: u64, last: u64) -> Result<bool, StoreError> {
         let end = last.checked_add(1).map(|end| numbered(self.node, end));
-        let mut pages =
-            self.scan(JOURNAL, numbered(self.node, first), end, &self.node.to_be_bytes());
+        let mut pages = scan(JOURNAL, numbered(self.node, first), end, &self.node.to_be_bytes());
         while let Some(page) = pages.next(self.reader).await? {
             for (key, value) in page {
                 let sequence = number_of(JOURNAL, &key)?;
-                if !self.goes_on(sequence - 1) {
+                if !self.goes_on(sequence.saturating_sub(1)) {
                     return Ok(false);
                 }
                 self.look(sequence, &key, &value)?;
@@ -209,11 +210,11 @@ impl Run<'_> {
         let prefix = [&self.node.to_be_bytes()[..], term].concat();
         let start = index::key(self.node, term, first);
         let end = sealed.checked_add(1).map(|end| index::key(self.node, term, end));
-        let mut pages = self.scan(JOURNAL_INDEX, start, end, &prefix);
+        let mut pages = scan(JOURNAL_INDEX, start, end, &prefix);
         while let Some(page) = pages.next(self.reader).await? {
             for (key, _) in page {
                 let sequence = number_of(JOURNAL_INDEX, &key[16..])?;
-                if !self.goes_on(sequence - 1) {
+                if !self.goes_on(sequence.saturating_sub(1)) {
                     return Ok(false);
                 }
                 let key = numbered(self.node, sequence);
@@ -232,7 +233,7 @@ impl Run<'_> {
         let Some(begin) = begin else { return Ok(true) };
         let mut at = first;
         let start = numbered(self.node, begin.number);
-        let mut pages = self.scan(JOURNAL_SEALS, start, None, &self.node.to_be_bytes());
+        let mut pages = scan(JOURNAL_SEALS, start, None, &self.node.to_be_bytes());
         while let Some(page) = pages.next(self.reader).await? {
             for (key, octets) in page {
                 let object = || storage::catalog::keys::object(JOURNAL_SEALS, &key);
@@ -252,7 +253,7 @@ impl Run<'_> {
                 } else if !self.records(at, seal.last).await? {
                     return Ok(false);
                 }
-                at = seal.last + 1;
+                at = seal.last.saturating_add(1);
             }
         }
         self.records(at, head.record.sequence).await

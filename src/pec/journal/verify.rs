@@ -350,7 +350,7 @@ async fn seals(
     };
     no_records(engine, head.node, (0, head.record.disposed_sequence), verified).await?;
     let prefix = Scan::prefix(JOURNAL_SEALS, &head.node.to_be_bytes(), PAGE);
-    let start = numbered(head.node, chain.number + 1);
+    let start = numbered(head.node, chain.number.saturating_add(1));
     let mut pages = Pages::new(Scan { start, ..prefix });
     'pages: while let Some(page) = pages.next(engine).await? {
         for (key, octets) in page {
@@ -358,8 +358,8 @@ async fn seals(
             if number > head.record.seals {
                 break 'pages;
             }
-            if number > chain.number + 1 {
-                let (first, last) = (chain.number + 1, number - 1);
+            if number > chain.number.saturating_add(1) {
+                let (first, last) = (chain.number.saturating_add(1), number - 1);
                 verified.fault(JournalFault::SealsMissing { first, last });
                 chain = Chain { number: last, hash: None, sequence: None };
             }
@@ -376,7 +376,7 @@ async fn seals(
         }
     }
     if chain.number < head.record.seals {
-        let (first, last) = (chain.number + 1, head.record.seals);
+        let (first, last) = (chain.number.saturating_add(1), head.record.seals);
         verified.fault(JournalFault::SealsMissing { first, last });
     } else if chain
         .hash
@@ -407,9 +407,9 @@ impl Chain {
             verified.fault(JournalFault::ChainBroken { seal: seal.number });
         }
         if let Some(before) = self.sequence
-            && seal.first > before + 1
+            && seal.first > before.saturating_add(1)
         {
-            gap(engine, seal.node, (before + 1, seal.first), verified).await?;
+            gap(engine, seal.node, (before.saturating_add(1), seal.first), verified).await?;
         }
         verified.seals += 1;
         *self = Self { number: seal.number, hash: Some(seal.hash()), sequence: Some(seal.last) };
@@ -458,7 +458,7 @@ async fn no_records(
 async fn tail(engine: &dyn Engine, head: &Head, verified: &mut Verified) -> Result<(), StoreError> {
     let snapshot = engine.snapshot().await?;
     let next = next_number(&*snapshot, JOURNAL, &head.node.to_be_bytes()).await?;
-    let mut wanted = head.record.sequence + 1;
+    let mut wanted = head.record.sequence.saturating_add(1);
     let prefix = Scan::prefix(JOURNAL, &head.node.to_be_bytes(), PAGE);
     let mut pages = Pages::new(Scan { start: numbered(head.node, wanted), ..prefix });
     while let Some(page) = pages.next(&*snapshot).await? {
@@ -476,7 +476,7 @@ async fn tail(engine: &dyn Engine, head: &Head, verified: &mut Verified) -> Resu
                     verified.fault(JournalFault::RecordsMissing { first, last });
                 }
             }
-            wanted = sequence + 1;
+            wanted = sequence.saturating_add(1);
             verified.unsealed += 1;
         }
     }

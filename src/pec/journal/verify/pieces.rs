@@ -60,7 +60,7 @@ pub(super) async fn verify(
         seals: Some(head.record.disposed_seals),
     };
     let prefix = Scan::prefix(JOURNAL_PIECES, &head.node.to_be_bytes(), PAGE);
-    let start = numbered(head.node, before.number + 1);
+    let start = numbered(head.node, before.number.saturating_add(1));
     let mut pages = Pages::new(Scan { start, ..prefix });
     'pages: while let Some(page) = pages.next(engine).await? {
         for (key, value) in page {
@@ -68,8 +68,8 @@ pub(super) async fn verify(
             if number > head.record.pieces {
                 break 'pages;
             }
-            if number > before.number + 1 {
-                let (first, last) = (before.number + 1, number - 1);
+            if number > before.number.saturating_add(1) {
+                let (first, last) = (before.number.saturating_add(1), number - 1);
                 verified.fault(JournalFault::PiecesMissing { first, last });
                 before = Before { number: last, statement: None, until: None, seals: None };
             }
@@ -92,7 +92,7 @@ pub(super) async fn verify(
         }
     }
     if before.number < head.record.pieces {
-        let (first, last) = (before.number + 1, head.record.pieces);
+        let (first, last) = (before.number.saturating_add(1), head.record.pieces);
         verified.fault(JournalFault::PiecesMissing { first, last });
     } else if head.record.pieces > 0
         && before.statement.is_some_and(|statement| statement != digest(&head.record.statement))
@@ -120,7 +120,7 @@ impl Before {
             && statement.node == head.node
             && self.until.is_none_or(|until| until == statement.from)
             && statement.until == period_end(statement.from)
-            && (self.seals.zip(first)).is_none_or(|(last, first)| first == last + 1);
+            && (self.seals.zip(first)).is_none_or(|(last, first)| first == last.saturating_add(1));
         if !in_place {
             verified.fault(JournalFault::PieceChanged { piece: number });
         }
@@ -196,7 +196,7 @@ fn causes(error: &dyn std::error::Error) -> String {
 
 /// What lies in the object store.
 struct Objects<'o> {
-    objects: &'o dyn ObjectStore,
+    store: &'o dyn ObjectStore,
     /// Names that no piece has claimed yet.
     left: BTreeSet<String>,
     /// The epoch of each piece.
@@ -206,7 +206,7 @@ struct Objects<'o> {
 impl<'o> Objects<'o> {
     async fn list(objects: &'o dyn ObjectStore, head: &Head) -> Result<Self, StoreError> {
         let names = named::list(objects, &format!("{FOLDER}/{}", head.node)).await?;
-        Ok(Self { objects, left: names.into_iter().collect(), epochs: BTreeMap::new() })
+        Ok(Self { store: objects, left: names.into_iter().collect(), epochs: BTreeMap::new() })
     }
 
     /// Compares the objects of one piece with the catalog.
@@ -257,7 +257,7 @@ impl<'o> Objects<'o> {
         if !read {
             return Ok(None);
         }
-        let found = match named::read(self.objects, &object, OBJECT_OCTETS_MAX).await {
+        let found = match named::read(self.store, &object, OBJECT_OCTETS_MAX).await {
             Err(StoreError::Damaged { .. }) => {
                 verified.fault(JournalFault::ObjectChanged { object });
                 return Ok(None);

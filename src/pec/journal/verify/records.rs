@@ -141,7 +141,7 @@ async fn missing_or_changed(
                 verified.fault(JournalFault::RecordsMissing { first: wanted, last: sequence - 1 });
                 complete = false;
             }
-            wanted = sequence + 1;
+            wanted = sequence.saturating_add(1);
         }
     }
     if wanted <= seal.last {
