@@ -51,6 +51,22 @@ pub const OUTGOING_BUSY: &str = "ceralacca_outgoing_connections_busy";
 /// Destinations that do not answer at present.
 pub const DESTINATIONS_FAILING: &str = "ceralacca_destinations_failing";
 
+/// Seals of the journal made.
+pub const JOURNAL_SEALS: &str = "ceralacca_journal_seals_total";
+/// Records of the journal in them.
+pub const JOURNAL_SEALED_RECORDS: &str = "ceralacca_journal_sealed_records_total";
+/// Daily pieces of the journal signed and time-stamped.
+pub const JOURNAL_PIECES: &str = "ceralacca_journal_pieces_total";
+/// The end of the last period of the journal that has its piece, in seconds since 1970.
+pub const JOURNAL_SAVED: &str = "ceralacca_journal_saved_until_seconds";
+/// Steps of the journal's keeper that failed and are due again, by `step` (`seal`, `piece`, `store`,
+/// `dispose`).
+pub const JOURNAL_FAILURES: &str = "ceralacca_journal_failures_total";
+/// Records of the journal that the sealer found missing.
+pub const JOURNAL_MISSING: &str = "ceralacca_journal_missing_records_total";
+/// Records of the journal disposed of after their time.
+pub const JOURNAL_DISPOSED: &str = "ceralacca_journal_disposed_records_total";
+
 /// Requests to a remote object store that ended, by `operation` (`put`, `get`, `list`, `delete`,
 /// `copy`, `upload_begin`, `upload_part`, `upload_complete`, `upload_abort`) and `outcome` (`done`,
 /// `refused`, `temporary`, `permanent`).
@@ -136,7 +152,13 @@ pub const CERTIFICATE_END: &str = "ceralacca_certificate_end_seconds";
 
 /// Counters and histograms, each with its help text. Those of sessions are counted on the floor
 /// below, under the names that stand here as text.
-const COUNTERS: [(&str, &str); 41] = [
+const COUNTERS: [(&str, &str); 47] = [
+    (JOURNAL_SEALS, "Seals of the journal made"),
+    (JOURNAL_SEALED_RECORDS, "Records of the journal sealed"),
+    (JOURNAL_PIECES, "Daily pieces of the journal signed and time-stamped"),
+    (JOURNAL_FAILURES, "Steps of the journal's keeper that failed, by step"),
+    (JOURNAL_MISSING, "Records of the journal found missing"),
+    (JOURNAL_DISPOSED, "Records of the journal disposed of after their time"),
     ("ceralacca_connections_total", "Connections that were let in, by protocol"),
     ("ceralacca_connections_refused_total", "Connections over a limit, by protocol and limit"),
     (
@@ -190,7 +212,8 @@ const HISTOGRAMS: [(&str, &str); 5] = [
     (DNS_QUESTION_SECONDS, "Seconds of a question to DNS servers, by type"),
 ];
 
-const GAUGES: [(&str, &str); 15] = [
+const GAUGES: [(&str, &str); 16] = [
+    (JOURNAL_SAVED, "End of the last period of the journal that has its piece, seconds since 1970"),
     (SERVICE_LOST, "Seconds of these four months in which the service was not there"),
     (SERVICE_OUTAGE_LONGEST, "Seconds of the longest outage of these four months"),
     (BACKUP_INSTANT, "Instant of the last complete increment of the back-up, seconds since 1970"),

@@ -109,6 +109,7 @@ impl ProviderFiles {
         files.extend(directory_files.into_iter().flatten().cloned());
         files.extend(config.trust.authority_files.iter().cloned());
         files.extend(config.trust.revocation_files.iter().cloned());
+        files.extend(config.journal.timestamp_authority_files.iter().cloned());
         files.extend(config.backup.recovery_certificate_file.clone());
         files.extend(config.backup.also_files.iter().cloned());
         files

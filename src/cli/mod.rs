@@ -32,10 +32,12 @@ mod account;
 mod account_quota;
 mod backup;
 mod config;
+mod dates;
 mod directory;
 mod domain;
 mod erase;
 mod failure;
+mod journal;
 mod keys;
 mod message;
 mod operation;
@@ -138,7 +140,7 @@ enum Command {
     Restore(restore::RestoreArguments),
     #[command(
         subcommand,
-        about = say("Gli obblighi trattenuti da un ripristino", "Duties held by a restore"),
+        about = say("Le trasmissioni, e gli obblighi trattenuti da un ripristino", "Transmissions, and duties held by a restore"),
     )]
     Transmission(transmission::TransmissionCommand),
     #[command(
@@ -165,6 +167,11 @@ enum Command {
         about = say("Le coppie con cui il gestore firma", "The pairs that the provider signs with"),
     )]
     Keys(keys::KeysCommand),
+    #[command(
+        subcommand,
+        about = say("Il giornale delle operazioni", "The log of operations"),
+    )]
+    Journal(journal::JournalCommand),
     #[command(
         about = say("Completamento per la shell", "Completions for a shell"),
         after_help = say(
@@ -226,6 +233,7 @@ fn execute(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::ServiceLevels(arguments) => arguments.run(file.as_deref(), output),
         Command::Directory(command) => command.run(file.as_deref(), output),
         Command::Keys(command) => command.run(file.as_deref(), output),
+        Command::Journal(command) => command.run(file.as_deref(), output),
         Command::Account(account_quota::AccountCommands::Quota(arguments)) => {
             account_quota::run(file.as_deref(), output, &arguments)
         }

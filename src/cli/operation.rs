@@ -6,7 +6,11 @@
 //! Not here: the operations (`control::operations`), what their outcomes look like (one file for
 //! each command).
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use storage::store::Store;
@@ -16,7 +20,7 @@ use trust::{clock::SystemClock, random::SystemRandom};
 use super::{failure::Failure, output::Output, runtime};
 use crate::{
     config::Config,
-    control::{self, Operation, OperationError, Progress, Run, Site},
+    control::{self, Kind, Operation, OperationError, Progress, Run, Site},
     registry::Registry,
     texts::{Language, Text},
 };
@@ -39,6 +43,57 @@ pub(super) fn run<O: Operation>(
             Some(server) => follow(output, async |run| server.ask(operation, run).await).await,
             None => here(config, output, operation).await,
         }
+    })
+}
+
+/// Where the operations of one command are done.
+pub(super) enum Asker {
+    /// In the server behind this socket.
+    Server(PathBuf),
+    /// Here: no server runs.
+    Here(Site),
+}
+
+impl Asker {
+    /// Does one of them.
+    pub(super) async fn ask<O: Operation>(
+        &self,
+        operation: &O,
+        run: &Run,
+    ) -> Result<O::Outcome, OperationError> {
+        match self {
+            Self::Here(site) => operation.run(site, run).await,
+            Self::Server(path) => match control::connect(path).await? {
+                Some(server) => server.ask(operation, run).await,
+                None => Err(OperationError::new(
+                    Kind::Temporary,
+                    Text::fixed(
+                        "il server si è fermato: riprovare",
+                        "the server has stopped: try again",
+                    ),
+                )),
+            },
+        }
+    }
+}
+
+/// Does several operations, one after the other, in the running server or here.
+pub(super) fn several<T>(
+    file: Option<&Path>,
+    output: &Output,
+    work: impl AsyncFnOnce(&Asker, &Run) -> Result<T, OperationError>,
+) -> Result<T, Failure> {
+    let config = Config::load(file, std::env::vars()).map_err(Failure::from)?;
+    runtime()?.block_on(async {
+        let socket = config.data.control_socket();
+        let running = control::connect(&socket).await.map_err(Failure::from)?.is_some();
+        let asker =
+            if running { Asker::Server(socket) } else { Asker::Here(open_site(config).await?) };
+        let result = follow(output, async |run| work(&asker, run).await).await;
+        if let Asker::Here(site) = asker {
+            close_site(site).await?;
+        }
+        result
     })
 }
 
@@ -72,6 +127,13 @@ async fn here<O: Operation>(
     output: &Output,
     operation: &O,
 ) -> Result<O::Outcome, Failure> {
+    let site = open_site(config).await?;
+    let result = follow(output, async |run| operation.run(&site, run).await).await;
+    close_site(site).await?;
+    result
+}
+
+async fn open_site(config: Config) -> Result<Site, Failure> {
     let store = open_store(&config).await?;
     let registry = Registry::open(
         &config.data.registry_file(),
@@ -80,18 +142,19 @@ async fn here<O: Operation>(
         Arc::new(SystemClock),
     )
     .await?;
-    let site = Site {
+    Ok(Site {
         config: Arc::new(config),
         store,
         registry,
         engine: None,
         backup: None,
         directory: None,
-    };
-    let result = follow(output, async |run| operation.run(&site, run).await).await;
+    })
+}
+
+async fn close_site(site: Site) -> Result<(), Failure> {
     site.registry.close().await;
-    site.store.close().await.map_err(|error| Failure::of_machine(&error))?;
-    result
+    site.store.close().await.map_err(|error| Failure::of_machine(&error))
 }
 
 async fn open_store(config: &Config) -> Result<Arc<Store>, Failure> {

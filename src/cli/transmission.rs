@@ -1,23 +1,69 @@
-//! `ceralacca transmission`: duties that a restore held for an operator.
+//! `ceralacca transmission`: what was submitted and all that came of it; duties that a restore held for an
+//! operator.
 
-use std::path::Path;
+mod export;
+mod view;
+
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use trust::clock::UnixMillis;
 
 use super::{
+    dates,
     failure::Failure,
     operation,
     output::{Output, Shown, instant},
     say,
 };
 use crate::{
-    control::operations::backup::{HeldView, ListHeld, ReleaseHeld, ReleasedView},
+    control::operations::{
+        backup::{HeldView, ListHeld, ReleaseHeld, ReleasedView},
+        transmission::{PAGE_MAX, TransmissionList, TransmissionPage, TransmissionShow},
+    },
     texts::{Language, Text},
 };
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TransmissionCommand {
+    #[command(
+        about = say("Elenca le trasmissioni, dalla più recente", "Lists transmissions, the newest first"),
+        after_help = say(
+            "Esempi:\n  ceralacca transmission list --sender maria.rossi@pec.example --since 2026-11-01\n  ceralacca transmission list --state failed --json\n\nStati di un destinatario: submitted inviato, accepted accettato, relayed inoltrato, taken-in-charge preso in carico,\ndelivered consegnato, failed non consegnato, rejected non accettato, expired nessuna notizia entro 24 ore.",
+            "Examples:\n  ceralacca transmission list --sender maria.rossi@pec.example --since 2026-11-01\n  ceralacca transmission list --state failed --json\n\nStates of a recipient: submitted, accepted, relayed, taken-in-charge, delivered, failed, rejected (not accepted),\nexpired (nothing heard within 24 hours).",
+        ),
+    )]
+    List(ListArguments),
+    #[command(
+        about = say(
+            "Tutto su una trasmissione: stato per destinatario, ogni messaggio con impronta e istante",
+            "Everything about one transmission: state per recipient, every message with digest and instant",
+        ),
+        after_help = say(
+            "Esempio:\n  ceralacca transmission show \"<1@client.example>\"\n\nVa bene l'identificativo PEC, il nome in `transmission list`, o il Message-ID che il programma di posta ha scritto.",
+            "Example:\n  ceralacca transmission show \"<1@client.example>\"\n\nThe PEC identifier will do, the name in `transmission list`, or the Message-ID that the mail client wrote.",
+        ),
+    )]
+    Show {
+        #[arg(value_name = "ID", help = say("Quale", "Which"))]
+        id: String,
+    },
+    #[command(
+        about = say(
+            "Scrive uno zip con messaggio, busta, ricevute e come verificarli",
+            "Writes a zip with message, envelope, receipts and how to verify them",
+        ),
+        after_help = say(
+            "Esempio:\n  ceralacca transmission export 0193617f2a4088e1d2c3b4a596877869 --output trasmissione.zip\n\nVERIFICA.txt nello zip dice i comandi, con strumenti pubblici.",
+            "Example:\n  ceralacca transmission export 0193617f2a4088e1d2c3b4a596877869 --output transmission.zip\n\nVERIFICA.txt in the zip says the commands, with public tools.",
+        ),
+    )]
+    Export {
+        #[arg(value_name = "ID", help = say("Quale, come per `transmission show`", "Which, as for `transmission show`"))]
+        id: String,
+        #[arg(long, value_name = "FILE", help = say("Il file zip", "The zip file"))]
+        output: PathBuf,
+    },
     #[command(about = say(
         "Elenca gli obblighi che un ripristino ha trattenuto",
         "Lists the duties that a restore has held",
@@ -41,9 +87,67 @@ pub(super) enum TransmissionCommand {
     },
 }
 
+/// Which transmissions.
+#[derive(Debug, clap::Args)]
+pub(super) struct ListArguments {
+    #[arg(long, value_name = say("INDIRIZZO", "ADDRESS"), help = say("Di questo mittente", "From this sender"))]
+    sender: Option<String>,
+    #[arg(long, value_name = say("INDIRIZZO", "ADDRESS"), help = say("Verso questo destinatario", "To this recipient"))]
+    recipient: Option<String>,
+    #[arg(long, value_name = say("STATO", "STATE"), help = say("Con un destinatario in questo stato", "With a recipient in this state"))]
+    state: Option<String>,
+    #[arg(long, value_name = say("DATA", "DATE"), value_parser = dates::since, help = say("Da questa data", "From this date on"))]
+    since: Option<i64>,
+    #[arg(long, value_name = say("DATA", "DATE"), value_parser = dates::until, help = say("Fino a questa data compresa", "Up to this date, with it"))]
+    until: Option<i64>,
+    #[arg(long, value_name = "N", default_value_t = 100, help = say("Quante al più", "How many at most"))]
+    limit: usize,
+    #[arg(long, value_name = "ID", help = say("Solo quelle prima di questa", "Only those before this one"))]
+    before: Option<String>,
+}
+
+fn list(file: Option<&Path>, output: &Output, arguments: ListArguments) -> Result<(), Failure> {
+    let ListArguments { sender, recipient, state, since, until, limit, before } = arguments;
+    let list = TransmissionList {
+        sender,
+        recipient,
+        state,
+        since_millis: since,
+        until_millis: until,
+        ..TransmissionList::default()
+    };
+    let (mut found, mut rest) = (Vec::new(), before);
+    operation::several(file, output, async |asker, run| {
+        loop {
+            let page_limit = (limit - found.len()).min(PAGE_MAX);
+            let list = TransmissionList { before: rest.take(), limit: page_limit, ..list.clone() };
+            let page: TransmissionPage = asker.ask(&list, run).await?;
+            found.extend(page.transmissions);
+            rest = page.cursor;
+            if rest.is_none() || found.len() >= limit {
+                return Ok(());
+            }
+        }
+    })?;
+    output.list(&found);
+    if let Some(before) = rest {
+        output.note(&Text::filled(
+            format!("forse ve ne sono altre: --before {before}"),
+            format!("there may be more: --before {before}"),
+        ));
+    }
+    Ok(())
+}
+
 impl TransmissionCommand {
     pub(super) fn run(self, file: Option<&Path>, output: &Output) -> Result<(), Failure> {
         match self {
+            Self::List(arguments) => list(file, output, arguments),
+            Self::Show { id } => {
+                output.one(&operation::run(file, output, &TransmissionShow { id })?);
+                Ok(())
+            }
+            Self::Export { id, output: to } => export::run(file, output, &id, &to),
             Self::Held => {
                 output.list(&operation::run(file, output, &ListHeld {})?);
                 Ok(())

@@ -20,6 +20,7 @@ pub use collector::CollectorSettings;
 pub use directory::{DirectorySettings, FetchSettings, HttpsUrl, PublishSettings};
 pub use dns::{DnsSettings, Dnssec};
 pub use error::{ConfigError, ConfigErrors, Place};
+pub use journal::JournalSettings;
 pub use limits::{LimitSettings, LoginSettings};
 pub use objects::{BucketSettings, ObjectSettings};
 pub use ordinary_mail::OrdinaryMailSettings;
@@ -40,6 +41,7 @@ mod backup;
 mod directory;
 mod dns;
 mod error;
+mod journal;
 mod limits;
 mod objects;
 mod ordinary_mail;
@@ -87,6 +89,8 @@ pub struct Config {
     pub backup: BackupSettings,
     /// `[collector]`
     pub collector: CollectorSettings,
+    /// `[journal]`
+    pub journal: JournalSettings,
     /// `[registry]`
     pub registry: RegistrySettings,
     /// `[login]`
@@ -358,6 +362,7 @@ impl Config {
             objects: ObjectSettings::read(reader),
             backup: BackupSettings::read(reader),
             collector: CollectorSettings::read(reader),
+            journal: JournalSettings::read(reader),
             registry: RegistrySettings::read(reader),
             login: LoginSettings::read(reader),
             limits: LimitSettings::read(reader),

@@ -77,6 +77,11 @@ fn a_wrong_setting_is_named_with_its_line_and_a_remedy() {
             "2: unknown key \"imap\": did you mean \"imaps\"?",
         ),
         ("[lisen]\n", "1: unknown section \"lisen\": did you mean \"listen\"?"),
+        ("[journal]\nkept_months = 29\n", "2: \"kept_months\" must be from 30 to 1200"),
+        (
+            "[journal]\ntimestamp_url = \"ftp://tsa.example\"\n",
+            "2: \"timestamp_url\" is wrong: write an address, such as \"https://tsa.example/tsr\"",
+        ),
         ("\n\n[data]\nfolder = 3\n", "4: \"folder\" is wrong: write a quoted path"),
         (
             "[listen]\nsmtp_relay = \"25\"\n",

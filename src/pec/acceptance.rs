@@ -24,6 +24,7 @@ use trust::clock::UnixMillis;
 
 use super::{
     address::Address,
+    artefacts::{Artefact, ArtefactKind},
     classify::PecMessage,
     distribution::{classify_again, due_now, recipient_rows},
     engine::{PecEngine, PecError},
@@ -291,8 +292,9 @@ impl Case {
             ..journal_record(engine, &self.record)
         };
         engine.journal(&mut batch, self.instant.unix(), JournalEvent::NonAcceptance, journal);
-        issue::put_into_senders_mailbox(engine, AccountId(self.record.account_id), &notice, batch)
-            .await
+        let artefact = self.artefact(engine, ArtefactKind::NonAcceptanceNotice);
+        let account = AccountId(self.record.account_id);
+        issue::put_into_senders_mailbox(engine, account, &notice, artefact, batch).await
     }
 
     /// The acceptance receipt and the envelope.
@@ -323,19 +325,30 @@ impl Case {
         )
         .await?;
         let mut held_envelope = Batch::default();
-        let (held, _) = engine.hold(&envelope.octets, &mut held_envelope).await?;
+        let (held, staged) = engine.hold(&envelope.octets, &mut held_envelope).await?;
+        let stored = staged.stored();
+        let of_envelope = (stored.digest(), stored.size());
         let mut batch =
             self.closing(TransmissionState::Accepted, RecipientState::Accepted, Some(held));
         batch.merge(held_envelope);
         let due = self.dispatch(engine, &mut batch, held);
         self.journal_acceptance(engine, &mut batch, &receipt, &envelope);
-        issue::put_into_senders_mailbox(engine, AccountId(self.record.account_id), &receipt, batch)
-            .await?;
+        let artefact = self.artefact(engine, ArtefactKind::TransportEnvelope);
+        let artefact = Artefact { mailbox: String::new(), ..artefact };
+        artefact.note(&mut batch, &envelope.message_id, of_envelope, &held.0);
+        let artefact = self.artefact(engine, ArtefactKind::AcceptanceReceipt);
+        let account = AccountId(self.record.account_id);
+        issue::put_into_senders_mailbox(engine, account, &receipt, artefact, batch).await?;
         for due in due {
             engine.queue().announce(due, engine.now());
         }
         engine.count_delay(DelayKind::Acceptance, self.sender.domain(), self.instant.unix());
         Ok(())
+    }
+
+    fn artefact(&self, engine: &PecEngine, kind: ArtefactKind) -> Artefact {
+        let (of, instant) = ((self.id, &self.record), self.instant.unix());
+        Artefact::to_sender(of, kind, instant, Vec::new(), &engine.issuer().name)
     }
 
     fn journal_acceptance(

@@ -26,7 +26,7 @@ use storage::{
 use super::{
     address::Address,
     arriving::{Arrived, Arriving},
-    dsn,
+    artefacts, dsn,
     engine::PecEngine,
     facts::{CertifiedDomains as _, RecipientKind},
     formal::{self, FormalLimits},
@@ -330,7 +330,7 @@ async fn store_transmission(
     let SubmittedEnvelope { holder, sender, forward_paths, dsn } = envelope;
     let mut batch = Batch::default();
     let held = engine.hold(&judged.original, &mut batch).await;
-    let (original, _) = held.map_err(|error| refusals::store(&error))?;
+    let (original, staged) = held.map_err(|error| refusals::store(&error))?;
     let id = TransmissionId::draw(instant.unix(), engine.random());
     let state = if judged.fault.is_some() {
         TransmissionState::Refused
@@ -353,6 +353,8 @@ async fn store_transmission(
         returned: dsn::kept_ret(dsn.ret).into(),
     };
     batch.put(TRANSMISSIONS, id.key(), encode(&record));
+    let recipients = forward_paths.iter().map(Address::as_str);
+    artefacts::begin(&mut batch, id, &record, &staged, recipients);
     // An identifier that exists already would be a fault of the random source: refuse, not mix.
     batch.expect(TRANSMISSION_IDENTIFIERS, record.identifier.clone(), Expected::Absent);
     batch.put(TRANSMISSION_IDENTIFIERS, record.identifier.clone(), id.key());

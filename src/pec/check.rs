@@ -25,6 +25,7 @@ use storage::{
 };
 
 use super::{
+    artefacts::{ArtefactRecord, TRANSMISSION_ARTEFACTS, TRANSMISSION_INDEX},
     needs::{self, naming, needed_by},
     records::{
         DELIVERY_WORK, DeliveryRecord, Due, HELD_FOR_OPERATOR, INCOMING_MESSAGES, INCOMING_WORK,
@@ -72,7 +73,7 @@ pub enum DutyFault {
 const LISTED_MAX: usize = 1_000;
 
 /// Families with duties or with names of records.
-const LOOKED_AT: [Family; 10] = [
+const LOOKED_AT: [Family; 12] = [
     HELD_FOR_OPERATOR,
     TRANSMISSION_WORK,
     INCOMING_WORK,
@@ -82,6 +83,8 @@ const LOOKED_AT: [Family; 10] = [
     OUTGOING_ORDER,
     TRANSMISSION_RECIPIENTS,
     TRANSMISSION_IDENTIFIERS,
+    TRANSMISSION_ARTEFACTS,
+    TRANSMISSION_INDEX,
     SENDINGS,
 ];
 
@@ -148,6 +151,11 @@ fn named_by(family: Family, key: &Bytes, value: &[u8]) -> Result<Names, StoreErr
         OUTGOING_ORDER => vec![record(OUTGOING_QUEUE, &Due::read(key)?.id.0)],
         TRANSMISSION_RECIPIENTS => vec![record(TRANSMISSIONS, key.get(..16).unwrap_or(key))],
         TRANSMISSION_IDENTIFIERS => vec![record(TRANSMISSIONS, value)],
+        TRANSMISSION_ARTEFACTS => {
+            decode::<ArtefactRecord>(family, key, value)?;
+            vec![record(TRANSMISSIONS, key.get(..16).unwrap_or(key))]
+        }
+        TRANSMISSION_INDEX => vec![record(TRANSMISSIONS, key.get(16..).unwrap_or(key))],
         SENDINGS => {
             decode::<SendingRecord>(family, key, value)?;
             vec![record(keys::ACCOUNTS, key)]

@@ -3,7 +3,8 @@
 //! * A transmission is *finished* when its acceptance owes nothing, every recipient has come to
 //!   the end ([`RecipientState`]: delivered, failed, rejected; relayed for one outside certified
 //!   mail), and the last change is older than the retention. Then its record lets go of original and
-//!   envelope. The record stays: later receipts and the operator find it.
+//!   envelope, and its artefacts of theirs. The record stays until the journal's time is over: later
+//!   receipts and the operator find it.
 //! * An incoming message is finished when it is distributed and older than the retention. Its
 //!   record goes: nothing reads it any more.
 //! * A held message older than the retention that no record names is released. Whoever holds a
@@ -14,7 +15,8 @@
 //!
 //! Nothing here is urgent: a round that fails is tried again, and each step is one batch.
 //!
-//! Not here: the octets themselves, which the collector takes (`storage::collector`), the journal.
+//! Not here: the octets themselves, which the collector takes (`storage::collector`), the journal (`journal::disposal`),
+//! records of transmissions after their time (`transmissions`).
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -33,6 +35,7 @@ use storage::{
 use trust::clock::UnixMillis;
 
 use super::{
+    artefacts,
     needs::{named_by, naming},
     records::{
         DELIVERY_WORK, HELD_FOR_OPERATOR, INCOMING_MESSAGES, INCOMING_SEEN, INCOMING_WORK,
@@ -146,6 +149,7 @@ async fn finish_transmissions(
             let mut batch = Batch::default();
             batch.expect(TRANSMISSIONS, key.clone(), Expected::Value(value));
             batch.expect(TRANSMISSION_WORK, key.clone(), Expected::Absent);
+            artefacts::let_go(&**store.engine(), &key, &mut batch).await?;
             batch.put(TRANSMISSIONS, key, encode(&record));
             report.transmissions += u64::from(applied(store, batch).await?);
         }

@@ -12,11 +12,13 @@ use bytes::Bytes;
 use storage::{
     catalog::engine::{Batch, Expected},
     error::StoreError,
+    held::HeldMessage,
 };
 use trust::{clock::UnixMillis, smime::structure::find_signed};
 
 use super::{
     address::Address,
+    artefacts,
     classify::{self, PecMessage},
     daticert::{CertificationData, Event},
     engine::{PecEngine, PecError},
@@ -69,7 +71,7 @@ async fn finish_duty(
         let octets = octets.clone();
         let done = match record.kind() {
             IncomingKind::TransportEnvelope => take_charge(engine, id, record, octets).await,
-            IncomingKind::Notification => pass_on(engine, id, record, octets).await,
+            IncomingKind::Notification => pass_on(engine, id, record, octets, &held).await,
             IncomingKind::Anomaly => wrap(engine, id, record, octets).await,
         };
         match done {
@@ -179,6 +181,7 @@ async fn pass_on(
     id: IncomingId,
     record: &IncomingRecord,
     octets: Bytes,
+    held: &HeldMessage,
 ) -> Result<(), PecError> {
     let PecMessage::Receipt(notice) = classify_again(engine, octets).await?.0 else {
         return Err(changed(id));
@@ -194,6 +197,12 @@ async fn pass_on(
         if let (Event::Delivery { .. }, Some(address)) = (&data.event, moved.first()) {
             delivered = Some((address.domain().clone(), transmission.instant_millis));
         }
+        let instant = UnixMillis(record.instant_millis);
+        let (of, mailboxes) = ((*transmission_id, transmission), &record.recipients);
+        let artefact = artefacts::received(of, data, instant, &record.provider, mailboxes);
+        let message_id = String::from_utf8_lossy(&record.message_id).trim().to_owned();
+        // The incoming message is named once more: it stays as long as the transmission's own.
+        artefact.note(&mut batch, &message_id, artefacts::of_held(held), &record.message);
     }
     engine.store().commit(batch).await?;
     if let Some((domain, began)) = delivered {

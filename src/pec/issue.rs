@@ -20,6 +20,7 @@ use storage::{
 
 use super::{
     address::Address,
+    artefacts::{self, Artefact},
     classify::ReceivedEnvelope,
     distribution::due_now,
     encoded_word::decode,
@@ -33,7 +34,8 @@ use super::{
     issuer::{Issuer, Unsealed},
     receipt::{Delivered, DeliveryFault},
     records::{
-        AnomalyKind, Due, IncomingRecord, QueueKind, QueueRecipient, QueueRecord, sender_class,
+        AnomalyKind, Due, IncomingRecord, QueueKind, QueueRecipient, QueueRecord, draw_held_id,
+        sender_class,
     },
 };
 
@@ -194,14 +196,19 @@ pub async fn non_delivery(
         .await
 }
 
-/// Appends an issued message to the INBOX of the sender's account together with `also`. When the
-/// account is gone, `also` is applied all the same: the journal keeps what was certified.
+/// Appends an issued message to the INBOX of the sender's account together with `also`, and notes it
+/// with its transmission. When the account is gone, the rest is applied all the same: journal and
+/// transmission keep what was certified.
 pub async fn put_into_senders_mailbox(
     engine: &Arc<PecEngine>,
     account_id: AccountId,
     issued: &Issued,
-    also: Batch,
+    artefact: Artefact,
+    mut also: Batch,
 ) -> Result<(), PecError> {
+    let staged = engine.stage(&issued.octets).await?;
+    let held = draw_held_id(engine.now(), engine.random());
+    artefacts::hold(artefact, engine.store(), held, &issued.message_id, &staged, &mut also);
     let account = match engine.store().account(account_id).await {
         Ok(account) => account,
         Err(StoreError::NoSuchAccount(_)) => {
@@ -212,7 +219,6 @@ pub async fn put_into_senders_mailbox(
         Err(error) => return Err(error.into()),
     };
     let inbox = account.mailbox_by_name(INBOX).await?.id();
-    let staged = engine.stage(&issued.octets).await?;
     account
         .append(AppendRequest {
             mailbox: inbox,

@@ -4,9 +4,28 @@
 //!
 //! * A record is written in the same batch as the change it tells of, never before or after.
 //! * Records are numbered without gaps by the engine of the catalog, under this node's prefix.
-//! * A record is never changed. (Sealing and disposal after 30 months build on that.)
+//! * A record is never changed; it goes after 30 months at least, with a record that says so.
 //!
-//! Not here: sealing, search and export of the journal.
+//! | room | what |
+//! |---|---|
+//! | [`seal`] | a seal: a Merkle tree over records, chained |
+//! | [`head`] | how far everything is; families and keys |
+//! | [`sealer`], [`index`] | every minute: seals what is new, and makes it findable |
+//! | [`piece`], [`keeper`] | every day: one piece, signed, time-stamped, in the object store too |
+//! | [`disposal`] | what is over its time |
+//! | [`search`], [`verify`] | reading it, and proving it |
+//!
+//! Not here: the commands (`control::operations::journal`).
+
+pub mod disposal;
+pub mod head;
+pub mod index;
+pub mod keeper;
+pub mod piece;
+pub mod seal;
+pub mod sealer;
+pub mod search;
+pub mod verify;
 
 use storage::catalog::engine::Batch;
 use trust::clock::UnixMillis;
@@ -62,9 +81,39 @@ pub enum JournalEvent {
     QueueReleased,
     /// An operator gave a queued message up; the detail says why.
     QueueDropped,
+    /// Records of the journal were disposed of after their time; the detail says which.
+    Disposed,
 }
 
 impl JournalEvent {
+    /// All of them, in the order in which they are declared.
+    pub const ALL: [Self; 24] = [
+        Self::Submission,
+        Self::Acceptance,
+        Self::NonAcceptance,
+        Self::TransportEnvelope,
+        Self::Relayed,
+        Self::RelayFailed,
+        Self::Incoming,
+        Self::Repeat,
+        Self::TakeCharge,
+        Self::AnomalyEnvelope,
+        Self::Delivery,
+        Self::DeliveryReceipt,
+        Self::NonDelivery,
+        Self::TimeLimit,
+        Self::StatusNotification,
+        Self::Undeliverable,
+        Self::SpaceNotice,
+        Self::Erasure,
+        Self::Restored,
+        Self::Released,
+        Self::QueueHeld,
+        Self::QueueReleased,
+        Self::QueueDropped,
+        Self::Disposed,
+    ];
+
     /// The word that stands in the journal.
     pub fn word(self) -> &'static str {
         match self {
@@ -91,6 +140,7 @@ impl JournalEvent {
             Self::QueueHeld => "queue-held",
             Self::QueueReleased => "queue-released",
             Self::QueueDropped => "queue-dropped",
+            Self::Disposed => "disposed",
         }
     }
 }

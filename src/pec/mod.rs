@@ -10,6 +10,7 @@ pub mod acceptance;
 pub mod access_point;
 pub mod address;
 mod arriving;
+pub mod artefacts;
 pub mod brief;
 pub mod check;
 pub mod classify;
@@ -53,6 +54,7 @@ pub mod space_notice;
 mod texts;
 pub mod time_limits;
 pub mod tls_policy;
+pub mod transmissions;
 pub mod work;
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ use storage::{
 };
 
 use super::{
+    artefacts::{ArtefactRecord, TRANSMISSION_ARTEFACTS, TRANSMISSION_INDEX},
+    journal::head::{JOURNAL_HEADS, JOURNAL_INDEX, JOURNAL_LEAVES, JOURNAL_PIECES, JOURNAL_SEALS},
     records::{
         DELIVERY_WORK, DeliveryRecord, FAMILIES, HELD_FOR_OPERATOR, INCOMING_MESSAGES,
         INCOMING_SEEN, INCOMING_WORK, IncomingRecord, JOURNAL, OUTGOING_DESTINATIONS,
@@ -55,6 +57,13 @@ const ROLES: [(Family, Role); FAMILIES.len()] = [
     (JOURNAL, Role::Other),
     (HELD_FOR_OPERATOR, Role::Duty),
     (SENDINGS, Role::Other),
+    (JOURNAL_HEADS, Role::Other),
+    (JOURNAL_SEALS, Role::Other),
+    (JOURNAL_LEAVES, Role::Other),
+    (JOURNAL_PIECES, Role::Other),
+    (JOURNAL_INDEX, Role::Other),
+    (TRANSMISSION_ARTEFACTS, Role::Record),
+    (TRANSMISSION_INDEX, Role::Other),
 ];
 
 /// The families whose rows name held messages.
@@ -87,6 +96,10 @@ pub(super) fn named_by(
         INCOMING_MESSAGES => vec![decode::<IncomingRecord>(family, key, value)?.message],
         DELIVERY_WORK => vec![decode::<DeliveryRecord>(family, key, value)?.message],
         OUTGOING_QUEUE => vec![decode::<QueueRecord>(family, key, value)?.message],
+        TRANSMISSION_ARTEFACTS => {
+            let held = decode::<ArtefactRecord>(family, key, value)?.held;
+            Some(held).filter(|held| !held.is_empty()).into_iter().collect()
+        }
         HELD_FOR_OPERATOR => {
             let (family, key, value) = held_row(key, value)?;
             named_by(family, &key, &value)?

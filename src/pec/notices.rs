@@ -25,6 +25,7 @@ use trust::clock::UnixMillis;
 
 use super::{
     address::Address,
+    artefacts::{Artefact, ArtefactKind},
     classify::PecMessage,
     distribution::classify_again,
     engine::{PecEngine, PecError},
@@ -175,8 +176,20 @@ async fn answer_own_sender(
         })?;
     move_recipient(engine, &mut batch, id, record.transmission_index, state, record.instant_millis)
         .await?;
-    issue::put_into_senders_mailbox(engine, AccountId(transmission.account_id), answer, batch)
-        .await?;
+    let kind = match state {
+        RecipientState::Delivered => ArtefactKind::DeliveryReceipt,
+        _ => ArtefactKind::NonDeliveryNotice,
+    };
+    let instant = UnixMillis(record.instant_millis);
+    let artefact = Artefact::to_sender(
+        (id, &transmission),
+        kind,
+        instant,
+        vec![record.recipient.clone()],
+        &engine.issuer().name,
+    );
+    let account = AccountId(transmission.account_id);
+    issue::put_into_senders_mailbox(engine, account, answer, artefact, batch).await?;
     if state == RecipientState::Delivered
         && let Ok(recipient) = Address::parse(&record.recipient)
     {

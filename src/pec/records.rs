@@ -65,7 +65,7 @@ pub const JOURNAL: Family = Family("journal");
 pub const HELD_FOR_OPERATOR: Family = Family("held_for_operator");
 
 /// Every family of the engine, for opening the store.
-pub const FAMILIES: [Family; 16] = [
+pub const FAMILIES: [Family; 23] = [
     TRANSMISSIONS,
     TRANSMISSION_IDENTIFIERS,
     TRANSMISSION_RECIPIENTS,
@@ -82,6 +82,13 @@ pub const FAMILIES: [Family; 16] = [
     JOURNAL,
     HELD_FOR_OPERATOR,
     super::sending::SENDINGS,
+    super::journal::head::JOURNAL_HEADS,
+    super::journal::head::JOURNAL_SEALS,
+    super::journal::head::JOURNAL_LEAVES,
+    super::journal::head::JOURNAL_PIECES,
+    super::journal::head::JOURNAL_INDEX,
+    super::artefacts::TRANSMISSION_ARTEFACTS,
+    super::artefacts::TRANSMISSION_INDEX,
 ];
 
 /// The version this program writes and the newest it reads.

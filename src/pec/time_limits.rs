@@ -34,6 +34,7 @@ use trust::clock::UnixMillis;
 use super::{
     acceptance,
     address::Address,
+    artefacts::{Artefact, ArtefactKind},
     engine::{PecEngine, PecError},
     facts::TransmissionFacts,
     issue::{self, Issued},
@@ -347,7 +348,14 @@ impl Recipient {
         };
         engine.journal(&mut batch, instant.unix(), JournalEvent::TimeLimit, journal);
         let account = AccountId(transmission.account_id);
-        issue::put_into_senders_mailbox(engine, account, &notice, batch).await?;
+        let artefact = Artefact::to_sender(
+            (id, &transmission),
+            ArtefactKind::TimeLimitNotice,
+            instant.unix(),
+            vec![address.as_str().to_owned()],
+            &engine.issuer().name,
+        );
+        issue::put_into_senders_mailbox(engine, account, &notice, artefact, batch).await?;
         metrics::counter!(TIME_LIMIT_NOTICES, "limit" => limit.word()).increment(1);
         Ok(())
     }

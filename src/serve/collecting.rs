@@ -15,6 +15,7 @@ use crate::{
     pec::{
         disposal::{self, DisposalReport},
         engine::PecEngine,
+        transmissions,
     },
 };
 
@@ -70,7 +71,10 @@ fn note(report: &CollectReport) {
 pub async fn dispose(engine: Arc<PecEngine>, config: Arc<Config>, stopping: CancellationToken) {
     let retention = i64::try_from(config.collector.disposal_retention.0).unwrap_or(i64::MAX);
     while rest(config.collector.disposal_interval.duration(), &stopping).await {
-        match stopping.run_until_cancelled(round(&engine, retention)).await {
+        match stopping
+            .run_until_cancelled(round(&engine, retention, config.journal.kept_months))
+            .await
+        {
             None => return,
             Some(Ok(report)) => {
                 metrics::counter!(metrics_names::HELD_RELEASED).increment(report.released);
@@ -83,11 +87,19 @@ pub async fn dispose(engine: Arc<PecEngine>, config: Arc<Config>, stopping: Canc
     }
 }
 
-async fn round(engine: &PecEngine, retention_millis: i64) -> Result<DisposalReport, StoreError> {
+async fn round(
+    engine: &PecEngine,
+    retention_millis: i64,
+    kept_months: u32,
+) -> Result<DisposalReport, StoreError> {
     let now = engine.now();
     let report = disposal::dispose(engine.store(), now, retention_millis).await?;
     let before = now.plus_millis(retention_millis.saturating_neg());
     disposal::trim_expunge_logs(engine.store(), before).await?;
+    let records = transmissions::dispose(&**engine.store().engine(), now, kept_months).await?;
+    if records > 0 {
+        tracing::info!(records, "records of old transmissions were removed");
+    }
     let entries = engine.store().trim_repair_log().await?;
     if entries > 0 {
         tracing::info!(entries, "old entries of the repair log were removed");

@@ -14,6 +14,7 @@ pub mod collecting;
 pub mod credentials;
 pub mod directory;
 pub mod doors;
+pub mod journal;
 pub mod objects;
 pub mod pressure;
 pub mod readiness;
@@ -113,7 +114,9 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     let registry = open_registry(&config, Arc::clone(&clock)).await?;
     let objects = objects::open(&config, Arc::clone(&random))?;
     objects::prove(&config, &*objects).await?;
-    let store = store::open_on(&config, objects, Arc::clone(&clock), Arc::clone(&random)).await?;
+    let store =
+        store::open_on(&config, Arc::clone(&objects), Arc::clone(&clock), Arc::clone(&random))
+            .await?;
     let backup = backup(&config, &registry, &store);
     let claim = NodeClaim::confirm(&config, &store).await?;
     outbox::apply_pending(&registry, &*store).await.context("applying changes of accounts")?;
@@ -143,6 +146,9 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     let parts = Beside { config: &config, credentials: &credentials, directory: &directory };
     let mut beside = start_beside(&parts, &registry, &engine.engine, &stopping);
     beside.spawn(leftovers);
+    let keeper = journal::keeper(&config, &engine.engine, objects)?;
+    let interval = config.journal.seal_interval.duration();
+    beside.spawn(journal::keep(keeper, interval, stopping.clone()));
     beside.spawn(Arc::clone(&claim).watch(backup.clone(), stopping.clone()));
     if let Some(backup) = &backup {
         beside.spawn(Arc::clone(backup).run(stopping.clone()));

@@ -15,7 +15,8 @@ use super::Text;
 type Sentence = (&'static str, &'static str);
 
 /// Names of objects, longer ones before those that they begin with.
-const OBJECTS: [Sentence; 21] = [
+const OBJECTS: [Sentence; 22] = [
+    ("the journal", "il giornale"),
     ("UID {} of mailbox {} of account {}", "UID {} nella cartella {} della casella {}"),
     ("a block of mailbox {} of account {}", "un blocco della cartella {} della casella {}"),
     ("mailbox {} of account {}", "cartella {} della casella {}"),

@@ -147,6 +147,10 @@ fn the_node_goes_on_in_its_new_epoch(pair: &mut Pair, mario: &str) {
         let report = json(provider, &["store", "check"]);
         assert_eq!(report["clean"], true, "{report:#}");
     }
+    let journal = json(&pair.alfa, &["journal", "verify"]);
+    assert_eq!(journal["whole"], true, "{journal:#}");
+    let lost = journal["lost_time"].as_array().expect("a list");
+    assert_eq!(lost.len(), 1, "the lost time is explained: {journal:#}");
 }
 
 fn first_piece(folder: &Path) -> std::path::PathBuf {

@@ -15,3 +15,4 @@ mod provider;
 mod quota;
 mod reading;
 mod submission;
+mod transmissions;

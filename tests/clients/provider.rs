@@ -27,6 +27,11 @@ impl std::ops::Deref for Provider {
 }
 
 impl Provider {
+    /// Stops it; says whether it ended well.
+    pub(crate) fn stop(&mut self) -> bool {
+        self.0.stop()
+    }
+
     /// Starts a provider for `pec.alfa.example` with the accounts [`ANNA`] and [`BRUNO`].
     pub(crate) fn start() -> Self {
         Self::start_with("")

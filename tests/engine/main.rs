@@ -4,6 +4,7 @@
 //! The provider under test is Beta; Alfa and Gamma are other providers with keys of their own.
 
 mod anomalies;
+mod artefacts;
 mod checks;
 mod disposal;
 mod dsn;
@@ -13,6 +14,9 @@ mod failures;
 mod fairness;
 mod incoming;
 mod journal;
+mod journal_damage;
+mod journal_kept;
+mod keeping;
 mod letter;
 mod limits;
 mod local;

@@ -7,6 +7,7 @@ pub mod check;
 pub mod collect;
 pub mod directory;
 pub mod erase;
+pub mod journal;
 pub mod keys;
 pub mod queue;
 pub mod quota;
@@ -16,6 +17,7 @@ pub mod scrub;
 pub mod service_levels;
 pub mod stats;
 pub mod take_over;
+pub mod transmission;
 
 #[cfg(test)]
 mod tests;
@@ -40,10 +42,17 @@ pub fn served() -> Operations {
         .with::<backup::BackupNow>()
         .with::<backup::ListHeld>()
         .with::<backup::ReleaseHeld>()
+        .with::<journal::JournalSearch>()
+        .with::<journal::JournalVerify>()
         .with::<queue::QueueList>()
         .with::<queue::QueueShow>()
         .with::<queue::QueueChange>()
         .with::<scrub::StoreScrub>()
         .with::<service_levels::ServiceLevels>()
         .with::<stats::StoreStats>()
+        .with::<transmission::TransmissionList>()
+        .with::<transmission::TransmissionShow>()
+        .with::<transmission::ArtefactRead>()
+        .with::<transmission::ArtefactVerify>()
+        .with::<transmission::TrustedCertificates>()
 }

@@ -20,6 +20,7 @@ use super::entry::{Entry, Refusal};
 use crate::pec::{
     acceptance,
     address::Address,
+    artefacts::{Artefact, ArtefactKind},
     dsn::{self, Action, RecipientReport, Report, Returned},
     encoded_word,
     engine::{PecEngine, PecError},
@@ -185,14 +186,21 @@ impl Entry {
         let instant = engine.certified_now();
         let issued = dsn::report(engine, &instant, report, returned).await?;
         let journal = JournalRecord {
-            recipients: names,
+            recipients: names.clone(),
             related: vec![issued.message_id.clone()],
             detail: action.word().to_owned(),
             ..acceptance::journal_record(engine, &transmission)
         };
         engine.journal(&mut batch, instant.unix(), JournalEvent::StatusNotification, journal);
+        let artefact = Artefact::to_sender(
+            (id, &transmission),
+            ArtefactKind::StatusNotification,
+            instant.unix(),
+            names,
+            &engine.issuer().name,
+        );
         let account = AccountId(transmission.account_id);
-        issue::put_into_senders_mailbox(engine, account, &issued, batch).await
+        issue::put_into_senders_mailbox(engine, account, &issued, artefact, batch).await
     }
 
     /// The message as its sender has submitted it; the envelope where that was let go of.
@@ -262,8 +270,15 @@ impl Entry {
             ..acceptance::journal_record(engine, &transmission)
         };
         engine.journal(&mut batch, now, JournalEvent::NonDelivery, journal);
+        let artefact = Artefact::to_sender(
+            (id, &transmission),
+            ArtefactKind::NonDeliveryNotice,
+            now,
+            vec![recipient.address.clone()],
+            &engine.issuer().name,
+        );
         let account = AccountId(transmission.account_id);
-        issue::put_into_senders_mailbox(engine, account, &notice, batch).await
+        issue::put_into_senders_mailbox(engine, account, &notice, artefact, batch).await
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use super::engine::{Batch, Expected, Family};
+use super::engine::{Batch, Expected, Family, Reader};
 use crate::error::StoreError;
 
 /// The engine's own family: the next number of every sequence.
@@ -101,6 +101,17 @@ fn numbered_key(prefix: &[u8], number: u64) -> Bytes {
 /// The key of a sequence's next number: the family's name, a zero octet, the prefix.
 fn sequence_key(family: Family, prefix: &[u8]) -> Bytes {
     [family.0.as_bytes(), &[0], prefix].concat().into()
+}
+
+/// Reads the number that the next record of `family` under `prefix` gets: from one snapshot, all
+/// records with lower numbers that were ever appended are there, unless somebody removed them.
+pub async fn next_number(
+    reader: &(impl Reader + ?Sized),
+    family: Family,
+    prefix: &[u8],
+) -> Result<u64, StoreError> {
+    let key = sequence_key(family, prefix);
+    sequence_value(reader.get(NUMBERED_SEQUENCES, &key).await?, &key)
 }
 
 /// The next number that `value` holds; sequences begin at 1.

@@ -19,6 +19,8 @@
 //! * What `put` returned for survives a crash of this process or of the server.
 //! * The octets of a request, its time, its tries and the requests at once are bounded.
 //!
+//! [`named`] has the few calls that floors above need for objects of their own.
+//!
 //! Not here: packs (`pack::store`), caches (`pack::cache`, `pack::disk_cache`).
 
 use std::{sync::Arc, time::Duration};
@@ -39,6 +41,7 @@ use self::{
 pub mod limit;
 pub mod local;
 pub mod metrics;
+pub mod named;
 pub mod parts;
 pub mod probe;
 pub mod retry;

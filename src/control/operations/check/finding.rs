@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use storage::check::Violation;
 
 use crate::{
-    pec::check::DutyFault,
+    pec::{check::DutyFault, journal::verify::JournalFault},
     texts::{Language, Text, below, faults},
 };
 
@@ -41,6 +41,8 @@ pub(super) enum Above {
     Needs { needed: String },
     /// A record of the engine cannot be read.
     Damaged { detail: String },
+    /// The journal is not as it was sealed.
+    Journal { fault: JournalFault },
     /// The catalog has an account that the registry never made.
     NotInRegistry,
     /// The registry has an account that the catalog does not have.
@@ -101,6 +103,7 @@ impl Above {
                 format!("it needs {needed}, which is missing"),
             ),
             Self::Damaged { detail } => below::detail(detail),
+            Self::Journal { fault } => fault.text(),
             Self::NotInRegistry => Text::fixed(
                 "il catalogo la ha, il registro no",
                 "the catalog has it, the registry does not",

@@ -5,6 +5,7 @@
 //! | 1, 3, 4, 5 | `storage::check` |
 //! | 1, for the engine's own records | `pec::check` |
 //! | 9 | [`accounts`] |
+//! | 10, the journal is whole | `pec::journal::verify` |
 //!
 //! Those of snapshots (6) and of conservation (7) are named as not checked: this program takes no
 //! snapshot and conserves nothing yet.
@@ -15,8 +16,8 @@ mod finding;
 use serde::{Deserialize, Serialize};
 use storage::check::{CheckProgress, CheckReport, Invariant};
 
-use self::finding::Findings;
 pub use self::finding::ViolationView;
+use self::finding::{Above, Findings};
 use crate::{
     control::{Operation, OperationError, Progress, Run, Site},
     texts::Text,
@@ -51,6 +52,11 @@ impl Operation for StoreCheck {
         outcome.orphan_held_messages = duties.orphans.len() as u64 + duties.orphans_left_out;
         outcome.first_orphan_held_messages = duties.orphans;
         accounts::compare(site, run, &mut findings).await?;
+        let journal = super::journal::verify_site(site, run, false, findings.count).await?;
+        findings.count += journal.faults_left_out;
+        for fault in journal.faults {
+            findings.add(JOURNAL_INVARIANT, "the journal".to_owned(), &Above::Journal { fault });
+        }
         outcome.first_violations = findings.list;
         outcome.violations = findings.count;
         outcome.clean = findings.count == 0;
@@ -72,6 +78,9 @@ fn progress_of(progress: &CheckProgress) -> Progress {
     };
     progress_bar.with_troubles(progress.violations)
 }
+
+/// The number of the journal's invariant.
+const JOURNAL_INVARIANT: u8 = 10;
 
 /// Invariants of parts that this program does not use.
 const NOT_CHECKED: [(u8, &str); 2] = [
@@ -136,7 +145,9 @@ impl CheckOutcome {
         };
         let known = |(number, text): (u8, &str)| InvariantView { number, text: text.to_owned() };
         let accounts = (accounts::INVARIANT, "registry and catalog say the same of every account");
-        let invariants = Invariant::ALL.into_iter().map(invariant).chain([known(accounts)]);
+        let journal = (JOURNAL_INVARIANT, "every record of the journal is as it was sealed");
+        let invariants =
+            Invariant::ALL.into_iter().map(invariant).chain([known(accounts), known(journal)]);
         Self {
             clean: report.is_clean(),
             invariants: invariants.collect(),

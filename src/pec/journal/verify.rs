@@ -1,0 +1,517 @@
+//! Verifying the journal: every record against its seal, every seal against the next, every piece
+//! against its signature, its time stamp and the object store.
+//!
+//! What is found is named: a record that was changed, removed, inserted or moved; a seal or a piece
+//! that is missing or not the one that was; an object. The leaves of a seal's tree tell which of its
+//! records it is; where they were changed too, the seal is named.
+//!
+//! * What a restore explains is no damage: the numbers of the lost time, before its record
+//!   `restored`, and the pieces of an older epoch in the object store.
+//! * It runs beside the server: it goes as far as the head said when it began, and what is disposed of
+//!   meanwhile is no finding. Memory is bounded by one seal.
+//!
+//! Not here: the pieces ([`pieces`]).
+
+mod pieces;
+mod records;
+
+use std::collections::BTreeSet;
+
+use storage::{
+    backup::rules::SEQUENCES_RAISED_BY,
+    catalog::{
+        commit::next_number,
+        engine::{Engine, Reader, Scan},
+        keys,
+        pages::Pages,
+    },
+    error::StoreError,
+    objects::ObjectStore,
+};
+use trust::{
+    certificate::chain::TrustedAuthorities, digest::Sha256Digest, smime::verify::Verifier,
+};
+
+use super::{
+    head::{Head, JOURNAL_SEALS, digest, number_of, numbered},
+    seal::Seal,
+    sealer::is_lost_time,
+};
+use crate::{pec::records::JOURNAL, texts::Text};
+
+/// Faults that are listed; more are counted.
+const LISTED_MAX: usize = 1_000;
+/// Seals read at a time.
+const PAGE: usize = 500;
+
+/// What is wrong with the journal.
+#[derive(Clone, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum JournalFault {
+    /// Records are gone.
+    RecordsMissing {
+        /// The first number.
+        first: u64,
+        /// The last number.
+        last: u64,
+    },
+    /// A record is not the one that was sealed.
+    RecordChanged {
+        /// Its number.
+        sequence: u64,
+    },
+    /// A record stands where none was.
+    RecordInserted {
+        /// Its number.
+        sequence: u64,
+    },
+    /// What was sealed under one number stands under another.
+    RecordMoved {
+        /// Its number.
+        sequence: u64,
+        /// Where it is.
+        now: u64,
+    },
+    /// Some of these records are not those that were sealed, and the leaves that would tell which were
+    /// changed too.
+    RecordsChanged {
+        /// The number of the seal.
+        seal: u64,
+        /// The first number.
+        first: u64,
+        /// The last number.
+        last: u64,
+    },
+    /// The leaves of a seal are not its own; its records are.
+    LeavesChanged {
+        /// The number of the seal.
+        seal: u64,
+    },
+    /// Seals are gone.
+    SealsMissing {
+        /// The first number.
+        first: u64,
+        /// The last number.
+        last: u64,
+    },
+    /// A seal cannot be read, or stands under another's number.
+    SealChanged {
+        /// The number of the seal.
+        seal: u64,
+    },
+    /// A seal does not name the seal before it: one of the two was changed.
+    ChainBroken {
+        /// The number of the seal.
+        seal: u64,
+    },
+    /// Pieces are gone.
+    PiecesMissing {
+        /// The first number.
+        first: u64,
+        /// The last number.
+        last: u64,
+    },
+    /// A piece's statement is not one, or is not that of its place.
+    PieceChanged {
+        /// The number of the piece.
+        piece: u64,
+    },
+    /// A piece does not name the piece before it: one of the two was changed.
+    PieceChainBroken {
+        /// The number of the piece.
+        piece: u64,
+    },
+    /// The seals in the catalog are not those that a piece has signed.
+    SealsOfPiece {
+        /// The number of the piece.
+        piece: u64,
+    },
+    /// The signature does not hold.
+    Signature {
+        /// The number of the piece.
+        piece: u64,
+        /// What was found.
+        reason: String,
+    },
+    /// The time stamp does not hold.
+    Stamp {
+        /// The number of the piece.
+        piece: u64,
+        /// What was found.
+        reason: String,
+    },
+    /// An object of a piece is gone.
+    ObjectMissing {
+        /// Its name.
+        object: String,
+    },
+    /// An object of a piece has other octets.
+    ObjectChanged {
+        /// Its name.
+        object: String,
+    },
+    /// An object is there that no piece of the catalog has.
+    ObjectUnknown {
+        /// Its name.
+        object: String,
+    },
+}
+
+fn span(first: u64, last: u64) -> String {
+    if first == last { first.to_string() } else { format!("{first}–{last}") }
+}
+
+impl JournalFault {
+    /// What people read.
+    #[must_use]
+    pub fn text(&self) -> Text {
+        let (italian, english) = match self {
+            Self::RecordsMissing { first, last } => {
+                let these = span(*first, *last);
+                (format!("registrazioni {these}: mancano"), format!("records {these}: missing"))
+            }
+            Self::RecordChanged { sequence } => (
+                format!("registrazione {sequence}: non è quella sigillata"),
+                format!("record {sequence}: not the one that was sealed"),
+            ),
+            Self::RecordInserted { sequence } => (
+                format!("registrazione {sequence}: è stata inserita"),
+                format!("record {sequence}: it was inserted"),
+            ),
+            Self::RecordMoved { sequence, now } => (
+                format!("registrazione {sequence}: è stata spostata al numero {now}"),
+                format!("record {sequence}: it was moved to number {now}"),
+            ),
+            Self::RecordsChanged { seal, first, last } => {
+                let these = span(*first, *last);
+                (
+                    format!("sigillo {seal}: le registrazioni {these} non sono quelle sigillate"),
+                    format!("seal {seal}: the records {these} are not those that were sealed"),
+                )
+            }
+            Self::LeavesChanged { seal } => (
+                format!("sigillo {seal}: le sue foglie non sono le sue"),
+                format!("seal {seal}: its leaves are not its own"),
+            ),
+            Self::SealsMissing { first, last } => {
+                let these = span(*first, *last);
+                (format!("sigilli {these}: mancano"), format!("seals {these}: missing"))
+            }
+            Self::SealChanged { seal } => (
+                format!("sigillo {seal}: non è quello che era"),
+                format!("seal {seal}: not the one that was made"),
+            ),
+            Self::ChainBroken { seal } => (
+                format!("sigillo {seal}: non segue quello che lo precede"),
+                format!("seal {seal}: it does not follow the one before it"),
+            ),
+            other => return other.text_of_pieces(),
+        };
+        Text::filled(italian, english)
+    }
+
+    fn text_of_pieces(&self) -> Text {
+        let (italian, english) = match self {
+            Self::PiecesMissing { first, last } => {
+                let these = span(*first, *last);
+                (format!("giornate {these}: mancano"), format!("daily pieces {these}: missing"))
+            }
+            Self::PieceChanged { piece } => (
+                format!("giornata {piece}: la dichiarazione non è la sua"),
+                format!("daily piece {piece}: its statement is not its own"),
+            ),
+            Self::PieceChainBroken { piece } => (
+                format!("giornata {piece}: non segue quella che la precede"),
+                format!("daily piece {piece}: it does not follow the one before it"),
+            ),
+            Self::SealsOfPiece { piece } => (
+                format!("giornata {piece}: i sigilli non sono quelli firmati"),
+                format!("daily piece {piece}: the seals are not those that were signed"),
+            ),
+            Self::Signature { piece, reason } => (
+                format!("giornata {piece}: la firma non è valida ({reason})"),
+                format!("daily piece {piece}: the signature is not valid ({reason})"),
+            ),
+            Self::Stamp { piece, reason } => (
+                format!("giornata {piece}: la marca temporale non è valida ({reason})"),
+                format!("daily piece {piece}: the time stamp is not valid ({reason})"),
+            ),
+            Self::ObjectMissing { object } => {
+                (format!("oggetto {object}: manca"), format!("object {object}: missing"))
+            }
+            Self::ObjectChanged { object } => (
+                format!("oggetto {object}: non è quello scritto"),
+                format!("object {object}: not the one that was written"),
+            ),
+            Self::ObjectUnknown { object } => (
+                format!("oggetto {object}: non è di nessuna giornata"),
+                format!("object {object}: it belongs to no daily piece"),
+            ),
+            // The others are told of by `text`.
+            other => (format!("{other:?}"), format!("{other:?}")),
+        };
+        Text::filled(italian, english)
+    }
+}
+
+/// Whom to believe.
+#[derive(Clone, Copy, Debug)]
+pub struct Trust<'t> {
+    /// About signatures of the provider.
+    pub signatures: &'t Verifier,
+    /// About time stamps.
+    pub stamps: &'t TrustedAuthorities,
+}
+
+/// What was verified, and what was found.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Verified {
+    /// Seals.
+    pub seals: u64,
+    /// Records under them.
+    pub records: u64,
+    /// Records that wait for their seal.
+    pub unsealed: u64,
+    /// Daily pieces.
+    pub pieces: u64,
+    /// Objects whose octets were read.
+    pub objects: u64,
+    /// Numbers that a restore passed over: first and last.
+    pub lost_time: Vec<(u64, u64)>,
+    /// Pieces in the object store that were made in a lost time.
+    pub lost_pieces: u64,
+    /// What is wrong, the first of it.
+    pub faults: Vec<JournalFault>,
+    /// Faults beyond those listed.
+    pub faults_left_out: u64,
+}
+
+impl Verified {
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.faults.is_empty() && self.faults_left_out == 0
+    }
+
+    fn fault(&mut self, fault: JournalFault) {
+        if self.faults.len() < LISTED_MAX {
+            self.faults.push(fault);
+        } else {
+            self.faults_left_out += 1;
+        }
+    }
+}
+
+/// What is verified.
+#[derive(Debug)]
+pub struct Scope<'s> {
+    /// The node.
+    pub node: u64,
+    /// The store's epoch: after a restore the keeper's first round looks for the objects, and puts them
+    /// where they are missing. Before that they are left out.
+    pub epoch: u32,
+    /// Where the objects of pieces lie; `None` leaves them out.
+    pub objects: Option<&'s dyn ObjectStore>,
+    /// Whether the files of records are read as well; else only their presence counts.
+    pub files: bool,
+}
+
+/// Verifies the whole journal of a node. `tell` hears the number of records now and then.
+///
+/// # Errors
+///
+/// When catalog or object store do not answer. What is wrong in them is reported instead.
+pub async fn verify(
+    engine: &dyn Engine,
+    scope: &Scope<'_>,
+    trust: Trust<'_>,
+    tell: &(dyn Fn(&Verified) + Send + Sync),
+) -> Result<Verified, StoreError> {
+    let head = Head::read(engine, scope.node).await?;
+    let mut verified = Verified::default();
+    seals(engine, &head, &mut verified, tell).await?;
+    tail(engine, &head, &mut verified).await?;
+    pieces::verify(engine, &head, scope, trust, &mut verified).await?;
+    leave_out_disposed(engine, &mut verified, scope.node).await?;
+    Ok(verified)
+}
+
+/// Goes over the seals and the records under them.
+async fn seals(
+    engine: &dyn Engine,
+    head: &Head,
+    verified: &mut Verified,
+    tell: &(dyn Fn(&Verified) + Send + Sync),
+) -> Result<(), StoreError> {
+    let mut chain = Chain {
+        number: head.record.disposed_seals,
+        hash: Some(digest(&head.record.disposed_seal)),
+        sequence: Some(head.record.disposed_sequence),
+    };
+    no_records(engine, head.node, (0, head.record.disposed_sequence), verified).await?;
+    let prefix = Scan::prefix(JOURNAL_SEALS, &head.node.to_be_bytes(), PAGE);
+    let start = numbered(head.node, chain.number.saturating_add(1));
+    let mut pages = Pages::new(Scan { start, ..prefix });
+    'pages: while let Some(page) = pages.next(engine).await? {
+        for (key, octets) in page {
+            let number = number_of(JOURNAL_SEALS, &key)?;
+            if number > head.record.seals {
+                break 'pages;
+            }
+            if number > chain.number.saturating_add(1) {
+                let (first, last) = (chain.number.saturating_add(1), number - 1);
+                verified.fault(JournalFault::SealsMissing { first, last });
+                chain = Chain { number: last, hash: None, sequence: None };
+            }
+            let seal = Seal::read(&octets, || keys::object(JOURNAL_SEALS, &key));
+            let seal = seal.ok().filter(|seal| seal.number == number && seal.node == head.node);
+            let Some(seal) = seal else {
+                verified.fault(JournalFault::SealChanged { seal: number });
+                chain = Chain { number, hash: None, sequence: None };
+                continue;
+            };
+            chain.follow(engine, &seal, verified).await?;
+            records::verify(engine, &seal, verified).await?;
+            tell(verified);
+        }
+    }
+    if chain.number < head.record.seals {
+        let (first, last) = (chain.number.saturating_add(1), head.record.seals);
+        verified.fault(JournalFault::SealsMissing { first, last });
+    } else if chain
+        .hash
+        .is_some_and(|hash| head.record.seals > 0 && hash != digest(&head.record.seal))
+    {
+        verified.fault(JournalFault::SealChanged { seal: chain.number });
+    }
+    Ok(())
+}
+
+/// How far the chain of seals was followed.
+struct Chain {
+    number: u64,
+    /// The hash of the last seal; `None` when it is not known.
+    hash: Option<Sha256Digest>,
+    /// Its last record.
+    sequence: Option<u64>,
+}
+
+impl Chain {
+    async fn follow(
+        &mut self,
+        engine: &dyn Engine,
+        seal: &Seal,
+        verified: &mut Verified,
+    ) -> Result<(), StoreError> {
+        if self.hash.is_some_and(|hash| hash != seal.previous) {
+            verified.fault(JournalFault::ChainBroken { seal: seal.number });
+        }
+        if let Some(before) = self.sequence
+            && seal.first > before.saturating_add(1)
+        {
+            gap(engine, seal.node, (before.saturating_add(1), seal.first), verified).await?;
+        }
+        verified.seals += 1;
+        *self = Self { number: seal.number, hash: Some(seal.hash()), sequence: Some(seal.last) };
+        Ok(())
+    }
+}
+
+/// Judges that no records are from `first` up to `found`, which has one.
+async fn gap(
+    reader: &dyn Engine,
+    node: u64,
+    (first, found): (u64, u64),
+    verified: &mut Verified,
+) -> Result<(), StoreError> {
+    let key = numbered(node, found);
+    let value = reader.get(JOURNAL, &key).await?;
+    let raised = (found - first).is_multiple_of(SEQUENCES_RAISED_BY);
+    // That the record behind the lost time is gone is found with its seal.
+    let explained = value.map_or(raised, |value| is_lost_time(&key, &value, first, found));
+    if explained {
+        verified.lost_time.push((first, found - 1));
+        no_records(reader, node, (first, found - 1), verified).await
+    } else {
+        verified.fault(JournalFault::RecordsMissing { first, last: found - 1 });
+        Ok(())
+    }
+}
+
+/// Reports records where there are none.
+async fn no_records(
+    reader: &(impl Reader + ?Sized),
+    node: u64,
+    (first, last): (u64, u64),
+    verified: &mut Verified,
+) -> Result<(), StoreError> {
+    let prefix = Scan::prefix(JOURNAL, &node.to_be_bytes(), LISTED_MAX);
+    let end = last.checked_add(1).map(|end| numbered(node, end));
+    let scan = Scan { start: numbered(node, first), end: end.or(prefix.end.clone()), ..prefix };
+    for (key, _) in reader.scan(&scan).await? {
+        verified.fault(JournalFault::RecordInserted { sequence: number_of(JOURNAL, &key)? });
+    }
+    Ok(())
+}
+
+/// Goes over what waits for its seal.
+async fn tail(engine: &dyn Engine, head: &Head, verified: &mut Verified) -> Result<(), StoreError> {
+    let snapshot = engine.snapshot().await?;
+    let next = next_number(&*snapshot, JOURNAL, &head.node.to_be_bytes()).await?;
+    let mut wanted = head.record.sequence.saturating_add(1);
+    let prefix = Scan::prefix(JOURNAL, &head.node.to_be_bytes(), PAGE);
+    let mut pages = Pages::new(Scan { start: numbered(head.node, wanted), ..prefix });
+    while let Some(page) = pages.next(&*snapshot).await? {
+        for (key, value) in page {
+            let sequence = number_of(JOURNAL, &key)?;
+            if sequence >= next {
+                verified.fault(JournalFault::RecordInserted { sequence });
+                continue;
+            }
+            if sequence > wanted {
+                if is_lost_time(&key, &value, wanted, sequence) {
+                    verified.lost_time.push((wanted, sequence - 1));
+                } else {
+                    let (first, last) = (wanted, sequence - 1);
+                    verified.fault(JournalFault::RecordsMissing { first, last });
+                }
+            }
+            wanted = sequence.saturating_add(1);
+            verified.unsealed += 1;
+        }
+    }
+    if wanted < next {
+        verified.fault(JournalFault::RecordsMissing { first: wanted, last: next - 1 });
+    }
+    Ok(())
+}
+
+/// Takes out what was disposed of while this ran.
+async fn leave_out_disposed(
+    engine: &dyn Engine,
+    verified: &mut Verified,
+    node: u64,
+) -> Result<(), StoreError> {
+    let record = Head::read(engine, node).await?.record;
+    let (records, seals) = (record.disposed_sequence, record.disposed_seals);
+    let pieces = record.disposed_pieces.max(record.disposing);
+    verified.faults.retain(|fault| match fault {
+        JournalFault::RecordsMissing { last, .. } => *last > records,
+        JournalFault::RecordsChanged { seal, .. }
+        | JournalFault::LeavesChanged { seal }
+        | JournalFault::SealChanged { seal } => *seal > seals,
+        JournalFault::SealsMissing { last, .. } => *last > seals,
+        JournalFault::PiecesMissing { last, .. } => *last > pieces,
+        JournalFault::PieceChanged { piece } | JournalFault::SealsOfPiece { piece } => {
+            *piece > pieces
+        }
+        JournalFault::ObjectMissing { object } => {
+            super::piece::read_folder(object.rsplit_once('/').map_or("", |(folder, _)| folder))
+                .is_none_or(|(_, _, number, _)| number > pieces)
+        }
+        _ => true,
+    });
+    let mut seen = BTreeSet::new();
+    verified.faults.retain(|fault| seen.insert(format!("{fault:?}")));
+    Ok(())
+}

@@ -1,0 +1,156 @@
+//! The records under one seal.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use storage::{
+    catalog::{
+        engine::{Engine, Scan},
+        pages::Pages,
+    },
+    error::StoreError,
+};
+use trust::digest::Sha256Digest;
+
+use super::{JournalFault, Verified};
+use crate::pec::{
+    journal::{
+        head::{leaves, number_of, numbered},
+        seal::{Seal, Tree, leaf, root},
+    },
+    records::JOURNAL,
+};
+
+/// Records read at a time.
+const PAGE: usize = 500;
+
+/// Records of one seal that are compared each with each, to see what was moved.
+const COMPARED_MAX: usize = 256;
+
+fn pages(seal: &Seal) -> Pages {
+    let prefix = Scan::prefix(JOURNAL, &seal.node.to_be_bytes(), PAGE);
+    let end = seal.last.checked_add(1).map(|end| numbered(seal.node, end));
+    let start = numbered(seal.node, seal.first);
+    Pages::new(Scan { start, end: end.or(prefix.end.clone()), ..prefix })
+}
+
+/// Verifies the records of `seal`.
+pub(super) async fn verify(
+    engine: &dyn Engine,
+    seal: &Seal,
+    verified: &mut Verified,
+) -> Result<(), StoreError> {
+    let (mut tree, mut pages) = (Tree::default(), pages(seal));
+    while let Some(page) = pages.next(engine).await? {
+        for (key, value) in page {
+            tree.push(leaf(&key, &value));
+            verified.records += 1;
+        }
+    }
+    let leaves = leaves(engine, seal.node, seal.number).await?;
+    let own = root(&leaves) == seal.root && Some(leaves.len() as u64) == count(seal);
+    match (tree.root() == seal.root, own) {
+        (true, true) => Ok(()),
+        (true, false) => {
+            verified.fault(JournalFault::LeavesChanged { seal: seal.number });
+            Ok(())
+        }
+        (false, true) => name(engine, seal, &leaves, verified).await,
+        (false, false) => missing_or_changed(engine, seal, verified).await,
+    }
+}
+
+/// How many records a seal has.
+fn count(seal: &Seal) -> Option<u64> {
+    seal.last.checked_sub(seal.first)?.checked_add(1)
+}
+
+/// Names the records that are not as their leaves say.
+async fn name(
+    engine: &dyn Engine,
+    seal: &Seal,
+    leaves: &[Sha256Digest],
+    verified: &mut Verified,
+) -> Result<(), StoreError> {
+    let mut present = vec![false; leaves.len()];
+    let mut strange: BTreeMap<u64, Bytes> = BTreeMap::new();
+    let mut pages = pages(seal);
+    while let Some(page) = pages.next(engine).await? {
+        for (key, value) in page {
+            let sequence = number_of(JOURNAL, &key)?;
+            let Ok(index) = usize::try_from(sequence - seal.first) else { continue };
+            present[index] = true;
+            if leaves[index] != leaf(&key, &value) {
+                strange.insert(
+                    sequence,
+                    if strange.len() < COMPARED_MAX { value } else { Bytes::new() },
+                );
+            }
+        }
+    }
+    let wanted = (seal.first..).zip(leaves.iter().zip(&present));
+    let wanted =
+        wanted.filter(|(sequence, (_, present))| !**present || strange.contains_key(sequence));
+    // What was sealed under each of these numbers: where it is now, if anywhere.
+    let mut moved: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut taken: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut gone: Vec<(u64, bool)> = Vec::new();
+    for (sequence, (sealed, present)) in wanted {
+        let key = numbered(seal.node, sequence);
+        let compared =
+            strange.iter().take(COMPARED_MAX).filter(|(now, _)| !taken.contains_key(now));
+        let found = compared.filter(|(now, _)| **now != sequence);
+        let found = found.filter(|_| gone.len() + moved.len() < COMPARED_MAX);
+        match { found }.find(|(_, value)| leaf(&key, value) == *sealed).map(|(now, _)| *now) {
+            Some(now) => {
+                moved.insert(sequence, now);
+                taken.insert(now, sequence);
+            }
+            None => gone.push((sequence, *present)),
+        }
+    }
+    for (sequence, now) in &moved {
+        verified.fault(JournalFault::RecordMoved { sequence: *sequence, now: *now });
+    }
+    for (sequence, present) in &gone {
+        verified.fault(if *present && !taken.contains_key(sequence) {
+            JournalFault::RecordChanged { sequence: *sequence }
+        } else {
+            JournalFault::RecordsMissing { first: *sequence, last: *sequence }
+        });
+    }
+    // Its own record is elsewhere, and what stands there was never sealed.
+    for sequence in moved.keys().filter(|at| strange.contains_key(at) && !taken.contains_key(at)) {
+        verified.fault(JournalFault::RecordInserted { sequence: *sequence });
+    }
+    Ok(())
+}
+
+/// Without leaves: names what is missing; else the whole seal.
+async fn missing_or_changed(
+    engine: &dyn Engine,
+    seal: &Seal,
+    verified: &mut Verified,
+) -> Result<(), StoreError> {
+    let mut wanted = seal.first;
+    let (mut complete, mut pages) = (true, pages(seal));
+    while let Some(page) = pages.next(engine).await? {
+        for (key, _) in page {
+            let sequence = number_of(JOURNAL, &key)?;
+            if sequence > wanted {
+                verified.fault(JournalFault::RecordsMissing { first: wanted, last: sequence - 1 });
+                complete = false;
+            }
+            wanted = sequence.saturating_add(1);
+        }
+    }
+    if wanted <= seal.last {
+        verified.fault(JournalFault::RecordsMissing { first: wanted, last: seal.last });
+        complete = false;
+    }
+    if complete {
+        let Seal { number, first, last, .. } = *seal;
+        verified.fault(JournalFault::RecordsChanged { seal: number, first, last });
+    }
+    Ok(())
+}

@@ -1,0 +1,369 @@
+//! The journal sealed every minute and saved every day (RFC 6109 §2.3, DM 2 November 2005 art. 10).
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+
+use bytes::Bytes;
+use ceralacca::{
+    backup::held::note_restore,
+    pec::{
+        journal::{
+            head::{Head, JOURNAL_INDEX, JOURNAL_LEAVES, JOURNAL_PIECES, JOURNAL_SEALS},
+            piece::{PieceRecord, Statement},
+            search::{Query, search},
+        },
+        records::{JOURNAL, decode},
+    },
+};
+use storage::{
+    backup::rules::{self, SEQUENCES_RAISED_BY, Succession},
+    catalog::{
+        engine::{Batch, Engine, Family, Page, Reader, Scan},
+        simulated::SimulatedEngine,
+    },
+    claim::ClaimToken,
+    error::StoreError,
+};
+use trust::clock::UnixMillis;
+
+use crate::{
+    keeping::{DAY, FIRST_DAY, Keeping, MINUTE, NODE, beside, must, shell},
+    letter::written,
+    provider::{BRUNO, CARLA, families},
+};
+
+async fn statements(keeping: &Keeping) -> Vec<Statement> {
+    let read = |(key, value): &(Bytes, Bytes)| {
+        let record: PieceRecord = decode(JOURNAL_PIECES, key, value).expect("a piece");
+        Statement::read(&record.statement).expect("a statement")
+    };
+    keeping.provider.entries(JOURNAL_PIECES).await.iter().map(read).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_minute_with_records_has_a_seal_and_nothing_is_sealed_twice() {
+    let keeping = Keeping::start().await;
+    assert_eq!(keeping.round().await.sealed.seals, 0, "nothing happened yet");
+    let message = written(BRUNO.address, CARLA.address, "", "ciao");
+    keeping.provider.submit(BRUNO, &[CARLA.address], &message).await.expect("taken");
+    keeping.provider.settle().await;
+    let first = keeping.after(MINUTE).await.sealed;
+    assert_eq!((first.seals, first.records), (1, 5));
+    assert_eq!(keeping.after(MINUTE).await.sealed.seals, 0);
+    keeping.log(3).await;
+    let second = keeping.after(MINUTE).await.sealed;
+    assert_eq!((second.seals, second.records), (1, 3));
+    keeping.log(2).await;
+    let verified = keeping.whole().await;
+    assert_eq!((verified.seals, verified.records, verified.unsealed), (2, 8, 2));
+    keeping.provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_day_has_one_piece_without_a_gap_and_public_tools_verify_it() {
+    let keeping = Keeping::start().await;
+    keeping.log(40).await;
+    keeping.after(MINUTE).await;
+    keeping.log(30).await;
+    keeping.after(MINUTE).await;
+    assert_eq!(keeping.after(11 * 3_600_000).await.pieces, 0, "the day is not over");
+    // Into the third day: the first, and the second in which nothing happened.
+    assert_eq!(keeping.after(26 * 3_600_000).await.pieces, 2);
+    assert_eq!(keeping.after(MINUTE).await.pieces, 0);
+    let statements = statements(&keeping).await;
+    assert_eq!(statements[0].records, Some((1, 70)));
+    assert_eq!((statements[1].seals, statements[1].chain), (None, statements[0].chain));
+    for pair in statements.windows(2) {
+        assert_eq!(pair[0].until, pair[1].from, "no gap");
+        assert!(pair[1].until.0 - pair[1].from.0 <= DAY);
+    }
+    let folder = statements[0].folder();
+    assert_eq!(folder, format!("journal/1/{FIRST_DAY}-00000001-e1"));
+    assert_eq!(keeping.whole().await.pieces, 2);
+
+    let disk = tempfile::tempdir().expect("a folder");
+    keeping.bring(&folder, disk.path()).await;
+    for command in commands_of_the_document() {
+        must(disk.path(), &command);
+    }
+    // The roots of all seals follow from the records, by the document alone.
+    let script = beside("verify_piece.py");
+    let printed = must(disk.path(), &format!("python3 {} .", script.display()));
+    assert_eq!(printed.trim(), "2 seals, 70 records");
+    std::fs::write(disk.path().join("statement.txt"), b"other").expect("written");
+    assert!(!shell(disk.path(), &commands_of_the_document()[0]).status.success());
+    keeping.provider.stop().await;
+}
+
+/// The commands that `docs/operations.md` gives for a daily piece.
+fn commands_of_the_document() -> Vec<String> {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md");
+    let text = std::fs::read_to_string(file).expect("the document");
+    let chapter = text.split("### Verify a day with public tools").nth(1).expect("the chapter");
+    let commands = chapter.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next());
+    let commands: Vec<String> = commands
+        .expect("commands")
+        .lines()
+        .map(str::to_owned)
+        .filter(|line| !line.is_empty())
+        .collect();
+    assert!(commands[0].starts_with("openssl cms -verify"), "{commands:?}");
+    assert!(commands.iter().any(|line| line.starts_with("openssl ts -verify")), "{commands:?}");
+    commands
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_is_late_when_nobody_stamps_and_is_then_saved_once() {
+    let keeping = Keeping::start().await;
+    keeping.log(5).await;
+    keeping.after(MINUTE).await;
+    keeping.stamps.go_away(true);
+    for _ in 0..3 {
+        keeping.provider.clock.advance(DAY);
+        keeping.log(1).await;
+        let kept = keeping.keeper.round().await;
+        let steps: Vec<&str> = kept.failures.iter().map(|(step, _)| *step).collect();
+        assert_eq!(steps, ["piece"], "sealing goes on");
+        assert_eq!((kept.sealed.records, kept.pieces), (1, 0));
+        assert!(keeping.names().await.is_empty());
+    }
+    keeping.stamps.go_away(false);
+    assert_eq!(keeping.round().await.pieces, 3);
+    assert_eq!(keeping.round().await.pieces, 0);
+    assert_eq!(keeping.stamps.given(), 3);
+    let verified = keeping.whole().await;
+    assert_eq!((verified.pieces, verified.records), (3, 8));
+    keeping.provider.stop().await;
+}
+
+/// A catalog whose commits fail from some point on, as after a crash.
+struct Dying {
+    inner: Arc<SimulatedEngine>,
+    left: AtomicI64,
+}
+
+#[async_trait::async_trait]
+impl Reader for Dying {
+    async fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.inner.get(family, key).await
+    }
+
+    async fn multi_get(&self, keys: &[(Family, Bytes)]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        self.inner.multi_get(keys).await
+    }
+
+    async fn page(&self, scan: &Scan, octets_max: usize) -> Result<Page, StoreError> {
+        self.inner.page(scan, octets_max).await
+    }
+}
+
+#[async_trait::async_trait]
+impl Engine for Dying {
+    async fn snapshot(&self) -> Result<Arc<dyn Reader>, StoreError> {
+        self.inner.snapshot().await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Vec<u64>, StoreError> {
+        if self.left.fetch_sub(1, Ordering::SeqCst) <= 0 {
+            return Err(StoreError::Closed);
+        }
+        self.inner.commit(batch).await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.inner.close().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_at_any_step_leaves_what_the_next_start_finishes_once() {
+    let (mut cut, mut complete) = (0, false);
+    while !complete {
+        let inner = SimulatedEngine::new(&families());
+        let catalog = Arc::new(Dying { inner: inner.clone(), left: AtomicI64::new(i64::MAX) });
+        let objects = Arc::default();
+        let keeping = Keeping::start_on(catalog.clone(), Arc::clone(&objects), 1).await;
+        keeping.round().await;
+        keeping.log(600).await;
+        keeping.provider.clock.advance(2 * DAY);
+        let workers = keeping.provider.clock.clone();
+        catalog.left.store(cut, Ordering::SeqCst);
+        let kept = keeping.keeper.round().await;
+        complete = kept.failures.is_empty();
+        catalog.left.store(i64::MAX, Ordering::SeqCst);
+        keeping.provider.stop_soon().await;
+
+        let again = Keeping::start_on(inner.crash(), objects, 1).await;
+        again
+            .provider
+            .clock
+            .advance(trust::clock::Clock::now(&*workers).0 - crate::network::NOON.0);
+        again.round().await;
+        let verified = again.whole().await;
+        assert_eq!((verified.records, verified.pieces), (600, 2), "cut at {cut}");
+        let statements = statements(&again).await;
+        assert_eq!(statements.iter().map(|one| one.number).collect::<Vec<_>>(), [1, 2]);
+        again.provider.stop().await;
+        cut += 1;
+    }
+    assert!(cut > 5, "each commit was the last one once: {cut}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_thirty_months_whole_days_go_and_the_journal_says_so() {
+    let keeping = Keeping::start().await;
+    keeping.log(450).await;
+    keeping.after(MINUTE).await;
+    keeping.after(DAY).await;
+    keeping.log(4).await;
+    keeping.after(DAY).await;
+    // 29 months.
+    keeping.provider.clock.advance(880 * DAY);
+    keeping.stamps.go_away(true);
+    keeping.keeper.round().await;
+    assert_eq!(keeping.provider.entries(JOURNAL).await.len(), 454, "not yet");
+    keeping.stamps.go_away(false);
+    keeping.provider.clock.advance(33 * DAY);
+    let first = keeping.names().await;
+    let kept = keeping.round().await;
+    assert_eq!((kept.disposed.pieces, kept.disposed.records), (3, 454), "{:?}", kept.disposed);
+    let journal = keeping.provider.journal().await;
+    let said: Vec<&str> = journal.iter().map(|(_, record)| record.event.as_str()).collect();
+    assert_eq!(said, ["disposed", "disposed", "disposed"]);
+    assert!(journal[0].1.detail.contains("records 1 to 450, seals 1 to 1, chain "));
+    let left = keeping.names().await;
+    assert!(first.iter().all(|gone| !left.contains(gone)), "{left:?}");
+    let head = Head::read(keeping.catalog(), NODE).await.expect("a head").record;
+    assert_eq!((head.disposed_sequence, head.disposed_pieces), (454, 3));
+    for family in [JOURNAL_SEALS, JOURNAL_LEAVES, JOURNAL_INDEX] {
+        assert!(keeping.provider.entries(family).await.is_empty(), "{family:?}");
+    }
+    keeping.after(MINUTE).await;
+    let verified = keeping.whole().await;
+    assert_eq!((verified.records, verified.seals), (3, 1));
+    assert_eq!(keeping.round().await.disposed.pieces, 0);
+    keeping.provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_begins_a_new_part_of_the_chain_and_its_lost_time_is_explained() {
+    let catalog = SimulatedEngine::new(&families());
+    let objects = Arc::default();
+    let keeping = Keeping::start_on(catalog.clone(), Arc::clone(&objects), 1).await;
+    keeping.log(5).await;
+    keeping.after(MINUTE).await;
+    keeping.log(2).await;
+    // What is restored: two records wait for their seal.
+    let checkpoint = catalog.checkpoint();
+    keeping.log(7).await;
+    keeping.after(DAY).await;
+    let lost = keeping.names().await;
+    assert!(!lost.is_empty(), "the lost time has a piece");
+    let now = keeping.engine().now();
+    keeping.provider.stop().await;
+
+    let succession = Succession::Node { epoch: 3, token: ClaimToken([7; 16]), pinned: Vec::new() };
+    rules::apply(&*checkpoint, &succession).await.expect("raised");
+    note_restore(&*checkpoint, NODE, now, "checkpoint".to_owned()).await.expect("noted");
+    let again = Keeping::start_on(checkpoint, objects, 3).await;
+    again.provider.clock.advance(now.0 - crate::network::NOON.0);
+    again.log(3).await;
+    let before = again.whole().await;
+    assert_eq!(before.lost_time, [(8, 7 + 2 * SEQUENCES_RAISED_BY)], "told before it is sealed");
+    again.after(MINUTE).await;
+    again.after(DAY).await;
+    let verified = again.whole().await;
+    assert_eq!(verified.lost_time, [(8, 7 + 2 * SEQUENCES_RAISED_BY)]);
+    assert_eq!((verified.records, verified.lost_pieces), (7 + 1 + 3, 1));
+    assert!(lost.iter().all(|name| name.contains("-e1/")), "{lost:?}");
+    for name in lost {
+        assert!(again.names().await.contains(&name), "what the lost node saved stays: {name}");
+    }
+    again.provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_that_a_restore_does_not_find_are_put_again() {
+    let catalog = SimulatedEngine::new(&families());
+    let keeping = Keeping::start_on(catalog.clone(), Arc::default(), 1).await;
+    keeping.log(5).await;
+    keeping.after(MINUTE).await;
+    keeping.after(DAY).await;
+    let (names, now) = (keeping.names().await, keeping.engine().now());
+    keeping.provider.stop().await;
+    let checkpoint = catalog.checkpoint();
+    let again = Keeping::start_on(checkpoint, Arc::default(), 2).await;
+    again.provider.clock.advance(now.0 - crate::network::NOON.0);
+    again.round().await;
+    assert_eq!(again.names().await, names);
+    again.whole().await;
+    again.provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_found_by_holder_identifier_event_and_time_sealed_or_not() {
+    let keeping = Keeping::start().await;
+    let start = keeping.engine().now();
+    let message = written(BRUNO.address, CARLA.address, "", "ciao");
+    let taken = keeping.provider.submit(BRUNO, &[CARLA.address], &message).await.expect("taken");
+    keeping.provider.settle().await;
+    keeping.after(MINUTE).await;
+    for _ in 0..4 {
+        keeping.log(30).await;
+        keeping.after(MINUTE).await;
+    }
+    let late = keeping.engine().now();
+    keeping.log(6).await;
+    let find = async |query: Query| {
+        let query = Query { limit: 1_000, ..query };
+        let found = search(keeping.catalog(), NODE, &query).await.expect("found");
+        assert_eq!(found.cursor, None);
+        found.entries.into_iter().map(|entry| entry.sequence).collect::<Vec<u64>>()
+    };
+    let holder = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        find(Query { holder: holder("CARLA@pec.beta.example"), ..Query::default() }).await,
+        [1, 2, 3, 4, 5]
+    );
+    let of_bruno = find(Query { holder: holder(BRUNO.address), ..Query::default() }).await;
+    assert_eq!(
+        of_bruno.len(),
+        4 + 120 + 6,
+        "all but the delivery, which names its recipient alone"
+    );
+    let identifier = Some(format!("<{}>", taken.identifier));
+    assert_eq!(find(Query { identifier, ..Query::default() }).await, [1, 2, 3, 4, 5]);
+    let receipt = keeping.provider.journal().await[1].1.related[0].clone();
+    assert_eq!(find(Query { identifier: Some(receipt), ..Query::default() }).await, [2]);
+    let event = Some("delivery".to_owned());
+    assert_eq!(find(Query { event, ..Query::default() }).await, [4]);
+    let none = Query { holder: holder("nessuno@pec.example"), ..Query::default() };
+    assert!(find(none).await.is_empty());
+    let (since, until) = (start.plus_millis(MINUTE), start.plus_millis(2 * MINUTE));
+    let of_time = Query { since: Some(since), until: Some(until), ..Query::default() };
+    assert_eq!(find(of_time).await, (6..=65).collect::<Vec<u64>>());
+    let tail = Query { since: Some(late), holder: holder(BRUNO.address), ..Query::default() };
+    assert_eq!(find(tail).await, (126..=131).collect::<Vec<u64>>());
+    let past = Query { until: Some(UnixMillis(start.0 - 1)), ..Query::default() };
+    assert!(find(past).await.is_empty());
+    pages_lead_through_everything(&keeping).await;
+    keeping.provider.stop().await;
+}
+
+async fn pages_lead_through_everything(keeping: &Keeping) {
+    for holder in [None, Some(BRUNO.address.to_owned())] {
+        let (mut after, mut seen) = (Some(0), Vec::new());
+        while let Some(from) = after {
+            let query = Query { holder: holder.clone(), after: from, limit: 7, ..Query::default() };
+            let found = search(keeping.catalog(), NODE, &query).await.expect("found");
+            assert!(found.entries.len() <= 7);
+            seen.extend(found.entries.iter().map(|entry| entry.sequence));
+            after = found.cursor;
+        }
+        let expected = if holder.is_some() { 130 } else { 131 };
+        assert_eq!(seen.len(), expected);
+        assert!(seen.is_sorted());
+    }
+}
