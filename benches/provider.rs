@@ -50,6 +50,7 @@ use trust::{
     clock::SystemClock,
     key::PrivateKey,
     random::SystemRandom,
+    seal::DataKey,
     smime::{sign::FileSigner, verify::Verifier},
 };
 
@@ -131,6 +132,8 @@ impl Provider {
             domains: BTreeSet::from(["pec.alfa.example".to_owned()]),
             verifier: Arc::new(Verifier::new(trusted, RevocationPolicy::WhenKnown)),
             directory: Arc::new(Directory::new(vec![record])?),
+            antivirus: None,
+            quarantine_key: DataKey::draw(&SystemRandom),
             settings,
             work,
             queue,

@@ -98,6 +98,17 @@ pub const ORDINARY_CHECKS: &str = "ceralacca_ordinary_mail_checks_total";
 /// What the checks of ordinary mail found, by `method` (`spf`, `dkim`, `dmarc`, `arc`) and `result`
 /// (the words of RFC 8601 §2.7).
 pub const ORDINARY_RESULTS: &str = "ceralacca_ordinary_mail_results_total";
+/// Messages that a program was asked about, by `check` (`clamd`, `rspamd`) and `outcome` (`clean`, `found`,
+/// `later`, `noted`; `unavailable`: it could not be asked; `unchecked`: it does not check this one).
+pub const CONTENT_CHECKS: &str = "ceralacca_content_checks_total";
+/// Seconds that a check of a message took, by `check`, waiting for a turn not included.
+pub const CONTENT_CHECK_SECONDS: &str = "ceralacca_content_check_seconds";
+/// Whether the program answers, by `check`: 1 or 0.
+pub const CONTENT_CHECK_UP: &str = "ceralacca_content_check_up";
+/// The age of the signatures of viruses in seconds, when the program tells it.
+pub const SIGNATURES_AGE: &str = "ceralacca_virus_signatures_age_seconds";
+/// Messages that came to the end of their time in quarantine.
+pub const QUARANTINE_DISPOSED: &str = "ceralacca_quarantine_disposed_total";
 /// Commands of SMTP that were put off, by `cause` (`disk`, `slow_store`, `store`, `memory`).
 pub const PRESSURE_REFUSALS: &str = "ceralacca_pressure_refusals_total";
 /// Free octets on the fullest disk that messages go to.
@@ -112,7 +123,7 @@ pub const DNS_QUESTION_SECONDS: &str = "ceralacca_dns_question_seconds";
 
 /// Counters and histograms, each with its help text. Those of sessions are counted on the floor
 /// below, under the names that stand here as text.
-const COUNTERS: [(&str, &str); 39] = [
+const COUNTERS: [(&str, &str); 41] = [
     ("ceralacca_connections_total", "Connections that were let in, by protocol"),
     ("ceralacca_connections_refused_total", "Connections over a limit, by protocol and limit"),
     (
@@ -152,17 +163,20 @@ const COUNTERS: [(&str, &str); 39] = [
     (OUTGOING_TLS, "What TLS to other servers came to, by policy and outcome"),
     (ORDINARY_CHECKS, "Ordinary messages that were checked, by verdict"),
     (ORDINARY_RESULTS, "What the checks of ordinary mail found, by method and result"),
+    (CONTENT_CHECKS, "Messages that a program was asked about, by check and outcome"),
+    (QUARANTINE_DISPOSED, "Messages that came to the end of their time in quarantine"),
     (PRESSURE_REFUSALS, "Commands of SMTP that were put off, by cause"),
     (DNS_QUESTIONS, "Questions asked of DNS servers, by type and outcome"),
     (DNS_CACHE_HITS, "Questions about names answered from memory, by type"),
 ];
-const HISTOGRAMS: [(&str, &str); 3] = [
+const HISTOGRAMS: [(&str, &str); 4] = [
     (LOGIN_HASHING, "Seconds that a password hashing took, waiting not included"),
+    (CONTENT_CHECK_SECONDS, "Seconds of a check of a message, by check"),
     (OBJECT_SECONDS, "Seconds of a request to the object store, by operation"),
     (DNS_QUESTION_SECONDS, "Seconds of a question to DNS servers, by type"),
 ];
 
-const GAUGES: [(&str, &str); 8] = [
+const GAUGES: [(&str, &str); 10] = [
     (BACKUP_INSTANT, "Instant of the last complete increment of the back-up, seconds since 1970"),
     (CACHE_OCTETS, "Octets in a cache of chunks, by cache"),
     (CACHE_ENTRIES, "Chunks in a cache of chunks, by cache"),
@@ -170,6 +184,8 @@ const GAUGES: [(&str, &str); 8] = [
     (QUEUE_OLDEST, "Age of the oldest message in the outgoing queue, seconds"),
     (OUTGOING_BUSY, "Connections to other servers that are busy"),
     (DESTINATIONS_FAILING, "Destinations that do not answer at present"),
+    (CONTENT_CHECK_UP, "Whether the program that checks messages answers, by check"),
+    (SIGNATURES_AGE, "Age of the signatures of viruses, seconds"),
     (FREE_OCTETS, "Free octets on the fullest disk that messages go to"),
 ];
 

@@ -20,6 +20,8 @@ use crate::{config::Config, registry::Registry};
 
 /// The registry's name in a checkpoint.
 pub const REGISTRY: &str = "registry.sqlite";
+/// The key of the quarantine in a checkpoint, and in the data folder.
+pub const QUARANTINE_KEY: &str = "quarantine.key";
 /// What names of files from outside of the data folder begin with.
 pub const OUTSIDE: &str = "restored";
 
@@ -96,6 +98,13 @@ impl ProviderFiles {
         files
     }
 
+    /// Without it nothing in quarantine can be opened.
+    fn quarantine_key(&self) -> Option<Companion> {
+        let path = self.config.data.quarantine_key_file();
+        let there = path.is_file();
+        there.then(|| Companion { name: QUARANTINE_KEY.to_owned(), path, unchanged: false })
+    }
+
     fn authority(&self) -> Vec<Companion> {
         let folder = self.config.data.authority_folder();
         let Ok(entries) = std::fs::read_dir(&folder) else { return Vec::new() };
@@ -133,6 +142,7 @@ impl Companions for ProviderFiles {
         folder: &Path,
     ) -> Result<Vec<Companion>, Box<dyn std::error::Error + Send + Sync>> {
         let mut files = vec![self.registry(folder).await?];
+        files.extend(self.quarantine_key());
         files.extend(self.authority());
         for path in self.outside() {
             let name = name_of(&path).filter(|_| path.is_file());

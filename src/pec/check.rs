@@ -26,6 +26,7 @@ use storage::{
 
 use super::{
     needs::{self, naming, needed_by},
+    quarantine::{QUARANTINE, QuarantineRecord},
     records::{
         DELIVERY_WORK, DeliveryRecord, Due, HELD_FOR_OPERATOR, INCOMING_MESSAGES, INCOMING_WORK,
         OUTGOING_ORDER, OUTGOING_QUEUE, QueueId, QueueRecord, TIME_LIMITS,
@@ -72,7 +73,7 @@ pub enum DutyFault {
 const LISTED_MAX: usize = 1_000;
 
 /// Families with duties or with names of records.
-const LOOKED_AT: [Family; 10] = [
+const LOOKED_AT: [Family; 11] = [
     HELD_FOR_OPERATOR,
     TRANSMISSION_WORK,
     INCOMING_WORK,
@@ -83,6 +84,7 @@ const LOOKED_AT: [Family; 10] = [
     TRANSMISSION_RECIPIENTS,
     TRANSMISSION_IDENTIFIERS,
     SENDINGS,
+    QUARANTINE,
 ];
 
 /// Checks the engine's families; `tell` hears the number of rows now and then.
@@ -148,6 +150,10 @@ fn named_by(family: Family, key: &Bytes, value: &[u8]) -> Result<Names, StoreErr
         OUTGOING_ORDER => vec![record(OUTGOING_QUEUE, &Due::read(key)?.id.0)],
         TRANSMISSION_RECIPIENTS => vec![record(TRANSMISSIONS, key.get(..16).unwrap_or(key))],
         TRANSMISSION_IDENTIFIERS => vec![record(TRANSMISSIONS, value)],
+        QUARANTINE => {
+            let row: QuarantineRecord = decode(family, key, value)?;
+            vec![record(HELD_MESSAGES, &row.message)]
+        }
         SENDINGS => {
             decode::<SendingRecord>(family, key, value)?;
             vec![record(keys::ACCOUNTS, key)]

@@ -15,6 +15,7 @@ use crate::{
     pec::{
         disposal::{self, DisposalReport},
         engine::PecEngine,
+        quarantine,
     },
 };
 
@@ -88,6 +89,11 @@ async fn round(engine: &PecEngine, retention_millis: i64) -> Result<DisposalRepo
     let report = disposal::dispose(engine.store(), now, retention_millis).await?;
     let before = now.plus_millis(retention_millis.saturating_neg());
     disposal::trim_expunge_logs(engine.store(), before).await?;
+    let disposed = quarantine::dispose(engine.store(), now, engine.settings().node).await?;
+    if disposed > 0 {
+        metrics::counter!(metrics_names::QUARANTINE_DISPOSED).increment(disposed);
+        tracing::info!(disposed, "messages in quarantine came to the end of their time");
+    }
     let entries = engine.store().trim_repair_log().await?;
     if entries > 0 {
         tracing::info!(entries, "old entries of the repair log were removed");

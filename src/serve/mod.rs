@@ -11,6 +11,7 @@ pub mod background;
 pub mod caches;
 pub mod claims;
 pub mod collecting;
+pub mod content;
 pub mod credentials;
 pub mod directory;
 pub mod doors;
@@ -52,6 +53,7 @@ use crate::{
     pec::{
         access_point::AccessPoint,
         address::{Address, Domain},
+        content::SpamFilter,
         destination::{Destinations, Target},
         engine::{EngineParts, EngineSettings, PecEngine},
         identifier::IdentifierSource,
@@ -128,11 +130,12 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     let tls = TlsContext::from_pem(&credentials.tls.chain_pem()?, &credentials.tls.key.to_pem()?)
         .context("taking the TLS certificate into use")?;
     let mail = StoreMailAccess::new(Arc::clone(&store), config.limits.relay_message_octets_max.0);
+    let filter = content::filter(&config);
     let rooms = Rooms {
         authenticator: Arc::new(authenticator),
         mail: Arc::new(mail),
         access_point: Arc::new(AccessPoint::new(Arc::clone(&engine.engine))),
-        incoming_point: Arc::new(incoming_point(&config, &engine.engine, &names)),
+        incoming_point: Arc::new(incoming_point(&config, &engine.engine, &names, filter.clone())),
     };
     let doors = Doors::open(&config, &tls, rooms, &stopping).await?;
     let mut beside = start_beside(&config, &credentials, &registry, &engine.engine, &stopping);
@@ -142,6 +145,9 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
         beside.spawn(Arc::clone(backup).run(stopping.clone()));
     }
     let operations = open_operations(&config, &registry, &store).await?;
+    let antivirus = engine.engine.antivirus().cloned();
+    let checking = content::look_after(Arc::clone(&config), antivirus, filter, stopping.clone());
+    beside.spawn(checking);
     let control = open_control(&config, &registry, &engine.engine, backup.clone())?;
     let heart = tokio::spawn(service_manager::beat(Arc::clone(&store)));
     service_manager::ready();
@@ -233,6 +239,7 @@ impl Running {
             identifiers: IdentifierSource::new(settings.epoch, mail_domain, Arc::clone(&random)),
         };
         let relay = Arc::new(relay(config, names, &random)?);
+        let quarantine_key = content::ensure_quarantine_key(config, store, &*random).await?;
         let domains = background::own_domains(registry).await?;
         let engine = PecEngine::new(EngineParts {
             store: Arc::clone(store),
@@ -243,6 +250,8 @@ impl Running {
             host_name: config.provider.host_name.to_string(),
             domains: domains.clone(),
             verifier: Arc::new(trusted::verifier(&config.trust, credentials)?),
+            antivirus: content::antivirus(config),
+            quarantine_key,
             directory: Arc::new(directory::load(config, credentials, &domains)?),
             settings,
             work,
@@ -313,8 +322,16 @@ fn engine_settings(config: &Config) -> EngineSettings {
     }
 }
 
-fn incoming_point(config: &Config, engine: &Arc<PecEngine>, names: &Names) -> IncomingPoint {
-    let point = IncomingPoint::new(Arc::clone(engine));
+fn incoming_point(
+    config: &Config,
+    engine: &Arc<PecEngine>,
+    names: &Names,
+    filter: Option<SpamFilter>,
+) -> IncomingPoint {
+    let mut point = IncomingPoint::new(Arc::clone(engine));
+    if let Some(filter) = filter {
+        point = point.with_filter(filter);
+    }
     let (settings, host_name) = (&config.ordinary_mail, config.provider.host_name.as_str());
     if settings.check {
         point.with_checks(OrdinaryMailChecks::new(settings, names, host_name))

@@ -4,6 +4,10 @@
 //! The provider under test is Beta; Alfa and Gamma are other providers with keys of their own.
 
 mod anomalies;
+mod certified_only;
+#[path = "../support/checkers.rs"]
+#[allow(dead_code, reason = "each test binary uses its own part of the support")]
+mod checkers;
 mod checks;
 mod disposal;
 mod dsn;
@@ -11,6 +15,7 @@ mod duties;
 mod erasure;
 mod failures;
 mod fairness;
+mod filter;
 mod incoming;
 mod journal;
 mod letter;
@@ -33,3 +38,4 @@ mod receipts;
 mod space;
 mod time_limits;
 mod tls;
+mod virus;
