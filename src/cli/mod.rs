@@ -40,6 +40,7 @@ mod operation;
 mod output;
 mod owner;
 mod password;
+mod quarantine;
 mod queue;
 mod restore;
 mod store;
@@ -144,6 +145,11 @@ enum Command {
     )]
     Queue(queue::QueueCommand),
     #[command(
+        subcommand,
+        about = say("I messaggi con virus, sigillati per 30 mesi", "Messages with viruses, sealed for 30 months"),
+    )]
+    Quarantine(quarantine::QuarantineCommand),
+    #[command(
         about = say("Completamento per la shell", "Completions for a shell"),
         after_help = say(
             "Esempio:\n  ceralacca completions bash > ~/.local/share/bash-completion/completions/ceralacca",
@@ -201,6 +207,7 @@ fn execute(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Restore(arguments) => arguments.run(file.as_deref(), output),
         Command::Transmission(command) => command.run(file.as_deref(), output),
         Command::Queue(command) => command.run(file.as_deref(), output),
+        Command::Quarantine(command) => command.run(file.as_deref(), output),
         Command::Account(account_quota::AccountCommands::Quota(arguments)) => {
             account_quota::run(file.as_deref(), output, &arguments)
         }

@@ -6,6 +6,7 @@ pub mod backup;
 pub mod check;
 pub mod collect;
 pub mod erase;
+pub mod quarantine;
 pub mod queue;
 pub mod quota;
 pub mod rebuild_index;
@@ -29,6 +30,10 @@ pub fn served() -> Operations {
         .with::<backup::BackupNow>()
         .with::<backup::ListHeld>()
         .with::<backup::ReleaseHeld>()
+        .with::<quarantine::QuarantineList>()
+        .with::<quarantine::QuarantineShow>()
+        .with::<quarantine::QuarantineOpen>()
+        .with::<quarantine::QuarantineRead>()
         .with::<queue::QueueList>()
         .with::<queue::QueueShow>()
         .with::<queue::QueueChange>()
