@@ -414,3 +414,6 @@ pub(super) fn due_now(
         ..super::records::QueueRecord::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

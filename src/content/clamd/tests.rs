@@ -122,3 +122,19 @@ async fn garbage_silence_and_an_endless_answer_are_errors() {
     let error = check(&gone, 10).await.expect_err("nobody is there");
     assert!(error.to_string().contains("/nonexistent/socket"), "{error}");
 }
+
+proptest::proptest! {
+    #[test]
+    fn whatever_comes_is_read_and_only_ok_is_clean(
+        octets in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..100),
+        head in proptest::option::of("stream: |stream: OK|INSTREAM |ClamAV 1/1/"),
+        tail in proptest::option::of(" FOUND| ERROR| OK|/Mon Nov 23 09:24:15 2026"),
+    ) {
+        let octets =
+            [head.unwrap_or_default().as_bytes(), &octets, tail.unwrap_or_default().as_bytes()].concat();
+        let is_clean = parse(&octets) == Answer::Clean;
+        proptest::prop_assert_eq!(is_clean, octets.trim_ascii_end() == b"stream: OK");
+        let health = parse_version(&octets);
+        proptest::prop_assert!(health.version.len() <= 128 && health.version.is_ascii());
+    }
+}
