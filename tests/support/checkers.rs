@@ -18,8 +18,10 @@ pub(crate) const THREAT: &str = "Prova.Ceralacca.UNOFFICIAL";
 /// Sizes above those that the program takes by default (`docs/operations.md`).
 const LARGE: &str = "StreamMaxLength 80M\nMaxFileSize 80M\nMaxScanSize 400M\n";
 
-const CLAMD: &str = "clamd --config-file=\"$0\"";
-const RSPAMD: &str = "rspamd --no-fork --insecure --config=\"$0\"";
+/// Commands, and the signals that end them.
+const CLAMD: (&str, &str) = ("clamd --config-file=\"$0\"", "KILL");
+/// Its workers outlive a main process that is killed.
+const RSPAMD: (&str, &str) = ("rspamd --no-fork --insecure --config=\"$0\"", "TERM");
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -29,8 +31,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 struct Held(Child);
 
 impl Held {
-    fn start(command: &str, configuration: &Path) -> Self {
-        let script = format!("{command} >/dev/null 2>&1 & read -r _; kill -9 $!; wait");
+    fn start((command, signal): (&str, &str), configuration: &Path) -> Self {
+        let script = format!("{command} >/dev/null 2>&1 & read -r _; kill -{signal} $!; wait");
         let mut shell = Command::new("sh");
         let shell = shell.args(["-c", &script]).arg(configuration).stdin(Stdio::piped());
         Self(shell.spawn().expect("sh runs"))
