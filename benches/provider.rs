@@ -63,6 +63,7 @@ use trust::{
     clock::SystemClock,
     key::PrivateKey,
     random::SystemRandom,
+    seal::DataKey,
     smime::{sign::FileSigner, verify::Verifier},
 };
 
@@ -217,6 +218,8 @@ impl Provider {
             domains: BTreeSet::from([name.domain.to_owned(), name.mailboxes()]),
             verifier: Arc::new(Verifier::new(trusted, RevocationPolicy::WhenKnown)),
             directory: Arc::clone(&network.directory),
+            antivirus: None,
+            quarantine_key: DataKey::draw(&SystemRandom),
             settings,
             work,
             queue,

@@ -24,6 +24,7 @@
 pub mod backup;
 pub mod cli;
 pub mod config;
+pub mod content;
 pub mod control;
 pub mod demo;
 pub mod directory;

@@ -114,6 +114,17 @@ pub const ORDINARY_CHECKS: &str = "ceralacca_ordinary_mail_checks_total";
 /// What the checks of ordinary mail found, by `method` (`spf`, `dkim`, `dmarc`, `arc`) and `result`
 /// (the words of RFC 8601 §2.7).
 pub const ORDINARY_RESULTS: &str = "ceralacca_ordinary_mail_results_total";
+/// Messages that a program was asked about, by `check` (`clamd`, `rspamd`) and `outcome` (`clean`, `found`,
+/// `later`, `noted`; `unavailable`: it could not be asked; `unchecked`: it does not check this one).
+pub const CONTENT_CHECKS: &str = "ceralacca_content_checks_total";
+/// Seconds that a check of a message took, by `check`, waiting for a turn not included.
+pub const CONTENT_CHECK_SECONDS: &str = "ceralacca_content_check_seconds";
+/// Whether the program answers, by `check`: 1 or 0.
+pub const CONTENT_CHECK_UP: &str = "ceralacca_content_check_up";
+/// The age of the signatures of viruses in seconds, when the program tells it.
+pub const SIGNATURES_AGE: &str = "ceralacca_virus_signatures_age_seconds";
+/// Messages that came to the end of their time in quarantine.
+pub const QUARANTINE_DISPOSED: &str = "ceralacca_quarantine_disposed_total";
 /// Commands of SMTP that were put off, by `cause` (`disk`, `slow_store`, `store`, `memory`).
 pub const PRESSURE_REFUSALS: &str = "ceralacca_pressure_refusals_total";
 /// Free octets on the fullest disk that messages go to.
@@ -152,7 +163,7 @@ pub const CERTIFICATE_END: &str = "ceralacca_certificate_end_seconds";
 
 /// Counters and histograms, each with its help text. Those of sessions are counted on the floor
 /// below, under the names that stand here as text.
-const COUNTERS: [(&str, &str); 47] = [
+const COUNTERS: [(&str, &str); 49] = [
     (JOURNAL_SEALS, "Seals of the journal made"),
     (JOURNAL_SEALED_RECORDS, "Records of the journal sealed"),
     (JOURNAL_PIECES, "Daily pieces of the journal signed and time-stamped"),
@@ -198,21 +209,24 @@ const COUNTERS: [(&str, &str); 47] = [
     (OUTGOING_TLS, "What TLS to other servers came to, by policy and outcome"),
     (ORDINARY_CHECKS, "Ordinary messages that were checked, by verdict"),
     (ORDINARY_RESULTS, "What the checks of ordinary mail found, by method and result"),
+    (CONTENT_CHECKS, "Messages that a program was asked about, by check and outcome"),
+    (QUARANTINE_DISPOSED, "Messages that came to the end of their time in quarantine"),
     (PRESSURE_REFUSALS, "Commands of SMTP that were put off, by cause"),
     (DNS_QUESTIONS, "Questions asked of DNS servers, by type and outcome"),
     (DNS_CACHE_HITS, "Questions about names answered from memory, by type"),
     (DIRECTORY_FETCHES, "Fetches of the directory of providers, by outcome"),
     (DIRECTORY_REQUESTS, "Requests for the provider's published entry, by status"),
 ];
-const HISTOGRAMS: [(&str, &str); 5] = [
+const HISTOGRAMS: [(&str, &str); 6] = [
     (ACCEPTANCE_SECONDS, "Seconds to the acceptance receipt, by domain of the sender"),
     (DELIVERY_SECONDS, "Seconds to a delivery receipt, by domain of the recipient"),
     (LOGIN_HASHING, "Seconds that a password hashing took, waiting not included"),
+    (CONTENT_CHECK_SECONDS, "Seconds of a check of a message, by check"),
     (OBJECT_SECONDS, "Seconds of a request to the object store, by operation"),
     (DNS_QUESTION_SECONDS, "Seconds of a question to DNS servers, by type"),
 ];
 
-const GAUGES: [(&str, &str); 16] = [
+const GAUGES: [(&str, &str); 18] = [
     (JOURNAL_SAVED, "End of the last period of the journal that has its piece, seconds since 1970"),
     (SERVICE_LOST, "Seconds of these four months in which the service was not there"),
     (SERVICE_OUTAGE_LONGEST, "Seconds of the longest outage of these four months"),
@@ -223,6 +237,8 @@ const GAUGES: [(&str, &str); 16] = [
     (QUEUE_OLDEST, "Age of the oldest message in the outgoing queue, seconds"),
     (OUTGOING_BUSY, "Connections to other servers that are busy"),
     (DESTINATIONS_FAILING, "Destinations that do not answer at present"),
+    (CONTENT_CHECK_UP, "Whether the program that checks messages answers, by check"),
+    (SIGNATURES_AGE, "Age of the signatures of viruses, seconds"),
     (FREE_OCTETS, "Free octets on the fullest disk that messages go to"),
     (DIRECTORY_INSTANT, "When the copy of the directory was confirmed last, seconds since 1970"),
     (DIRECTORY_HELD, "Whether a new copy of the directory waits for an operator"),

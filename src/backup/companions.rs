@@ -23,6 +23,8 @@ pub const REGISTRY: &str = "registry.sqlite";
 /// Folders of the data folder that go along: the development authority and the signing pairs. The copy
 /// of the directory is fetched again.
 const FOLDERS: [&str; 2] = ["authority", "signing"];
+/// The key of the quarantine in a checkpoint, and in the data folder.
+pub const QUARANTINE_KEY: &str = "quarantine.key";
 /// What names of files from outside of the data folder begin with.
 pub const OUTSIDE: &str = "restored";
 
@@ -115,6 +117,13 @@ impl ProviderFiles {
         files
     }
 
+    /// Without it nothing in quarantine can be opened.
+    fn quarantine_key(&self) -> Option<Companion> {
+        let path = self.config.data.quarantine_key_file();
+        let there = path.is_file();
+        there.then(|| Companion { name: QUARANTINE_KEY.to_owned(), path, unchanged: false })
+    }
+
     /// The files of a folder of the data folder that hold keys and certificates.
     fn inside(&self, name: &str) -> Vec<Companion> {
         let folder = self.config.data.folder.join(name);
@@ -157,6 +166,7 @@ impl Companions for ProviderFiles {
         folder: &Path,
     ) -> Result<Vec<Companion>, Box<dyn std::error::Error + Send + Sync>> {
         let mut files = vec![self.registry(folder).await?];
+        files.extend(self.quarantine_key());
         for name in FOLDERS {
             files.extend(self.inside(name));
         }

@@ -51,10 +51,13 @@ pub(super) enum AccountCommand {
     #[command(about = say("Mostra una casella con i suoi limiti", "Shows an account with its limits"))]
     Show(Addressed),
     #[command(
-        about = say("Cambia tipo o spazio di una casella", "Changes plan or space of an account"),
+        about = say(
+            "Cambia tipo o spazio di una casella, o se riceve posta ordinaria",
+            "Changes plan or space of an account, or whether it takes ordinary mail",
+        ),
         after_help = say(
-            "Esempi:\n  ceralacca account set maria.rossi@pec.example --plan avanzata\n  ceralacca account set maria.rossi@pec.example --add-space 2",
-            "Examples:\n  ceralacca account set maria.rossi@pec.example --plan avanzata\n  ceralacca account set maria.rossi@pec.example --add-space 2",
+            "Esempi:\n  ceralacca account set maria.rossi@pec.example --plan avanzata\n  ceralacca account set maria.rossi@pec.example --add-space 2\n  ceralacca account set maria.rossi@pec.example --ordinary-mail refuse\n\nCon refuse la casella riceve solo posta certificata, ricevute e avvisi; chi le scrive posta ordinaria è avvertito.",
+            "Examples:\n  ceralacca account set maria.rossi@pec.example --plan avanzata\n  ceralacca account set maria.rossi@pec.example --add-space 2\n  ceralacca account set maria.rossi@pec.example --ordinary-mail refuse\n\nWith refuse the account takes certified mail, receipts and notices only; who sends it ordinary mail is told.",
         ),
     )]
     Set(SetArguments),
@@ -148,6 +151,14 @@ pub(super) struct Changes {
     space: Option<u32>,
     #[arg(long, value_name = "GB", help = say("Incrementi da 1 GB in più", "Increments of 1 GB more"))]
     add_space: Option<u32>,
+    #[arg(long, value_enum, help = say("Posta ordinaria: wrap in busta di anomalia, refuse rifiutata", "Ordinary mail: wrap in an anomaly envelope, or refuse"))]
+    ordinary_mail: Option<OrdinaryMailArgument>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+enum OrdinaryMailArgument {
+    Wrap,
+    Refuse,
 }
 
 #[derive(Debug, clap::Args)]
@@ -236,6 +247,10 @@ async fn set(arguments: SetArguments, site: &Site<'_>) -> Result<RegisteredAccou
     if let Some(more) = changes.add_space {
         account = registry.add_increments(&address, more).await?;
     }
+    if let Some(argument) = changes.ordinary_mail {
+        let only = argument == OrdinaryMailArgument::Refuse;
+        account = registry.set_certified_mail_only(&address, only).await?;
+    }
     Ok(account)
 }
 
@@ -255,6 +270,8 @@ struct AccountView {
     messages_per_day_max: u32,
     messages_per_minute_max: u32,
     password_set: bool,
+    /// `wrap` or `refuse`.
+    ordinary_mail: &'static str,
     /// Whether the store has the last change; false until the server has taken it over.
     in_store: bool,
     version: u64,
@@ -283,6 +300,7 @@ impl AccountView {
             messages_per_day_max: limits.messages_per_day_max,
             messages_per_minute_max: limits.messages_per_minute_max,
             password_set: account.has_password,
+            ordinary_mail: if account.certified_mail_only { "refuse" } else { "wrap" },
             in_store: account.applied_version == account.version,
             version: account.version,
             created_at: instant(account.created_at),
@@ -336,6 +354,7 @@ impl Shown for AccountView {
             (Text::fixed("DESTINATARI", "RECIPIENTS"), self.recipients_max.to_string()),
             (Text::fixed("INVII AL GIORNO / AL MINUTO", "MESSAGES A DAY / A MINUTE"), day),
             (Text::fixed("PASSWORD IMPOSTATA", "PASSWORD SET"), yes(self.password_set)),
+            (Text::fixed("POSTA ORDINARIA", "ORDINARY MAIL"), self.ordinary_mail.to_owned()),
             (Text::fixed("RECEPITA DAL SERVER", "TAKEN OVER BY THE SERVER"), yes(self.in_store)),
             (Text::fixed("CREATA", "CREATED"), self.created_at.clone()),
             (Text::fixed("CHIUSA", "CLOSED"), self.closed_at.clone().unwrap_or_default()),

@@ -44,6 +44,7 @@ mod operation;
 mod output;
 mod owner;
 mod password;
+mod quarantine;
 mod queue;
 mod restore;
 mod service_levels;
@@ -173,6 +174,11 @@ enum Command {
     )]
     Journal(journal::JournalCommand),
     #[command(
+        subcommand,
+        about = say("I messaggi con virus, sigillati per 30 mesi", "Messages with viruses, sealed for 30 months"),
+    )]
+    Quarantine(quarantine::QuarantineCommand),
+    #[command(
         about = say("Completamento per la shell", "Completions for a shell"),
         after_help = say(
             "Esempio:\n  ceralacca completions bash > ~/.local/share/bash-completion/completions/ceralacca",
@@ -234,6 +240,7 @@ fn execute(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Directory(command) => command.run(file.as_deref(), output),
         Command::Keys(command) => command.run(file.as_deref(), output),
         Command::Journal(command) => command.run(file.as_deref(), output),
+        Command::Quarantine(command) => command.run(file.as_deref(), output),
         Command::Account(account_quota::AccountCommands::Quota(arguments)) => {
             account_quota::run(file.as_deref(), output, &arguments)
         }

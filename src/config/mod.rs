@@ -17,6 +17,9 @@ use std::{
 
 pub use backup::{BackupSettings, BackupTarget, BackupTiming};
 pub use collector::CollectorSettings;
+pub use content::{
+    Antivirus, AntivirusSettings, AskingSettings, ClamdAddress, Filter, SpamFilterSettings,
+};
 pub use directory::{DirectorySettings, FetchSettings, HttpsUrl, PublishSettings};
 pub use dns::{DnsSettings, Dnssec};
 pub use error::{ConfigError, ConfigErrors, Place};
@@ -38,6 +41,7 @@ use source::Source;
 use units::{Millis, Octets};
 
 mod backup;
+mod content;
 mod directory;
 mod dns;
 mod error;
@@ -81,6 +85,10 @@ pub struct Config {
     pub dns: DnsSettings,
     /// `[ordinary_mail]`
     pub ordinary_mail: OrdinaryMailSettings,
+    /// `[antivirus]`
+    pub antivirus: AntivirusSettings,
+    /// `[spam_filter]`
+    pub spam_filter: SpamFilterSettings,
     /// `[store]`
     pub store: StoreSettings,
     /// `[objects]`
@@ -160,6 +168,12 @@ impl DataSettings {
     #[must_use]
     pub fn backup_key_file(&self) -> PathBuf {
         self.folder.join("backup.key")
+    }
+
+    /// What messages in quarantine are sealed under.
+    #[must_use]
+    pub fn quarantine_key_file(&self) -> PathBuf {
+        self.folder.join("quarantine.key")
     }
 
     /// Where a checkpoint is put together.
@@ -342,6 +356,8 @@ impl Config {
                 ),
             dns: DnsSettings::read(reader),
             ordinary_mail: OrdinaryMailSettings::read(reader),
+            antivirus: AntivirusSettings::read(reader),
+            spam_filter: SpamFilterSettings::read(reader),
             outgoing: OutgoingSettings::read(reader),
             tls_policy: reader
                 .section(

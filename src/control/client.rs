@@ -99,12 +99,15 @@ async fn follow<O: Operation>(
     run: &Run,
 ) -> Result<O::Outcome, OperationError> {
     let mut read = Vec::new();
+    // Before this no line ends: a long one is not looked through again with each piece of it.
+    let mut searched = 0;
     loop {
         let octets = tokio::time::timeout(SILENCE_MAX, body.next()).await;
         let octets = octets.map_err(|error| gone(&error))?.ok_or_else(cut_short)?;
         read.extend_from_slice(&octets.map_err(|error| gone(&error))?);
-        while let Some(end) = read.iter().position(|octet| *octet == b'\n') {
-            let line: Vec<u8> = read.drain(..=end).collect();
+        while let Some(end) = read.iter().skip(searched).position(|octet| *octet == b'\n') {
+            let line: Vec<u8> = read.drain(..=searched + end).collect();
+            searched = 0;
             match serde_json::from_slice::<Line<O::Outcome>>(&line) {
                 Ok(Line::Progress(progress)) => run.tell(progress),
                 Ok(Line::Outcome(outcome)) => return Ok(outcome),
@@ -112,6 +115,7 @@ async fn follow<O: Operation>(
                 Err(error) => return Err(OperationError::of_machine(&error)),
             }
         }
+        searched = read.len();
         if read.len() > LINE_OCTETS_MAX {
             return Err(cut_short());
         }

@@ -243,6 +243,7 @@ fn configuration(own: &Provider, other: &Provider, shared: &Path) -> String {
          [signing]\ncertificate_file = \"signing.pem\"\nkey_file = \"signing.key\"\n\n\
          [directory]\nldif_file = {ldif}\n\n\
          [trust]\nauthority_files = [{authority}]\nrevocation_files = [{revocation}]\n\n\
+         [antivirus]\ncheck = \"none\"\n\n\
          [routes]\n\"{other_pec}\" = {route}\n\"{other_mail}\" = {route}\n",
         data = quoted(own.data_folder()),
         relay = at(own.ports.smtp_relay),

@@ -1,5 +1,5 @@
 //! What the access point owes for a submitted message: acceptance receipt and transport envelope,
-//! or the non-acceptance notice (RFC 6109 §3.1.2, §3.1.4, §3.1.5).
+//! or the notice of non-acceptance, by form or for a virus (RFC 6109 §3.1.2 to §3.1.5).
 //!
 //! Invariants:
 //!
@@ -281,9 +281,20 @@ impl Case {
 
     /// The notice that the message was not accepted.
     async fn refuse(&self, engine: &Arc<PecEngine>) -> Result<(), PecError> {
-        let fault = self.record.fault.clone().unwrap_or_default();
         let facts = recorded_facts(&self.identifier, &self.record, self.recipients());
-        let notice = issue::non_acceptance(engine, &self.instant, &facts, &fault).await?;
+        let (notice, event, fault) = match (&self.record.fault, &self.record.threat) {
+            // The formal checks come first (RFC 6109 §3.1.1).
+            (None, Some(threat)) => {
+                let notice =
+                    issue::virus_non_acceptance(engine, &self.instant, &facts, threat).await?;
+                (notice, JournalEvent::VirusNonAcceptance, threat.clone())
+            }
+            (fault, _) => {
+                let fault = fault.clone().unwrap_or_default();
+                let notice = issue::non_acceptance(engine, &self.instant, &facts, &fault).await?;
+                (notice, JournalEvent::NonAcceptance, fault)
+            }
+        };
         let mut batch = self.closing(TransmissionState::Rejected, RecipientState::Rejected, None);
         let journal = JournalRecord {
             recipients: facts.recipients.into_iter().map(|recipient| recipient.address).collect(),
@@ -291,7 +302,7 @@ impl Case {
             detail: fault,
             ..journal_record(engine, &self.record)
         };
-        engine.journal(&mut batch, self.instant.unix(), JournalEvent::NonAcceptance, journal);
+        engine.journal(&mut batch, self.instant.unix(), event, journal);
         let artefact = self.artefact(engine, ArtefactKind::NonAcceptanceNotice);
         let account = AccountId(self.record.account_id);
         issue::put_into_senders_mailbox(engine, account, &notice, artefact, batch).await

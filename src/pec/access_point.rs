@@ -4,6 +4,8 @@
 //!
 //! * 250 goes out only after the transmission, its recipients, its original, the duty to answer
 //!   and the journal record are durable, in one batch.
+//! * Nothing is taken that was not checked for viruses; what has one goes into quarantine, whatever its
+//!   form, and to nobody (RFC 6109 §3.1.3).
 //! * The identifier and the instant are fixed before the checks, so that a notice can quote them.
 //! * What the sender could mend at once (a wrong reverse path, too many recipients, a message too
 //!   large, too many messages) is refused by SMTP; what only the whole message shows is refused by
@@ -13,6 +15,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use protocols::smtp::transport::{
     Announced, Envelope, EnvelopeDsn, MessageSink, Peer, Refusal, Taken, Transport,
 };
@@ -26,7 +29,7 @@ use storage::{
 use super::{
     address::Address,
     arriving::{Arrived, Arriving},
-    artefacts, dsn,
+    artefacts, content, dsn,
     engine::PecEngine,
     facts::{CertifiedDomains as _, RecipientKind},
     formal::{self, FormalLimits},
@@ -35,6 +38,7 @@ use super::{
     instant::CertifiedInstant,
     journal::JournalEvent,
     original::original_header,
+    quarantine::{self, FoundAt, Infected},
     records::{
         JournalRecord, RecipientRecord, RecipientState, TRANSMISSION_IDENTIFIERS,
         TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK, TRANSMISSIONS, TransmissionId,
@@ -44,7 +48,7 @@ use super::{
     sending::{NotSent, SendingLimits, Sendings},
     work::{Work, work_value},
 };
-use crate::sources::Source;
+use crate::{content::Passage, sources::Source};
 
 /// The [`Transport`] behind the submission ports.
 #[derive(Debug)]
@@ -188,7 +192,9 @@ impl Transport for AccessPoint {
             recipients_max: self.plan_recipients_max(&settings),
         };
         let octets = Arriving::new(Arc::clone(&self.engine), octets_max, room);
+        let named = envelope.forward_paths.clone();
         Ok(Box::new(Submission {
+            passage: content::passage(peer, sender.as_str(), named),
             engine: Arc::clone(&self.engine),
             envelope: SubmittedEnvelope {
                 holder: Holder {
@@ -231,6 +237,7 @@ struct Submission {
     envelope: SubmittedEnvelope,
     limits: FormalLimits,
     source: Source,
+    passage: Passage,
     octets: Arriving,
 }
 
@@ -244,8 +251,10 @@ impl MessageSink for Submission {
     }
 
     async fn finish(self: Box<Self>) -> Result<Taken, Refusal> {
-        let Self { engine, envelope, limits, source, octets } = *self;
+        let Self { engine, envelope, limits, source, passage, mut octets } = *self;
+        let threat = octets.scan(source, &passage).await?;
         let Arrived { octets, memory: _memory, room } = octets.finish(source).await?;
+        let threat = threat.map(|threat| (threat, octets.clone()));
         let instant = engine.certified_now();
         let identifier = engine.identifiers().pec_identifier(&instant);
         let for_checks = identifier.clone();
@@ -256,6 +265,10 @@ impl MessageSink for Submission {
             .await
             .map_err(|error| refusals::engine(&error))?;
         let octets = judged.original.len() as u64;
+        let judged = match threat {
+            None => judged,
+            threat => Judged { original: Vec::new(), threat, ..judged },
+        };
         store_transmission(&engine, &envelope, identifier.clone(), &instant, judged).await?;
         room.used(octets);
         metrics::counter!(crate::metrics_names::SUBMISSIONS).increment(1);
@@ -275,6 +288,8 @@ struct Judged {
     subject: String,
     /// The sentence of the notice.
     fault: Option<String>,
+    /// The virus that was found in it, and the submitted octets.
+    threat: Option<(String, Bytes)>,
 }
 
 /// Makes the formal checks and exchanges the identifier (RFC 6109 §3.1.1, §2.2.1).
@@ -293,6 +308,7 @@ fn judge(
             client_message_id: facts.message_id,
             subject: facts.subject.unwrap_or_default(),
             fault: Some(fault),
+            threat: None,
         }
     };
     let (header, body_offset) = match Header::parse(octets) {
@@ -314,6 +330,7 @@ fn judge(
                 client_message_id: facts.message_id,
                 subject: facts.subject.map(|subject| subject.text).unwrap_or_default(),
                 fault: None,
+                threat: None,
             }
         }
     }
@@ -329,21 +346,19 @@ async fn store_transmission(
 ) -> Result<(), Refusal> {
     let SubmittedEnvelope { holder, sender, forward_paths, dsn } = envelope;
     let mut batch = Batch::default();
-    let held = engine.hold(&judged.original, &mut batch).await;
-    let (original, staged) = held.map_err(|error| refusals::store(&error))?;
     let id = TransmissionId::draw(instant.unix(), engine.random());
-    let state = if judged.fault.is_some() {
+    let state = if judged.fault.is_some() || judged.threat.is_some() {
         TransmissionState::Refused
     } else {
         TransmissionState::Submitted
     };
-    let record = TransmissionRecord {
+    let mut record = TransmissionRecord {
         identifier: identifier.as_str().to_owned(),
         instant_millis: instant.unix().0,
         state: state.into(),
         account_id: holder.account_id.0,
         sender: sender.as_str().to_owned(),
-        original: original.0.to_vec(),
+        original: Vec::new(),
         envelope: Vec::new(),
         client_message_id: judged.client_message_id,
         subject: judged.subject,
@@ -351,18 +366,57 @@ async fn store_transmission(
         recipients: u32::try_from(forward_paths.len()).unwrap_or(u32::MAX),
         envelope_id: dsn.envelope_id.as_ref().map(|id| id.as_str().to_owned()),
         returned: dsn::kept_ret(dsn.ret).into(),
+        threat: judged.threat.as_ref().map(|(threat, _)| threat.clone()),
     };
+    let journal = JournalRecord {
+        recipients: forward_paths.iter().map(|path| path.as_str().to_owned()).collect(),
+        detail: record.fault.clone().unwrap_or_default(),
+        ..super::acceptance::journal_record(engine, &record)
+    };
+    engine.journal(&mut batch, instant.unix(), JournalEvent::Submission, journal.clone());
+    let octets = judged.original.len() as u64;
+    let mut staged = None;
+    if let Some((threat, octets)) = judged.threat {
+        let (found_at, instant) = (FoundAt::AccessPoint, instant.unix());
+        let infected = Infected { octets, threat, found_at, instant, about: journal };
+        let kept = quarantine::keep(engine, &mut batch, infected).await;
+        kept.map_err(|error| refusals::engine(&error))?;
+    } else {
+        let held = engine.hold(&judged.original, &mut batch).await;
+        let (held, stored) = held.map_err(|error| refusals::store(&error))?;
+        record.original = held.0.to_vec();
+        staged = Some(stored);
+    }
     batch.put(TRANSMISSIONS, id.key(), encode(&record));
     let recipients = forward_paths.iter().map(Address::as_str);
-    artefacts::begin(&mut batch, id, &record, &staged, recipients);
+    artefacts::begin(&mut batch, id, &record, staged.as_ref(), recipients);
     // An identifier that exists already would be a fault of the random source: refuse, not mix.
     batch.expect(TRANSMISSION_IDENTIFIERS, record.identifier.clone(), Expected::Absent);
     batch.put(TRANSMISSION_IDENTIFIERS, record.identifier.clone(), id.key());
     let class = sender_class(&record.sender);
-    let octets = judged.original.len() as u64;
     batch.put(TRANSMISSION_WORK, id.key(), work_value(class, octets));
-    for (index, recipient) in (0_u32..).zip(engine.directory().classify(forward_paths)) {
-        let (notify, original_recipient) = dsn::kept(dsn.recipients.get(index as usize));
+    put_recipients(engine, &mut batch, id, envelope, instant);
+    let Holder { account_id, sendings, limits } = holder;
+    sendings
+        .commit(engine.store(), *account_id, *limits, instant.unix(), batch)
+        .await
+        .map_err(not_sent)?;
+    engine.work().announce(Work::Accept(id), class);
+    Ok(())
+}
+
+/// Adds a row for each recipient, with what its sender asks about him.
+fn put_recipients(
+    engine: &PecEngine,
+    batch: &mut Batch,
+    id: TransmissionId,
+    envelope: &SubmittedEnvelope,
+    instant: &CertifiedInstant,
+) {
+    let recipients = engine.directory().classify(&envelope.forward_paths);
+    for (index, recipient) in (0_u32..).zip(recipients) {
+        let asked = envelope.dsn.recipients.get(index as usize);
+        let (notify, original_recipient) = dsn::kept(asked);
         let row = RecipientRecord {
             address: recipient.address,
             certified: recipient.kind == RecipientKind::Certified,
@@ -374,17 +428,4 @@ async fn store_transmission(
         };
         batch.put(TRANSMISSION_RECIPIENTS, indexed_key(&id.0, index), encode(&row));
     }
-    let journal = JournalRecord {
-        recipients: forward_paths.iter().map(|path| path.as_str().to_owned()).collect(),
-        detail: record.fault.clone().unwrap_or_default(),
-        ..super::acceptance::journal_record(engine, &record)
-    };
-    engine.journal(&mut batch, instant.unix(), JournalEvent::Submission, journal);
-    let Holder { account_id, sendings, limits } = holder;
-    sendings
-        .commit(engine.store(), *account_id, *limits, instant.unix(), batch)
-        .await
-        .map_err(not_sent)?;
-    engine.work().announce(Work::Accept(id), class);
-    Ok(())
 }

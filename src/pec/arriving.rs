@@ -3,7 +3,9 @@
 //! * A small message stays in memory; a larger one, and a small one when many come at the same
 //!   time, waits in a file that has no name, so that a crash leaves nothing. However slowly a peer
 //!   sends, it takes none of the memory that others are waiting for.
-//! * Memory for the whole message is taken when it has come ([`Arriving::finish`]).
+//! * When it has come it is looked at for viruses where it lies ([`Arriving::scan`]): however slow that is,
+//!   it takes none of that memory either.
+//! * Memory for the whole message is taken after that ([`Arriving::finish`]).
 //! * Room on disk is promised before the first octet and grows with what comes beyond that
 //!   ([`RoomPromise`]).
 //!
@@ -21,15 +23,23 @@ use tokio::{
 };
 
 use super::{
+    content,
     engine::PecEngine,
+    header::Header,
     memory::{Incoming, SMALL_OCTETS_MAX},
     pressure::RoomPromise,
     refusals,
 };
-use crate::sources::Source;
+use crate::{
+    content::{Content, Passage},
+    sources::Source,
+};
 
 /// Octets that a file keeps in memory on their way to the disk.
 const FILE_OCTETS: usize = 32 * 1024;
+
+/// Octets in which the fields of a receipt stand, for the first look at it.
+const HEAD_OCTETS: usize = 64 * 1024;
 
 /// One message while it comes. Dropping it forgets everything.
 #[derive(Debug)]
@@ -41,6 +51,8 @@ pub(super) struct Arriving {
     octets: BytesMut,
     memory: Option<OwnedSemaphorePermit>,
     file: Option<File>,
+    /// What `octets` were when the message had come whole.
+    whole: Option<Bytes>,
 }
 
 /// One message that has come whole.
@@ -58,7 +70,7 @@ impl Arriving {
     /// Begins a message of at most `octets_max`, for which there is `room`.
     pub(super) fn new(engine: Arc<PecEngine>, octets_max: u64, room: RoomPromise) -> Self {
         let octets = BytesMut::new();
-        Self { engine, octets_max, size: 0, room, octets, memory: None, file: None }
+        Self { engine, octets_max, size: 0, room, octets, memory: None, file: None, whole: None }
     }
 
     /// Takes the next octets.
@@ -96,24 +108,62 @@ impl Arriving {
         file.write_all(octets).await
     }
 
+    /// The whole message where it lies. Nothing is written after this.
+    async fn content(&mut self) -> std::io::Result<Content<'_>> {
+        if let Some(file) = &mut self.file {
+            file.flush().await?;
+            return Ok(Content::File(file, self.size));
+        }
+        let octets = &mut self.octets;
+        let whole = self.whole.get_or_insert_with(|| std::mem::take(octets).freeze());
+        Ok(Content::Memory(whole.clone()))
+    }
+
+    /// Looks for viruses in the message, which has come whole; the name of the one that was found.
+    pub(super) async fn scan(
+        &mut self,
+        source: Source,
+        passage: &Passage,
+    ) -> Result<Option<String>, Refusal> {
+        let engine = Arc::clone(&self.engine);
+        let content = self.content().await.map_err(|error| refusals::cannot_keep(&error))?;
+        content::scan(&engine, content, passage, source).await
+    }
+
+    /// Whether the message, which has come whole, has the marker of receipts and notices. Whether it is
+    /// one, only its signature tells.
+    pub(super) async fn says_it_is_a_notice(&mut self) -> Result<bool, Refusal> {
+        let head = match self.content().await.map_err(|error| refusals::cannot_keep(&error))? {
+            Content::Memory(octets) => octets,
+            Content::File(file, size) => {
+                let head = read_back(file, size.min(HEAD_OCTETS as u64)).await;
+                head.map_err(|error| refusals::cannot_keep(&error))?
+            }
+        };
+        let head = head.slice(..head.len().min(HEAD_OCTETS));
+        let header = Header::readable(&head);
+        Ok(header.count("X-Ricevuta") > 0 && header.count("X-Trasporto") == 0)
+    }
+
     /// Returns the whole message with memory to work on it, which is waited for within the bound of
     /// the settings.
     pub(super) async fn finish(self, source: Source) -> Result<Arrived, Refusal> {
-        let Self { engine, size, room, octets, file, .. } = self;
+        let Self { engine, size, room, octets, file, whole, memory: arriving, .. } = self;
         let time_max = engine.settings().memory_time_max;
         let memory = engine.memory().incoming(source, size, time_max).await;
         let memory = memory.ok_or_else(refusals::busy)?;
+        drop(arriving);
         let octets = match file {
-            None => octets.freeze(),
-            Some(file) => {
-                read_back(file, size).await.map_err(|error| refusals::cannot_keep(&error))?
+            None => whole.unwrap_or_else(|| octets.freeze()),
+            Some(mut file) => {
+                read_back(&mut file, size).await.map_err(|error| refusals::cannot_keep(&error))?
             }
         };
         Ok(Arrived { octets, memory, room })
     }
 }
 
-async fn read_back(mut file: File, size: u64) -> std::io::Result<Bytes> {
+async fn read_back(file: &mut File, size: u64) -> std::io::Result<Bytes> {
     file.flush().await?;
     file.seek(SeekFrom::Start(0)).await?;
     let length = usize::try_from(size).map_err(std::io::Error::other)?;

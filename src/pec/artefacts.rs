@@ -203,17 +203,19 @@ impl Artefact {
     }
 }
 
-/// Adds to `batch` what a submitted message is found by, and its original.
+/// Adds to `batch` what a submitted message is found by, and its original when that is kept.
 pub fn begin<'r>(
     batch: &mut Batch,
     id: TransmissionId,
     record: &TransmissionRecord,
-    original: &StagedMessage,
+    original: Option<&StagedMessage>,
     recipients: impl Iterator<Item = &'r str>,
 ) {
     for (key, role) in index_of(id, record, recipients) {
         batch.put(TRANSMISSION_INDEX, key, vec![role]);
     }
+    // One with a virus is in quarantine alone.
+    let Some(original) = original else { return };
     let stored = original.stored();
     let artefact = Artefact {
         mailbox: String::new(),

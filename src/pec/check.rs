@@ -27,6 +27,7 @@ use storage::{
 use super::{
     artefacts::{ArtefactRecord, TRANSMISSION_ARTEFACTS, TRANSMISSION_INDEX},
     needs::{self, naming, needed_by},
+    quarantine::{QUARANTINE, QuarantineRecord},
     records::{
         DELIVERY_WORK, DeliveryRecord, Due, HELD_FOR_OPERATOR, INCOMING_MESSAGES, INCOMING_WORK,
         OUTGOING_ORDER, OUTGOING_QUEUE, QueueId, QueueRecord, TIME_LIMITS,
@@ -73,7 +74,7 @@ pub enum DutyFault {
 const LISTED_MAX: usize = 1_000;
 
 /// Families with duties or with names of records.
-const LOOKED_AT: [Family; 12] = [
+const LOOKED_AT: [Family; 13] = [
     HELD_FOR_OPERATOR,
     TRANSMISSION_WORK,
     INCOMING_WORK,
@@ -86,6 +87,7 @@ const LOOKED_AT: [Family; 12] = [
     TRANSMISSION_ARTEFACTS,
     TRANSMISSION_INDEX,
     SENDINGS,
+    QUARANTINE,
 ];
 
 /// Checks the engine's families; `tell` hears the number of rows now and then.
@@ -156,6 +158,10 @@ fn named_by(family: Family, key: &Bytes, value: &[u8]) -> Result<Names, StoreErr
             vec![record(TRANSMISSIONS, key.get(..16).unwrap_or(key))]
         }
         TRANSMISSION_INDEX => vec![record(TRANSMISSIONS, key.get(16..).unwrap_or(key))],
+        QUARANTINE => {
+            let row: QuarantineRecord = decode(family, key, value)?;
+            vec![record(HELD_MESSAGES, &row.message)]
+        }
         SENDINGS => {
             decode::<SendingRecord>(family, key, value)?;
             vec![record(keys::ACCOUNTS, key)]

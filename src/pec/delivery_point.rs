@@ -105,6 +105,9 @@ async fn put_into_mailbox(
     record: &DeliveryRecord,
 ) -> Result<Option<Bytes>, PecError> {
     let instant = engine.now();
+    if record.fault() == DeliveryFaultKind::CertifiedMailOnly {
+        return fail(engine, key, value, record, instant, record.fault()).await;
+    }
     match find_mailbox(engine, &record.recipient, record.kind()).await? {
         Err(fault) => fail(engine, key, value, record, instant, fault).await,
         Ok(account_id) => match append(engine, key, value, record, instant, account_id).await {

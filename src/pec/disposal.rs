@@ -1,7 +1,7 @@
 //! Disposal: what the engine holds and needs no more.
 //!
 //! * A transmission is *finished* when its acceptance owes nothing, every recipient has come to
-//!   the end ([`RecipientState`]: delivered, failed, rejected; relayed for one outside certified
+//!   the end ([`RecipientState`]: delivered, failed, rejected, infected; relayed for one outside certified
 //!   mail), and the last change is older than the retention. Then its record lets go of original and
 //!   envelope, and its artefacts of theirs. The record stays until the journal's time is over: later
 //!   receipts and the operator find it.
@@ -174,7 +174,8 @@ async fn is_finished(store: &Store, key: &Bytes, before: UnixMillis) -> Result<b
                 RecipientState::Delivered
                 | RecipientState::Failed
                 | RecipientState::Rejected
-                | RecipientState::Expired => true,
+                | RecipientState::Expired
+                | RecipientState::Infected => true,
                 // Nobody outside certified mail will send a receipt.
                 RecipientState::Relayed => !record.certified,
                 RecipientState::Submitted

@@ -1,5 +1,5 @@
 //! What the incoming point owes for a message it has taken: take-charge receipt, anomaly
-//! envelope, and the duty of the delivery point for every recipient.
+//! envelope, and the duty of the delivery point for every recipient, or of a virus.
 //!
 //! Invariant: the receipt or envelope, the deliveries and the end of the duty are one batch, so
 //! that an interruption before it leaves the whole duty and one after it leaves none.
@@ -19,18 +19,21 @@ use trust::{clock::UnixMillis, smime::structure::find_signed};
 use super::{
     address::Address,
     artefacts,
-    classify::{self, PecMessage},
+    classify::{self, PecMessage, ReceivedNotice},
     daticert::{CertificationData, Event},
     engine::{PecEngine, PecError},
     header::Header,
+    infected::{Detection, tell_provider, tell_sender},
     instant::CertifiedInstant,
     issue,
     journal::JournalEvent,
+    quarantine::{self, QuarantineId},
     records::{
-        DELIVERY_WORK, DeliveryRecord, DeliveryStage, INCOMING_MESSAGES, INCOMING_WORK, IncomingId,
-        IncomingKind, IncomingRecord, JournalRecord, QueueKind, RecipientRecord, RecipientState,
-        Seen, TRANSMISSION_IDENTIFIERS, TRANSMISSION_RECIPIENTS, TRANSMISSIONS, TransmissionId,
-        TransmissionRecord, decode, encode, indexed_key, recognised_by, seen_key,
+        DELIVERY_WORK, DeliveryFaultKind, DeliveryRecord, DeliveryStage, INCOMING_MESSAGES,
+        INCOMING_WORK, IncomingId, IncomingKind, IncomingRecord, JournalRecord, QueueKind,
+        RecipientRecord, RecipientState, Seen, TRANSMISSION_IDENTIFIERS, TRANSMISSION_RECIPIENTS,
+        TRANSMISSIONS, TransmissionId, TransmissionRecord, decode, encode, indexed_key,
+        recognised_by, seen_key,
     },
     work::Source,
 };
@@ -58,6 +61,16 @@ pub async fn distribute(engine: &Arc<PecEngine>, id: IncomingId) -> Result<(), P
     super::delivery_point::deliver_all(engine, Source::Incoming(id)).await
 }
 
+/// What a duty is fulfilled from.
+enum Material {
+    /// A transport envelope, and the virus in it.
+    Envelope(Bytes, Option<String>),
+    /// A receipt or notice.
+    Notice(Box<ReceivedNotice>),
+    /// Anything not certified.
+    Anomaly(Bytes),
+}
+
 /// Brings the duty of the incoming point to its end, whoever else is at it.
 async fn finish_duty(
     engine: &Arc<PecEngine>,
@@ -65,14 +78,33 @@ async fn finish_duty(
     record: &IncomingRecord,
 ) -> Result<(), PecError> {
     let held = engine.held(&record.message, &format!("incoming message {id}")).await?;
-    let _memory = engine.reserve(held.size()).await?;
-    let octets = engine.read_held(&held).await?;
+    let mut memory = Some(engine.reserve(held.size()).await?);
+    let material = if record.quarantine.is_empty() {
+        let octets = engine.read_held(&held).await?;
+        match record.kind() {
+            IncomingKind::TransportEnvelope => Material::Envelope(octets, None),
+            IncomingKind::Anomaly => Material::Anomaly(octets),
+            IncomingKind::Notification => {
+                let PecMessage::Receipt(notice) = classify_again(engine, octets).await?.0 else {
+                    return Err(changed(id));
+                };
+                // What the sender is told then reserves memory for itself.
+                memory = None;
+                Material::Notice(notice)
+            }
+        }
+    } else {
+        let id = QuarantineId::from_octets(INCOMING_MESSAGES, &record.quarantine)?;
+        let (row, octets) = quarantine::open(engine, id).await?;
+        Material::Envelope(octets, Some(row.threat))
+    };
     for _ in 0..CONFLICTS_MAX {
-        let octets = octets.clone();
-        let done = match record.kind() {
-            IncomingKind::TransportEnvelope => take_charge(engine, id, record, octets).await,
-            IncomingKind::Notification => pass_on(engine, id, record, octets, &held).await,
-            IncomingKind::Anomaly => wrap(engine, id, record, octets).await,
+        let done = match &material {
+            Material::Envelope(octets, threat) => {
+                take_charge(engine, id, record, octets.clone(), threat.as_deref()).await
+            }
+            Material::Notice(notice) => pass_on(engine, id, record, &notice.data, &held).await,
+            Material::Anomaly(octets) => wrap(engine, id, record, octets.clone()).await,
         };
         match done {
             // Another worker was quicker, or a recipient's state moved on meanwhile: a receipt
@@ -85,11 +117,20 @@ async fn finish_duty(
             done => return done,
         }
     }
+    drop(memory);
     Err(StoreError::Conflict.into())
 }
 
 /// Conflicts after which a step is left for the next scan.
 pub(super) const CONFLICTS_MAX: usize = 16;
+
+/// The batch that ends the duty of `id`.
+fn end_duty(id: IncomingId) -> Batch {
+    let mut batch = Batch::default();
+    batch.expect(INCOMING_WORK, id.key(), Expected::Present);
+    batch.delete(INCOMING_WORK, id.key());
+    batch
+}
 
 /// The batch that ends the duty of `id` and begins those of the delivery point.
 fn hand_to_delivery_point(
@@ -98,11 +139,15 @@ fn hand_to_delivery_point(
     message: &[u8],
     transmission: &[u8],
 ) -> Batch {
-    let mut batch = Batch::default();
-    batch.expect(INCOMING_WORK, id.key(), Expected::Present);
-    batch.delete(INCOMING_WORK, id.key());
+    let mut batch = end_duty(id);
     for (index, recipient) in (0_u32..).zip(&record.recipients) {
+        let fault = if record.refusing.contains(recipient) {
+            DeliveryFaultKind::CertifiedMailOnly
+        } else {
+            DeliveryFaultKind::default()
+        };
         let delivery = DeliveryRecord {
+            fault: fault.into(),
             kind: record.kind,
             stage: DeliveryStage::Pending.into(),
             message: message.to_vec(),
@@ -140,18 +185,22 @@ fn journal_record(record: &IncomingRecord, data: Option<&CertificationData>) -> 
 }
 
 /// A transport envelope: one take-charge receipt covers all recipients of the transaction
-/// (RFC 6109 §3.2.1).
+/// (RFC 6109 §3.2.1). One with a virus, `threat`, goes no further (RFC 6109 §3.2.3).
 async fn take_charge(
     engine: &Arc<PecEngine>,
     id: IncomingId,
     record: &IncomingRecord,
     octets: Bytes,
+    threat: Option<&str>,
 ) -> Result<(), PecError> {
     let PecMessage::TransportEnvelope(envelope) = classify_again(engine, octets).await?.0 else {
         return Err(changed(id));
     };
     let instant = CertifiedInstant::new(UnixMillis(record.instant_millis));
-    let mut batch = hand_to_delivery_point(id, record, &record.message, &[]);
+    let mut batch = match threat {
+        None => hand_to_delivery_point(id, record, &record.message, &[]),
+        Some(_) => end_duty(id),
+    };
     let journal = journal_record(record, Some(&envelope.data));
     let mail_receipt =
         Address::parse(&record.mail_receipt).map_err(|_| PecError::Inconsistent {
@@ -162,7 +211,13 @@ async fn take_charge(
     let receipt =
         issue::take_charge(engine, &instant, &mail_receipt, facts, &record.recipients).await?;
     let (held, _) = engine.hold(&receipt.octets, &mut batch).await?;
-    let due = issue::enqueue_notification(engine, &mut batch, held, &mail_receipt);
+    let mut due = vec![issue::enqueue_notification(engine, &mut batch, held, &mail_receipt)];
+    if let Some(threat) = threat {
+        let (instant, mail_receipt) = (&instant, &mail_receipt);
+        let detection = Detection { instant, facts, mail_receipt, threat };
+        let (batch, recipients) = (&mut batch, &record.recipients);
+        due.extend(tell_provider(engine, batch, &detection, recipients, &journal).await?);
+    }
     let related = vec![receipt.message_id];
     engine.journal(
         &mut batch,
@@ -171,7 +226,9 @@ async fn take_charge(
         JournalRecord { related, ..journal },
     );
     engine.store().commit(batch).await?;
-    engine.queue().announce(due, engine.now());
+    for due in due {
+        engine.queue().announce(due, engine.now());
+    }
     Ok(())
 }
 
@@ -180,29 +237,32 @@ async fn pass_on(
     engine: &Arc<PecEngine>,
     id: IncomingId,
     record: &IncomingRecord,
-    octets: Bytes,
+    data: &CertificationData,
     held: &HeldMessage,
 ) -> Result<(), PecError> {
-    let PecMessage::Receipt(notice) = classify_again(engine, octets).await?.0 else {
-        return Err(changed(id));
-    };
-    let data = &notice.data;
     let transmission = find_transmission(engine, data).await?;
     let owner = transmission.as_ref().map(|(id, _)| id.0.to_vec()).unwrap_or_default();
     let mut batch = hand_to_delivery_point(id, record, &record.message, &owner);
     let mut delivered = None;
     if let Some((transmission_id, transmission)) = &transmission {
-        let moved =
-            note_states(engine, &mut batch, record, *transmission_id, transmission, data).await?;
-        if let (Event::Delivery { .. }, Some(address)) = (&data.event, moved.first()) {
-            delivered = Some((address.domain().clone(), transmission.instant_millis));
-        }
+        let id = *transmission_id;
+        let moved = note_states(engine, &mut batch, record, id, transmission, data).await?;
         let instant = UnixMillis(record.instant_millis);
-        let (of, mailboxes) = ((*transmission_id, transmission), &record.recipients);
+        let (of, mailboxes) = ((id, transmission), &record.recipients);
         let artefact = artefacts::received(of, data, instant, &record.provider, mailboxes);
         let message_id = String::from_utf8_lossy(&record.message_id).trim().to_owned();
         // The incoming message is named once more: it stays as long as the transmission's own.
         artefact.note(&mut batch, &message_id, artefacts::of_held(held), &record.message);
+        match (&data.event, moved) {
+            (Event::VirusDetection { detail, .. }, Some(recipient)) => {
+                let about = (id, transmission);
+                return tell_sender(engine, batch, about, &recipient, detail.as_deref()).await;
+            }
+            (Event::Delivery { .. }, Some(recipient)) => {
+                delivered = Some((recipient.domain().clone(), transmission.instant_millis));
+            }
+            _ => {}
+        }
     }
     engine.store().commit(batch).await?;
     if let Some((domain, began)) = delivered {
@@ -224,8 +284,39 @@ async fn find_transmission(
     Ok(record.map(|(record, _)| (id, record)))
 }
 
-/// Moves the recipients that `data` speaks of on, as far as their provider may say so; returns those
-/// who moved.
+/// The recipients that `data` speaks of, and what it says of them; `None` when it says nothing that their
+/// state depends on.
+fn spoken_of(
+    data: &CertificationData,
+    signer_manages: &dyn Fn(&Address) -> bool,
+) -> Option<(RecipientState, Vec<Address>)> {
+    let read = |text: &String| Address::parse(text).ok();
+    let (state, speaks_of): (RecipientState, Vec<Address>) = match &data.event {
+        Event::TakeCharge { recipients } => {
+            (RecipientState::TakenInCharge, recipients.iter().filter_map(read).collect())
+        }
+        Event::Delivery { recipient, .. } => {
+            (RecipientState::Delivered, Vec::from_iter(read(recipient)))
+        }
+        Event::DeliveryError { recipient, .. } => {
+            (RecipientState::Failed, Vec::from_iter(read(recipient)))
+        }
+        Event::VirusDetection { recipient: Some(recipient), .. } => {
+            (RecipientState::Infected, Vec::from_iter(read(recipient)))
+        }
+        // Some providers do not say whom they mean. Where it can be one alone, it is he.
+        Event::VirusDetection { recipient: None, .. } => {
+            let of_data = data.facts.recipients.iter().filter_map(|one| read(&one.address));
+            let theirs: Vec<Address> = of_data.filter(|address| signer_manages(address)).collect();
+            (RecipientState::Infected, if theirs.len() == 1 { theirs } else { Vec::new() })
+        }
+        _ => return None,
+    };
+    Some((state, speaks_of))
+}
+
+/// Moves the recipients that `data` speaks of on, as far as their provider may say so; returns the last
+/// one that moved.
 async fn note_states(
     engine: &PecEngine,
     batch: &mut Batch,
@@ -233,24 +324,15 @@ async fn note_states(
     id: TransmissionId,
     transmission: &TransmissionRecord,
     data: &CertificationData,
-) -> Result<Vec<Address>, PecError> {
-    let (state, speaks_of): (RecipientState, Vec<&str>) = match &data.event {
-        Event::TakeCharge { recipients } => {
-            (RecipientState::TakenInCharge, recipients.iter().map(String::as_str).collect())
-        }
-        Event::Delivery { recipient, .. } => (RecipientState::Delivered, vec![recipient]),
-        Event::DeliveryError { recipient, .. } => (RecipientState::Failed, vec![recipient]),
-        _ => return Ok(Vec::new()),
-    };
-    let mut moved = Vec::new();
-    let speaks_of: Vec<Address> =
-        speaks_of.into_iter().filter_map(|text| Address::parse(text).ok()).collect();
+) -> Result<Option<Address>, PecError> {
     let directory = engine.directory();
     let signer_manages = |address: &Address| {
         directory
             .provider_of_domain(address.domain())
             .is_some_and(|provider| provider.name == record.provider)
     };
+    let Some((state, speaks_of)) = spoken_of(data, &signer_manages) else { return Ok(None) };
+    let mut moved = None;
     for index in 0..transmission.recipients {
         let key = indexed_key(&id.0, index);
         let Some((row, value)) =
@@ -267,7 +349,7 @@ async fn note_states(
             RecipientRecord { state: state.into(), changed_millis: record.instant_millis, ..row };
         batch.expect(TRANSMISSION_RECIPIENTS, key.clone(), Expected::Value(value));
         batch.put(TRANSMISSION_RECIPIENTS, key, encode(&next));
-        moved.push(address);
+        moved = Some(address);
     }
     Ok(moved)
 }
@@ -352,3 +434,6 @@ pub(super) fn due_now(
         ..super::records::QueueRecord::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use trust::{
     clock::{Clock, UnixMillis},
     random::RandomSource,
+    seal::{DataKey, SealError},
     smime::{sign::MessageSigner, verify::Verifier},
 };
 
@@ -53,6 +54,7 @@ use super::{
     work::WorkQueue,
 };
 use crate::{
+    content::Checker,
     metrics_names,
     service_levels::delays::{DelayKind, Delays},
 };
@@ -185,6 +187,9 @@ pub enum PecError {
         "the provider's key cannot sign: check the file or token of [signing]; the step is tried again"
     )]
     Sign(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A message with a virus could not be sealed.
+    #[error("a message with a virus could not be sealed for the quarantine")]
+    Seal(#[source] SealError),
     /// A message that this program made or stored does not read back as what it was.
     #[error("{object} does not read as what it must be ({detail}): run `ceralacca store check`")]
     Inconsistent {
@@ -203,7 +208,7 @@ impl PecError {
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Store(error) => error.is_temporary(),
-            Self::Sign(_) | Self::Stopping => true,
+            Self::Sign(_) | Self::Seal(_) | Self::Stopping => true,
             Self::Inconsistent { .. } => false,
         }
     }
@@ -230,6 +235,10 @@ pub struct EngineParts {
     pub verifier: Arc<Verifier>,
     /// The providers and their domains, until [`PecEngine::replace_directory`].
     pub directory: Arc<Directory>,
+    /// Looks for viruses in every message that is taken; `None` = nobody does.
+    pub antivirus: Option<Arc<Checker>>,
+    /// What messages with viruses are sealed under.
+    pub quarantine_key: DataKey,
     /// The bounds.
     pub settings: EngineSettings,
     /// Tells the workers what to look at.
@@ -370,6 +379,16 @@ impl PecEngine {
     /// The verifier of other providers' signatures.
     pub fn verifier(&self) -> &Arc<Verifier> {
         &self.parts.verifier
+    }
+
+    /// Who looks for viruses.
+    pub fn antivirus(&self) -> Option<&Arc<Checker>> {
+        self.parts.antivirus.as_ref()
+    }
+
+    /// What messages with viruses are sealed under.
+    pub(super) fn quarantine_key(&self) -> &DataKey {
+        &self.parts.quarantine_key
     }
 
     /// The signer of this provider as it is now. Whoever signs takes it once for each message.

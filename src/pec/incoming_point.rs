@@ -6,12 +6,16 @@
 //!   are durable, in one batch.
 //! * What counts as a transport envelope or a receipt is decided by signature, directory and form,
 //!   never by headers alone; everything else is an anomaly.
+//! * Nothing is taken that was not checked for viruses, but for valid receipts and notices, which are passed
+//!   on as they are. What has one reaches no mailbox (RFC 6109 §2.2.2, §3.2.3).
 //! * A message that comes again for a recipient (same signer, Message-ID and signed entity) is
 //!   answered 250 and changes nothing for him, whatever a mailbox or a policy says by then.
 //!
 //! Not here: take-charge receipts and anomaly envelopes (`distribution`), mailboxes
 //! (`delivery_point`), signatures (`trust::smime`), the form of messages (`classify`), who sent ordinary
-//! mail ([`crate::ordinary_mail`]).
+//! mail ([`crate::ordinary_mail`]), what a message contains ([`crate::content`]).
+
+mod arrival;
 
 use std::sync::Arc;
 
@@ -23,7 +27,6 @@ use protocols::smtp::{
 };
 use storage::{
     account::settings::{AccountSettings, AccountState},
-    catalog::engine::{Batch, Expected},
     error::StoreError,
     ids::AccountId,
 };
@@ -32,28 +35,24 @@ use trust::{
     smime::{structure::find_signed, verify::VerifyError},
 };
 
+use self::arrival::{Arrival, store_incoming};
 use super::{
     address::{Address, ReportAddress},
     arriving::{Arrived, Arriving},
     classify::{self, PecMessage},
+    content::{self, SpamFilter},
     directory::ProviderRecord,
-    distribution::CONFLICTS_MAX,
     dsn,
     encoded_word::decode,
-    engine::{OrdinaryMail, PecEngine, PecError},
+    engine::{OrdinaryMail, PecEngine},
     header::Header,
     issue,
-    journal::JournalEvent,
     memory::SMALL_OCTETS_MAX,
-    records::{
-        AnomalyKind, INCOMING_MESSAGES, INCOMING_SEEN, INCOMING_WORK, IncomingId, IncomingKind,
-        IncomingRecord, JournalRecord, RecipientAsked, ReturnedPart, Seen, encode, recognised_by,
-        seen_key, sender_class,
-    },
+    records::{AnomalyKind, IncomingId, IncomingKind, RecipientAsked},
     refusals,
-    work::{Work, work_value},
 };
 use crate::{
+    content::{Content, Passage},
     ordinary_mail::{Examined, OrdinaryMailChecks, Sender, verdict::Verdict},
     sources::Source,
 };
@@ -63,12 +62,19 @@ use crate::{
 pub struct IncomingPoint {
     engine: Arc<PecEngine>,
     checks: Option<Arc<OrdinaryMailChecks>>,
+    filter: Option<SpamFilter>,
 }
 
 impl IncomingPoint {
     /// An incoming point of `engine`.
     pub fn new(engine: Arc<PecEngine>) -> Self {
-        Self { engine, checks: None }
+        Self { engine, checks: None, filter: None }
+    }
+
+    /// The same, with a filter of ordinary mail.
+    #[must_use]
+    pub fn with_filter(self, filter: SpamFilter) -> Self {
+        Self { filter: Some(filter), ..self }
     }
 
     /// The same, with `checks` of ordinary mail.
@@ -214,9 +220,12 @@ impl Transport for IncomingPoint {
         let octets_max = self.engine.settings().relay_octets_max + beyond;
         let mut octets = Arriving::new(Arc::clone(&self.engine), octets_max, room);
         octets.write(&trace).await?;
+        let named = envelope.forward_paths.clone();
         Ok(Box::new(Incoming {
             engine: Arc::clone(&self.engine),
             checks: self.checks.clone(),
+            filter: self.filter.clone(),
+            passage: content::passage(peer, &envelope.reverse_path, named),
             id,
             trace_octets: trace.len(),
             reverse_path: envelope.reverse_path.clone(),
@@ -234,6 +243,8 @@ impl Transport for IncomingPoint {
 struct Incoming {
     engine: Arc<PecEngine>,
     checks: Option<Arc<OrdinaryMailChecks>>,
+    filter: Option<SpamFilter>,
+    passage: Passage,
     id: IncomingId,
     /// Octets of our own trace field, which the peer did not send.
     trace_octets: usize,
@@ -255,6 +266,8 @@ impl MessageSink for Incoming {
         let Self {
             engine,
             checks,
+            filter,
+            passage,
             id,
             trace_octets,
             reverse_path,
@@ -262,21 +275,26 @@ impl MessageSink for Incoming {
             ret,
             envelope_id,
             peer,
-            octets,
+            mut octets,
         } = *self;
         let source = Source::of(&peer);
-        let Arrived { octets, mut memory, room } = octets.finish(source).await?;
-        let judge = {
-            let (engine, octets) = (Arc::clone(&engine), octets.clone());
-            move || judge(&engine, &octets, trace_octets)
+        let early = if octets.says_it_is_a_notice().await? {
+            None
+        } else {
+            Some(octets.scan(source, &passage).await?)
         };
-        let judged = engine
-            .compute(judge)
-            .await
-            .map_err(|error| refusals::engine(&error))?
-            .map_err(|error| refusals::cannot_verify(&error))?;
-        // What a provider has signed is known by its signature, whatever its form.
-        let ordinary = judged.kind == IncomingKind::Anomaly && !judged.from_provider;
+        let Arrived { octets, mut memory, room } = octets.finish(source).await?;
+        let judged = judged(&engine, &octets, trace_octets).await?;
+        // Receipts and notices are passed on as they are (RFC 6109 §2.2.2).
+        let threat = match early {
+            _ if judged.kind == IncomingKind::Notification => None,
+            Some(threat) => threat,
+            None => {
+                let message = Content::Memory(octets.slice(trace_octets..));
+                content::scan(&engine, message, &passage, source).await?
+            }
+        };
+        let ordinary = judged.is_ordinary();
         if ordinary && engine.settings().ordinary_mail == OrdinaryMail::Refuse {
             return Err(refusals::certified_mail_only());
         }
@@ -288,20 +306,16 @@ impl MessageSink for Incoming {
             returned: dsn::kept_ret(ret),
             envelope_id,
             octets: &octets,
+            refusing: Vec::new(),
+            threat,
+            trace_octets,
             judged,
         };
         if arrival.judged.kind == IncomingKind::Anomaly {
-            let split = arrival.split(&engine).await;
-            let (fresh, _) = split.map_err(|error| refusals::store(&error))?;
-            refuse_undeliverable(&engine, &fresh, (octets.len() - trace_octets) as u64).await?;
-            if ordinary
-                && !fresh.is_empty()
-                && let Some(checks) = checks
-            {
-                let message = octets.slice(trace_octets..);
+            let fresh = refuse_anomaly(&engine, &mut arrival).await?;
+            if ordinary && fresh && (checks.is_some() || filter.is_some()) {
                 memory = memory.set_aside(engine.memory()).ok_or_else(refusals::busy)?;
-                arrival.judged.authentication_results =
-                    examine(&checks, message, &peer, &arrival.reverse_path).await?;
+                examine(checks.as_ref(), filter.as_ref(), &passage, &mut arrival).await?;
             }
         }
         let stored = store_incoming(&engine, arrival).await;
@@ -314,9 +328,69 @@ impl MessageSink for Incoming {
     }
 }
 
+async fn judged(
+    engine: &Arc<PecEngine>,
+    octets: &Bytes,
+    trace_octets: usize,
+) -> Result<Judged, Refusal> {
+    let judge = {
+        let (engine, octets) = (Arc::clone(engine), octets.clone());
+        move || judge(&engine, &octets, trace_octets)
+    };
+    engine
+        .compute(judge)
+        .await
+        .map_err(|error| refusals::engine(&error))?
+        .map_err(|error| refusals::cannot_verify(&error))
+}
+
+/// Refuses a message that is not certified for what it contains, or for whom it is for; notes which of its
+/// recipients do not want it. Returns whether it is new for any of them.
+async fn refuse_anomaly(
+    engine: &Arc<PecEngine>,
+    arrival: &mut Arrival<'_>,
+) -> Result<bool, Refusal> {
+    let split = arrival.split(engine).await;
+    let (fresh, _) = split.map_err(|error| refusals::store(&error))?;
+    if fresh.is_empty() {
+        return Ok(false);
+    }
+    let ordinary = arrival.judged.is_ordinary();
+    if arrival.threat.is_some() {
+        // A provider has signed it: the evidence stays, and its sender is told by his own provider, whom
+        // no notice could be sent to about a message without certification data.
+        if !ordinary {
+            arrival.only_keep(engine).await.map_err(|error| refusals::engine(&error))?;
+        }
+        return Err(refusals::infected());
+    }
+    let octets = (arrival.octets.len() - arrival.trace_octets) as u64;
+    arrival.refusing = refuse_undeliverable(engine, &fresh, octets, ordinary).await?;
+    Ok(true)
+}
+
+/// Finds out who an ordinary message is from, as far as it can be known, and what the filter makes of it;
+/// refuses it when the domain of its sender wants that, or the filter.
+async fn examine(
+    checks: Option<&Arc<OrdinaryMailChecks>>,
+    filter: Option<&SpamFilter>,
+    passage: &Passage,
+    arrival: &mut Arrival<'_>,
+) -> Result<(), Refusal> {
+    let message = arrival.octets.slice(arrival.trace_octets..);
+    if let Some(checks) = checks {
+        let found = examine_sender(checks, message.clone(), arrival.peer, &arrival.reverse_path);
+        arrival.judged.authentication_results = found.await?;
+    }
+    if let Some(filter) = filter {
+        arrival.judged.spam_status = filter.examine(message, passage).await?;
+    }
+    Ok(())
+}
+
 /// Who an ordinary message is from, as far as it can be known; refuses it when the domain of its
 /// sender wants that.
-async fn examine(
+async fn examine_sender(
     checks: &Arc<OrdinaryMailChecks>,
     message: Bytes,
     peer: &Peer,
@@ -340,11 +414,16 @@ async fn examine(
 /// Refuses, while SMTP still can, a message that no notice would answer (RFC 6109 §2.2.3): taken
 /// and then undeliverable it would vanish. One mailbox that cannot take it refuses it for all, and
 /// the sender's server tells him; one that was full already has no others beside it.
+///
+/// A mailbox that takes no ordinary mail refuses for itself alone: it is returned, and the sender gets a
+/// report about it. Where there are no others, the message is refused.
 async fn refuse_undeliverable(
     engine: &PecEngine,
     recipients: &[(String, RecipientAsked)],
     octets: u64,
-) -> Result<(), Refusal> {
+    ordinary: bool,
+) -> Result<Vec<String>, Refusal> {
+    let mut refusing = Vec::new();
     for (recipient, _) in recipients {
         let found = engine.store().account_by_address(recipient).await;
         let Some((account_id, settings)) = found.map_err(|error| refusals::store(&error))? else {
@@ -354,12 +433,19 @@ async fn refuse_undeliverable(
         if settings.state != AccountState::Active {
             return Err(refusals::unknown_recipient());
         }
+        if ordinary && settings.certified_mail_only {
+            refusing.push(recipient.clone());
+            continue;
+        }
         let room = has_room(engine, account_id, octets).await;
         if !room.map_err(|error| refusals::store(&error))? {
             return Err(refusals::mailbox_full());
         }
     }
-    Ok(())
+    if refusing.len() == recipients.len() {
+        return Err(refusals::certified_mail_only());
+    }
+    Ok(refusing)
 }
 
 /// What the tests of RFC 6109 §2.2.2 made of a message.
@@ -380,6 +466,15 @@ pub(super) struct Judged {
     reason: String,
     /// What the checks of ordinary mail found.
     authentication_results: String,
+    /// What the filter of ordinary mail said.
+    spam_status: String,
+}
+
+impl Judged {
+    /// What a provider has signed is known by its signature, whatever its form.
+    fn is_ordinary(&self) -> bool {
+        self.kind == IncomingKind::Anomaly && !self.from_provider
+    }
 }
 
 /// Makes the tests in order: signature existence, origin, validity, formal correctness, domain.
@@ -404,6 +499,7 @@ fn judge(engine: &PecEngine, octets: &[u8], trace_octets: usize) -> Result<Judge
         anomaly: AnomalyKind::OrdinaryMail,
         reason: "not signed".to_owned(),
         authentication_results: String::new(),
+        spam_status: String::new(),
     };
     let Some(signed) = find_signed(octets) else {
         return Ok(judged);
@@ -458,132 +554,4 @@ fn chain_of_causes(error: &VerifyError) -> String {
         cause = inner.source();
     }
     text
-}
-
-/// A message that has been judged, on its way into the catalog.
-struct Arrival<'a> {
-    id: IncomingId,
-    peer: &'a Peer,
-    reverse_path: String,
-    recipients: Vec<(String, RecipientAsked)>,
-    returned: ReturnedPart,
-    envelope_id: Option<EnvelopeId>,
-    octets: &'a Bytes,
-    judged: Judged,
-}
-
-/// Makes the message durable for the recipients for whom it was not taken before, and announces
-/// it; for the others the repeat is only journalled. Returns whether there was anything to store.
-async fn store_incoming(engine: &Arc<PecEngine>, arrival: Arrival<'_>) -> Result<bool, PecError> {
-    for _ in 0..CONFLICTS_MAX {
-        let (fresh, again) = arrival.split(engine).await?;
-        if fresh.is_empty() {
-            journal_repeat(engine, arrival.journal_record(again)).await?;
-            return Ok(false);
-        }
-        match arrival.take(engine, fresh).await {
-            // The same message was taken on another connection meanwhile.
-            Err(PecError::Store(StoreError::Conflict)) => {}
-            Err(error) => return Err(error),
-            Ok(()) if again.is_empty() => return Ok(true),
-            Ok(()) => {
-                journal_repeat(engine, arrival.journal_record(again)).await?;
-                return Ok(true);
-            }
-        }
-    }
-    Err(StoreError::Conflict.into())
-}
-
-impl Arrival<'_> {
-    fn key(&self, recipient: &str) -> Bytes {
-        let Judged { signer, message_id, entity_digest, .. } = &self.judged;
-        let name = recognised_by(signer, message_id, &self.id);
-        seen_key(signer, name, &entity_digest.0, Seen::Taken(recipient))
-    }
-
-    /// The recipients for whom this message is new, and those for whom it was taken before: a
-    /// sender that saw no reply sends again, perhaps with others besides.
-    async fn split(
-        &self,
-        engine: &PecEngine,
-    ) -> Result<(Vec<(String, RecipientAsked)>, Vec<String>), StoreError> {
-        let key = |recipient: &str| (INCOMING_SEEN, self.key(recipient));
-        let keys: Vec<_> = self.recipients.iter().map(|(recipient, _)| key(recipient)).collect();
-        let seen = engine.store().engine().multi_get(&keys).await?;
-        let (mut fresh, mut again) = (Vec::new(), Vec::new());
-        for (recipient, seen) in self.recipients.iter().zip(seen) {
-            match seen {
-                None => fresh.push(recipient.clone()),
-                Some(_) => again.push(recipient.0.clone()),
-            }
-        }
-        Ok((fresh, again))
-    }
-
-    fn journal_record(&self, recipients: Vec<String>) -> JournalRecord {
-        let Judged { message_id, subject, provider, reason, .. } = &self.judged;
-        JournalRecord {
-            message_id: String::from_utf8_lossy(message_id).into_owned(),
-            sender: self.reverse_path.clone(),
-            recipients,
-            subject: subject.clone(),
-            provider: provider.clone(),
-            detail: format!("from {} ({}) {reason}", self.peer.address, self.peer.helo),
-            ..JournalRecord::default()
-        }
-    }
-
-    /// Takes the message for `recipients`: [`StoreError::Conflict`] when it was taken for one of
-    /// them meanwhile.
-    async fn take(
-        &self,
-        engine: &Arc<PecEngine>,
-        fresh: Vec<(String, RecipientAsked)>,
-    ) -> Result<(), PecError> {
-        let (recipients, asked): (Vec<String>, Vec<RecipientAsked>) = fresh.into_iter().unzip();
-        let instant = engine.now();
-        let mut batch = Batch::default();
-        let (message, _) = engine.hold(self.octets, &mut batch).await?;
-        for recipient in &recipients {
-            let key = self.key(recipient);
-            batch.expect(INCOMING_SEEN, key.clone(), Expected::Absent);
-            batch.put(INCOMING_SEEN, key, instant.0.to_be_bytes().to_vec());
-        }
-        let journal = self.journal_record(recipients.clone());
-        engine.journal(&mut batch, instant, JournalEvent::Incoming, journal);
-        let judged = &self.judged;
-        let record = IncomingRecord {
-            kind: judged.kind.into(),
-            instant_millis: instant.0,
-            reverse_path: self.reverse_path.clone(),
-            recipients,
-            message: message.0.to_vec(),
-            signer: judged.signer.clone(),
-            entity_digest: judged.entity_digest.0.to_vec(),
-            message_id: judged.message_id.clone(),
-            mail_receipt: judged.mail_receipt.clone(),
-            reason: judged.reason.clone(),
-            provider: judged.provider.clone(),
-            anomaly: judged.anomaly.into(),
-            authentication_results: judged.authentication_results.clone(),
-            envelope_id: self.envelope_id.as_ref().map(|id| id.as_str().to_owned()),
-            returned: self.returned.into(),
-            asked,
-        };
-        batch.put(INCOMING_MESSAGES, self.id.key(), encode(&record));
-        let class = sender_class(&self.reverse_path);
-        batch.put(INCOMING_WORK, self.id.key(), work_value(class, self.octets.len() as u64));
-        engine.store().commit(batch).await?;
-        engine.work().announce(Work::Distribute(self.id), class);
-        Ok(())
-    }
-}
-
-async fn journal_repeat(engine: &PecEngine, journal: JournalRecord) -> Result<(), PecError> {
-    let mut batch = Batch::default();
-    engine.journal(&mut batch, engine.now(), JournalEvent::Repeat, journal);
-    engine.store().commit(batch).await?;
-    metrics::counter!(crate::metrics_names::INCOMING_REPEATS).increment(1);
-    Ok(())
 }

@@ -89,6 +89,18 @@ pub async fn non_acceptance(
         .await
 }
 
+/// Avviso di non accettazione per virus; `threat` is the name of what was found.
+pub async fn virus_non_acceptance(
+    engine: &Arc<PecEngine>,
+    instant: &CertifiedInstant,
+    facts: &TransmissionFacts,
+    threat: &str,
+) -> Result<Issued, PecError> {
+    let (facts, instant, threat) = (facts.clone(), instant.clone(), threat.to_owned());
+    issue(engine, 0, move |issuer| issuer.virus_non_acceptance_notice(&facts, &instant, &threat))
+        .await
+}
+
 /// Busta di trasporto around `original`, whose header is `header`.
 pub async fn transport_envelope(
     engine: &Arc<PecEngine>,
@@ -131,6 +143,10 @@ pub async fn anomaly_envelope(
         let forward_paths = &record.recipients;
         let mut envelope =
             issuer.anomaly_envelope(&instant, &header, &sender, forward_paths, reason, &[&octets]);
+        if !record.spam_status.is_empty() {
+            let field = Field::new("X-Spam-Status", record.spam_status.as_bytes());
+            envelope.header.splice(..0, field.octets().iter().copied());
+        }
         if !record.authentication_results.is_empty() {
             // On top, where no field of the sender can stand (RFC 8601 §4.1).
             let value = record.authentication_results.as_bytes();

@@ -67,6 +67,18 @@ pub enum JournalEvent {
     StatusNotification,
     /// A message could not be delivered and no notice is due.
     Undeliverable,
+    /// A virus was found in a message, which is in quarantine now; the detail names both.
+    Quarantined,
+    /// The notice of non-acceptance for a virus was issued.
+    VirusNonAcceptance,
+    /// The sender's provider was told of a virus.
+    VirusDetection,
+    /// A sender was told that a virus kept his message from a recipient.
+    VirusNonDelivery,
+    /// An operator looked at a message in quarantine; the detail says who and why.
+    QuarantineOpened,
+    /// The time of a message in quarantine is over.
+    QuarantineDisposed,
     /// A holder was told that his mailbox fills.
     SpaceNotice,
     /// A message was erased; the detail says why and at whose word.
@@ -133,6 +145,12 @@ impl JournalEvent {
             Self::TimeLimit => "time-limit-notice",
             Self::StatusNotification => "status-notification",
             Self::Undeliverable => "undeliverable",
+            Self::Quarantined => "quarantined",
+            Self::VirusNonAcceptance => "virus-non-acceptance-notice",
+            Self::VirusDetection => "virus-detection-notice",
+            Self::VirusNonDelivery => "virus-non-delivery-notice",
+            Self::QuarantineOpened => "quarantine-opened",
+            Self::QuarantineDisposed => "quarantine-disposed",
             Self::SpaceNotice => "space-notice",
             Self::Erasure => "erasure",
             Self::Restored => "restored",

@@ -18,6 +18,7 @@ use storage::{
 use super::{
     artefacts::{ArtefactRecord, TRANSMISSION_ARTEFACTS, TRANSMISSION_INDEX},
     journal::head::{JOURNAL_HEADS, JOURNAL_INDEX, JOURNAL_LEAVES, JOURNAL_PIECES, JOURNAL_SEALS},
+    quarantine::{QUARANTINE, QuarantineRecord},
     records::{
         DELIVERY_WORK, DeliveryRecord, FAMILIES, HELD_FOR_OPERATOR, INCOMING_MESSAGES,
         INCOMING_SEEN, INCOMING_WORK, IncomingRecord, JOURNAL, OUTGOING_DESTINATIONS,
@@ -64,6 +65,7 @@ const ROLES: [(Family, Role); FAMILIES.len()] = [
     (JOURNAL_INDEX, Role::Other),
     (TRANSMISSION_ARTEFACTS, Role::Record),
     (TRANSMISSION_INDEX, Role::Other),
+    (QUARANTINE, Role::Record),
 ];
 
 /// The families whose rows name held messages.
@@ -89,9 +91,9 @@ pub(super) fn named_by(
     Ok(match family {
         TRANSMISSIONS => {
             let row: TransmissionRecord = decode(family, key, value)?;
-            // There is none before the acceptance, nor for a message that was refused.
-            let envelope = Some(row.envelope).filter(|envelope| !envelope.is_empty());
-            [row.original].into_iter().chain(envelope).collect()
+            // There is no envelope before the acceptance, nor for a message that was refused, and no
+            // original of one that is in quarantine.
+            [row.original, row.envelope].into_iter().filter(|name| !name.is_empty()).collect()
         }
         INCOMING_MESSAGES => vec![decode::<IncomingRecord>(family, key, value)?.message],
         DELIVERY_WORK => vec![decode::<DeliveryRecord>(family, key, value)?.message],
@@ -100,6 +102,7 @@ pub(super) fn named_by(
             let held = decode::<ArtefactRecord>(family, key, value)?.held;
             Some(held).filter(|held| !held.is_empty()).into_iter().collect()
         }
+        QUARANTINE => vec![decode::<QuarantineRecord>(family, key, value)?.message],
         HELD_FOR_OPERATOR => {
             let (family, key, value) = held_row(key, value)?;
             named_by(family, &key, &value)?
@@ -195,6 +198,8 @@ mod tests {
             vec![0],
         );
         batch.put(TIME_LIMITS, deadline(9), Vec::new());
+        let caught = QuarantineRecord { message: name(10), ..QuarantineRecord::default() };
+        batch.put(QUARANTINE, vec![10; 16], encode(&caught));
         engine.commit(batch).await.expect("committed");
         engine
     }
@@ -233,7 +238,7 @@ mod tests {
     #[tokio::test]
     async fn every_name_in_a_row_is_found_by_its_family_and_while_it_waits_for_an_operator() {
         let engine = with_duties().await;
-        let expected = (1..=7).map(name).collect();
+        let expected = (1..=7).chain([10]).map(name).collect();
         assert_eq!(all_named(&engine).await, expected);
         let now = UnixMillis(1);
         let checkpoint = CheckpointName { epoch: 1, instant: now };

@@ -133,6 +133,7 @@ pub(super) fn fault_of(kind: DeliveryFaultKind) -> DeliveryFault {
             DeliveryFault::unknown_mailbox()
         }
         DeliveryFaultKind::MailboxFull => DeliveryFault::mailbox_full(),
+        DeliveryFaultKind::CertifiedMailOnly => DeliveryFault::certified_mail_only(),
     }
 }
 

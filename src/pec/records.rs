@@ -21,6 +21,7 @@
 //! | `journal` | node (u64), sequence (u64) | [`JournalRecord`] |
 //! | `held_for_operator` | duty (u8), key in its family | [`HeldRecord`](crate::backup::held::HeldRecord) |
 //! | `sendings` | AccountId (u64) | [`SendingRecord`](super::sending::SendingRecord) |
+//! | `quarantine` | QuarantineId | [`QuarantineRecord`](super::quarantine::QuarantineRecord) |
 //!
 //! A work row is written in the batch that creates the duty and removed in the batch that fulfils
 //! it, so that after a crash a scan of the work families finds exactly what is left to do.
@@ -65,7 +66,7 @@ pub const JOURNAL: Family = Family("journal");
 pub const HELD_FOR_OPERATOR: Family = Family("held_for_operator");
 
 /// Every family of the engine, for opening the store.
-pub const FAMILIES: [Family; 23] = [
+pub const FAMILIES: [Family; 24] = [
     TRANSMISSIONS,
     TRANSMISSION_IDENTIFIERS,
     TRANSMISSION_RECIPIENTS,
@@ -89,6 +90,7 @@ pub const FAMILIES: [Family; 23] = [
     super::journal::head::JOURNAL_INDEX,
     super::artefacts::TRANSMISSION_ARTEFACTS,
     super::artefacts::TRANSMISSION_INDEX,
+    super::quarantine::QUARANTINE,
 ];
 
 /// The version this program writes and the newest it reads.
@@ -162,6 +164,8 @@ macro_rules! time_ordered_id {
         }
     };
 }
+
+pub(super) use time_ordered_id;
 
 time_ordered_id! {
     /// A transmission; ascending with time.
@@ -262,7 +266,7 @@ pub struct TransmissionRecord {
     /// The reverse path: the address that gets every receipt (RFC 6109 §2.1).
     #[prost(string, tag = "5")]
     pub sender: String,
-    /// The original, its Message-ID replaced, as a held message.
+    /// The original, its Message-ID replaced, as a held message; empty for one with a virus.
     #[prost(bytes = "vec", tag = "6")]
     pub original: Vec<u8>,
     /// The transport envelope as a held message, once accepted.
@@ -286,6 +290,9 @@ pub struct TransmissionRecord {
     /// How much of the message a report returns.
     #[prost(enumeration = "ReturnedPart", tag = "21")]
     pub returned: i32,
+    /// The virus that was found in it; the message is in quarantine then.
+    #[prost(string, optional, tag = "30")]
+    pub threat: Option<String>,
 }
 
 /// Where one recipient of a transmission stands.
@@ -308,6 +315,8 @@ pub enum RecipientState {
     Rejected = 6,
     /// Nothing was heard within 24 hours, and the sender was told so (RFC 6109 §3.1.6).
     Expired = 7,
+    /// The recipient's provider has found a virus, and the sender was told so (RFC 6109 §3.2.4).
+    Infected = 8,
 }
 
 /// One recipient of a transmission.
@@ -342,9 +351,13 @@ impl RecipientRecord {
     /// §3.1.6).
     pub fn may_become(&self, next: RecipientState) -> bool {
         match (self.state(), next) {
-            (RecipientState::Delivered, _) => false,
+            // What was never sent cannot have arrived anywhere.
+            (RecipientState::Delivered | RecipientState::Rejected, _) => false,
             // A receipt that comes late is passed on, and true.
-            (RecipientState::Failed | RecipientState::Expired, RecipientState::Delivered) => true,
+            (
+                RecipientState::Failed | RecipientState::Expired | RecipientState::Infected,
+                RecipientState::Delivered,
+            ) => true,
             (now, next) => now < next,
         }
     }
@@ -427,6 +440,15 @@ pub struct IncomingRecord {
     /// nothing about the others.
     #[prost(message, repeated, tag = "22")]
     pub asked: Vec<RecipientAsked>,
+    /// The message in quarantine, where its octets are sealed, when a virus was found in it.
+    #[prost(bytes = "vec", tag = "30")]
+    pub quarantine: Vec<u8>,
+    /// The value of the X-Spam-Status field of the anomaly envelope; empty when nothing was asked.
+    #[prost(string, tag = "31")]
+    pub spam_status: String,
+    /// The recipients whose mailboxes take no ordinary mail, which this is.
+    #[prost(string, repeated, tag = "32")]
+    pub refusing: Vec<String>,
 }
 
 /// What a delivery is to put into a mailbox, and whether a receipt follows.
@@ -451,6 +473,8 @@ pub enum DeliveryFaultKind {
     MailboxFull = 1,
     /// The mailbox is blocked.
     MailboxBlocked = 2,
+    /// The mailbox takes no ordinary mail, and the message is that.
+    CertifiedMailOnly = 3,
 }
 
 /// One recipient of one message at the delivery point.
@@ -474,7 +498,7 @@ pub struct DeliveryRecord {
     /// When the message came into the mailbox, or failed to: the instant of the receipt.
     #[prost(int64, tag = "6")]
     pub instant_millis: i64,
-    /// Why it failed, once it has.
+    /// Why it failed, once it has; or why it will, when that was known before.
     #[prost(enumeration = "DeliveryFaultKind", tag = "7")]
     pub fault: i32,
     /// The transmission of this provider that the message belongs to, if any.
@@ -521,75 +545,4 @@ pub struct JournalRecord {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use trust::random::SeededRandom;
-
-    #[test]
-    fn a_record_comes_back_and_a_later_version_is_refused() {
-        let record = JournalRecord { event: "accettazione".to_owned(), ..JournalRecord::default() };
-        let octets = encode(&record);
-        assert_eq!(decode::<JournalRecord>(JOURNAL, b"k", &octets).expect("readable"), record);
-
-        let mut later = octets.to_vec();
-        later[0] = RECORD_VERSION + 1;
-        assert!(matches!(
-            decode::<JournalRecord>(JOURNAL, b"k", &later),
-            Err(StoreError::TooNew { .. })
-        ));
-        assert!(matches!(
-            decode::<JournalRecord>(JOURNAL, b"k", b""),
-            Err(StoreError::Damaged { .. })
-        ));
-        assert!(matches!(
-            decode::<JournalRecord>(JOURNAL, b"k", b"\x01\xff"),
-            Err(StoreError::Damaged { .. })
-        ));
-    }
-
-    #[test]
-    fn a_recipient_only_moves_forward_and_delivered_stays() {
-        use RecipientState::{Accepted, Delivered, Failed, Relayed, TakenInCharge};
-        let at = |state: RecipientState| RecipientRecord {
-            state: state.into(),
-            ..RecipientRecord::default()
-        };
-        for (now, next, may) in [
-            (Accepted, Relayed, true),
-            (Relayed, Relayed, false),
-            (TakenInCharge, Relayed, false),
-            (TakenInCharge, Failed, true),
-            (Delivered, Failed, false),
-            (Failed, Delivered, true),
-            (Failed, TakenInCharge, false),
-        ] {
-            assert_eq!(at(now).may_become(next), may, "{now:?} to {next:?}");
-        }
-    }
-
-    #[test]
-    fn ids_ascend_with_time() {
-        let random = SeededRandom::new(1);
-        let early = TransmissionId::draw(UnixMillis(1_000), &random);
-        let late = TransmissionId::draw(UnixMillis(1_001), &random);
-        assert!(early < late);
-    }
-
-    #[test]
-    fn the_parts_of_a_seen_key_cannot_be_shifted_into_each_other() {
-        let delivery = |signer: &[u8], message_id: &[u8], to| {
-            seen_key(signer, message_id, b"d", Seen::Delivered(to))
-        };
-        assert_ne!(delivery(b"ab", b"c", "x"), delivery(b"a", b"bc", "x"));
-        assert_eq!(delivery(b"a", b"b", "A@b.test"), delivery(b"a", b"b", "a@B.test"));
-    }
-
-    /// Otherwise every delivery would look like a repeat and be dropped.
-    #[test]
-    fn what_was_taken_is_not_yet_delivered() {
-        assert_ne!(
-            seen_key(b"s", b"m", b"d", Seen::Taken("a@b.test")),
-            seen_key(b"s", b"m", b"d", Seen::Delivered("a@b.test")),
-        );
-    }
-}
+mod tests;

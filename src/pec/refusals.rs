@@ -8,6 +8,7 @@ use protocols::smtp::transport::Refusal;
 use storage::error::StoreError;
 
 use super::{engine::PecError, sending::Full};
+use crate::content::CheckError;
 
 /// No login yet.
 pub fn login_first() -> Refusal {
@@ -163,6 +164,41 @@ pub fn sender_unknown_now() -> Refusal {
     )
 }
 
+/// It is not known whether the message has a virus, or whether it is wanted. What went wrong is for the log
+/// alone.
+pub fn not_checked(error: &CheckError) -> Refusal {
+    tracing::error!(error = error as &dyn std::error::Error, "a message could not be checked");
+    not_checked_now()
+}
+
+/// The same, when that is nobody's fault.
+pub fn not_checked_now() -> Refusal {
+    Refusal::new(
+        451,
+        "4.7.0",
+        "Controllo del contenuto non disponibile: riprovare / Content cannot be checked now: try later",
+    )
+}
+
+/// Ordinary mail with a virus.
+pub fn infected() -> Refusal {
+    Refusal::new(550, "5.7.1", "Il messaggio contiene un virus / The message contains a virus")
+}
+
+/// The filter of ordinary mail refuses the message.
+pub fn unwanted() -> Refusal {
+    Refusal::new(
+        550,
+        "5.7.1",
+        "Messaggio rifiutato dal filtro / The message is refused by the filter",
+    )
+}
+
+/// The filter of ordinary mail wants to see the message again.
+pub fn unwanted_now() -> Refusal {
+    Refusal::new(451, "4.7.1", "Riprovare tra qualche minuto / Try again in a few minutes")
+}
+
 /// Memory for messages is used up.
 pub fn busy() -> Refusal {
     Refusal::new(
@@ -268,6 +304,10 @@ mod tests {
             dmarc(&"d".repeat(253)),
             spf(&"d".repeat(253)),
             sender_unknown_now(),
+            not_checked_now(),
+            infected(),
+            unwanted(),
+            unwanted_now(),
             busy(),
             one_at_a_time(),
             disk_full(),

@@ -82,6 +82,8 @@ pub struct RegisteredAccount {
     pub applied_version: u64,
     /// Whether a password is set.
     pub has_password: bool,
+    /// Whether mail that is not certified is refused.
+    pub certified_mail_only: bool,
 }
 
 /// What a new account needs.
@@ -119,7 +121,7 @@ pub struct AccountFilter {
 }
 
 const COLUMNS: &str = "SELECT account_id, address, owner_id, plan, increments, state, \
-    block_reason, created_at, changed_at, closed_at, version, applied_version, limits, \
+    block_reason, created_at, changed_at, closed_at, version, applied_version, limits, certified_mail_only, \
     EXISTS (SELECT 1 FROM credentials WHERE credentials.account_id = accounts.account_id) \
     AS has_password FROM accounts";
 
@@ -151,6 +153,7 @@ impl Registry {
             version: 1,
             applied_version: 0,
             has_password: false,
+            certified_mail_only: false,
         };
         self.check_increments(&account)?;
         account.id = insert(&mut transaction, &account, domain_id).await?;
@@ -253,6 +256,22 @@ impl Registry {
     ) -> Result<RegisteredAccount, RegistryError> {
         self.change_account(address, |account| {
             account.increments = increments;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Sets whether an account refuses mail that is not certified. The provider's own takes all.
+    pub async fn set_certified_mail_only(
+        &self,
+        address: &AccountAddress,
+        only: bool,
+    ) -> Result<RegisteredAccount, RegistryError> {
+        self.change_account(address, |account| {
+            if account.plan == Plan::Service {
+                return Err(RegistryError::ServicePlan);
+            }
+            account.certified_mail_only = only;
             Ok(())
         })
         .await
@@ -477,7 +496,7 @@ async fn update(
 ) -> Result<(), RegistryError> {
     sqlx::query(
         "UPDATE accounts SET plan = ?, increments = ?, state = ?, block_reason = ?, \
-         changed_at = ?, closed_at = ?, version = ? WHERE account_id = ?",
+         changed_at = ?, closed_at = ?, version = ?, certified_mail_only = ? WHERE account_id = ?",
     )
     .bind(account.plan.name())
     .bind(account.increments)
@@ -486,6 +505,7 @@ async fn update(
     .bind(account.changed_at.0)
     .bind(account.closed_at.map(|instant| instant.0))
     .bind(account.version.cast_signed())
+    .bind(account.certified_mail_only)
     .bind(account.id.0.cast_signed())
     .execute(&mut **transaction)
     .await
@@ -553,5 +573,6 @@ fn account_of(row: &SqliteRow) -> Result<RegisteredAccount, sqlx::Error> {
         version: number("version")?,
         applied_version: number("applied_version")?,
         has_password: row.try_get("has_password")?,
+        certified_mail_only: row.try_get("certified_mail_only")?,
     })
 }

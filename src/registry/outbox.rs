@@ -52,6 +52,9 @@ pub struct AccountChange {
     pub messages_per_day_max: u32,
     /// Whether it is the provider's own service account.
     pub service: bool,
+    /// Whether ordinary mail is refused. A change of a version before this one says nothing of it.
+    #[serde(default)]
+    pub certified_mail_only: bool,
 }
 
 impl AccountChange {
@@ -68,6 +71,7 @@ impl AccountChange {
             messages_per_minute_max: limits.messages_per_minute_max,
             messages_per_day_max: limits.messages_per_day_max,
             service: account.owner.is_none(),
+            certified_mail_only: account.certified_mail_only,
         }
     }
 
@@ -90,6 +94,7 @@ impl AccountChange {
             // No plan limits how many messages or mailboxes an account has.
             quota_messages: None,
             quota_mailboxes: None,
+            certified_mail_only: self.certified_mail_only,
         }
     }
 }

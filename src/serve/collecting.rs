@@ -15,7 +15,7 @@ use crate::{
     pec::{
         disposal::{self, DisposalReport},
         engine::PecEngine,
-        transmissions,
+        quarantine, transmissions,
     },
 };
 
@@ -99,6 +99,11 @@ async fn round(
     let records = transmissions::dispose(&**engine.store().engine(), now, kept_months).await?;
     if records > 0 {
         tracing::info!(records, "records of old transmissions were removed");
+    }
+    let disposed = quarantine::dispose(engine.store(), now, engine.settings().node).await?;
+    if disposed > 0 {
+        metrics::counter!(metrics_names::QUARANTINE_DISPOSED).increment(disposed);
+        tracing::info!(disposed, "messages in quarantine came to the end of their time");
     }
     let entries = engine.store().trim_repair_log().await?;
     if entries > 0 {

@@ -11,6 +11,7 @@ pub mod background;
 pub mod caches;
 pub mod claims;
 pub mod collecting;
+pub mod content;
 pub mod credentials;
 pub mod directory;
 pub mod doors;
@@ -56,6 +57,7 @@ use crate::{
     pec::{
         access_point::AccessPoint,
         address::{Address, Domain},
+        content::SpamFilter,
         destination::{Destinations, Target},
         engine::{EngineParts, EngineSettings, PecEngine},
         identifier::IdentifierSource,
@@ -120,12 +122,7 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     let backup = backup(&config, &registry, &store);
     let claim = NodeClaim::confirm(&config, &store).await?;
     outbox::apply_pending(&registry, &*store).await.context("applying changes of accounts")?;
-    let authenticator = RegistryAuthenticator::new(
-        Arc::clone(&registry),
-        config.login.clone(),
-        Arc::clone(&random),
-    )
-    .await?;
+    let authenticator = authenticator(&config, &registry, &random).await?;
     let leftovers =
         objects::take_leftovers_away(Arc::clone(&config), Arc::clone(&clock), stopping.clone());
     let names = Names::open(&config.dns).context("preparing questions to DNS")?;
@@ -135,11 +132,12 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     let tls = TlsContext::from_pem(&credentials.tls.chain_pem()?, &credentials.tls.key.to_pem()?)
         .context("taking the TLS certificate into use")?;
     let mail = StoreMailAccess::new(Arc::clone(&store), config.limits.relay_message_octets_max.0);
+    let filter = content::filter(&config);
     let rooms = Rooms {
         authenticator: Arc::new(authenticator),
         mail: Arc::new(mail),
         access_point: Arc::new(AccessPoint::new(Arc::clone(&engine.engine))),
-        incoming_point: Arc::new(incoming_point(&config, &engine.engine, &names)),
+        incoming_point: Arc::new(incoming_point(&config, &engine.engine, &names, filter.clone())),
     };
     let mut doors = Doors::open(&config, &tls, rooms, &stopping).await?;
     directory::open_door(&config, &credentials, &directory, &mut doors).await?;
@@ -155,17 +153,15 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     }
     let operations = open_operations(&config, &registry, &store, &directory, &credentials).await?;
     beside.spawn(operations.watch_levels(&engine.engine, &stopping));
+    let antivirus = engine.engine.antivirus().cloned();
+    let checking = content::look_after(Arc::clone(&config), antivirus, filter, stopping.clone());
+    beside.spawn(checking);
     let control = open_control(&config, &registry, &engine.engine, backup.clone(), directory)?;
     let heart = tokio::spawn(service_manager::beat(Arc::clone(&store)));
     service_manager::ready();
     tracing::info!(provider = config.provider.name, "ready");
 
-    tokio::join!(doors.serve(), async {
-        // Balancers look elsewhere while the sessions here come to their end.
-        stopping.cancelled().await;
-        service_manager::stopping();
-        operations.drain();
-    });
+    operations.serve_beside(doors, &stopping).await;
     if let Some(control) = control {
         control.close().await;
     }
@@ -182,6 +178,15 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     operations.close().await;
     tracing::info!("stopped");
     Ok(claim.verdict()?)
+}
+
+async fn authenticator(
+    config: &Config,
+    registry: &Arc<Registry>,
+    random: &Arc<dyn RandomSource>,
+) -> anyhow::Result<RegistryAuthenticator> {
+    let (registry, random) = (Arc::clone(registry), Arc::clone(random));
+    Ok(RegistryAuthenticator::new(registry, config.login.clone(), random).await?)
 }
 
 /// Opens directory and signing pairs, and sets the engine in motion with them.
@@ -267,6 +272,7 @@ impl Running {
             identifiers: IdentifierSource::new(settings.epoch, mail_domain, Arc::clone(&random)),
         };
         let relay = Arc::new(relay(config, names, &random)?);
+        let quarantine_key = content::ensure_quarantine_key(config, store, &*random).await?;
         let engine = PecEngine::new(EngineParts {
             store: Arc::clone(store),
             signer: directory.ring().signer().context("there is no signing pair")?,
@@ -276,6 +282,8 @@ impl Running {
             host_name: config.provider.host_name.to_string(),
             domains: directory.own_domains().await,
             verifier,
+            antivirus: content::antivirus(config),
+            quarantine_key,
             directory: directory.in_use().await,
             settings,
             work,
@@ -350,8 +358,16 @@ fn engine_settings(config: &Config) -> EngineSettings {
     }
 }
 
-fn incoming_point(config: &Config, engine: &Arc<PecEngine>, names: &Names) -> IncomingPoint {
-    let point = IncomingPoint::new(Arc::clone(engine));
+fn incoming_point(
+    config: &Config,
+    engine: &Arc<PecEngine>,
+    names: &Names,
+    filter: Option<SpamFilter>,
+) -> IncomingPoint {
+    let mut point = IncomingPoint::new(Arc::clone(engine));
+    if let Some(filter) = filter {
+        point = point.with_filter(filter);
+    }
     let (settings, host_name) = (&config.ordinary_mail, config.provider.host_name.as_str());
     if settings.check {
         point.with_checks(OrdinaryMailChecks::new(settings, names, host_name))
@@ -545,9 +561,14 @@ impl Operations {
         async move { watch.run(stopping).await }
     }
 
-    /// From now on the process is not ready.
-    fn drain(&self) {
-        self.readiness.drain();
+    /// Serves `doors` until the stop. Balancers look elsewhere while the sessions here come to their
+    /// end.
+    async fn serve_beside(&self, doors: Doors, stopping: &CancellationToken) {
+        tokio::join!(doors.serve(), async {
+            stopping.cancelled().await;
+            service_manager::stopping();
+            self.readiness.drain();
+        });
     }
 
     async fn close(self) {

@@ -146,6 +146,9 @@ fn an_account_is_made_listed_changed_and_closed() {
         "2",
     ]);
     assert_eq!(changed["quota_octets"], 8_u64 << 30);
+    assert_eq!(changed["ordinary_mail"], "wrap");
+    let set = ["account", "set", "anna@pec.example", "--ordinary-mail", "refuse"];
+    assert_eq!(site.json(&set)["ordinary_mail"], "refuse");
     let blocked = site.json(&["account", "block", "anna@pec.example", "--reason", "prova"]);
     assert_eq!((&blocked["state"], &blocked["block_reason"]), (&"blocked".into(), &"prova".into()));
     assert_eq!(site.json(&["account", "list", "--state", "blocked"]).as_array().unwrap().len(), 1);

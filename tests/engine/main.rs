@@ -5,6 +5,10 @@
 
 mod anomalies;
 mod artefacts;
+mod certified_only;
+#[path = "../support/checkers.rs"]
+#[allow(dead_code, reason = "each test binary uses its own part of the support")]
+mod checkers;
 mod checks;
 mod disposal;
 mod dsn;
@@ -12,6 +16,7 @@ mod duties;
 mod erasure;
 mod failures;
 mod fairness;
+mod filter;
 mod incoming;
 mod journal;
 mod journal_damage;
@@ -40,3 +45,4 @@ mod space;
 mod three_providers;
 mod time_limits;
 mod tls;
+mod virus;

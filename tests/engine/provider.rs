@@ -12,6 +12,7 @@ use std::{
 
 use ceralacca::{
     config::{Config, DnsSettings, units::Millis},
+    content::Checker,
     names::Names,
     pec::{
         access_point::AccessPoint,
@@ -51,6 +52,7 @@ use trust::{
     certificate::chain::{RevocationPolicy, TrustedAuthorities},
     clock::ManualClock,
     random::SeededRandom,
+    seal::DataKey,
     smime::verify::Verifier,
 };
 
@@ -139,17 +141,29 @@ impl Provider {
 
     /// Starts it with its catalog in `catalog`.
     pub(crate) async fn start_on(catalog: Arc<dyn Engine>, settings: EngineSettings) -> Self {
-        Self::start_exactly(catalog, EngineSettings { rescan_millis: 200, ..settings }).await
+        let settings = EngineSettings { rescan_millis: 200, ..settings };
+        Self::start_exactly(catalog, settings, None).await
+    }
+
+    /// Starts it with a scanner.
+    pub(crate) async fn start_scanned(antivirus: Checker) -> Self {
+        let settings = EngineSettings { rescan_millis: 200, ..EngineSettings::default() };
+        let antivirus = Some(Arc::new(antivirus));
+        Self::start_exactly(SimulatedEngine::new(&families()), settings, antivirus).await
     }
 
     /// Starts it with no look for duties that were not announced: holders are not told that their
     /// mailboxes fill.
     pub(crate) async fn start_without_looks() -> Self {
         let settings = EngineSettings { rescan_millis: 3_600_000, ..EngineSettings::default() };
-        Self::start_exactly(SimulatedEngine::new(&families()), settings).await
+        Self::start_exactly(SimulatedEngine::new(&families()), settings, None).await
     }
 
-    async fn start_exactly(catalog: Arc<dyn Engine>, settings: EngineSettings) -> Self {
+    async fn start_exactly(
+        catalog: Arc<dyn Engine>,
+        settings: EngineSettings,
+        antivirus: Option<Arc<Checker>>,
+    ) -> Self {
         let clock = Arc::new(ManualClock::new(NOON));
         let random = Arc::new(SeededRandom::new(1));
         let store = open_store(catalog, &clock, &random).await;
@@ -166,6 +180,8 @@ impl Provider {
             domains: BTreeSet::from(["pec.beta.example".to_owned()]),
             verifier: Arc::new(Verifier::new(trusted, RevocationPolicy::WhenKnown)),
             directory: network::directory(),
+            antivirus,
+            quarantine_key: quarantine_key(),
             settings,
             work,
             queue,
@@ -421,6 +437,11 @@ impl Provider {
     fn open(&self, octets: Vec<u8>) -> Letter {
         Letter::open(octets, self.engine.verifier(), self.engine.now())
     }
+}
+
+/// What the provider seals messages with viruses under.
+pub(crate) fn quarantine_key() -> DataKey {
+    DataKey::draw(&SeededRandom::new(3))
 }
 
 /// What a catalog under a provider must have.

@@ -1,4 +1,4 @@
-//! Golden files: the octets of an envelope and of a receipt, so that no change of form goes by
+//! Golden files: the octets of an envelope, a receipt and the notices of viruses, so that no change of form goes by
 //! unseen. To accept a change, write the files anew with `CERALACCA_BLESS=1` and read the diff.
 
 use std::{fs, path::Path};
@@ -24,6 +24,21 @@ fn compare(file: &str, unsealed: &Unsealed) {
 #[test]
 fn the_transport_envelope_has_the_octets_of_the_golden_file() {
     compare("envelope.eml", &Forms::new().envelope());
+}
+
+#[test]
+fn row_3_the_notice_of_non_acceptance_for_a_virus_has_the_octets_of_the_golden_file() {
+    compare("virus_non_acceptance.eml", &Forms::new().virus_non_acceptance());
+}
+
+#[test]
+fn row_9_the_notice_that_a_virus_was_found_has_the_octets_of_the_golden_file() {
+    compare("virus_detection.eml", &Forms::new().virus_detection());
+}
+
+#[test]
+fn row_10_the_notice_of_non_delivery_for_a_virus_has_the_octets_of_the_golden_file() {
+    compare("virus_non_delivery.eml", &Forms::new().virus_non_delivery());
 }
 
 #[test]

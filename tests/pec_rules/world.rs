@@ -26,6 +26,9 @@ use trust::{
 /// The submission: accents, an attachment, a subject in encoded words, an 8-bit body.
 pub(crate) const SUBMITTED: &[u8] = include_bytes!("submitted.eml");
 
+/// What a scanner found.
+const THREAT: &str = "Win.Test.Prova-1";
+
 const LIMITS: FormalLimits =
     FormalLimits { message_octets_max: 1 << 20, product_octets_max: 30 << 20, recipients_max: 50 };
 
@@ -93,6 +96,25 @@ impl Forms {
         self.issuer.formal_non_acceptance_notice(&self.facts, &self.at, &fault.italian)
     }
 
+    /// Row 3 of the table of messages.
+    pub(crate) fn virus_non_acceptance(&self) -> Unsealed {
+        self.issuer.virus_non_acceptance_notice(&self.facts, &self.at, THREAT)
+    }
+
+    /// Row 9.
+    pub(crate) fn virus_detection(&self) -> Unsealed {
+        let service = address("ricevute@pec.beta.example");
+        let (facts, at, recipient) = (&self.facts, &self.at, &self.recipient);
+        self.issuer.virus_detection_notice(facts, at, recipient, THREAT, &service)
+    }
+
+    /// Row 10.
+    pub(crate) fn virus_non_delivery(&self) -> Unsealed {
+        let (facts, at, recipient) = (&self.facts, &self.at, &self.recipient);
+        let reason = format!("5.7.1 - Beta - presenza di un virus nel messaggio: {THREAT}");
+        self.issuer.virus_non_delivery_notice(facts, at, recipient, &reason)
+    }
+
     pub(crate) fn delivery(&self, due: ReceiptType) -> Unsealed {
         let delivered = Delivered {
             recipient: &self.recipient,
@@ -119,14 +141,14 @@ impl Forms {
         self.issuer.time_limit_notice(&self.facts, &self.at, &self.recipient, limit)
     }
 
-    /// One of every kind that needs no virus, by name.
+    /// One of every kind, by name.
     pub(crate) fn all(&self) -> Vec<(&'static str, Unsealed)> {
         let limits = [("first", TimeLimit::First), ("last", TimeLimit::Last)];
         let limits = limits.map(|(name, limit)| (name, self.time_limit(limit)));
         self.every_kind().into_iter().chain(limits).collect()
     }
 
-    /// One of every kind that needs neither a virus nor a time limit, by name.
+    /// One of every kind that needs no time limit, by name.
     pub(crate) fn every_kind(&self) -> Vec<(&'static str, Unsealed)> {
         let (issuer, facts, at) = (&self.issuer, &self.facts, &self.at);
         let service = address("ricevute@pec.beta.example");
@@ -142,6 +164,9 @@ impl Forms {
             ("brief", self.delivery(ReceiptType::Brief)),
             ("concise", self.delivery(ReceiptType::Concise)),
             ("non-delivery", issuer.non_delivery_notice(facts, at, &self.recipient, &fault)),
+            ("virus-non-acceptance", self.virus_non_acceptance()),
+            ("virus-detection", self.virus_detection()),
+            ("virus-non-delivery", self.virus_non_delivery()),
         ]
     }
 }

@@ -1,8 +1,9 @@
 //! The outbox: every change reaches the store, each version once.
 
 use ceralacca::registry::{
+    RegistryError,
     account::AccountState,
-    outbox::{OutboxError, Round, apply_pending},
+    outbox::{AccountChange, OutboxError, Round, apply_pending},
     plan::{Plan, Plans},
 };
 
@@ -74,4 +75,29 @@ async fn raised_limits_reach_the_open_accounts_of_that_plan_at_the_next_start() 
     let last = sink.taken.lock().unwrap().last().cloned().unwrap();
     assert_eq!((last.address.as_str(), last.recipients_max), ("base@pec.example", 80));
     assert_eq!(last.version, 2);
+}
+
+/// Rows that a version before the third migration wrote say nothing of ordinary mail.
+#[tokio::test]
+async fn who_wants_certified_mail_only_is_told_to_the_store_and_the_provider_takes_all() {
+    let fixture = Fixture::new().await;
+    let sink = RecordingSink::default();
+    let address = fixture.add("anna@pec.example").await;
+    let changed = fixture.registry.set_certified_mail_only(&address, true).await.unwrap();
+    assert_eq!((changed.certified_mail_only, changed.version), (true, 2));
+    let again = fixture.registry.set_certified_mail_only(&address, true).await.unwrap();
+    assert_eq!(again.version, 2, "nothing changed");
+    apply_pending(&fixture.registry, &sink).await.unwrap();
+    let taken = sink.taken.lock().unwrap().clone();
+    let told: Vec<bool> = taken.iter().map(|change| change.certified_mail_only).collect();
+    assert_eq!(told, [false, true]);
+    let mut old = serde_json::to_value(&taken[1]).unwrap();
+    old.as_object_mut().unwrap().remove("certified_mail_only");
+    let old: AccountChange = serde_json::from_value(old).unwrap();
+    assert!(!old.certified_mail_only);
+
+    let service = at("posta-certificata@alfa.example");
+    fixture.registry.ensure_service_account(&service).await.unwrap();
+    let refused = fixture.registry.set_certified_mail_only(&service, true).await;
+    assert!(matches!(refused, Err(RegistryError::ServicePlan)), "{refused:?}");
 }

@@ -53,6 +53,7 @@ use trust::{
     certificate::chain::{RevocationPolicy, TrustedAuthorities},
     clock::ManualClock,
     random::SeededRandom,
+    seal::DataKey,
     smime::verify::Verifier,
 };
 
@@ -257,6 +258,8 @@ impl Node {
             domains: BTreeSet::from(domains),
             verifier: Arc::new(Verifier::new(trusted, RevocationPolicy::WhenKnown)),
             directory: network::directory(),
+            antivirus: None,
+            quarantine_key: DataKey::draw(&SeededRandom::new(self.seed)),
             work: WorkQueue::new(&settings),
             queue: QueueHandle::new(&settings),
             settings,

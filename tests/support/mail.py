@@ -1,10 +1,12 @@
 """An independent mail client for the tests: Python's own smtplib, imaplib and email.
 
     mail.py submit  HOST PORT CA USER FIRST COUNT TO[,TO...] [CC[,CC...]]   password on stdin
+    mail.py send    HOST PORT CA USER FILE TO[,TO...]                      password on stdin
     mail.py list    HOST PORT CA USER MAILBOX [UID]                        password on stdin
 
 `submit` sends COUNT messages, numbered from FIRST in Subject and Message-ID, over one connection,
-and prints one line for each that was accepted. `list` prints one JSON object per message, from UID
+and prints one line for each that was accepted. `send` sends the octets of a file as they are and prints the
+code and the text of the answer. `list` prints one JSON object per message, from UID
 on when given, with the headers and certification data that the tests count.
 """
 
@@ -40,6 +42,19 @@ def submit(host, port, authority, user, first, count, to, cc=""):
             print(number, flush=True)
 
 
+def send(host, port, authority, user, path, to):
+    password = sys.stdin.readline().rstrip("\n")
+    with open(path, "rb") as file:
+        octets = file.read()
+    with smtplib.SMTP_SSL(host, int(port), context=context(authority), timeout=300) as client:
+        client.login(user, password)
+        client.mail(user)
+        for recipient in to.split(","):
+            client.rcpt(recipient)
+        code, text = client.data(octets)
+        print(code, text.decode())
+
+
 def certification_data(message):
     for part in message.walk():
         if part.get_filename() == "daticert.xml":
@@ -66,7 +81,8 @@ def list_mailbox(host, port, authority, user, mailbox, first="1"):
             _, fetched = client.uid("FETCH", uid, "(BODY.PEEK[])")
             octets = next(item[1] for item in fetched if isinstance(item, tuple))
             message = email.message_from_bytes(octets, policy=email.policy.SMTP)
-            names = ("Subject", "Message-ID", "X-Ricevuta", "X-Trasporto", "X-Riferimento-Message-ID")
+            names = ("Subject", "Message-ID", "X-Ricevuta", "X-Trasporto", "X-Riferimento-Message-ID",
+                     "X-VerificaSicurezza", "X-Mittente")
             print(json.dumps({
                 "uid": int(uid),
                 "octets": len(octets),
@@ -76,4 +92,4 @@ def list_mailbox(host, port, authority, user, mailbox, first="1"):
 
 
 if __name__ == "__main__":
-    {"submit": submit, "list": list_mailbox}[sys.argv[1]](*sys.argv[2:])
+    {"submit": submit, "send": send, "list": list_mailbox}[sys.argv[1]](*sys.argv[2:])

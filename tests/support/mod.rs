@@ -32,6 +32,14 @@ pub(crate) const PASSWORD: &str = "Prova-di-sicurezza-2026";
 pub(crate) const NO_DNS: &str = "[dns]\nservers = [\"127.0.0.1:9\"]\ntimeout = \"50 ms\"\ntries = 1\n\
      [ordinary_mail]\ndmarc_reject = false\n";
 
+/// No scanner: what has one says so with its own `[antivirus]`.
+const UNCHECKED: &str = "[antivirus]\ncheck = \"none\"\n";
+
+/// `text`, which says nothing of a scanner, with none.
+fn unchecked(text: &str) -> &'static str {
+    if text.contains("[antivirus]") { "" } else { UNCHECKED }
+}
+
 /// Longest wait for anything that should happen soon, on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -133,13 +141,13 @@ impl Provider {
     pub(crate) fn alone_with(more: &str) -> Self {
         let folder = ALONE.copy(|folder| {
             let mut provider = Self::new(folder, "alfa");
-            provider.write_config(&(provider.configuration() + NO_DNS));
+            provider.write_config(&(provider.configuration() + NO_DNS + UNCHECKED));
             provider.add_accounts(&["anna", "bruno"]);
             provider.start();
             assert!(provider.stop(), "{}", provider.log());
         });
         let mut provider = Self::new(folder.path(), "alfa");
-        provider.write_config(&(provider.configuration() + more + NO_DNS));
+        provider.write_config(&(provider.configuration() + more + NO_DNS + unchecked(more)));
         provider.own_folder = Some(folder);
         provider
     }
@@ -204,13 +212,20 @@ impl Provider {
              [directory]\nldif_file = \"{shared}/gestori.ldif\"\n\
              [trust]\nauthority_files = [\"{shared}/authority.pem\"]\nrevocation_files = [\"{shared}/authority.crl\"]\n\
              [routes]\n\"{other_pec}\" = \"127.0.0.1:{other_relay}\"\n\"{other_mail}\" = \"127.0.0.1:{other_relay}\"\n\
-             {extra}\n{dns}\n",
+             {extra}\n{dns}\n{unchecked}",
             shared = shared.display(),
             other_pec = other.pec_domain,
             other_mail = other.mail_domain,
             other_relay = other.ports.relay,
+            unchecked = unchecked(extra),
         );
         self.write_config(&text);
+    }
+
+    /// Gives the provider the section `antivirus` in place of none.
+    pub(crate) fn scan_with(&self, antivirus: &str) {
+        let text = std::fs::read_to_string(self.config()).expect("a configuration");
+        self.write_config(&text.replace(UNCHECKED, antivirus));
     }
 
     pub(crate) fn write_config(&self, text: &str) {

@@ -9,6 +9,7 @@ pub mod directory;
 pub mod erase;
 pub mod journal;
 pub mod keys;
+pub mod quarantine;
 pub mod queue;
 pub mod quota;
 pub mod rebuild_index;
@@ -44,6 +45,10 @@ pub fn served() -> Operations {
         .with::<backup::ReleaseHeld>()
         .with::<journal::JournalSearch>()
         .with::<journal::JournalVerify>()
+        .with::<quarantine::QuarantineList>()
+        .with::<quarantine::QuarantineShow>()
+        .with::<quarantine::QuarantineOpen>()
+        .with::<quarantine::QuarantineRead>()
         .with::<queue::QueueList>()
         .with::<queue::QueueShow>()
         .with::<queue::QueueChange>()

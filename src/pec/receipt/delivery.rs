@@ -80,6 +80,16 @@ impl DeliveryFault {
         Self::new(DeliveryFailure::Other, "5.2.2", "casella piena", "the mailbox is full")
     }
 
+    /// The mailbox takes no ordinary mail.
+    pub fn certified_mail_only() -> Self {
+        Self::new(
+            DeliveryFailure::Other,
+            "5.7.1",
+            "la casella accetta solo posta certificata",
+            "the mailbox takes certified mail only",
+        )
+    }
+
     /// The message is larger than the recipient or its provider takes.
     pub fn message_too_large() -> Self {
         Self::new(

@@ -11,6 +11,7 @@ mod access;
 mod delivery;
 mod provider;
 mod time_limit;
+mod virus;
 
 pub use delivery::{Delivered, DeliveryFault};
 pub use time_limit::TimeLimit;

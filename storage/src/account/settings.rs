@@ -53,6 +53,8 @@ pub struct AccountSettings {
     pub quota_messages: Option<u64>,
     /// Mailboxes; `None` = as many as the store allows.
     pub quota_mailboxes: Option<u64>,
+    /// Mail that is not certified is refused. Kept for the floor above.
+    pub certified_mail_only: bool,
 }
 
 /// What [`Store::apply_account`](crate::store::Store::apply_account) did.
@@ -85,6 +87,7 @@ impl AccountSettings {
             service: self.service,
             quota_messages: self.quota_messages,
             quota_mailboxes: self.quota_mailboxes,
+            certified_mail_only: self.certified_mail_only,
         }
     }
 
@@ -111,6 +114,7 @@ impl AccountSettings {
             service: record.service,
             quota_messages: record.quota_messages,
             quota_mailboxes: record.quota_mailboxes,
+            certified_mail_only: record.certified_mail_only,
         })
     }
 }

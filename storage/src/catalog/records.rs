@@ -100,6 +100,9 @@ pub(crate) struct AccountRecord {
     /// Mailboxes; absent = the store's bound.
     #[prost(uint64, optional, tag = "12")]
     pub(crate) quota_mailboxes: Option<u64>,
+    /// Ordinary mail is refused.
+    #[prost(bool, tag = "13")]
+    pub(crate) certified_mail_only: bool,
 }
 
 /// Value in [`keys::ACCOUNT_HEADS`]. Every change of an account expects and rewrites it.

@@ -66,6 +66,7 @@ pub(super) enum Setting {
     State,
     Plan,
     Service,
+    OrdinaryMail,
     Limits,
 }
 
@@ -86,6 +87,10 @@ impl Setting {
             Self::Service => Text::fixed(
                 "il servizio non è quello del registro",
                 "service differs from the registry's",
+            ),
+            Self::OrdinaryMail => Text::fixed(
+                "la posta ordinaria non è trattata come dice il registro",
+                "ordinary mail is not treated as the registry says",
             ),
             Self::Limits => Text::fixed(
                 "i limiti non sono quelli del registro",

@@ -1,0 +1,408 @@
+//! Messages with viruses, found by a real `clamd`: at the sender's provider, at the recipient's, and what the
+//! one does about the notices of the other (RFC 6109 §3.1.3, §3.2.3, §3.2.4).
+
+use std::time::Duration;
+
+use ceralacca::{
+    config::ClamdAddress,
+    content::{Checker, Turns, clamd::Clamd as ClamdClient},
+    pec::{
+        address::Address,
+        brief::BriefHash,
+        classify::{PecMessage, classify},
+        daticert::{DeliveryFailure, Event, RefusalCause},
+        facts::ReceiptType,
+        header::Header,
+        quarantine::{self, FoundAt, QUARANTINE, QuarantineId, QuarantineRecord, unseal},
+        receipt::Delivered,
+        records::{INCOMING_MESSAGES, RecipientState, TIME_LIMITS, TRANSMISSIONS, decode},
+    },
+};
+use protocols::smtp::transport::Refusal;
+use storage::catalog::keys::HELD_MESSAGES;
+
+use crate::{
+    checkers::{Clamd, THREAT, VIRUS, shared},
+    letter::{Letter, kinds, written},
+    network::{ALFA, ANNA, Foreign, GAMMA, keys},
+    provider::{BRUNO, CARLA, DARIO, Provider, quarantine_key},
+    receipts::anna,
+};
+
+const STRANGER: &str = "ospite@posta.example";
+const HOUR_MILLIS: i64 = 3_600_000;
+
+fn asking(clamd: &Clamd) -> Checker {
+    let seconds = Duration::from_secs;
+    let client = ClamdClient::new(ClamdAddress::Socket(clamd.socket()), seconds(5), seconds(60));
+    Checker::new(Box::new(client), Turns::new(4, seconds(60)))
+}
+
+/// Beta, with the scanner that all tests share, and Dario as its service mailbox.
+async fn scanned() -> Provider {
+    let provider = Provider::start_scanned(asking(shared())).await;
+    with_service_mailbox(&provider).await;
+    provider
+}
+
+async fn with_service_mailbox(provider: &Provider) {
+    let service = provider.engine.issuer().service_address.to_string();
+    provider.set(DARIO, |settings| settings.address = service).await;
+    let domains = ["pec.beta.example", "beta.example"].into_iter().map(str::to_owned).collect();
+    provider.engine.replace_domains(domains);
+}
+
+/// What is in quarantine, opened.
+async fn quarantined(provider: &Provider) -> Vec<(QuarantineRecord, Vec<u8>)> {
+    let mut found = Vec::new();
+    for (key, value) in provider.entries(QUARANTINE).await {
+        let id = QuarantineId::from_octets(QUARANTINE, &key).expect("an id");
+        let record: QuarantineRecord = decode(QUARANTINE, &key, &value).expect("a record");
+        let held = provider.engine.held(&record.message, "quarantine").await.expect("held");
+        let sealed = provider.engine.read_held(&held).await.expect("octets");
+        assert!(!contains(&sealed, VIRUS), "it is sealed");
+        let octets = unseal(&quarantine_key(), id, &sealed).expect("opened");
+        found.push((record, octets));
+    }
+    found
+}
+
+fn contains(octets: &[u8], text: &str) -> bool {
+    octets.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+fn count(events: &[String], word: &str) -> usize {
+    events.iter().filter(|event| *event == word).count()
+}
+
+fn unchecked(refusal: &Refusal) {
+    assert_eq!((refusal.code, refusal.enhanced), (451, "4.7.0"), "{refusal}");
+}
+
+/// Row 3 of the table of messages.
+#[tokio::test(flavor = "multi_thread")]
+async fn row_3_a_virus_in_a_submitted_message_is_told_to_its_sender_and_goes_nowhere() {
+    let provider = scanned().await;
+    let message = written(BRUNO.address, ANNA, "", &format!("ecco {VIRUS}"));
+    provider.submit(BRUNO, &[ANNA], &message).await.expect("the client hears 250");
+    provider.settle().await;
+    let [notice] = &provider.inbox(BRUNO).await[..] else { panic!("one notice") };
+    assert_eq!(notice.kind(), "non-accettazione");
+    assert_eq!(notice.header.text("X-VerificaSicurezza").as_deref(), Some("errore"));
+    assert_eq!(notice.subject(), "AVVISO DI NON ACCETTAZIONE PER VIRUS: Offerta");
+    let Event::NonAcceptance { cause: RefusalCause::Virus, detail: Some(detail) } =
+        &notice.data().event
+    else {
+        panic!("{:?}", notice.data().event)
+    };
+    assert!(detail.contains(THREAT), "{detail}");
+    assert_eq!(notice.included(), None);
+    assert!(!contains(&notice.octets, VIRUS));
+    assert!(provider.queued().await.is_empty());
+    assert!(provider.entries(TIME_LIMITS).await.is_empty());
+    let [(record, octets)] = &quarantined(&provider).await[..] else { panic!("one message") };
+    assert_eq!(*octets, message, "as it was submitted");
+    assert_eq!((record.found_at(), record.threat.as_str()), (FoundAt::AccessPoint, THREAT));
+    assert_eq!(
+        (record.sender.as_str(), &record.recipients[..]),
+        (BRUNO.address, &[ANNA.to_owned()][..])
+    );
+    assert_eq!(record.identifier, notice.data().facts.identifier.as_str());
+    assert_eq!(provider.entries(HELD_MESSAGES).await.len(), 1, "nothing but what is sealed");
+    let events = provider.events().await;
+    assert_eq!(events, ["submission", "quarantined", "virus-non-acceptance-notice"]);
+    assert_eq!(provider.recipients().await[0].state(), RecipientState::Rejected);
+    assert_eq!(provider.engine.store().check(&|_| {}).await.expect("check").violations, []);
+    provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_faulty_form_is_told_before_a_virus_and_the_virus_is_kept_all_the_same() {
+    let provider = scanned().await;
+    let message = written(BRUNO.address, ANNA, "Bcc: carla@pec.beta.example\r\n", VIRUS);
+    provider.submit(BRUNO, &[ANNA], &message).await.expect("the client hears 250");
+    provider.settle().await;
+    let [notice] = &provider.inbox(BRUNO).await[..] else { panic!("one notice") };
+    let event = &notice.data().event;
+    assert!(matches!(event, Event::NonAcceptance { cause: RefusalCause::Formal, .. }), "{event:?}");
+    assert_eq!(quarantined(&provider).await.len(), 1);
+    provider.stop().await;
+}
+
+/// Row 9 of the table of messages, and the second of the table of the incoming point.
+#[tokio::test(flavor = "multi_thread")]
+async fn row_9_a_virus_in_an_envelope_is_taken_in_charge_and_told_for_each_recipient() {
+    let provider = scanned().await;
+    let both = [BRUNO.address, CARLA.address];
+    let envelope = Foreign::alfa().envelope(&both, VIRUS);
+    for _ in 0..2 {
+        provider.relay(ANNA, &both, &envelope).await.expect("taken");
+        provider.settle().await;
+        for holder in [BRUNO, CARLA] {
+            assert!(provider.rows(holder).await.is_empty());
+        }
+        let queued = provider.queued().await;
+        let mut told = Vec::new();
+        for (record, letter) in &queued {
+            assert_eq!(record.recipients[0].address, ALFA.service_address());
+            assert!(!contains(&letter.octets, VIRUS));
+            assert_eq!(letter.included(), None);
+            if let Event::VirusDetection { recipient, detail } = &letter.data().event {
+                assert_eq!(letter.subject(), "PROBLEMA DI SICUREZZA: Offerta");
+                assert_eq!(letter.header.text("X-Mittente").as_deref(), Some(ANNA));
+                assert!(detail.as_ref().is_some_and(|detail| detail.contains(THREAT)));
+                told.extend(recipient.clone());
+            }
+        }
+        told.sort();
+        assert_eq!(told, both);
+        let letters: Vec<Letter> = queued.into_iter().map(|(_, letter)| letter).collect();
+        assert_eq!(kinds(&letters), ["presa-in-carico", "rilevazione-virus", "rilevazione-virus"]);
+        let [(record, octets)] = &quarantined(&provider).await[..] else { panic!("one message") };
+        assert_eq!((record.found_at(), octets), (FoundAt::IncomingPoint, &envelope));
+        assert_eq!(record.provider, "Alfa PEC");
+    }
+    let events = provider.events().await;
+    assert_eq!(count(&events, "virus-detection-notice"), 2);
+    assert_eq!(count(&events, "quarantined"), 1);
+    assert_eq!(count(&events, "repeat"), 1, "the repeat changes nothing");
+    provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ordinary_mail_with_a_virus_is_refused_and_leaves_nothing() {
+    let provider = scanned().await;
+    let plain = written(STRANGER, BRUNO.address, "", VIRUS);
+    // Who only says that he sends a receipt is looked at like anybody else.
+    let disguised = written(STRANGER, BRUNO.address, "X-Ricevuta: accettazione\r\n", VIRUS);
+    for message in [plain, disguised] {
+        let refused = provider.relay(STRANGER, &[BRUNO.address], &message).await;
+        let refused = refused.expect_err("a virus");
+        assert_eq!((refused.code, refused.enhanced), (550, "5.7.1"));
+    }
+    provider.settle().await;
+    assert!(provider.rows(BRUNO).await.is_empty());
+    assert!(provider.journal().await.is_empty());
+    assert!(provider.entries(QUARANTINE).await.is_empty());
+    assert!(provider.entries(HELD_MESSAGES).await.is_empty());
+    provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_message_of_a_provider_with_a_virus_is_refused_and_kept() {
+    let provider = scanned().await;
+    // Alfa's certificate may not speak in the name of Gamma.
+    let malformed = Foreign::new(GAMMA, &keys().alfa).envelope(&[BRUNO.address], VIRUS);
+    let refused = provider.relay(ANNA, &[BRUNO.address], &malformed).await.expect_err("a virus");
+    assert_eq!((refused.code, refused.enhanced), (550, "5.7.1"));
+    provider.settle().await;
+    assert!(provider.rows(BRUNO).await.is_empty());
+    assert!(provider.queued().await.is_empty());
+    let [(record, octets)] = &quarantined(&provider).await[..] else { panic!("one message") };
+    assert_eq!((record.found_at(), octets), (FoundAt::Malformed, &malformed));
+    assert_eq!(provider.events().await, ["quarantined"]);
+    provider.stop().await;
+}
+
+/// The fourth row of the table of the incoming point: "receipt or notice, –".
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_is_passed_on_whatever_it_holds() {
+    let provider = scanned().await;
+    let alfa = Foreign::alfa();
+    let envelope = alfa.envelope(&[BRUNO.address], VIRUS);
+    let (header, body) = Header::parse(&envelope).expect("a header");
+    let signed = trust::smime::structure::find_signed(&envelope).expect("signed");
+    assert!(body > 0);
+    let PecMessage::TransportEnvelope(received) = classify(&header, &envelope[signed.entity])
+    else {
+        panic!("an envelope")
+    };
+    let receipt = alfa.issuer.delivery_receipt(
+        &received.data.facts,
+        &alfa.now(),
+        &Delivered {
+            recipient: &anna(),
+            requested: ReceiptType::Complete,
+            due: ReceiptType::Complete,
+            original: VIRUS.as_bytes(),
+            hash: BriefHash::Encoded,
+        },
+    );
+    provider
+        .relay(&ALFA.service_address(), &[BRUNO.address], &alfa.seal(&receipt))
+        .await
+        .expect("taken");
+    provider.settle().await;
+    assert_eq!(kinds(&provider.inbox(BRUNO).await), ["avvenuta-consegna"]);
+    assert!(provider.entries(QUARANTINE).await.is_empty());
+    provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_scanner_is_gone_nothing_is_taken() {
+    let mut clamd = tokio::task::spawn_blocking(Clamd::start).await.expect("started");
+    let provider = Provider::start_scanned(asking(&clamd)).await;
+    let submitted = written(BRUNO.address, ANNA, "", "ciao");
+    let envelope = Foreign::alfa().envelope(&[BRUNO.address], "ciao");
+    let ordinary = written(STRANGER, BRUNO.address, "", "ciao");
+    clamd.kill();
+    unchecked(&provider.submit(BRUNO, &[ANNA], &submitted).await.expect_err("not checked"));
+    unchecked(&provider.relay(ANNA, &[BRUNO.address], &envelope).await.expect_err("not checked"));
+    unchecked(
+        &provider.relay(STRANGER, &[BRUNO.address], &ordinary).await.expect_err("not checked"),
+    );
+    assert!(provider.journal().await.is_empty());
+    for family in [TRANSMISSIONS, INCOMING_MESSAGES, HELD_MESSAGES, QUARANTINE] {
+        assert!(provider.entries(family).await.is_empty(), "{family:?}");
+    }
+    clamd.start_again();
+    provider.submit(BRUNO, &[ANNA], &submitted).await.expect("taken");
+    provider.relay(ANNA, &[BRUNO.address], &envelope).await.expect("taken");
+    provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_scanner_does_not_look_at_whole_is_not_taken() {
+    let small = "StreamMaxLength 100K\nMaxFileSize 80K\nMaxScanSize 80K\n";
+    let clamd = tokio::task::spawn_blocking(|| Clamd::start_with(small)).await.expect("started");
+    let provider = Provider::start_scanned(asking(&clamd)).await;
+    for octets in [90_000, 300_000] {
+        let message = written(BRUNO.address, ANNA, "", &"abcdefgh\r\n".repeat(octets / 10));
+        let refused = provider.submit(BRUNO, &[ANNA], &message).await.expect_err("not whole");
+        unchecked(&refused);
+    }
+    let seconds = Duration::from_secs;
+    let client = ClamdClient::new(ClamdAddress::Socket(clamd.socket()), seconds(5), seconds(5));
+    assert!(client.takes(90_000).await.expect("an answer"));
+    assert!(!client.takes(300_000).await.expect("an answer"));
+    let large = ClamdClient::new(ClamdAddress::Socket(shared().socket()), seconds(5), seconds(5));
+    assert!(large.takes(72 << 20).await.expect("an answer"));
+    provider.stop().await;
+}
+
+/// Bruno has sent a message to Anna and to Gino.
+async fn with_a_transmission() -> (Provider, Letter) {
+    let provider = Provider::start().await;
+    with_service_mailbox(&provider).await;
+    let to = [ANNA, "gino@pec.gamma.example"];
+    let message = written(BRUNO.address, &to.join(", "), "", "ciao");
+    provider.submit(BRUNO, &to, &message).await.expect("taken");
+    provider.settle().await;
+    let envelope = provider.queued_letters().await.pop().expect("the envelope");
+    (provider, envelope)
+}
+
+/// `from` says that a virus was found in what `envelope` brought to `recipient`.
+async fn detected(provider: &Provider, from: &Foreign, envelope: &Letter, recipient: &Address) {
+    let service = provider.engine.issuer().service_address.clone();
+    let facts = &envelope.data().facts;
+    let notice =
+        from.issuer.virus_detection_notice(facts, &from.now(), recipient, "Win.Prova", &service);
+    let sender = from.issuer.service_address.to_string();
+    provider.relay(&sender, &[service.as_str()], &from.seal(&notice)).await.expect("taken");
+    provider.settle().await;
+}
+
+async fn states(provider: &Provider) -> Vec<RecipientState> {
+    provider
+        .recipients()
+        .await
+        .iter()
+        .map(ceralacca::pec::records::RecipientRecord::state)
+        .collect()
+}
+
+/// Row 10 of the table of messages.
+#[tokio::test(flavor = "multi_thread")]
+async fn row_10_a_notice_of_a_virus_is_filed_and_told_to_the_sender_once() {
+    let (provider, envelope) = with_a_transmission().await;
+    let alfa = Foreign::alfa();
+    for _ in 0..3 {
+        // Each is a message of its own: only the recipient's state tells them to be the same.
+        detected(&provider, &alfa, &envelope, &anna()).await;
+        let letters = provider.inbox(BRUNO).await;
+        assert_eq!(kinds(&letters), ["accettazione", "errore-consegna"]);
+        let notice = letters.last().expect("the notice");
+        assert_eq!(notice.subject(), "AVVISO DI MANCATA CONSEGNA PER VIRUS: Offerta");
+        assert_eq!(notice.header.text("X-VerificaSicurezza").as_deref(), Some("errore"));
+        let Event::DeliveryError { cause: DeliveryFailure::Virus, recipient, detail } =
+            &notice.data().event
+        else {
+            panic!("{:?}", notice.data().event)
+        };
+        assert_eq!(recipient, ANNA);
+        assert!(detail.as_ref().is_some_and(|detail| detail.contains("Win.Prova")), "{detail:?}");
+        assert_eq!(notice.data().facts, envelope.data().facts, "the facts never change");
+        assert_eq!(notice.included(), None);
+        let states = states(&provider).await;
+        assert_eq!(states, [RecipientState::Infected, RecipientState::Accepted]);
+    }
+    assert_eq!(provider.inbox(DARIO).await.len(), 3, "all are filed");
+    assert_eq!(count(&provider.events().await, "virus-non-delivery-notice"), 1);
+    // The times of the other recipient run on, his do not.
+    provider.clock.advance(25 * HOUR_MILLIS);
+    crate::provider::eventually("the time of the other is over", async || {
+        (states(&provider).await[1] == RecipientState::Expired).then_some(())
+    })
+    .await;
+    provider.settle().await;
+    let letters = provider.inbox(BRUNO).await;
+    let late = letters.iter().filter(|letter| letter.kind() == "preavviso-errore-consegna");
+    let late: Vec<_> =
+        late.map(|letter| letter.data().event.recipient().map(str::to_owned)).collect();
+    assert_eq!(late, [Some("gino@pec.gamma.example".to_owned())]);
+    provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notice_of_a_virus_is_believed_from_the_recipients_own_provider_alone() {
+    let (provider, envelope) = with_a_transmission().await;
+    let (alfa, gamma) = (Foreign::alfa(), Foreign::gamma());
+    // About Anna, from a provider that has no say about her.
+    detected(&provider, &gamma, &envelope, &anna()).await;
+    // About somebody who is no recipient.
+    let stranger: Address = "estranea@pec.alfa.example".parse().expect("an address");
+    detected(&provider, &alfa, &envelope, &stranger).await;
+    // About a transmission that nobody made.
+    let foreign = alfa.envelope(&[BRUNO.address], "ciao");
+    let foreign = Letter::open(foreign, provider.engine.verifier(), provider.engine.now());
+    detected(&provider, &alfa, &foreign, &anna()).await;
+    // Signed by nobody's certificate: it comes as an anomaly.
+    let unlisted = Foreign::new(ALFA, &keys().unlisted);
+    detected(&provider, &unlisted, &envelope, &anna()).await;
+    assert_eq!(kinds(&provider.inbox(BRUNO).await), ["accettazione"]);
+    assert_eq!(states(&provider).await, [RecipientState::Accepted, RecipientState::Accepted]);
+    let filed = kinds(&provider.inbox(DARIO).await);
+    assert_eq!(filed, ["errore", "rilevazione-virus", "rilevazione-virus", "rilevazione-virus"]);
+    assert_eq!(count(&provider.events().await, "virus-non-delivery-notice"), 0);
+    provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_thirty_months_what_was_in_quarantine_is_disposed_of_with_a_record() {
+    let provider = scanned().await;
+    let message = written(BRUNO.address, ANNA, "", VIRUS);
+    provider.submit(BRUNO, &[ANNA], &message).await.expect("taken");
+    provider.settle().await;
+    let (store, node) = (provider.engine.store(), provider.engine.settings().node);
+    let dispose =
+        async || quarantine::dispose(store, provider.engine.now(), node).await.expect("a round");
+    let day = 24 * HOUR_MILLIS;
+    provider.clock.advance(900 * day);
+    assert_eq!(dispose().await, 0, "29 months");
+    let retention = 30 * day;
+    let now = provider.engine.now();
+    ceralacca::pec::disposal::dispose(store, now, retention).await.expect("a round");
+    assert_eq!(quarantined(&provider).await.len(), 1, "its octets are not taken for unneeded");
+    provider.clock.advance(30 * day);
+    assert_eq!(dispose().await, 1);
+    let now = provider.engine.now();
+    let report = ceralacca::pec::disposal::dispose(store, now, retention).await.expect("a round");
+    assert_eq!(report.released, 1);
+    assert!(provider.entries(HELD_MESSAGES).await.is_empty());
+    let (_, last) = provider.journal().await.pop().expect("a record");
+    assert_eq!(last.event, "quarantine-disposed");
+    assert!(last.detail.contains(THREAT), "{}", last.detail);
+    assert_eq!(last.sender, BRUNO.address);
+    provider.stop().await;
+}
