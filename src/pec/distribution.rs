@@ -236,7 +236,7 @@ async fn pass_on(
     record: &IncomingRecord,
     data: &CertificationData,
 ) -> Result<(), PecError> {
-    let transmission = find_transmission(engine, data).await?;
+    let transmission = find_transmission(engine, data.facts.identifier.as_str()).await?;
     let owner = transmission.as_ref().map(|(id, _)| id.0.to_vec()).unwrap_or_default();
     let mut batch = hand_to_delivery_point(id, record, &record.message, &owner);
     if let Some((transmission_id, transmission)) = &transmission {
@@ -244,18 +244,26 @@ async fn pass_on(
         let moved = note_states(engine, &mut batch, record, id, transmission, data).await?;
         if let (Event::VirusDetection { detail, .. }, Some(recipient)) = (&data.event, moved) {
             let about = (id, transmission);
-            return tell_sender(engine, batch, about, &recipient, detail.as_deref()).await;
+            return tell_sender(
+                engine,
+                batch,
+                about,
+                &recipient,
+                (&record.provider, detail.as_deref()),
+            )
+            .await;
         }
     }
     engine.store().commit(batch).await?;
     Ok(())
 }
 
-async fn find_transmission(
+/// The transmission of a PEC msgid, when it is one of ours.
+pub(super) async fn find_transmission(
     engine: &PecEngine,
-    data: &CertificationData,
+    identifier: &str,
 ) -> Result<Option<(TransmissionId, TransmissionRecord)>, PecError> {
-    let key = data.facts.identifier.as_str().as_bytes();
+    let key = identifier.as_bytes();
     let Some(id) = engine.store().engine().get(TRANSMISSION_IDENTIFIERS, key).await? else {
         return Ok(None);
     };
