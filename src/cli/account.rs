@@ -56,8 +56,8 @@ pub(super) enum AccountCommand {
             "Changes plan or space of an account, or whether it takes ordinary mail",
         ),
         after_help = say(
-            "Esempi:\n  ceralacca account set maria.rossi@pec.example --plan avanzata\n  ceralacca account set maria.rossi@pec.example --add-space 2\n  ceralacca account set maria.rossi@pec.example --ordinary-mail refuse\n\nCon refuse la casella riceve solo posta certificata, ricevute e avvisi; chi le scrive posta ordinaria è avvertito.",
-            "Examples:\n  ceralacca account set maria.rossi@pec.example --plan avanzata\n  ceralacca account set maria.rossi@pec.example --add-space 2\n  ceralacca account set maria.rossi@pec.example --ordinary-mail refuse\n\nWith refuse the account takes certified mail, receipts and notices only; who sends it ordinary mail is told.",
+            "Esempi:\n  ceralacca account set maria.rossi@pec.example --plan avanzata\n  ceralacca account set maria.rossi@pec.example --add-space 2\n  ceralacca account set maria.rossi@pec.example --ordinary-mail refuse\n\nCon refuse la casella riceve solo posta certificata, ricevute, avvisi e i rapporti di mancata consegna di ciò che ha inviato; chi le scrive posta ordinaria è avvertito.",
+            "Examples:\n  ceralacca account set maria.rossi@pec.example --plan avanzata\n  ceralacca account set maria.rossi@pec.example --add-space 2\n  ceralacca account set maria.rossi@pec.example --ordinary-mail refuse\n\nWith refuse the account takes certified mail, receipts, notices and the failure reports of what it has sent only; who sends it ordinary mail is told.",
         ),
     )]
     Set(SetArguments),

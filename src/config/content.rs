@@ -232,8 +232,8 @@ impl AntivirusSettings {
                 "address",
                 ClamdAddress::Socket("/run/clamav/clamd.ctl".into()),
                 Text::fixed(
-                    "Dove ascolta clamd: un socket di questa macchina o \"host:porta\". StreamMaxLength, MaxFileSize e MaxScanSize di clamd.conf devono superare limits.relay_message_octets_max.",
-                    "Where clamd listens: a socket of this machine or \"host:port\". StreamMaxLength, MaxFileSize and MaxScanSize of clamd.conf must be above limits.relay_message_octets_max.",
+                    "Dove ascolta clamd: un socket di questa macchina o \"host:porta\". StreamMaxLength, MaxFileSize e MaxScanSize di clamd.conf devono superare limits.relay_message_octets_max, e AlertExceedsMax deve essere yes: altrimenti passa per pulito ciò che clamd non ha guardato.",
+                    "Where clamd listens: a socket of this machine or \"host:port\". StreamMaxLength, MaxFileSize and MaxScanSize of clamd.conf must be above limits.relay_message_octets_max, and AlertExceedsMax must be yes: else what clamd has not looked at passes as clean.",
                 ),
             ),
             asking: asking(&mut section, Millis::minutes(3), 8),

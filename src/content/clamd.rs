@@ -6,6 +6,8 @@
 //!
 //! * The answer is listened for while octets are sent: `clamd` refuses what is too large before it has
 //!   all of it.
+//! * `OK` is clean only at the end: after the whole message was sent, and with its NUL. What is said before
+//!   may be a refusal or a virus.
 //! * `OK` alone is clean. A name that begins with `Heuristics.Limits.Exceeded` says that something was not
 //!   looked at (`AlertExceedsMax`): that is neither clean nor a virus.
 //! * An answer has at most [`ANSWER_OCTETS_MAX`] octets.
@@ -80,7 +82,7 @@ impl Clamd {
         stream.write_all(&head).await.map_err(|source| self.broken(source))?;
         match timeout(PROBE_TIME, read_answer(&mut stream)).await {
             Err(_) => Ok(true),
-            Ok(answer) => match self.answered(answer)? {
+            Ok(answer) => match self.answered(answer)?.0 {
                 Answer::TooLarge => Ok(false),
                 Answer::Other(answer) | Answer::Found(answer) | Answer::NotWhole(answer) => {
                     Err(CheckError::NoVerdict { address: self.address.to_string(), answer })
@@ -113,8 +115,21 @@ impl Clamd {
         CheckError::Broken { address: self.address.to_string(), source }
     }
 
-    fn answered(&self, answer: io::Result<Vec<u8>>) -> Result<Answer, CheckError> {
-        answer.map(|answer| parse(&answer)).map_err(|source| self.broken(source))
+    /// What an answer says, and whether it came with its NUL.
+    fn answered(&self, answer: io::Result<Said>) -> Result<(Answer, bool), CheckError> {
+        let said = answer.map_err(|source| self.broken(source))?;
+        Ok((parse(&said.octets), said.ended))
+    }
+
+    /// What `answer` says of a message that was not sent whole: anything but that it is clean.
+    fn early(&self, answer: io::Result<Said>) -> Result<Answer, CheckError> {
+        match self.answered(answer)?.0 {
+            Answer::Clean => {
+                let early = "it calls clean what it has not seen whole";
+                Err(self.broken(io::Error::new(io::ErrorKind::InvalidData, early)))
+            }
+            answer => Ok(answer),
+        }
     }
 
     async fn within<T>(
@@ -133,7 +148,7 @@ impl Clamd {
         self.within(async {
             let exchange = async {
                 stream.write_all(format!("z{command}\0").as_bytes()).await?;
-                read_answer(&mut stream).await
+                Ok(read_answer(&mut stream).await?.octets)
             };
             exchange.await.map_err(|source| self.broken(source))
         })
@@ -149,15 +164,18 @@ impl Clamd {
         let mut answer = std::pin::pin!(read_answer(&mut reader));
         let sent = tokio::select! {
             biased;
-            answer = &mut answer => return self.answered(answer),
+            answer = &mut answer => return self.early(answer),
             sent = send(&mut writer, message) => sent,
         };
         match sent {
-            Ok(()) => self.answered(answer.await),
+            Ok(()) => match self.answered(answer.await)? {
+                (Answer::Clean, false) => Err(self.broken(io::ErrorKind::UnexpectedEof.into())),
+                (answer, _) => Ok(answer),
+            },
             Err(Unsent::Message(source)) => Err(CheckError::Unreadable(source)),
             // What it said before it closed the connection counts.
             Err(Unsent::Connection(source)) => match answer.await {
-                Ok(answer) => Ok(parse(&answer)),
+                Ok(answer) => self.early(Ok(answer)),
                 Err(_) => Err(self.broken(source)),
             },
         }
@@ -188,8 +206,15 @@ async fn send(
     }
 }
 
+/// An answer.
+struct Said {
+    octets: Vec<u8>,
+    /// Its NUL came too.
+    ended: bool,
+}
+
 /// Reads an answer up to its NUL, or to the end of the connection.
-async fn read_answer(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+async fn read_answer(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Said> {
     let mut answer = Vec::new();
     let mut buffer = [0; 512];
     loop {
@@ -197,7 +222,7 @@ async fn read_answer(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8
         let new = buffer.get(..read).unwrap_or_default();
         if let Some(end) = new.iter().position(|octet| *octet == 0) {
             answer.extend_from_slice(new.get(..end).unwrap_or_default());
-            return Ok(answer);
+            return Ok(Said { octets: answer, ended: true });
         }
         answer.extend_from_slice(new);
         if answer.len() > ANSWER_OCTETS_MAX {
@@ -207,7 +232,7 @@ async fn read_answer(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8
             return if answer.is_empty() {
                 Err(io::ErrorKind::UnexpectedEof.into())
             } else {
-                Ok(answer)
+                Ok(Said { octets: answer, ended: false })
             };
         }
     }

@@ -166,13 +166,17 @@ pub enum CheckError {
         limit: Duration,
     },
     /// The message is larger than the program takes.
-    #[error("{address} takes no message of this size: raise StreamMaxLength in clamd.conf")]
+    #[error(
+        "{address} takes no message of this size: raise StreamMaxLength in clamd.conf, with MaxFileSize and MaxScanSize, and set AlertExceedsMax"
+    )]
     TooLarge {
         /// Where.
         address: String,
     },
     /// The program has not looked at everything.
-    #[error("{address} has not looked at the whole message ({found}): raise its limits")]
+    #[error(
+        "{address} has not looked at the whole message ({found}): raise its limits, MaxFileSize, MaxScanSize and MaxScanTime among them"
+    )]
     NotWhole {
         /// Where.
         address: String,

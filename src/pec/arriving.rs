@@ -25,7 +25,6 @@ use tokio::{
 use super::{
     content,
     engine::PecEngine,
-    header::Header,
     memory::{Incoming, SMALL_OCTETS_MAX},
     pressure::RoomPromise,
     refusals,
@@ -37,9 +36,6 @@ use crate::{
 
 /// Octets that a file keeps in memory on their way to the disk.
 const FILE_OCTETS: usize = 32 * 1024;
-
-/// Octets in which the fields of a receipt stand, for the first look at it.
-const HEAD_OCTETS: usize = 64 * 1024;
 
 /// One message while it comes. Dropping it forgets everything.
 #[derive(Debug)]
@@ -128,21 +124,6 @@ impl Arriving {
         let engine = Arc::clone(&self.engine);
         let content = self.content().await.map_err(|error| refusals::cannot_keep(&error))?;
         content::scan(&engine, content, passage, source).await
-    }
-
-    /// Whether the message, which has come whole, has the marker of receipts and notices. Whether it is
-    /// one, only its signature tells.
-    pub(super) async fn says_it_is_a_notice(&mut self) -> Result<bool, Refusal> {
-        let head = match self.content().await.map_err(|error| refusals::cannot_keep(&error))? {
-            Content::Memory(octets) => octets,
-            Content::File(file, size) => {
-                let head = read_back(file, size.min(HEAD_OCTETS as u64)).await;
-                head.map_err(|error| refusals::cannot_keep(&error))?
-            }
-        };
-        let head = head.slice(..head.len().min(HEAD_OCTETS));
-        let header = Header::readable(&head);
-        Ok(header.count("X-Ricevuta") > 0 && header.count("X-Trasporto") == 0)
     }
 
     /// Returns the whole message with memory to work on it, which is waited for within the bound of

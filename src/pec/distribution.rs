@@ -240,7 +240,7 @@ async fn pass_on(
     data: &CertificationData,
     held: &HeldMessage,
 ) -> Result<(), PecError> {
-    let transmission = find_transmission(engine, data).await?;
+    let transmission = find_transmission(engine, data.facts.identifier.as_str()).await?;
     let owner = transmission.as_ref().map(|(id, _)| id.0.to_vec()).unwrap_or_default();
     let mut batch = hand_to_delivery_point(id, record, &record.message, &owner);
     let mut delivered = None;
@@ -255,8 +255,8 @@ async fn pass_on(
         artefact.note(&mut batch, &message_id, artefacts::of_held(held), &record.message);
         match (&data.event, moved) {
             (Event::VirusDetection { detail, .. }, Some(recipient)) => {
-                let about = (id, transmission);
-                return tell_sender(engine, batch, about, &recipient, detail.as_deref()).await;
+                let (about, said) = ((id, transmission), (&record.provider, detail.as_deref()));
+                return tell_sender(engine, batch, about, &recipient, said).await;
             }
             (Event::Delivery { .. }, Some(recipient)) => {
                 delivered = Some((recipient.domain().clone(), transmission.instant_millis));
@@ -271,11 +271,12 @@ async fn pass_on(
     Ok(())
 }
 
-async fn find_transmission(
+/// The transmission of a PEC msgid, when it is one of ours.
+pub(super) async fn find_transmission(
     engine: &PecEngine,
-    data: &CertificationData,
+    identifier: &str,
 ) -> Result<Option<(TransmissionId, TransmissionRecord)>, PecError> {
-    let key = data.facts.identifier.as_str().as_bytes();
+    let key = identifier.as_bytes();
     let Some(id) = engine.store().engine().get(TRANSMISSION_IDENTIFIERS, key).await? else {
         return Ok(None);
     };

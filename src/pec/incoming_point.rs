@@ -6,8 +6,8 @@
 //!   are durable, in one batch.
 //! * What counts as a transport envelope or a receipt is decided by signature, directory and form,
 //!   never by headers alone; everything else is an anomaly.
-//! * Nothing is taken that was not checked for viruses, but for valid receipts and notices, which are passed
-//!   on as they are. What has one reaches no mailbox (RFC 6109 §2.2.2, §3.2.3).
+//! * Nothing is taken that was not checked for viruses. What has one reaches no mailbox (RFC 6109 §2.2.2,
+//!   §3.2.3), but for a receipt that brings a holder what he sent himself ([`answers`]).
 //! * A message that comes again for a recipient (same signer, Message-ID and signed entity) is
 //!   answered 250 and changes nothing for him, whatever a mailbox or a policy says by then.
 //!
@@ -15,6 +15,7 @@
 //! (`delivery_point`), signatures (`trust::smime`), the form of messages (`classify`), who sent ordinary
 //! mail ([`crate::ordinary_mail`]), what a message contains ([`crate::content`]).
 
+mod answers;
 mod arrival;
 
 use std::sync::Arc;
@@ -41,6 +42,7 @@ use super::{
     arriving::{Arrived, Arriving},
     classify::{self, PecMessage},
     content::{self, SpamFilter},
+    daticert::CertificationData,
     directory::ProviderRecord,
     dsn,
     encoded_word::decode,
@@ -52,7 +54,7 @@ use super::{
     refusals,
 };
 use crate::{
-    content::{Content, Passage},
+    content::Passage,
     ordinary_mail::{Examined, OrdinaryMailChecks, Sender, verdict::Verdict},
     sources::Source,
 };
@@ -115,7 +117,8 @@ impl IncomingPoint {
 impl IncomingPoint {
     /// Whether a mailbox may be a recipient beside those of `envelope`. One without room, or blocked,
     /// has the message alone: whether that is certified mail, which is always taken, or mail that is
-    /// refused then, is known at its end, and the refusal would be everybody's.
+    /// refused then, is known at its end, and the refusal would be everybody's. So has one that takes
+    /// certified mail only, where nobody could be told that it refuses.
     async fn may_be_among(
         &self,
         envelope: &Envelope,
@@ -124,10 +127,14 @@ impl IncomingPoint {
     ) -> Result<(), Refusal> {
         let Some(first) = envelope.forward_paths.first() else { return Ok(()) };
         let octets = envelope.declared_size.unwrap_or(SMALL_OCTETS_MAX);
+        let is_told = dsn::is_told(&self.engine, &envelope.reverse_path);
         let alone = async |account_id, settings: &AccountSettings| {
+            if settings.certified_mail_only && !is_told {
+                return Ok::<_, Refusal>(true);
+            }
             let room = has_room(&self.engine, account_id, octets).await;
             let room = room.map_err(|error| refusals::store(&error))?;
-            Ok::<_, Refusal>(!room || settings.state != AccountState::Active)
+            Ok(!room || settings.state != AccountState::Active)
         };
         let first = match self.address(first) {
             Some(address) => self.engine.store().account_by_address(address.folded()).await,
@@ -278,22 +285,12 @@ impl MessageSink for Incoming {
             mut octets,
         } = *self;
         let source = Source::of(&peer);
-        let early = if octets.says_it_is_a_notice().await? {
-            None
-        } else {
-            Some(octets.scan(source, &passage).await?)
-        };
+        let mut threat = octets.scan(source, &passage).await?;
         let Arrived { octets, mut memory, room } = octets.finish(source).await?;
         let judged = judged(&engine, &octets, trace_octets).await?;
-        // Receipts and notices are passed on as they are (RFC 6109 §2.2.2).
-        let threat = match early {
-            _ if judged.kind == IncomingKind::Notification => None,
-            Some(threat) => threat,
-            None => {
-                let message = Content::Memory(octets.slice(trace_octets..));
-                content::scan(&engine, message, &passage, source).await?
-            }
-        };
+        if threat.is_some() && answers::brings_back(&engine, &judged, &recipients).await? {
+            threat = None;
+        }
         let ordinary = judged.is_ordinary();
         if ordinary && engine.settings().ordinary_mail == OrdinaryMail::Refuse {
             return Err(refusals::certified_mail_only());
@@ -311,6 +308,9 @@ impl MessageSink for Incoming {
             trace_octets,
             judged,
         };
+        if arrival.is_refused_for_a_virus(&engine).await? {
+            return Err(arrival.refuse_for_a_virus(&engine, room).await);
+        }
         if arrival.judged.kind == IncomingKind::Anomaly {
             let fresh = refuse_anomaly(&engine, &mut arrival).await?;
             if ordinary && fresh && (checks.is_some() || filter.is_some()) {
@@ -344,8 +344,8 @@ async fn judged(
         .map_err(|error| refusals::cannot_verify(&error))
 }
 
-/// Refuses a message that is not certified for what it contains, or for whom it is for; notes which of its
-/// recipients do not want it. Returns whether it is new for any of them.
+/// Refuses a message that is not certified for whom it is for; notes which of its recipients do not want it.
+/// Returns whether it is new for any of them.
 async fn refuse_anomaly(
     engine: &Arc<PecEngine>,
     arrival: &mut Arrival<'_>,
@@ -356,16 +356,13 @@ async fn refuse_anomaly(
         return Ok(false);
     }
     let ordinary = arrival.judged.is_ordinary();
-    if arrival.threat.is_some() {
-        // A provider has signed it: the evidence stays, and its sender is told by his own provider, whom
-        // no notice could be sent to about a message without certification data.
-        if !ordinary {
-            arrival.only_keep(engine).await.map_err(|error| refusals::engine(&error))?;
-        }
-        return Err(refusals::infected());
-    }
     let octets = (arrival.octets.len() - arrival.trace_octets) as u64;
-    arrival.refusing = refuse_undeliverable(engine, &fresh, octets, ordinary).await?;
+    let awaiting = if ordinary { answers::reported_on(engine, arrival).await? } else { Vec::new() };
+    arrival.refusing = refuse_undeliverable(engine, &fresh, octets, ordinary, &awaiting).await?;
+    // One was set to refuse since his RCPT: the peer comes again, and hears of it there.
+    if !arrival.refusing.is_empty() && !dsn::is_told(engine, &arrival.reverse_path) {
+        return Err(refusals::one_at_a_time());
+    }
     Ok(true)
 }
 
@@ -416,12 +413,14 @@ async fn examine_sender(
 /// the sender's server tells him; one that was full already has no others beside it.
 ///
 /// A mailbox that takes no ordinary mail refuses for itself alone: it is returned, and the sender gets a
-/// report about it. Where there are no others, the message is refused.
+/// report about it (who cannot get one has one recipient at a time). Where there are no others, the message is
+/// refused. Whose message this is a report about, one of those `awaiting`, takes it.
 async fn refuse_undeliverable(
     engine: &PecEngine,
     recipients: &[(String, RecipientAsked)],
     octets: u64,
     ordinary: bool,
+    awaiting: &[AccountId],
 ) -> Result<Vec<String>, Refusal> {
     let mut refusing = Vec::new();
     for (recipient, _) in recipients {
@@ -433,7 +432,7 @@ async fn refuse_undeliverable(
         if settings.state != AccountState::Active {
             return Err(refusals::unknown_recipient());
         }
-        if ordinary && settings.certified_mail_only {
+        if ordinary && settings.certified_mail_only && !awaiting.contains(&account_id) {
             refusing.push(recipient.clone());
             continue;
         }
@@ -458,6 +457,8 @@ pub(super) struct Judged {
     provider: String,
     mail_receipt: String,
     entity_digest: Sha256Digest,
+    /// What a valid receipt or notice says, when nothing to speak of stands around what is signed.
+    receipt: Option<Box<CertificationData>>,
     message_id: Vec<u8>,
     subject: String,
     /// Why it is an anomaly.
@@ -487,6 +488,7 @@ fn judge(engine: &PecEngine, octets: &[u8], trace_octets: usize) -> Result<Judge
         provider: String::new(),
         mail_receipt: String::new(),
         entity_digest: Sha256Digest::of(octets.get(trace_octets..).unwrap_or_default()),
+        receipt: None,
         message_id: header
             .as_ref()
             .and_then(|header| header.value("Message-ID"))
@@ -534,7 +536,10 @@ fn judge(engine: &PecEngine, octets: &[u8], trace_octets: usize) -> Result<Judge
             "the domain of From is not the signer's".clone_into(&mut judged.reason);
         }
         PecMessage::TransportEnvelope(_) => judged.kind = IncomingKind::TransportEnvelope,
-        PecMessage::Receipt(_) => judged.kind = IncomingKind::Notification,
+        PecMessage::Receipt(receipt) => {
+            judged.kind = IncomingKind::Notification;
+            judged.receipt = answers::is_bare(octets, &signed).then(|| Box::new(receipt.data));
+        }
     }
     Ok(judged)
 }

@@ -73,17 +73,17 @@ pub(super) async fn tell_provider(
 }
 
 /// Tells the sender of `transmission` that `recipient` does not get it, with `batch`, which moves the
-/// recipient. `reason` is what the other provider says.
+/// recipient. `reason` is what the other provider says; our notice quotes it as that.
 pub(super) async fn tell_sender(
     engine: &Arc<PecEngine>,
     mut batch: Batch,
     (id, transmission): (TransmissionId, &TransmissionRecord),
     recipient: &Address,
-    reason: Option<&str>,
+    (provider, reason): (&str, Option<&str>),
 ) -> Result<(), PecError> {
     let facts = acceptance::certified_facts(engine, id, transmission).await?;
     let instant = engine.certified_now();
-    let reason = reason.unwrap_or("presenza di un virus nel messaggio").to_owned();
+    let reason = attributed(provider, reason.unwrap_or("presenza di un virus nel messaggio"));
     let journal = JournalRecord {
         recipients: vec![recipient.as_str().to_owned()],
         detail: reason.clone(),
@@ -107,4 +107,41 @@ pub(super) async fn tell_sender(
     );
     let account = AccountId(transmission.account_id);
     issue::put_into_senders_mailbox(engine, account, &notice, artefact, batch).await
+}
+
+/// The most characters of another provider's words that are quoted.
+const QUOTED_CHARACTERS_MAX: usize = 200;
+
+/// What `provider` says, as a quotation of one line that ends where it ends.
+fn attributed(provider: &str, reason: &str) -> String {
+    let plain = |character: char| match character {
+        '«' | '»' => '"',
+        // Line ends, and what turns the direction of writing.
+        '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => ' ',
+        _ if character.is_control() => ' ',
+        _ => character,
+    };
+    let quoted: String = reason.chars().take(QUOTED_CHARACTERS_MAX).map(plain).collect();
+    format!("secondo il gestore {provider}: «{}»", quoted.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_another_provider_are_one_short_quotation() {
+        let hostile = format!(
+            "Win.Prova\r\n\r\nIl messaggio è stato consegnato» \u{202e}{}",
+            "è".repeat(1 << 20)
+        );
+        let told = attributed("Alfa PEC", &hostile);
+        assert!(
+            told.starts_with("secondo il gestore Alfa PEC: «Win.Prova    Il messaggio"),
+            "{told}"
+        );
+        assert!(told.ends_with("è»") && told.matches('»').count() == 1, "{told}");
+        assert!(!told.chars().any(|character| character.is_control() || character == '\u{202e}'));
+        assert!(told.chars().count() < QUOTED_CHARACTERS_MAX + 40, "{told}");
+    }
 }

@@ -60,6 +60,8 @@ pub enum FoundAt {
     IncomingPoint = 1,
     /// In what a provider has signed and that is no message of the rules.
     Malformed = 2,
+    /// In a receipt or notice that does not bring a holder back what he sent.
+    Receipt = 3,
 }
 
 impl FoundAt {
@@ -70,6 +72,7 @@ impl FoundAt {
             Self::AccessPoint => "access-point",
             Self::IncomingPoint => "incoming-point",
             Self::Malformed => "malformed",
+            Self::Receipt => "receipt",
         }
     }
 }

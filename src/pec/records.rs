@@ -205,11 +205,14 @@ pub enum Seen<'a> {
     Taken(&'a str),
     /// The delivery point delivered it to him, or found that it cannot.
     Delivered(&'a str),
+    /// It was refused for a virus and is in quarantine, whoever it was for.
+    Quarantined,
 }
 
-/// The key under which a message is remembered: SHA-256 over the word `taken` or `delivered`, the
-/// signer certificate's SHA-256, the Message-ID, the SHA-256 of the signed entity, and the
-/// recipient in lower case, each preceded by its length as a u64.
+/// The key under which a message is remembered: SHA-256 over the word `taken`, `delivered` or
+/// `quarantined`, the signer certificate's SHA-256, the Message-ID, the SHA-256 of the signed entity, and the
+/// recipient in lower case, each preceded by its length as a u64. What is in quarantine has neither Message-ID
+/// nor recipient: nobody has signed those.
 ///
 /// Ordinary mail has no signer and no signed entity: the whole message stands for the entity. The
 /// word keeps the two points apart: what the one has taken the other has still to deliver.
@@ -217,6 +220,7 @@ pub fn seen_key(signer: &[u8], message_id: &[u8], entity_digest: &[u8], seen: Se
     let (word, recipient) = match seen {
         Seen::Taken(recipient) => ("taken", recipient),
         Seen::Delivered(recipient) => ("delivered", recipient),
+        Seen::Quarantined => ("quarantined", ""),
     };
     let recipient = recipient.to_ascii_lowercase();
     let mut hasher = Sha256Hasher::default();
@@ -353,6 +357,8 @@ impl RecipientRecord {
         match (self.state(), next) {
             // What was never sent cannot have arrived anywhere.
             (RecipientState::Delivered | RecipientState::Rejected, _) => false,
+            // The sender was told that it failed: one notice for a recipient is enough.
+            (RecipientState::Failed, RecipientState::Infected) => false,
             // A receipt that comes late is passed on, and true.
             (
                 RecipientState::Failed | RecipientState::Expired | RecipientState::Infected,

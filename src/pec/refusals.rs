@@ -208,12 +208,13 @@ pub fn busy() -> Refusal {
     )
 }
 
-/// The mailbox of this recipient, or of the one before, has no room: others must not wait for it.
+/// The mailbox of this recipient, or of the one before, has no room, or takes certified mail only: what becomes
+/// of the message for it must not hold for others.
 pub fn one_at_a_time() -> Refusal {
     Refusal::new(
         452,
         "4.5.3",
-        "Casella quasi piena: inviare a un destinatario per volta / Mailbox short of space: send to one recipient at a time",
+        "Casella quasi piena o riservata alla posta certificata: inviare a un destinatario per volta / Mailbox short of space or for certified mail only: send to one recipient at a time",
     )
 }
 

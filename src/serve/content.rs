@@ -2,7 +2,8 @@
 //!
 //! * A program that does not answer keeps nobody from starting: it may still be reading its signatures, and
 //!   mailboxes can be read meanwhile. Until it answers nothing is taken.
-//! * The key is drawn at the first start and kept in the data folder; the back-up takes it along.
+//! * The key is drawn at the first start and kept in the data folder; the back-up takes it along. One that is
+//!   missing while messages are sealed under it is not replaced: the server does not start.
 //!
 //! Not here: what is asked (`content`), when (`pec`).
 
@@ -90,12 +91,12 @@ pub fn quarantine_key(config: &Config) -> anyhow::Result<Option<DataKey>> {
     }
 }
 
-/// The key of the quarantine, which is drawn when there is none. Says so in the log when there should have been
-/// one.
+/// The key of the quarantine, which is drawn when there is none and nothing is in quarantine.
 ///
 /// # Errors
 ///
-/// When it cannot be read or kept, or the catalog cannot be read.
+/// When it cannot be read or kept, when it is missing and something is in quarantine, or when the catalog cannot be
+/// read.
 pub async fn ensure_quarantine_key(
     config: &Config,
     store: &Store,
@@ -106,8 +107,9 @@ pub async fn ensure_quarantine_key(
     }
     let rows = store.engine().scan(&Scan::prefix(QUARANTINE, b"", 1)).await;
     if !rows.context("looking into the quarantine")?.is_empty() {
-        tracing::error!(
-            "quarantine.key is missing and another one is drawn: what is in quarantine cannot be opened until the one of the back-up is put in its place"
+        anyhow::bail!(
+            "{} is missing, and messages in quarantine are sealed under it: put the one of the back-up in its place. If there is none, they are lost; to go on without them put 32 random octets there (mode 0600)",
+            config.data.quarantine_key_file().display()
         );
     }
     let key = DataKey::draw(random);
@@ -132,6 +134,8 @@ pub async fn look_after(
     while !programs.is_empty() {
         for (checker, up) in &mut programs {
             let now_up = look(checker, *up).await;
+            // Who comes back may come back with another configuration.
+            measured &= !now_up || *up != Some(false);
             *up = Some(now_up);
         }
         if !measured {
@@ -175,7 +179,8 @@ async fn look(checker: &Checker, before: Option<bool>) -> bool {
     true
 }
 
-/// Tells the operator when `clamd` does not take messages of the size that we do. Says whether it is known.
+/// Tells the operator when `clamd` does not take messages of the size that we do. Says whether it is known. Its other
+/// limits cannot be asked for: without `AlertExceedsMax` it calls clean what they kept it from looking at.
 async fn measure(config: &Config) -> bool {
     let Some(clamd) = clamd(config) else { return true };
     let octets = config.limits.relay_message_octets_max.max(config.limits.message_octets_max);
@@ -184,7 +189,7 @@ async fn measure(config: &Config) -> bool {
         Ok(false) => {
             tracing::error!(
                 %clamd,
-                "clamd takes no messages of {octets}: raise StreamMaxLength in clamd.conf, with MaxFileSize and MaxScanSize; until then larger ones are put off (451)"
+                "clamd takes no messages of {octets}: raise StreamMaxLength in clamd.conf, with MaxFileSize and MaxScanSize, and set AlertExceedsMax; until then larger ones are put off (451)"
             );
             true
         }

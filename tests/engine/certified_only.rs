@@ -64,21 +64,56 @@ async fn the_others_get_ordinary_mail_and_its_sender_a_report_about_who_does_not
     provider.stop().await;
 }
 
-/// A report is never answered (RFC 3461 §6): what it was for is in the journal.
+/// A report is never answered (RFC 3461 §6), nor is a holder of ours who sends from elsewhere: there everybody has
+/// the message alone, and hears of the refusal by SMTP.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_report_that_one_of_two_does_not_take_is_journalled_and_answered_by_nothing() {
+async fn where_nobody_could_be_told_who_refuses_has_the_message_alone() {
     let provider = with_carla_refusing().await;
-    let both = [BRUNO.address, CARLA.address];
-    provider.relay("", &both, &ordinary(&both)).await.expect("taken");
+    for from in ["", "gianna@pec.beta.example"] {
+        for both in [[BRUNO.address, CARLA.address], [CARLA.address, BRUNO.address]] {
+            let put_off = provider.relay(from, &both, &ordinary(&both)).await;
+            let put_off = put_off.expect_err("one at a time");
+            assert_eq!((put_off.code, put_off.enhanced), (452, "4.5.3"), "{from:?} {both:?}");
+        }
+        provider.relay(from, &[BRUNO.address], &ordinary(&[BRUNO.address])).await.expect("taken");
+        let refused = provider.relay(from, &[CARLA.address], &ordinary(&[CARLA.address])).await;
+        assert_eq!(refused.expect_err("certified mail only").code, 550);
+    }
     provider.settle().await;
-    assert_eq!(kinds(&provider.inbox(BRUNO).await), ["errore"]);
     assert!(provider.queued().await.is_empty());
     let journal = provider.journal().await;
-    let lost = journal.iter().find(|(_, record)| record.event == "undeliverable");
-    let (_, lost) = lost.expect("a record");
-    assert_eq!(
-        (&lost.recipients[..], lost.detail.as_str()),
-        (&[CARLA.address.to_owned()][..], "CertifiedMailOnly")
-    );
+    assert!(!journal.iter().any(|(_, record)| record.event == "undeliverable"));
+    provider.stop().await;
+}
+
+/// What she sends to an ordinary address, nobody certifies to have failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_wants_certified_mail_only_still_hears_that_her_own_message_failed() {
+    let provider = with_carla_refusing().await;
+    let message = written(CARLA.address, STRANGER, "", "ciao");
+    provider.submit(CARLA, &[STRANGER], &message).await.expect("taken");
+    provider.settle().await;
+    let envelope = provider.queued_letters().await.pop().expect("the envelope");
+    let id = envelope.data().facts.identifier.as_str().to_owned();
+    let report = |id: &str| {
+        format!(
+            "From: mailer-daemon@posta.example\r\nTo: {}\r\nSubject: Undeliverable\r\n\
+             Date: Sat, 28 Nov 2026 10:00:00 +0100\r\nMessage-ID: <r-{id}>\r\nMIME-Version: 1.0\r\n\
+             Content-Type: multipart/report; report-type=delivery-status; boundary=x\r\n\r\n\
+             --x\r\n\r\nUser unknown\r\n--x\r\nContent-Type: message/delivery-status\r\n\r\n\
+             Reporting-MTA: dns; mx.posta.example\r\n\r\nFinal-Recipient: rfc822; {STRANGER}\r\n\
+             Action: failed\r\nStatus: 5.1.1\r\n\r\n--x\r\nContent-Type: text/rfc822-headers\r\n\r\n\
+             Message-ID: <{id}>\r\n\r\n--x--\r\n",
+            CARLA.address
+        )
+    };
+    let to = [CARLA.address];
+    let from_somebody = provider.relay(STRANGER, &to, report(&id).as_bytes()).await;
+    assert_eq!(from_somebody.expect_err("no report").code, 550);
+    let other = provider.relay("", &to, report("altro@pec.beta.example").as_bytes()).await;
+    assert_eq!(other.expect_err("about nothing of hers").code, 550);
+    provider.relay("", &to, report(&id).as_bytes()).await.expect("she awaits it");
+    provider.settle().await;
+    assert_eq!(kinds(&provider.inbox(CARLA).await), ["accettazione", "errore"]);
     provider.stop().await;
 }

@@ -9,16 +9,14 @@ use ceralacca::{
     pec::{
         address::Address,
         brief::BriefHash,
-        classify::{PecMessage, classify},
         daticert::{DeliveryFailure, Event, RefusalCause},
-        facts::ReceiptType,
-        header::Header,
+        facts::{ReceiptType, TransmissionFacts},
         quarantine::{self, FoundAt, QUARANTINE, QuarantineId, QuarantineRecord, unseal},
         receipt::Delivered,
         records::{INCOMING_MESSAGES, RecipientState, TIME_LIMITS, TRANSMISSIONS, decode},
     },
 };
-use protocols::smtp::transport::Refusal;
+use protocols::smtp::transport::{Refusal, Taken};
 use storage::catalog::keys::HELD_MESSAGES;
 
 use crate::{
@@ -193,32 +191,22 @@ async fn a_malformed_message_of_a_provider_with_a_virus_is_refused_and_kept() {
     let provider = scanned().await;
     // Alfa's certificate may not speak in the name of Gamma.
     let malformed = Foreign::new(GAMMA, &keys().alfa).envelope(&[BRUNO.address], VIRUS);
-    let refused = provider.relay(ANNA, &[BRUNO.address], &malformed).await.expect_err("a virus");
-    assert_eq!((refused.code, refused.enhanced), (550, "5.7.1"));
+    for _ in 0..3 {
+        infected(provider.relay(ANNA, &[BRUNO.address], &malformed).await);
+    }
     provider.settle().await;
     assert!(provider.rows(BRUNO).await.is_empty());
     assert!(provider.queued().await.is_empty());
     let [(record, octets)] = &quarantined(&provider).await[..] else { panic!("one message") };
     assert_eq!((record.found_at(), octets), (FoundAt::Malformed, &malformed));
-    assert_eq!(provider.events().await, ["quarantined"]);
+    assert_eq!(provider.events().await, ["quarantined", "repeat", "repeat"]);
     provider.stop().await;
 }
 
-/// The fourth row of the table of the incoming point: "receipt or notice, –".
-#[tokio::test(flavor = "multi_thread")]
-async fn a_receipt_is_passed_on_whatever_it_holds() {
-    let provider = scanned().await;
-    let alfa = Foreign::alfa();
-    let envelope = alfa.envelope(&[BRUNO.address], VIRUS);
-    let (header, body) = Header::parse(&envelope).expect("a header");
-    let signed = trust::smime::structure::find_signed(&envelope).expect("signed");
-    assert!(body > 0);
-    let PecMessage::TransportEnvelope(received) = classify(&header, &envelope[signed.entity])
-    else {
-        panic!("an envelope")
-    };
+/// The complete delivery receipt of Alfa about the transmission of `facts`, which holds the virus.
+fn complete_receipt(alfa: &Foreign, facts: &TransmissionFacts) -> Vec<u8> {
     let receipt = alfa.issuer.delivery_receipt(
-        &received.data.facts,
+        facts,
         &alfa.now(),
         &Delivered {
             recipient: &anna(),
@@ -228,13 +216,64 @@ async fn a_receipt_is_passed_on_whatever_it_holds() {
             hash: BriefHash::Encoded,
         },
     );
-    provider
-        .relay(&ALFA.service_address(), &[BRUNO.address], &alfa.seal(&receipt))
-        .await
-        .expect("taken");
+    alfa.seal(&receipt)
+}
+
+fn infected(refused: Result<Taken, Refusal>) {
+    let refused = refused.expect_err("a virus");
+    assert_eq!((refused.code, refused.enhanced), (550, "5.7.1"), "{refused}");
+}
+
+/// The fourth row of the table of the incoming point: "receipt or notice, –".
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_brings_a_holder_back_what_he_sent_whatever_it_holds() {
+    let provider = scanned().await;
+    let message = written(BRUNO.address, ANNA, "", "ciao");
+    provider.submit(BRUNO, &[ANNA], &message).await.expect("taken");
     provider.settle().await;
-    assert_eq!(kinds(&provider.inbox(BRUNO).await), ["avvenuta-consegna"]);
-    assert!(provider.entries(QUARANTINE).await.is_empty());
+    let envelope = provider.queued_letters().await.pop().expect("the envelope");
+    let alfa = Foreign::alfa();
+    let receipt = complete_receipt(&alfa, &envelope.data().facts);
+    let service = provider.engine.issuer().service_address.to_string();
+    let from = ALFA.service_address();
+    // Genuine as it is, it brings nobody else a virus, and nothing can be hidden around it.
+    infected(provider.relay(&from, &[CARLA.address], &receipt).await);
+    infected(provider.relay(&from, &[BRUNO.address, CARLA.address], &receipt).await);
+    infected(provider.relay(&from, &[&service], &receipt).await);
+    let body = receipt.windows(4).position(|octets| octets == b"\r\n\r\n").expect("a body") + 4;
+    let note = format!("{}\r\n", "una riga ".repeat(10));
+    let before = [&receipt[..body], note.as_bytes(), &receipt[body..]].concat();
+    let after = [&receipt[..], note.as_bytes()].concat();
+    for padded in [before, after] {
+        infected(provider.relay(&from, &[BRUNO.address], &padded).await);
+    }
+    assert!(provider.rows(CARLA).await.is_empty());
+    let [(record, _)] = &quarantined(&provider).await[..] else { panic!("it is there once") };
+    assert_eq!(record.found_at(), FoundAt::Receipt);
+
+    provider.relay(&from, &[BRUNO.address], &receipt).await.expect("taken");
+    provider.settle().await;
+    let kinds = kinds(&provider.inbox(BRUNO).await);
+    assert_eq!(kinds, ["accettazione", "avvenuta-consegna"]);
+    assert_eq!(quarantined(&provider).await.len(), 1);
+    provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_with_a_virus_about_what_nobody_here_sent_is_refused_and_kept_once() {
+    let provider = scanned().await;
+    let alfa = Foreign::alfa();
+    let envelope = alfa.envelope(&[BRUNO.address], "ciao");
+    let foreign = Letter::open(envelope, provider.engine.verifier(), provider.engine.now());
+    let receipt = complete_receipt(&alfa, &foreign.data().facts);
+    for again in ["", "Message-ID: <altro@pec.alfa.example>\r\n"] {
+        let receipt = [again.as_bytes(), &receipt].concat();
+        infected(provider.relay(&ALFA.service_address(), &[BRUNO.address], &receipt).await);
+    }
+    provider.settle().await;
+    assert!(provider.rows(BRUNO).await.is_empty());
+    assert_eq!(quarantined(&provider).await.len(), 1);
+    assert_eq!(provider.events().await, ["quarantined", "repeat"]);
     provider.stop().await;
 }
 
@@ -331,7 +370,10 @@ async fn row_10_a_notice_of_a_virus_is_filed_and_told_to_the_sender_once() {
             panic!("{:?}", notice.data().event)
         };
         assert_eq!(recipient, ANNA);
-        assert!(detail.as_ref().is_some_and(|detail| detail.contains("Win.Prova")), "{detail:?}");
+        let quoted = |detail: &String| {
+            detail.contains("secondo il gestore Alfa PEC: «5.7.1 - Alfa PEC - presenza di un virus nel messaggio: Win.Prova»")
+        };
+        assert!(detail.as_ref().is_some_and(quoted), "{detail:?}");
         assert_eq!(notice.data().facts, envelope.data().facts, "the facts never change");
         assert_eq!(notice.included(), None);
         let states = states(&provider).await;

@@ -100,6 +100,16 @@ async fn an_answer_in_pieces_is_one_answer() {
 }
 
 #[tokio::test]
+async fn what_was_not_sent_whole_or_not_answered_whole_is_not_clean() {
+    let (clamd, _folder) = answering(TEN, &[b"stream: OK"]);
+    assert!(matches!(check(&clamd, 10).await, Err(CheckError::Broken { .. })));
+    let (clamd, _folder) = answering(20, &[b"stream: OK\0"]);
+    assert!(matches!(check(&clamd, 8 << 20).await, Err(CheckError::Broken { .. })));
+    let (clamd, _folder) = answering(20, &[b"stream: X FOUND\0"]);
+    assert_eq!(check(&clamd, 8 << 20).await.expect("heard"), Verdict::Found("X".to_owned()));
+}
+
+#[tokio::test]
 async fn a_refusal_before_the_end_of_a_large_message_is_heard() {
     let (clamd, _folder) = answering(20, &[b"INSTREAM size limit exceeded. ERROR\0"]);
     let refused = check(&clamd, 8 << 20).await.expect_err("too large");

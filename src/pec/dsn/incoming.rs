@@ -26,6 +26,13 @@ use crate::pec::{
     work::Source,
 };
 
+/// Whether who sent ordinary mail from `reverse_path` is told what became of it. The null reverse path is never
+/// answered (RFC 3461 §6), and our own holders submit elsewhere.
+pub fn is_told(engine: &PecEngine, reverse_path: &str) -> bool {
+    let sender = ReportAddress::parse(reverse_path);
+    !reverse_path.is_empty() && sender.is_none_or(|sender| !engine.serves(sender.domain()))
+}
+
 /// Adds to `batch`, which ends the delivery under `key`, the report that is due to the sender:
 /// that it succeeded, or failed by `fault`. Returns what to announce once the batch is committed.
 ///
@@ -49,8 +56,7 @@ pub async fn report_incoming(
     let asked = asked(key, &record);
     let notify = Notify::from_number(asked.notify);
     let wanted = if fault.is_some() { notify.wants_failure() } else { notify.wants_success() };
-    // The null reverse path is never answered (RFC 3461 §6), and our own holders submit elsewhere.
-    if !wanted || record.reverse_path.is_empty() {
+    if !wanted || !is_told(engine, &record.reverse_path) {
         return Ok(None);
     }
     let Some(sender) = ReportAddress::parse(&record.reverse_path) else {
@@ -58,9 +64,6 @@ pub async fn report_incoming(
         tracing::warn!(message = %id, "no report is made to a sender who cannot be reached");
         return Ok(None);
     };
-    if engine.serves(sender.domain()) {
-        return Ok(None);
-    }
     let held = engine.held(&record.message, &format!("incoming message {id}")).await?;
     let action = if fault.is_some() { Action::Failed } else { Action::Delivered };
     let returned = super::returned(engine, &held, record.returned(), action).await?;

@@ -30,7 +30,7 @@ use storage::held::HeldMessage;
 use trust::clock::UnixMillis;
 
 pub use self::{
-    incoming::report_incoming,
+    incoming::{is_told, report_incoming},
     message::{Action, RecipientReport},
 };
 use super::{

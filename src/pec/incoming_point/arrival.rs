@@ -1,14 +1,18 @@
 //! A message that has been judged, on its way into the catalog.
 //!
-//! Invariant: what a repeat is recognised by, the message or its place in quarantine, its record and the duty
-//! to distribute it are one batch.
+//! * What a repeat is recognised by, the message or its place in quarantine, its record and the duty to
+//!   distribute it are one batch.
+//! * What is refused for a virus goes into quarantine once, however often it comes.
 //!
 //! Not here: the judgement (`incoming_point`).
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use protocols::smtp::{grammar::EnvelopeId, transport::Peer};
+use protocols::smtp::{
+    grammar::EnvelopeId,
+    transport::{Peer, Refusal},
+};
 use storage::{
     catalog::engine::{Batch, Expected},
     error::StoreError,
@@ -21,12 +25,14 @@ use crate::pec::{
     distribution::CONFLICTS_MAX,
     engine::{PecEngine, PecError},
     journal::JournalEvent,
+    pressure::RoomPromise,
     quarantine::{self, FoundAt, Infected, QuarantineId},
     records::{
         INCOMING_MESSAGES, INCOMING_SEEN, INCOMING_WORK, IncomingId, IncomingKind, IncomingRecord,
         JournalRecord, RecipientAsked, ReturnedPart, Seen, encode, recognised_by, seen_key,
         sender_class,
     },
+    refusals,
     work::{Work, work_value},
 };
 
@@ -123,7 +129,8 @@ impl Arrival<'_> {
     ) -> Result<(QuarantineId, HeldId), PecError> {
         let found_at = match self.judged.kind {
             IncomingKind::TransportEnvelope => FoundAt::IncomingPoint,
-            _ => FoundAt::Malformed,
+            IncomingKind::Notification => FoundAt::Receipt,
+            IncomingKind::Anomaly => FoundAt::Malformed,
         };
         let octets = self.octets.slice(self.trace_octets..);
         let threat = self.threat.clone().unwrap_or_default();
@@ -131,13 +138,57 @@ impl Arrival<'_> {
         quarantine::keep(engine, batch, infected).await
     }
 
-    /// Puts the message into quarantine and nowhere else: its sender's provider hears so by SMTP.
-    pub(super) async fn only_keep(&self, engine: &Arc<PecEngine>) -> Result<(), PecError> {
+    /// Whether the message is answered by a refusal for the virus in it: all but transport envelopes, which
+    /// are answered by notices, and what was taken before anybody knew.
+    pub(super) async fn is_refused_for_a_virus(&self, engine: &PecEngine) -> Result<bool, Refusal> {
+        if self.threat.is_none() || self.judged.kind == IncomingKind::TransportEnvelope {
+            return Ok(false);
+        }
+        let split = self.split(engine).await.map_err(|error| refusals::store(&error))?;
+        Ok(!split.0.is_empty())
+    }
+
+    /// The refusal for a virus. Of what a provider has signed the evidence stays, and its sender is told by his
+    /// own provider: no notice could name a message without certification data that can be believed.
+    pub(super) async fn refuse_for_a_virus(
+        &self,
+        engine: &Arc<PecEngine>,
+        room: RoomPromise,
+    ) -> Refusal {
+        if self.judged.is_ordinary() {
+            return refusals::infected();
+        }
+        match self.only_keep(engine).await {
+            Err(error) => refusals::engine(&error),
+            Ok(kept) => {
+                if kept {
+                    room.used(self.octets.len() as u64);
+                }
+                refusals::infected()
+            }
+        }
+    }
+
+    /// Puts the message into quarantine and nowhere else; one whose signed entity is there already is only
+    /// journalled. Returns whether it was put there.
+    async fn only_keep(&self, engine: &Arc<PecEngine>) -> Result<bool, PecError> {
         let recipients = self.recipients.iter().map(|(recipient, _)| recipient.clone()).collect();
-        let mut batch = Batch::default();
-        self.keep(engine, &mut batch, engine.now(), self.journal_record(recipients)).await?;
-        engine.store().commit(batch).await?;
-        Ok(())
+        let (journal, instant) = (self.journal_record(recipients), engine.now());
+        let Judged { signer, entity_digest, .. } = &self.judged;
+        let key = seen_key(signer, b"", &entity_digest.0, Seen::Quarantined);
+        if engine.store().engine().get(INCOMING_SEEN, &key).await?.is_none() {
+            let mut batch = Batch::default();
+            batch.expect(INCOMING_SEEN, key.clone(), Expected::Absent);
+            batch.put(INCOMING_SEEN, key, instant.0.to_be_bytes().to_vec());
+            self.keep(engine, &mut batch, instant, journal.clone()).await?;
+            match engine.store().commit(batch).await {
+                // The same came on another connection meanwhile.
+                Err(StoreError::Conflict) => {}
+                kept => return kept.map(|_| true).map_err(PecError::from),
+            }
+        }
+        journal_repeat(engine, journal).await?;
+        Ok(false)
     }
 
     /// Takes the message for `recipients`: [`StoreError::Conflict`] when it was taken for one of

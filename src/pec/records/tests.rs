@@ -39,6 +39,7 @@ fn a_recipient_only_moves_forward_and_delivered_stays() {
         (Failed, TakenInCharge, false),
         (TakenInCharge, Infected, true),
         (Expired, Infected, true),
+        (Failed, Infected, false),
         (Infected, Infected, false),
         (Infected, Expired, false),
         (Infected, Delivered, true),

@@ -28,10 +28,14 @@ use base64::{
 pub struct SignedMessage {
     /// The message's own header fields, without the empty line after them.
     pub header: Range<usize>,
+    /// What stands before the first boundary line, which nobody has signed.
+    pub preamble: Range<usize>,
     /// The signed entity.
     pub entity: Range<usize>,
     /// The CMS SignedData, decoded: DER or BER, if it is what it says.
     pub signature: Vec<u8>,
+    /// What stands after the boundary line that closes, which nobody has signed either.
+    pub epilogue: Range<usize>,
 }
 
 /// Octets that the encoded signature part may have. Real ones have some 5,000; the bound keeps a
@@ -75,7 +79,8 @@ pub fn find_signed(message: &[u8]) -> Option<SignedMessage> {
     let entity = opening.after..middle.content_end(opening.after);
     let part = message.get(middle.after..closing.content_end(middle.after))?;
     let signature = signature_octets(part)?;
-    Some(SignedMessage { header: 0..header_end, entity, signature })
+    let (preamble, epilogue) = (body_start..opening.start, closing.after..message.len());
+    Some(SignedMessage { header: 0..header_end, preamble, entity, signature, epilogue })
 }
 
 /// Where the header ends (its last CRLF counted in) and the body starts.
