@@ -229,7 +229,7 @@ async fn note_states(
     let signer_manages = |address: &Address| {
         directory
             .provider_of_domain(address.domain())
-            .is_some_and(|provider| provider.name == record.provider)
+            .is_some_and(|provider| provider.is_of(&record.provider))
     };
     for index in 0..transmission.recipients {
         let key = indexed_key(&id.0, index);
