@@ -208,14 +208,15 @@ async fn a_copy_without_many_providers_waits_for_an_operator_also_over_a_restart
     let Outcome::Held { why, changes } = keeper.fetch().await.expect("fetched") else {
         panic!("taken into use")
     };
-    assert_eq!((why.as_str(), changes.lost.len()), ("5 of 10 providers are missing", 5));
+    let missing = "5 of 10 providers are missing; 5 of 10 domains are missing";
+    assert_eq!((why.as_str(), changes.lost.len()), (missing, 5));
     assert_eq!(names(&keeper).await.len(), 11);
     // It is not fetched again, and waits on.
     assert_eq!(keeper.fetch().await.expect("answered"), Outcome::Unchanged);
     let keeper = alfa.open(&world).await.expect("opened");
     assert_eq!(names(&keeper).await.len(), 11);
     let held = keeper.status().await.held.expect("a copy that waits");
-    assert_eq!(held.why, "5 of 10 providers are missing");
+    assert_eq!(held.why, missing);
 
     let other = "0".repeat(64);
     assert_eq!(keeper.accept(&other).await.expect("asked"), None, "nobody has looked at that one");
