@@ -18,9 +18,10 @@ use crate::{
     },
     directory::{
         changes::Changes,
-        signed::{SignedDirectory, SignerRule},
+        signed::{Own, SignedDirectory, SignerRule},
         status::{Outcome, Status},
     },
+    pec::address::Domain,
     serve::trusted,
     texts::{Language, Text},
 };
@@ -69,11 +70,14 @@ pub(super) enum DirectoryCommand {
             "Takes the copy that waits for a decision into use",
         ),
         after_help = say(
-            "Esempio:\n  ceralacca directory accept\n\nPrima guardare con `directory show` che cosa cambia.",
-            "Example:\n  ceralacca directory accept\n\nLook with `directory show` at what it changes first.",
+            "Esempio:\n  ceralacca directory accept 9f86d081884c7d65\n\nPrima guardare con `directory show` che cosa cambia.",
+            "Example:\n  ceralacca directory accept 9f86d081884c7d65\n\nLook with `directory show` at what it changes first.",
         ),
     )]
-    Accept,
+    Accept {
+        #[arg(value_name = "SHA256", help = say("Quale, come in `directory show`; bastano le prime otto cifre", "Which, as in `directory show`; the first eight digits are enough"))]
+        digest: String,
+    },
     #[command(
         about = say(
             "Verifica un file: firma, chi ha firmato, contenuto. Non cambia nulla",
@@ -112,8 +116,8 @@ impl DirectoryCommand {
                 Ok(())
             }
             Self::Fetch => fetched(output, operation::run(file, output, &DirectoryFetch {})?),
-            Self::Accept => {
-                output.one(&operation::run(file, output, &DirectoryAccept {})?);
+            Self::Accept { digest } => {
+                output.one(&operation::run(file, output, &DirectoryAccept { digest })?);
                 Ok(())
             }
             Self::Verify { file: signed } => verify(file, output, &signed),
@@ -144,8 +148,8 @@ fn fetched(output: &Output, outcome: Outcome) -> Result<(), Failure> {
                 output.one(&changes);
             }
             Err(Failure::conflict(Text::filled(
-                format!("la nuova copia attende `ceralacca directory accept`: {why}"),
-                format!("the new copy waits for `ceralacca directory accept`: {why}"),
+                format!("la nuova copia attende `ceralacca directory accept <SHA256>`: {why}"),
+                format!("the new copy waits for `ceralacca directory accept <SHA256>`: {why}"),
             )))
         }
     }
@@ -167,12 +171,20 @@ fn verify(config: Option<&Path>, output: &Output, signed: &Path) -> Result<(), F
                 "the configuration does not say who signs the directory: directory.signer_certificate_file or signer_subject",
             ))
         })?;
-    let judged = rule.verify(&octets, SystemClock.now()).map_err(|error| machine(&error))?;
+    let judged =
+        rule.verify(&octets, &own(&config), SystemClock.now()).map_err(|error| machine(&error))?;
     output.one(&Verified::of(&judged));
     Ok(())
 }
 
-/// What a good file says.
+/// This provider, as far as the configuration knows it.
+fn own(config: &Config) -> Own {
+    let provider = &config.provider;
+    let domains = Domain::parse(provider.mail_domain.as_str()).into_iter().collect();
+    Own { name: provider.name.clone(), domains }
+}
+
+/// What a good file says of the others.
 #[derive(Debug, serde::Serialize)]
 struct Verified {
     signer: String,
@@ -252,6 +264,7 @@ impl Shown for Status {
         details.add("del", "at", at(self.failed_millis));
         if let Some(held) = &self.held {
             details.add("ATTENDE una copia", "a copy WAITS", &held.why);
+            details.add("SHA-256", "SHA-256", &held.digest);
             details.add("letta il", "fetched", at(Some(held.fetched_millis)));
             details.0.extend(held.changes.details());
         }
@@ -275,6 +288,16 @@ impl Shown for Changes {
         details.add("gestori nuovi", "new providers", self.gained.join(", "));
         details.add("gestori che mancano", "missing providers", self.lost.join(", "));
         details.add("certificati tutti nuovi", "all certificates new", self.replaced.join(", "));
+        details.add(
+            "con altri certificati",
+            "further certificates",
+            self.certified_more.join(", "),
+        );
+        details.add(
+            "con un'altra casella di servizio",
+            "another service mailbox",
+            self.mailboxes_changed.join(", "),
+        );
         details.add("domini nuovi", "new domains", self.domains_gained.to_string());
         details.add("domini che mancano", "missing domains", self.domains_lost.to_string());
         details.add(

@@ -308,8 +308,8 @@ fn doubts(section: &mut Section<'_, '_>) -> (u32, usize) {
                 20,
                 (0, 100),
                 Text::fixed(
-                    "Se in una nuova copia manca una parte maggiore dei gestori, in percentuale, la copia attende `ceralacca directory accept`.",
-                    "When a larger share of the providers, in percent, is missing in a new copy, the copy waits for `ceralacca directory accept`.",
+                    "Se in una nuova copia manca una parte maggiore dei gestori o dei domini, in percentuale, o una parte maggiore dei gestori ha altri certificati o un'altra casella di servizio, la copia attende `ceralacca directory accept`.",
+                    "When a larger share of the providers or of the domains, in percent, is missing in a new copy, or a larger share of the providers has other certificates or another service mailbox, the copy waits for `ceralacca directory accept`.",
                 ),
     );
     let moved = section.within(

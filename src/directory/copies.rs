@@ -39,6 +39,9 @@ pub struct CopyNote {
     pub fetched_millis: i64,
     /// When the server said last that it is the newest.
     pub confirmed_millis: i64,
+    /// SHA-256 of the certificate that signed it.
+    #[serde(default)]
+    pub signer: String,
 }
 
 /// What is noted beside the copies.
@@ -52,6 +55,12 @@ pub struct Notes {
     pub etag: Option<String>,
     /// Last-Modified of what was fetched last.
     pub last_modified: Option<String>,
+    /// When the last copy that was taken was signed: no older one is taken without an operator.
+    #[serde(default)]
+    pub signed_millis: Option<i64>,
+    /// How many other providers it has.
+    #[serde(default)]
+    pub providers: usize,
 }
 
 /// The folder of copies.
@@ -110,15 +119,29 @@ impl Copies {
 }
 
 impl Notes {
-    /// The instant at which a copy's signer must have been valid: when it was fetched, if the note
-    /// is the copy's own, else `now`.
+    /// The note of a copy, when it is the copy's own.
     #[must_use]
-    pub fn judged_at(&self, which: Which, digest: &str, now: UnixMillis) -> UnixMillis {
+    pub fn of(&self, which: Which, digest: &str) -> Option<&CopyNote> {
         let note = match which {
             Which::Current => self.current.as_ref(),
             Which::Held => self.held.as_ref(),
         };
-        let own = note.filter(|note| note.digest == digest && note.fetched_millis <= now.0);
+        note.filter(|note| note.digest == digest)
+    }
+
+    /// Whether these are the notes of the copies with these digests, and no others. Otherwise what
+    /// the server called the last one may be another's name.
+    #[must_use]
+    pub fn are_of(&self, current: Option<&str>, held: Option<&str>) -> bool {
+        let noted = [&self.current, &self.held].map(|note| Some(note.as_ref()?.digest.as_str()));
+        noted == [current, held] && current.is_some()
+    }
+
+    /// The instant at which a copy's signer must have been valid: when it was fetched, if the note
+    /// is the copy's own, else `now`.
+    #[must_use]
+    pub fn judged_at(&self, which: Which, digest: &str, now: UnixMillis) -> UnixMillis {
+        let own = self.of(which, digest).filter(|note| note.fetched_millis <= now.0);
         own.map_or(now, |note| UnixMillis(note.fetched_millis))
     }
 }
@@ -133,7 +156,12 @@ mod tests {
         let copies = Copies::open(folder.path()).expect("opened");
         assert_eq!(copies.read(Which::Current).expect("read"), None);
         copies.write(Which::Held, b"held").expect("written");
-        let note = CopyNote { digest: "aa".to_owned(), fetched_millis: 5, confirmed_millis: 6 };
+        let note = CopyNote {
+            digest: "aa".to_owned(),
+            fetched_millis: 5,
+            confirmed_millis: 6,
+            signer: String::new(),
+        };
         let notes =
             Notes { current: Some(note), etag: Some("\"x\"".to_owned()), ..Notes::default() };
         copies.write_notes(&notes).expect("written");

@@ -6,6 +6,8 @@
 //! Not here: the daily round ([`super::watch`]), the door for the published entry
 //! ([`super::publish`]), what commands ask (`control::operations::directory`).
 
+mod loading;
+
 use std::{
     collections::BTreeSet,
     sync::{Arc, OnceLock, PoisonError, RwLock},
@@ -17,6 +19,7 @@ use protocols::net::tls::TlsClient;
 use tokio::sync::Mutex;
 use trust::{
     authority::DevelopmentAuthority,
+    certificate::Certificate,
     clock::{Clock, UnixMillis},
     digest::Sha256Digest,
     smime::verify::Verifier,
@@ -28,19 +31,18 @@ use super::{
     fetch::{Fetched, Fetcher, Validators},
     own::{keep_own_domains, own_records, read_file, read_octets},
     publish::Published,
-    signed::{SignedDirectory, SignerRule, sign},
+    signed::{Own, SignedDirectory, SignerRule, sign},
     status::{HeldStatus, Outcome, Status},
 };
 use crate::{
     config::Config,
     keys::ring::SigningRing,
     metrics_names,
-    pec::{
-        directory::{Directory, ProviderRecord},
-        engine::PecEngine,
-        lookups::Lookups,
-    },
+    pec::{directory::Directory, engine::PecEngine, lookups::Lookups},
 };
+
+/// Hexadecimal digits of a copy's digest that name it.
+const DIGEST_DIGITS_MIN: usize = 8;
 
 /// What a keeper is made of.
 #[derive(Debug)]
@@ -134,21 +136,9 @@ impl DirectoryKeeper {
             fetching: Mutex::default(),
             state: Mutex::new(State { domains, ..State::default() }),
         });
-        let whole = keeper.load().await?;
+        let loaded = keeper.load().await?;
         keeper.refresh().await?;
-        let settings = &keeper.config.directory;
-        if let Some(url) = &settings.fetch.url
-            && keeper.state.lock().await.current.is_none()
-            && let Err(error) = keeper.fetch().await
-        {
-            // A copy that was refused had more providers than a file to begin with.
-            if !whole || settings.ldif_file.is_none() {
-                return Err(error.context(format!(
-                    "there is no copy of the directory yet and {url} gives none: check [directory], or give directory.ldif_file to begin with"
-                )));
-            }
-            tracing::error!(error = %format_args!("{error:#}"), "the directory was not fetched: directory.ldif_file is all there is");
-        }
+        keeper.begin(loaded).await?;
         Ok(keeper)
     }
 
@@ -199,53 +189,19 @@ impl DirectoryKeeper {
         self.published.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reads copies and notes from disk, and judges them again; says whether all were good.
-    async fn load(&self) -> anyhow::Result<bool> {
-        let mut state = self.state.lock().await;
-        if self.config.directory.fetch.url.is_none() {
-            return Ok(true);
-        }
-        state.notes = self.copies.notes().context("reading the directory's notes")?;
-        let mut whole = true;
-        for which in [Which::Current, Which::Held] {
-            let read = self.copies.read(which).context("reading the directory's copy")?;
-            let Some(octets) = read else { continue };
-            match self.judge(octets.into(), Some((&state.notes, which))).await {
-                Ok(copy) if which == Which::Current => state.current = Some(Arc::new(copy)),
-                Ok(copy) => {
-                    let current = state.current.as_deref();
-                    let changes = current
-                        .map_or_else(Changes::default, |current| Changes::between(current, &copy));
-                    let doubt = changes.doubt(&self.config.directory.fetch);
-                    let why = doubt.unwrap_or_else(|| "it waits since before the start".to_owned());
-                    state.held = Some(Held { copy: Arc::new(copy), why, changes });
-                }
-                Err(error) => {
-                    whole = false;
-                    tracing::error!(error = %format_args!("{error:#}"), copy = ?which, "the directory's copy on disk is refused: it was changed, or [directory] was");
-                }
-            }
-        }
-        if !whole || state.current.is_none() {
-            // The server must not say that what is not here is the newest.
-            (state.notes.etag, state.notes.last_modified) = (None, None);
-        }
-        Ok(whole)
+    /// This provider, of which copies have no say.
+    fn own(&self, domains: &BTreeSet<String>) -> anyhow::Result<Own> {
+        let records = own_records(&self.config, &self.ring, domains)?;
+        let domains = records.into_iter().flat_map(|record| record.managed_domains).collect();
+        Ok(Own { name: self.config.provider.name.clone(), domains })
     }
 
-    /// Verifies a copy off the runtime's threads.
-    async fn judge(
-        &self,
-        octets: Bytes,
-        noted: Option<(&Notes, Which)>,
-    ) -> anyhow::Result<SignedDirectory> {
+    /// Verifies a copy off the runtime's threads, as of now.
+    async fn judge(&self, octets: Bytes) -> anyhow::Result<SignedDirectory> {
         let rule = self.rule.clone().context("the configuration does not say who signs")?;
+        let own = self.own(&self.own_domains().await)?;
         let now = self.clock.now();
-        let instant = noted.map_or(now, |(notes, which)| {
-            notes.judged_at(which, &hex::encode(Sha256Digest::of(&octets).0), now)
-        });
-        let judged = tokio::task::spawn_blocking(move || rule.verify(&octets, instant)).await?;
-        Ok(judged?)
+        Ok(tokio::task::spawn_blocking(move || rule.verify(&octets, &own, now)).await??)
     }
 
     /// Puts the directory together again: files, domains and signing pairs as they are now.
@@ -255,6 +211,8 @@ impl DirectoryKeeper {
     /// When a file of `[directory]` cannot be used: the directory in use stays.
     pub async fn refresh(&self) -> anyhow::Result<()> {
         let mut state = self.state.lock().await;
+        // What others' files are like is no reason to be silent about this provider.
+        self.publish_own_or_tell(&state);
         let current = state.current.clone();
         let directory = self.compose(&mut state, current.as_deref())?;
         self.put_in_use(&mut state, directory);
@@ -285,12 +243,16 @@ impl DirectoryKeeper {
         if let Some(engine) = self.engine.get() {
             engine.replace_directory(directory);
         }
+        self.publish_own_or_tell(state);
+    }
+
+    fn publish_own_or_tell(&self, state: &State) {
         if let Err(error) = self.publish_own(state) {
             tracing::error!(error = %format_args!("{error:#}"), "the provider's entry was not published anew");
         }
     }
 
-    /// This provider's records, those of a copy, those of the file: each provider once.
+    /// This provider's records and those of a copy, each provider once; without a copy those of the file.
     fn compose(
         &self,
         state: &mut State,
@@ -299,17 +261,15 @@ impl DirectoryKeeper {
         let mut records = own_records(&self.config, &self.ring, &state.domains)?;
         let own = records.len();
         let name = &self.config.provider.name;
-        if let Some(copy) = current {
-            let others = copy.directory.records().iter().filter(|record| !record.is_of(name));
+        // Nobody has signed the file: it adds nothing to what the copy says, nor brings back what is
+        // not in it any more.
+        let file = match current {
+            Some(_) => None,
+            None => self.config.directory.ldif_file.as_deref().map(read_file).transpose()?,
+        };
+        if let Some(others) = current.map(|copy| &copy.directory).or(file.as_ref()) {
+            let others = others.records().iter().filter(|record| !record.is_of(name));
             records.extend(others.cloned());
-        }
-        if let Some(file) = &self.config.directory.ldif_file {
-            let fetched: BTreeSet<String> =
-                records.iter().map(|record| record.name.trim().to_lowercase()).collect();
-            let known =
-                |record: &ProviderRecord| fetched.contains(&record.name.trim().to_lowercase());
-            let others = read_file(file)?;
-            records.extend(others.records().iter().filter(|record| !known(record)).cloned());
         }
         keep_own_domains(&mut state.contested, &mut records, own);
         Ok(Directory::new(records)?)
@@ -396,7 +356,7 @@ impl DirectoryKeeper {
                 Ok(Outcome::Unchanged)
             }
             Fetched::Copy { octets, validators } => {
-                let copy = self.judge(octets.clone(), None).await?;
+                let copy = self.judge(octets.clone()).await?;
                 self.weigh(octets, copy, validators).await
             }
         }
@@ -443,31 +403,35 @@ impl DirectoryKeeper {
             }
         }
         let mut state = self.state.lock().await;
-        (state.notes.etag, state.notes.last_modified) = (validators.etag, validators.last_modified);
-        let changes = state.current.as_deref().map(|current| Changes::between(current, &copy));
+        // Theirs is the name of this copy only once it is on disk and in memory.
+        let Validators { etag, last_modified } = validators;
+        let notes = Notes { etag, last_modified, ..state.notes.clone() };
+        let changes = Changes::between(&state.notes, state.current.as_deref(), &copy);
         let doubt = changes.as_ref().and_then(|one| one.doubt(&self.config.directory.fetch));
         let changes = changes.unwrap_or_default();
         if let Some(why) = doubt {
             tracing::error!(
                 why,
+                copy.digest,
                 "a new copy of the directory is held back: look at it with `ceralacca directory show`, then `ceralacca directory accept`"
             );
-            self.hold(&mut state, &octets, copy, &why, &changes)?;
+            self.hold((&mut state, notes), &octets, copy, &why, &changes)?;
             return Ok(Outcome::Held { why, changes });
         }
         changes.tell();
         let now = self.clock.now().0;
-        self.take(&mut state, &octets, copy, now)?;
+        self.take((&mut state, notes), &octets, copy, now)?;
         Ok(Outcome::Changed(changes))
     }
 
     fn note(copy: &SignedDirectory, fetched_millis: i64, confirmed_millis: i64) -> CopyNote {
-        CopyNote { digest: copy.digest.clone(), fetched_millis, confirmed_millis }
+        let (digest, signer) = (copy.digest.clone(), copy.signer_digest());
+        CopyNote { digest, fetched_millis, confirmed_millis, signer }
     }
 
     fn hold(
         &self,
-        state: &mut State,
+        (state, mut notes): (&mut State, Notes),
         octets: &[u8],
         copy: SignedDirectory,
         why: &str,
@@ -475,8 +439,9 @@ impl DirectoryKeeper {
     ) -> anyhow::Result<()> {
         let now = self.clock.now().0;
         self.copies.write(Which::Held, octets).context("keeping the new copy")?;
-        state.notes.held = Some(Self::note(&copy, now, now));
-        self.copies.write_notes(&state.notes).context("writing the directory's notes")?;
+        notes.held = Some(Self::note(&copy, now, now));
+        self.copies.write_notes(&notes).context("writing the directory's notes")?;
+        state.notes = notes;
         let (copy, why, changes) = (Arc::new(copy), why.to_owned(), changes.clone());
         state.held = Some(Held { copy, why, changes });
         self.figures.write().unwrap_or_else(PoisonError::into_inner).held = true;
@@ -486,41 +451,69 @@ impl DirectoryKeeper {
     /// Takes a copy into use: on disk first.
     fn take(
         &self,
-        state: &mut State,
+        (state, mut notes): (&mut State, Notes),
         octets: &[u8],
         copy: SignedDirectory,
         fetched_millis: i64,
     ) -> anyhow::Result<()> {
         let directory = self.compose(state, Some(&copy))?;
         self.copies.write(Which::Current, octets).context("keeping the new copy")?;
-        state.notes.current = Some(Self::note(&copy, fetched_millis, self.clock.now().0));
-        state.notes.held = None;
-        self.copies.write_notes(&state.notes).context("writing the directory's notes")?;
-        self.copies.drop_held().context("removing the copy that waited")?;
+        notes.current = Some(Self::note(&copy, fetched_millis, self.clock.now().0));
+        notes.held = None;
+        notes.signed_millis = copy.signed.map(|signed| signed.0);
+        notes.providers = copy.directory.provider_count();
+        self.copies.write_notes(&notes).context("writing the directory's notes")?;
+        state.notes = notes;
         (state.current, state.held) = (Some(Arc::new(copy)), None);
         self.put_in_use(state, directory);
+        if let Err(error) = self.copies.drop_held() {
+            // Without a note it is nothing, and goes at the next start.
+            tracing::warn!(%error, "the copy of the directory that waited was not removed");
+        }
         Ok(())
     }
 
-    /// Takes the copy that waits into use, as an operator has decided. `None` when none waits.
+    /// Takes the copy that waits into use, as an operator has decided who has seen that its SHA-256 is,
+    /// or begins with, `digest`. `None` when no such copy waits.
     ///
     /// # Errors
     ///
     /// When it does not verify any more, or cannot be written.
-    pub async fn accept(&self) -> anyhow::Result<Option<Changes>> {
+    pub async fn accept(&self, digest: &str) -> anyhow::Result<Option<Changes>> {
         let _one = self.fetching.lock().await;
-        let mut state = self.state.lock().await;
-        let Some(changes) = state.held.as_ref().map(|held| held.changes.clone()) else {
-            return Ok(None);
+        let digest = digest.to_ascii_lowercase();
+        let known = |held: &&Held| {
+            digest.len() >= DIGEST_DIGITS_MIN && held.copy.digest.starts_with(&digest)
         };
+        let held = self
+            .state
+            .lock()
+            .await
+            .held
+            .as_ref()
+            .filter(known)
+            .map(|held| (held.copy.digest.clone(), held.changes.clone()));
+        let Some((digest, changes)) = held else { return Ok(None) };
         let read = self.copies.read(Which::Held).context("reading the copy that waits")?;
         let octets = Bytes::from(read.context("the copy that waits is gone")?);
-        let copy = self.judge(octets.clone(), Some((&state.notes, Which::Held))).await?;
-        let fetched =
-            state.notes.held.as_ref().map_or(self.clock.now().0, |note| note.fetched_millis);
+        let copy = self.judge(octets.clone()).await?;
+        anyhow::ensure!(copy.digest == digest, "the copy that waits was changed on disk");
+        let mut state = self.state.lock().await;
+        let (notes, now) = (state.notes.clone(), self.clock.now().0);
+        let fetched = notes.held.as_ref().map_or(now, |note| note.fetched_millis);
         changes.tell();
-        self.take(&mut state, &octets, copy, fetched)?;
+        self.take((&mut state, notes), &octets, copy, fetched)?;
         Ok(Some(changes))
+    }
+
+    /// Whether the last good copy lists `certificate` as this provider's, so that the others can know
+    /// it; `None` when the directory is not fetched.
+    pub async fn is_listed(&self, certificate: &Certificate) -> Option<bool> {
+        self.config.directory.fetch.url.as_ref()?;
+        let state = self.state.lock().await;
+        let (hash, der) = (certificate.sha1_hex(), certificate.to_der());
+        let mut own = state.current.iter().flat_map(|copy| &copy.own);
+        Some(own.any(|record| record.has_certificate(&hash, der)))
     }
 
     /// How things stand.
@@ -542,6 +535,7 @@ impl DirectoryKeeper {
                 why: held.why.clone(),
                 changes: held.changes.clone(),
                 fetched_millis: state.notes.held.as_ref().map_or(0, |note| note.fetched_millis),
+                digest: held.copy.digest.clone(),
             }),
             failure: state.failure.as_ref().map(|(_, text)| text.clone()),
             failed_millis: state.failure.as_ref().map(|(instant, _)| instant.0),

@@ -6,7 +6,11 @@
 //!
 //! Not here: where the octets come from.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use trust::{
     certificate::{Certificate, CertificateError},
@@ -14,13 +18,16 @@ use trust::{
     digest::Sha256Digest,
     smime::{
         sign::{MessageSigner, SignError},
-        verify::{Verifier, VerifyError, open_signed_content},
+        verify::{SignedContent, Verifier, VerifyError, open_signed_content},
     },
 };
 
 use crate::{
     config::FetchSettings,
-    pec::directory::{Directory, DirectoryFault},
+    pec::{
+        address::Domain,
+        directory::{Directory, DirectoryFault, ProviderRecord},
+    },
 };
 
 /// Why octets are not taken as the directory.
@@ -50,14 +57,43 @@ pub enum CopyRefused {
 /// A directory whose signature and signer are good.
 #[derive(Debug)]
 pub struct SignedDirectory {
-    /// What it says.
+    /// What it says of the others.
     pub directory: Directory,
+    /// What it says of this provider: told, never used.
+    pub own: Vec<ProviderRecord>,
     /// Who signed.
     pub signer: Certificate,
     /// When, as the signer says.
     pub signed: Option<UnixMillis>,
     /// The SHA-256 of the file in hexadecimal digits.
     pub digest: String,
+}
+
+/// This provider, of which a copy has no say.
+#[derive(Clone, Debug, Default)]
+pub struct Own {
+    /// Its name.
+    pub name: String,
+    /// Its domains.
+    pub domains: BTreeSet<Domain>,
+}
+
+impl Own {
+    /// Parts a copy's records into this provider's and the others'. Of several others that claim one
+    /// domain of this provider the first keeps it, until it is taken out of that one too.
+    fn part(&self, records: Vec<ProviderRecord>) -> (Vec<ProviderRecord>, Vec<ProviderRecord>) {
+        let of_own = |record: &ProviderRecord| record.is_of(&self.name);
+        let (own, mut others): (Vec<_>, Vec<_>) = records.into_iter().partition(of_own);
+        let mut claimed: BTreeMap<Domain, String> = BTreeMap::new();
+        for record in &mut others {
+            let name = record.name.trim().to_lowercase();
+            record.managed_domains.retain(|domain| {
+                !self.domains.contains(domain)
+                    || *claimed.entry(domain.clone()).or_insert_with(|| name.clone()) == name
+            });
+        }
+        (own, others)
+    }
 }
 
 /// Who may sign the whole directory.
@@ -87,7 +123,7 @@ impl SignerRule {
         Ok(says.then_some(Self { certificates, subject, verifier }))
     }
 
-    /// Judges `octets` as of `instant`. Computes for as long as hashing and parsing take.
+    /// Judges `octets` of a copy without what it says of `own`, as of `instant`. Computes for as long as hashing and parsing take.
     ///
     /// # Errors
     ///
@@ -95,13 +131,14 @@ impl SignerRule {
     pub fn verify(
         &self,
         octets: &[u8],
+        own: &Own,
         instant: UnixMillis,
     ) -> Result<SignedDirectory, CopyRefused> {
         let opened = open_signed_content(octets)?;
-        let signer = opened.signer;
+        let signer = &opened.signer;
         let another = || CopyRefused::Signer(format!("{signer:?}"));
         if let Some(certificates) = &self.certificates {
-            if !certificates.contains(&signer) {
+            if !certificates.contains(signer) {
                 return Err(another());
             }
             if !signer.is_valid_at(instant)? {
@@ -109,18 +146,55 @@ impl SignerRule {
             }
         }
         if let Some(subject) = &self.subject {
-            self.verifier.verify_signer(&signer, &opened.certificates, instant)?;
+            self.verifier.verify_signer(signer, &opened.certificates, instant)?;
             let named = [signer.organization(), signer.common_name()];
             if !named.iter().flatten().any(|name| name == subject) {
                 return Err(another());
             }
         }
-        let directory = Directory::from_ldif(&opened.content)?;
-        if directory.records().is_empty() {
+        SignedDirectory::read(octets, opened, own)
+    }
+
+    /// The same for a copy that was taken before, whose signer the configuration named then:
+    /// `signer` is the SHA-256 of its certificate.
+    ///
+    /// # Errors
+    ///
+    /// When it is not that copy's signer, or was not valid at `instant`.
+    pub fn verify_taken(
+        octets: &[u8],
+        own: &Own,
+        instant: UnixMillis,
+        signer: &str,
+    ) -> Result<SignedDirectory, CopyRefused> {
+        let opened = open_signed_content(octets)?;
+        if hex::encode(Sha256Digest::of(opened.signer.to_der()).0) != signer {
+            return Err(CopyRefused::Signer(format!("{:?}", opened.signer)));
+        }
+        if !opened.signer.is_valid_at(instant)? {
+            return Err(CopyRefused::OutsideValidity(format!("{:?}", opened.signer)));
+        }
+        SignedDirectory::read(octets, opened, own)
+    }
+}
+
+impl SignedDirectory {
+    fn read(octets: &[u8], opened: SignedContent, own: &Own) -> Result<Self, CopyRefused> {
+        let (_, records) = Directory::records_of_ldif(&opened.content)?;
+        if records.is_empty() {
             return Err(CopyRefused::Empty);
         }
+        let (own, others) = own.part(records);
+        let directory = Directory::new(others)?;
         let digest = hex::encode(Sha256Digest::of(octets).0);
-        Ok(SignedDirectory { directory, signer, signed: opened.signing_time, digest })
+        let (signer, signed) = (opened.signer, opened.signing_time);
+        Ok(Self { directory, own, signer, signed, digest })
+    }
+
+    /// The SHA-256 of the signer's certificate.
+    #[must_use]
+    pub fn signer_digest(&self) -> String {
+        hex::encode(Sha256Digest::of(self.signer.to_der()).0)
     }
 }
 

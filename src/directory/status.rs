@@ -32,6 +32,8 @@ pub struct HeldStatus {
     pub changes: Changes,
     /// When it was fetched, in ms since 1970.
     pub fetched_millis: i64,
+    /// Its SHA-256: names it to who accepts it.
+    pub digest: String,
 }
 
 /// How things stand.

@@ -7,7 +7,8 @@
 //! Invariants:
 //!
 //! * At each instant one pair signs: of those whose time has come and that are valid, the one whose
-//!   time came last. When none is valid the last one is named, and refuses.
+//!   time came last. When none of them is valid, a valid one stands in whose certificate is listed for
+//!   [`LISTED_BEFORE_MILLIS`]; without one the last is named, and refuses.
 //! * A certificate that has signed stays listed until its end, whatever the configuration says.
 //! * `ring.json` is written after the files that it names, and before those are removed.
 //! * Another certificate in `[signing]` than at the start before signs from that start on.
@@ -181,7 +182,8 @@ impl SigningRing {
             let (signs_from, listed_from) =
                 if pairs.is_empty() { (Some(0), 0) } else { (Some(now), now) };
             if !pairs.is_empty() {
-                tracing::info!(certificate = ?certificate, "[signing] names another certificate: it signs from now on");
+                // That is how a lost key is replaced; a renewal is `keys add` and `keys roll`.
+                tracing::error!(certificate = ?certificate, "[signing] names another certificate, which signs from now on: what it signs is an anomaly at every provider whose copy of the directory does not list it yet");
             }
             ring.write_certificates(&certificate, &chain)?;
             let record = PairRecord { sha1, signs_from, listed_from };
@@ -307,7 +309,8 @@ impl SigningRing {
         let pairs = self.lock();
         let instants = pairs.iter().flat_map(|pair| {
             let (first, last) = pair.validity;
-            [pair.record.signs_from.map(UnixMillis), Some(first), Some(last.plus_millis(1))]
+            let signs = pair.record.signs_from.map(UnixMillis);
+            [signs, Some(pair.known_from()), Some(first), Some(last.plus_millis(1))]
         });
         instants.flatten().filter(|instant| *instant > now).min()
     }
@@ -387,8 +390,7 @@ impl SigningRing {
         if pair.keyed.is_none() {
             return Err(RingError::NoKey(name));
         }
-        let listed = UnixMillis(pair.record.listed_from).plus_millis(LISTED_BEFORE_MILLIS);
-        let earliest = now.max(listed).max(pair.validity.0);
+        let earliest = now.max(pair.known_from()).max(pair.validity.0);
         let at = at.unwrap_or(if force { now } else { earliest }).max(now);
         if at > pair.validity.1 {
             return Err(RingError::Expired(name));
@@ -447,6 +449,11 @@ impl Pair {
         self.validity.0 <= instant && instant <= self.validity.1
     }
 
+    /// From when on the others can know the certificate.
+    fn known_from(&self) -> UnixMillis {
+        UnixMillis(self.record.listed_from).plus_millis(LISTED_BEFORE_MILLIS)
+    }
+
     fn view(&self, signs: bool) -> PairView {
         PairView {
             sha1: self.record.sha1.clone(),
@@ -467,7 +474,15 @@ fn signing(pairs: &[Pair], instant: UnixMillis) -> Option<usize> {
         let from = pair.record.signs_from.filter(|from| *from <= instant.0)?;
         pair.keyed.is_some().then(|| (pair.is_valid(instant), from, index))
     };
-    pairs.iter().enumerate().filter_map(due).max().map(|(_, _, index)| index)
+    let stands_in = |(index, pair): (usize, &Pair)| {
+        let known = pair.known_from() <= instant && pair.is_valid(instant);
+        (known && pair.keyed.is_some()).then_some((pair.record.listed_from, index))
+    };
+    let last = pairs.iter().enumerate().filter_map(due).max();
+    last.filter(|(valid, ..)| *valid)
+        .map(|(_, _, index)| index)
+        .or_else(|| pairs.iter().enumerate().filter_map(stands_in).max().map(|(_, index)| index))
+        .or(last.map(|(_, _, index)| index))
 }
 
 /// The pair whose certificate's SHA-1 begins with `sha1`, when there is only one.

@@ -58,7 +58,17 @@ pub async fn take_into_use(keeper: &DirectoryKeeper, engine: &PecEngine) -> anyh
     if let Some(signer) = keeper.ring().signer()
         && signer.certificate() != engine.signer().certificate()
     {
-        tracing::info!(certificate = ?signer.certificate(), "another pair signs from now on");
+        let now = keeper.now();
+        let decided = keeper
+            .ring()
+            .pairs()
+            .iter()
+            .any(|pair| pair.signs && pair.signs_from.is_some_and(|from| from <= now));
+        if decided {
+            tracing::info!(certificate = ?signer.certificate(), "another pair signs from now on");
+        } else {
+            tracing::error!(certificate = ?signer.certificate(), "no pair that shall sign is valid: one that is listed for long enough stands in, and `ceralacca keys roll` makes it the one that signs");
+        }
         engine.replace_signer(signer);
     }
     keeper.refresh().await
@@ -79,9 +89,11 @@ pub async fn run(
         let signs = ring.signer().map(|signer| signer.certificate().clone());
         let present = ring.listed();
         if signs.as_ref() != Some(engine.signer().certificate()) || listed != present {
-            listed = present;
-            if let Err(error) = take_into_use(&keeper, &engine).await {
-                tracing::error!(error = %format_args!("{error:#}"), "the directory was not renewed");
+            match take_into_use(&keeper, &engine).await {
+                Ok(()) => listed = present,
+                Err(error) => {
+                    tracing::error!(error = %format_args!("{error:#}"), "the directory was not renewed");
+                }
             }
         }
         if told.is_none_or(|told| now.0 >= told.0.saturating_add(DAY_MILLIS)) {

@@ -39,6 +39,14 @@ const ATTRIBUTES: [(&str, &str); 8] = [
     ("2.5.4.13", "description"),
 ];
 
+/// What a record has once (RFC 6109 §8.2).
+const SINGLE_VALUES: [(&str, &str); 4] = [
+    ("providername", "providerName"),
+    ("providerunit", "providerUnit"),
+    ("mailreceipt", "mailReceipt"),
+    ("ldiflocationurl", "LDIFLocationURL"),
+];
+
 /// Why a file is no directory.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -64,6 +72,17 @@ pub enum DirectoryFault {
         /// What is wrong with it.
         fault: AddressFault,
     },
+    /// An attribute with one value has several: which one counts is not said.
+    #[error("the record `{record}` has {attribute} more than once")]
+    Repeated {
+        /// The distinguished name.
+        record: String,
+        /// The attribute.
+        attribute: &'static str,
+    },
+    /// The distinguished name is not that of the provider and unit inside.
+    #[error("the record `{0}` names another providerName or providerUnit inside")]
+    OtherName(String),
     /// Two providers claim one domain: the copy cannot be trusted to route.
     #[error("the domain {domain} is claimed by both {first} and {second}")]
     DomainClaimedTwice {
@@ -132,7 +151,7 @@ impl ProviderRecord {
         }
     }
 
-    fn has_certificate(&self, hash: &str, der: &[u8]) -> bool {
+    pub(crate) fn has_certificate(&self, hash: &str, der: &[u8]) -> bool {
         self.certificate_hashes.iter().any(|listed| listed == hash)
             && self.certificates.iter().any(|listed| listed == der)
     }
@@ -150,6 +169,11 @@ impl ProviderRecord {
         let texts = |name: &'static str| {
             record.values(name).map(|value| String::from_utf8_lossy(value).trim().to_owned())
         };
+        for (name, attribute) in SINGLE_VALUES {
+            if record.values(name).nth(1).is_some() {
+                return Err(DirectoryFault::Repeated { record: dn.clone(), attribute });
+            }
+        }
         let name = record.text("providername").ok_or_else(|| missing("providerName"))?;
         let mailbox = record.text("mailreceipt").ok_or_else(|| missing("mailReceipt"))?;
         let service_mailbox =
@@ -168,6 +192,15 @@ impl ProviderRecord {
             return Err(missing("managedDomains"));
         }
         let unit = record.text("providerunit");
+        let named = named(&dn, "providername").is_some_and(|named| same_text(&named, &name));
+        let of_unit = match (self::named(&dn, "providerunit"), &unit) {
+            (Some(named), Some(unit)) => same_text(&named, unit),
+            (None, None) => true,
+            _ => false,
+        };
+        if !named || !of_unit {
+            return Err(DirectoryFault::OtherName(dn));
+        }
         Ok(Self {
             name,
             service_mailbox,
@@ -251,6 +284,15 @@ impl Directory {
     /// Reads the LDIF file of one provider or of the whole directory, signature already removed
     /// and verified.
     pub fn from_ldif(octets: &[u8]) -> Result<Self, DirectoryFault> {
+        let (location, records) = Self::records_of_ldif(octets)?;
+        Ok(Self { location, ..Self::new(records)? })
+    }
+
+    /// Where the whole directory is published, and the records of such a file, whoever claims
+    /// which domain.
+    pub(crate) fn records_of_ldif(
+        octets: &[u8],
+    ) -> Result<(Option<String>, Vec<ProviderRecord>), DirectoryFault> {
         let mut location = None;
         let mut records = Vec::new();
         for mut record in read_ldif(octets)? {
@@ -267,7 +309,7 @@ impl Directory {
                 location = record.text("ldiflocationurl").or(location);
             }
         }
-        Ok(Self { location, ..Self::new(records)? })
+        Ok((location, records))
     }
 
     /// Writes the records as one LDIF file, with the base entry first when `location`, the
@@ -369,6 +411,34 @@ fn escaped(value: &str) -> String {
         text.push(character);
     }
     text
+}
+
+/// What a distinguished name says of `attribute` (lower case), by name or OID (RFC 4514 §3).
+fn named(dn: &str, attribute: &str) -> Option<String> {
+    let (mut parts, mut part, mut octets) = (Vec::new(), Vec::new(), dn.as_bytes().iter());
+    while let Some(octet) = octets.next() {
+        match *octet {
+            b',' | b';' | b'+' => parts.push(std::mem::take(&mut part)),
+            b'\\' => {
+                let rest = octets.as_slice();
+                let pair = rest.get(..2).and_then(|pair| hex::decode(pair).ok());
+                let escaped = match pair.as_deref() {
+                    Some([octet]) => octets.nth(1).map(|_| *octet),
+                    _ => octets.next().copied(),
+                };
+                part.extend(escaped);
+            }
+            other => part.push(other),
+        }
+    }
+    parts.push(part);
+    parts.iter().find_map(|part| {
+        let (name, value) = str::from_utf8(part).ok()?.split_once('=')?;
+        let name = name.trim().to_ascii_lowercase();
+        let name = name.strip_prefix("oid.").unwrap_or(&name);
+        let known = ATTRIBUTES.iter().find(|(oid, _)| *oid == name).map_or(name, |(_, name)| name);
+        (known == attribute).then(|| value.to_owned())
+    })
 }
 
 #[cfg(test)]
@@ -481,6 +551,25 @@ mod tests {
             Directory::from_ldif(file.as_bytes()).err(),
             Some(DirectoryFault::Missing { attribute: "mailReceipt", .. })
         ));
+        let good = String::from_utf8(
+            Directory::new(vec![record("Alfa", &["a.example"], &[b"1"])]).unwrap().to_ldif(),
+        )
+        .unwrap();
+        for (one, other) in [
+            ("dn: providerName=Alfa", "dn: providerName=Beta"),
+            ("dn: providerName=Alfa", "dn: providerUnit=Due,providerName=Alfa"),
+            ("dn: providerName=Alfa", "dn: cn=Alfa"),
+            ("providerName: Alfa", "providerName: Alfa\nproviderUnit: Due"),
+        ] {
+            let other = good.replace(one, other);
+            let refused = Directory::from_ldif(other.as_bytes()).err();
+            assert!(matches!(refused, Some(DirectoryFault::OtherName(_))), "{other}: {refused:?}");
+        }
+        for again in ["providerName: Beta", "mailReceipt: ricevute@beta.example"] {
+            let twice = format!("{}{again}\n", good.trim_end_matches('\n').to_owned() + "\n");
+            let refused = Directory::from_ldif(twice.as_bytes()).err();
+            assert!(matches!(refused, Some(DirectoryFault::Repeated { .. })), "{refused:?}");
+        }
         let both =
             vec![record("Alfa", &["a.example"], &[b"1"]), record("Beta", &["A.example"], &[b"2"])];
         assert!(matches!(

@@ -255,7 +255,8 @@ async fn pass_on(
         artefact.note(&mut batch, &message_id, artefacts::of_held(held), &record.message);
         match (&data.event, moved) {
             (Event::VirusDetection { detail, .. }, Some(recipient)) => {
-                let (about, said) = ((id, transmission), (&record.provider, detail.as_deref()));
+                let (about, said) =
+                    ((id, transmission), (record.provider.as_str(), detail.as_deref()));
                 return tell_sender(engine, batch, about, &recipient, said).await;
             }
             (Event::Delivery { .. }, Some(recipient)) => {
@@ -330,7 +331,7 @@ async fn note_states(
     let signer_manages = |address: &Address| {
         directory
             .provider_of_domain(address.domain())
-            .is_some_and(|provider| provider.name == record.provider)
+            .is_some_and(|provider| provider.is_of(&record.provider))
     };
     let Some((state, speaks_of)) = spoken_of(data, &signer_manages) else { return Ok(None) };
     let mut moved = None;

@@ -43,7 +43,7 @@ use super::{
     classify::{self, PecMessage},
     content::{self, SpamFilter},
     daticert::CertificationData,
-    directory::ProviderRecord,
+    directory::{Directory, ProviderRecord},
     dsn,
     encoded_word::decode,
     engine::{OrdinaryMail, PecEngine},
@@ -532,7 +532,9 @@ fn judge(engine: &PecEngine, octets: &[u8], trace_octets: usize) -> Result<Judge
     let Some(header) = header else { return Ok(judged) };
     match classify::classify(&header, entity) {
         PecMessage::Malformed(reason) => judged.reason = reason.to_string(),
-        _ if engine.settings().from_must_be_managed && !from_is_managed(&header, provider) => {
+        _ if engine.settings().from_must_be_managed
+            && !from_is_managed(&header, provider, &directory) =>
+        {
             "the domain of From is not the signer's".clone_into(&mut judged.reason);
         }
         PecMessage::TransportEnvelope(_) => judged.kind = IncomingKind::TransportEnvelope,
@@ -544,10 +546,16 @@ fn judge(engine: &PecEngine, octets: &[u8], trace_octets: usize) -> Result<Judge
     Ok(judged)
 }
 
-/// T5: the domain of From is among the provider's own (RFC 6109 §7).
-fn from_is_managed(header: &Header, provider: &ProviderRecord) -> bool {
+/// T5: the domain of From is among the provider's own (RFC 6109 §7), or that of its service mailbox
+/// when no other provider manages it: a record may write any mailbox.
+fn from_is_managed(header: &Header, provider: &ProviderRecord, directory: &Directory) -> bool {
+    let nobody_elses = |domain| {
+        directory.provider_of_domain(domain).is_none_or(|other| other.is_of(&provider.name))
+    };
     issue::addresses(header, "From").first().is_some_and(|from| {
-        provider.manages(from.domain()) || provider.service_mailbox.domain() == from.domain()
+        let domain = from.domain();
+        provider.manages(domain)
+            || (provider.service_mailbox.domain() == domain && nobody_elses(domain))
     })
 }
 

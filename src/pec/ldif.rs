@@ -1,7 +1,8 @@
 //! LDIF content records (RFC 2849), read and written.
 //!
 //! Reading takes folded lines, comments, base64 values and either line end; a `dn` line begins a
-//! record even without the empty line before it, as in the examples of RFC 6109 §4.5.10. Change
+//! record even without the empty line before it, as in the examples of RFC 6109 §4.5.10. An empty line
+//! ends a record: what follows it without a `dn` line belongs to none, and is refused. Change
 //! records and values by URL are refused: a directory file states what is, and names no other file.
 //!
 //! Bounded in octets, records, attributes and the length of a line, so that no file takes more
@@ -86,10 +87,11 @@ pub fn read_ldif(octets: &[u8]) -> Result<Vec<LdifRecord>, LdifFault> {
     }
     let octets = octets.strip_prefix(BYTE_ORDER_MARK).unwrap_or(octets);
     let mut records: Vec<LdifRecord> = Vec::new();
-    let mut attributes = 0;
+    let (mut attributes, mut ended) = (0, false);
     for line in LogicalLines::of(octets) {
         let (number, line) = line?;
         if line.is_empty() || line.starts_with(b"#") {
+            ended |= line.is_empty();
             continue;
         }
         let (name, value) = attribute(number, &line)?;
@@ -101,7 +103,11 @@ pub fn read_ldif(octets: &[u8]) -> Result<Vec<LdifRecord>, LdifFault> {
                 }
                 continue;
             }
-            "dn" => records.push(LdifRecord::default()),
+            "dn" => {
+                records.push(LdifRecord::default());
+                ended = false;
+            }
+            _ if ended => return Err(LdifFault::Line(number)),
             _ => {}
         }
         attributes += 1;
@@ -130,12 +136,19 @@ fn attribute(number: usize, line: &[u8]) -> Result<(String, Vec<u8>), LdifFault>
         name.extend([";", option]);
     }
     let value = match value.split_first() {
-        Some((b':', encoded)) => decode_base64(encoded).ok_or_else(wrong)?,
+        Some((b':', encoded)) => whole_base64(encoded).ok_or_else(wrong)?,
         Some((b'<', _)) => return Err(LdifFault::NotContent(number)),
         // FILL is spaces and nothing else (RFC 2849): a tab belongs to the value.
         _ => without_spaces_around(value).to_vec(),
     };
     Ok((name, value))
+}
+
+/// Decodes base64 with all of its padding: a value that was cut off is none.
+fn whole_base64(encoded: &[u8]) -> Option<Vec<u8>> {
+    let encoded = without_spaces_around(encoded);
+    let whole = encoded.len().is_multiple_of(4) && !encoded.ends_with(b"===");
+    decode_base64(encoded).filter(|_| whole)
 }
 
 /// The value without the spaces around it.
@@ -256,6 +269,8 @@ mod tests {
             (&b"dn: a\nno colon\n"[..], LdifFault::Line(2)),
             (b"cn: before any dn\n", LdifFault::Line(1)),
             (b"dn: a\nb:: %%\n", LdifFault::Line(2)),
+            (b"dn: a\nb:: YQ\n", LdifFault::Line(2)),
+            (b"dn: a\nb: c\n\n# nobody's\nb: d\n", LdifFault::Line(5)),
             (b"dn: a\nphoto:< file:///etc/passwd\n", LdifFault::NotContent(2)),
             (b"dn: a\nchangetype: delete\n", LdifFault::NotContent(2)),
             (b"dn: a\ncontrol: 1.2.840.113556.1.4.805 true\n", LdifFault::NotContent(2)),

@@ -123,11 +123,14 @@ pub async fn follow_domains(
         match own_domains(&registry).await {
             Ok(domains) if engine.domains() == domains => {}
             Ok(domains) => {
-                // Recipients of a new domain are certified from now on.
-                if let Err(error) = keeper.set_domains(domains.clone()).await {
-                    tracing::error!(error = %format_args!("{error:#}"), "the directory was not renewed");
+                // Recipients of a new domain are certified from now on, in both or in none: otherwise
+                // it is tried again at the next look.
+                match keeper.set_domains(domains.clone()).await {
+                    Ok(()) => engine.replace_domains(domains),
+                    Err(error) => {
+                        tracing::error!(error = %format_args!("{error:#}"), "the directory was not renewed: new domains wait");
+                    }
                 }
-                engine.replace_domains(domains);
             }
             Err(error) => {
                 tracing::warn!(%error, "the domains could not be read: the last ones stay in use");

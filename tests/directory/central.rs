@@ -76,12 +76,22 @@ impl World {
 
     /// `openssl cms -sign` by the pair called `signer`.
     pub(crate) fn sign(&self, ldif: &[u8], signer: &str) -> Vec<u8> {
+        self.sign_with(ldif, signer, &[])
+    }
+
+    /// The same without signed attributes, so without signingTime.
+    pub(crate) fn sign_undated(&self, ldif: &[u8], signer: &str) -> Vec<u8> {
+        self.sign_with(ldif, signer, &["-noattr"])
+    }
+
+    fn sign_with(&self, ldif: &[u8], signer: &str, further: &[&str]) -> Vec<u8> {
         let file = self.path("to-sign.ldif");
         std::fs::write(&file, ldif).expect("written");
         let mut command = Command::new("openssl");
         command.args(["cms", "-sign", "-binary", "-nodetach", "-outform", "DER", "-in"]).arg(&file);
         command.arg("-signer").arg(self.path(&format!("{signer}.pem")));
         command.arg("-inkey").arg(self.path(&format!("{signer}.key")));
+        command.args(further);
         let output = command.output().expect("openssl runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         output.stdout

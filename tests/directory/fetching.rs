@@ -202,22 +202,26 @@ async fn a_copy_without_many_providers_waits_for_an_operator_also_over_a_restart
     let central = Central::start(&world, &world.sign(&ldif(&TEN), "agency"));
     let alfa = Alfa::new(&world, &central.url());
     let keeper = alfa.open(&world).await.expect("opened");
-    assert_eq!(keeper.accept().await.expect("asked"), None);
+    assert_eq!(keeper.accept("").await.expect("asked"), None);
 
     central.give(&world.sign(&ldif(&TEN[..5]), "agency"));
     let Outcome::Held { why, changes } = keeper.fetch().await.expect("fetched") else {
         panic!("taken into use")
     };
-    assert_eq!((why.as_str(), changes.lost.len()), ("5 of 10 providers are missing", 5));
+    let missing = "5 of 10 providers are missing; 5 of 10 domains are missing";
+    assert_eq!((why.as_str(), changes.lost.len()), (missing, 5));
     assert_eq!(names(&keeper).await.len(), 11);
     // It is not fetched again, and waits on.
     assert_eq!(keeper.fetch().await.expect("answered"), Outcome::Unchanged);
     let keeper = alfa.open(&world).await.expect("opened");
     assert_eq!(names(&keeper).await.len(), 11);
     let held = keeper.status().await.held.expect("a copy that waits");
-    assert_eq!(held.why, "5 of 10 providers are missing");
+    assert_eq!(held.why, missing);
 
-    assert_eq!(keeper.accept().await.expect("taken").expect("one").lost.len(), 5);
+    let other = "0".repeat(64);
+    assert_eq!(keeper.accept(&other).await.expect("asked"), None, "nobody has looked at that one");
+    assert_eq!(keeper.accept(&held.digest[..7]).await.expect("asked"), None);
+    assert_eq!(keeper.accept(&held.digest).await.expect("taken").expect("one").lost.len(), 5);
     assert_eq!((names(&keeper).await.len(), keeper.status().await.held), (6, None));
     let keeper = alfa.open(&world).await.expect("opened");
     assert_eq!(names(&keeper).await.len(), 6);
@@ -314,4 +318,144 @@ async fn the_own_domains_and_entry_are_never_anothers() {
     let directory = keeper.in_use().await;
     let beta = "pec.beta.example".parse().expect("a domain");
     assert_eq!(directory.provider_of_domain(&beta).map(|one| one.name.as_str()), Some("Alfa"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_could_not_be_kept_is_fetched_again_and_not_taken_for_the_one_in_use() {
+    let world = World::new();
+    let central = Central::start(&world, &world.sign(&ldif(&["Beta"]), "agency"));
+    let alfa = Alfa::new(&world, &central.url());
+    let keeper = alfa.open(&world).await.expect("opened");
+    // No file takes the place of a folder that has something in it.
+    let kept = alfa.folder.path().join("kept.p7m");
+    std::fs::rename(alfa.copy(), &kept).expect("moved");
+    std::fs::create_dir_all(alfa.copy().join("in-the-way")).expect("a folder");
+    central.give(&world.sign(&ldif(&["Beta", "Gamma"]), "agency"));
+    assert!(failure(&keeper).await.contains("keeping the new copy"));
+    assert_eq!(names(&keeper).await, ["Alfa", "Beta"]);
+    std::fs::remove_dir_all(alfa.copy()).expect("removed");
+    std::fs::rename(&kept, alfa.copy()).expect("moved");
+    assert!(matches!(keeper.fetch().await.expect("fetched"), Outcome::Changed(_)));
+    assert_eq!(names(&keeper).await, ["Alfa", "Beta", "Gamma"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_copy_put_back_on_disk_is_refused_and_what_replaces_it_is_still_weighed() {
+    let world = World::new();
+    let old = world.sign(&ldif(&TEN), "agency");
+    // signingTime counts whole seconds.
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    let newer = world.sign(&ldif(&TEN), "agency");
+    let central = Central::start(&world, &newer);
+    let alfa = Alfa::new(&world, &central.url());
+    drop(alfa.open(&world).await.expect("opened"));
+    std::fs::write(alfa.copy(), &old).expect("put back");
+    central.give(&old);
+    let refused = alfa.open(&world).await.expect_err("the same old one");
+    assert!(format!("{refused:#}").contains("signed before"), "{refused:#}");
+    central.give(&world.sign(&ldif(&TEN[..5]), "agency"));
+    let refused = alfa.open(&world).await.expect_err("half of them");
+    assert!(format!("{refused:#}").contains("5 of 10 providers are missing"), "{refused:#}");
+    assert!(central.seen(3).iter().all(|seen| seen["etag"].is_null()));
+    central.give(&newer);
+    let keeper = alfa.open(&world).await.expect("fetched anew");
+    assert_eq!(names(&keeper).await.len(), 11);
+    assert_eq!(std::fs::read(alfa.copy()).expect("there"), newer);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_waits_without_a_note_is_nobodys_and_goes() {
+    let world = World::new();
+    let central = Central::start(&world, &world.sign(&ldif(&TEN), "agency"));
+    let alfa = Alfa::new(&world, &central.url());
+    drop(alfa.open(&world).await.expect("opened"));
+    let held = alfa.copy().with_file_name("held.p7m");
+    std::fs::write(&held, world.sign(&ldif(&TEN[..1]), "agency")).expect("put there");
+    let keeper = alfa.open(&world).await.expect("opened");
+    assert_eq!((keeper.status().await.held, held.exists()), (None, false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_adds_nothing_to_a_copy_that_was_signed() {
+    let world = World::new();
+    let central = Central::start(&world, &world.sign(&ldif(&["Beta", "Gamma"]), "agency"));
+    let mut alfa = Alfa::new(&world, &central.url());
+    alfa.config.directory.fetch.lost_providers_percent_max = 100;
+    let file = alfa.folder.path().join("gestori.ldif");
+    std::fs::write(&file, ldif(&["Beta", "Gamma", "Delta"])).expect("written");
+    alfa.config.directory.ldif_file = Some(file);
+    central.mode("error");
+    let keeper = alfa.open(&world).await.expect("opened by the file");
+    assert_eq!(names(&keeper).await, ["Alfa", "Beta", "Gamma", "Delta"]);
+    central.mode("good");
+    keeper.fetch().await.expect("fetched");
+    assert_eq!(names(&keeper).await, ["Alfa", "Beta", "Gamma"]);
+    central.give(&world.sign(&ldif(&["Beta"]), "agency"));
+    keeper.fetch().await.expect("fetched");
+    assert_eq!(names(&keeper).await, ["Alfa", "Beta"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_domain_of_ours_that_the_copy_gives_to_several_does_not_spoil_the_copy() {
+    let world = World::new();
+    let ours = "pec.alfa.example";
+    let one = |name: &str, service: &str| {
+        let domains = format!("managedDomains: {ours}\nmanagedDomains: pec.{service}.example\n");
+        format!(
+            "\ndn: providerName={name},o=postacert\nobjectClass: provider\nproviderName: {name}\n\
+             mailReceipt: ricevute@{service}.example\n{domains}\
+             providerCertificateHash: a9993e364706816aba3e25717850c26c9cd0d89d\n\
+             providerCertificate;binary:: YWJj\n"
+        )
+    };
+    let whole = [one("Alfa", "alfa"), one("Beta", "beta"), one("Gamma", "gamma")].concat();
+    let central = Central::start(&world, &world.sign(whole.as_bytes(), "agency"));
+    let alfa = Alfa::new(&world, &central.url());
+    let keeper = alfa.open(&world).await.expect("taken");
+    let directory = keeper.in_use().await;
+    let whose = |domain: &str| {
+        directory.provider_of_domain(&domain.parse().expect("a domain")).map(|one| one.name.clone())
+    };
+    assert_eq!(whose(ours).as_deref(), Some("Alfa"));
+    assert_eq!(whose("pec.gamma.example").as_deref(), Some("Gamma"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_signer_in_the_configuration_leaves_the_copy_that_was_taken_in_use() {
+    let world = World::new();
+    let central = Central::start(&world, &world.sign(&ldif(&["Beta"]), "agency"));
+    let mut alfa = Alfa::new(&world, &central.url());
+    let fetch = &mut alfa.config.directory.fetch;
+    fetch.signer_subject = None;
+    fetch.signer_certificate_file = Some(world.path("agency.pem"));
+    drop(alfa.open(&world).await.expect("opened"));
+    world.write("successor", &world.issue("Gamma"));
+    alfa.config.directory.fetch.signer_certificate_file = Some(world.path("successor.pem"));
+    central.mode("error");
+    let keeper = alfa.open(&world).await.expect("opened with the server down");
+    assert_eq!(names(&keeper).await, ["Alfa", "Beta"]);
+    central.mode("good");
+    assert!(failure(&keeper).await.contains("who is not the one"));
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    central.give(&world.sign(&ldif(&["Beta", "Delta"]), "successor"));
+    let keeper = alfa.open(&world).await.expect("opened");
+    assert_eq!(names(&keeper).await, ["Alfa", "Beta", "Delta"]);
+    // Nobody's copy is not the one that was taken, whatever its signer.
+    std::fs::write(alfa.copy(), world.sign(&ldif(&["Beta"]), "agency")).expect("put there");
+    central.mode("error");
+    assert!(alfa.open(&world).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_says_when_it_was_signed_is_not_followed_by_one_that_does_not() {
+    let world = World::new();
+    let central = Central::start(&world, &world.sign(&ldif(&["Beta"]), "agency"));
+    let alfa = Alfa::new(&world, &central.url());
+    let keeper = alfa.open(&world).await.expect("opened");
+    central.give(&world.sign_undated(&ldif(&["Beta", "Gamma"]), "agency"));
+    let outcome = keeper.fetch().await.expect("fetched");
+    assert!(
+        matches!(&outcome, Outcome::Held { why, .. } if why.contains("when it was signed")),
+        "{outcome:?}"
+    );
 }

@@ -81,9 +81,20 @@ fn two_providers_roll_a_pair_over_while_messages_flow_and_nothing_becomes_an_ano
         ["renewed.pem", "renewed.key"].map(|name| world.path(name).to_string_lossy().into_owned());
     alfa.administer(&["keys", "add", "--certificate", &files[0], "--key", &files[1]], "");
     let sha1 = renewed.certificate.sha1_hex();
-    let early = alfa.run(&["keys", "roll", &sha1, "--at", "2026-01-01T00:00:00Z"], "");
-    assert_eq!(early.status.code(), Some(4), "{}", String::from_utf8_lossy(&early.stderr));
+    let early = |alfa: &Provider, arguments: &[&str]| {
+        let roll = ["keys", "roll", &sha1].iter().chain(arguments).copied().collect::<Vec<_>>();
+        let refused = alfa.run(&roll, "");
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(4), "{said}");
+        said
+    };
+    // The central server has not fetched it yet.
+    let said = early(alfa, &[]);
+    assert!(!said.contains("48"), "{said}");
     central.give(&gather(&world, &entries, authority));
+    alfa.administer(&["directory", "fetch"], "");
+    let said = early(alfa, &["--at", "2026-01-01T00:00:00Z"]);
+    assert!(said.contains("48"), "{said}");
     beta.administer(&["directory", "fetch"], "");
     let listed = json(beta, &["directory", "list", "--hash", &sha1]);
     assert_eq!(listed[0]["certificates"].as_array().map(Vec::len), Some(2), "{listed}");

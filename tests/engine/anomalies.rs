@@ -1,6 +1,9 @@
 //! What is not certified mail (RFC 6109 §3.2.2).
 
+use std::sync::Arc;
+
 use ceralacca::pec::{
+    directory::Directory,
     encoded_word::decode,
     engine::{EngineSettings, OrdinaryMail},
     records::{AnomalyKind, INCOMING_MESSAGES, IncomingRecord},
@@ -10,7 +13,7 @@ use storage::account::settings::AccountState;
 
 use crate::{
     letter::{kinds, written},
-    network::{ALFA, ANNA, Foreign, GAMMA, authority, issue, keys},
+    network::{ALFA, ANNA, Foreign, GAMMA, authority, directory, issue, keys},
     provider::{BRUNO, CARLA, DARIO, Holder, Provider, peer},
 };
 
@@ -210,5 +213,29 @@ async fn t5_domain_of_from_counts_unless_the_configuration_says_that_the_signatu
         provider.relay(ANNA, &[BRUNO.address], &wrong_name).await.expect("taken");
         provider.settle().await;
         assert_eq!(kinds(&provider.inbox(BRUNO).await), [kind], "{from_must_be_managed}");
+    }
+}
+
+/// A record may write any mailbox as its own: it opens no other provider's domain.
+#[tokio::test(flavor = "multi_thread")]
+async fn t5_the_domain_of_a_service_mailbox_counts_unless_another_provider_manages_it() {
+    let wrong_name = Foreign::new(GAMMA, &keys().alfa).envelope(&[BRUNO.address], "c");
+    let known = directory();
+    let with = |gammas: &[&str]| {
+        let mut records = known.records().to_vec();
+        records[0].service_mailbox = records[2].service_mailbox.clone();
+        records[2].managed_domains =
+            gammas.iter().map(|domain| domain.parse().expect("a domain")).collect();
+        Arc::new(Directory::new(records).expect("a directory"))
+    };
+    for (gammas, kind) in [
+        (&["gamma.example", "pec.gamma.example"][..], "errore"),
+        (&["pec.gamma.example"], "posta-certificata"),
+    ] {
+        let provider = Provider::start().await;
+        provider.engine.replace_directory(with(gammas));
+        provider.relay(ANNA, &[BRUNO.address], &wrong_name).await.expect("taken");
+        provider.settle().await;
+        assert_eq!(kinds(&provider.inbox(BRUNO).await), [kind], "{gammas:?}");
     }
 }

@@ -1,8 +1,11 @@
 //! Receipts that other providers send for our transmissions.
 
+use std::sync::Arc;
+
 use ceralacca::pec::{
-    address::Address,
+    address::{Address, Domain},
     brief::BriefHash,
+    directory::Directory,
     facts::ReceiptType,
     issuer::Unsealed,
     receipt::{Delivered, DeliveryFault},
@@ -12,7 +15,7 @@ use storage::account::settings::{AccountSettings, AccountState};
 
 use crate::{
     letter::{Letter, kinds, written},
-    network::{ALFA, ANNA, Foreign, GAMMA},
+    network::{ALFA, ANNA, Foreign, GAMMA, directory},
     provider::{BRUNO, DARIO, Provider},
 };
 
@@ -124,5 +127,27 @@ async fn failure_of_a_receipt_is_answered_by_nothing_and_still_counts() {
     provider.settle().await;
     assert_eq!(states(&provider).await, [RecipientState::Delivered]);
     assert_eq!(kinds(&provider.queued_letters().await), ["posta-certificata"], "and no answer");
+    provider.stop().await;
+}
+
+/// Names are compared without case (RFC 6109 §4.5.3): two records of one provider may write it otherwise.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_speaks_for_its_recipients_whatever_the_case_of_its_name() {
+    let (provider, envelope) = with_a_transmission().await;
+    let mut records = directory().records().to_vec();
+    let mut other = records[0].clone();
+    (other.name, other.unit) = (other.name.to_uppercase(), Some("Due".to_owned()));
+    other.certificates = vec![b"another".to_vec()];
+    other.certificate_hashes = vec!["00".repeat(20)];
+    let of_mailboxes = |domain: &Domain| domain == anna().domain();
+    other.managed_domains.retain(of_mailboxes);
+    records[0].managed_domains.retain(|domain| !of_mailboxes(domain));
+    records.push(other);
+    provider.engine.replace_directory(Arc::new(Directory::new(records).expect("a directory")));
+    let alfa = Foreign::alfa();
+    let receipt = alfa.seal(&delivery(&alfa, &envelope));
+    provider.relay(&ALFA.service_address(), &[BRUNO.address], &receipt).await.expect("taken");
+    provider.settle().await;
+    assert_eq!(states(&provider).await, [RecipientState::Delivered]);
     provider.stop().await;
 }

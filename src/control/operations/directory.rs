@@ -176,7 +176,10 @@ impl Operation for DirectoryFetch {
 
 /// Asks to take the copy that waits into use.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
-pub struct DirectoryAccept {}
+pub struct DirectoryAccept {
+    /// Its SHA-256, or enough of it.
+    pub digest: String,
+}
 
 #[async_trait::async_trait]
 impl Operation for DirectoryAccept {
@@ -185,11 +188,14 @@ impl Operation for DirectoryAccept {
     type Outcome = Changes;
 
     async fn run(&self, site: &Site, _: &Run) -> Result<Changes, OperationError> {
-        let accepted = keeper(site)?.accept().await;
+        let accepted = keeper(site)?.accept(&self.digest).await;
         accepted.map_err(|error| failed(Kind::Failed, &error))?.ok_or_else(|| {
             OperationError::new(
                 Kind::NotFound,
-                Text::fixed("nessuna copia attende", "no copy waits"),
+                Text::fixed(
+                    "nessuna copia con questo SHA-256 attende",
+                    "no copy with this SHA-256 waits",
+                ),
             )
         })
     }

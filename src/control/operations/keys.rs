@@ -202,7 +202,23 @@ impl Operation for KeysRoll {
     type Outcome = Vec<KeyView>;
 
     async fn run(&self, site: &Site, _: &Run) -> Result<Vec<KeyView>, OperationError> {
-        let ring = keeper(site)?.ring();
+        let keeper = keeper(site)?;
+        let ring = keeper.ring();
+        let wanted = self.sha1.to_ascii_lowercase();
+        // What is not one pair the ring refuses.
+        let pair = ring.pairs().into_iter().find(|pair| pair.sha1.starts_with(&wanted));
+        if let Some(pair) = pair
+            && !self.force
+            && keeper.is_listed(&pair.certificate).await == Some(false)
+        {
+            return Err(OperationError::new(
+                Kind::Conflict,
+                Text::fixed(
+                    "nella copia in uso dell'indice la voce di questo gestore non ha ancora quel certificato: gli altri non lo conoscono. Dopo `ceralacca directory fetch` ripetere, oppure --force",
+                    "in the copy of the directory in use this provider's entry does not have that certificate yet: the others do not know it. Repeat after `ceralacca directory fetch`, or --force",
+                ),
+            ));
+        }
         let at = self.at_millis.map(UnixMillis);
         let decided = ring.roll(&self.sha1, at, self.force);
         let from = decided.map_err(|error| refused(&error))?;

@@ -108,6 +108,20 @@ fn an_expired_certificate_signs_nothing_and_another_valid_one_takes_its_place() 
 }
 
 #[test]
+fn a_pair_that_was_listed_long_enough_stands_in_for_an_expired_one() {
+    let world = World::new();
+    let ring = world.open_with(&world.first);
+    world.clock.advance(3 * 365 * DAY - DAY);
+    let new = world.add(&ring);
+    world.clock.advance(2 * DAY - 1);
+    // Nobody can know it yet: what is to be signed waits.
+    assert_eq!((signs(&ring), ring.can_sign()), (world.first.certificate.clone(), false));
+    assert_eq!(ring.next_change(), Some(ring.clock.now().plus_millis(1)));
+    world.clock.advance(1);
+    assert_eq!((signs(&ring), ring.can_sign()), (new, true));
+}
+
+#[test]
 fn what_signs_is_not_removed_and_what_is_removed_leaves_no_key() {
     let world = World::new();
     let ring = world.open_with(&world.first);
