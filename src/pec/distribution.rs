@@ -18,7 +18,7 @@ use trust::{clock::UnixMillis, smime::structure::find_signed};
 
 use super::{
     address::Address,
-    artefacts,
+    artefacts::{self, ArtefactKind},
     classify::{self, PecMessage},
     daticert::{CertificationData, Event},
     engine::{PecEngine, PecError},
@@ -189,8 +189,9 @@ async fn pass_on(
     let transmission = find_transmission(engine, data).await?;
     let owner = transmission.as_ref().map(|(id, _)| id.0.to_vec()).unwrap_or_default();
     let mut batch = hand_to_delivery_point(id, record, &record.message, &owner);
-    if let Some((transmission_id, transmission)) = &transmission {
-        note_states(engine, &mut batch, record, *transmission_id, transmission, data).await?;
+    if let Some((transmission_id, transmission)) = &transmission
+        && may_note(engine, &mut batch, record, *transmission_id, transmission, data).await?
+    {
         let instant = UnixMillis(record.instant_millis);
         let (of, mailboxes) = ((*transmission_id, transmission), &record.recipients);
         let artefact = artefacts::received(of, data, instant, &record.provider, mailboxes);
@@ -215,7 +216,35 @@ async fn find_transmission(
     Ok(record.map(|(record, _)| (id, record)))
 }
 
-/// Moves the recipients that `data` speaks of on, as far as their provider may say so.
+/// Notes what `data` says of recipients; whether the message itself is noted, too.
+///
+/// It is when its signer speaks for one of his own recipients. What moves no recipient on is noted as long
+/// as there are not too many of its kind: no provider fills our store with repetitions.
+async fn may_note(
+    engine: &PecEngine,
+    batch: &mut Batch,
+    record: &IncomingRecord,
+    id: TransmissionId,
+    transmission: &TransmissionRecord,
+    data: &CertificationData,
+) -> Result<bool, PecError> {
+    let (own, moved) = note_states(engine, batch, record, id, transmission, data).await?;
+    if !own {
+        tracing::warn!(
+            transmission = %id, provider = record.provider, event = data.event.kind(),
+            "a receipt of a provider that manages none of the recipients it speaks of goes to its mailbox, \
+             and is not noted with the transmission"
+        );
+        return Ok(false);
+    }
+    let kind = ArtefactKind::of_event(&data.event);
+    let most = artefacts::RECEIVED_MAX.saturating_mul(transmission.recipients as usize);
+    let engine = &**engine.store().engine();
+    Ok(moved || artefacts::are_fewer(engine, id, kind, most).await?)
+}
+
+/// Moves the recipients that `data` speaks of on, as far as their provider may say so. Returns whether the
+/// signer manages one of them, and whether one moved.
 async fn note_states(
     engine: &PecEngine,
     batch: &mut Batch,
@@ -223,15 +252,18 @@ async fn note_states(
     id: TransmissionId,
     transmission: &TransmissionRecord,
     data: &CertificationData,
-) -> Result<(), PecError> {
-    let (state, speaks_of): (RecipientState, Vec<&str>) = match &data.event {
+) -> Result<(bool, bool), PecError> {
+    let (state, speaks_of): (Option<RecipientState>, Vec<&str>) = match &data.event {
         Event::TakeCharge { recipients } => {
-            (RecipientState::TakenInCharge, recipients.iter().map(String::as_str).collect())
+            (Some(RecipientState::TakenInCharge), recipients.iter().map(String::as_str).collect())
         }
-        Event::Delivery { recipient, .. } => (RecipientState::Delivered, vec![recipient]),
-        Event::DeliveryError { recipient, .. } => (RecipientState::Failed, vec![recipient]),
-        _ => return Ok(()),
+        Event::Delivery { recipient, .. } => (Some(RecipientState::Delivered), vec![recipient]),
+        Event::DeliveryError { recipient, .. } => (Some(RecipientState::Failed), vec![recipient]),
+        event => (None, event.recipient().into_iter().collect()),
     };
+    // What names nobody is about all of the signer's recipients.
+    let all = speaks_of.is_empty();
+    let (mut own, mut moved) = (false, false);
     let speaks_of: Vec<Address> =
         speaks_of.into_iter().filter_map(|text| Address::parse(text).ok()).collect();
     let directory = engine.directory();
@@ -249,15 +281,18 @@ async fn note_states(
         };
         let Ok(address) = Address::parse(&row.address) else { continue };
         // Somebody else's provider cannot speak for this recipient; states only move forward.
-        if !speaks_of.contains(&address) || !signer_manages(&address) || !row.may_become(state) {
+        if !(all || speaks_of.contains(&address)) || !signer_manages(&address) {
             continue;
         }
+        own = true;
+        let Some(state) = state.filter(|state| row.may_become(*state)) else { continue };
+        moved = true;
         let next =
             RecipientRecord { state: state.into(), changed_millis: record.instant_millis, ..row };
         batch.expect(TRANSMISSION_RECIPIENTS, key.clone(), Expected::Value(value));
         batch.put(TRANSMISSION_RECIPIENTS, key, encode(&next));
     }
-    Ok(())
+    Ok((own, moved))
 }
 
 /// Anything not certified: the message as received goes on inside an anomaly envelope
