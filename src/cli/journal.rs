@@ -353,6 +353,7 @@ impl Shown for JournalVerified {
         let yes = Text::fixed("sì", "yes");
         let no = Text::fixed("no", "no");
         let whole = if self.whole { yes } else { no };
+        let late: Vec<String> = self.stamped_late.iter().map(u64::to_string).collect();
         let optional = |count: u64| if count == 0 { String::new() } else { count.to_string() };
         vec![
             (Text::fixed("integro", "whole"), whole.get(Language::of_process()).to_owned()),
@@ -371,6 +372,20 @@ impl Shown for JournalVerified {
             (
                 Text::fixed("giornate del tempo perso", "daily pieces of lost time"),
                 optional(self.lost_pieces),
+            ),
+            (
+                Text::fixed(
+                    "giornate marcate oltre 48 ore dopo la loro fine",
+                    "daily pieces stamped more than 48 hours after their end",
+                ),
+                late.join(", "),
+            ),
+            (
+                Text::fixed(
+                    "giornate di cui non si sono visti gli oggetti",
+                    "daily pieces whose objects were not looked at",
+                ),
+                optional(self.objects_unseen),
             ),
             (Text::fixed("difformità", "faults"), self.faults.to_string()),
         ]

@@ -41,6 +41,9 @@ pub const SENDER: u8 = 1;
 /// The address is a recipient's.
 pub const RECIPIENT: u8 = 2;
 
+/// Messages of one kind that are noted for each recipient, though they moved none on.
+pub const RECEIVED_MAX: usize = 8;
+
 /// Rows read at a time.
 const PAGE: usize = 500;
 
@@ -278,6 +281,28 @@ pub fn received(
             issuer,
         )
     }
+}
+
+/// Whether fewer than `most` artefacts of `kind` are noted with a transmission.
+///
+/// # Errors
+///
+/// What the engine says.
+pub async fn are_fewer(
+    reader: &(impl Reader + ?Sized),
+    id: TransmissionId,
+    kind: ArtefactKind,
+    most: usize,
+) -> Result<bool, StoreError> {
+    let kind = u8::try_from(i32::from(kind)).unwrap_or(u8::MAX);
+    let prefix = [&id.0[..], &[kind]].concat();
+    let (mut pages, mut count) = (Pages::prefix(TRANSMISSION_ARTEFACTS, &prefix, PAGE), 0);
+    while count < most
+        && let Some(page) = pages.next(reader).await?
+    {
+        count += page.len();
+    }
+    Ok(count < most)
 }
 
 /// Digest and size of a message that is held.

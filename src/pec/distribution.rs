@@ -18,7 +18,7 @@ use trust::{clock::UnixMillis, smime::structure::find_signed};
 
 use super::{
     address::Address,
-    artefacts,
+    artefacts::{self, ArtefactKind},
     classify::{self, PecMessage, ReceivedNotice},
     daticert::{CertificationData, Event},
     engine::{PecEngine, PecError},
@@ -244,20 +244,12 @@ async fn pass_on(
     let owner = transmission.as_ref().map(|(id, _)| id.0.to_vec()).unwrap_or_default();
     let mut batch = hand_to_delivery_point(id, record, &record.message, &owner);
     let mut delivered = None;
-    if let Some((transmission_id, transmission)) = &transmission {
-        let id = *transmission_id;
-        let moved = note_states(engine, &mut batch, record, id, transmission, data).await?;
-        let instant = UnixMillis(record.instant_millis);
-        let (of, mailboxes) = ((id, transmission), &record.recipients);
-        let artefact = artefacts::received(of, data, instant, &record.provider, mailboxes);
-        let message_id = String::from_utf8_lossy(&record.message_id).trim().to_owned();
-        // The incoming message is named once more: it stays as long as the transmission's own.
-        artefact.note(&mut batch, &message_id, artefacts::of_held(held), &record.message);
+    if let Some((id, transmission)) = &transmission {
+        let moved = note(engine, &mut batch, (*id, transmission), record, data, held).await?;
         match (&data.event, moved) {
             (Event::VirusDetection { detail, .. }, Some(recipient)) => {
-                let (about, said) =
-                    ((id, transmission), (record.provider.as_str(), detail.as_deref()));
-                return tell_sender(engine, batch, about, &recipient, said).await;
+                let said = (record.provider.as_str(), detail.as_deref());
+                return tell_sender(engine, batch, (*id, transmission), &recipient, said).await;
             }
             (Event::Delivery { .. }, Some(recipient)) => {
                 delivered = Some((recipient.domain().clone(), transmission.instant_millis));
@@ -286,39 +278,75 @@ pub(super) async fn find_transmission(
     Ok(record.map(|(record, _)| (id, record)))
 }
 
-/// The recipients that `data` speaks of, and what it says of them; `None` when it says nothing that their
-/// state depends on.
+/// The recipients that `data` speaks of, none for all of the signer's, and what it says of them; `None`
+/// when it says nothing that their state depends on.
 fn spoken_of(
     data: &CertificationData,
     signer_manages: &dyn Fn(&Address) -> bool,
-) -> Option<(RecipientState, Vec<Address>)> {
+) -> (Option<RecipientState>, Vec<Address>) {
     let read = |text: &String| Address::parse(text).ok();
-    let (state, speaks_of): (RecipientState, Vec<Address>) = match &data.event {
+    let one = |recipient| Vec::from_iter(read(recipient));
+    match &data.event {
         Event::TakeCharge { recipients } => {
-            (RecipientState::TakenInCharge, recipients.iter().filter_map(read).collect())
+            (Some(RecipientState::TakenInCharge), recipients.iter().filter_map(read).collect())
         }
-        Event::Delivery { recipient, .. } => {
-            (RecipientState::Delivered, Vec::from_iter(read(recipient)))
-        }
-        Event::DeliveryError { recipient, .. } => {
-            (RecipientState::Failed, Vec::from_iter(read(recipient)))
-        }
+        Event::Delivery { recipient, .. } => (Some(RecipientState::Delivered), one(recipient)),
+        Event::DeliveryError { recipient, .. } => (Some(RecipientState::Failed), one(recipient)),
         Event::VirusDetection { recipient: Some(recipient), .. } => {
-            (RecipientState::Infected, Vec::from_iter(read(recipient)))
+            (Some(RecipientState::Infected), one(recipient))
         }
         // Some providers do not say whom they mean. Where it can be one alone, it is he.
         Event::VirusDetection { recipient: None, .. } => {
             let of_data = data.facts.recipients.iter().filter_map(|one| read(&one.address));
             let theirs: Vec<Address> = of_data.filter(|address| signer_manages(address)).collect();
-            (RecipientState::Infected, if theirs.len() == 1 { theirs } else { Vec::new() })
+            let state = (theirs.len() == 1).then_some(RecipientState::Infected);
+            (state, theirs)
         }
-        _ => return None,
-    };
-    Some((state, speaks_of))
+        event => (
+            None,
+            event.recipient().and_then(|text| Address::parse(text).ok()).into_iter().collect(),
+        ),
+    }
 }
 
-/// Moves the recipients that `data` speaks of on, as far as their provider may say so; returns the last
-/// one that moved.
+/// Notes what `data` says of recipients, and the message itself with the transmission; returns the last
+/// recipient that moved on.
+///
+/// The message is noted when its signer speaks for one of his own recipients. What moves no recipient on is
+/// noted as long as there are not too many of its kind: no provider fills our store with repetitions.
+async fn note(
+    engine: &PecEngine,
+    batch: &mut Batch,
+    (id, transmission): (TransmissionId, &TransmissionRecord),
+    record: &IncomingRecord,
+    data: &CertificationData,
+    held: &HeldMessage,
+) -> Result<Option<Address>, PecError> {
+    let (own, moved) = note_states(engine, batch, record, id, transmission, data).await?;
+    if !own {
+        tracing::warn!(
+            transmission = %id, provider = record.provider, event = data.event.kind(),
+            "a receipt of a provider that manages none of the recipients it speaks of goes to its mailbox, \
+             and is not noted with the transmission"
+        );
+        return Ok(None);
+    }
+    let kind = ArtefactKind::of_event(&data.event);
+    let most = artefacts::RECEIVED_MAX.saturating_mul(transmission.recipients as usize);
+    let reader = &**engine.store().engine();
+    if moved.is_some() || artefacts::are_fewer(reader, id, kind, most).await? {
+        let instant = UnixMillis(record.instant_millis);
+        let (of, mailboxes) = ((id, transmission), &record.recipients);
+        let artefact = artefacts::received(of, data, instant, &record.provider, mailboxes);
+        let message_id = String::from_utf8_lossy(&record.message_id).trim().to_owned();
+        // The incoming message is named once more: it stays as long as the transmission's own.
+        artefact.note(batch, &message_id, artefacts::of_held(held), &record.message);
+    }
+    Ok(moved)
+}
+
+/// Moves the recipients that `data` speaks of on, as far as their provider may say so. Returns whether the
+/// signer manages one of them, and the last one that moved.
 async fn note_states(
     engine: &PecEngine,
     batch: &mut Batch,
@@ -326,15 +354,17 @@ async fn note_states(
     id: TransmissionId,
     transmission: &TransmissionRecord,
     data: &CertificationData,
-) -> Result<Option<Address>, PecError> {
+) -> Result<(bool, Option<Address>), PecError> {
     let directory = engine.directory();
     let signer_manages = |address: &Address| {
         directory
             .provider_of_domain(address.domain())
             .is_some_and(|provider| provider.is_of(&record.provider))
     };
-    let Some((state, speaks_of)) = spoken_of(data, &signer_manages) else { return Ok(None) };
-    let mut moved = None;
+    let (state, speaks_of) = spoken_of(data, &signer_manages);
+    // What names nobody is about all of the signer's recipients.
+    let all = state.is_none() && speaks_of.is_empty();
+    let (mut own, mut moved) = (false, None);
     for index in 0..transmission.recipients {
         let key = indexed_key(&id.0, index);
         let Some((row, value)) =
@@ -344,16 +374,18 @@ async fn note_states(
         };
         let Ok(address) = Address::parse(&row.address) else { continue };
         // Somebody else's provider cannot speak for this recipient; states only move forward.
-        if !speaks_of.contains(&address) || !signer_manages(&address) || !row.may_become(state) {
+        if !(all || speaks_of.contains(&address)) || !signer_manages(&address) {
             continue;
         }
+        own = true;
+        let Some(state) = state.filter(|state| row.may_become(*state)) else { continue };
         let next =
             RecipientRecord { state: state.into(), changed_millis: record.instant_millis, ..row };
         batch.expect(TRANSMISSION_RECIPIENTS, key.clone(), Expected::Value(value));
         batch.put(TRANSMISSION_RECIPIENTS, key, encode(&next));
         moved = Some(address);
     }
-    Ok(moved)
+    Ok((own, moved))
 }
 
 /// Anything not certified: the message as received goes on inside an anomaly envelope

@@ -143,16 +143,14 @@ pub async fn list(engine: &dyn Engine, selection: &Selection) -> Result<Listed, 
     let mut pages = Pages::new(scan);
     while let Some(page) = pages.next(&*snapshot).await? {
         for (key, value) in page {
-            if family == TRANSMISSION_INDEX && value.first().is_none_or(|found| found & role == 0) {
-                continue;
-            }
+            // Rows of the other role are looked at as well: they count.
+            examined += 1;
+            let other =
+                family == TRANSMISSION_INDEX && value.first().is_none_or(|found| found & role == 0);
             let name = key.get(prefix.len()..).unwrap_or_default();
             let id = TransmissionId::from_octets(family, name)?;
-            let Some(one) = read(&*snapshot, id).await? else { continue };
-            examined += 1;
-            if selection.is_met_by(&one) {
-                listed.transmissions.push(one);
-            }
+            let one = if other { None } else { read(&*snapshot, id).await? };
+            listed.transmissions.extend(one.filter(|one| selection.is_met_by(one)));
             if listed.transmissions.len() >= selection.limit.max(1) || examined >= EXAMINED_MAX {
                 listed.cursor = Some(id);
                 return Ok(listed);

@@ -52,7 +52,8 @@ pub fn keeper(
     objects: Arc<dyn ObjectStore>,
 ) -> anyhow::Result<Keeper> {
     let stamps = stamps(config, Arc::new(SystemClock), Arc::new(SystemRandom))?;
-    Ok(Keeper::new(Arc::clone(engine), objects, stamps, config.journal.kept_months))
+    let (trusted, months) = (trusted_stamps(config)?, config.journal.kept_months);
+    Ok(Keeper::new(Arc::clone(engine), objects, stamps, trusted, months))
 }
 
 /// The configured time-stamping service, else the development authority's.

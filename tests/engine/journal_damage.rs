@@ -4,7 +4,8 @@ use bytes::Bytes;
 use ceralacca::pec::{
     journal::{
         head::{
-            Head, JOURNAL_HEADS, JOURNAL_LEAVES, JOURNAL_PIECES, JOURNAL_SEALS, numbered, seal,
+            Head, JOURNAL_HEADS, JOURNAL_INDEX, JOURNAL_LEAVES, JOURNAL_PIECES, JOURNAL_SEALS,
+            numbered, seal,
         },
         piece::PieceRecord,
         verify::JournalFault,
@@ -15,8 +16,14 @@ use storage::{
     catalog::engine::{Batch, Family},
     objects::named,
 };
+use trust::{
+    digest::Sha256Digest, smime::sign::MessageSigner as _, timestamp::TimestampSource as _,
+};
 
-use crate::keeping::{DAY, Keeping, MINUTE, NODE};
+use crate::{
+    keeping::{DAY, Keeping, MINUTE, NODE},
+    network::{keys, signer},
+};
 
 /// Three days with records; in the third, one minute sealed and not yet saved, and a tail.
 async fn kept() -> Keeping {
@@ -221,12 +228,94 @@ async fn a_head_that_was_set_back_is_found_by_the_objects() {
     let first = value(&keeping, JOURNAL_PIECES, 1).await;
     let first: PieceRecord = decode(JOURNAL_PIECES, b"k", &first).expect("a piece");
     (head.pieces, head.stored) = (1, 1);
-    head.statement = trust::digest::Sha256Digest::of(&first.statement).0.to_vec();
+    head.statement = Sha256Digest::of(&first.statement).0.to_vec();
     let mut change = Batch::default();
     change.delete(JOURNAL_PIECES, numbered(NODE, 2));
     change.put(JOURNAL_HEADS, NODE.to_be_bytes().to_vec(), encode(&head));
     let faults = found(&keeping, change).await;
     let unknown = |fault: &JournalFault| matches!(fault, JournalFault::ObjectUnknown { object } if object.contains("-00000002-"));
     assert!(!faults.is_empty() && faults.iter().all(unknown), "{faults:?}");
+    keeping.provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_head_is_found_and_nothing_is_sealed_over_what_it_knew() {
+    let keeping = kept().await;
+    let before = keeping.provider.entries(JOURNAL_SEALS).await;
+    let mut change = Batch::default();
+    change.delete(JOURNAL_HEADS, NODE.to_be_bytes().to_vec());
+    keeping.catalog().commit(change).await.expect("planted");
+    let faults = keeping.verify().await.faults;
+    assert!(faults.contains(&JournalFault::SealsBehindHead { first: 1, last: 5 }), "{faults:?}");
+    assert!(faults.contains(&JournalFault::PiecesBehindHead { first: 1, last: 2 }), "{faults:?}");
+    keeping.provider.clock.advance(MINUTE);
+    let kept = keeping.keeper.round().await;
+    assert_eq!(kept.failures.iter().map(|(step, _)| *step).collect::<Vec<_>>(), ["seal"]);
+    assert_eq!(keeping.provider.entries(JOURNAL_SEALS).await, before);
+    keeping.provider.stop().await;
+}
+
+/// Everything of the first day is gone, and the head says that it was disposed of.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_that_went_before_its_time_is_named_though_the_head_says_that_it_was_disposed_of() {
+    let keeping = kept().await;
+    let mut head = Head::read(keeping.catalog(), NODE).await.expect("a head").record;
+    let last = seal(keeping.catalog(), NODE, 2).await.expect("read").expect("a seal");
+    let first = value(&keeping, JOURNAL_PIECES, 1).await;
+    let first: PieceRecord = decode(JOURNAL_PIECES, b"k", &first).expect("a piece");
+    (head.disposed_pieces, head.disposed_seals, head.disposed_sequence) = (1, 2, 20);
+    head.disposed_seal = last.hash().0.to_vec();
+    head.disposed_statement = Sha256Digest::of(&first.statement).0.to_vec();
+    let mut change = Batch::default();
+    change.put(JOURNAL_HEADS, NODE.to_be_bytes().to_vec(), encode(&head));
+    change.delete(JOURNAL_PIECES, numbered(NODE, 1));
+    for number in 1..=2 {
+        change.delete(JOURNAL_SEALS, numbered(NODE, number));
+        change.delete(JOURNAL_LEAVES, numbered(NODE, number));
+    }
+    for number in 1..=20 {
+        change.delete(JOURNAL, numbered(NODE, number));
+    }
+    let faults = found(&keeping, change).await;
+    assert!(faults.contains(&JournalFault::DisposedEarly { piece: 2 }), "{faults:?}");
+    assert!(faults.contains(&JournalFault::DisposalUntold { piece: 1 }), "{faults:?}");
+    keeping.provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stamp_of_another_time_and_a_signature_of_another_provider_are_named() {
+    use JournalFault::{SignedByOther, Stamp};
+    let keeping = kept().await;
+    let piece = value(&keeping, JOURNAL_PIECES, 2).await;
+    let piece: PieceRecord = decode(JOURNAL_PIECES, b"k", &piece).expect("a piece");
+    let planted = async |record: PieceRecord| {
+        let mut change = Batch::default();
+        change.put(JOURNAL_PIECES, numbered(NODE, 2), encode(&record));
+        found(&keeping, change).await
+    };
+    // Before the day was over, and before the day before was stamped.
+    keeping.stamps.stay_behind(30 * 3_600_000);
+    let stamp = keeping.stamps.stamp(Sha256Digest::of(&piece.signature)).await.expect("a stamp");
+    let faults = planted(PieceRecord { stamp: stamp.as_der().to_vec(), ..piece.clone() }).await;
+    let of_time = |fault: &&JournalFault| matches!(fault, Stamp { piece: 2, .. });
+    assert_eq!(faults.iter().filter(of_time).count(), 2, "{faults:?}");
+    keeping.stamps.stay_behind(0);
+    let other = signer(&keys().alfa, keeping.provider.clock.clone());
+    let signature = other.sign_digest(Sha256Digest::of(&piece.statement)).expect("signed");
+    let stamp = keeping.stamps.stamp(Sha256Digest::of(&signature)).await.expect("a stamp");
+    let stamp = stamp.as_der().to_vec();
+    let faults = planted(PieceRecord { signature, stamp, ..piece }).await;
+    assert!(faults.contains(&SignedByOther { piece: 2 }), "{faults:?}");
+    keeping.provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_its_index_does_not_lead_to_is_named() {
+    let keeping = kept().await;
+    let index = keeping.provider.entries(JOURNAL_INDEX).await;
+    let of_seven = index.iter().find(|(key, _)| key.ends_with(&7_u64.to_be_bytes()));
+    let mut change = Batch::default();
+    change.delete(JOURNAL_INDEX, of_seven.expect("an entry").0.clone());
+    assert_eq!(found(&keeping, change).await, [JournalFault::IndexMissing { sequence: 7 }]);
     keeping.provider.stop().await;
 }

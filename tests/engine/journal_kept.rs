@@ -10,11 +10,14 @@ use ceralacca::{
     backup::held::note_restore,
     pec::{
         journal::{
-            head::{Head, JOURNAL_INDEX, JOURNAL_LEAVES, JOURNAL_PIECES, JOURNAL_SEALS},
+            head::{
+                Head, JOURNAL_HEADS, JOURNAL_INDEX, JOURNAL_LEAVES, JOURNAL_PIECES, JOURNAL_SEALS,
+                JournalHead, numbered,
+            },
             piece::{PieceRecord, Statement},
-            search::{Query, search},
+            search::{Query, UNREADABLE, search},
         },
-        records::{JOURNAL, decode},
+        records::{JOURNAL, decode, encode},
     },
 };
 use storage::{
@@ -135,6 +138,7 @@ async fn a_day_is_late_when_nobody_stamps_and_is_then_saved_once() {
     assert_eq!(keeping.stamps.given(), 3);
     let verified = keeping.whole().await;
     assert_eq!((verified.pieces, verified.records), (3, 8));
+    assert_eq!(verified.stamped_late, [1], "more than two days after its end");
     keeping.provider.stop().await;
 }
 
@@ -366,4 +370,125 @@ async fn pages_lead_through_everything(keeping: &Keeping) {
         assert_eq!(seen.len(), expected);
         assert!(seen.is_sorted());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_in_the_middle_of_a_disposal_keeps_nothing_back() {
+    let catalog = SimulatedEngine::new(&families());
+    let keeping = Keeping::start_on(catalog.clone(), Arc::default(), 1).await;
+    keeping.log(5).await;
+    keeping.after(MINUTE).await;
+    keeping.after(2 * DAY).await;
+    let head = Head::read(keeping.catalog(), NODE).await.expect("a head").record;
+    assert_eq!((head.pieces, head.stored), (2, 2));
+    // What the disposal of the first day leaves when it ends after its first step.
+    let mut begun = Batch::default();
+    let head = JournalHead { disposing: 1, ..head };
+    begun.put(JOURNAL_HEADS, NODE.to_be_bytes().to_vec(), encode(&head));
+    keeping.catalog().commit(begun).await.expect("begun");
+    let now = keeping.engine().now();
+    keeping.provider.stop().await;
+    let again = Keeping::start_on(catalog.checkpoint(), Arc::default(), 2).await;
+    again.provider.clock.advance(now.0 - crate::network::NOON.0 + MINUTE);
+    let kept = again.round().await;
+    assert_eq!(kept.saved_until, Some(UnixMillis(begin_of(&again, 1).await)), "nothing is stored");
+    again.provider.clock.advance(930 * DAY);
+    again.round().await;
+    let kept = again.after(MINUTE).await;
+    let head = Head::read(again.catalog(), NODE).await.expect("a head").record;
+    assert!(head.disposed_pieces >= 1, "{head:?}");
+    assert_eq!((head.stored, head.disposing), (head.pieces, 0));
+    assert_eq!(kept.saved_until, Some(UnixMillis(head.period_millis)));
+    again.provider.stop().await;
+}
+
+async fn begin_of(keeping: &Keeping, number: u64) -> i64 {
+    statements(keeping).await.iter().find(|one| one.number == number).expect("a piece").from.0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_set_back_over_midnight_changes_no_day_that_is_closed_and_hides_no_record() {
+    let keeping = Keeping::start().await;
+    keeping.log(2).await;
+    keeping.after(MINUTE).await;
+    // Five seconds after the midnight: nothing is sealed, the day is closed.
+    keeping.stamps.go_away(true);
+    let midnight = 12 * 3_600_000;
+    keeping.provider.clock.advance(midnight - MINUTE + 5_000);
+    keeping.keeper.round().await;
+    keeping.stamps.go_away(false);
+    assert_eq!(keeping.round().await.pieces, 1);
+    keeping.provider.clock.advance(-2 * MINUTE);
+    keeping.log(3).await;
+    assert_eq!(keeping.after(MINUTE).await.sealed.records, 3);
+    keeping.whole().await;
+    // Written ahead, sealed after the clock was set back.
+    keeping.provider.clock.advance(10 * MINUTE);
+    let ahead = keeping.engine().now();
+    keeping.log(1).await;
+    keeping.after(-5 * MINUTE).await;
+    let since = Query { since: Some(ahead), limit: 10, ..Query::default() };
+    let found = search(keeping.catalog(), NODE, &since).await.expect("found").entries;
+    assert_eq!(found.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), [6]);
+    keeping.after(DAY).await;
+    let statements = statements(&keeping).await;
+    let records: Vec<_> = statements.iter().map(|one| one.records).collect();
+    assert_eq!(records, [Some((1, 2)), Some((3, 6))]);
+    keeping.whole().await;
+    keeping.provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_ahead_closes_no_day_and_disposes_of_nothing() {
+    let keeping = Keeping::start().await;
+    keeping.log(2).await;
+    keeping.after(MINUTE).await;
+    keeping.after(DAY).await;
+    let far = 1_000 * DAY;
+    keeping.stamps.stay_behind(far);
+    keeping.provider.clock.advance(far);
+    keeping.log(1).await;
+    let kept = keeping.keeper.round().await;
+    let steps: Vec<&str> = kept.failures.iter().map(|(step, _)| *step).collect();
+    assert_eq!((steps.as_slice(), kept.pieces), (&["piece"][..], 0));
+    assert_eq!((kept.sealed.records, kept.disposed.pieces), (1, 0));
+    keeping.stamps.stay_behind(0);
+    keeping.provider.clock.advance(-far);
+    keeping.log(1).await;
+    keeping.after(MINUTE).await;
+    keeping.after(DAY).await;
+    let records: Vec<_> = statements(&keeping).await.iter().map(|one| one.records).collect();
+    assert_eq!(records, [Some((1, 2)), Some((3, 4))], "they do not wait for the time ahead");
+    keeping.whole().await;
+    keeping.provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_ends_no_search_and_hides_nothing_behind_it() {
+    let keeping = Keeping::start().await;
+    let start = keeping.engine().now();
+    for _ in 0..4 {
+        keeping.log(2).await;
+        keeping.after(MINUTE).await;
+    }
+    let find = async |query: Query| {
+        let query = Query { limit: 100, ..query };
+        let found = search(keeping.catalog(), NODE, &query).await.expect("found");
+        found.entries.into_iter().map(|one| (one.sequence, one.record.event)).collect::<Vec<_>>()
+    };
+    let mut damage = Batch::default();
+    damage.put(JOURNAL, numbered(NODE, 3), b"\xff\xff".to_vec());
+    // The second and third seal, between which the search by halves looks first.
+    damage.delete(JOURNAL_SEALS, numbered(NODE, 2)).delete(JOURNAL_SEALS, numbered(NODE, 3));
+    keeping.catalog().commit(damage).await.expect("damaged");
+    for since in [start, start.plus_millis(MINUTE)] {
+        let found = find(Query { since: Some(since), ..Query::default() }).await;
+        let numbers: Vec<u64> = found.iter().map(|(number, _)| *number).collect();
+        let first = if since == start { 1 } else { 3 };
+        assert_eq!(numbers, (first..=8).collect::<Vec<u64>>());
+        assert!(found.contains(&(3, UNREADABLE.to_owned())), "{found:?}");
+    }
+    let holder = Some("bruno@pec.beta.example".to_owned());
+    assert_eq!(find(Query { holder, ..Query::default() }).await.len(), 8);
+    keeping.provider.stop().await;
 }

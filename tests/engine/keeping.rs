@@ -5,7 +5,7 @@ use std::{
     process::{Command, Output},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
 };
 
@@ -29,7 +29,7 @@ use storage::{
 use trust::{
     authority::Issued,
     certificate::{Certificate, chain::TrustedAuthorities},
-    clock::ManualClock,
+    clock::{Clock, ManualClock, UnixMillis},
     digest::Sha256Digest,
     random::SystemRandom,
     timestamp::{TimestampError, TimestampSource, TimestampToken, authority::TimestampAuthority},
@@ -49,7 +49,21 @@ pub(crate) const NODE: u64 = 1;
 pub(crate) struct Stamps {
     authority: TimestampAuthority,
     away: AtomicBool,
+    behind: Arc<Behind>,
     given: AtomicU64,
+}
+
+/// The service's clock: the provider's, less what that one is ahead.
+#[derive(Debug)]
+struct Behind {
+    clock: Arc<ManualClock>,
+    millis: AtomicI64,
+}
+
+impl Clock for Behind {
+    fn now(&self) -> UnixMillis {
+        self.clock.now().plus_millis(-self.millis.load(Ordering::SeqCst))
+    }
 }
 
 /// The service's certificate and its authority: drawn once, as keys take long.
@@ -65,9 +79,15 @@ fn stamping() -> &'static (Issued, Certificate) {
 impl Stamps {
     fn new(clock: Arc<ManualClock>) -> Arc<Self> {
         let (issued, authority) = stamping().clone();
-        let authority =
-            TimestampAuthority::new(issued, vec![authority], clock, Arc::new(SystemRandom));
-        Arc::new(Self { authority, away: AtomicBool::new(false), given: AtomicU64::new(0) })
+        let behind = Arc::new(Behind { clock, millis: AtomicI64::new(0) });
+        let random = Arc::new(SystemRandom);
+        let authority = TimestampAuthority::new(issued, vec![authority], behind.clone(), random);
+        Arc::new(Self { authority, away: AtomicBool::new(false), behind, given: AtomicU64::new(0) })
+    }
+
+    /// From now on the provider's clock is that far ahead of the service's.
+    pub(crate) fn stay_behind(&self, millis: i64) {
+        self.behind.millis.store(millis, Ordering::SeqCst);
     }
 
     pub(crate) fn go_away(&self, away: bool) {
@@ -116,6 +136,7 @@ impl Keeping {
             Arc::clone(&provider.engine),
             objects.clone(),
             stamps.clone(),
+            TrustedAuthorities::new(vec![stamping().1.clone()]),
             0, // Never less than 30.
         );
         Self { provider, objects, stamps, keeper }
@@ -163,12 +184,17 @@ impl Keeping {
 
     pub(crate) async fn verify(&self) -> Verified {
         let stamps = TrustedAuthorities::new(vec![stamping().1.clone()]);
-        let trust = Trust { signatures: self.engine().verifier(), stamps: &stamps };
+        let trust = Trust {
+            signatures: self.engine().verifier(),
+            stamps: &stamps,
+            service_address: self.engine().issuer().service_address.as_str(),
+        };
         let scope = Scope {
             node: NODE,
             epoch: self.engine().settings().epoch,
             objects: Some(&*self.objects),
             files: true,
+            now: self.engine().now(),
         };
         verify(self.catalog(), &scope, trust, &|_| {}).await.expect("verified")
     }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use ceralacca::pec::{
     address::{Address, Domain},
+    artefacts::{ArtefactKind, ArtefactRecord, RECEIVED_MAX, TRANSMISSION_ARTEFACTS},
     brief::BriefHash,
     directory::Directory,
     facts::ReceiptType,
     issuer::Unsealed,
     receipt::{Delivered, DeliveryFault},
-    records::{RecipientRecord, RecipientState},
+    records::{RecipientRecord, RecipientState, decode},
 };
 use storage::account::settings::{AccountSettings, AccountState};
 
@@ -112,6 +113,8 @@ async fn a_provider_cannot_speak_for_a_recipient_of_another() {
         provider.settle().await;
         assert_eq!(states(&provider).await, [RecipientState::Accepted]);
     }
+    assert_eq!(received(&provider).await, 0, "it is no artefact of the transmission");
+    assert_eq!(kinds(&provider.inbox(BRUNO).await).len(), 4, "he has it all the same");
     assert_eq!(provider.queued().await.len(), 1, "nothing answers a receipt");
     provider.stop().await;
 }
@@ -149,5 +152,32 @@ async fn a_provider_speaks_for_its_recipients_whatever_the_case_of_its_name() {
     provider.relay(&ALFA.service_address(), &[BRUNO.address], &receipt).await.expect("taken");
     provider.settle().await;
     assert_eq!(states(&provider).await, [RecipientState::Delivered]);
+    provider.stop().await;
+}
+
+/// How many messages that came in are noted.
+async fn received(provider: &Provider) -> usize {
+    let rows = provider.entries(TRANSMISSION_ARTEFACTS).await;
+    let kinds = rows.iter().map(|(key, value)| {
+        let row: ArtefactRecord = decode(TRANSMISSION_ARTEFACTS, key, value).expect("a row");
+        row.kind()
+    });
+    let own =
+        [ArtefactKind::Original, ArtefactKind::TransportEnvelope, ArtefactKind::AcceptanceReceipt];
+    kinds.filter(|kind| !own.contains(kind)).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_repeats_itself_is_noted_so_many_times_and_no_more() {
+    let (provider, envelope) = with_a_transmission().await;
+    let alfa = Foreign::alfa();
+    for _ in 0..RECEIVED_MAX + 3 {
+        let again = alfa.seal(&delivery(&alfa, &envelope));
+        provider.relay(&ALFA.service_address(), &[BRUNO.address], &again).await.expect("taken");
+        provider.settle().await;
+        provider.clock.advance(1_000);
+    }
+    assert_eq!(received(&provider).await, RECEIVED_MAX);
+    assert_eq!(provider.inbox(BRUNO).await.len(), 1 + RECEIVED_MAX + 3);
     provider.stop().await;
 }

@@ -36,7 +36,7 @@ use crate::{
             TransmissionShow, TransmissionView, TrustedCertificates,
         },
     },
-    pec::{daticert::DATICERT_DTD, instant::ROME},
+    pec::{artefacts::ArtefactKind, daticert::DATICERT_DTD, instant::ROME},
     texts::{Language, Text},
 };
 
@@ -321,14 +321,29 @@ fn guide_in(
              certificates that the agency publishes. The line \"CMS Verification successful\" says that the signature is valid:",
         ),
     );
-    let signed =
-        described.iter().filter(|one| one.found.as_ref().is_some_and(|found| found.signed));
-    for (file, one) in signed.filter_map(|one| Some((one.file.as_deref()?, one))) {
+    // What the holder signed is under no provider's signature.
+    let signed: Vec<_> = described
+        .iter()
+        .filter(|one| one.artefact.kind != ArtefactKind::Original.word())
+        .filter_map(|one| Some((one.file.as_deref()?, one, one.found.as_ref()?)))
+        .filter(|(.., found)| found.signed)
+        .collect();
+    for (file, one, _) in signed.iter().filter(|(.., found)| found.signature_valid) {
         let at = UnixMillis(one.artefact.instant_millis).seconds();
         let _ = writeln!(
             text,
             "    openssl cms -verify -in {file} -CAfile autorita.pem -purpose any -attime {at} -out /dev/null"
         );
+    }
+    let wrong: Vec<_> = signed.iter().filter(|(.., found)| !found.signature_valid).collect();
+    if !wrong.is_empty() {
+        text.push_str(say(
+            "\nFirme che il gestore che ha esportato non ha trovato valide:\n",
+            "\nSignatures that the exporting provider did not find valid:\n",
+        ));
+    }
+    for (file, _, found) in wrong {
+        let _ = writeln!(text, "- {file}: {}", found.reason);
     }
     text.push_str(say(
         "\n3. I dati di certificazione, tratti dai messaggi, hanno la forma delle regole (RFC 6109 §4.4):\n\n",
@@ -358,4 +373,37 @@ fn guide_in(
         );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn described(kind: ArtefactKind, file: &str, valid: bool) -> Described {
+        let reason = if valid { "" } else { "the certificate was revoked" };
+        let found = ArtefactReport {
+            signed: true,
+            signature_valid: valid,
+            reason: reason.to_owned(),
+            ..ArtefactReport::default()
+        };
+        let artefact = ArtefactView { kind: kind.word().to_owned(), ..ArtefactView::default() };
+        Described { file: Some(file.to_owned()), artefact, found: Some(found) }
+    }
+
+    #[test]
+    fn commands_are_given_for_the_signatures_of_providers_that_hold() {
+        let described = [
+            // The holder signs with a certificate of his own, of an authority that may well be trusted.
+            described(ArtefactKind::Original, "originale.eml", true),
+            described(ArtefactKind::TransportEnvelope, "busta-di-trasporto.eml", true),
+            described(ArtefactKind::DeliveryReceipt, "avvenuta-consegna.eml", false),
+        ];
+        let text = guide_in(Language::English, &TransmissionView::default(), &described);
+        let commands: Vec<&str> =
+            text.lines().filter(|line| line.contains("openssl cms -verify")).collect();
+        assert_eq!(commands.len(), 1, "{commands:?}");
+        assert!(commands[0].contains("-in busta-di-trasporto.eml "), "{commands:?}");
+        assert!(text.contains("- avvenuta-consegna.eml: the certificate was revoked\n"), "{text}");
+    }
 }

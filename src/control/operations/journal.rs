@@ -8,7 +8,10 @@ use storage::{
     catalog::engine::{Engine, Reader},
     error::StoreError,
 };
-use trust::{clock::UnixMillis, digest::Sha256Digest};
+use trust::{
+    clock::{Clock as _, SystemClock, UnixMillis},
+    digest::Sha256Digest,
+};
 
 use crate::{
     control::{Kind, Operation, OperationError, Progress, Run, Site},
@@ -231,8 +234,8 @@ async fn prove(
     for (entry, view) in entries.iter().zip(&mut page.records) {
         let covers = |seal: &Seal| seal.first <= entry.sequence && entry.sequence <= seal.last;
         if !current.as_ref().is_some_and(|(seal, _)| covers(seal)) {
-            let seal = first_seal(&*snapshot, &head, |seal| seal.last >= entry.sequence).await?;
-            let Some(seal) = seal.filter(covers) else { continue };
+            let place = first_seal(&*snapshot, &head, |seal| seal.last >= entry.sequence).await?;
+            let Some(seal) = place.first.filter(covers) else { continue };
             let piece = piece_of(&*snapshot, &head, &seal).await?;
             page.seals.push(SealView {
                 number: seal.number,
@@ -258,7 +261,7 @@ async fn prove(
     Ok(())
 }
 
-/// The piece that has `seal`: the first of which the period ends behind it.
+/// The piece that has `seal`. Pieces without seals are passed over.
 async fn piece_of(
     reader: &dyn Reader,
     head: &Head,
@@ -269,18 +272,26 @@ async fn piece_of(
     let mut first = None;
     while low < high {
         let middle = low + (high - low) / 2;
-        let key = numbered(head.node, middle);
-        let octets = reader.get(JOURNAL_PIECES, &key).await?.unwrap_or_default();
-        // One that cannot be read is named by `journal verify`.
-        let record: PieceRecord = decode(JOURNAL_PIECES, &key, &octets).unwrap_or_default();
-        match Statement::read(&record.statement) {
-            Some(statement) if statement.until > seal.instant => {
+        let (mut at, mut found) = (middle, None);
+        while at < high && found.is_none() {
+            let key = numbered(head.node, at);
+            let octets = reader.get(JOURNAL_PIECES, &key).await?.unwrap_or_default();
+            // One that cannot be read is named by `journal verify`.
+            let record: PieceRecord = decode(JOURNAL_PIECES, &key, &octets).unwrap_or_default();
+            let statement = Statement::read(&record.statement);
+            found = statement.and_then(|one| Some((one.seals?, one, record)));
+            at = at.saturating_add(1);
+        }
+        match found {
+            Some(((_, last), ..)) if last < seal.number => low = at,
+            found => {
                 high = middle;
-                first = Some((statement, record));
+                first = found.or(first);
             }
-            _ => low = middle.saturating_add(1),
         }
     }
+    let first = first.filter(|((from, _), ..)| *from <= seal.number);
+    let first = first.map(|(_, statement, record)| (statement, record));
     Ok(first.map(|(statement, record)| PieceView {
         number: statement.number,
         folder: statement.folder(),
@@ -317,6 +328,12 @@ pub struct JournalVerified {
     pub lost_time: Vec<(u64, u64)>,
     /// Pieces in the object store that were made in a lost time.
     pub lost_pieces: u64,
+    /// Pieces that were stamped more than 48 hours after their end.
+    #[serde(default)]
+    pub stamped_late: Vec<u64>,
+    /// Pieces whose objects were not looked at.
+    #[serde(default)]
+    pub objects_unseen: u64,
     /// How many faults there are.
     pub faults: u64,
     /// The first of them.
@@ -344,6 +361,8 @@ impl JournalVerified {
             objects: verified.objects,
             lost_time: verified.lost_time,
             lost_pieces: verified.lost_pieces,
+            stamped_late: verified.stamped_late,
+            objects_unseen: verified.objects_unseen,
             faults: verified.faults.len() as u64 + verified.faults_left_out,
             first_faults: verified
                 .faults
@@ -374,8 +393,10 @@ pub async fn verify_site(
     let random = Arc::new(trust::random::SystemRandom);
     let objects = serve::objects::open(&site.config, random).map_err(of_machine)?;
     let epoch = site.store.epoch().await?;
-    let scope = Scope { node: node(), epoch, objects: Some(&*objects), files };
-    let trust = Trust { signatures: &verifier, stamps: &stamps };
+    let now = SystemClock.now();
+    let scope = Scope { node: node(), epoch, objects: Some(&*objects), files, now };
+    let service_address = &*site.config.provider.service_address;
+    let trust = Trust { signatures: &verifier, stamps: &stamps, service_address };
     let tell = |verified: &Verified| {
         let what = Text::fixed("registrazioni verificate", "records verified");
         let found = troubles + verified.faults.len() as u64;

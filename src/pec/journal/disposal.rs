@@ -1,6 +1,7 @@
 //! Disposal of the journal after its time: by whole pieces, the oldest first.
 //!
-//! A piece goes when its period ended so many months ago ([`Keeper::new`](super::keeper::Keeper::new)).
+//! A piece goes when its period ended so many months ago ([`Keeper::new`](super::keeper::Keeper::new)),
+//! as the time stamp of the newest piece tells the time.
 //! Its steps are these, each one batch that expects the head, so that an interruption is gone on from:
 //!
 //! 1. The journal says so: a record `disposed` with numbers, range, digests. The head says which.
@@ -70,7 +71,8 @@ pub async fn dispose(
     while disposed.pieces < PIECES_MAX {
         let head = Head::read(engine, node).await?;
         let number = head.record.disposed_pieces.saturating_add(1);
-        if number > head.record.stored {
+        // One that goes already is looked for in no object store, not even after a restore.
+        if number > head.record.stored && number != head.record.disposing {
             break;
         }
         let (record, statement) = piece(engine, node, number).await?;
@@ -89,7 +91,8 @@ pub async fn dispose(
     Ok(disposed)
 }
 
-async fn piece(
+/// The piece of that number, and its statement.
+pub(super) async fn piece(
     engine: &dyn Engine,
     node: u64,
     number: u64,

@@ -9,6 +9,8 @@
 //!   and then lost by a crash is only asked for again.
 //! * Objects are created, never replaced, and hold what the catalog says: a second try puts the
 //!   same octets. The statement goes last, so that a piece with one is whole.
+//! * The system clock alone closes no period and disposes of nothing: the stamp must agree with it, and
+//!   what is old enough to go is so by the newest stamp.
 //! * Without a stamp there is no piece: when the time-stamping service does not answer, the period
 //!   waits, and is closed late, with the same content.
 //! * After a restore the objects of all pieces are looked for, and put where they are missing.
@@ -19,32 +21,31 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use storage::{
-    catalog::engine::Batch,
+    catalog::engine::{Batch, Expected},
     error::StoreError,
     objects::{
         ObjectStore,
         named::{self, Created},
     },
 };
+use tokio::sync::Mutex;
 use trust::{
+    certificate::chain::TrustedAuthorities,
     clock::UnixMillis,
     digest::Sha256Digest,
-    timestamp::{TimestampError, TimestampSource},
+    timestamp::{TimestampError, TimestampSource, TimestampToken, verify},
 };
 
 use super::{
     disposal::{self, Disposed},
     head::{Head, JOURNAL_PIECES, JournalHead, digest, numbered},
     piece::{
-        PieceFile, PieceRecord, PieceSeals, SEALS, SEGMENT_OCTETS, SIGNATURE, STAMP, STATEMENT,
-        Segments, Statement, period_end,
+        Extent, PieceFile, PieceRecord, PieceSeals, SEALS, SEGMENT_OCTETS, SIGNATURE, STAMP,
+        STATEMENT, Segments, Statement, period_end,
     },
     sealer::{self, Sealed},
 };
-use crate::pec::{
-    engine::{PecEngine, PecError},
-    records::decode,
-};
+use crate::pec::engine::{PecEngine, PecError};
 
 /// Level of zstd for files of records: they are written once and read rarely.
 const COMPRESSION_LEVEL: i32 = 9;
@@ -52,6 +53,10 @@ const COMPRESSION_LEVEL: i32 = 9;
 /// The largest object of a piece: one file of records that did not compress at all, with one record
 /// of a batch's size.
 pub(super) const OBJECT_OCTETS_MAX: u64 = 256 << 20;
+
+/// How far clock and time stamp may be apart: the clock is held within seconds of legal time (RFC 6109
+/// §2.2), the rest is what a slow service takes.
+const CLOCK_DIFFERENCE_MAX: i64 = 600_000;
 
 /// The least that a journal is kept: 30 months (RFC 6109 §2.3).
 pub const KEPT_MONTHS_MIN: u32 = 30;
@@ -66,8 +71,19 @@ pub enum KeepError {
     #[error(transparent)]
     Engine(#[from] PecError),
     /// There is no time stamp.
-    #[error("the journal's piece has no time stamp yet")]
+    #[error("the journal's piece has no time stamp that holds")]
     Stamp(#[from] TimestampError),
+    /// The clock and the time-stamping service do not agree: one of the two is wrong.
+    #[error(
+        "the clock says {now:?}, the time stamp {stamped:?} (ms since 1970): set the clock; until then \
+         no day of the journal is closed"
+    )]
+    Clock {
+        /// What the clock says.
+        now: UnixMillis,
+        /// What the time stamp says.
+        stamped: UnixMillis,
+    },
     /// The file cannot be compressed or read.
     #[error("a file of the journal's piece cannot be compressed")]
     Compression(#[source] std::io::Error),
@@ -86,7 +102,7 @@ pub struct Kept {
     pub disposed: Disposed,
     /// What was not done: the step and why.
     pub failures: Vec<(&'static str, KeepError)>,
-    /// The end of the last period that has a piece; `None` before the first.
+    /// Up to when every period has a piece with all of its objects; `None` before the first round.
     pub saved_until: Option<UnixMillis>,
 }
 
@@ -96,18 +112,33 @@ pub struct Keeper {
     engine: Arc<PecEngine>,
     objects: Arc<dyn ObjectStore>,
     stamps: Arc<dyn TimestampSource>,
+    trusted: TrustedAuthorities,
     kept_months: u32,
+    prepared: Mutex<Option<Prepared>>,
+}
+
+/// A statement that waits for its time stamp: as long as the service does not answer, the day is not read
+/// again in each round.
+#[derive(Clone, Debug)]
+struct Prepared {
+    head: JournalHead,
+    statement: Statement,
+    text: Bytes,
+    signature: Vec<u8>,
 }
 
 impl Keeper {
-    /// A keeper that stamps with `stamps`, and keeps the journal `kept_months`, 30 at least.
+    /// A keeper that stamps with `stamps`, whose stamps `trusted` tell of, and keeps the journal
+    /// `kept_months`, 30 at least.
     pub fn new(
         engine: Arc<PecEngine>,
         objects: Arc<dyn ObjectStore>,
         stamps: Arc<dyn TimestampSource>,
+        trusted: TrustedAuthorities,
         kept_months: u32,
     ) -> Self {
-        Self { engine, objects, stamps, kept_months: kept_months.max(KEPT_MONTHS_MIN) }
+        let kept_months = kept_months.max(KEPT_MONTHS_MIN);
+        Self { engine, objects, stamps, trusted, kept_months, prepared: Mutex::default() }
     }
 
     fn node(&self) -> u64 {
@@ -143,15 +174,12 @@ impl Keeper {
                 }
             }
         }
-        match disposal::dispose(engine, &*self.objects, node, now, self.kept_months).await {
+        match self.dispose(now).await {
             Ok(disposed) => kept.disposed = disposed,
-            Err(error) => kept.failures.push(("dispose", error.into())),
+            Err(error) => kept.failures.push(("dispose", error)),
         }
-        if let Ok(head) = Head::read(engine, node).await
-            && head.record.pieces > 0
-        {
-            kept.saved_until = Some(UnixMillis(head.record.period_millis));
-        }
+        // What cannot be read was told of by the steps.
+        kept.saved_until = self.saved_until().await.ok().flatten();
         kept
     }
 
@@ -164,21 +192,27 @@ impl Keeper {
         if head.is_new() || now < until {
             return Ok(false);
         }
-        let statement = self.statement(&head, from, until).await?;
-        let text = Bytes::from(statement.text());
+        let Prepared { statement, text, signature, .. } = self.prepare(&head, from, until).await?;
         let text_digest = Sha256Digest::of(&text);
-        let signer = self.engine.signer();
-        let made = self.engine.compute(move || signer.sign_digest(text_digest)).await?;
-        let signature = made.map_err(|error| PecError::Sign(Box::new(error)))?;
-        let stamp = self.stamps.stamp(Sha256Digest::of(&signature)).await?;
+        let stamped = Sha256Digest::of(&signature);
+        let stamp = self.stamps.stamp(stamped).await?;
+        let instant = verify::verify(&stamp, stamped, &self.trusted)?.instant;
+        let now = self.engine.now();
+        if instant.0.abs_diff(now.0) > CLOCK_DIFFERENCE_MAX.unsigned_abs() || instant < until {
+            // What it says of seals made ahead was as of a wrong time.
+            *self.prepared.lock().await = None;
+            return Err(KeepError::Clock { now, stamped: instant });
+        }
         let record = PieceRecord {
             statement: text.to_vec(),
             signature,
             stamp: stamp.as_der().to_vec(),
-            made_millis: self.engine.now().0,
+            made_millis: now.0,
         };
         let mut batch = Batch::default();
         let key = numbered(self.node(), statement.number);
+        // A piece is never replaced: one that is there is evidence of a head that was set back.
+        batch.expect(JOURNAL_PIECES, key.clone(), Expected::Absent);
         batch.put(JOURNAL_PIECES, key, crate::pec::records::encode(&record));
         let next = JournalHead {
             pieces: statement.number,
@@ -190,7 +224,67 @@ impl Keeper {
         };
         head.advance(&mut batch, &next);
         engine.commit(batch).await?;
+        *self.prepared.lock().await = None;
         Ok(true)
+    }
+
+    /// Statement and signature of the period that begins at `from`: those of the round before when only
+    /// the time stamp was missing.
+    async fn prepare(
+        &self,
+        head: &Head,
+        from: UnixMillis,
+        until: UnixMillis,
+    ) -> Result<Prepared, KeepError> {
+        let mut waiting = self.prepared.lock().await;
+        // Newer seals are of a later period: they change nothing.
+        let of_pieces = |head: &JournalHead| {
+            (head.pieces, head.statement.clone(), head.piece_seals, head.period_millis, head.epoch)
+        };
+        if let Some(prepared) = &*waiting
+            && of_pieces(&prepared.head) == of_pieces(&head.record)
+        {
+            return Ok(prepared.clone());
+        }
+        let statement = self.statement(head, from, until).await?;
+        let text = Bytes::from(statement.text());
+        let text_digest = Sha256Digest::of(&text);
+        let signer = self.engine.signer();
+        let made = self.engine.compute(move || signer.sign_digest(text_digest)).await?;
+        let signature = made.map_err(|error| PecError::Sign(Box::new(error)))?;
+        let prepared = Prepared { head: head.record.clone(), statement, text, signature };
+        Ok(waiting.insert(prepared).clone())
+    }
+
+    /// Disposes of what is over its time, as the newest time stamp tells the time: a clock that was set
+    /// ahead makes nothing older. Without a piece there is nothing to dispose of.
+    async fn dispose(&self, now: UnixMillis) -> Result<Disposed, KeepError> {
+        let engine = &**self.engine.store().engine();
+        let head = Head::read(engine, self.node()).await?.record;
+        if head.pieces <= head.disposed_pieces {
+            return Ok(Disposed::default());
+        }
+        let (record, _) = disposal::piece(engine, self.node(), head.pieces).await?;
+        let token = TimestampToken::from_der(&record.stamp)?;
+        let stamped = Sha256Digest::of(&record.signature);
+        let instant = verify::verify(&token, stamped, &self.trusted)?.instant;
+        let at = now.min(instant);
+        let disposed =
+            disposal::dispose(engine, &*self.objects, self.node(), at, self.kept_months).await?;
+        Ok(disposed)
+    }
+
+    async fn saved_until(&self) -> Result<Option<UnixMillis>, StoreError> {
+        let engine = &**self.engine.store().engine();
+        let head = Head::read(engine, self.node()).await?;
+        if head.is_new() {
+            return Ok(None);
+        }
+        let next = head.record.stored.max(head.record.disposed_pieces).saturating_add(1);
+        if next > head.record.pieces {
+            return Ok(Some(UnixMillis(head.record.period_millis)));
+        }
+        Ok(Some(disposal::piece(engine, head.node, next).await?.1.from))
     }
 
     /// The statement of the period that begins at `from`.
@@ -202,9 +296,9 @@ impl Keeper {
     ) -> Result<Statement, StoreError> {
         let engine = &**self.engine.store().engine();
         let record = &head.record;
-        let seals =
-            PieceSeals::read(engine, head.node, record.piece_seals.saturating_add(1), until)
-                .await?;
+        let extent = Extent::Made { until, now: self.engine.now() };
+        let first = record.piece_seals.saturating_add(1);
+        let seals = PieceSeals::read(engine, head.node, first, extent).await?;
         let mut files = Vec::new();
         if let Some(records) = seals.records {
             let seals =
@@ -242,16 +336,7 @@ impl Keeper {
         if number > head.record.pieces || number == head.record.disposing {
             return Ok(false);
         }
-        let key = numbered(self.node(), number);
-        let damaged = |detail: &str| StoreError::Damaged {
-            object: storage::catalog::keys::object(JOURNAL_PIECES, &key),
-            detail: detail.to_owned(),
-        };
-        let octets = engine.get(JOURNAL_PIECES, &key).await?;
-        let octets = octets.ok_or_else(|| damaged("the piece is gone"))?;
-        let record: PieceRecord = decode(JOURNAL_PIECES, &key, &octets)?;
-        let statement = Statement::read(&record.statement)
-            .ok_or_else(|| damaged("its statement cannot be read"))?;
+        let (record, statement) = disposal::piece(engine, self.node(), number).await?;
         self.put_objects(&statement, record).await?;
         let mut batch = Batch::default();
         head.advance(&mut batch, &JournalHead { stored: number, ..head.record.clone() });
@@ -270,13 +355,13 @@ impl Keeper {
             return Ok(());
         }
         let engine = &**self.engine.store().engine();
-        if let (Some((first, _)), Some(records)) = (statement.seals, statement.records) {
+        if let (Some((first, last)), Some(records)) = (statement.seals, statement.records) {
             let mut segments = Segments::new(statement.node, records);
             while let Some((name, octets)) = segments.next(engine).await? {
                 expect_digest(statement, &name, &octets)?;
                 put_compressed(objects, &statement.object(&format!("{name}.zst")), octets).await?;
             }
-            let seals = PieceSeals::read(engine, statement.node, first, statement.until).await?;
+            let seals = PieceSeals::read(engine, statement.node, first, Extent::Last(last)).await?;
             expect_digest(statement, SEALS, &seals.octets)?;
             put(objects, &statement.object(SEALS), seals.octets.into()).await?;
         }

@@ -266,8 +266,32 @@ pub struct PieceSeals {
     pub chain: Option<Sha256Digest>,
 }
 
+/// How far the seals of a piece go.
+#[derive(Clone, Copy, Debug)]
+pub enum Extent {
+    /// While the piece is made: all before the first that was made at `until` or later. One from behind
+    /// `now` was made while the clock was ahead: it waits for no day to come.
+    Made {
+        /// The end of the period.
+        until: UnixMillis,
+        /// When the piece is made.
+        now: UnixMillis,
+    },
+    /// Once it is signed: to the last one that its statement names.
+    Last(u64),
+}
+
+impl Extent {
+    fn has(self, seal: &Seal) -> bool {
+        match self {
+            Self::Made { until, now } => seal.instant < until || seal.instant > now,
+            Self::Last(last) => seal.number <= last,
+        }
+    }
+}
+
 impl PieceSeals {
-    /// Reads the seals of `node` from number `first` on that were made before `until`.
+    /// Reads the seals of `node` from number `first` to the last that `extent` takes in.
     ///
     /// # Errors
     ///
@@ -276,7 +300,7 @@ impl PieceSeals {
         reader: &(impl Reader + ?Sized),
         node: u64,
         first: u64,
-        until: UnixMillis,
+        extent: Extent,
     ) -> Result<Self, StoreError> {
         let mut these = Self::default();
         let prefix = Scan::prefix(JOURNAL_SEALS, &node.to_be_bytes(), PAGE);
@@ -285,7 +309,7 @@ impl PieceSeals {
             for (key, octets) in page {
                 let object = || storage::catalog::keys::object(JOURNAL_SEALS, &key);
                 let seal = Seal::read(&octets, object)?;
-                if seal.instant >= until {
+                if !extent.has(&seal) {
                     return Ok(these);
                 }
                 let seals = these.seals.map_or(seal.number, |(first, _)| first);

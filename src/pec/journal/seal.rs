@@ -40,7 +40,8 @@ pub struct Seal {
     pub first: u64,
     /// The last record; between the two none is missing.
     pub last: u64,
-    /// When it was made; never before the seal that it follows.
+    /// When it was made; never before the seal that it follows, a period that is closed, or one of its
+    /// records.
     pub instant: UnixMillis,
     /// The lowest instant of its records.
     pub earliest: UnixMillis,

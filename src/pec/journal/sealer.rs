@@ -23,7 +23,8 @@ use storage::{
     backup::rules::SEQUENCES_RAISED_BY,
     catalog::{
         commit::next_number,
-        engine::{Batch, Durability, Engine, Reader, Scan},
+        engine::{Batch, Durability, Engine, Expected, Reader, Scan},
+        keys,
         pages::Pages,
     },
     error::StoreError,
@@ -94,7 +95,7 @@ pub async fn seal(
             number: head.record.seals.saturating_add(1),
             first: run.first,
             last: run.last,
-            instant: UnixMillis(now.0.max(head.record.sealed_millis)),
+            instant: instant(&begun, &run, now),
             earliest: UnixMillis(run.earliest),
             latest: UnixMillis(run.latest),
             root: root(&run.leaves),
@@ -102,6 +103,7 @@ pub async fn seal(
         };
         let key = numbered(node, seal.number);
         let leaves: Vec<u8> = run.leaves.iter().flat_map(|leaf| leaf.0).collect();
+        not_there(engine, &key, &mut batch).await?;
         batch.put(JOURNAL_SEALS, key.clone(), seal.octets());
         batch.put(JOURNAL_LEAVES, key, leaves);
         let next_head = JournalHead {
@@ -130,6 +132,28 @@ fn begin(head: &Head, epoch: u32, now: UnixMillis) -> JournalHead {
         record.stored = record.disposed_pieces;
     }
     record
+}
+
+/// When a seal counts as made. However the clock is set back: never before the seal that it follows,
+/// for seals are searched by time; never in a period that is closed; never before one of its records.
+fn instant(head: &JournalHead, run: &Run, now: UnixMillis) -> UnixMillis {
+    UnixMillis(now.0.max(head.sealed_millis).max(head.period_millis).max(run.latest))
+}
+
+/// A seal is never replaced: one that stands where the head says that none is, is evidence of a head
+/// that was removed or set back.
+async fn not_there(engine: &dyn Engine, key: &Bytes, batch: &mut Batch) -> Result<(), StoreError> {
+    if engine.get(JOURNAL_SEALS, key).await?.is_some() {
+        return Err(StoreError::Damaged {
+            object: keys::object(JOURNAL_SEALS, key),
+            detail:
+                "a seal stands where the head of the journal says that none is: nothing is sealed \
+                     over it, run `ceralacca journal verify`"
+                    .to_owned(),
+        });
+    }
+    batch.expect(JOURNAL_SEALS, key.clone(), Expected::Absent);
+    Ok(())
 }
 
 /// Records that follow each other, on their way into one seal.

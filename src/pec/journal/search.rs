@@ -4,7 +4,8 @@
 //!   read from the journal itself. By time alone the seals say which records need not be read.
 //! * One call looks at [`EXAMINED_MAX`] records and returns [`Query::limit`] at most, with where to go
 //!   on: whoever wants all asks again.
-//! * Records come in the order of their numbers.
+//! * Records come in the order of their numbers. Damage ends no search: what cannot be read is found, as
+//!   [`UNREADABLE`], by every search that comes by.
 //!
 //! Not here: what a record proves ([`super::verify`]).
 
@@ -27,6 +28,9 @@ use crate::pec::records::{JOURNAL, JournalRecord, decode};
 
 /// Records, or seals that are passed over, of one call.
 pub const EXAMINED_MAX: usize = 20_000;
+
+/// The event of a record that cannot be read; its detail says why.
+pub const UNREADABLE: &str = "unreadable";
 
 /// Entries read at a time.
 const PAGE: usize = 500;
@@ -94,7 +98,7 @@ impl Query {
 ///
 /// # Errors
 ///
-/// What the engine says; [`StoreError::Damaged`] for a record that cannot be read.
+/// What the engine says.
 pub async fn search(engine: &dyn Engine, node: u64, query: &Query) -> Result<Found, StoreError> {
     let snapshot = engine.snapshot().await?;
     let head = Head::read(&*snapshot, node).await?;
@@ -102,8 +106,8 @@ pub async fn search(engine: &dyn Engine, node: u64, query: &Query) -> Result<Fou
         query.after.saturating_add(1).max(head.record.disposed_sequence.saturating_add(1));
     if let Some(since) = query.since {
         // What is of that time was sealed then or later.
-        let first = first_seal(&*snapshot, &head, |seal| seal.instant >= since).await?;
-        start = start.max(first.map_or(head.record.sequence.saturating_add(1), |seal| seal.first));
+        let place = first_seal(&*snapshot, &head, |seal| seal.instant >= since).await?;
+        start = start.max(place.before.map_or(0, |seal| seal.last.saturating_add(1)));
     }
     let mut run = Run { reader: &*snapshot, node, query, examined: 0, found: Found::default() };
     let sealed = head.record.sequence;
@@ -120,8 +124,16 @@ pub async fn search(engine: &dyn Engine, node: u64, query: &Query) -> Result<Fou
     Ok(run.found)
 }
 
-/// The first seal of which `is` holds; it holds of all behind the first of which it does. One that is
-/// missing or cannot be read counts as one of which it holds: the search then begins too early.
+/// Where something begins among the seals.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// The last seal of which it does not hold; `None` when it holds of all.
+    pub before: Option<Seal>,
+    /// The first one of which it holds. Seals between the two are missing or cannot be read.
+    pub first: Option<Seal>,
+}
+
+/// Where `is` begins to hold; it holds of all seals behind the first of which it does.
 ///
 /// # Errors
 ///
@@ -130,25 +142,33 @@ pub async fn first_seal(
     reader: &dyn Reader,
     head: &Head,
     is: impl Fn(&Seal) -> bool,
-) -> Result<Option<Seal>, StoreError> {
+) -> Result<Place, StoreError> {
     let (mut low, mut high) =
         (head.record.disposed_seals.saturating_add(1), head.record.seals.saturating_add(1));
-    let mut first = None;
+    let mut place = Place::default();
     while low < high {
         let middle = low + (high - low) / 2;
-        let seal = match head::seal(reader, head.node, middle).await {
-            Err(StoreError::Damaged { .. }) => None,
-            read => read?,
-        };
-        match seal {
-            Some(seal) if !is(&seal) => low = middle.saturating_add(1),
-            seal => {
+        // One that is missing or cannot be read tells nothing: the next one does.
+        let (mut next, mut found) = (middle, None);
+        while next < high && found.is_none() {
+            found = match head::seal(reader, head.node, next).await {
+                Err(StoreError::Damaged { .. } | StoreError::TooNew { .. }) => None,
+                read => read?,
+            };
+            next = next.saturating_add(1);
+        }
+        match found {
+            Some(seal) if !is(&seal) => {
+                low = next;
+                place.before = Some(seal);
+            }
+            found => {
                 high = middle;
-                first = seal.or(first);
+                place.first = found.or(place.first);
             }
         }
     }
-    Ok(first)
+    Ok(place)
 }
 
 fn scan(family: Family, start: Bytes, end: Option<Bytes>, prefix: &[u8]) -> Pages {
@@ -175,13 +195,20 @@ impl Run<'_> {
         true
     }
 
-    fn look(&mut self, sequence: u64, key: &[u8], value: &Bytes) -> Result<(), StoreError> {
+    /// A record that cannot be read may be one that is looked for: it is found as it stands, and what can be
+    /// read behind it as well.
+    fn look(&mut self, sequence: u64, key: &[u8], value: &Bytes) {
         self.examined += 1;
-        let record: JournalRecord = decode(JOURNAL, key, value)?;
-        if self.query.is_met_by(&record) {
+        let (record, readable) = match decode::<JournalRecord>(JOURNAL, key, value) {
+            Ok(record) => (record, true),
+            Err(error) => {
+                let (event, detail) = (UNREADABLE.to_owned(), error.to_string());
+                (JournalRecord { event, detail, ..JournalRecord::default() }, false)
+            }
+        };
+        if !readable || self.query.is_met_by(&record) {
             self.found.entries.push(Entry { sequence, value: value.clone(), record });
         }
-        Ok(())
     }
 
     /// Looks at the records from `first` to `last`; false when it has to be gone on with.
@@ -194,7 +221,7 @@ impl Run<'_> {
                 if !self.goes_on(sequence.saturating_sub(1)) {
                     return Ok(false);
                 }
-                self.look(sequence, &key, &value)?;
+                self.look(sequence, &key, &value);
             }
         }
         Ok(true)
@@ -220,7 +247,7 @@ impl Run<'_> {
                 let key = numbered(self.node, sequence);
                 // One that is missing is damage, which `verify` names.
                 if let Some(value) = self.reader.get(JOURNAL, &key).await? {
-                    self.look(sequence, &key, &value)?;
+                    self.look(sequence, &key, &value);
                 }
             }
         }
@@ -229,10 +256,10 @@ impl Run<'_> {
 
     /// The same, without those records of which their seal says that they are of another time.
     async fn by_seals(&mut self, head: &Head, first: u64) -> Result<bool, StoreError> {
-        let begin = first_seal(self.reader, head, |seal| seal.last >= first).await?;
-        let Some(begin) = begin else { return Ok(true) };
+        let place = first_seal(self.reader, head, |seal| seal.last >= first).await?;
         let mut at = first;
-        let start = numbered(self.node, begin.number);
+        let before = place.before.map_or(head.record.disposed_seals, |seal| seal.number);
+        let start = numbered(self.node, before.saturating_add(1));
         let mut pages = scan(JOURNAL_SEALS, start, None, &self.node.to_be_bytes());
         while let Some(page) = pages.next(self.reader).await? {
             for (key, octets) in page {
@@ -255,6 +282,9 @@ impl Run<'_> {
                 }
                 at = seal.last.saturating_add(1);
             }
+        }
+        if at > head.record.sequence {
+            return Ok(true);
         }
         self.records(at, head.record.sequence).await
     }

@@ -7,21 +7,22 @@
 //!
 //! * What a restore explains is no damage: the numbers of the lost time, before its record
 //!   `restored`, and the pieces of an older epoch in the object store.
-//! * It runs beside the server: it goes as far as the head said when it began, and what is disposed of
-//!   meanwhile is no finding. Memory is bounded by one seal.
+//! * The head of the journal is signed by nobody. What it says is compared: nothing stands behind it; what
+//!   it says was disposed of was due to go, and a record that is kept tells of it.
+//! * It runs beside the server, on one state of the catalog; objects that are disposed of meanwhile are no
+//!   finding. Memory is bounded by one seal.
 //!
 //! Not here: the pieces ([`pieces`]).
 
+mod disposal;
 mod pieces;
 mod records;
-
-use std::collections::BTreeSet;
 
 use storage::{
     backup::rules::SEQUENCES_RAISED_BY,
     catalog::{
         commit::next_number,
-        engine::{Engine, Reader, Scan},
+        engine::{Engine, Family, Reader, Scan},
         keys,
         pages::Pages,
     },
@@ -29,7 +30,8 @@ use storage::{
     objects::ObjectStore,
 };
 use trust::{
-    certificate::chain::TrustedAuthorities, digest::Sha256Digest, smime::verify::Verifier,
+    certificate::chain::TrustedAuthorities, clock::UnixMillis, digest::Sha256Digest,
+    smime::verify::Verifier,
 };
 
 use super::{
@@ -37,7 +39,10 @@ use super::{
     seal::Seal,
     sealer::is_lost_time,
 };
-use crate::{pec::records::JOURNAL, texts::Text};
+use crate::{
+    pec::records::{JOURNAL, JournalRecord, decode},
+    texts::Text,
+};
 
 /// Faults that are listed; more are counted.
 const LISTED_MAX: usize = 1_000;
@@ -140,6 +145,40 @@ pub enum JournalFault {
         /// What was found.
         reason: String,
     },
+    /// Seals stand where the head says that none are: the head was removed or set back.
+    SealsBehindHead {
+        /// The first number.
+        first: u64,
+        /// The last number.
+        last: u64,
+    },
+    /// The same, of pieces.
+    PiecesBehindHead {
+        /// The first number.
+        first: u64,
+        /// The last number.
+        last: u64,
+    },
+    /// What came before this piece is gone, though its time is not over.
+    DisposedEarly {
+        /// The number of the first piece that is left.
+        piece: u64,
+    },
+    /// No record of the journal tells of the disposal of this piece, or tells of another one.
+    DisposalUntold {
+        /// The number of the piece.
+        piece: u64,
+    },
+    /// A record is not found by its addresses and identifiers.
+    IndexMissing {
+        /// Its number.
+        sequence: u64,
+    },
+    /// The signature is another provider's.
+    SignedByOther {
+        /// The number of the piece.
+        piece: u64,
+    },
     /// An object of a piece is gone.
     ObjectMissing {
         /// Its name.
@@ -205,6 +244,17 @@ impl JournalFault {
                 format!("sigillo {seal}: non segue quello che lo precede"),
                 format!("seal {seal}: it does not follow the one before it"),
             ),
+            Self::SealsBehindHead { first, last } => {
+                let these = span(*first, *last);
+                (
+                    format!("sigilli {these}: la testa del giornale non li conosce"),
+                    format!("seals {these}: the head of the journal does not know them"),
+                )
+            }
+            Self::IndexMissing { sequence } => (
+                format!("registrazione {sequence}: la ricerca non la trova"),
+                format!("record {sequence}: searches do not find it"),
+            ),
             other => return other.text_of_pieces(),
         };
         Text::filled(italian, english)
@@ -236,6 +286,10 @@ impl JournalFault {
                 format!("giornata {piece}: la marca temporale non è valida ({reason})"),
                 format!("daily piece {piece}: the time stamp is not valid ({reason})"),
             ),
+            Self::PiecesBehindHead { .. }
+            | Self::DisposedEarly { .. }
+            | Self::DisposalUntold { .. }
+            | Self::SignedByOther { .. } => return self.text_of_ends(),
             Self::ObjectMissing { object } => {
                 (format!("oggetto {object}: manca"), format!("object {object}: missing"))
             }
@@ -252,6 +306,33 @@ impl JournalFault {
         };
         Text::filled(italian, english)
     }
+
+    fn text_of_ends(&self) -> Text {
+        let (italian, english) = match self {
+            Self::PiecesBehindHead { first, last } => {
+                let these = span(*first, *last);
+                (
+                    format!("giornate {these}: la testa del giornale non le conosce"),
+                    format!("daily pieces {these}: the head of the journal does not know them"),
+                )
+            }
+            Self::DisposedEarly { piece } => (
+                format!("giornata {piece}: ciò che la precede è stato eliminato prima del tempo"),
+                format!("daily piece {piece}: what came before it was disposed of before its time"),
+            ),
+            Self::DisposalUntold { piece } => (
+                format!("giornata {piece}: nessuna registrazione dice della sua eliminazione"),
+                format!("daily piece {piece}: no record tells of its disposal"),
+            ),
+            Self::SignedByOther { piece } => (
+                format!("giornata {piece}: la firma è di un altro gestore"),
+                format!("daily piece {piece}: the signature is another provider's"),
+            ),
+            // The others are told of by `text`.
+            other => (format!("{other:?}"), format!("{other:?}")),
+        };
+        Text::filled(italian, english)
+    }
 }
 
 /// Whom to believe.
@@ -261,6 +342,8 @@ pub struct Trust<'t> {
     pub signatures: &'t Verifier,
     /// About time stamps.
     pub stamps: &'t TrustedAuthorities,
+    /// The provider's service address: it stands in the certificates that it signs with.
+    pub service_address: &'t str,
 }
 
 /// What was verified, and what was found.
@@ -280,10 +363,16 @@ pub struct Verified {
     pub lost_time: Vec<(u64, u64)>,
     /// Pieces in the object store that were made in a lost time.
     pub lost_pieces: u64,
+    /// Pieces that were stamped more than 48 hours after their end: the service was away, or they are not of
+    /// their day.
+    pub stamped_late: Vec<u64>,
+    /// Pieces whose objects were not looked at: they are not stored yet, or not since a restore.
+    pub objects_unseen: u64,
     /// What is wrong, the first of it.
     pub faults: Vec<JournalFault>,
     /// Faults beyond those listed.
     pub faults_left_out: u64,
+    disposals: disposal::Told,
 }
 
 impl Verified {
@@ -314,6 +403,8 @@ pub struct Scope<'s> {
     pub objects: Option<&'s dyn ObjectStore>,
     /// Whether the files of records are read as well; else only their presence counts.
     pub files: bool,
+    /// The time, by which what is gone was due to go.
+    pub now: UnixMillis,
 }
 
 /// Verifies the whole journal of a node. `tell` hears the number of records now and then.
@@ -327,18 +418,20 @@ pub async fn verify(
     trust: Trust<'_>,
     tell: &(dyn Fn(&Verified) + Send + Sync),
 ) -> Result<Verified, StoreError> {
-    let head = Head::read(engine, scope.node).await?;
+    let snapshot = engine.snapshot().await?;
+    let head = Head::read(&*snapshot, scope.node).await?;
     let mut verified = Verified::default();
-    seals(engine, &head, &mut verified, tell).await?;
-    tail(engine, &head, &mut verified).await?;
-    pieces::verify(engine, &head, scope, trust, &mut verified).await?;
-    leave_out_disposed(engine, &mut verified, scope.node).await?;
+    seals(&*snapshot, &head, &mut verified, tell).await?;
+    tail(&*snapshot, &head, &mut verified).await?;
+    pieces::verify((engine, &*snapshot), &head, scope, trust, &mut verified).await?;
+    disposal::verify(&head, scope, &mut verified);
+    disposal::leave_out(engine, &mut verified, scope.node).await?;
     Ok(verified)
 }
 
 /// Goes over the seals and the records under them.
 async fn seals(
-    engine: &dyn Engine,
+    reader: &dyn Reader,
     head: &Head,
     verified: &mut Verified,
     tell: &(dyn Fn(&Verified) + Send + Sync),
@@ -348,14 +441,16 @@ async fn seals(
         hash: Some(digest(&head.record.disposed_seal)),
         sequence: Some(head.record.disposed_sequence),
     };
-    no_records(engine, head.node, (0, head.record.disposed_sequence), verified).await?;
+    no_records(reader, head.node, (0, head.record.disposed_sequence), verified).await?;
     let prefix = Scan::prefix(JOURNAL_SEALS, &head.node.to_be_bytes(), PAGE);
     let start = numbered(head.node, chain.number.saturating_add(1));
     let mut pages = Pages::new(Scan { start, ..prefix });
-    'pages: while let Some(page) = pages.next(engine).await? {
+    'pages: while let Some(page) = pages.next(reader).await? {
         for (key, octets) in page {
             let number = number_of(JOURNAL_SEALS, &key)?;
             if number > head.record.seals {
+                let last = last_of(reader, JOURNAL_SEALS, head.node).await?;
+                verified.fault(JournalFault::SealsBehindHead { first: number, last });
                 break 'pages;
             }
             if number > chain.number.saturating_add(1) {
@@ -370,8 +465,8 @@ async fn seals(
                 chain = Chain { number, hash: None, sequence: None };
                 continue;
             };
-            chain.follow(engine, &seal, verified).await?;
-            records::verify(engine, &seal, verified).await?;
+            chain.follow(reader, &seal, verified).await?;
+            records::verify(reader, head, &seal, verified).await?;
             tell(verified);
         }
     }
@@ -399,7 +494,7 @@ struct Chain {
 impl Chain {
     async fn follow(
         &mut self,
-        engine: &dyn Engine,
+        reader: &dyn Reader,
         seal: &Seal,
         verified: &mut Verified,
     ) -> Result<(), StoreError> {
@@ -409,7 +504,7 @@ impl Chain {
         if let Some(before) = self.sequence
             && seal.first > before.saturating_add(1)
         {
-            gap(engine, seal.node, (before.saturating_add(1), seal.first), verified).await?;
+            gap(reader, seal.node, (before.saturating_add(1), seal.first), verified).await?;
         }
         verified.seals += 1;
         *self = Self { number: seal.number, hash: Some(seal.hash()), sequence: Some(seal.last) };
@@ -419,7 +514,7 @@ impl Chain {
 
 /// Judges that no records are from `first` up to `found`, which has one.
 async fn gap(
-    reader: &dyn Engine,
+    reader: &dyn Reader,
     node: u64,
     (first, found): (u64, u64),
     verified: &mut Verified,
@@ -440,7 +535,7 @@ async fn gap(
 
 /// Reports records where there are none.
 async fn no_records(
-    reader: &(impl Reader + ?Sized),
+    reader: &dyn Reader,
     node: u64,
     (first, last): (u64, u64),
     verified: &mut Verified,
@@ -455,13 +550,12 @@ async fn no_records(
 }
 
 /// Goes over what waits for its seal.
-async fn tail(engine: &dyn Engine, head: &Head, verified: &mut Verified) -> Result<(), StoreError> {
-    let snapshot = engine.snapshot().await?;
-    let next = next_number(&*snapshot, JOURNAL, &head.node.to_be_bytes()).await?;
+async fn tail(reader: &dyn Reader, head: &Head, verified: &mut Verified) -> Result<(), StoreError> {
+    let next = next_number(reader, JOURNAL, &head.node.to_be_bytes()).await?;
     let mut wanted = head.record.sequence.saturating_add(1);
     let prefix = Scan::prefix(JOURNAL, &head.node.to_be_bytes(), PAGE);
     let mut pages = Pages::new(Scan { start: numbered(head.node, wanted), ..prefix });
-    while let Some(page) = pages.next(&*snapshot).await? {
+    while let Some(page) = pages.next(reader).await? {
         for (key, value) in page {
             let sequence = number_of(JOURNAL, &key)?;
             if sequence >= next {
@@ -478,6 +572,9 @@ async fn tail(engine: &dyn Engine, head: &Head, verified: &mut Verified) -> Resu
             }
             wanted = sequence.saturating_add(1);
             verified.unsealed += 1;
+            if let Ok(record) = decode::<JournalRecord>(JOURNAL, &key, &value) {
+                verified.disposals.take(head, &record);
+            }
         }
     }
     if wanted < next {
@@ -486,32 +583,11 @@ async fn tail(engine: &dyn Engine, head: &Head, verified: &mut Verified) -> Resu
     Ok(())
 }
 
-/// Takes out what was disposed of while this ran.
-async fn leave_out_disposed(
-    engine: &dyn Engine,
-    verified: &mut Verified,
-    node: u64,
-) -> Result<(), StoreError> {
-    let record = Head::read(engine, node).await?.record;
-    let (records, seals) = (record.disposed_sequence, record.disposed_seals);
-    let pieces = record.disposed_pieces.max(record.disposing);
-    verified.faults.retain(|fault| match fault {
-        JournalFault::RecordsMissing { last, .. } => *last > records,
-        JournalFault::RecordsChanged { seal, .. }
-        | JournalFault::LeavesChanged { seal }
-        | JournalFault::SealChanged { seal } => *seal > seals,
-        JournalFault::SealsMissing { last, .. } => *last > seals,
-        JournalFault::PiecesMissing { last, .. } => *last > pieces,
-        JournalFault::PieceChanged { piece } | JournalFault::SealsOfPiece { piece } => {
-            *piece > pieces
-        }
-        JournalFault::ObjectMissing { object } => {
-            super::piece::read_folder(object.rsplit_once('/').map_or("", |(folder, _)| folder))
-                .is_none_or(|(_, _, number, _)| number > pieces)
-        }
-        _ => true,
-    });
-    let mut seen = BTreeSet::new();
-    verified.faults.retain(|fault| seen.insert(format!("{fault:?}")));
-    Ok(())
+/// The highest number of a node in `family`.
+async fn last_of(reader: &dyn Reader, family: Family, node: u64) -> Result<u64, StoreError> {
+    let scan = Scan { reverse: true, ..Scan::prefix(family, &node.to_be_bytes(), 1) };
+    match reader.scan(&scan).await?.first() {
+        Some((key, _)) => number_of(family, key),
+        None => Ok(0),
+    }
 }

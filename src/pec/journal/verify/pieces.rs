@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use storage::{
     catalog::{
-        engine::{Engine, Scan},
+        engine::{Engine, Reader, Scan},
         pages::Pages,
     },
     error::StoreError,
@@ -22,7 +22,7 @@ use crate::pec::{
         head::{Head, JOURNAL_PIECES, digest, number_of, numbered},
         keeper::{OBJECT_OCTETS_MAX, decompressed},
         piece::{
-            FOLDER, PieceRecord, PieceSeals, SEALS, SIGNATURE, STAMP, STATEMENT, Statement,
+            Extent, FOLDER, PieceRecord, PieceSeals, SEALS, SIGNATURE, STAMP, STATEMENT, Statement,
             period_end, read_folder,
         },
     },
@@ -32,6 +32,12 @@ use crate::pec::{
 /// Pieces read at a time.
 const PAGE: usize = 50;
 
+/// How long after its end a day is stamped when nothing is in the way, in milliseconds.
+const STAMPED_WITHIN: i64 = 2 * 86_400_000;
+
+/// Late pieces that are listed.
+const LATE_MAX: usize = 1_000;
+
 /// Where the chain of pieces was followed to.
 struct Before {
     number: u64,
@@ -39,11 +45,13 @@ struct Before {
     statement: Option<Sha256Digest>,
     until: Option<UnixMillis>,
     seals: Option<u64>,
+    /// The highest instant of a time stamp so far.
+    stamped: Option<UnixMillis>,
 }
 
 /// Verifies every piece.
 pub(super) async fn verify(
-    engine: &dyn Engine,
+    (engine, reader): (&dyn Engine, &dyn Reader),
     head: &Head,
     scope: &Scope<'_>,
     trust: Trust<'_>,
@@ -58,6 +66,7 @@ pub(super) async fn verify(
         statement: Some(digest(&head.record.disposed_statement)),
         until: None,
         seals: Some(head.record.disposed_seals),
+        stamped: None,
     };
     let prefix = Scan::prefix(JOURNAL_PIECES, &head.node.to_be_bytes(), PAGE);
     let start = numbered(head.node, before.number.saturating_add(1));
@@ -66,27 +75,31 @@ pub(super) async fn verify(
         for (key, value) in page {
             let number = number_of(JOURNAL_PIECES, &key)?;
             if number > head.record.pieces {
+                let last = super::last_of(reader, JOURNAL_PIECES, head.node).await?;
+                verified.fault(JournalFault::PiecesBehindHead { first: number, last });
                 break 'pages;
             }
             if number > before.number.saturating_add(1) {
                 let (first, last) = (before.number.saturating_add(1), number - 1);
                 verified.fault(JournalFault::PiecesMissing { first, last });
-                before = Before { number: last, statement: None, until: None, seals: None };
+                before.lose(last);
             }
             let record: Option<PieceRecord> = decode(JOURNAL_PIECES, &key, &value).ok();
             let statement = record.as_ref().and_then(|record| Statement::read(&record.statement));
             let (Some(record), Some(statement)) = (record, statement) else {
                 verified.fault(JournalFault::PieceChanged { piece: number });
-                before = Before { number, statement: None, until: None, seals: None };
+                before.lose(number);
                 continue;
             };
             before.follow(head, number, &record, &statement, verified);
-            catalog_agrees(engine, head, &statement, verified).await?;
-            proofs(&record, &statement, trust, verified);
-            if let Some(objects) = objects.as_mut()
-                && number <= head.record.stored
-            {
-                objects.look(&record, &statement, scope.files, verified).await?;
+            verified.disposals.first_from.get_or_insert(statement.from.0);
+            catalog_agrees(reader, head, &statement, verified).await?;
+            before.stamped = proofs(&record, &statement, trust, before.stamped, verified);
+            match objects.as_mut() {
+                Some(objects) if number <= head.record.stored => {
+                    objects.look(&record, &statement, scope.files, verified).await?;
+                }
+                _ => verified.objects_unseen += 1,
             }
             verified.pieces += 1;
         }
@@ -106,6 +119,11 @@ pub(super) async fn verify(
 }
 
 impl Before {
+    /// Nothing is known of the pieces up to `number`.
+    fn lose(&mut self, number: u64) {
+        *self = Self { number, statement: None, until: None, seals: None, ..*self };
+    }
+
     /// The piece must be that of its place: its number, its period, its seals, the piece it follows.
     fn follow(
         &mut self,
@@ -132,20 +150,21 @@ impl Before {
             statement: Some(Sha256Digest::of(&record.statement)),
             until: Some(statement.until),
             seals: statement.seals.map(|(_, last)| last).or(self.seals),
+            stamped: self.stamped,
         };
     }
 }
 
 /// The seals in the catalog must be those of the statement.
 async fn catalog_agrees(
-    engine: &dyn Engine,
+    reader: &dyn Reader,
     head: &Head,
     statement: &Statement,
     verified: &mut Verified,
 ) -> Result<(), StoreError> {
-    let Some((first, _)) = statement.seals else { return Ok(()) };
+    let Some((first, last)) = statement.seals else { return Ok(()) };
     let fault = JournalFault::SealsOfPiece { piece: statement.number };
-    let seals = match PieceSeals::read(engine, head.node, first, statement.until).await {
+    let seals = match PieceSeals::read(reader, head.node, first, Extent::Last(last)).await {
         // Which one it is was told with the seals.
         Err(StoreError::Damaged { .. }) => {
             verified.fault(fault);
@@ -164,24 +183,57 @@ async fn catalog_agrees(
     Ok(())
 }
 
-/// Time stamp, then the signature as of its instant.
-fn proofs(record: &PieceRecord, statement: &Statement, trust: Trust<'_>, verified: &mut Verified) {
+/// Time stamp, then the signature as of its instant. Returns the highest instant of a stamp so far.
+///
+/// A day was not over before its end, and pieces are stamped one after the other: who makes them anew later
+/// cannot have stamps of then.
+fn proofs(
+    record: &PieceRecord,
+    statement: &Statement,
+    trust: Trust<'_>,
+    before: Option<UnixMillis>,
+    verified: &mut Verified,
+) -> Option<UnixMillis> {
     let piece = statement.number;
     let stamped = Sha256Digest::of(&record.signature);
     let stamp = TimestampToken::from_der(&record.stamp)
         .and_then(|token| timestamp::verify::verify(&token, stamped, trust.stamps));
+    let mut fault = |reason| verified.fault(JournalFault::Stamp { piece, reason });
     let at = match stamp {
-        Ok(stamp) => stamp.instant,
+        Ok(stamp) => {
+            let at = stamp.instant;
+            if at < statement.until {
+                fault("it was made before the day was over".to_owned());
+            }
+            if before.is_some_and(|before| at < before) {
+                fault("it was made before that of an earlier day".to_owned());
+            }
+            Some(at)
+        }
         Err(error) => {
-            let reason = causes(&error);
-            verified.fault(JournalFault::Stamp { piece, reason });
-            UnixMillis(record.made_millis)
+            fault(causes(&error));
+            None
         }
     };
-    if let Err(error) = trust.signatures.verify(&record.statement, &record.signature, at) {
-        let reason = causes(&error);
-        verified.fault(JournalFault::Signature { piece, reason });
+    if at.is_some_and(|at| at > statement.until.plus_millis(STAMPED_WITHIN))
+        && verified.stamped_late.len() < LATE_MAX
+    {
+        verified.stamped_late.push(piece);
     }
+    let as_of = at.unwrap_or(UnixMillis(record.made_millis));
+    match trust.signatures.verify(&record.statement, &record.signature, as_of) {
+        Ok(verdict) => {
+            let addresses = verdict.signer.email_addresses();
+            if !addresses.iter().any(|one| one.eq_ignore_ascii_case(trust.service_address)) {
+                verified.fault(JournalFault::SignedByOther { piece });
+            }
+        }
+        Err(error) => {
+            let reason = causes(&error);
+            verified.fault(JournalFault::Signature { piece, reason });
+        }
+    }
+    before.max(at)
 }
 
 fn causes(error: &dyn std::error::Error) -> String {

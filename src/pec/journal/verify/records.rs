@@ -1,11 +1,11 @@
 //! The records under one seal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use storage::{
     catalog::{
-        engine::{Engine, Scan},
+        engine::{Family, Reader, Scan},
         pages::Pages,
     },
     error::StoreError,
@@ -15,10 +15,11 @@ use trust::digest::Sha256Digest;
 use super::{JournalFault, Verified};
 use crate::pec::{
     journal::{
-        head::{leaves, number_of, numbered},
+        head::{Head, JOURNAL_INDEX, leaves, number_of, numbered},
+        index,
         seal::{Seal, Tree, leaf, root},
     },
-    records::JOURNAL,
+    records::{JOURNAL, JournalRecord, decode},
 };
 
 /// Records read at a time.
@@ -36,28 +37,54 @@ fn pages(seal: &Seal) -> Pages {
 
 /// Verifies the records of `seal`.
 pub(super) async fn verify(
-    engine: &dyn Engine,
+    reader: &dyn Reader,
+    head: &Head,
     seal: &Seal,
     verified: &mut Verified,
 ) -> Result<(), StoreError> {
     let (mut tree, mut pages) = (Tree::default(), pages(seal));
-    while let Some(page) = pages.next(engine).await? {
+    let mut unfound = BTreeSet::new();
+    while let Some(page) = pages.next(reader).await? {
+        let mut wanted = Vec::new();
         for (key, value) in page {
             tree.push(leaf(&key, &value));
             verified.records += 1;
+            // One that cannot be read was sealed as it stands, and is found by nothing.
+            let Ok(record) = decode::<JournalRecord>(JOURNAL, &key, &value) else { continue };
+            verified.disposals.take(head, &record);
+            let sequence = number_of(JOURNAL, &key)?;
+            let keys = index::keys_of(seal.node, sequence, &record);
+            wanted.extend(keys.into_iter().map(|key| (sequence, (JOURNAL_INDEX, key))));
         }
+        unfound.extend(not_in_index(reader, wanted).await?);
     }
-    let leaves = leaves(engine, seal.node, seal.number).await?;
+    let whole = tree.root() == seal.root;
+    // The index of what was changed says what it was before.
+    for sequence in unfound.into_iter().filter(|_| whole) {
+        verified.fault(JournalFault::IndexMissing { sequence });
+    }
+    let leaves = leaves(reader, seal.node, seal.number).await?;
     let own = root(&leaves) == seal.root && Some(leaves.len() as u64) == count(seal);
-    match (tree.root() == seal.root, own) {
+    match (whole, own) {
         (true, true) => Ok(()),
         (true, false) => {
             verified.fault(JournalFault::LeavesChanged { seal: seal.number });
             Ok(())
         }
-        (false, true) => name(engine, seal, &leaves, verified).await,
-        (false, false) => missing_or_changed(engine, seal, verified).await,
+        (false, true) => name(reader, seal, &leaves, verified).await,
+        (false, false) => missing_or_changed(reader, seal, verified).await,
     }
+}
+
+/// The records that one of their addresses or identifiers does not lead to.
+async fn not_in_index(
+    reader: &dyn Reader,
+    wanted: Vec<(u64, (Family, Bytes))>,
+) -> Result<BTreeSet<u64>, StoreError> {
+    let (sequences, keys): (Vec<u64>, Vec<_>) = wanted.into_iter().unzip();
+    let found = reader.multi_get(&keys).await?;
+    let missing = sequences.into_iter().zip(found).filter(|(_, found)| found.is_none());
+    Ok(missing.map(|(sequence, _)| sequence).collect())
 }
 
 /// How many records a seal has.
@@ -67,7 +94,7 @@ fn count(seal: &Seal) -> Option<u64> {
 
 /// Names the records that are not as their leaves say.
 async fn name(
-    engine: &dyn Engine,
+    reader: &dyn Reader,
     seal: &Seal,
     leaves: &[Sha256Digest],
     verified: &mut Verified,
@@ -75,7 +102,7 @@ async fn name(
     let mut present = vec![false; leaves.len()];
     let mut strange: BTreeMap<u64, Bytes> = BTreeMap::new();
     let mut pages = pages(seal);
-    while let Some(page) = pages.next(engine).await? {
+    while let Some(page) = pages.next(reader).await? {
         for (key, value) in page {
             let sequence = number_of(JOURNAL, &key)?;
             let Ok(index) = usize::try_from(sequence - seal.first) else { continue };
@@ -128,13 +155,13 @@ async fn name(
 
 /// Without leaves: names what is missing; else the whole seal.
 async fn missing_or_changed(
-    engine: &dyn Engine,
+    reader: &dyn Reader,
     seal: &Seal,
     verified: &mut Verified,
 ) -> Result<(), StoreError> {
     let mut wanted = seal.first;
     let (mut complete, mut pages) = (true, pages(seal));
-    while let Some(page) = pages.next(engine).await? {
+    while let Some(page) = pages.next(reader).await? {
         for (key, _) in page {
             let sequence = number_of(JOURNAL, &key)?;
             if sequence > wanted {
