@@ -123,7 +123,8 @@ impl SignerRule {
         Ok(says.then_some(Self { certificates, subject, verifier }))
     }
 
-    /// Judges `octets` of a copy without what it says of `own`, as of `instant`. Computes for as long as hashing and parsing take.
+    /// Judges `octets` of a copy, without what it says of `own`, as of `instant`. Computes for as
+    /// long as hashing and parsing take.
     ///
     /// # Errors
     ///
