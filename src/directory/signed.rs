@@ -188,8 +188,8 @@ impl SignedDirectory {
         let (own, others) = own.part(records);
         let directory = Directory::new(others)?;
         let digest = hex::encode(Sha256Digest::of(octets).0);
-        let (signer, signed) = (opened.signer, opened.signing_time);
-        Ok(Self { directory, own, signer, signed, digest })
+        let SignedContent { signer, signing_time, .. } = opened;
+        Ok(Self { directory, own, signer, signed: signing_time, digest })
     }
 
     /// The SHA-256 of the signer's certificate.
