@@ -123,7 +123,8 @@ impl SignerRule {
         Ok(says.then_some(Self { certificates, subject, verifier }))
     }
 
-    /// Judges `octets` of a copy without what it says of `own`, as of `instant`. Computes for as long as hashing and parsing take.
+    /// Judges `octets` of a copy, without what it says of `own`, as of `instant`. Computes for as
+    /// long as hashing and parsing take.
     ///
     /// # Errors
     ///
@@ -187,8 +188,8 @@ impl SignedDirectory {
         let (own, others) = own.part(records);
         let directory = Directory::new(others)?;
         let digest = hex::encode(Sha256Digest::of(octets).0);
-        let (signer, signed) = (opened.signer, opened.signing_time);
-        Ok(Self { directory, own, signer, signed, digest })
+        let SignedContent { signer, signing_time, .. } = opened;
+        Ok(Self { directory, own, signer, signed: signing_time, digest })
     }
 
     /// The SHA-256 of the signer's certificate.

@@ -32,6 +32,17 @@ fn envelopes(beta: &Provider, authority: &Path) -> (usize, usize) {
     (certified, all.len() - certified)
 }
 
+/// An instant that has passed.
+const PAST: &str = "2026-01-01T00:00:00Z";
+
+/// What a command says that conflicts with how things stand.
+fn refused(provider: &Provider, arguments: &[&str]) -> String {
+    let refused = provider.run(arguments, "");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(4), "{said}");
+    said
+}
+
 /// What the central server does every day: it fetches every entry, verifies it, and signs the whole.
 fn gather(world: &World, entries: &[u16], authority: &Path) -> Vec<u8> {
     let records = entries.iter().flat_map(|port| entry(world, *port, authority).records().to_vec());
@@ -81,20 +92,11 @@ fn two_providers_roll_a_pair_over_while_messages_flow_and_nothing_becomes_an_ano
         ["renewed.pem", "renewed.key"].map(|name| world.path(name).to_string_lossy().into_owned());
     alfa.administer(&["keys", "add", "--certificate", &files[0], "--key", &files[1]], "");
     let sha1 = renewed.certificate.sha1_hex();
-    let early = |alfa: &Provider, arguments: &[&str]| {
-        let roll = ["keys", "roll", &sha1].iter().chain(arguments).copied().collect::<Vec<_>>();
-        let refused = alfa.run(&roll, "");
-        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert_eq!(refused.status.code(), Some(4), "{said}");
-        said
-    };
-    // The central server has not fetched it yet.
-    let said = early(alfa, &[]);
-    assert!(!said.contains("48"), "{said}");
+    // First the central server has not fetched it yet, then the others cannot have it.
+    assert!(!refused(alfa, &["keys", "roll", &sha1]).contains("48"));
     central.give(&gather(&world, &entries, authority));
     alfa.administer(&["directory", "fetch"], "");
-    let said = early(alfa, &["--at", "2026-01-01T00:00:00Z"]);
-    assert!(said.contains("48"), "{said}");
+    assert!(refused(alfa, &["keys", "roll", &sha1, "--at", PAST]).contains("48"));
     beta.administer(&["directory", "fetch"], "");
     let listed = json(beta, &["directory", "list", "--hash", &sha1]);
     assert_eq!(listed[0]["certificates"].as_array().map(Vec::len), Some(2), "{listed}");
@@ -126,6 +128,6 @@ fn two_providers_roll_a_pair_over_while_messages_flow_and_nothing_becomes_an_ano
     };
     wait_until("all receipts are there", || receipts().2 >= 40);
     assert_eq!(receipts(), (20, 20, 40));
-    let in_use = alfa.run(&["keys", "remove", &sha1], "");
-    assert_eq!(in_use.status.code(), Some(4), "it signs");
+    // It signs.
+    refused(alfa, &["keys", "remove", &sha1]);
 }
