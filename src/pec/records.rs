@@ -356,9 +356,9 @@ impl RecipientRecord {
     pub fn may_become(&self, next: RecipientState) -> bool {
         match (self.state(), next) {
             // What was never sent cannot have arrived anywhere.
-            (RecipientState::Delivered | RecipientState::Rejected, _) => false,
-            // The sender was told that it failed: one notice for a recipient is enough.
-            (RecipientState::Failed, RecipientState::Infected) => false,
+            // Of one that failed the sender was told: one notice for a recipient is enough.
+            (RecipientState::Delivered | RecipientState::Rejected, _)
+            | (RecipientState::Failed, RecipientState::Infected) => false,
             // A receipt that comes late is passed on, and true.
             (
                 RecipientState::Failed | RecipientState::Expired | RecipientState::Infected,
