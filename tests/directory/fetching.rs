@@ -413,11 +413,11 @@ async fn a_domain_of_ours_that_the_copy_gives_to_several_does_not_spoil_the_copy
     let alfa = Alfa::new(&world, &central.url());
     let keeper = alfa.open(&world).await.expect("taken");
     let directory = keeper.in_use().await;
-    let whose = |domain: &str| {
+    let owner_of = |domain: &str| {
         directory.provider_of_domain(&domain.parse().expect("a domain")).map(|one| one.name.clone())
     };
-    assert_eq!(whose(ours).as_deref(), Some("Alfa"));
-    assert_eq!(whose("pec.gamma.example").as_deref(), Some("Gamma"));
+    assert_eq!(owner_of(ours).as_deref(), Some("Alfa"));
+    assert_eq!(owner_of("pec.gamma.example").as_deref(), Some("Gamma"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -290,6 +290,37 @@ fn guide(transmission: &TransmissionView, described: &[Described]) -> String {
     parts.map(|language| guide_in(language, transmission, described)).join("\n\n")
 }
 
+/// The commands for the signatures of providers, and those that do not hold.
+fn guide_to_signatures(language: Language, described: &[Described]) -> String {
+    let mut text = String::new();
+    // What the holder signed is under no provider's signature.
+    let signed: Vec<_> = described
+        .iter()
+        .filter(|one| one.artefact.kind != ArtefactKind::Original.word())
+        .filter_map(|one| Some((one.file.as_deref()?, one, one.found.as_ref()?)))
+        .filter(|(.., found)| found.signed)
+        .collect();
+    for (file, one, _) in signed.iter().filter(|(.., found)| found.signature_valid) {
+        let at = UnixMillis(one.artefact.instant_millis).seconds();
+        let _ = writeln!(
+            text,
+            "    openssl cms -verify -in {file} -CAfile autorita.pem -purpose any -attime {at} -out /dev/null"
+        );
+    }
+    let wrong: Vec<_> = signed.iter().filter(|(.., found)| !found.signature_valid).collect();
+    if !wrong.is_empty() {
+        let heading = Text::fixed(
+            "\nFirme che il gestore che ha esportato non ha trovato valide:\n",
+            "\nSignatures that the exporting provider did not find valid:\n",
+        );
+        text.push_str(heading.get(language));
+    }
+    for (file, _, found) in wrong {
+        let _ = writeln!(text, "- {file}: {}", found.reason);
+    }
+    text
+}
+
 fn guide_in(
     language: Language,
     transmission: &TransmissionView,
@@ -321,30 +352,7 @@ fn guide_in(
              certificates that the agency publishes. The line \"CMS Verification successful\" says that the signature is valid:",
         ),
     );
-    // What the holder signed is under no provider's signature.
-    let signed: Vec<_> = described
-        .iter()
-        .filter(|one| one.artefact.kind != ArtefactKind::Original.word())
-        .filter_map(|one| Some((one.file.as_deref()?, one, one.found.as_ref()?)))
-        .filter(|(.., found)| found.signed)
-        .collect();
-    for (file, one, _) in signed.iter().filter(|(.., found)| found.signature_valid) {
-        let at = UnixMillis(one.artefact.instant_millis).seconds();
-        let _ = writeln!(
-            text,
-            "    openssl cms -verify -in {file} -CAfile autorita.pem -purpose any -attime {at} -out /dev/null"
-        );
-    }
-    let wrong: Vec<_> = signed.iter().filter(|(.., found)| !found.signature_valid).collect();
-    if !wrong.is_empty() {
-        text.push_str(say(
-            "\nFirme che il gestore che ha esportato non ha trovato valide:\n",
-            "\nSignatures that the exporting provider did not find valid:\n",
-        ));
-    }
-    for (file, _, found) in wrong {
-        let _ = writeln!(text, "- {file}: {}", found.reason);
-    }
+    text.push_str(&guide_to_signatures(language, described));
     text.push_str(say(
         "\n3. I dati di certificazione, tratti dai messaggi, hanno la forma delle regole (RFC 6109 §4.4):\n\n",
         "\n3. The certification data, taken from the messages, have the form of the rules (RFC 6109 §4.4):\n\n",
