@@ -12,7 +12,7 @@ use std::{
 use serde_json::{Value, json};
 use trust::{authority::DevelopmentAuthority, clock::SystemClock, random::SystemRandom};
 
-use crate::support::{self, NO_DNS, PASSWORD, PATIENCE, Provider, template::Template};
+use crate::support::{self, NO_DNS, PASSWORD, PATIENCE, Provider, UNCHECKED, template::Template};
 
 pub(crate) const ANNA: &str = "anna@pec.alfa.example";
 pub(crate) const BRUNO: &str = "bruno@pec.alfa.example";
@@ -101,7 +101,7 @@ impl World {
         let mut text = format!(
             "[tls]\ncertificate_file = \"tls.pem\"\nkey_file = \"tls.key\"\n\
              [signing]\ncertificate_file = \"signing.pem\"\nkey_file = \"signing.key\"\n\
-             [directory]\nldif_file = \"{root}/gestori.ldif\"\n{NO_DNS}\
+             [directory]\nldif_file = \"{root}/gestori.ldif\"\n{NO_DNS}{UNCHECKED}\
              [outgoing]\nretry_first = \"100 ms\"\nretry_longest = \"200 ms\"\n"
         );
         if let Some(peer) = peer {

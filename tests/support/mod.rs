@@ -33,7 +33,7 @@ pub(crate) const NO_DNS: &str = "[dns]\nservers = [\"127.0.0.1:9\"]\ntimeout = \
      [ordinary_mail]\ndmarc_reject = false\n";
 
 /// No scanner: what has one says so with its own `[antivirus]`.
-const UNCHECKED: &str = "[antivirus]\ncheck = \"none\"\n";
+pub(crate) const UNCHECKED: &str = "[antivirus]\ncheck = \"none\"\n";
 
 /// `text`, which says nothing of a scanner, with none.
 fn unchecked(text: &str) -> &'static str {
