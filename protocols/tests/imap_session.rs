@@ -304,3 +304,21 @@ async fn wrong_commands_are_bad_and_too_many_in_a_row_end_the_session() {
     assert_eq!(rest.matches("* BAD ").count(), 5, "{rest}");
     assert!(rest.contains("* BYE "), "{rest}");
 }
+
+#[tokio::test]
+async fn names_are_spelt_in_utf_8_once_that_is_enabled() {
+    let account = MemoryAccount::new();
+    account.make("Attività");
+    let mut client = logged_in(&account).await;
+    let answer = client.command("a LIST \"\" Att*").await;
+    assert!(answer.contains(" Attivit&AOA-\r\n"), "{answer}");
+    // The example of RFC 5161 §3.1: what is unknown is passed over, what is known is named.
+    let answer = client.command("b ENABLE X-GOOD-IDEA UTF8=ACCEPT").await;
+    assert_eq!(answer, "* ENABLED UTF8=ACCEPT\r\nb OK ENABLE\r\n");
+    assert_eq!(client.command("c ENABLE UTF8=ACCEPT").await, "* ENABLED\r\nc OK ENABLE\r\n");
+    let answer = client.command("d LIST \"\" \"Attività\"").await;
+    assert!(answer.contains(" \"Attività\"\r\n"), "{answer}");
+    assert!(client.command("e SELECT \"Attività\"").await.contains("e OK [READ-WRITE]"));
+    // Not once a mailbox is selected (§3.1).
+    assert!(client.command("f ENABLE IMAP4rev2").await.starts_with("f BAD "));
+}

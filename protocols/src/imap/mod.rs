@@ -13,6 +13,7 @@
 
 mod command;
 mod completion;
+mod enabled;
 mod frame;
 mod grammar;
 mod limits;

@@ -40,6 +40,8 @@ pub(crate) struct SelectedMailbox {
     arrived: Vec<ListedMessage>,
     /// Messages whose new flags the client has not been told.
     reflagged: BTreeSet<Uid>,
+    /// What `$` stands for: the UIDs that the last SEARCH with RETURN (SAVE) found (RFC 5182 §2.1).
+    pub(crate) saved: BTreeSet<Uid>,
     keywords: BTreeSet<Keyword>,
     /// Whether `keywords` has grown since the client was told.
     keywords_grew: bool,
@@ -68,6 +70,7 @@ impl SelectedMailbox {
             expunged: BTreeSet::new(),
             arrived: Vec::new(),
             reflagged: BTreeSet::new(),
+            saved: BTreeSet::new(),
             keywords,
             keywords_grew: false,
         })
@@ -110,6 +113,10 @@ impl SelectedMailbox {
     /// A sequence number that the client was never told is an error (RFC 3501 §9 `seq-number`),
     /// an unknown UID is not (§6.4.8). `*` in an empty mailbox names nothing.
     pub(crate) fn resolve(&self, set: &SequenceSet, uid: bool) -> Result<Vec<usize>, Completion> {
+        if *set == SequenceSet::Saved {
+            let saved = self.saved.iter().filter_map(|&uid| self.index_of(uid));
+            return Ok(saved.collect());
+        }
         if uid {
             let largest = self.rows.last().map_or(0, |row| row.uid.get());
             return Ok(self.indexes_of_uids(&set.resolve(largest)));
@@ -272,6 +279,7 @@ impl SelectedMailbox {
                 frame.put(format!("* {} EXPUNGE\r\n", index + 1).as_bytes()).await?;
             }
             self.recent.remove(uid);
+            self.saved.remove(uid);
             self.reflagged.remove(uid);
         }
         self.rows.retain(|row| !gone.contains(&row.uid));

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     command,
     completion::{Completion, Condition, Failure},
+    enabled::Enabled,
     frame::{Frame, Incoming},
     grammar::{self, Command, Tag},
     selected::SelectedMailbox,
@@ -41,6 +42,8 @@ pub(crate) struct Context<S> {
     pub(crate) address: Option<String>,
     /// Whether TLS protects the connection.
     pub(crate) encrypted: bool,
+    /// What the client has enabled.
+    pub(crate) enabled: Enabled,
     /// What a login can be bound to.
     pub(crate) bindings: ChannelBindings,
     pub(crate) stopping: CancellationToken,
@@ -119,7 +122,16 @@ impl<S: Stream> Session<S> {
         let deadline = Instant::now() + limits.login_time_max;
         let frame = Frame::new(stream, limits);
         Self {
-            context: Context { frame, server, peer, address: None, encrypted, bindings, stopping },
+            context: Context {
+                frame,
+                server,
+                peer,
+                address: None,
+                encrypted,
+                enabled: Enabled::default(),
+                bindings,
+                stopping,
+            },
             state: State::NotAuthenticated(NotAuthenticated { failed_logins: 0, deadline }),
             bad_commands: 0,
         }
@@ -202,7 +214,9 @@ impl<S: Stream> Session<S> {
             let text = "Manca l'etichetta del comando / The command has no tag";
             return Ok((None, Completion::bad(text)));
         }
-        let command = match grammar::parse(octets, &self.context.server.settings.limits) {
+        let names = self.context.enabled.names();
+        let limits = &self.context.server.settings.limits;
+        let command = match grammar::parse(octets, names, limits) {
             Ok(command) => command,
             Err(error) => return Ok((tag, error.into())),
         };
@@ -389,6 +403,8 @@ async fn authenticated<S: Stream>(
         Command::Subscribe { mailbox, subscribed } => {
             stay(command::subscribe::subscribe(state, &mailbox, subscribed).await)
         }
+        // Not once a mailbox is selected (RFC 5161 §3.1): `selected` refuses it.
+        Command::Enable { extensions } => stay(command::enable::enable(context, &extensions).await),
         Command::Namespace => stay(command::namespace::namespace(context).await),
         Command::Idle => stay(command::idle::idle(context, state, None).await),
         _ => Err(wrong_state().into()),
@@ -421,6 +437,7 @@ async fn selected<S: Stream>(
             stay(command::r#move::r#move(context, account, mailbox, &set, &to, uid).await)
         }
         Command::Idle => stay(command::idle::idle(context, account, Some(mailbox)).await),
+        Command::Enable { .. } => Err(wrong_state().into()),
         other => authenticated(context, account, other).await,
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     access::ResourceUse,
     imap::{
         completion::{CommandResult, Completion, Failure},
-        grammar::{mailbox_name, write},
+        grammar::write,
         session::{Authenticated, Context},
     },
     lines::Stream,
@@ -38,7 +38,7 @@ pub(crate) async fn get_quota_root<S: Stream>(
     mailbox: &str,
 ) -> CommandResult {
     let mut line = b"* QUOTAROOT ".to_vec();
-    write::astring(&mut line, mailbox_name::encode(mailbox).as_bytes());
+    write::mailbox(&mut line, mailbox, context.enabled.names());
     line.push(b' ');
     line.extend_from_slice(ROOT);
     line.extend_from_slice(b"\r\n");

@@ -4,7 +4,7 @@ use crate::{
     access::{MailboxEntry, SpecialUse},
     imap::{
         completion::{CommandResult, Completion},
-        grammar::{mailbox_name, write},
+        grammar::{mailbox_name::NameForm, write},
         session::{Authenticated, Context},
     },
     lines::Stream,
@@ -21,6 +21,7 @@ pub(crate) async fn list<S: Stream>(
         context.frame.put(b"* LIST (\\Noselect) \"/\" \"\"\r\n").await?;
         return Ok(Completion::ok("LIST"));
     }
+    let names = context.enabled.names();
     let pattern = Pattern::new(reference, pattern);
     let entries = state.account.list().await?;
     for entry in &entries {
@@ -29,7 +30,8 @@ pub(crate) async fn list<S: Stream>(
         if !pattern.matches(&entry.name) || (entry.mailbox_id.is_none() && !has_children) {
             continue;
         }
-        context.frame.put(&line("LIST", &entry.name, &attributes(entry, has_children))).await?;
+        let line = line("LIST", &entry.name, names, &attributes(entry, has_children));
+        context.frame.put(&line).await?;
     }
     Ok(Completion::ok("LIST"))
 }
@@ -58,9 +60,9 @@ fn attributes(entry: &MailboxEntry, has_children: bool) -> Vec<&'static str> {
 }
 
 /// A LIST or LSUB response.
-pub(super) fn line(response: &str, name: &str, attributes: &[&str]) -> Vec<u8> {
+pub(super) fn line(response: &str, name: &str, names: NameForm, attributes: &[&str]) -> Vec<u8> {
     let mut line = format!("* {response} ({}) \"/\" ", attributes.join(" ")).into_bytes();
-    write::astring(&mut line, mailbox_name::encode(name).as_bytes());
+    write::mailbox(&mut line, name, names);
     line.extend_from_slice(b"\r\n");
     line
 }

@@ -17,6 +17,7 @@ pub(crate) async fn lsub<S: Stream>(
     reference: &str,
     pattern: &str,
 ) -> CommandResult {
+    let names = context.enabled.names();
     let pattern = Pattern::new(reference, pattern);
     let entries = state.account.list().await?;
     let subscribed: BTreeSet<&str> =
@@ -25,13 +26,13 @@ pub(crate) async fn lsub<S: Stream>(
     let mut parents = BTreeSet::new();
     for name in &subscribed {
         if pattern.matches(name) {
-            context.frame.put(&line("LSUB", name, &[])).await?;
+            context.frame.put(&line("LSUB", name, names, &[])).await?;
             continue;
         }
         for (end, _) in name.match_indices('/') {
             let parent = &name[..end];
             if pattern.matches(parent) && !subscribed.contains(parent) && parents.insert(parent) {
-                context.frame.put(&line("LSUB", parent, &["\\Noselect"])).await?;
+                context.frame.put(&line("LSUB", parent, names, &["\\Noselect"])).await?;
             }
         }
     }

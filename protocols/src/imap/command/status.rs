@@ -5,7 +5,7 @@ use storage::mailbox::view::MailboxState;
 use crate::{
     imap::{
         completion::{CommandResult, Completion, Failure},
-        grammar::{StatusItem, mailbox_name, write},
+        grammar::{StatusItem, write},
         session::{Authenticated, Context},
     },
     lines::Stream,
@@ -36,7 +36,7 @@ pub(crate) async fn status<S: Stream>(
         });
     }
     let mut line = b"* STATUS ".to_vec();
-    write::astring(&mut line, mailbox_name::encode(name).as_bytes());
+    write::mailbox(&mut line, name, context.enabled.names());
     line.extend_from_slice(format!(" ({})\r\n", values.join(" ")).as_bytes());
     context.frame.put(&line).await?;
     Ok(Completion::ok("STATUS"))

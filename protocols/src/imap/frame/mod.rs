@@ -17,7 +17,7 @@ use bytes::BytesMut;
 use tokio::time::timeout;
 
 use super::{
-    grammar::{self, AppendHead, ParseError, Tag},
+    grammar::{self, AppendHead, ParseError, Tag, mailbox_name::NameForm},
     limits::ImapLimits,
 };
 use crate::lines::{Disconnect, Lines, Stream};
@@ -48,6 +48,7 @@ pub(crate) struct Frame<S> {
     line_octets_max: usize,
     literal_octets_max: usize,
     literal_time_max: Duration,
+    names: NameForm,
     /// The tag of the command that is being read, for the answer to one that cannot be.
     unfinished_tag: Option<Tag>,
 }
@@ -66,8 +67,14 @@ impl<S: Stream> Frame<S> {
             line_octets_max: limits.line_octets_max,
             literal_octets_max: limits.literal_octets_max,
             literal_time_max: limits.literal_time_max,
+            names: NameForm::default(),
             unfinished_tag: None,
         }
+    }
+
+    /// Reads names in the form `names` from now on.
+    pub(crate) fn set_names(&mut self, names: NameForm) {
+        self.names = names;
     }
 
     /// Waits for a command. Not to be cancelled once its first line has come, unless the
@@ -89,7 +96,7 @@ impl<S: Stream> Frame<S> {
             };
             let before = &command[..command.len() - announcement];
             if let (Some(tag), Some(head)) =
-                (&self.unfinished_tag, grammar::parse_append_head(before))
+                (&self.unfinished_tag, grammar::parse_append_head(before, self.names))
             {
                 return Ok(Incoming::Append { tag: tag.clone(), head, literal });
             }

@@ -21,16 +21,9 @@ use trust::clock::UnixMillis;
 
 use super::{
     AppendHead, Command, FetchItem, ParseError, Section, SectionText, StatusItem, Store,
-    mailbox_name,
+    mailbox_name::NameForm,
+    reader::{self, SYNTAX},
     sequence::{SequenceNumber, SequenceSet},
-};
-
-const NOT_IN_THE_GRAMMAR: ParseError =
-    ParseError::Syntax("Comando sconosciuto o argomenti errati / Unknown command or bad arguments");
-
-const BAD_NAME: ParseError = ParseError::Impossible {
-    code: "CANNOT",
-    text: "Il nome non e' in UTF-7 modificato / The name is not in modified UTF-7",
 };
 
 fn decode(octets: &[u8]) -> Option<CommandBody<'_>> {
@@ -41,8 +34,8 @@ fn decode(octets: &[u8]) -> Option<CommandBody<'_>> {
 }
 
 /// Parses any command but SEARCH and APPEND.
-pub(super) fn command(octets: &[u8]) -> Result<Command, ParseError> {
-    let body = decode(octets).ok_or(NOT_IN_THE_GRAMMAR)?;
+pub(super) fn command(octets: &[u8], names: NameForm) -> Result<Command, ParseError> {
+    let body = decode(octets).ok_or(SYNTAX)?;
     Ok(match body {
         CommandBody::Capability => Command::Capability,
         CommandBody::Noop => Command::Noop,
@@ -61,39 +54,45 @@ pub(super) fn command(octets: &[u8]) -> Result<Command, ParseError> {
             mechanism: mechanism.to_string().to_ascii_uppercase(),
             initial_response: initial_response.map(|octets| octets.declassify().to_vec()),
         },
-        other => with_names(other)?,
+        other => with_names(other, names)?,
     })
 }
 
 /// Parses the commands that name mailboxes or messages.
-fn with_names(body: CommandBody<'_>) -> Result<Command, ParseError> {
+fn with_names(body: CommandBody<'_>, names: NameForm) -> Result<Command, ParseError> {
     Ok(match body {
-        CommandBody::List { reference, mailbox_wildcard } => {
-            Command::List { reference: name(&reference)?, pattern: pattern(&mailbox_wildcard)? }
-        }
-        CommandBody::Lsub { reference, mailbox_wildcard } => {
-            Command::Lsub { reference: name(&reference)?, pattern: pattern(&mailbox_wildcard)? }
-        }
+        CommandBody::List { reference, mailbox_wildcard } => Command::List {
+            reference: name(&reference, names)?,
+            pattern: pattern(&mailbox_wildcard, names)?,
+        },
+        CommandBody::Lsub { reference, mailbox_wildcard } => Command::Lsub {
+            reference: name(&reference, names)?,
+            pattern: pattern(&mailbox_wildcard, names)?,
+        },
         CommandBody::Status { mailbox, item_names } => Command::Status {
-            mailbox: name(&mailbox)?,
+            mailbox: name(&mailbox, names)?,
             items: item_names.iter().map(status_item).collect(),
         },
         CommandBody::GetQuota { root } => Command::GetQuota { root: root.as_ref().to_vec() },
-        CommandBody::GetQuotaRoot { mailbox } => Command::GetQuotaRoot { mailbox: name(&mailbox)? },
+        CommandBody::GetQuotaRoot { mailbox } => {
+            Command::GetQuotaRoot { mailbox: name(&mailbox, names)? }
+        }
         CommandBody::Select { mailbox } => {
-            Command::Select { mailbox: name(&mailbox)?, read_only: false }
+            Command::Select { mailbox: name(&mailbox, names)?, read_only: false }
         }
         CommandBody::Examine { mailbox } => {
-            Command::Select { mailbox: name(&mailbox)?, read_only: true }
+            Command::Select { mailbox: name(&mailbox, names)?, read_only: true }
         }
-        CommandBody::Create { mailbox } => Command::Create { mailbox: name(&mailbox)? },
-        CommandBody::Delete { mailbox } => Command::Delete { mailbox: name(&mailbox)? },
-        CommandBody::Rename { from, to } => Command::Rename { from: name(&from)?, to: name(&to)? },
+        CommandBody::Create { mailbox } => Command::Create { mailbox: name(&mailbox, names)? },
+        CommandBody::Delete { mailbox } => Command::Delete { mailbox: name(&mailbox, names)? },
+        CommandBody::Rename { from, to } => {
+            Command::Rename { from: name(&from, names)?, to: name(&to, names)? }
+        }
         CommandBody::Subscribe { mailbox } => {
-            Command::Subscribe { mailbox: name(&mailbox)?, subscribed: true }
+            Command::Subscribe { mailbox: name(&mailbox, names)?, subscribed: true }
         }
         CommandBody::Unsubscribe { mailbox } => {
-            Command::Subscribe { mailbox: name(&mailbox)?, subscribed: false }
+            Command::Subscribe { mailbox: name(&mailbox, names)?, subscribed: false }
         }
         CommandBody::Expunge => Command::Expunge { uids: None },
         CommandBody::ExpungeUid { sequence_set } => {
@@ -114,25 +113,28 @@ fn with_names(body: CommandBody<'_>) -> Result<Command, ParseError> {
             })
         }
         CommandBody::Copy { sequence_set, mailbox, uid } => {
-            Command::Copy { set: set(&sequence_set), mailbox: name(&mailbox)?, uid }
+            Command::Copy { set: set(&sequence_set), mailbox: name(&mailbox, names)?, uid }
         }
         CommandBody::Move { sequence_set, mailbox, uid } => {
-            Command::Move { set: set(&sequence_set), mailbox: name(&mailbox)?, uid }
+            Command::Move { set: set(&sequence_set), mailbox: name(&mailbox, names)?, uid }
         }
-        _ => return Err(NOT_IN_THE_GRAMMAR),
+        _ => return Err(SYNTAX),
     })
 }
 
 /// Parses an APPEND whose message is empty; `None` when `octets` are no such command.
-pub(super) fn append_head(octets: &[u8]) -> Option<Result<AppendHead, ParseError>> {
+pub(super) fn append_head(
+    octets: &[u8],
+    names: NameForm,
+) -> Option<Result<AppendHead, ParseError>> {
     let CommandBody::Append { mailbox, flags: listed, date, message } = decode(octets)? else {
         return None;
     };
     // Literals of RFC 3516 are read by the codec, but BINARY is not offered.
     if matches!(message, LiteralOrLiteral8::Literal8(_)) {
-        return Some(Err(NOT_IN_THE_GRAMMAR));
+        return Some(Err(SYNTAX));
     }
-    Some(name(&mailbox).and_then(|mailbox| {
+    Some(name(&mailbox, names).and_then(|mailbox| {
         Ok(AppendHead {
             mailbox,
             flags: flags(&listed)?,
@@ -142,32 +144,22 @@ pub(super) fn append_head(octets: &[u8]) -> Option<Result<AppendHead, ParseError
 }
 
 fn text(octets: &[u8]) -> Result<String, ParseError> {
-    String::from_utf8(octets.to_vec()).map_err(|_| NOT_IN_THE_GRAMMAR)
+    String::from_utf8(octets.to_vec()).map_err(|_| SYNTAX)
 }
 
-fn name(mailbox: &Mailbox<'_>) -> Result<String, ParseError> {
+fn name(mailbox: &Mailbox<'_>, names: NameForm) -> Result<String, ParseError> {
     match mailbox {
         Mailbox::Inbox => Ok("INBOX".to_owned()),
-        Mailbox::Other(other) => canonical_name(other.as_ref()),
+        Mailbox::Other(other) => reader::mailbox(other.as_ref(), names),
     }
 }
 
-/// INBOX is the one name, or first level of a name, that is compared without case
-/// (RFC 3501 §5.1).
-fn canonical_name(encoded: &[u8]) -> Result<String, ParseError> {
-    let mut name = mailbox_name::decode(encoded).ok_or(BAD_NAME)?;
-    if name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("INBOX/")) {
-        name.replace_range(..5, "INBOX");
-    }
-    Ok(name)
-}
-
-fn pattern(pattern: &ListMailbox<'_>) -> Result<String, ParseError> {
+fn pattern(pattern: &ListMailbox<'_>, names: NameForm) -> Result<String, ParseError> {
     let encoded = match pattern {
         ListMailbox::Token(token) => token.as_ref(),
         ListMailbox::String(string) => string.as_ref(),
     };
-    mailbox_name::decode(encoded).ok_or(BAD_NAME)
+    reader::pattern(encoded, names)
 }
 
 fn status_item(item: &StatusDataItemName) -> StatusItem {
@@ -191,7 +183,7 @@ fn set(set: &CodecSet) -> SequenceSet {
         Sequence::Single(single) => (number(single), number(single)),
         Sequence::Range(from, to) => (number(from), number(to)),
     };
-    SequenceSet(set.0.as_ref().iter().map(range).collect())
+    SequenceSet::Ranges(set.0.as_ref().iter().map(range).collect())
 }
 
 fn change(kind: StoreType) -> FlagChange {
@@ -259,7 +251,7 @@ fn fetch_item(item: &MessageDataItemName<'_>) -> Result<FetchItem, ParseError> {
             peek: *peek,
         },
         MessageDataItemName::Binary { .. } | MessageDataItemName::BinarySize { .. } => {
-            return Err(NOT_IN_THE_GRAMMAR);
+            return Err(SYNTAX);
         }
     })
 }
@@ -288,7 +280,7 @@ mod tests {
 
     #[test]
     fn commands_of_rfc_3501_are_read() {
-        let parsed = |line: &str| command(line.as_bytes()).unwrap();
+        let parsed = |line: &str| command(line.as_bytes(), NameForm::ModifiedUtf7).unwrap();
         assert_eq!(
             parsed("a LOGIN SMITH \"SES\\\"AME\"\r\n"),
             Command::Login { login: "SMITH".to_owned(), password: "SES\"AME".to_owned() }
@@ -335,7 +327,7 @@ mod tests {
             "a SELECT &Jjo!\r\n",
             "a LOGIN {3}\r\na\0b c\r\n",
         ] {
-            assert!(command(wrong.as_bytes()).is_err(), "{wrong}");
+            assert!(command(wrong.as_bytes(), NameForm::ModifiedUtf7).is_err(), "{wrong}");
         }
     }
 }

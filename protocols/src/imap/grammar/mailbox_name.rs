@@ -8,6 +8,25 @@ use base64::{
     engine::{GeneralPurpose, general_purpose::NO_PAD},
 };
 
+/// How the octets of a command or response spell names.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum NameForm {
+    /// Modified UTF-7 (RFC 3501 §5.1.3).
+    #[default]
+    ModifiedUtf7,
+    /// UTF-8, once the client has enabled UTF8=ACCEPT (RFC 6855 §3) or IMAP4rev2
+    /// (RFC 9051 §5.1).
+    Utf8,
+}
+
+/// Reads a name spelt in `form`; `None` when `octets` spell none.
+pub(crate) fn read(octets: &[u8], form: NameForm) -> Option<String> {
+    match form {
+        NameForm::ModifiedUtf7 => decode(octets),
+        NameForm::Utf8 => std::str::from_utf8(octets).ok().map(str::to_owned),
+    }
+}
+
 const MODIFIED_BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::IMAP_MUTF7, NO_PAD);
 
 /// Encodes a name.

@@ -1,15 +1,17 @@
 //! What may be said in IMAP: commands as values in which only valid ones can be built.
 //!
-//! [`parse`] is the one entrance. SEARCH has a grammar of its own ([`search`]); everything else
-//! is read by `imap-codec`, whose types end in [`codec`]: the rest of the program sees only the
-//! types of this module, so that a grammar of ours can take over command by command.
+//! [`parse`] is the one entrance. What `imap-codec` does not know has a grammar of ours, a file
+//! for each command, over one [`reader`]; the rest is read by `imap-codec`, whose types end in
+//! [`codec`]: the program sees only the types of this module.
 //!
 //! * [`mailbox_name`]: modified UTF-7. * [`sequence`]: sequence sets. * [`write`]: responses.
 //!
 //! Not here: lines and literals (`frame`), what commands do (`command`).
 
 pub(crate) mod codec;
+pub(crate) mod enable;
 pub(crate) mod mailbox_name;
+pub(crate) mod reader;
 pub(crate) mod search;
 pub(crate) mod sequence;
 pub(crate) mod write;
@@ -19,7 +21,10 @@ use std::num::NonZeroU32;
 use storage::mailbox::flags::{FlagChange, Flags};
 use trust::clock::UnixMillis;
 
-use self::{search::SearchProgram, sequence::SequenceSet};
+use self::{
+    enable::Extension, mailbox_name::NameForm, reader::Reader, search::SearchProgram,
+    sequence::SequenceSet,
+};
 use super::limits::ImapLimits;
 
 /// The word before a command that its answer repeats.
@@ -54,6 +59,7 @@ pub(crate) enum Command {
     Noop,
     Logout,
     Id,
+    Enable { extensions: Vec<Extension> },
     Login { login: String, password: String },
     Authenticate { mechanism: String, initial_response: Option<Vec<u8>> },
     List { reference: String, pattern: String },
@@ -189,11 +195,16 @@ pub(crate) enum ParseError {
     Impossible { code: &'static str, text: &'static str },
 }
 
-/// Parses a command with all its literals, tag and line end included.
-pub(crate) fn parse(octets: &[u8], limits: &ImapLimits) -> Result<Command, ParseError> {
-    let command = match search::parse_command(octets, limits)? {
-        Some((program, uid)) => Command::Search { program, uid },
-        None => codec::command(octets)?,
+/// Parses a command with all its literals, tag and line end included. Mailboxes are named in the
+/// form `names`.
+pub(crate) fn parse(
+    octets: &[u8],
+    names: NameForm,
+    limits: &ImapLimits,
+) -> Result<Command, ParseError> {
+    let command = match ours(octets, names, limits)? {
+        Some(command) => command,
+        None => codec::command(octets, names)?,
     };
     if command.ranges() > limits.sequence_ranges_max {
         return Err(ParseError::Syntax("troppi intervalli / too many ranges in a sequence set"));
@@ -201,9 +212,31 @@ pub(crate) fn parse(octets: &[u8], limits: &ImapLimits) -> Result<Command, Parse
     Ok(command)
 }
 
+/// Parses the commands whose grammar is ours; `None` for the others.
+fn ours(
+    octets: &[u8],
+    names: NameForm,
+    limits: &ImapLimits,
+) -> Result<Option<Command>, ParseError> {
+    let mut reader = Reader::new(octets, names);
+    if reader.word().is_err() || !reader.space() {
+        return Ok(None);
+    }
+    let uid = reader.take_keyword(b"UID") && reader.space();
+    let Ok(word) = reader.keyword() else { return Ok(None) };
+    Ok(Some(match (word.as_slice(), uid) {
+        (b"ENABLE", false) => Command::Enable { extensions: enable::parse(reader)? },
+        (b"SEARCH", _) => Command::Search { program: search::parse(reader, limits)?, uid },
+        _ => return Ok(None),
+    }))
+}
+
 /// Parses `octets`, which end where the announcement of a literal begins (after the space), as
 /// the head of an APPEND command. `None` when the literal is not the message.
-pub(crate) fn parse_append_head(octets: &[u8]) -> Option<Result<AppendHead, ParseError>> {
+pub(crate) fn parse_append_head(
+    octets: &[u8],
+    names: NameForm,
+) -> Option<Result<AppendHead, ParseError>> {
     let after_tag = octets.iter().position(|&octet| octet == b' ')? + 1;
     let word = octets.get(after_tag..after_tag + 7)?;
     if !word.eq_ignore_ascii_case(b"APPEND ") {
@@ -211,7 +244,7 @@ pub(crate) fn parse_append_head(octets: &[u8]) -> Option<Result<AppendHead, Pars
     }
     let mut whole = octets.to_vec();
     whole.extend_from_slice(b"{0}\r\n\r\n");
-    codec::append_head(&whole)
+    codec::append_head(&whole, names)
 }
 
 #[cfg(test)]
@@ -228,13 +261,13 @@ mod tests {
 
     #[test]
     fn the_message_of_append_is_told_from_a_name_that_is_a_literal() {
-        assert!(parse_append_head(b"a APPEND ").is_none());
-        assert!(parse_append_head(b"a LOGIN ").is_none());
-        let head = parse_append_head(b"a append {5}\r\nINBOX (\\Seen) ").unwrap().unwrap();
-        assert_eq!(head.mailbox, "INBOX");
-        assert!(head.flags.seen);
-        let head =
-            parse_append_head(b"a APPEND Bozze \"17-Jul-1996 02:44:25 -0700\" ").unwrap().unwrap();
-        assert_eq!(head.internal_date, Some(UnixMillis(837_596_665_000)));
+        let head = |octets: &[u8]| parse_append_head(octets, NameForm::ModifiedUtf7);
+        assert!(head(b"a APPEND ").is_none());
+        assert!(head(b"a LOGIN ").is_none());
+        let named = head(b"a append {5}\r\nINBOX (\\Seen) ").unwrap().unwrap();
+        assert_eq!(named.mailbox, "INBOX");
+        assert!(named.flags.seen);
+        let dated = head(b"a APPEND Bozze \"17-Jul-1996 02:44:25 -0700\" ").unwrap().unwrap();
+        assert_eq!(dated.internal_date, Some(UnixMillis(837_596_665_000)));
     }
 }

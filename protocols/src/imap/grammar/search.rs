@@ -11,7 +11,11 @@ use std::ops::RangeInclusive;
 use jiff::civil::Date;
 use storage::{mailbox::flags::Keyword, text::fold};
 
-use super::{ParseError, sequence::SequenceSet};
+use super::{
+    ParseError,
+    reader::{self, Reader},
+    sequence::SequenceSet,
+};
 use crate::imap::limits::ImapLimits;
 
 /// A system flag that a key asks for.
@@ -159,52 +163,40 @@ const BAD_CHARSET: ParseError = ParseError::Impossible {
     text: "Set di caratteri non gestito, usare UTF-8 / Unknown charset, use UTF-8",
 };
 
-/// Parses `[UID ]SEARCH …`; `None` when the command is another. The flag is true for UID SEARCH.
-pub(super) fn parse_command(
-    octets: &[u8],
-    limits: &ImapLimits,
-) -> Result<Option<(SearchProgram, bool)>, ParseError> {
-    let mut reader = Reader { rest: octets, keys: 0, limits };
-    let Ok(_tag) = reader.word() else { return Ok(None) };
-    let mut word = if reader.space() { reader.word().unwrap_or_default() } else { &[] };
-    let uid = word.eq_ignore_ascii_case(b"UID");
-    if uid {
-        word = if reader.space() { reader.word().unwrap_or_default() } else { &[] };
-    }
-    if !word.eq_ignore_ascii_case(b"SEARCH") {
-        return Ok(None);
-    }
-    reader.program().map(|program| Some((program, uid)))
+/// Parses what follows the word SEARCH.
+pub(super) fn parse(reader: Reader<'_>, limits: &ImapLimits) -> Result<SearchProgram, ParseError> {
+    Parser { reader, keys: 0, limits }.program().map_err(|error| match error {
+        reader::SYNTAX => SYNTAX,
+        other => other,
+    })
 }
 
-struct Reader<'a> {
-    rest: &'a [u8],
+struct Parser<'a, 'l> {
+    reader: Reader<'a>,
     keys: usize,
-    limits: &'a ImapLimits,
+    limits: &'l ImapLimits,
 }
 
-impl<'a> Reader<'a> {
+impl Parser<'_, '_> {
     fn program(&mut self) -> Result<SearchProgram, ParseError> {
-        let before = self.rest;
-        if self.space()
-            && self.word().is_ok_and(|word| word.eq_ignore_ascii_case(b"CHARSET"))
-            && self.space()
-        {
-            let charset = self.astring()?;
+        let before = self.reader.clone();
+        if self.reader.space() && self.reader.take_keyword(b"CHARSET") && self.reader.space() {
+            let charset = self.reader.astring()?;
             if !charset.eq_ignore_ascii_case(b"UTF-8") && !charset.eq_ignore_ascii_case(b"US-ASCII")
             {
                 return Err(BAD_CHARSET);
             }
         } else {
-            self.rest = before;
+            self.reader = before;
         }
         let mut keys = Vec::new();
-        while self.space() {
+        while self.reader.space() {
             keys.push(self.key(1)?);
         }
-        if keys.is_empty() || !matches!(self.rest, b"\r\n" | b"\n") {
+        if keys.is_empty() {
             return Err(SYNTAX);
         }
+        self.reader.end()?;
         Ok(SearchProgram { keys })
     }
 
@@ -216,14 +208,14 @@ impl<'a> Reader<'a> {
         if depth > self.limits.search_depth_max {
             return Err(TOO_DEEP);
         }
-        if self.take(b'(') {
+        if self.reader.take(b'(') {
             let mut keys = vec![self.key(depth + 1)?];
-            while self.space() {
+            while self.reader.space() {
                 keys.push(self.key(depth + 1)?);
             }
-            return if self.take(b')') { Ok(SearchKey::And(keys)) } else { Err(SYNTAX) };
+            return if self.reader.take(b')') { Ok(SearchKey::And(keys)) } else { Err(SYNTAX) };
         }
-        let word = self.word()?;
+        let word = self.reader.word()?;
         if word.first().is_some_and(|octet| octet.is_ascii_digit() || *octet == b'*') {
             return SequenceSet::parse(word).map(SearchKey::Sequence).ok_or(SYNTAX);
         }
@@ -233,17 +225,17 @@ impl<'a> Reader<'a> {
         }
         match upper.as_slice() {
             b"NOT" => {
-                self.expect_space()?;
+                self.reader.expect_space()?;
                 Ok(SearchKey::Not(Box::new(self.key(depth + 1)?)))
             }
             b"OR" => {
-                self.expect_space()?;
+                self.reader.expect_space()?;
                 let first = self.key(depth + 1)?;
-                self.expect_space()?;
+                self.reader.expect_space()?;
                 Ok(SearchKey::Or(Box::new((first, self.key(depth + 1)?))))
             }
             other => {
-                self.expect_space()?;
+                self.reader.expect_space()?;
                 self.key_with_argument(other)
             }
         }
@@ -261,119 +253,28 @@ impl<'a> Reader<'a> {
             b"BODY" => SearchKey::Content { area: Area::Body, folded: self.text()? },
             b"TEXT" => SearchKey::Content { area: Area::Text, folded: self.text()? },
             b"HEADER" => {
-                let name = self.astring()?.into_owned();
-                self.expect_space()?;
+                let name = self.reader.astring()?.into_owned();
+                self.reader.expect_space()?;
                 SearchKey::Header { name, folded: self.text()? }
             }
-            b"KEYWORD" => SearchKey::Keyword { keyword: self.keyword()?, set: true },
-            b"UNKEYWORD" => SearchKey::Keyword { keyword: self.keyword()?, set: false },
-            b"BEFORE" => SearchKey::InternalDate(Before, self.date()?),
-            b"ON" => SearchKey::InternalDate(On, self.date()?),
-            b"SINCE" => SearchKey::InternalDate(Since, self.date()?),
-            b"SENTBEFORE" => SearchKey::SentDate(Before, self.date()?),
-            b"SENTON" => SearchKey::SentDate(On, self.date()?),
-            b"SENTSINCE" => SearchKey::SentDate(Since, self.date()?),
-            b"LARGER" => SearchKey::Larger(self.number()?),
-            b"SMALLER" => SearchKey::Smaller(self.number()?),
-            b"UID" => SequenceSet::parse(self.word()?).map(SearchKey::Uid).ok_or(SYNTAX)?,
+            b"KEYWORD" => SearchKey::Keyword { keyword: self.reader.flag_keyword()?, set: true },
+            b"UNKEYWORD" => SearchKey::Keyword { keyword: self.reader.flag_keyword()?, set: false },
+            b"BEFORE" => SearchKey::InternalDate(Before, self.reader.date()?),
+            b"ON" => SearchKey::InternalDate(On, self.reader.date()?),
+            b"SINCE" => SearchKey::InternalDate(Since, self.reader.date()?),
+            b"SENTBEFORE" => SearchKey::SentDate(Before, self.reader.date()?),
+            b"SENTON" => SearchKey::SentDate(On, self.reader.date()?),
+            b"SENTSINCE" => SearchKey::SentDate(Since, self.reader.date()?),
+            b"LARGER" => SearchKey::Larger(self.reader.number()?),
+            b"SMALLER" => SearchKey::Smaller(self.reader.number()?),
+            b"UID" => SearchKey::Uid(self.reader.sequence_set()?),
             _ => return Err(SYNTAX),
         })
     }
 
-    fn take(&mut self, octet: u8) -> bool {
-        match self.rest.split_first() {
-            Some((first, rest)) if *first == octet => {
-                self.rest = rest;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    fn space(&mut self) -> bool {
-        self.take(b' ')
-    }
-
-    fn expect_space(&mut self) -> Result<(), ParseError> {
-        if self.space() { Ok(()) } else { Err(SYNTAX) }
-    }
-
-    /// Takes octets up to a space, a parenthesis or the line end; at least one.
-    fn word(&mut self) -> Result<&'a [u8], ParseError> {
-        let ends = |octet: &u8| matches!(octet, b' ' | b'(' | b')' | b'"' | b'{' | b'\r' | b'\n');
-        let length = self.rest.iter().position(ends).unwrap_or(self.rest.len());
-        let (word, rest) = self.rest.split_at(length);
-        if word.is_empty() {
-            return Err(SYNTAX);
-        }
-        self.rest = rest;
-        Ok(word)
-    }
-
-    fn astring(&mut self) -> Result<std::borrow::Cow<'a, [u8]>, ParseError> {
-        match self.rest.first() {
-            Some(b'"') => self.quoted().map(Into::into),
-            Some(b'{') => self.literal().map(Into::into),
-            _ => self.word().map(Into::into),
-        }
-    }
-
-    fn quoted(&mut self) -> Result<Vec<u8>, ParseError> {
-        let mut text = Vec::new();
-        let mut octets = self.rest.iter().enumerate().skip(1);
-        while let Some((position, octet)) = octets.next() {
-            match octet {
-                b'"' => {
-                    self.rest = &self.rest[position + 1..];
-                    return Ok(text);
-                }
-                b'\\' => match octets.next() {
-                    Some((_, escaped @ (b'"' | b'\\'))) => text.push(*escaped),
-                    _ => return Err(SYNTAX),
-                },
-                b'\r' | b'\n' | 0 => return Err(SYNTAX),
-                other => text.push(*other),
-            }
-        }
-        Err(SYNTAX)
-    }
-
-    /// Takes a literal that the frame layer has read already: `{n}` or `{n+}`, line end, octets.
-    fn literal(&mut self) -> Result<&'a [u8], ParseError> {
-        let line = self.rest.iter().position(|&octet| octet == b'\n').ok_or(SYNTAX)?;
-        let (announcement, rest) = self.rest.split_at(line + 1);
-        let digits: Vec<u8> = announcement.iter().copied().filter(u8::is_ascii_digit).collect();
-        let length: usize = String::from_utf8_lossy(&digits).parse().map_err(|_| SYNTAX)?;
-        let octets = rest.get(..length).ok_or(SYNTAX)?;
-        self.rest = &rest[length..];
-        if octets.contains(&0) { Err(SYNTAX) } else { Ok(octets) }
-    }
-
     fn text(&mut self) -> Result<String, ParseError> {
-        let octets = self.astring()?;
+        let octets = self.reader.astring()?;
         std::str::from_utf8(&octets).map(fold).map_err(|_| BAD_CHARSET)
-    }
-
-    fn keyword(&mut self) -> Result<Keyword, ParseError> {
-        let word = self.word()?;
-        std::str::from_utf8(word).ok().and_then(|w| Keyword::new(w).ok()).ok_or(SYNTAX)
-    }
-
-    fn number(&mut self) -> Result<u64, ParseError> {
-        let word = self.word()?;
-        if !word.iter().all(u8::is_ascii_digit) {
-            return Err(SYNTAX);
-        }
-        String::from_utf8_lossy(word).parse().map_err(|_| SYNTAX)
-    }
-
-    /// `date`: `1-Feb-1994`, also between quotes.
-    fn date(&mut self) -> Result<Date, ParseError> {
-        let text = self.astring()?;
-        std::str::from_utf8(&text)
-            .ok()
-            .and_then(|text| Date::strptime("%d-%b-%Y", text).ok())
-            .ok_or(SYNTAX)
     }
 }
 
@@ -401,20 +302,25 @@ fn flag_key(name: &[u8]) -> Option<SearchKey> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::mailbox_name::NameForm, *};
 
-    fn parse(line: &str) -> Result<Option<(SearchProgram, bool)>, ParseError> {
-        parse_command(line.as_bytes(), &ImapLimits::default())
+    fn parse_within(line: &str, limits: &ImapLimits) -> Result<SearchProgram, ParseError> {
+        let arguments = line.strip_prefix("a SEARCH").unwrap();
+        super::parse(Reader::new(arguments.as_bytes(), NameForm::ModifiedUtf7), limits)
+    }
+
+    fn parse(line: &str) -> Result<SearchProgram, ParseError> {
+        parse_within(line, &ImapLimits::default())
     }
 
     fn keys(line: &str) -> Vec<SearchKey> {
-        parse(line).unwrap().unwrap().0.keys
+        parse(line).unwrap().keys
     }
 
     #[test]
     fn the_example_of_rfc_3501_section_6_4_4() {
         assert_eq!(
-            keys("A282 SEARCH FLAGGED SINCE 1-Feb-1994 NOT FROM \"Smith\"\r\n"),
+            keys("a SEARCH FLAGGED SINCE 1-Feb-1994 NOT FROM \"Smith\"\r\n"),
             vec![
                 SearchKey::Flag { flag: SystemFlag::Flagged, set: true },
                 SearchKey::InternalDate(DateComparison::Since, jiff::civil::date(1994, 2, 1)),
@@ -428,11 +334,8 @@ mod tests {
 
     #[test]
     fn literals_charsets_and_nesting_are_read() {
-        let (program, uid) =
-            parse("a uid search charset utf-8 text {7}\r\nPerché\r\n").unwrap().unwrap();
-        assert!(uid);
         assert_eq!(
-            program.keys,
+            keys("a SEARCH charset utf-8 text {7}\r\nPerché\r\n"),
             vec![SearchKey::Content { area: Area::Text, folded: fold("perché") }]
         );
         assert_eq!(
@@ -445,7 +348,6 @@ mod tests {
                 SearchKey::Header { name: b"X-Y".to_vec(), folded: String::new() },
             )))]
         );
-        assert!(parse("a FETCH 1 FLAGS\r\n").unwrap().is_none());
     }
 
     #[test]
@@ -474,8 +376,8 @@ mod tests {
     fn nesting_and_number_of_keys_are_bounded() {
         let limits = ImapLimits { search_depth_max: 10, ..ImapLimits::default() };
         let nested = |levels: usize| format!("a SEARCH {}ALL\r\n", "NOT ".repeat(levels));
-        assert!(parse_command(nested(9).as_bytes(), &limits).is_ok());
-        assert_eq!(parse_command(nested(10).as_bytes(), &limits), Err(TOO_DEEP));
+        assert!(parse_within(&nested(9), &limits).is_ok());
+        assert_eq!(parse_within(&nested(10), &limits), Err(TOO_DEEP));
         assert_eq!(parse(&format!("a SEARCH {}\r\n", "(".repeat(60_000))), Err(TOO_DEEP));
         assert_eq!(parse(&format!("a SEARCH{}\r\n", " ALL".repeat(1_001))), Err(TOO_MANY));
     }

@@ -13,11 +13,19 @@ pub(crate) enum SequenceNumber {
 
 /// A set of message sequence numbers or of UIDs, as the client wrote it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct SequenceSet(pub(crate) Vec<(SequenceNumber, SequenceNumber)>);
+pub(crate) enum SequenceSet {
+    /// Numbers and ranges.
+    Ranges(Vec<(SequenceNumber, SequenceNumber)>),
+    /// `$`: what the last SEARCH with RETURN (SAVE) found (RFC 5182 §2.1).
+    Saved,
+}
 
 impl SequenceSet {
     /// Parses the whole of `text`.
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
+        if text == b"$" {
+            return Some(Self::Saved);
+        }
         let number = |text: &[u8]| match text {
             b"*" => Some(SequenceNumber::Largest),
             [b'1'..=b'9', ..] => std::str::from_utf8(text)
@@ -32,17 +40,24 @@ impl SequenceSet {
                 None => number(range).map(|single| (single, single)),
             })
             .collect::<Option<_>>()
-            .map(Self)
+            .map(Self::Ranges)
     }
 
     /// Returns how many ranges were written.
     pub(crate) fn ranges(&self) -> usize {
-        self.0.len()
+        self.written().len()
+    }
+
+    fn written(&self) -> &[(SequenceNumber, SequenceNumber)] {
+        match self {
+            Self::Ranges(ranges) => ranges,
+            Self::Saved => &[],
+        }
     }
 
     /// Returns whether `*` occurs.
     pub(crate) fn names_largest(&self) -> bool {
-        self.0.iter().any(|(from, to)| {
+        self.written().iter().any(|(from, to)| {
             matches!(from, SequenceNumber::Largest) || matches!(to, SequenceNumber::Largest)
         })
     }
@@ -56,7 +71,7 @@ impl SequenceSet {
         };
         // The ends of a range may stand in either order (RFC 3501 §9 seq-range).
         let mut ranges: Vec<(u32, u32)> = self
-            .0
+            .written()
             .iter()
             .map(|&(from, to)| (value(from).min(value(to)), value(from).max(value(to))))
             .filter(|&(_, to)| to > 0)
@@ -126,7 +141,8 @@ mod tests {
 
     #[test]
     fn what_is_no_set_is_refused() {
-        for wrong in ["", "0", "01", "1,", ",1", "1:", ":1", "1:2:3", "a", "4294967296", "+1", "$"]
+        for wrong in
+            ["", "0", "01", "1,", ",1", "1:", ":1", "1:2:3", "a", "4294967296", "+1", "$1", "1,$"]
         {
             assert_eq!(SequenceSet::parse(wrong.as_bytes()), None, "{wrong}");
         }

@@ -6,6 +6,8 @@
 use storage::mailbox::flags::Flags;
 use trust::clock::UnixMillis;
 
+use super::mailbox_name::{self, NameForm};
+
 /// Octets beyond which a string is written as a literal, because clients bound their lines.
 const QUOTED_OCTETS_MAX: usize = 1_000;
 
@@ -20,6 +22,11 @@ pub(crate) fn string(out: &mut Vec<u8>, octets: &[u8]) {
         out.extend(octets.iter().map(|&octet| if octet == 0 { 0x80 } else { octet }));
         return;
     }
+    quoted(out, octets);
+}
+
+/// Writes `quoted` of octets that can stand between quotes.
+fn quoted(out: &mut Vec<u8>, octets: &[u8]) {
     out.push(b'"');
     for &octet in octets {
         if matches!(octet, b'"' | b'\\') {
@@ -28,6 +35,18 @@ pub(crate) fn string(out: &mut Vec<u8>, octets: &[u8]) {
         out.push(octet);
     }
     out.push(b'"');
+}
+
+/// Writes the name of a mailbox in the form that the session uses.
+pub(crate) fn mailbox(out: &mut Vec<u8>, name: &str, names: NameForm) {
+    match names {
+        NameForm::ModifiedUtf7 => astring(out, mailbox_name::encode(name).as_bytes()),
+        // UTF-8 may stand between quotes (RFC 9051 §9 QUOTED-CHAR), not in an atom.
+        NameForm::Utf8 if !name.is_ascii() && !name.contains(['\r', '\n', '\0']) => {
+            quoted(out, name.as_bytes());
+        }
+        NameForm::Utf8 => astring(out, name.as_bytes()),
+    }
 }
 
 /// Writes `nstring`.
