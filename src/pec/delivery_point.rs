@@ -41,6 +41,7 @@ use super::{
         DELIVERY_WORK, DeliveryFaultKind, DeliveryRecord, DeliveryStage, INCOMING_SEEN,
         IncomingKind, JournalRecord, decode, encode,
     },
+    shared_message::SharedMessage,
     work::Source,
 };
 
@@ -55,10 +56,11 @@ const SCAN_ENTRIES: usize = 250;
 /// `delivery_work`.
 pub async fn deliver_all(engine: &Arc<PecEngine>, source: Source) -> Result<(), PecError> {
     let mut pages = Pages::prefix(DELIVERY_WORK, &source.key(), SCAN_ENTRIES);
+    let shared = SharedMessage::default();
     let mut first_error = None;
     while let Some(entries) = pages.next(&**engine.store().engine()).await? {
         let results: Vec<Result<(), PecError>> = stream::iter(entries)
-            .map(|(key, value)| deliver(engine, key, value))
+            .map(|(key, value)| deliver(engine, &shared, key, value))
             .buffer_unordered(engine.settings().deliveries_max.max(1))
             .collect()
             .await;
@@ -68,13 +70,18 @@ pub async fn deliver_all(engine: &Arc<PecEngine>, source: Source) -> Result<(), 
 }
 
 /// Brings one delivery to its end.
-async fn deliver(engine: &Arc<PecEngine>, key: Bytes, mut value: Bytes) -> Result<(), PecError> {
+async fn deliver(
+    engine: &Arc<PecEngine>,
+    shared: &SharedMessage,
+    key: Bytes,
+    mut value: Bytes,
+) -> Result<(), PecError> {
     loop {
         let record: DeliveryRecord = decode(DELIVERY_WORK, &key, &value)?;
         let step = match record.stage() {
-            DeliveryStage::Pending => put_into_mailbox(engine, &key, &value, &record).await,
+            DeliveryStage::Pending => put_into_mailbox(engine, shared, &key, &value, &record).await,
             DeliveryStage::ReceiptOwed | DeliveryStage::NoticeOwed => {
-                notices::answer_delivery(engine, &key, &value, &record).await.map(|()| None)
+                notices::answer_delivery(engine, shared, &key, &value, &record).await.map(|()| None)
             }
         };
         match step {
@@ -85,7 +92,7 @@ async fn deliver(engine: &Arc<PecEngine>, key: Bytes, mut value: Bytes) -> Resul
                     // Somebody else took the step: go on from what stands there now.
                     Some(now) if now != value => value = now,
                     Some(_) if record.stage() == DeliveryStage::Pending => {
-                        return repeat(engine, &key, &value, &record).await;
+                        return repeat(engine, shared, &key, &value, &record).await;
                     }
                     // The recipient's state moved on meanwhile: answer again from what stands there.
                     Some(_) => {}
@@ -97,25 +104,37 @@ async fn deliver(engine: &Arc<PecEngine>, key: Bytes, mut value: Bytes) -> Resul
     }
 }
 
+/// A row of `delivery_work` as it stands, and the message that it delivers.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    key: &'a Bytes,
+    value: &'a Bytes,
+    record: &'a DeliveryRecord,
+    held: &'a HeldMessage,
+}
+
 /// Step 1. Returns the row as it now is, `None` when nothing more is due.
 async fn put_into_mailbox(
     engine: &Arc<PecEngine>,
+    shared: &SharedMessage,
     key: &Bytes,
     value: &Bytes,
     record: &DeliveryRecord,
 ) -> Result<Option<Bytes>, PecError> {
     let instant = engine.now();
+    let held = shared.held(engine, record).await?;
+    let row = Row { key, value, record, held: &held };
     if record.fault() == DeliveryFaultKind::CertifiedMailOnly {
-        return fail(engine, key, value, record, instant, record.fault()).await;
+        return fail(engine, row, instant, record.fault()).await;
     }
     match find_mailbox(engine, &record.recipient, record.kind()).await? {
-        Err(fault) => fail(engine, key, value, record, instant, fault).await,
-        Ok(account_id) => match append(engine, key, value, record, instant, account_id).await {
+        Err(fault) => fail(engine, row, instant, fault).await,
+        Ok(account_id) => match append(engine, row, instant, account_id).await {
             Err(PecError::Store(StoreError::OverQuota { .. })) => {
-                fail(engine, key, value, record, instant, DeliveryFaultKind::MailboxFull).await
+                fail(engine, row, instant, DeliveryFaultKind::MailboxFull).await
             }
             Err(PecError::Store(StoreError::NoSuchAccount(_))) => {
-                fail(engine, key, value, record, instant, DeliveryFaultKind::UnknownMailbox).await
+                fail(engine, row, instant, DeliveryFaultKind::UnknownMailbox).await
             }
             other => other,
         },
@@ -142,20 +161,18 @@ async fn find_mailbox(
 
 async fn append(
     engine: &Arc<PecEngine>,
-    key: &Bytes,
-    value: &Bytes,
-    record: &DeliveryRecord,
+    row: Row<'_>,
     instant: UnixMillis,
     account_id: AccountId,
 ) -> Result<Option<Bytes>, PecError> {
-    let held = engine.held(&record.message, &record.recipient).await?;
+    let Row { key, value, record, held } = row;
     let account = engine.store().account(account_id).await?;
     let inbox = account.mailbox_by_name(issue::INBOX).await?.id();
     let (mut also, next) = advance(key, value, record, DeliveryStage::ReceiptOwed, instant, None);
     let report = dsn::report_incoming(engine, key, record, None, &mut also).await?;
     also.expect(INCOMING_SEEN, record.seen_key.clone(), Expected::Absent);
     also.put(INCOMING_SEEN, record.seen_key.clone(), instant.0.to_be_bytes().to_vec());
-    engine.journal(&mut also, instant, JournalEvent::Delivery, journal_record(&held, record, ""));
+    engine.journal(&mut also, instant, JournalEvent::Delivery, journal_record(held, record, ""));
     let quota = match record.kind() {
         // Receipts and notices must reach the holder whatever space he has left. For ordinary mail room was
         // looked for before it was taken; that its envelope is a little larger must not lose it, since
@@ -169,7 +186,7 @@ async fn append(
             message: &held.to_staged(),
             flags: Flags::default(),
             internal_date: Some(instant),
-            charged_octets: notices::charged_octets(engine, record, &held).await?,
+            charged_octets: notices::charged_octets(engine, record, held).await?,
             quota,
             also,
         })
@@ -184,22 +201,20 @@ async fn append(
 /// ordinary mail by a report.
 async fn fail(
     engine: &Arc<PecEngine>,
-    key: &Bytes,
-    value: &Bytes,
-    record: &DeliveryRecord,
+    row: Row<'_>,
     instant: UnixMillis,
     fault: DeliveryFaultKind,
 ) -> Result<Option<Bytes>, PecError> {
+    let Row { key, value, record, held } = row;
     let (mut batch, next) =
         advance(key, value, record, DeliveryStage::NoticeOwed, instant, Some(fault));
     batch.expect(INCOMING_SEEN, record.seen_key.clone(), Expected::Absent);
     batch.put(INCOMING_SEEN, record.seen_key.clone(), instant.0.to_be_bytes().to_vec());
-    let held = engine.held(&record.message, &record.recipient).await?;
     engine.journal(
         &mut batch,
         instant,
         JournalEvent::Undeliverable,
-        journal_record(&held, record, &format!("{fault:?}")),
+        journal_record(held, record, &format!("{fault:?}")),
     );
     let told = notices::fault_of(fault);
     let report = dsn::report_incoming(engine, key, record, Some(&told), &mut batch).await?;
@@ -239,6 +254,7 @@ fn advance(
 /// Ends a delivery whose key in `incoming_seen` is taken: the message was delivered before.
 async fn repeat(
     engine: &Arc<PecEngine>,
+    shared: &SharedMessage,
     key: &Bytes,
     value: &Bytes,
     record: &DeliveryRecord,
@@ -250,7 +266,7 @@ async fn repeat(
     let mut batch = Batch::default();
     batch.expect(DELIVERY_WORK, key.clone(), Expected::Value(value.clone()));
     batch.delete(DELIVERY_WORK, key.clone());
-    let held = engine.held(&record.message, &record.recipient).await?;
+    let held = shared.held(engine, record).await?;
     engine.journal(
         &mut batch,
         engine.now(),

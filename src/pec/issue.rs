@@ -21,7 +21,6 @@ use storage::{
 use super::{
     address::Address,
     artefacts::{self, Artefact},
-    classify::ReceivedEnvelope,
     distribution::due_now,
     encoded_word::decode,
     engine::{PecEngine, PecError},
@@ -37,6 +36,7 @@ use super::{
         AnomalyKind, Due, IncomingRecord, QueueKind, QueueRecipient, QueueRecord, draw_held_id,
         sender_class,
     },
+    shared_message::ParsedEnvelope,
 };
 
 /// A signed message of this provider.
@@ -176,15 +176,15 @@ pub async fn take_charge(
 }
 
 /// Ricevuta di avvenuta consegna, in the form that is due to the recipient's place in the header
-/// of the envelope (RFC 6109 §3.3.2). `entity` is the envelope's signed entity.
-pub async fn delivery(
+/// of the envelope (RFC 6109 §3.3.2).
+pub(super) async fn delivery(
     engine: &Arc<PecEngine>,
     instant: &CertifiedInstant,
-    envelope: ReceivedEnvelope,
-    entity: Bytes,
+    parsed: &Arc<ParsedEnvelope>,
     recipient: &Address,
 ) -> Result<Issued, PecError> {
-    let (instant, recipient) = (instant.clone(), recipient.clone());
+    let (instant, recipient, parsed) = (instant.clone(), recipient.clone(), Arc::clone(parsed));
+    let envelope = &parsed.envelope;
     let hash = engine.settings().brief_hash;
     let embedded = envelope.original.len() as u64;
     let place = RecipientPlace::find(&recipient, &envelope.to, &envelope.cc);
@@ -192,6 +192,7 @@ pub async fn delivery(
     let due = receipt_due(requested, place);
     let embedded = if due == ReceiptType::Complete { embedded } else { 0 };
     issue(engine, embedded, move |issuer| {
+        let ParsedEnvelope { envelope, entity } = &*parsed;
         let original = entity.get(envelope.original.clone()).unwrap_or_default();
         let delivered = Delivered { recipient: &recipient, requested, due, original, hash };
         issuer.delivery_receipt(&envelope.data.facts, &instant, &delivered)

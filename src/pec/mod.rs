@@ -53,6 +53,7 @@ pub mod records;
 pub mod refusals;
 pub mod relay;
 pub mod sending;
+mod shared_message;
 pub mod space_notice;
 mod texts;
 pub mod time_limits;

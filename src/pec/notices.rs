@@ -26,8 +26,6 @@ use trust::clock::UnixMillis;
 use super::{
     address::Address,
     artefacts::{Artefact, ArtefactKind},
-    classify::PecMessage,
-    distribution::classify_again,
     engine::{PecEngine, PecError},
     instant::CertifiedInstant,
     issue::{self, Issued},
@@ -38,6 +36,7 @@ use super::{
         JournalRecord, RecipientRecord, RecipientState, TRANSMISSION_RECIPIENTS, TRANSMISSIONS,
         TransmissionId, TransmissionRecord, encode, indexed_key,
     },
+    shared_message::SharedMessage,
 };
 use crate::service_levels::delays::DelayKind;
 
@@ -72,35 +71,29 @@ fn embedded_octets(part: &BodyPart) -> u64 {
 }
 
 /// Makes and hands over the receipt or notice that a delivery row owes.
-pub async fn answer_delivery(
+pub(super) async fn answer_delivery(
     engine: &Arc<PecEngine>,
+    shared: &SharedMessage,
     key: &Bytes,
     value: &Bytes,
     record: &DeliveryRecord,
 ) -> Result<(), PecError> {
-    let held = engine.held(&record.message, &record.recipient).await?;
+    let held = shared.held(engine, record).await?;
     let _memory = engine.reserve(held.size()).await?;
-    let octets = engine.read_held(&held).await?;
-    let (PecMessage::TransportEnvelope(envelope), entity) = classify_again(engine, octets).await?
-    else {
-        return Err(PecError::Inconsistent {
-            object: format!("the envelope for {}", record.recipient),
-            detail: "it is no transport envelope".to_owned(),
-        });
-    };
+    let parsed = shared.envelope(engine, record, &held).await?;
     let instant = CertifiedInstant::new(UnixMillis(record.instant_millis));
-    let facts = envelope.data.facts.clone();
+    let facts = &parsed.envelope.data.facts;
     let recipient = Address::parse(&record.recipient).map_err(|_| PecError::Inconsistent {
         object: format!("the delivery to {}", record.recipient),
         detail: "the recipient is no address".to_owned(),
     })?;
     let (answer, event, state) = if record.stage() == DeliveryStage::NoticeOwed {
         let notice =
-            issue::non_delivery(engine, &instant, &facts, &recipient, fault_of(record.fault()))
+            issue::non_delivery(engine, &instant, facts, &recipient, fault_of(record.fault()))
                 .await?;
         (notice, JournalEvent::NonDelivery, RecipientState::Failed)
     } else {
-        let receipt = issue::delivery(engine, &instant, *envelope, entity, &recipient).await?;
+        let receipt = issue::delivery(engine, &instant, &parsed, &recipient).await?;
         (receipt, JournalEvent::DeliveryReceipt, RecipientState::Delivered)
     };
     let mut batch = Batch::default();
