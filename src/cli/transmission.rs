@@ -29,8 +29,8 @@ pub(super) enum TransmissionCommand {
     #[command(
         about = say("Elenca le trasmissioni, dalla più recente", "Lists transmissions, the newest first"),
         after_help = say(
-            "Esempi:\n  ceralacca transmission list --sender maria.rossi@pec.example --since 2026-11-01\n  ceralacca transmission list --state failed --json\n\nStati di un destinatario: submitted inviato, accepted accettato, relayed inoltrato, taken-in-charge preso in carico,\ndelivered consegnato, failed non consegnato, rejected non accettato, expired nessuna notizia entro 24 ore.",
-            "Examples:\n  ceralacca transmission list --sender maria.rossi@pec.example --since 2026-11-01\n  ceralacca transmission list --state failed --json\n\nStates of a recipient: submitted, accepted, relayed, taken-in-charge, delivered, failed, rejected (not accepted),\nexpired (nothing heard within 24 hours).",
+            "Esempi:\n  ceralacca transmission list --sender maria.rossi@pec.example --since 2026-11-01\n  ceralacca transmission list --state failed --json\n\nStati di un destinatario: submitted inviato, accepted accettato, relayed inoltrato, taken-in-charge preso in carico,\ndelivered consegnato, failed non consegnato, rejected non accettato, expired nessuna notizia entro 24 ore,\ninfected fermato per un virus.",
+            "Examples:\n  ceralacca transmission list --sender maria.rossi@pec.example --since 2026-11-01\n  ceralacca transmission list --state failed --json\n\nStates of a recipient: submitted, accepted, relayed, taken-in-charge, delivered, failed, rejected (not accepted),\nexpired (nothing heard within 24 hours), infected (stopped for a virus).",
         ),
     )]
     List(ListArguments),
@@ -176,6 +176,7 @@ fn duty_text(word: &str) -> Text {
         "acceptance" => Text::fixed("accettazione", "acceptance"),
         "distribution" => Text::fixed("presa in carico", "distribution"),
         "delivery" => Text::fixed("consegna", "delivery"),
+        "time-limit" => Text::fixed("avviso per decorrenza dei termini", "time limit"),
         _ => Text::fixed("invio", "sending"),
     }
 }

@@ -21,6 +21,7 @@ fn state_text(word: &str) -> Text {
         "failed" => Text::fixed("non consegnato", "not delivered"),
         "rejected" => Text::fixed("non accettato", "not accepted"),
         "expired" => Text::fixed("nessuna notizia entro 24 ore", "nothing heard within 24 hours"),
+        "infected" => Text::fixed("fermato per un virus", "stopped for a virus"),
         _ => Text::filled(word.to_owned(), word.to_owned()),
     }
 }
@@ -186,5 +187,14 @@ mod tests {
         let text = states(&several);
         assert!(text.contains(" 2, ") && text.ends_with(" 1"), "{text}");
         assert!(!states(&several[..1]).contains('1'));
+    }
+
+    #[test]
+    fn every_state_of_a_recipient_is_told_in_words() {
+        use crate::{control::operations::transmission::word, pec::records::RecipientState};
+        for state in (0..64).filter_map(|number| RecipientState::try_from(number).ok()) {
+            let text = state_text(word(state));
+            assert_ne!(text.get(Language::Italian), word(state), "{state:?}");
+        }
     }
 }

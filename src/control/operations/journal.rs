@@ -172,9 +172,9 @@ impl JournalView {
 impl JournalSearch {
     fn query(&self) -> Result<Query, OperationError> {
         if let Some(event) = &self.event
-            && !JournalEvent::ALL.into_iter().any(|known| known.word() == event)
+            && !JournalEvent::ALL.iter().any(|known| known.word() == event)
         {
-            let words: Vec<&str> = JournalEvent::ALL.into_iter().map(JournalEvent::word).collect();
+            let words: Vec<&str> = JournalEvent::ALL.iter().map(|known| known.word()).collect();
             let words = words.join(", ");
             return Err(OperationError::new(
                 Kind::Invalid,

@@ -33,20 +33,32 @@ pub const PAGE_MAX: usize = 200;
 /// Octets of one piece of an artefact.
 const PIECE_OCTETS: u64 = 4 << 20;
 
-/// The states of a recipient with their words.
-const STATES: [(RecipientState, &str); 8] = [
-    (RecipientState::Submitted, "submitted"),
-    (RecipientState::Accepted, "accepted"),
-    (RecipientState::Relayed, "relayed"),
-    (RecipientState::TakenInCharge, "taken-in-charge"),
-    (RecipientState::Delivered, "delivered"),
-    (RecipientState::Failed, "failed"),
-    (RecipientState::Rejected, "rejected"),
-    (RecipientState::Expired, "expired"),
+/// The states of a recipient.
+const STATES: [RecipientState; 9] = [
+    RecipientState::Submitted,
+    RecipientState::Accepted,
+    RecipientState::Relayed,
+    RecipientState::TakenInCharge,
+    RecipientState::Delivered,
+    RecipientState::Failed,
+    RecipientState::Rejected,
+    RecipientState::Expired,
+    RecipientState::Infected,
 ];
 
-fn word(state: RecipientState) -> &'static str {
-    STATES.iter().find(|(known, _)| *known == state).map_or("submitted", |(_, word)| word)
+/// The word for a state, for programs.
+pub(crate) fn word(state: RecipientState) -> &'static str {
+    match state {
+        RecipientState::Submitted => "submitted",
+        RecipientState::Accepted => "accepted",
+        RecipientState::Relayed => "relayed",
+        RecipientState::TakenInCharge => "taken-in-charge",
+        RecipientState::Delivered => "delivered",
+        RecipientState::Failed => "failed",
+        RecipientState::Rejected => "rejected",
+        RecipientState::Expired => "expired",
+        RecipientState::Infected => "infected",
+    }
 }
 
 /// Asks for transmissions.
@@ -113,7 +125,7 @@ pub struct RecipientView {
     /// Whether it is certified mail.
     pub certified: bool,
     /// `submitted`, `accepted`, `relayed`, `taken-in-charge`, `delivered`, `failed`, `rejected`,
-    /// `expired`.
+    /// `expired`, `infected`.
     pub state: String,
     /// Since when, in ms since 1970.
     pub since_millis: i64,
@@ -171,9 +183,9 @@ fn name_of(text: &str) -> Result<TransmissionId, OperationError> {
 impl TransmissionList {
     fn selection(&self) -> Result<Selection, OperationError> {
         let state = self.state.as_ref().map(|asked| {
-            let found = STATES.iter().find(|(_, word)| word == asked).map(|(state, _)| *state);
+            let found = STATES.into_iter().find(|state| word(*state) == asked);
             found.ok_or_else(|| {
-                let words = STATES.map(|(_, word)| word).join(", ");
+                let words = STATES.map(word).join(", ");
                 invalid(
                     format!("\"{asked}\" non è uno stato: {words}"),
                     format!("\"{asked}\" is no state: {words}"),
@@ -309,7 +321,10 @@ impl Operation for TransmissionShow {
         Ok(TransmissionDetails {
             transmission: TransmissionView::of(&one),
             plan,
-            fault: one.record.fault,
+            fault: match (one.record.fault, one.record.threat) {
+                (None, Some(threat)) => Some(format!("virus: {threat}")),
+                (fault, _) => fault,
+            },
             artefacts,
         })
     }
@@ -580,5 +595,21 @@ impl Operation for TrustedCertificates {
             OperationError::of_machine(&*Box::<dyn std::error::Error + Send + Sync>::from(error))
         })?;
         Ok(CertificatesView { pem })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_state_that_a_record_can_have_has_a_word_of_its_own_and_can_be_asked_for() {
+        let all: Vec<RecipientState> =
+            (0..64).filter_map(|number| RecipientState::try_from(number).ok()).collect();
+        assert_eq!(all, STATES);
+        let words: BTreeSet<&str> = STATES.into_iter().map(word).collect();
+        assert_eq!(words.len(), STATES.len());
     }
 }
