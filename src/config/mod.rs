@@ -28,6 +28,7 @@ pub use limits::{LimitSettings, LoginSettings};
 pub use objects::{BucketSettings, ObjectSettings};
 pub use ordinary_mail::OrdinaryMailSettings;
 pub use outgoing::{OutgoingSettings, RetrySettings, SecuritySettings, TlsWord};
+pub use receipts::ReceiptsSettings;
 pub use value::{DomainName, HostPort, ListenAddress, NotADomainName, NotHostPort};
 
 use protocols::net::proxy::Network;
@@ -52,6 +53,7 @@ mod ordinary_mail;
 mod outgoing;
 mod plans;
 mod reader;
+mod receipts;
 mod source;
 pub mod units;
 mod value;
@@ -85,6 +87,8 @@ pub struct Config {
     pub dns: DnsSettings,
     /// `[ordinary_mail]`
     pub ordinary_mail: OrdinaryMailSettings,
+    /// `[receipts]`
+    pub receipts: ReceiptsSettings,
     /// `[antivirus]`
     pub antivirus: AntivirusSettings,
     /// `[spam_filter]`
@@ -356,6 +360,7 @@ impl Config {
                 ),
             dns: DnsSettings::read(reader),
             ordinary_mail: OrdinaryMailSettings::read(reader),
+            receipts: ReceiptsSettings::read(reader),
             antivirus: AntivirusSettings::read(reader),
             spam_filter: SpamFilterSettings::read(reader),
             outgoing: OutgoingSettings::read(reader),

@@ -236,6 +236,7 @@ fn servers_of_names_are_addresses_and_words_are_words() {
         ("[dns]\ndnssec = \"yes\"\n", "\"trust\", \"validate\" or \"off\""),
         ("[dns]\ntries = 0\n", "must be from 1 to 10"),
         ("[ordinary_mail]\naccept = true\n", "\"wrap\" or \"refuse\""),
+        ("[receipts]\nbrief_hash = \"md5\"\n", "\"encoded\" or \"decoded\""),
         ("[ordinary_mail]\narc_trusted = [\"lista\"]\n", "a domain"),
     ];
     for (text, expected) in rows {

@@ -353,6 +353,7 @@ fn engine_settings(config: &Config) -> EngineSettings {
         retry_jitter_percent: outgoing.retries.jitter_percent,
         free_octets_min: limits.free_octets_min.0,
         ordinary_mail: config.ordinary_mail.accept,
+        brief_hash: config.receipts.brief_hash,
         from_must_be_managed: config.directory.from_must_be_managed,
         ..EngineSettings::default()
     }
