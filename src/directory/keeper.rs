@@ -211,22 +211,33 @@ impl DirectoryKeeper {
     /// When a file of `[directory]` cannot be used: the directory in use stays.
     pub async fn refresh(&self) -> anyhow::Result<()> {
         let mut state = self.state.lock().await;
+        self.refresh_with(&mut state)
+    }
+
+    fn refresh_with(&self, state: &mut State) -> anyhow::Result<()> {
         // What others' files are like is no reason to be silent about this provider.
-        self.publish_own_or_tell(&state);
+        self.publish_own_or_tell(state);
         let current = state.current.clone();
-        let directory = self.compose(&mut state, current.as_deref())?;
-        self.put_in_use(&mut state, directory);
+        let directory = self.compose(state, current.as_deref())?;
+        self.put_in_use(state, directory);
         Ok(())
     }
 
-    /// Takes another set of own domains into use.
+    /// Takes another set of own domains into use, here and in the engine at once.
     ///
     /// # Errors
     ///
     /// As [`DirectoryKeeper::refresh`].
     pub async fn set_domains(&self, domains: BTreeSet<String>) -> anyhow::Result<()> {
-        self.state.lock().await.domains = domains;
-        self.refresh().await
+        let mut state = self.state.lock().await;
+        let before = std::mem::replace(&mut state.domains, domains);
+        let refreshed = self.refresh_with(&mut state);
+        if refreshed.is_err() {
+            // In the directory, in the engine and in the published entry, or in none of them.
+            state.domains = before;
+            self.publish_own_or_tell(&state);
+        }
+        refreshed
     }
 
     fn put_in_use(&self, state: &mut State, directory: Directory) {
@@ -241,7 +252,7 @@ impl DirectoryKeeper {
         *self.figures.write().unwrap_or_else(PoisonError::into_inner) = figures;
         state.in_use = Arc::clone(&directory);
         if let Some(engine) = self.engine.get() {
-            engine.replace_directory(directory);
+            engine.replace_reach(directory, state.domains.clone());
         }
         self.publish_own_or_tell(state);
     }

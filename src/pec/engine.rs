@@ -15,7 +15,7 @@
 use std::{
     collections::BTreeSet,
     path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Duration,
 };
 
@@ -247,13 +247,20 @@ pub struct EngineParts {
     pub queue: QueueHandle,
 }
 
+/// Which providers there are, and which domains are ours: exchanged together, so that no domain is
+/// certified and nobody's.
+#[derive(Debug)]
+struct Reach {
+    directory: Arc<Directory>,
+    domains: Arc<BTreeSet<String>>,
+}
+
 /// What the points of the engine share.
 #[derive(Debug)]
 pub struct PecEngine {
     parts: EngineParts,
-    directory: RwLock<Arc<Directory>>,
+    reach: RwLock<Reach>,
     signer: RwLock<Arc<dyn MessageSigner>>,
-    domains: RwLock<Arc<BTreeSet<String>>>,
     issuer: Arc<Issuer>,
     signatures: Arc<Semaphore>,
     memory: MessageMemory,
@@ -266,9 +273,11 @@ impl PecEngine {
     /// Makes the engine; `work::run` and `queue::run` set it in motion.
     pub fn new(parts: EngineParts) -> Arc<Self> {
         Arc::new(Self {
-            directory: RwLock::new(Arc::clone(&parts.directory)),
+            reach: RwLock::new(Reach {
+                directory: Arc::clone(&parts.directory),
+                domains: Arc::new(parts.domains.clone()),
+            }),
             signer: RwLock::new(Arc::clone(&parts.signer)),
-            domains: RwLock::new(Arc::new(parts.domains.clone())),
             issuer: Arc::new(parts.issuer.clone()),
             signatures: Arc::new(Semaphore::new(parts.settings.signatures_max.max(1))),
             memory: MessageMemory::new(parts.settings.memory_octets_max),
@@ -301,27 +310,40 @@ impl PecEngine {
 
     /// Whether mailboxes of `domain` are here.
     pub fn serves(&self, domain: &Domain) -> bool {
-        self.domains.read().unwrap_or_else(PoisonError::into_inner).contains(domain.as_str())
+        self.reach().domains.contains(domain.as_str())
     }
 
     /// The domains whose mailboxes are here.
     pub fn domains(&self) -> BTreeSet<String> {
-        BTreeSet::clone(&self.domains.read().unwrap_or_else(PoisonError::into_inner))
+        BTreeSet::clone(&self.reach().domains)
     }
 
-    /// Takes a new set of own domains into use.
-    pub fn replace_domains(&self, domains: BTreeSet<String>) {
-        *self.domains.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(domains);
+    fn reach(&self) -> RwLockReadGuard<'_, Reach> {
+        self.reach.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The directory of providers as it is now.
     pub fn directory(&self) -> Arc<Directory> {
-        Arc::clone(&self.directory.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.reach().directory)
+    }
+
+    fn reach_mut(&self) -> RwLockWriteGuard<'_, Reach> {
+        self.reach.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a new directory into use.
     pub fn replace_directory(&self, directory: Arc<Directory>) {
-        *self.directory.write().unwrap_or_else(PoisonError::into_inner) = directory;
+        self.reach_mut().directory = directory;
+    }
+
+    /// Takes a new set of own domains into use.
+    pub fn replace_domains(&self, domains: BTreeSet<String>) {
+        self.reach_mut().domains = Arc::new(domains);
+    }
+
+    /// Takes a new directory and the own domains that stand in it into use, at once.
+    pub fn replace_reach(&self, directory: Arc<Directory>, domains: BTreeSet<String>) {
+        *self.reach_mut() = Reach { directory, domains: Arc::new(domains) };
     }
 
     /// How long receipts take.

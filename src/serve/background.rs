@@ -125,11 +125,8 @@ pub async fn follow_domains(
             Ok(domains) => {
                 // Recipients of a new domain are certified from now on, in both or in none: otherwise
                 // it is tried again at the next look.
-                match keeper.set_domains(domains.clone()).await {
-                    Ok(()) => engine.replace_domains(domains),
-                    Err(error) => {
-                        tracing::error!(error = %format_args!("{error:#}"), "the directory was not renewed: new domains wait");
-                    }
+                if let Err(error) = keeper.set_domains(domains).await {
+                    tracing::error!(error = %format_args!("{error:#}"), "the directory was not renewed: new domains wait");
                 }
             }
             Err(error) => {
