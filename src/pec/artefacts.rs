@@ -175,7 +175,8 @@ impl Artefact {
             recipients,
             issuer: issuer.to_owned(),
             mailbox: record.sender.clone(),
-            keeps: !record.original.is_empty(),
+            // An original with a virus is in quarantine, and never was the transmission's.
+            keeps: !record.original.is_empty() || record.threat.is_some(),
         }
     }
 
@@ -364,4 +365,14 @@ pub async fn let_go(
         }
     }
     Ok(())
+}
+
+/// Whether octets of an artefact of the transmission `id` are held.
+///
+/// # Errors
+///
+/// When the catalog cannot be read.
+pub async fn holds_any(reader: &(impl Reader + ?Sized), id: &[u8]) -> Result<bool, StoreError> {
+    let rows = of_transmission(reader, id).await?;
+    Ok(rows.iter().any(|(_, record)| !record.held.is_empty()))
 }

@@ -139,7 +139,10 @@ async fn finish_transmissions(
                 return Ok(());
             }
             let mut record: TransmissionRecord = decode(TRANSMISSIONS, &key, &value)?;
-            let holds = !record.original.is_empty() || !record.envelope.is_empty();
+            let holds = !record.original.is_empty()
+                || !record.envelope.is_empty()
+                || (record.threat.is_some()
+                    && artefacts::holds_any(&**store.engine(), &key).await?);
             if !holds || !is_finished(store, &key, before).await? {
                 continue;
             }

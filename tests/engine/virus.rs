@@ -8,6 +8,7 @@ use ceralacca::{
     content::{Checker, Turns, clamd::Clamd as ClamdClient},
     pec::{
         address::Address,
+        artefacts::{ArtefactRecord, TRANSMISSION_ARTEFACTS, holds_any},
         brief::BriefHash,
         daticert::{DeliveryFailure, Event, RefusalCause},
         facts::{ReceiptType, TransmissionFacts},
@@ -106,7 +107,17 @@ async fn row_3_a_virus_in_a_submitted_message_is_told_to_its_sender_and_goes_now
         (BRUNO.address, &[ANNA.to_owned()][..])
     );
     assert_eq!(record.identifier, notice.data().facts.identifier.as_str());
-    assert_eq!(provider.entries(HELD_MESSAGES).await.len(), 1, "nothing but what is sealed");
+    assert_eq!(provider.entries(HELD_MESSAGES).await.len(), 2, "what is sealed, and the notice");
+    let engine = &**provider.engine.store().engine();
+    let artefacts = provider.entries(TRANSMISSION_ARTEFACTS).await;
+    let noted: ArtefactRecord =
+        decode(TRANSMISSION_ARTEFACTS, &artefacts[0].0, &artefacts[0].1).expect("a record");
+    let held = provider.engine.held(&noted.held, "the notice").await.expect("held");
+    assert_eq!(provider.engine.read_held(&held).await.expect("octets"), notice.octets);
+    assert!(
+        holds_any(engine, &artefacts[0].0[..16]).await.expect("read"),
+        "disposal lets go of it"
+    );
     let events = provider.events().await;
     assert_eq!(events, ["submission", "quarantined", "virus-non-acceptance-notice"]);
     assert_eq!(provider.recipients().await[0].state(), RecipientState::Rejected);
