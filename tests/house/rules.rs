@@ -6,6 +6,51 @@ use crate::tree::{files, read};
 
 const LIST: &str = "docs/pec_rules.md";
 
+/// What the rules enumerate, so that a row left out is missed.
+struct Chapter {
+    of: &'static str,
+    rows: &'static [&'static str],
+}
+
+const EXPECTED: [Chapter; 3] = [
+    Chapter {
+        of: "headers (RFC 6109 §8.1)",
+        rows: &[
+            "X-Riferimento-Message-ID",
+            "X-Ricevuta",
+            "X-VerificaSicurezza",
+            "X-Trasporto",
+            "X-TipoRicevuta",
+            "X-Mittente",
+        ],
+    },
+    Chapter {
+        of: "children of dati by kind (RFC 6109 §4.4)",
+        rows: &[
+            "dati of accettazione",
+            "dati of non-accettazione",
+            "dati of posta-certificata",
+            "dati of presa-in-carico",
+            "dati of avvenuta-consegna",
+            "dati of errore-consegna",
+            "dati of errore-consegna, for a virus",
+            "dati of rilevazione-virus",
+            "dati of preavviso-errore-consegna",
+        ],
+    },
+    Chapter {
+        of: "the incoming point (RFC 6109 §2.2.2, §3.2)",
+        rows: &[
+            "envelope: charge taken, delivered",
+            "envelope with a virus: charge taken, told for each recipient, kept",
+            "receipt or notice: passed on, nothing emitted",
+            "malformed, from a provider: always wrapped",
+            "ordinary mail: wrapped, or refused by policy",
+            "ordinary mail with a virus: refused, no notice",
+        ],
+    },
+];
+
 /// Rows of `text`: the rule, and the tests that the last cell names.
 fn rows(text: &str) -> Vec<(String, Vec<String>)> {
     let mut rows = Vec::new();
@@ -49,6 +94,14 @@ fn every_rule_of_the_list_names_tests_that_are_there() {
     }
     let rows = rows(&read(LIST));
     assert!(rows.len() > 100, "{LIST} has {} rows", rows.len());
+    for chapter in EXPECTED {
+        for row in chapter.rows {
+            let there = rows
+                .iter()
+                .any(|(found, _)| found.split_once(", ").is_some_and(|(_, found)| found == *row));
+            assert!(there, "{LIST}: {}: no row \"{row}\"", chapter.of);
+        }
+    }
     for (row, tests) in rows {
         assert!(!tests.is_empty(), "{LIST}: {row}: no test");
         for test in tests {

@@ -185,6 +185,27 @@ fn header_x_ricevuta_has_no_value_outside_the_list() {
     assert!(found.len() >= 6, "{found:?}");
 }
 
+/// RFC 6109 §8.1.3: for the notices to a sender about a virus, and no others.
+#[test]
+fn header_x_verificasicurezza_is_errore_in_the_notices_of_a_virus_to_a_sender_alone() {
+    assert_eq!(all("X-VerificaSicurezza"), Vec::<String>::new(), "elsewhere");
+    let forms = Forms::new();
+    for notice in [forms.virus_non_acceptance(), forms.virus_non_delivery()] {
+        let opened = Opened::new(&notice);
+        assert_eq!(opened.value("X-VerificaSicurezza").as_deref(), Some("errore"));
+        assert_eq!(opened.header.count("X-Mittente"), 0);
+    }
+}
+
+/// RFC 6109 §8.1.6: in the notice to the sender's provider alone.
+#[test]
+fn header_x_mittente_is_the_sender_in_the_notice_that_a_virus_was_found_alone() {
+    assert_eq!(all("X-Mittente"), Vec::<String>::new(), "elsewhere");
+    let opened = Opened::new(&Forms::new().virus_detection());
+    assert_eq!(opened.value("X-Mittente").as_deref(), Some("anna@alfa.example"));
+    assert_eq!(opened.header.count("X-VerificaSicurezza"), 0);
+}
+
 #[test]
 fn header_x_trasporto_has_no_value_outside_the_list() {
     assert_eq!(all("X-Trasporto"), ["errore", "posta-certificata"]);

@@ -193,6 +193,18 @@ fn dati_of_errore_consegna() {
 }
 
 #[test]
+fn dati_of_errore_consegna_for_a_virus() {
+    let notice = Forms::new().virus_non_delivery();
+    assert!(Opened::new(&notice).xml().contains("errore=\"virus\""));
+    dati(&notice, &["consegna", "errore-esteso"]);
+}
+
+#[test]
+fn dati_of_rilevazione_virus() {
+    dati(&Forms::new().virus_detection(), &["consegna", "errore-esteso"]);
+}
+
+#[test]
 fn dati_of_preavviso_errore_consegna() {
     for limit in [TimeLimit::First, TimeLimit::Last] {
         dati(&Forms::new().time_limit(limit), &["consegna", "errore-esteso"]);
