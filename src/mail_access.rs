@@ -17,10 +17,10 @@ use storage::{
     error::StoreError,
     ids::{MailboxId, Uid, UidValidity},
     mailbox::{
-        append::AppendRequest,
+        append::{AppendRequest, Replaced},
         view::{MailboxState, MailboxView},
     },
-    octets::MessageWriter,
+    octets::{MessageWriter, StagedMessage},
     store::Store,
 };
 
@@ -94,32 +94,17 @@ impl MailAccount for LiveMailAccount {
         self.account.subscribe(name, subscribed).await
     }
 
-    async fn append(
-        &self,
-        name: &str,
-        size: u64,
-        attributes: AppendAttributes,
-    ) -> Result<Box<dyn AppendSink>, StoreError> {
-        if size > self.append_octets_max {
-            return Err(StoreError::LimitExceeded {
-                what: "the message",
-                limit: self.append_octets_max,
-                remedy: "reduce its attachments",
-            });
-        }
+    async fn append(&self, name: &str) -> Result<Box<dyn AppendSink>, StoreError> {
         let mailbox = self.account.mailbox_by_name(name).await?.id();
-        let quota = self.account.quota().await?;
-        if let Some(limit) = quota.limit_octets
-            && quota.used_octets.saturating_add(size) > limit
-        {
-            return Err(StoreError::OverQuota {
-                resource: "octets",
-                used: quota.used_octets,
-                limit,
-            });
-        }
-        let writer = self.store.message_writer();
-        Ok(Box::new(StoreAppend { account: self.account.clone(), mailbox, attributes, writer }))
+        Ok(Box::new(StoreAppend {
+            store: Arc::clone(&self.store),
+            account: self.account.clone(),
+            mailbox,
+            octets_max: self.append_octets_max,
+            announced: 0,
+            current: None,
+            messages: Vec::new(),
+        }))
     }
 
     async fn quota(&self) -> Result<AccountUse, StoreError> {
@@ -147,12 +132,18 @@ fn special_use(special_use: tree::SpecialUse) -> SpecialUse {
     }
 }
 
-/// A message being appended.
+/// Messages being appended.
 struct StoreAppend {
+    store: Arc<Store>,
     account: Account,
     mailbox: MailboxId,
-    attributes: AppendAttributes,
-    writer: MessageWriter,
+    octets_max: u64,
+    /// Octets of all messages, as announced.
+    announced: u64,
+    /// The message that is coming.
+    current: Option<(MessageWriter, AppendAttributes)>,
+    /// Those that are complete.
+    messages: Vec<(StagedMessage, AppendAttributes)>,
 }
 
 impl fmt::Debug for StoreAppend {
@@ -164,26 +155,69 @@ impl fmt::Debug for StoreAppend {
     }
 }
 
+impl StoreAppend {
+    async fn end_message(&mut self) -> Result<(), StoreError> {
+        if let Some((writer, attributes)) = self.current.take() {
+            self.messages.push((writer.finish().await?, attributes));
+        }
+        Ok(())
+    }
+}
+
 #[async_trait::async_trait]
 impl AppendSink for StoreAppend {
-    async fn write(&mut self, octets: &[u8]) -> Result<(), StoreError> {
-        self.writer.write(octets).await
+    async fn begin(
+        &mut self,
+        size: Option<u64>,
+        attributes: AppendAttributes,
+    ) -> Result<(), StoreError> {
+        self.end_message().await?;
+        let size = size.unwrap_or(0);
+        if size > self.octets_max {
+            return Err(StoreError::LimitExceeded {
+                what: "the message",
+                limit: self.octets_max,
+                remedy: "reduce its attachments",
+            });
+        }
+        self.announced = self.announced.saturating_add(size);
+        let quota = self.account.quota().await?;
+        if let Some(limit) = quota.limit_octets
+            && quota.used_octets.saturating_add(self.announced) > limit
+        {
+            let used = quota.used_octets;
+            return Err(StoreError::OverQuota { resource: "octets", used, limit });
+        }
+        self.current = Some((self.store.message_writer(), attributes));
+        Ok(())
     }
 
-    async fn finish(self: Box<Self>) -> Result<(UidValidity, Uid), StoreError> {
-        let message = self.writer.finish().await?;
-        let appended = self
-            .account
-            .append(AppendRequest {
-                mailbox: self.mailbox,
-                message: &message,
-                flags: self.attributes.flags,
-                internal_date: self.attributes.internal_date,
-                charged_octets: None,
-                quota: QuotaRule::Enforce,
-                also: Batch::default(),
-            })
-            .await?;
-        Ok((appended.uid_validity, appended.uid))
+    async fn write(&mut self, octets: &[u8]) -> Result<(), StoreError> {
+        match &mut self.current {
+            Some((writer, _)) => writer.write(octets).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn finish(
+        mut self: Box<Self>,
+        replaced: Option<Replaced>,
+    ) -> Result<(UidValidity, Vec<Uid>), StoreError> {
+        self.end_message().await?;
+        let requests = self.messages.iter().map(|(message, attributes)| AppendRequest {
+            mailbox: self.mailbox,
+            message,
+            flags: attributes.flags.clone(),
+            internal_date: attributes.internal_date,
+            charged_octets: None,
+            quota: QuotaRule::Enforce,
+            also: Batch::default(),
+        });
+        let appended = self.account.append_all(requests.collect(), replaced).await?;
+        let uid_validity = match appended.first() {
+            Some(first) => first.uid_validity,
+            None => self.account.mailbox(self.mailbox).state().await?.uid_validity,
+        };
+        Ok((uid_validity, appended.into_iter().map(|one| one.uid).collect()))
     }
 }

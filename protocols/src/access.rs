@@ -14,6 +14,7 @@ use storage::{
     error::StoreError,
     ids::{AccountId, MailboxId, Uid, UidValidity},
     mailbox::{
+        append::Replaced,
         flags::Flags,
         view::{MailboxState, MailboxView},
     },
@@ -190,14 +191,27 @@ pub struct AppendAttributes {
     pub internal_date: Option<UnixMillis>,
 }
 
-/// A message on its way into a mailbox. Dropping it leaves the mailbox as it was.
+/// Messages on their way into one mailbox: all of them or none (RFC 3502 §3). Dropping them leaves
+/// the mailbox as it was.
 #[async_trait::async_trait]
 pub trait AppendSink: Send {
-    /// Takes the next octets, in pieces of any size.
+    /// Ends the message before and begins the next, of `size` octets where that is known. Refuses at
+    /// once what cannot succeed: [`StoreError::OverQuota`], [`StoreError::LimitExceeded`].
+    async fn begin(
+        &mut self,
+        size: Option<u64>,
+        attributes: AppendAttributes,
+    ) -> Result<(), StoreError>;
+
+    /// Takes the next octets of the message that was begun last, in pieces of any size.
     async fn write(&mut self, octets: &[u8]) -> Result<(), StoreError>;
 
-    /// Appends durably and returns UIDVALIDITY and the new UID.
-    async fn finish(self: Box<Self>) -> Result<(UidValidity, Uid), StoreError>;
+    /// Appends them durably and returns UIDVALIDITY and the new UIDs in their order. With `replaced`, that
+    /// message goes in the same step (RFC 8508 §3); [`StoreError::NoSuchUid`] when it is gone.
+    async fn finish(
+        self: Box<Self>,
+        replaced: Option<Replaced>,
+    ) -> Result<(UidValidity, Vec<Uid>), StoreError>;
 }
 
 /// The mail of one account.
@@ -226,15 +240,8 @@ pub trait MailAccount: Send + Sync + 'static {
     /// Subscribes to a name, or ends that. The name need not exist (RFC 9051 §6.3.7).
     async fn subscribe(&self, name: &str, subscribed: bool) -> Result<(), StoreError>;
 
-    /// Starts to append a message of `size` octets. Refuses at once what cannot succeed:
-    /// [`StoreError::OverQuota`], [`StoreError::ReadOnly`], [`StoreError::NoSuchMailboxName`],
-    /// [`StoreError::LimitExceeded`].
-    async fn append(
-        &self,
-        name: &str,
-        size: u64,
-        attributes: AppendAttributes,
-    ) -> Result<Box<dyn AppendSink>, StoreError>;
+    /// Starts to append messages. [`StoreError::ReadOnly`], [`StoreError::NoSuchMailboxName`].
+    async fn append(&self, name: &str) -> Result<Box<dyn AppendSink>, StoreError>;
 
     /// Usage and limits, of one instant.
     async fn quota(&self) -> Result<AccountUse, StoreError>;

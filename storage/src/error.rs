@@ -2,7 +2,7 @@
 
 use trust::clock::UnixMillis;
 
-use crate::ids::{AccountId, EmailNumber, MailboxId};
+use crate::ids::{AccountId, EmailNumber, MailboxId, Uid};
 
 /// An error of the store. Unless a variant says otherwise, nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +51,18 @@ pub enum StoreError {
         account: AccountId,
         /// The message.
         email_number: EmailNumber,
+    },
+    /// No row has this UID any more.
+    #[error(
+        "message {uid} of mailbox {mailbox} of account {account} is gone: list the mailbox again"
+    )]
+    NoSuchUid {
+        /// The account.
+        account: AccountId,
+        /// The mailbox.
+        mailbox: MailboxId,
+        /// The UID.
+        uid: Uid,
     },
     /// The change would exceed the quota.
     #[error("over quota: {used} of {limit} {resource} are used; delete messages or buy more space")]

@@ -119,7 +119,7 @@ pub(crate) fn refusal(error: &StoreError) -> Completion {
             "CANNOT",
             "Questa cartella non si puo' eliminare o rinominare / This mailbox cannot be deleted or renamed",
         ),
-        StoreError::NoSuchMessage { .. } => expunged(),
+        StoreError::NoSuchMessage { .. } | StoreError::NoSuchUid { .. } => expunged(),
         // Not UNAVAILABLE, which invites to try again (RFC 5530 §3).
         StoreError::Erased { .. } => Completion::no(
             "CANNOT",

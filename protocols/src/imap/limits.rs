@@ -14,6 +14,8 @@ pub struct ImapLimits {
     /// Octets of a message that APPEND may announce: the largest submission and its transport
     /// envelope.
     pub append_octets_max: u64,
+    /// Messages of one APPEND.
+    pub append_messages_max: usize,
     /// Ranges in the sequence sets of one command.
     pub sequence_ranges_max: usize,
     /// Keys in one SEARCH, those inside others counted.
@@ -42,6 +44,7 @@ impl Default for ImapLimits {
             line_octets_max: 64 * 1024,
             literal_octets_max: 64 * 1024,
             append_octets_max: 72 * 1024 * 1024,
+            append_messages_max: 100,
             sequence_ranges_max: 16_384,
             search_keys_max: 1_000,
             search_depth_max: 64,

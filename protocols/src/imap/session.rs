@@ -21,8 +21,11 @@ use super::{
     command,
     completion::{Completion, Condition, Failure},
     enabled::Enabled,
-    frame::{Frame, Incoming},
-    grammar::{self, Command, Tag},
+    frame::{Frame, Incoming, Literal},
+    grammar::{
+        self, Command, ParseError, Tag,
+        append::{Script, Step},
+    },
     selected::SelectedMailbox,
     server::Shared,
 };
@@ -186,19 +189,8 @@ impl<S: Stream> Session<S> {
     async fn answer(&mut self, incoming: Incoming) -> Result<(), Disconnect> {
         let (tag, completion) = match incoming {
             Incoming::Command(octets) => self.carry_out(&octets).await?,
-            Incoming::Append { tag, head, literal } => {
-                let appended = match &mut self.state {
-                    State::Authenticated(state) => {
-                        command::append::append(&mut self.context, state, head, literal).await
-                    }
-                    State::Selected(state) => {
-                        let state = &mut state.authenticated;
-                        command::append::append(&mut self.context, state, head, literal).await
-                    }
-                    State::NotAuthenticated(_) | State::Logout => {
-                        command::append::refuse(&mut self.context, literal, wrong_state()).await
-                    }
-                };
+            Incoming::Append { tag, begun, literal } => {
+                let appended = self.append(begun, Some(literal)).await;
                 let completion = settle(appended)?;
                 self.report(true).await?;
                 (Some(tag), completion)
@@ -206,6 +198,27 @@ impl<S: Stream> Session<S> {
             Incoming::LiteralRefused { tag } => (tag, command::append::literal_too_large()),
         };
         self.complete(tag.as_ref(), &completion).await
+    }
+
+    /// APPEND and REPLACE, whose messages are read while they are carried out.
+    async fn append(
+        &mut self,
+        begun: Result<(Script, Vec<Step>), ParseError>,
+        literal: Option<Literal>,
+    ) -> Result<Completion, Failure> {
+        let context = &mut self.context;
+        match &mut self.state {
+            State::Authenticated(state) => {
+                command::append::append(context, state, None, begun, literal).await
+            }
+            State::Selected(selected) => {
+                let Selected { authenticated, mailbox } = &mut **selected;
+                command::append::append(context, authenticated, Some(mailbox), begun, literal).await
+            }
+            State::NotAuthenticated(_) | State::Logout => {
+                command::append::refuse(context, literal, wrong_state()).await
+            }
+        }
     }
 
     async fn carry_out(&mut self, octets: &[u8]) -> Result<(Option<Tag>, Completion), Disconnect> {
@@ -237,6 +250,10 @@ impl<S: Stream> Session<S> {
         // A SELECT that fails leaves no mailbox selected (RFC 3501 §6.3.1).
         if matches!(command, Command::Select { .. }) {
             self.follow(Transition::Deselect);
+        }
+        if let Command::Append { script, steps } = command {
+            let completion = self.append(Ok((script, steps)), None).await?;
+            return Ok((completion, Transition::Stay));
         }
         let context = &mut self.context;
         match command {

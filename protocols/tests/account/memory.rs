@@ -22,6 +22,7 @@ use storage::{
     error::StoreError,
     ids::{AccountId, EmailNumber, MailboxId, ModSeq, Uid, UidValidity},
     mailbox::{
+        append::Replaced,
         flags::{FlagChange, Flags},
         view::{Access, Changes, Copied, MailboxState, MailboxView, MessageRow},
     },
@@ -148,7 +149,8 @@ impl MemoryAccount {
         let mut tree = self.tree();
         tree.mod_seq += 1;
         let mod_seq = ModSeq(tree.mod_seq);
-        let email_number = EmailNumber(tree.messages.len() as u64 + 1);
+        let last = tree.messages.keys().map(|number| number.0).max();
+        let email_number = EmailNumber(last.unwrap_or(0) + 1);
         let summary = Arc::new(summarize(octets));
         tree.messages.insert(email_number, (Bytes::copy_from_slice(octets), summary));
         let mailbox = tree.mailboxes.get_mut(name).unwrap();
@@ -356,26 +358,14 @@ impl MailAccount for Handle {
         Ok(())
     }
 
-    async fn append(
-        &self,
-        name: &str,
-        size: u64,
-        attributes: AppendAttributes,
-    ) -> Result<Box<dyn AppendSink>, StoreError> {
+    async fn append(&self, name: &str) -> Result<Box<dyn AppendSink>, StoreError> {
         let tree = self.0.tree();
         let mailbox = tree.mailboxes.get(name).ok_or_else(|| missing(name))?;
         if mailbox.read_only {
             return Err(StoreError::ReadOnly);
         }
-        if let Some(limit) = tree.limit.filter(|&limit| size > limit) {
-            return Err(StoreError::OverQuota { resource: "octets", used: 0, limit });
-        }
-        Ok(Box::new(Sink {
-            account: Arc::clone(&self.0),
-            name: name.to_owned(),
-            attributes,
-            octets: Vec::new(),
-        }))
+        let (account, name) = (Arc::clone(&self.0), name.to_owned());
+        Ok(Box::new(Sink { account, name, messages: Vec::new() }))
     }
 
     async fn quota(&self) -> Result<AccountUse, StoreError> {
@@ -397,21 +387,56 @@ impl MailAccount for Handle {
 struct Sink {
     account: Arc<MemoryAccount>,
     name: String,
-    attributes: AppendAttributes,
-    octets: Vec<u8>,
+    messages: Vec<(AppendAttributes, Vec<u8>)>,
 }
 
 #[async_trait::async_trait]
 impl AppendSink for Sink {
-    async fn write(&mut self, octets: &[u8]) -> Result<(), StoreError> {
-        self.account.appended_octets.fetch_add(octets.len() as u64, Ordering::SeqCst);
-        self.octets.extend_from_slice(octets);
+    async fn begin(
+        &mut self,
+        size: Option<u64>,
+        attributes: AppendAttributes,
+    ) -> Result<(), StoreError> {
+        let limit = self.account.tree().limit;
+        if let Some(limit) = limit.filter(|limit| size.is_some_and(|size| size > *limit)) {
+            return Err(StoreError::OverQuota { resource: "octets", used: 0, limit });
+        }
+        self.messages.push((attributes, Vec::new()));
         Ok(())
     }
 
-    async fn finish(self: Box<Self>) -> Result<(UidValidity, Uid), StoreError> {
-        let date = self.attributes.internal_date.unwrap_or(NOW);
-        Ok(self.account.add(&self.name, &self.octets, self.attributes.flags, date))
+    async fn write(&mut self, octets: &[u8]) -> Result<(), StoreError> {
+        self.account.appended_octets.fetch_add(octets.len() as u64, Ordering::SeqCst);
+        self.messages.last_mut().unwrap().1.extend_from_slice(octets);
+        Ok(())
+    }
+
+    async fn finish(
+        self: Box<Self>,
+        replaced: Option<Replaced>,
+    ) -> Result<(UidValidity, Vec<Uid>), StoreError> {
+        if let Some(Replaced { mailbox, uid }) = replaced {
+            let name = {
+                let tree = self.account.tree();
+                let (name, of) = tree.mailboxes.iter().find(|(_, of)| of.id == mailbox).unwrap();
+                let there = of.rows.iter().any(|row| row.uid == uid);
+                there.then(|| name.clone()).ok_or(StoreError::NoSuchUid {
+                    account: ACCOUNT,
+                    mailbox,
+                    uid,
+                })?
+            };
+            self.account.expunge(&name, uid.get());
+        }
+        let mut uids = Vec::new();
+        let mut uid_validity = self.account.tree().mailboxes[&self.name].uid_validity;
+        for (attributes, octets) in self.messages {
+            let date = attributes.internal_date.unwrap_or(NOW);
+            let (validity, uid) = self.account.add(&self.name, &octets, attributes.flags, date);
+            uid_validity = validity;
+            uids.push(uid);
+        }
+        Ok((uid_validity, uids))
     }
 }
 

@@ -53,7 +53,7 @@ use crate::{
     error::StoreError,
     ids::{AccountId, EmailNumber, MailboxId},
     mailbox::{
-        append::{Append, AppendRequest, Appended},
+        append::{Append, AppendAll, AppendRequest, Appended, Replaced},
         expunge::TrimExpungeLog,
         live::LiveMailbox,
     },
@@ -247,6 +247,18 @@ impl Account {
     /// is applied.
     pub async fn append(&self, request: AppendRequest<'_>) -> Result<Appended, StoreError> {
         self.queue.submit(&self.core, Append::new(request)).await
+    }
+
+    /// Appends messages durably, all of them or none, in the order given, and returns where they stand;
+    /// with `replaced`, that message goes in the same batch. [`StoreError::NoSuchUid`] when it is gone
+    /// already; otherwise as [`Account::append`].
+    pub async fn append_all(
+        &self,
+        requests: Vec<AppendRequest<'_>>,
+        replaced: Option<Replaced>,
+    ) -> Result<Vec<Appended>, StoreError> {
+        let appends = requests.into_iter().map(Append::new).collect();
+        self.queue.submit(&self.core, AppendAll { appends, replaced }).await
     }
 
     /// Erases a message durably: its octets can be read no more, its rows stay.

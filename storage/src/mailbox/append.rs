@@ -3,14 +3,16 @@
 //! * Octets, message record, summary, row, counters, usage and what the floor above wants to be
 //!   true with them become durable in one batch. A row never refers to octets that are not durable.
 //! * UIDs strictly ascend and are never used twice under one UIDVALIDITY (RFC 9051 §2.3.1.1).
-//! * A failed append leaves the account as it was (RFC 9051 §6.3.12).
+//! * A failed append leaves the account as it was (RFC 9051 §6.3.12); of several messages that are
+//!   appended together all come in or none (RFC 3502 §3).
+//! * A message that takes the place of another comes when that one goes, in one batch (RFC 8508 §3).
 //!
 //! Not here: splitting octets into chunks (`octets`), copies (`copy`).
 
 use bytes::Bytes;
 use trust::clock::UnixMillis;
 
-use super::{flags::Flags, rows::OpenMailbox, view::MessageRow};
+use super::{copy::too_many_rows, flags::Flags, rows::OpenMailbox, view::MessageRow};
 use crate::{
     account::{
         draft::Draft,
@@ -92,6 +94,52 @@ impl Append {
             summary: message.summary().encode().into(),
             also,
         }
+    }
+}
+
+/// A message that goes when others come in its place.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Replaced {
+    /// Its mailbox.
+    pub mailbox: MailboxId,
+    /// Its row.
+    pub uid: Uid,
+}
+
+/// Appends that belong together, and what they replace.
+pub(crate) struct AppendAll {
+    pub(crate) appends: Vec<Append>,
+    pub(crate) replaced: Option<Replaced>,
+}
+
+#[async_trait::async_trait]
+impl Change for AppendAll {
+    type Outcome = Vec<Appended>;
+
+    async fn apply(&self, draft: &mut Draft<'_>) -> Result<Vec<Appended>, StoreError> {
+        if self.appends.len() > draft.limits.rows_per_batch_max {
+            return Err(too_many_rows(draft.limits.rows_per_batch_max));
+        }
+        // It goes first: what it was charged is there for what replaces it.
+        if let Some(Replaced { mailbox: id, uid }) = self.replaced {
+            let account = draft.account;
+            let mut mailbox = OpenMailbox::open(draft, id).await?;
+            let rows = mailbox.find(draft, &[uid]).await?;
+            if rows.is_empty() {
+                return Err(StoreError::NoSuchUid { account, mailbox: id, uid });
+            }
+            mailbox.expunge(draft, &rows).await?;
+            mailbox.close(draft);
+        }
+        let mut appended = Vec::with_capacity(self.appends.len());
+        for append in &self.appends {
+            appended.push(append.apply(draft).await?);
+        }
+        Ok(appended)
+    }
+
+    fn weight(&self) -> usize {
+        self.appends.iter().map(Append::weight).sum()
     }
 }
 

@@ -1,67 +1,168 @@
-//! APPEND (RFC 3501 §6.3.11), with APPENDUID (RFC 4315 §3).
+//! APPEND (RFC 9051 §6.3.12), of several messages (RFC 3502), put together from parts (RFC 4469,
+//! RFC 5550 §3.11), in UTF-8 (RFC 6855 §4), and REPLACE (RFC 8508), with APPENDUID (RFC 4315 §3).
 //!
-//! The message goes from the socket to the store piece by piece. What is known to fail fails
-//! before a synchronising client sends anything.
+//! Messages go from the socket to the store piece by piece, and come in together or not at all. What
+//! is known to fail fails before a synchronising client sends anything.
 
-use storage::error::StoreError;
+use storage::{error::StoreError, mailbox::append::Replaced};
 
-use super::copy::try_create;
+use super::{copy::try_create, expunge::check_writable};
 use crate::{
     access::{AppendAttributes, AppendSink},
     imap::{
-        completion::{CommandResult, Completion, Failure, refusal},
+        command::append_url::copy_url,
+        completion::{CommandResult, Completion, Failure, expunged, refusal},
         frame::Literal,
-        grammar::{AppendHead, ParseError},
+        grammar::{
+            ParseError,
+            append::{Replace, Script, Step},
+            sequence::write_set,
+        },
+        selected::SelectedMailbox,
         session::{Authenticated, Context},
     },
     lines::{Disconnect, Stream},
 };
-
-/// Octets of the line that ends the command behind the message.
+/// Octets of the line that ends the command behind the last message.
 const LINE_END_OCTETS_MAX: usize = 1_024;
+
+/// The grammar sees a literal only where the frame has seen one.
+fn announced_nothing() -> Completion {
+    Completion::bad("Manca il messaggio / The message is missing")
+}
+
+/// Messages on their way, or why they are refused.
+type Coming = Result<Messages, Completion>;
+
+/// What has come so far.
+struct Messages {
+    sink: Box<dyn AppendSink>,
+    replaced: Option<Replaced>,
+    /// How many messages were begun.
+    count: usize,
+    /// Octets of the one that is coming.
+    octets: u64,
+}
 
 pub(crate) async fn append<S: Stream>(
     context: &mut Context<S>,
-    state: &mut Authenticated,
-    head: Result<AppendHead, ParseError>,
-    literal: Literal,
+    state: &Authenticated,
+    mut selected: Option<&mut SelectedMailbox>,
+    begun: Result<(Script, Vec<Step>), ParseError>,
+    mut literal: Option<Literal>,
 ) -> CommandResult {
-    let sink = match open(context, state, head, literal).await {
-        Ok(sink) => sink,
-        Err(completion) => return refuse(context, literal, completion).await,
+    let (mut script, mut steps) = match begun {
+        Ok(begun) => begun,
+        Err(error) => return refuse(context, literal, error.into()).await,
     };
-    if literal.synchronising {
-        context.frame.ask_for_literal().await?;
+    let mut coming = open(state, selected.as_deref(), &script).await;
+    loop {
+        for step in steps {
+            match step {
+                Step::Begin { flags, internal_date, whole } => {
+                    let size = literal.filter(|_| whole).map(|literal| literal.octets);
+                    let attributes = AppendAttributes { flags, internal_date };
+                    coming = begin(context, coming, size, attributes).await;
+                }
+                Step::Url(url) => {
+                    coming = match coming {
+                        Ok(mut messages) => {
+                            let limit = context.server.settings.limits.append_octets_max;
+                            let (sink, left) = (&mut *messages.sink, limit - messages.octets);
+                            let selected = selected.as_deref();
+                            match copy_url(context, state, selected, &url, sink, left).await {
+                                Ok(octets) => {
+                                    messages.octets += octets;
+                                    Ok(messages)
+                                }
+                                Err(completion) => Err(completion),
+                            }
+                        }
+                        refused => refused,
+                    };
+                }
+                Step::Literal { eight_bit } => {
+                    let announced = literal.ok_or_else(announced_nothing)?;
+                    coming = take_literal(context, coming, announced, eight_bit).await?;
+                }
+                Step::End => return finish(context, selected.take(), coming?).await,
+            }
+        }
+        let (more, next) = context.frame.after_message(&mut script).await?;
+        literal = next;
+        steps = match more {
+            Ok(steps) => steps,
+            Err(error) => return refuse(context, literal, error.into()).await,
+        };
     }
-    let sink = take_message(context, sink, literal.octets).await?;
-    end_of_command(context).await?;
-    let (uid_validity, uid) = sink?.finish().await.map_err(|error| failed(&error))?;
-    Ok(Completion::ok_with(format!("APPENDUID {uid_validity} {uid}"), "APPEND"))
 }
 
-/// Checks all that can be checked before the message is there.
-async fn open<S: Stream>(
-    context: &Context<S>,
+/// Checks all that can be checked before a message is there.
+async fn open(
     state: &Authenticated,
-    head: Result<AppendHead, ParseError>,
-    literal: Literal,
-) -> Result<Box<dyn AppendSink>, Completion> {
-    let head = head?;
-    if literal.octets == 0 {
+    selected: Option<&SelectedMailbox>,
+    script: &Script,
+) -> Coming {
+    let target = script.target();
+    let replaced = match &target.replace {
+        Some(replace) => Some(find_replaced(selected, replace).await?),
+        None => None,
+    };
+    let sink = state.account.append(&target.mailbox).await.map_err(|error| failed(&error))?;
+    Ok(Messages { sink, replaced, count: 0, octets: 0 })
+}
+
+/// The one message that REPLACE names (RFC 8508 §3.2).
+async fn find_replaced(
+    selected: Option<&SelectedMailbox>,
+    replace: &Replace,
+) -> Result<Replaced, Completion> {
+    let mailbox = selected.ok_or_else(crate::imap::session::wrong_state)?;
+    check_writable(mailbox)?;
+    let named = mailbox.uids(&mailbox.resolve(&replace.set, replace.uid)?);
+    let [uid] = named[..] else {
+        return Err(if named.is_empty() {
+            expunged()
+        } else {
+            Completion::bad("REPLACE riguarda un solo messaggio / REPLACE takes one message")
+        });
+    };
+    if mailbox.is_expunged(uid) {
+        return Err(expunged());
+    }
+    let state = mailbox.view.state().await.map_err(|error| refusal(&error))?;
+    Ok(Replaced { mailbox: state.mailbox_id, uid })
+}
+
+async fn begin<S: Stream>(
+    context: &Context<S>,
+    coming: Coming,
+    size: Option<u64>,
+    attributes: AppendAttributes,
+) -> Coming {
+    let mut messages = coming?;
+    let limits = &context.server.settings.limits;
+    messages.count += 1;
+    if messages.count > limits.append_messages_max {
+        return Err(Completion::no(
+            "LIMIT",
+            "Troppi messaggi in un comando / Too many messages in one command",
+        ));
+    }
+    if size == Some(0) {
         return Err(Completion::no("CANNOT", "Messaggio vuoto / The message is empty"));
     }
-    if literal.octets > context.server.settings.limits.append_octets_max {
+    if size.is_some_and(|size| size > limits.append_octets_max) {
         return Err(literal_too_large());
     }
-    let attributes = AppendAttributes { flags: head.flags, internal_date: head.internal_date };
-    state
-        .account
-        .append(&head.mailbox, literal.octets, attributes)
-        .await
-        .map_err(|error| failed(&error))
+    // What is replaced gives its space back in the same step.
+    let counted = if messages.replaced.is_some() { None } else { size };
+    messages.sink.begin(counted, attributes).await.map_err(|error| failed(&error))?;
+    messages.octets = 0;
+    Ok(messages)
 }
 
-fn failed(error: &StoreError) -> Completion {
+pub(super) fn failed(error: &StoreError) -> Completion {
     match error {
         StoreError::NoSuchMailboxName(_) | StoreError::NoSuchMailbox { .. } => try_create(),
         StoreError::LimitExceeded { .. } => literal_too_large(),
@@ -74,61 +175,107 @@ pub(crate) fn literal_too_large() -> Completion {
     Completion::no("TOOBIG", "Messaggio o dati troppo grandi / Message or literal too large")
 }
 
-/// Takes the message in. When it cannot be stored the rest is read all the same, so that the next
-/// command is found, and the refusal returned.
-async fn take_message<S: Stream>(
+/// Takes a literal in. When it cannot be stored a synchronising client is told before it sends it;
+/// what comes unasked is read and forgotten, so that the rest of the command is found.
+async fn take_literal<S: Stream>(
     context: &mut Context<S>,
-    sink: Box<dyn AppendSink>,
-    octets: u64,
-) -> Result<Result<Box<dyn AppendSink>, Completion>, Disconnect> {
-    let mut sink = Ok(sink);
-    let mut missing = octets;
+    mut coming: Coming,
+    literal: Literal,
+    eight_bit: bool,
+) -> Result<Coming, Failure> {
+    let limit = context.server.settings.limits.append_octets_max;
+    if let Ok(messages) = &mut coming {
+        messages.octets = messages.octets.saturating_add(literal.octets);
+        if messages.octets > limit {
+            coming = Err(literal_too_large());
+        }
+    }
+    if literal.synchronising {
+        if let Err(completion) = coming {
+            return Err(completion.into());
+        }
+        context.frame.ask_for_literal().await?;
+    }
+    // A literal larger than any message is not read to its end (RFC 7888 §4).
+    if literal.octets > limit {
+        return Err(Disconnect::LiteralTooLarge(literal.octets).into());
+    }
+    let mut missing = literal.octets;
     while missing > 0 {
         let ask = usize::try_from(missing).unwrap_or(usize::MAX);
         let piece = context.frame.literal_piece(ask).await?;
         missing = missing.saturating_sub(piece.len() as u64);
-        sink = match sink {
-            // A message with NUL could never be fetched as it is (RFC 3501 §9 CHAR8).
-            Ok(_) if piece.contains(&0) => Err(Completion::no(
-                "CANNOT",
-                "Il messaggio contiene ottetti NUL / The message contains NUL octets",
-            )),
-            Ok(mut open) => match open.write(&piece).await {
-                Ok(()) => Ok(open),
+        coming = match coming {
+            Ok(_) if piece.contains(&0) => Err(holds_nul(eight_bit)),
+            Ok(mut messages) => match messages.sink.write(&piece).await {
+                Ok(()) => Ok(messages),
                 Err(error) => Err(failed(&error)),
             },
             refused => refused,
         };
     }
-    Ok(sink)
+    Ok(coming)
 }
 
-async fn end_of_command<S: Stream>(context: &mut Context<S>) -> Result<(), Failure> {
-    let rest = context.frame.line(LINE_END_OCTETS_MAX).await?;
-    if rest.trim_ascii().is_empty() {
-        return Ok(());
+/// A message with NUL could never be fetched as it is (RFC 9051 §9 CHAR8); a mailbox need not store
+/// binary parts (RFC 3516 §4.4).
+fn holds_nul(eight_bit: bool) -> Completion {
+    let code = if eight_bit { "UNKNOWN-CTE" } else { "CANNOT" };
+    Completion::no(
+        code,
+        "Il messaggio contiene ottetti NUL: codificarli in base64 / The message contains NUL octets: encode them in base64",
+    )
+}
+
+async fn finish<S: Stream>(
+    context: &mut Context<S>,
+    selected: Option<&mut SelectedMailbox>,
+    messages: Messages,
+) -> CommandResult {
+    let Messages { sink, replaced, octets, .. } = messages;
+    if octets == 0 {
+        return Err(Completion::no("CANNOT", "Messaggio vuoto / The message is empty").into());
     }
-    let text = "Un solo messaggio per APPEND / One message per APPEND";
-    Err(Completion::bad(text).into())
+    let (uid_validity, uids) = match sink.finish(replaced).await {
+        Ok(appended) => appended,
+        Err(StoreError::NoSuchUid { .. }) => return Err(expunged().into()),
+        Err(error) => return Err(failed(&error).into()),
+    };
+    let code =
+        format!("APPENDUID {uid_validity} {}", write_set(uids.into_iter().map(|uid| uid.get())));
+    match (replaced, selected) {
+        (Some(Replaced { uid, .. }), Some(mailbox)) => {
+            // The client learns where the new message is before the old one goes (RFC 8508 §3.4).
+            let line = format!("* OK [{code}] Sostituito / Replaced\r\n");
+            context.frame.put(line.as_bytes()).await?;
+            mailbox.forget(uid);
+            Ok(Completion::ok("REPLACE"))
+        }
+        _ => Ok(Completion::ok_with(code, "APPEND")),
+    }
 }
 
-/// Refuses the message. A client that waits does not send it; what comes unasked is read and
-/// forgotten, when it is not larger than any message may be (RFC 7888 §4).
+/// Refuses the command. A client that waits does not send its literal; what comes unasked is read and
+/// forgotten, up to the end of the command (RFC 7888 §4).
 pub(crate) async fn refuse<S: Stream>(
     context: &mut Context<S>,
-    literal: Literal,
+    mut literal: Option<Literal>,
     completion: Completion,
 ) -> CommandResult {
-    if literal.synchronising {
-        return Err(completion.into());
+    let limits = &context.server.settings.limits;
+    let (octets_max, messages_max) = (limits.append_octets_max, limits.append_messages_max);
+    for _ in 0..messages_max {
+        let Some(coming) = literal.filter(|literal| !literal.synchronising) else {
+            return Err(completion.into());
+        };
+        if coming.octets > octets_max {
+            break;
+        }
+        let mut missing = usize::try_from(coming.octets).unwrap_or(usize::MAX);
+        while missing > 0 {
+            missing -= context.frame.literal_piece(missing).await?.len();
+        }
+        literal = context.frame.rest_of_line(LINE_END_OCTETS_MAX).await?;
     }
-    if literal.octets > context.server.settings.limits.append_octets_max {
-        return Err(Disconnect::LiteralTooLarge(literal.octets).into());
-    }
-    let mut missing = usize::try_from(literal.octets).unwrap_or(usize::MAX);
-    while missing > 0 {
-        missing -= context.frame.literal_piece(missing).await?.len();
-    }
-    end_of_command(context).await?;
-    Err(completion.into())
+    Err(Disconnect::LiteralTooLarge(literal.map_or(0, |literal| literal.octets)).into())
 }

@@ -25,7 +25,7 @@ pub(crate) async fn enable<S: Stream>(
         }
     }
     line.push_str("\r\n");
-    context.frame.set_names(context.enabled.names());
+    context.frame.set_enabled(context.enabled);
     context.frame.put(line.as_bytes()).await?;
     Ok(Completion::ok("ENABLE"))
 }

@@ -5,6 +5,7 @@
 //! the frame on the way. What others have changed is reported by the session, not here.
 
 pub(crate) mod append;
+mod append_url;
 pub(crate) mod authenticate;
 pub(crate) mod capability;
 pub(crate) mod close;

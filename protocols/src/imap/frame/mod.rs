@@ -17,7 +17,11 @@ use bytes::BytesMut;
 use tokio::time::timeout;
 
 use super::{
-    grammar::{self, AppendHead, ParseError, Tag, mailbox_name::NameForm},
+    enabled::Enabled,
+    grammar::{
+        ParseError, Tag,
+        append::{self, Script, Step},
+    },
     limits::ImapLimits,
 };
 use crate::lines::{Disconnect, Lines, Stream};
@@ -36,8 +40,8 @@ pub(crate) struct Literal {
 pub(crate) enum Incoming {
     /// A whole command, literals inside.
     Command(Vec<u8>),
-    /// APPEND up to its message.
-    Append { tag: Tag, head: Result<AppendHead, ParseError>, literal: Literal },
+    /// APPEND or REPLACE up to its first message.
+    Append { tag: Tag, begun: Result<(Script, Vec<Step>), ParseError>, literal: Literal },
     /// A command whose literal is too large; the client has not sent it.
     LiteralRefused { tag: Option<Tag> },
 }
@@ -48,7 +52,7 @@ pub(crate) struct Frame<S> {
     line_octets_max: usize,
     literal_octets_max: usize,
     literal_time_max: Duration,
-    names: NameForm,
+    enabled: Enabled,
     /// The tag of the command that is being read, for the answer to one that cannot be.
     unfinished_tag: Option<Tag>,
 }
@@ -67,14 +71,14 @@ impl<S: Stream> Frame<S> {
             line_octets_max: limits.line_octets_max,
             literal_octets_max: limits.literal_octets_max,
             literal_time_max: limits.literal_time_max,
-            names: NameForm::default(),
+            enabled: Enabled::default(),
             unfinished_tag: None,
         }
     }
 
-    /// Reads names in the form `names` from now on.
-    pub(crate) fn set_names(&mut self, names: NameForm) {
-        self.names = names;
+    /// Reads commands as a client writes them that has enabled `enabled`.
+    pub(crate) fn set_enabled(&mut self, enabled: Enabled) {
+        self.enabled = enabled;
     }
 
     /// Waits for a command. Not to be cancelled once its first line has come, unless the
@@ -95,10 +99,11 @@ impl<S: Stream> Frame<S> {
                 return Ok(Incoming::Command(command));
             };
             let before = &command[..command.len() - announcement];
-            if let (Some(tag), Some(head)) =
-                (&self.unfinished_tag, grammar::parse_append_head(before, self.names))
+            let (names, utf8) = (self.enabled.names(), self.enabled.utf8_accept);
+            if let (Some(tag), Some(begun)) =
+                (&self.unfinished_tag, append::begin(before, names, utf8))
             {
-                return Ok(Incoming::Append { tag: tag.clone(), head, literal });
+                return Ok(Incoming::Append { tag: tag.clone(), begun, literal });
             }
             let octets = usize::try_from(literal.octets).unwrap_or(usize::MAX);
             literal_octets = literal_octets.saturating_add(octets);
@@ -108,16 +113,64 @@ impl<S: Stream> Frame<S> {
                 }
                 return Err(Disconnect::LiteralTooLarge(literal.octets));
             }
-            if literal.synchronising {
-                self.ask_for_literal().await?;
-            }
-            let mut missing = octets;
-            while missing > 0 {
-                let piece = self.literal_piece(missing).await?;
-                missing -= piece.len();
-                command.extend_from_slice(&piece);
+            self.take_literal(&mut command, literal).await?;
+        }
+    }
+
+    /// Reads on behind a message of APPEND: `script` takes what comes up to the next message, or to the
+    /// end of the command. The literal is that message's.
+    pub(crate) async fn after_message(
+        &mut self,
+        script: &mut Script,
+    ) -> Result<(Result<Vec<Step>, ParseError>, Option<Literal>), Disconnect> {
+        let mut octets = Vec::new();
+        let (mut line_octets, mut literal_octets) = (0, 0_usize);
+        loop {
+            let line = self.line(self.line_octets_max - line_octets).await?;
+            line_octets += line.len();
+            octets.extend_from_slice(&line);
+            let Some((announcement, literal)) = announced_literal(&line) else {
+                return Ok((script.feed(&octets), None));
+            };
+            match script.feed(&octets[..octets.len() - announcement]) {
+                Err(append::ARGUMENT) => {
+                    let length = usize::try_from(literal.octets).unwrap_or(usize::MAX);
+                    literal_octets = literal_octets.saturating_add(length);
+                    if literal_octets > self.literal_octets_max {
+                        return Err(Disconnect::LiteralTooLarge(literal.octets));
+                    }
+                    self.take_literal(&mut octets, literal).await?;
+                }
+                steps => return Ok((steps, Some(literal))),
             }
         }
+    }
+
+    /// Reads the rest of a line and forgets it; returns the literal that it ends with.
+    pub(crate) async fn rest_of_line(
+        &mut self,
+        octets_max: usize,
+    ) -> Result<Option<Literal>, Disconnect> {
+        let line = self.line(octets_max).await?;
+        Ok(announced_literal(&line).map(|(_, literal)| literal))
+    }
+
+    /// Asks for a literal where that is due, and adds it to `octets`.
+    async fn take_literal(
+        &mut self,
+        octets: &mut Vec<u8>,
+        literal: Literal,
+    ) -> Result<(), Disconnect> {
+        if literal.synchronising {
+            self.ask_for_literal().await?;
+        }
+        let mut missing = usize::try_from(literal.octets).unwrap_or(usize::MAX);
+        while missing > 0 {
+            let piece = self.literal_piece(missing).await?;
+            missing -= piece.len();
+            octets.extend_from_slice(&piece);
+        }
+        Ok(())
     }
 
     /// The tag of the command that [`Frame::command`] could not read to its end.

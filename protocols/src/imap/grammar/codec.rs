@@ -9,7 +9,6 @@ use imap_codec::{CommandCodec, decode::Decoder as _};
 use imap_types::{
     command::{Command as CodecCommand, CommandBody},
     core::AString,
-    extensions::binary::LiteralOrLiteral8,
     fetch::{MacroOrMessageDataItemNames, MessageDataItemName, Part, Section as CodecSection},
     flag::{Flag, StoreResponse, StoreType},
     mailbox::{ListMailbox, Mailbox},
@@ -17,10 +16,9 @@ use imap_types::{
     status::StatusDataItemName,
 };
 use storage::mailbox::flags::{FlagChange, Flags, Keyword};
-use trust::clock::UnixMillis;
 
 use super::{
-    AppendHead, Command, FetchItem, ParseError, Section, SectionText, StatusItem, Store,
+    Command, FetchItem, ParseError, Section, SectionText, StatusItem, Store,
     mailbox_name::NameForm,
     reader::{self, SYNTAX},
     sequence::{SequenceNumber, SequenceSet},
@@ -120,27 +118,6 @@ fn with_names(body: CommandBody<'_>, names: NameForm) -> Result<Command, ParseEr
         }
         _ => return Err(SYNTAX),
     })
-}
-
-/// Parses an APPEND whose message is empty; `None` when `octets` are no such command.
-pub(super) fn append_head(
-    octets: &[u8],
-    names: NameForm,
-) -> Option<Result<AppendHead, ParseError>> {
-    let CommandBody::Append { mailbox, flags: listed, date, message } = decode(octets)? else {
-        return None;
-    };
-    // Literals of RFC 3516 are read by the codec, but BINARY is not offered.
-    if matches!(message, LiteralOrLiteral8::Literal8(_)) {
-        return Some(Err(SYNTAX));
-    }
-    Some(name(&mailbox, names).and_then(|mailbox| {
-        Ok(AppendHead {
-            mailbox,
-            flags: flags(&listed)?,
-            internal_date: date.map(|date| UnixMillis(date.as_ref().timestamp_millis())),
-        })
-    }))
 }
 
 fn text(octets: &[u8]) -> Result<String, ParseError> {

@@ -8,11 +8,14 @@
 //!
 //! Not here: lines and literals (`frame`), what commands do (`command`).
 
+pub(crate) mod append;
 pub(crate) mod codec;
 pub(crate) mod enable;
 pub(crate) mod mailbox_name;
+pub(crate) mod message_url;
 pub(crate) mod reader;
 pub(crate) mod search;
+pub(crate) mod sections;
 pub(crate) mod sequence;
 pub(crate) mod write;
 
@@ -22,7 +25,11 @@ use storage::mailbox::flags::{FlagChange, Flags};
 use trust::clock::UnixMillis;
 
 use self::{
-    enable::Extension, mailbox_name::NameForm, reader::Reader, search::SearchProgram,
+    append::{Script, Step},
+    enable::Extension,
+    mailbox_name::NameForm,
+    reader::Reader,
+    search::SearchProgram,
     sequence::SequenceSet,
 };
 use super::limits::ImapLimits;
@@ -59,30 +66,86 @@ pub(crate) enum Command {
     Noop,
     Logout,
     Id,
-    Enable { extensions: Vec<Extension> },
-    Login { login: String, password: String },
-    Authenticate { mechanism: String, initial_response: Option<Vec<u8>> },
-    List { reference: String, pattern: String },
-    Lsub { reference: String, pattern: String },
-    Status { mailbox: String, items: Vec<StatusItem> },
-    GetQuota { root: Vec<u8> },
-    GetQuotaRoot { mailbox: String },
-    Select { mailbox: String, read_only: bool },
-    Create { mailbox: String },
-    Delete { mailbox: String },
-    Rename { from: String, to: String },
-    Subscribe { mailbox: String, subscribed: bool },
+    /// APPEND or REPLACE without a literal.
+    Append {
+        script: Script,
+        steps: Vec<Step>,
+    },
+    Enable {
+        extensions: Vec<Extension>,
+    },
+    Login {
+        login: String,
+        password: String,
+    },
+    Authenticate {
+        mechanism: String,
+        initial_response: Option<Vec<u8>>,
+    },
+    List {
+        reference: String,
+        pattern: String,
+    },
+    Lsub {
+        reference: String,
+        pattern: String,
+    },
+    Status {
+        mailbox: String,
+        items: Vec<StatusItem>,
+    },
+    GetQuota {
+        root: Vec<u8>,
+    },
+    GetQuotaRoot {
+        mailbox: String,
+    },
+    Select {
+        mailbox: String,
+        read_only: bool,
+    },
+    Create {
+        mailbox: String,
+    },
+    Delete {
+        mailbox: String,
+    },
+    Rename {
+        from: String,
+        to: String,
+    },
+    Subscribe {
+        mailbox: String,
+        subscribed: bool,
+    },
     Namespace,
     Idle,
     Check,
     Close,
     Unselect,
-    Expunge { uids: Option<SequenceSet> },
-    Search { program: SearchProgram, uid: bool },
-    Fetch { set: SequenceSet, items: Vec<FetchItem>, uid: bool },
+    Expunge {
+        uids: Option<SequenceSet>,
+    },
+    Search {
+        program: SearchProgram,
+        uid: bool,
+    },
+    Fetch {
+        set: SequenceSet,
+        items: Vec<FetchItem>,
+        uid: bool,
+    },
     Store(Store),
-    Copy { set: SequenceSet, mailbox: String, uid: bool },
-    Move { set: SequenceSet, mailbox: String, uid: bool },
+    Copy {
+        set: SequenceSet,
+        mailbox: String,
+        uid: bool,
+    },
+    Move {
+        set: SequenceSet,
+        mailbox: String,
+        uid: bool,
+    },
 }
 
 impl Command {
@@ -119,14 +182,6 @@ pub(crate) struct Store {
     pub(crate) flags: Flags,
     pub(crate) silent: bool,
     pub(crate) uid: bool,
-}
-
-/// APPEND up to its message.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct AppendHead {
-    pub(crate) mailbox: String,
-    pub(crate) flags: Flags,
-    pub(crate) internal_date: Option<UnixMillis>,
 }
 
 /// What STATUS tells (RFC 3501 §6.3.10, RFC 9051 §6.3.11 for DELETED,
@@ -218,6 +273,9 @@ fn ours(
     names: NameForm,
     limits: &ImapLimits,
 ) -> Result<Option<Command>, ParseError> {
+    if let Some(begun) = append::begin(octets, names, false) {
+        return begun.map(|(script, steps)| Some(Command::Append { script, steps }));
+    }
     let mut reader = Reader::new(octets, names);
     if reader.word().is_err() || !reader.space() {
         return Ok(None);
@@ -231,22 +289,6 @@ fn ours(
     }))
 }
 
-/// Parses `octets`, which end where the announcement of a literal begins (after the space), as
-/// the head of an APPEND command. `None` when the literal is not the message.
-pub(crate) fn parse_append_head(
-    octets: &[u8],
-    names: NameForm,
-) -> Option<Result<AppendHead, ParseError>> {
-    let after_tag = octets.iter().position(|&octet| octet == b' ')? + 1;
-    let word = octets.get(after_tag..after_tag + 7)?;
-    if !word.eq_ignore_ascii_case(b"APPEND ") {
-        return None;
-    }
-    let mut whole = octets.to_vec();
-    whole.extend_from_slice(b"{0}\r\n\r\n");
-    codec::append_head(&whole, names)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -257,17 +299,5 @@ mod tests {
         for wrong in [&b"* NOOP\r\n"[..], b" NOOP\r\n", b"a+ NOOP\r\n", b"\x16\x03\x01\r\n", b""] {
             assert_eq!(Tag::of(wrong), None);
         }
-    }
-
-    #[test]
-    fn the_message_of_append_is_told_from_a_name_that_is_a_literal() {
-        let head = |octets: &[u8]| parse_append_head(octets, NameForm::ModifiedUtf7);
-        assert!(head(b"a APPEND ").is_none());
-        assert!(head(b"a LOGIN ").is_none());
-        let named = head(b"a append {5}\r\nINBOX (\\Seen) ").unwrap().unwrap();
-        assert_eq!(named.mailbox, "INBOX");
-        assert!(named.flags.seen);
-        let dated = head(b"a APPEND Bozze \"17-Jul-1996 02:44:25 -0700\" ").unwrap().unwrap();
-        assert_eq!(dated.internal_date, Some(UnixMillis(837_596_665_000)));
     }
 }

@@ -74,6 +74,11 @@ impl<'a> Reader<'a> {
         if self.at_end() { Ok(()) } else { Err(SYNTAX) }
     }
 
+    /// Nothing may be left: the announcement of a literal was cut off here.
+    pub(crate) fn at_literal(&self) -> Result<(), ParseError> {
+        if self.rest.is_empty() { Ok(()) } else { Err(SYNTAX) }
+    }
+
     /// Whether the command ends here.
     pub(crate) fn at_end(&self) -> bool {
         matches!(self.rest, b"\r\n" | b"\n")
