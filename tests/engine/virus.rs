@@ -28,7 +28,7 @@ use storage::catalog::{engine::Engine, keys::HELD_MESSAGES, simulated::Simulated
 use crate::{
     checkers::{Clamd, THREAT, VIRUS, shared},
     dying::Dying,
-    letter::{Letter, kinds, written},
+    letter::{Letter, kinds, renamed, written},
     network::{ALFA, ANNA, Foreign, GAMMA, NOON, keys},
     provider::{BRUNO, CARLA, DARIO, Provider, families, quarantine_key},
     receipts::anna,
@@ -171,6 +171,47 @@ async fn row_9_a_virus_in_an_envelope_is_taken_in_charge_and_told_for_each_recip
     assert_eq!(count(&events, "virus-detection-notice"), 2);
     assert_eq!(count(&events, "quarantined"), 1);
     assert_eq!(count(&events, "repeat"), 1, "the repeat changes nothing");
+    provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_envelope_with_a_virus_is_known_again_whatever_is_written_around_it() {
+    let provider = scanned().await;
+    let alfa = Foreign::alfa();
+    let both = [BRUNO.address, CARLA.address];
+    let envelope = alfa.envelope(&both, VIRUS);
+    provider.relay(ANNA, &[BRUNO.address], &envelope).await.expect("taken");
+    provider.settle().await;
+    // The same identifier, written in another way.
+    for (number, around) in [("", ""), ("\r\n <", ">"), ("   ", "  ")].into_iter().enumerate() {
+        let again = renamed(&envelope, |id| format!("{}{id}{}", around.0, around.1));
+        provider.relay(ANNA, &[BRUNO.address], &again).await.expect("taken");
+        provider.settle().await;
+        let told = kinds(&provider.queued_letters().await);
+        assert_eq!(told, ["presa-in-carico", "rilevazione-virus"], "nothing is told again");
+        assert_eq!(quarantined(&provider).await.len(), 1, "nor kept");
+        assert_eq!(count(&provider.events().await, "repeat"), number + 1);
+    }
+    // Under another one it is no envelope, whoever it is for.
+    for recipient in both {
+        let other = renamed(&envelope, |_| "<altro@altrove.example>".to_owned());
+        infected(provider.relay(ANNA, &[recipient], &other).await);
+    }
+    assert_eq!(quarantined(&provider).await.len(), 1, "what is signed is there already");
+    assert_eq!(count(&provider.events().await, "repeat"), 5);
+    // Of whom it has not come for yet its provider hears, and of nobody else again.
+    provider.relay(ANNA, &both, &envelope).await.expect("taken");
+    provider.settle().await;
+    let of = |letter: &Letter| letter.data().event.recipient().map(str::to_owned);
+    let letters = provider.queued_letters().await;
+    let mut told: Vec<String> = letters.iter().filter_map(of).collect();
+    told.sort();
+    assert_eq!(told, both);
+    // Another transmission with the same virus is another one.
+    let other = alfa.envelope(&[BRUNO.address], VIRUS);
+    provider.relay(ANNA, &[BRUNO.address], &other).await.expect("taken");
+    provider.settle().await;
+    assert_eq!(count(&provider.events().await, "virus-detection-notice"), 3);
     provider.stop().await;
 }
 
