@@ -89,8 +89,7 @@ fn whole_certificates_in_the_layout_of_the_standard_are_found_by_their_octets() 
         let issued = authority.issue_provider(name, "ricevute@pec.alfa.example").unwrap();
         issued.certificate
     };
-    let [first, second, of_beta, stranger] =
-        ["Alfa", "Alfa", "Beta", "Alfa"].map(|name| issue(name));
+    let [first, second, of_beta, stranger] = ["Alfa", "Alfa", "Beta", "Alfa"].map(issue);
     let folded = |certificate: &Certificate| {
         let text = STANDARD.encode(certificate.to_der());
         let lines = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap());
