@@ -51,6 +51,8 @@ pub struct FetchSettings {
     pub lost_providers_percent_max: u32,
     /// Domains that may pass from one provider to another at once.
     pub moved_domains_max: usize,
+    /// Days over which all of that is added up; 0 = each copy is compared with the last one alone.
+    pub compared_days: u32,
 }
 
 /// How this provider publishes its own entry (RFC 6109 §4.5).
@@ -239,6 +241,15 @@ impl FetchSettings {
         let (timeout, octets_max) = bounds(section);
         let (retry_first, retry_longest) = retries(section);
         let (lost_providers_percent_max, moved_domains_max) = doubts(section);
+        let compared_days = section.within(
+            "compared_days",
+            7,
+            (0, 90),
+            Text::fixed(
+                "Gli stessi limiti valgono per ciò che le copie di tanti giorni hanno cambiato insieme; con 0 ogni copia si confronta solo con l'ultima.",
+                "The same limits hold for what the copies of so many days have changed together; with 0 each copy is compared with the last one alone.",
+            ),
+        );
         Self {
             url,
             tls_authority_file,
@@ -251,6 +262,7 @@ impl FetchSettings {
             retry_longest,
             lost_providers_percent_max,
             moved_domains_max,
+            compared_days,
         }
     }
 }

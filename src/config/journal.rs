@@ -23,6 +23,8 @@ pub struct JournalSettings {
     pub timestamp_authority_files: Vec<PathBuf>,
     /// The longest time of one time stamp.
     pub timestamp_timeout: Millis,
+    /// The longest pause between two tries of a service that gives none.
+    pub timestamp_retry_longest: Millis,
 }
 
 /// The address of a service: `http` or `https`, host, path where wanted.
@@ -95,8 +97,17 @@ impl JournalSettings {
             Millis::seconds(30),
             (Millis::seconds(1), Millis::minutes(10)),
             Text::fixed(
-                "Tempo massimo per una marca; poi si riprova al giro seguente.",
-                "The longest time of one time stamp; then the next round tries again.",
+                "Tempo massimo per una marca; poi si riprova dopo una pausa.",
+                "The longest time of one time stamp; after a pause it is tried again.",
+            ),
+        );
+        let timestamp_retry_longest = section.within(
+            "timestamp_retry_longest",
+            Millis::minutes(15),
+            (Millis::minutes(1), Millis::hours(24)),
+            Text::fixed(
+                "Pausa massima tra due tentativi: la prima dura quanto seal_interval, poi raddoppia.",
+                "The longest pause between two tries: the first is as long as seal_interval, then it doubles.",
             ),
         );
         Self {
@@ -105,6 +116,7 @@ impl JournalSettings {
             timestamp_url: timestamp_url.map(|url| url.0),
             timestamp_authority_files,
             timestamp_timeout,
+            timestamp_retry_longest,
         }
     }
 }

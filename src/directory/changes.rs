@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{copies::Notes, signed::SignedDirectory};
+use super::{copies::Notes, past::PastDay, signed::SignedDirectory};
 use crate::{
     config::FetchSettings,
     pec::directory::{Directory, ProviderRecord},
@@ -114,6 +114,20 @@ impl Changes {
             (None, Some(_)) => (false, false),
         };
         Some(Self { older, undated, ..changes })
+    }
+
+    /// What `new` changes of the directory of a day before, and why that is too much: many small changes in
+    /// several copies are as much as one large one. `None` when it is not.
+    #[must_use]
+    pub fn since(
+        past: &PastDay,
+        new: &SignedDirectory,
+        settings: &FetchSettings,
+    ) -> Option<(Self, String)> {
+        let changes = Self::of(&past.directory, &new.directory);
+        let doubt = changes.doubt(settings)?;
+        let why = format!("together with the copies of the last {} days: {doubt}", past.ago);
+        Some((changes, why))
     }
 
     fn of(old: &Directory, new: &Directory) -> Self {

@@ -30,6 +30,7 @@ use super::{
     copies::{Copies, CopyNote, Notes, Which},
     fetch::{Fetched, Fetcher, Validators},
     own::{keep_own_domains, own_records, read_file, read_octets},
+    past::Past,
     publish::Published,
     signed::{Own, SignedDirectory, SignerRule, sign},
     status::{HeldStatus, Outcome, Status},
@@ -71,6 +72,7 @@ pub struct DirectoryKeeper {
     clock: Arc<dyn Clock>,
     rule: Option<Arc<SignerRule>>,
     copies: Copies,
+    past: Past,
     engine: OnceLock<Arc<PecEngine>>,
     published: RwLock<Option<Arc<Published>>>,
     figures: RwLock<Figures>,
@@ -120,6 +122,7 @@ impl DirectoryKeeper {
         let folder = config.data.directory_folder();
         let copies = Copies::open(&folder)
             .with_context(|| format!("opening the folder {}", folder.display()))?;
+        let past = Past::new(&folder, config.directory.fetch.compared_days);
         let rule = SignerRule::of(&config.directory.fetch, verifier)
             .context("reading directory.signer_certificate_file")?;
         let keeper = Arc::new(Self {
@@ -130,6 +133,7 @@ impl DirectoryKeeper {
             clock,
             rule: rule.map(Arc::new),
             copies,
+            past,
             engine: OnceLock::new(),
             published: RwLock::default(),
             figures: RwLock::default(),
@@ -417,9 +421,7 @@ impl DirectoryKeeper {
         // Theirs is the name of this copy only once it is on disk and in memory.
         let Validators { etag, last_modified } = validators;
         let notes = Notes { etag, last_modified, ..state.notes.clone() };
-        let changes = Changes::between(&state.notes, state.current.as_deref(), &copy);
-        let doubt = changes.as_ref().and_then(|one| one.doubt(&self.config.directory.fetch));
-        let changes = changes.unwrap_or_default();
+        let (changes, doubt) = self.doubt(&state.notes, state.current.as_deref(), &copy)?;
         if let Some(why) = doubt {
             tracing::error!(
                 why,
@@ -431,8 +433,49 @@ impl DirectoryKeeper {
         }
         changes.tell();
         let now = self.clock.now().0;
+        self.keep_past(&state, &copy, false);
         self.take((&mut state, notes), &octets, copy, now)?;
         Ok(Outcome::Changed(changes))
+    }
+
+    /// What a copy changes of the one in use, and why it is not believed; or else what all copies of some days
+    /// have changed together, when that is too much.
+    fn doubt(
+        &self,
+        notes: &Notes,
+        current: Option<&SignedDirectory>,
+        copy: &SignedDirectory,
+    ) -> anyhow::Result<(Changes, Option<String>)> {
+        let settings = &self.config.directory.fetch;
+        let changes = Changes::between(notes, current, copy);
+        if let Some(why) = changes.as_ref().and_then(|one| one.doubt(settings)) {
+            return Ok((changes.unwrap_or_default(), Some(why)));
+        }
+        let past = self.past.base(self.clock.now()).context("reading the copies of days before")?;
+        let since = past.and_then(|past| Changes::since(&past, copy, settings));
+        Ok(match since {
+            Some((changes, why)) => (changes, Some(why)),
+            None => (changes.unwrap_or_default(), None),
+        })
+    }
+
+    /// Keeps what a copy that is taken is compared with on days to come. An operator has seen what he accepts:
+    /// it is compared with nothing before it.
+    fn keep_past(&self, state: &State, copy: &SignedDirectory, accepted: bool) {
+        let keep = || {
+            let before = (state.current.as_ref(), state.notes.current.as_ref());
+            if accepted {
+                self.past.forget()?;
+            } else if let (Some(current), Some(note)) = before
+                && self.past.is_empty()?
+            {
+                self.past.keep(&current.directory, UnixMillis(note.fetched_millis))?;
+            }
+            self.past.keep(&copy.directory, self.clock.now())
+        };
+        if let Err(error) = keep() {
+            tracing::error!(%error, "the directory of today was not kept to compare with: a slow drain may not be seen");
+        }
     }
 
     fn note(copy: &SignedDirectory, fetched_millis: i64, confirmed_millis: i64) -> CopyNote {
@@ -513,6 +556,7 @@ impl DirectoryKeeper {
         let (notes, now) = (state.notes.clone(), self.clock.now().0);
         let fetched = notes.held.as_ref().map_or(now, |note| note.fetched_millis);
         changes.tell();
+        self.keep_past(&state, &copy, true);
         self.take((&mut state, notes), &octets, copy, fetched)?;
         Ok(Some(changes))
     }

@@ -5,7 +5,7 @@
 //! * [`fetch`]: one conditional GET of the whole directory over HTTPS.
 //! * [`signed`]: the signature around it, and who may make it.
 //! * [`changes`]: what a new copy changes, and when that is too much to be believed.
-//! * [`copies`]: the copies in the data folder.
+//! * [`copies`]: the copies in the data folder; [`past`]: what those of the days before were.
 //! * [`publish`]: this provider's own entry, signed, at an HTTPS address.
 //! * [`watch`]: the daily round.
 //!
@@ -24,6 +24,7 @@ pub mod copies;
 pub mod fetch;
 pub mod keeper;
 mod own;
+pub mod past;
 pub mod publish;
 pub mod signed;
 pub mod status;

@@ -78,9 +78,14 @@ pub enum RingError {
     /// Only its certificate is kept.
     #[error("the key of {0} is not here: it cannot sign")]
     NoKey(String),
-    /// The pair signs, or is the one of the configuration.
-    #[error("{0} signs at present or is the one of [signing]: let another pair sign first")]
+    /// The pair signs.
+    #[error("{0} signs at present: let another pair sign first (`ceralacca keys roll`)")]
     InUse(String),
+    /// The configuration names the pair: the next start would take it in again.
+    #[error(
+        "{0} is the pair of the configuration, which every start takes in: name another one in [signing] and restart, then remove it"
+    )]
+    Configured(String),
     /// The others would not know the certificate yet.
     #[error(
         "{certificate} is listed since less than 48 hours, and other providers may not know it before {}: give a later time, or force it", earliest.0
@@ -412,15 +417,16 @@ impl SigningRing {
     ///
     /// # Errors
     ///
-    /// [`RingError::InUse`]; when there is no such pair.
+    /// [`RingError::InUse`], [`RingError::Configured`]; when there is no such pair.
     pub fn remove(&self, sha1: &str) -> Result<(), RingError> {
         let now = self.clock.now();
         let mut pairs = self.lock();
         let index = position(&pairs, sha1)?;
-        let removable = signing(&pairs, now) != Some(index)
-            && pairs.get(index).is_some_and(|pair| !pair.configured);
-        if !removable {
+        if signing(&pairs, now) == Some(index) {
             return Err(RingError::InUse(sha1.to_owned()));
+        }
+        if pairs.get(index).is_some_and(|pair| pair.configured) {
+            return Err(RingError::Configured(sha1.to_owned()));
         }
         let pair = pairs.remove(index);
         if let Err(error) = self.write(&pairs) {

@@ -9,6 +9,9 @@
 //!    sender's mailbox when he is ours, into the outgoing queue otherwise. Only valid transport
 //!    envelopes have this step (RFC 6109 §3.3.2).
 //!
+//! A message with a virus has neither: each of its rows owes a notice to the sender's provider
+//! ([`infected::tell_provider`]).
+//!
 //! Invariants: a delivery receipt is made only after the message is durably in the mailbox
 //! (RFC 6109 §2.2.3); whatever is interrupted goes on from the row's stage; no step happens twice.
 //!
@@ -34,7 +37,7 @@ use trust::clock::UnixMillis;
 use super::{
     dsn,
     engine::{PecEngine, PecError},
-    issue,
+    infected, issue,
     journal::JournalEvent,
     notices,
     records::{
@@ -59,11 +62,18 @@ pub async fn deliver_all(engine: &Arc<PecEngine>, source: Source) -> Result<(), 
     let shared = SharedMessage::default();
     let mut first_error = None;
     while let Some(entries) = pages.next(&**engine.store().engine()).await? {
-        let results: Vec<Result<(), PecError>> = stream::iter(entries)
-            .map(|(key, value)| deliver(engine, &shared, key, value))
-            .buffer_unordered(engine.settings().deliveries_max.max(1))
-            .collect()
-            .await;
+        let results: Vec<Result<(), PecError>> = match (source, entries.first()) {
+            (Source::Incoming(id), Some((key, value))) if infected::owes_notice(key, value)? => {
+                vec![infected::tell_provider(engine, id, entries).await]
+            }
+            _ => {
+                stream::iter(entries)
+                    .map(|(key, value)| deliver(engine, &shared, key, value))
+                    .buffer_unordered(engine.settings().deliveries_max.max(1))
+                    .collect()
+                    .await
+            }
+        };
         first_error = first_error.or_else(|| results.into_iter().find_map(Result::err));
     }
     first_error.map_or(Ok(()), Err)
@@ -83,6 +93,7 @@ async fn deliver(
             DeliveryStage::ReceiptOwed | DeliveryStage::NoticeOwed => {
                 notices::answer_delivery(engine, shared, &key, &value, &record).await.map(|()| None)
             }
+            DeliveryStage::VirusNoticeOwed => return Err(of_quarantine(&record)),
         };
         match step {
             Ok(Some(next)) => value = next,
@@ -111,6 +122,14 @@ struct Row<'a> {
     value: &'a Bytes,
     record: &'a DeliveryRecord,
     held: &'a HeldMessage,
+}
+
+/// Rows about a message in quarantine stand under its own source alone, and are told of together.
+fn of_quarantine(record: &DeliveryRecord) -> PecError {
+    PecError::Inconsistent {
+        object: format!("the delivery to {}", record.recipient),
+        detail: "its message has a virus, and others of its source have none".to_owned(),
+    }
 }
 
 /// Step 1. Returns the row as it now is, `None` when nothing more is due.

@@ -1,10 +1,12 @@
 //! What the incoming point owes for a message it has taken: take-charge receipt, anomaly
 //! envelope, and the duty of the delivery point for every recipient, or of a virus.
 //!
-//! Invariant: the receipt or envelope, the deliveries and the end of the duty are one batch, so
-//! that an interruption before it leaves the whole duty and one after it leaves none.
+//! Invariant: the receipt or envelope, the deliveries (or the notices of a virus that are owed) and the end
+//! of the duty are one batch, so that an interruption before it leaves the whole duty and one after it
+//! leaves none.
 //!
-//! Not here: taking the message (`incoming_point`), delivering it (`delivery_point`).
+//! Not here: taking the message (`incoming_point`), delivering it (`delivery_point`), telling of a virus
+//! (`infected`).
 
 use std::sync::Arc;
 
@@ -22,8 +24,9 @@ use super::{
     classify::{self, PecMessage, ReceivedNotice},
     daticert::{CertificationData, Event},
     engine::{PecEngine, PecError},
+    facts::TransmissionFacts,
     header::Header,
-    infected::{Detection, tell_provider, tell_sender},
+    infected::tell_sender,
     instant::CertifiedInstant,
     issue,
     journal::JournalEvent,
@@ -63,8 +66,8 @@ pub async fn distribute(engine: &Arc<PecEngine>, id: IncomingId) -> Result<(), P
 
 /// What a duty is fulfilled from.
 enum Material {
-    /// A transport envelope, and the virus in it.
-    Envelope(Bytes, Option<String>),
+    /// A transport envelope.
+    Envelope(Bytes),
     /// A receipt or notice.
     Notice(Box<ReceivedNotice>),
     /// Anything not certified.
@@ -82,7 +85,7 @@ async fn finish_duty(
     let material = if record.quarantine.is_empty() {
         let octets = engine.read_held(&held).await?;
         match record.kind() {
-            IncomingKind::TransportEnvelope => Material::Envelope(octets, None),
+            IncomingKind::TransportEnvelope => Material::Envelope(octets),
             IncomingKind::Anomaly => Material::Anomaly(octets),
             IncomingKind::Notification => {
                 let PecMessage::Receipt(notice) = classify_again(engine, octets).await?.0 else {
@@ -95,14 +98,11 @@ async fn finish_duty(
         }
     } else {
         let id = QuarantineId::from_octets(INCOMING_MESSAGES, &record.quarantine)?;
-        let (row, octets) = quarantine::open(engine, id).await?;
-        Material::Envelope(octets, Some(row.threat))
+        Material::Envelope(quarantine::open(engine, id).await?.1)
     };
     for _ in 0..CONFLICTS_MAX {
         let done = match &material {
-            Material::Envelope(octets, threat) => {
-                take_charge(engine, id, record, octets.clone(), threat.as_deref()).await
-            }
+            Material::Envelope(octets) => take_charge(engine, id, record, octets.clone()).await,
             Material::Notice(notice) => pass_on(engine, id, record, &notice.data, &held).await,
             Material::Anomaly(octets) => wrap(engine, id, record, octets.clone()).await,
         };
@@ -132,7 +132,8 @@ fn end_duty(id: IncomingId) -> Batch {
     batch
 }
 
-/// The batch that ends the duty of `id` and begins those of the delivery point.
+/// The batch that ends the duty of `id` and begins those of the delivery point. A message in quarantine goes
+/// to no mailbox (RFC 6109 §3.2.3): what is owed then is a notice for each recipient.
 fn hand_to_delivery_point(
     id: IncomingId,
     record: &IncomingRecord,
@@ -146,10 +147,17 @@ fn hand_to_delivery_point(
         } else {
             DeliveryFaultKind::default()
         };
+        let stage = if record.quarantine.is_empty() {
+            DeliveryStage::Pending
+        } else {
+            DeliveryStage::VirusNoticeOwed
+        };
         let delivery = DeliveryRecord {
             fault: fault.into(),
             kind: record.kind,
-            stage: DeliveryStage::Pending.into(),
+            stage: stage.into(),
+            instant_millis: record.instant_millis,
+            quarantine: record.quarantine.clone(),
             message: message.to_vec(),
             recipient: recipient.clone(),
             seen_key: seen_key(
@@ -171,8 +179,11 @@ fn hand_to_delivery_point(
     batch
 }
 
-fn journal_record(record: &IncomingRecord, data: Option<&CertificationData>) -> JournalRecord {
-    let facts = data.map(|data| &data.facts);
+/// What the journal says of `record`, with the facts of the message where it has some.
+pub(super) fn journal_record(
+    record: &IncomingRecord,
+    facts: Option<&TransmissionFacts>,
+) -> JournalRecord {
     JournalRecord {
         identifier: facts.map(|facts| facts.identifier.as_str().to_owned()).unwrap_or_default(),
         message_id: String::from_utf8_lossy(&record.message_id).into_owned(),
@@ -185,39 +196,25 @@ fn journal_record(record: &IncomingRecord, data: Option<&CertificationData>) -> 
 }
 
 /// A transport envelope: one take-charge receipt covers all recipients of the transaction
-/// (RFC 6109 §3.2.1). One with a virus, `threat`, goes no further (RFC 6109 §3.2.3).
+/// (RFC 6109 §3.2.1), whether it goes on to them or is told of for its virus.
 async fn take_charge(
     engine: &Arc<PecEngine>,
     id: IncomingId,
     record: &IncomingRecord,
     octets: Bytes,
-    threat: Option<&str>,
 ) -> Result<(), PecError> {
     let PecMessage::TransportEnvelope(envelope) = classify_again(engine, octets).await?.0 else {
         return Err(changed(id));
     };
     let instant = CertifiedInstant::new(UnixMillis(record.instant_millis));
-    let mut batch = match threat {
-        None => hand_to_delivery_point(id, record, &record.message, &[]),
-        Some(_) => end_duty(id),
-    };
-    let journal = journal_record(record, Some(&envelope.data));
-    let mail_receipt =
-        Address::parse(&record.mail_receipt).map_err(|_| PecError::Inconsistent {
-            object: format!("incoming message {id}"),
-            detail: "the service mailbox of its provider is no address".to_owned(),
-        })?;
+    let mut batch = hand_to_delivery_point(id, record, &record.message, &[]);
     let facts = &envelope.data.facts;
+    let journal = journal_record(record, Some(facts));
+    let mail_receipt = mail_receipt(id, record)?;
     let receipt =
         issue::take_charge(engine, &instant, &mail_receipt, facts, &record.recipients).await?;
     let (held, _) = engine.hold(&receipt.octets, &mut batch).await?;
-    let mut due = vec![issue::enqueue_notification(engine, &mut batch, held, &mail_receipt)];
-    if let Some(threat) = threat {
-        let (instant, mail_receipt) = (&instant, &mail_receipt);
-        let detection = Detection { instant, facts, mail_receipt, threat };
-        let (batch, recipients) = (&mut batch, &record.recipients);
-        due.extend(tell_provider(engine, batch, &detection, recipients, &journal).await?);
-    }
+    let due = issue::enqueue_notification(engine, &mut batch, held, &mail_receipt);
     let related = vec![receipt.message_id];
     engine.journal(
         &mut batch,
@@ -226,10 +223,16 @@ async fn take_charge(
         JournalRecord { related, ..journal },
     );
     engine.store().commit(batch).await?;
-    for due in due {
-        engine.queue().announce(due, engine.now());
-    }
+    engine.queue().announce(due, engine.now());
     Ok(())
+}
+
+/// The service mailbox of the provider that sent the message of `record`.
+pub(super) fn mail_receipt(id: IncomingId, record: &IncomingRecord) -> Result<Address, PecError> {
+    Address::parse(&record.mail_receipt).map_err(|_| PecError::Inconsistent {
+        object: format!("incoming message {id}"),
+        detail: "the service mailbox of its provider is no address".to_owned(),
+    })
 }
 
 /// A receipt or notice: what it says is noted with the transmission, then it goes to the mailbox.

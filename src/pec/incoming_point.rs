@@ -537,7 +537,12 @@ fn judge(engine: &PecEngine, octets: &[u8], trace_octets: usize) -> Result<Judge
         {
             "the domain of From is not the signer's".clone_into(&mut judged.reason);
         }
-        PecMessage::TransportEnvelope(_) => judged.kind = IncomingKind::TransportEnvelope,
+        PecMessage::TransportEnvelope(envelope) => {
+            judged.kind = IncomingKind::TransportEnvelope;
+            // What is signed says which one it is. The field outside of that has the same identifier, and who
+            // writes it in another way does not make another message of it.
+            judged.message_id = envelope.data.facts.identifier.bracketed().into_bytes();
+        }
         PecMessage::Receipt(receipt) => {
             judged.kind = IncomingKind::Notification;
             judged.receipt = answers::is_bare(octets, &signed).then(|| Box::new(receipt.data));

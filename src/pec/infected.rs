@@ -1,8 +1,10 @@
 //! What is told of a virus that was found on the way: by the recipient's provider to the sender's, and by
 //! that one to the sender (RFC 6109 §3.2.3, §3.2.4).
 //!
-//! * The recipient's provider issues one notice for each of its recipients, beside the take-charge receipt:
-//!   the envelope was correct and undamaged when it came.
+//! * The recipient's provider issues one notice for each of its recipients, after the take-charge receipt:
+//!   the envelope was correct and undamaged when it came. Each notice is a row of `delivery_work` from the
+//!   batch of that receipt, and ends in a batch of its own, so that one of 500 recipients takes no more memory
+//!   than one of a single recipient, and none is told of twice.
 //! * The sender's provider believes a notice about a recipient of the transmission from that recipient's own
 //!   provider, and nobody else. It tells the sender once, in the batch that moves the recipient.
 //!
@@ -11,65 +13,140 @@
 
 use std::sync::Arc;
 
-use storage::{catalog::engine::Batch, ids::AccountId};
+use bytes::Bytes;
+use storage::{
+    catalog::engine::{Batch, Expected},
+    error::StoreError,
+    ids::AccountId,
+};
+use trust::clock::UnixMillis;
 
 use super::{
     acceptance,
     address::Address,
     artefacts::{Artefact, ArtefactKind},
+    classify::PecMessage,
+    distribution::{self, classify_again},
     engine::{PecEngine, PecError},
     facts::TransmissionFacts,
     instant::CertifiedInstant,
     issue::{self, Issued},
     journal::JournalEvent,
-    records::{Due, JournalRecord, TransmissionId, TransmissionRecord},
+    quarantine::{self, QuarantineId},
+    records::{
+        DELIVERY_WORK, DeliveryRecord, DeliveryStage, INCOMING_MESSAGES, IncomingId,
+        IncomingRecord, JournalRecord, TransmissionId, TransmissionRecord, decode,
+    },
 };
 
-/// A virus in a transport envelope, and who is told of it.
-#[derive(Debug)]
-pub(super) struct Detection<'a> {
-    /// The instant of the message that came in.
-    pub(super) instant: &'a CertifiedInstant,
-    /// The facts of the envelope.
-    pub(super) facts: &'a TransmissionFacts,
-    /// The service mailbox of the sender's provider.
-    pub(super) mail_receipt: &'a Address,
-    /// What was found.
-    pub(super) threat: &'a str,
+/// Whether a delivery row owes a notice about a virus. All rows of a source do, or none.
+pub(super) fn owes_notice(key: &[u8], value: &[u8]) -> Result<bool, StoreError> {
+    let row: DeliveryRecord = decode(DELIVERY_WORK, key, value)?;
+    Ok(row.stage() == DeliveryStage::VirusNoticeOwed)
 }
 
-/// Adds to `batch` the notices about `recipients`, each with its line in the journal, which says `journal`
-/// besides. Returns what to announce once the batch is committed.
+/// What every notice about one message has from it.
+struct Detection {
+    instant: CertifiedInstant,
+    /// The facts of the envelope.
+    facts: TransmissionFacts,
+    /// The service mailbox of the sender's provider.
+    mail_receipt: Address,
+    /// What was found.
+    threat: String,
+    journal: JournalRecord,
+}
+
+/// Tells the sender's provider what `rows`, delivery rows of `id`, owe: one notice after the other, each in
+/// the batch that ends its row. What is interrupted goes on with the rows that are left.
+///
+/// The message is opened once for all of them, and closed before the first notice is made; the memory stays
+/// reserved meanwhile, for what came of it is in its sender's hands.
+///
+/// # Errors
+///
+/// The first error met; what was told by then stays told, and the other rows stay.
 pub(super) async fn tell_provider(
     engine: &Arc<PecEngine>,
-    batch: &mut Batch,
-    detection: &Detection<'_>,
-    recipients: &[String],
-    journal: &JournalRecord,
-) -> Result<Vec<Due>, PecError> {
-    let Detection { instant, facts, mail_receipt, threat } = *detection;
-    let mut due = Vec::with_capacity(recipients.len());
-    for recipient in recipients.iter().filter_map(|text| Address::parse(text).ok()) {
-        let about = recipient.as_str().to_owned();
-        let notice = {
-            let (facts, instant) = (facts.clone(), instant.clone());
-            let (mail_receipt, threat) = (mail_receipt.clone(), threat.to_owned());
-            issue::issue(engine, 0, move |issuer| {
-                issuer.virus_detection_notice(&facts, &instant, &recipient, &threat, &mail_receipt)
-            })
-            .await?
-        };
-        let (held, _) = engine.hold(&notice.octets, batch).await?;
-        due.push(issue::enqueue_notification(engine, batch, held, mail_receipt));
-        let journal = JournalRecord {
-            recipients: vec![about],
-            related: vec![notice.message_id],
-            detail: threat.to_owned(),
-            ..journal.clone()
-        };
-        engine.journal(batch, instant.unix(), JournalEvent::VirusDetection, journal);
+    id: IncomingId,
+    rows: Vec<(Bytes, Bytes)>,
+) -> Result<(), PecError> {
+    let Some((key, value)) = rows.first() else { return Ok(()) };
+    let first: DeliveryRecord = decode(DELIVERY_WORK, key, value)?;
+    let sealed = engine.held(&first.message, &format!("incoming message {id}")).await?;
+    let _memory = engine.reserve(sealed.size()).await?;
+    let detection = detection(engine, id, &first.quarantine).await?;
+    for (key, value) in rows {
+        match tell_of(engine, &detection, key, value).await {
+            // Another worker was quicker.
+            Err(PecError::Store(StoreError::Conflict)) => {}
+            told => told?,
+        }
     }
-    Ok(due)
+    Ok(())
+}
+
+async fn detection(
+    engine: &Arc<PecEngine>,
+    id: IncomingId,
+    quarantined: &[u8],
+) -> Result<Detection, PecError> {
+    let inconsistent = |detail: &str| PecError::Inconsistent {
+        object: format!("incoming message {id}"),
+        detail: detail.to_owned(),
+    };
+    let record = engine.record::<IncomingRecord>(INCOMING_MESSAGES, &id.0).await?;
+    let (record, _) = record.ok_or_else(|| inconsistent("the record is gone"))?;
+    let quarantined = QuarantineId::from_octets(DELIVERY_WORK, quarantined)?;
+    let (row, octets) = quarantine::open(engine, quarantined).await?;
+    let PecMessage::TransportEnvelope(envelope) = classify_again(engine, octets).await?.0 else {
+        return Err(inconsistent("it is no transport envelope"));
+    };
+    Ok(Detection {
+        instant: CertifiedInstant::new(UnixMillis(record.instant_millis)),
+        mail_receipt: distribution::mail_receipt(id, &record)?,
+        threat: row.threat,
+        journal: distribution::journal_record(&record, Some(&envelope.data.facts)),
+        facts: envelope.data.facts,
+    })
+}
+
+/// One notice, with its line in the journal and the end of its row.
+async fn tell_of(
+    engine: &Arc<PecEngine>,
+    detection: &Detection,
+    key: Bytes,
+    value: Bytes,
+) -> Result<(), PecError> {
+    let row: DeliveryRecord = decode(DELIVERY_WORK, &key, &value)?;
+    let recipient = Address::parse(&row.recipient).map_err(|_| PecError::Inconsistent {
+        object: format!("the notice about {}", row.recipient),
+        detail: "the recipient is no address".to_owned(),
+    })?;
+    let mut batch = Batch::default();
+    batch.expect(DELIVERY_WORK, key.clone(), Expected::Value(value));
+    batch.delete(DELIVERY_WORK, key);
+    let Detection { instant, facts, mail_receipt, threat, journal } = detection;
+    let notice = {
+        let (facts, instant) = (facts.clone(), instant.clone());
+        let (mail_receipt, threat) = (mail_receipt.clone(), threat.clone());
+        issue::issue(engine, 0, move |issuer| {
+            issuer.virus_detection_notice(&facts, &instant, &recipient, &threat, &mail_receipt)
+        })
+        .await?
+    };
+    let (held, _) = engine.hold(&notice.octets, &mut batch).await?;
+    let due = issue::enqueue_notification(engine, &mut batch, held, mail_receipt);
+    let journal = JournalRecord {
+        recipients: vec![row.recipient],
+        related: vec![notice.message_id],
+        detail: threat.clone(),
+        ..journal.clone()
+    };
+    engine.journal(&mut batch, instant.unix(), JournalEvent::VirusDetection, journal);
+    engine.store().commit(batch).await?;
+    engine.queue().announce(due, engine.now());
+    Ok(())
 }
 
 /// Tells the sender of `transmission` that `recipient` does not get it, with `batch`, which moves the

@@ -205,7 +205,7 @@ pub enum Seen<'a> {
     Taken(&'a str),
     /// The delivery point delivered it to him, or found that it cannot.
     Delivered(&'a str),
-    /// It was refused for a virus and is in quarantine, whoever it was for.
+    /// It has a virus and is in quarantine, whoever it was for.
     Quarantined,
 }
 
@@ -467,6 +467,8 @@ pub enum DeliveryStage {
     ReceiptOwed = 1,
     /// It cannot be delivered; the non-delivery notice is owed.
     NoticeOwed = 2,
+    /// It has a virus and goes to no mailbox; the notice of that to the sender's provider is owed.
+    VirusNoticeOwed = 3,
 }
 
 /// Why a message cannot be put into a mailbox.
@@ -501,7 +503,8 @@ pub struct DeliveryRecord {
     /// The key in `incoming_seen` that this delivery takes.
     #[prost(bytes = "vec", tag = "5")]
     pub seen_key: Vec<u8>,
-    /// When the message came into the mailbox, or failed to: the instant of the receipt.
+    /// When the message came into the mailbox, or failed to, or came in with a virus: the instant of the
+    /// receipt or notice.
     #[prost(int64, tag = "6")]
     pub instant_millis: i64,
     /// Why it failed, once it has; or why it will, when that was known before.
@@ -513,6 +516,9 @@ pub struct DeliveryRecord {
     /// Its recipient's index.
     #[prost(uint32, tag = "10")]
     pub transmission_index: u32,
+    /// The message in quarantine whose sealed octets `message` names, when it has a virus.
+    #[prost(bytes = "vec", tag = "30")]
+    pub quarantine: Vec<u8>,
 }
 
 /// One line of the provider's log: the fields that RFC 6109 §2.3 asks for.

@@ -4,12 +4,16 @@
 //! files. Stamps are believed from the configured authorities, and from the development authority where there
 //! is one: pieces from before a service was configured are its own.
 //!
+//! Seals are made by a task of their own: a time-stamping service that accepts a connection and says nothing
+//! holds up the pieces of days, and no minute.
+//!
 //! Not here: what a round does (`pec::journal::keeper`).
 
-use std::{error::Error, path::Path, sync::Arc};
+use std::{error::Error, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use storage::objects::ObjectStore;
+use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use trust::{
     authority::{DevelopmentAuthority, Issued},
@@ -41,19 +45,27 @@ use crate::{
 const CERTIFICATE: &str = "timestamp.pem";
 const KEY: &str = "timestamp.key";
 
-/// Makes the keeper of `engine`'s journal.
+/// Makes the keeper of `engine`'s journal, and its two tasks among those `beside`.
 ///
 /// # Errors
 ///
 /// When the source of time stamps cannot be made.
-pub fn keeper(
+pub fn start(
     config: &Config,
     engine: &Arc<PecEngine>,
     objects: Arc<dyn ObjectStore>,
-) -> anyhow::Result<Keeper> {
+    beside: &mut JoinSet<()>,
+    stopping: &CancellationToken,
+) -> anyhow::Result<()> {
     let stamps = stamps(config, Arc::new(SystemClock), Arc::new(SystemRandom))?;
-    let (trusted, months) = (trusted_stamps(config)?, config.journal.kept_months);
-    Ok(Keeper::new(Arc::clone(engine), objects, stamps, trusted, months))
+    let (trusted, settings) = (trusted_stamps(config)?, &config.journal);
+    let engine = Arc::clone(engine);
+    let keeper = Arc::new(Keeper::new(engine, objects, stamps, trusted, settings.kept_months));
+    let interval = settings.seal_interval.duration();
+    let pauses = (interval, settings.timestamp_retry_longest.duration());
+    beside.spawn(seal(Arc::clone(&keeper), interval, stopping.clone()));
+    beside.spawn(keep(keeper, pauses, stopping.clone()));
+    Ok(())
 }
 
 /// The configured time-stamping service, else the development authority's.
@@ -150,16 +162,73 @@ pub fn verifier(config: &Config, engine: Option<&PecEngine>) -> anyhow::Result<A
     Ok(Arc::new(trusted::verifier(&config.trust, &credentials)?))
 }
 
-/// Does round after round until `stopping` is cancelled, in the middle of one too: each of its steps is one
+/// Seals again and again until `stopping` is cancelled, in the middle of a run too: each of its steps is one
 /// batch, and what is not done is due at the next start.
-pub async fn keep(keeper: Keeper, interval: std::time::Duration, stopping: CancellationToken) {
+pub async fn seal(keeper: Arc<Keeper>, interval: Duration, stopping: CancellationToken) {
     loop {
         let round = async {
-            note(&keeper.round().await);
+            let mut kept = Kept::default();
+            keeper.seal(&mut kept).await;
+            note(&kept);
             tokio::time::sleep(interval).await;
         };
         if stopping.run_until_cancelled(round).await.is_none() {
             return;
+        }
+    }
+}
+
+/// Makes the pieces of days that are over, stores and disposes, until `stopping` is cancelled. A time-stamping
+/// service that does not answer is asked after growing pauses, `longest` at most.
+pub async fn keep(
+    keeper: Arc<Keeper>,
+    (interval, longest): (Duration, Duration),
+    stopping: CancellationToken,
+) {
+    let mut stamping = Stamping::new(interval, longest);
+    loop {
+        let round = async {
+            let due = stamping.is_due(Instant::now());
+            let kept = keeper.days(due).await;
+            note(&kept);
+            if due {
+                let failed = kept.failures.iter().any(|(step, _)| *step == "piece");
+                stamping.tried(failed, Instant::now());
+            }
+            tokio::time::sleep(interval).await;
+        };
+        if stopping.run_until_cancelled(round).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// When the time-stamping service is asked next.
+#[derive(Debug)]
+struct Stamping {
+    first: Duration,
+    longest: Duration,
+    /// The pause after the next failure, and the end of the last one.
+    pause: Duration,
+    until: Option<Instant>,
+}
+
+impl Stamping {
+    fn new(first: Duration, longest: Duration) -> Self {
+        Self { first, longest: longest.max(first), pause: first, until: None }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.until.is_none_or(|until| now >= until)
+    }
+
+    /// After a failure the next try waits, twice as long each time; after a success it does not.
+    fn tried(&mut self, failed: bool, now: Instant) {
+        if failed {
+            self.until = Some(now + self.pause);
+            self.pause = self.pause.saturating_mul(2).min(self.longest);
+        } else {
+            (self.until, self.pause) = (None, self.first);
         }
     }
 }
@@ -248,6 +317,26 @@ mod tests {
         // A key that a crash left without its certificate is drawn anew.
         std::fs::remove_file(config.data.authority_folder().join(CERTIFICATE)).expect("removed");
         source(&config).expect("a source").stamp(digest).await.expect("a stamp");
+    }
+
+    #[test]
+    fn a_service_that_does_not_answer_is_asked_after_growing_pauses_and_at_once_when_it_is_back() {
+        let second = Duration::from_secs(1);
+        let (mut stamping, mut now) = (Stamping::new(60 * second, 900 * second), Instant::now());
+        let mut pauses = Vec::new();
+        for _ in 0..6 {
+            let asked = now;
+            stamping.tried(true, now);
+            while !stamping.is_due(now) {
+                now += second;
+            }
+            pauses.push((now - asked).as_secs());
+        }
+        assert_eq!(pauses, [60, 120, 240, 480, 900, 900]);
+        stamping.tried(false, now);
+        assert!(stamping.is_due(now));
+        stamping.tried(true, now);
+        assert!(stamping.is_due(now + 60 * second), "from the beginning");
     }
 
     #[test]

@@ -144,9 +144,7 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     let parts = Beside { config: &config, credentials: &credentials, directory: &directory };
     let mut beside = start_beside(&parts, &registry, &engine.engine, &stopping);
     beside.spawn(leftovers);
-    let keeper = journal::keeper(&config, &engine.engine, objects)?;
-    let interval = config.journal.seal_interval.duration();
-    beside.spawn(journal::keep(keeper, interval, stopping.clone()));
+    journal::start(&config, &engine.engine, objects, &mut beside, &stopping)?;
     beside.spawn(Arc::clone(&claim).watch(backup.clone(), stopping.clone()));
     if let Some(backup) = &backup {
         beside.spawn(Arc::clone(backup).run(stopping.clone()));

@@ -197,6 +197,66 @@ fn a_virus_at_the_end_of_a_large_message_is_found_and_kept_and_without_the_scann
     let (from, into, phrase) = (path("backup"), path("data"), path("phrase"));
     let arguments = ["restore", "--from", &from, "--into", &into, "--passphrase-file", &phrase];
     provider.administer(&[&arguments[..], &["--replace"]].concat(), "");
-    let octets = exported(&provider, small_id, "ripristinata.eml");
-    assert!(octets == small, "a restored node opens it too");
+    for (id, sent, name) in
+        [(small_id, &small, "ripristinata.eml"), (large_id, &large, "ripristinata-grande.eml")]
+    {
+        let octets = exported(&provider, id, name);
+        assert!(octets == *sent, "a restored node opens all {} octets too", sent.len());
+    }
+}
+
+/// How many records of the journal of a provider, running or not, tell of `event`.
+fn told(provider: &Provider, event: &str) -> usize {
+    let found = json(provider, &["journal", "search", "--event", event, "--limit", "1000"]);
+    found.as_array().expect("a list").len()
+}
+
+/// Kills that may fall too late.
+const KILLS_MAX: usize = 5;
+
+/// The provider dies after it has taken an envelope with a virus, and before it has told of it.
+#[test]
+fn a_provider_that_dies_with_an_infected_envelope_taken_tells_of_it_once_after_its_start() {
+    let mut pair = Pair::new("");
+    pair.beta.scan_with(&scanning(shared()));
+    let service = format!("posta-certificata@{}", pair.alfa.mail_domain);
+    pair.alfa.start();
+    pair.beta.start();
+    pair.alfa.administer(&["account", "password", &service, "--password-stdin"], PASSWORD);
+    let (mario, anna) = (pair.alfa.address("mario"), pair.beta.address("anna"));
+    let mut interrupted = false;
+    let mut sent = 0;
+    while !interrupted && sent < KILLS_MAX {
+        sent += 1;
+        // Large, so that opening it again takes a while.
+        let message = with_attachment(&mario, &anna, 20_000_000 + sent, VIRUS);
+        let answer = send(&pair.alfa, &pair.authority, &mario, &anna, &message);
+        assert!(answer.starts_with("250 "), "{answer}");
+        let begin = std::time::Instant::now();
+        while quarantined(&pair.beta).len() < sent {
+            assert!(begin.elapsed().as_secs() < 120, "it never came: {}", pair.beta.log());
+        }
+        pair.beta.kill();
+        assert_eq!(quarantined(&pair.beta).len(), sent);
+        interrupted = told(&pair.beta, "virus-detection-notice") < sent;
+        pair.beta.start();
+        wait_until("the sender's provider is told", || {
+            let filed = list(&pair.alfa, &pair.authority, &service, "INBOX");
+            of_kind(&filed, "rilevazione-virus").len() >= sent
+        });
+    }
+    assert!(interrupted, "no kill in {sent} fell before the notice");
+    wait_until("the sender is told", || {
+        let read = list(&pair.alfa, &pair.authority, &mario, "INBOX");
+        of_kind(&read, "errore-consegna").len() == sent
+    });
+    assert_eq!(quarantined(&pair.beta).len(), sent);
+    for event in ["quarantined", "take-charge-receipt", "virus-detection-notice"] {
+        assert_eq!(told(&pair.beta, event), sent, "{event}");
+    }
+    let filed = list(&pair.alfa, &pair.authority, &service, "INBOX");
+    for kind in ["presa-in-carico", "rilevazione-virus"] {
+        assert_eq!(of_kind(&filed, kind).len(), sent, "{kind}: {filed:#?}");
+    }
+    assert!(list(&pair.beta, &pair.authority, &anna, "INBOX").is_empty());
 }

@@ -234,6 +234,40 @@ async fn a_copy_without_many_providers_waits_for_an_operator_also_over_a_restart
     assert_eq!(keeper.status().await.held, None);
 }
 
+/// Each copy alone loses no more than the bound.
+#[tokio::test(flavor = "multi_thread")]
+async fn providers_that_go_one_after_the_other_are_added_up_over_a_week() {
+    let world = World::new();
+    let central = Central::start(&world, &world.sign(&ldif(&TEN), "agency"));
+    let alfa = Alfa::new(&world, &central.url());
+    let mut keeper = alfa.open(&world).await.expect("opened");
+    let fetch = async |keeper: &DirectoryKeeper, left: &[&str]| {
+        alfa.clock.advance(86_400_000);
+        central.give(&world.sign(&ldif(left), "agency"));
+        keeper.fetch().await.expect("fetched")
+    };
+    for count in [9, 8] {
+        assert!(matches!(fetch(&keeper, &TEN[..count]).await, Outcome::Changed(_)), "{count}");
+        keeper = alfa.open(&world).await.expect("opened");
+    }
+    let Outcome::Held { why, changes } = fetch(&keeper, &TEN[..7]).await else {
+        panic!("taken into use")
+    };
+    let missing = "together with the copies of the last 3 days: 3 of 10 providers are missing; 3 of 10 domains are missing";
+    assert_eq!((why.as_str(), changes.lost.len()), (missing, 3));
+    assert_eq!(names(&keeper).await.len(), 9);
+    let keeper = alfa.open(&world).await.expect("opened");
+    let held = keeper.status().await.held.expect("a copy that waits");
+    assert_eq!(held.why, missing, "over a restart too");
+    // What an operator has seen is not held against the next copy.
+    keeper.accept(&held.digest).await.expect("taken").expect("one");
+    assert!(matches!(fetch(&keeper, &TEN[..6]).await, Outcome::Changed(_)));
+    assert!(matches!(fetch(&keeper, &TEN[..5]).await, Outcome::Held { .. }));
+    // After a week the count begins anew. The octets are not those of the copy that waits.
+    alfa.clock.advance(7 * 86_400_000);
+    assert!(matches!(fetch(&keeper, &TEN[1..6]).await, Outcome::Changed(_)));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_copy_given_out_again_waits() {
     let world = World::new();

@@ -3,7 +3,7 @@
 use ceralacca::pec::{daticert::Event, records::INCOMING_MESSAGES};
 
 use crate::{
-    letter::{Letter, kinds},
+    letter::{Letter, kinds, renamed},
     network::{ALFA, ANNA, Foreign},
     provider::{BRUNO, CARLA, Provider},
 };
@@ -77,6 +77,23 @@ async fn the_same_transaction_again_is_taken_and_changes_nothing() {
         assert_eq!(kinds(&letters), ["avvenuta-consegna", "presa-in-carico"]);
     }
     assert_eq!(provider.events().await.iter().filter(|event| *event == "repeat").count(), 1);
+    provider.stop().await;
+}
+
+/// The Message-ID stands outside of what is signed.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_envelope_whose_identifier_is_written_in_another_way_is_the_same() {
+    let provider = Provider::start().await;
+    let envelope = Foreign::alfa().envelope(&[BRUNO.address], "ciao");
+    for (before, after) in [("<", ">"), ("", ""), ("\r\n  <", ">  ")] {
+        let written = renamed(&envelope, |id| format!("{before}{id}{after}"));
+        provider.relay(SERVICE, &[BRUNO.address], &written).await.expect("taken");
+        provider.settle().await;
+        assert_eq!(provider.rows(BRUNO).await.len(), 1);
+        let letters = provider.queued_letters().await;
+        assert_eq!(kinds(&letters), ["avvenuta-consegna", "presa-in-carico"]);
+    }
+    assert_eq!(provider.events().await.iter().filter(|event| *event == "repeat").count(), 2);
     provider.stop().await;
 }
 

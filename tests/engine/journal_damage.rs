@@ -5,7 +5,7 @@ use ceralacca::pec::{
     journal::{
         head::{
             Head, JOURNAL_HEADS, JOURNAL_INDEX, JOURNAL_LEAVES, JOURNAL_PIECES, JOURNAL_SEALS,
-            numbered, seal,
+            JournalHead, numbered, seal,
         },
         piece::PieceRecord,
         verify::JournalFault,
@@ -276,9 +276,34 @@ async fn a_day_that_went_before_its_time_is_named_though_the_head_says_that_it_w
     for number in 1..=20 {
         change.delete(JOURNAL, numbered(NODE, number));
     }
-    let faults = found(&keeping, change).await;
-    assert!(faults.contains(&JournalFault::DisposedEarly { piece: 2 }), "{faults:?}");
+    let faults = found(&keeping, change.clone()).await;
+    let early = JournalFault::DisposedEarly { piece: 2 };
+    assert!(faults.contains(&early), "{faults:?}");
     assert!(faults.contains(&JournalFault::DisposalUntold { piece: 1 }), "{faults:?}");
+    // After 31 months it was due, but not where 60 are configured.
+    keeping.catalog().commit(change).await.expect("planted");
+    keeping.provider.clock.advance(945 * DAY);
+    assert!(!keeping.verify_by(30).await.faults.contains(&early));
+    let faults = keeping.verify_by(60).await.faults;
+    assert!(faults.contains(&early), "{faults:?}");
+    keeping.provider.stop().await;
+}
+
+/// Searches begin behind the mark: whoever moves it ahead hides what is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_are_there_and_that_the_head_calls_disposed_of_are_named() {
+    let keeping = kept().await;
+    let head = Head::read(keeping.catalog(), NODE).await.expect("a head").record;
+    for (mark, hidden) in [(3, 1..=3), (52, 1..=52)] {
+        let mut change = Batch::default();
+        let head = JournalHead { disposed_sequence: mark, ..head.clone() };
+        change.put(JOURNAL_HEADS, NODE.to_be_bytes().to_vec(), encode(&head));
+        let faults = found(&keeping, change).await;
+        for sequence in hidden {
+            let inserted = JournalFault::RecordInserted { sequence };
+            assert!(faults.contains(&inserted), "{sequence}: {faults:?}");
+        }
+    }
     keeping.provider.stop().await;
 }
 

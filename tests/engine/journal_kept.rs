@@ -1,9 +1,6 @@
 //! The journal sealed every minute and saved every day (RFC 6109 §2.3, DM 2 November 2005 art. 10).
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use ceralacca::{
@@ -14,27 +11,37 @@ use ceralacca::{
                 Head, JOURNAL_HEADS, JOURNAL_INDEX, JOURNAL_LEAVES, JOURNAL_PIECES, JOURNAL_SEALS,
                 JournalHead, numbered,
             },
+            keeper::Kept,
             piece::{PieceRecord, Statement},
             search::{Query, UNREADABLE, search},
         },
         records::{JOURNAL, decode, encode},
     },
+    serve::journal,
 };
 use storage::{
     backup::rules::{self, SEQUENCES_RAISED_BY, Succession},
-    catalog::{
-        engine::{Batch, Engine, Family, Page, Reader, Scan},
-        simulated::SimulatedEngine,
-    },
+    catalog::{engine::Batch, simulated::SimulatedEngine},
     claim::ClaimToken,
-    error::StoreError,
 };
-use trust::clock::UnixMillis;
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use trust::{
+    certificate::chain::TrustedAuthorities,
+    clock::UnixMillis,
+    digest::Sha256Digest,
+    random::SystemRandom,
+    timestamp::{
+        TimestampError, TimestampSource, TimestampToken,
+        client::{HttpTimestampConfig, HttpTimestampSource},
+    },
+};
 
 use crate::{
+    dying::Dying,
     keeping::{DAY, FIRST_DAY, Keeping, MINUTE, NODE, beside, must, shell},
     letter::written,
-    provider::{BRUNO, CARLA, families},
+    provider::{BRUNO, CARLA, eventually, families},
 };
 
 async fn statements(keeping: &Keeping) -> Vec<Statement> {
@@ -142,64 +149,24 @@ async fn a_day_is_late_when_nobody_stamps_and_is_then_saved_once() {
     keeping.provider.stop().await;
 }
 
-/// A catalog whose commits fail from some point on, as after a crash.
-struct Dying {
-    inner: Arc<SimulatedEngine>,
-    left: AtomicI64,
-}
-
-#[async_trait::async_trait]
-impl Reader for Dying {
-    async fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        self.inner.get(family, key).await
-    }
-
-    async fn multi_get(&self, keys: &[(Family, Bytes)]) -> Result<Vec<Option<Bytes>>, StoreError> {
-        self.inner.multi_get(keys).await
-    }
-
-    async fn page(&self, scan: &Scan, octets_max: usize) -> Result<Page, StoreError> {
-        self.inner.page(scan, octets_max).await
-    }
-}
-
-#[async_trait::async_trait]
-impl Engine for Dying {
-    async fn snapshot(&self) -> Result<Arc<dyn Reader>, StoreError> {
-        self.inner.snapshot().await
-    }
-
-    async fn commit(&self, batch: Batch) -> Result<Vec<u64>, StoreError> {
-        if self.left.fetch_sub(1, Ordering::SeqCst) <= 0 {
-            return Err(StoreError::Closed);
-        }
-        self.inner.commit(batch).await
-    }
-
-    async fn close(&self) -> Result<(), StoreError> {
-        self.inner.close().await
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_at_any_step_leaves_what_the_next_start_finishes_once() {
     let (mut cut, mut complete) = (0, false);
     while !complete {
-        let inner = SimulatedEngine::new(&families());
-        let catalog = Arc::new(Dying { inner: inner.clone(), left: AtomicI64::new(i64::MAX) });
+        let catalog = Dying::new();
         let objects = Arc::default();
         let keeping = Keeping::start_on(catalog.clone(), Arc::clone(&objects), 1).await;
         keeping.round().await;
         keeping.log(600).await;
         keeping.provider.clock.advance(2 * DAY);
         let workers = keeping.provider.clock.clone();
-        catalog.left.store(cut, Ordering::SeqCst);
+        catalog.let_pass(cut);
         let kept = keeping.keeper.round().await;
         complete = kept.failures.is_empty();
-        catalog.left.store(i64::MAX, Ordering::SeqCst);
+        catalog.let_pass(i64::MAX);
         keeping.provider.stop_soon().await;
 
-        let again = Keeping::start_on(inner.crash(), objects, 1).await;
+        let again = Keeping::start_on(catalog.inner.crash(), objects, 1).await;
         again
             .provider
             .clock
@@ -236,7 +203,9 @@ async fn after_thirty_months_whole_days_go_and_the_journal_says_so() {
     let journal = keeping.provider.journal().await;
     let said: Vec<&str> = journal.iter().map(|(_, record)| record.event.as_str()).collect();
     assert_eq!(said, ["disposed", "disposed", "disposed"]);
-    assert!(journal[0].1.detail.contains("records 1 to 450, seals 1 to 1, chain "));
+    let detail = &journal[0].1.detail;
+    assert!(detail.contains("records 1 to 450, seals 1 to 1, chain "), "{detail}");
+    assert!(detail.ends_with(", months 30"), "{detail}");
     let left = keeping.names().await;
     assert!(first.iter().all(|gone| !left.contains(gone)), "{left:?}");
     let head = Head::read(keeping.catalog(), NODE).await.expect("a head").record;
@@ -249,6 +218,89 @@ async fn after_thirty_months_whole_days_go_and_the_journal_says_so() {
     assert_eq!((verified.records, verified.seals), (3, 1));
     assert_eq!(keeping.round().await.disposed.pieces, 0);
     keeping.provider.stop().await;
+}
+
+/// A time-stamping service that takes the connection and says nothing.
+async fn silent() -> (HttpTimestampSource, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let config = HttpTimestampConfig {
+        url: format!("http://127.0.0.1:{port}/tsr"),
+        timeout: Duration::from_secs(600),
+        trusted: TrustedAuthorities::new(Vec::new()),
+    };
+    let source = HttpTimestampSource::new(config, Arc::new(SystemRandom)).expect("a client");
+    (source, listener)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn minutes_are_sealed_while_the_time_stamping_service_takes_connections_and_says_nothing() {
+    let keeping = Keeping::start().await;
+    keeping.log(2).await;
+    keeping.round().await;
+    keeping.provider.clock.advance(2 * DAY);
+    let (source, listener) = silent().await;
+    let keeper = Arc::new(keeping.keeper_with(Arc::new(source)));
+    let (stopping, soon) = (CancellationToken::new(), Duration::from_millis(5));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(journal::seal(Arc::clone(&keeper), soon, stopping.clone()));
+    tasks.spawn(journal::keep(keeper, (soon, soon), stopping.clone()));
+    let _asked = listener.accept().await.expect("the day is over");
+    for number in 3..=6_u64 {
+        keeping.provider.clock.advance(MINUTE);
+        keeping.log(1).await;
+        eventually("a seal", async || {
+            let head = Head::read(keeping.catalog(), NODE).await.expect("a head").record;
+            (head.sequence == number).then_some(())
+        })
+        .await;
+    }
+    let head = Head::read(keeping.catalog(), NODE).await.expect("a head").record;
+    assert_eq!((head.seals, head.pieces), (5, 0), "the service is still asked for the first day");
+    stopping.cancel();
+    tasks.join_all().await;
+    assert_eq!(keeping.round().await.pieces, 2);
+    keeping.whole().await;
+    keeping.provider.stop().await;
+}
+
+/// A stamp that comes while a minute is sealed: its day is closed on the head as it is by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_is_closed_though_minutes_were_sealed_while_it_was_stamped() {
+    let keeping = Arc::new(Keeping::start().await);
+    keeping.log(2).await;
+    keeping.round().await;
+    keeping.provider.clock.advance(DAY);
+    let slow = Arc::new(Slow { keeping: Arc::clone(&keeping) });
+    let kept = keeping.keeper_with(slow).days(true).await;
+    assert!(kept.failures.is_empty(), "{:?}", kept.failures);
+    assert_eq!((kept.pieces, kept.stored), (1, 1));
+    let head = Head::read(keeping.catalog(), NODE).await.expect("a head").record;
+    assert_eq!((head.seals, head.sequence, head.piece_sequence), (2, 3, 2));
+    keeping.whole().await;
+    Arc::into_inner(keeping).expect("nobody else").provider.stop().await;
+}
+
+/// Stamps, after a minute was sealed.
+struct Slow {
+    keeping: Arc<Keeping>,
+}
+
+impl std::fmt::Debug for Slow {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Slow")
+    }
+}
+
+#[async_trait::async_trait]
+impl TimestampSource for Slow {
+    async fn stamp(&self, digest: Sha256Digest) -> Result<TimestampToken, TimestampError> {
+        self.keeping.log(1).await;
+        let mut kept = Kept::default();
+        self.keeping.keeper.seal(&mut kept).await;
+        assert_eq!((kept.sealed.seals, kept.failures.len()), (1, 0));
+        self.keeping.stamps.stamp(digest).await
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -142,6 +142,13 @@ impl Keeping {
         Self { provider, objects, stamps, keeper }
     }
 
+    /// A keeper of the same journal that asks `stamps`.
+    pub(crate) fn keeper_with(&self, stamps: Arc<dyn TimestampSource>) -> Keeper {
+        let trusted = TrustedAuthorities::new(vec![stamping().1.clone()]);
+        let engine = Arc::clone(&self.provider.engine);
+        Keeper::new(engine, self.objects.clone(), stamps, trusted, 0)
+    }
+
     pub(crate) fn engine(&self) -> &PecEngine {
         &self.provider.engine
     }
@@ -183,6 +190,11 @@ impl Keeping {
     }
 
     pub(crate) async fn verify(&self) -> Verified {
+        self.verify_by(0).await
+    }
+
+    /// Verifies a journal that is to be kept for `kept_months`.
+    pub(crate) async fn verify_by(&self, kept_months: u32) -> Verified {
         let stamps = TrustedAuthorities::new(vec![stamping().1.clone()]);
         let trust = Trust {
             signatures: self.engine().verifier(),
@@ -195,6 +207,7 @@ impl Keeping {
             objects: Some(&*self.objects),
             files: true,
             now: self.engine().now(),
+            kept_months,
         };
         verify(self.catalog(), &scope, trust, &|_| {}).await.expect("verified")
     }

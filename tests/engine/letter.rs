@@ -94,3 +94,11 @@ pub(crate) fn written(from: &str, to: &str, fields: &str, body: &str) -> Vec<u8>
     );
     text.into_bytes()
 }
+
+/// `message` with its Message-ID as `write` writes it; that one is handed in without brackets.
+pub(crate) fn renamed(message: &[u8], write: impl Fn(&str) -> String) -> Vec<u8> {
+    let text = format!("\n{}", std::str::from_utf8(message).expect("UTF-8"));
+    let (before, rest) = text.split_once("\nMessage-ID: <").expect("a Message-ID");
+    let (id, after) = rest.split_once('>').expect("its end");
+    format!("{before}\nMessage-ID: {}{after}", write(id)).as_bytes()[1..].to_vec()
+}

@@ -13,6 +13,7 @@ mod checks;
 mod disposal;
 mod dsn;
 mod duties;
+mod dying;
 mod erasure;
 mod failures;
 mod fairness;

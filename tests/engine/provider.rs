@@ -50,7 +50,7 @@ use storage::{
 use tokio::{sync::watch, task::JoinSet};
 use trust::{
     certificate::chain::{RevocationPolicy, TrustedAuthorities},
-    clock::ManualClock,
+    clock::{ManualClock, UnixMillis},
     random::SeededRandom,
     seal::DataKey,
     smime::verify::Verifier,
@@ -147,9 +147,25 @@ impl Provider {
 
     /// Starts it with a scanner.
     pub(crate) async fn start_scanned(antivirus: Checker) -> Self {
-        let settings = EngineSettings { rescan_millis: 200, ..EngineSettings::default() };
-        let antivirus = Some(Arc::new(antivirus));
-        Self::start_exactly(SimulatedEngine::new(&families()), settings, antivirus).await
+        Self::start_scanned_on(SimulatedEngine::new(&families()), antivirus).await
+    }
+
+    /// As [`Provider::start_scanned`], with its catalog in `catalog`.
+    pub(crate) async fn start_scanned_on(catalog: Arc<dyn Engine>, antivirus: Checker) -> Self {
+        Self::start_scanned_with(catalog, antivirus, 16, NOON).await
+    }
+
+    /// The same with so many workers, at `now`: whoever starts on a catalog that has been in use does so later,
+    /// for names are drawn by time and by chance, and chance begins anew.
+    pub(crate) async fn start_scanned_with(
+        catalog: Arc<dyn Engine>,
+        antivirus: Checker,
+        workers_max: usize,
+        now: UnixMillis,
+    ) -> Self {
+        let settings =
+            EngineSettings { rescan_millis: 200, workers_max, ..EngineSettings::default() };
+        Self::start_at(now, catalog, settings, Some(Arc::new(antivirus))).await
     }
 
     /// Starts it with no look for duties that were not announced: holders are not told that their
@@ -164,7 +180,16 @@ impl Provider {
         settings: EngineSettings,
         antivirus: Option<Arc<Checker>>,
     ) -> Self {
-        let clock = Arc::new(ManualClock::new(NOON));
+        Self::start_at(NOON, catalog, settings, antivirus).await
+    }
+
+    async fn start_at(
+        now: UnixMillis,
+        catalog: Arc<dyn Engine>,
+        settings: EngineSettings,
+        antivirus: Option<Arc<Checker>>,
+    ) -> Self {
+        let clock = Arc::new(ManualClock::new(now));
         let random = Arc::new(SeededRandom::new(1));
         let store = open_store(catalog, &clock, &random).await;
         let trusted = TrustedAuthorities::new(vec![keys().authority.clone()]);

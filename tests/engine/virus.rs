@@ -1,7 +1,10 @@
 //! Messages with viruses, found by a real `clamd`: at the sender's provider, at the recipient's, and what the
 //! one does about the notices of the other (RFC 6109 §3.1.3, §3.2.3, §3.2.4).
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use ceralacca::{
     config::ClamdAddress,
@@ -14,17 +17,21 @@ use ceralacca::{
         facts::{ReceiptType, TransmissionFacts},
         quarantine::{self, FoundAt, QUARANTINE, QuarantineId, QuarantineRecord, unseal},
         receipt::Delivered,
-        records::{INCOMING_MESSAGES, RecipientState, TIME_LIMITS, TRANSMISSIONS, decode},
+        records::{
+            DELIVERY_WORK, INCOMING_MESSAGES, INCOMING_WORK, RecipientState, TIME_LIMITS,
+            TRANSMISSIONS, decode,
+        },
     },
 };
 use protocols::smtp::transport::{Refusal, Taken};
-use storage::catalog::keys::HELD_MESSAGES;
+use storage::catalog::{engine::Engine, keys::HELD_MESSAGES, simulated::SimulatedEngine};
 
 use crate::{
     checkers::{Clamd, THREAT, VIRUS, shared},
-    letter::{Letter, kinds, written},
-    network::{ALFA, ANNA, Foreign, GAMMA, keys},
-    provider::{BRUNO, CARLA, DARIO, Provider, quarantine_key},
+    dying::Dying,
+    letter::{Letter, kinds, renamed, written},
+    network::{ALFA, ANNA, Foreign, GAMMA, NOON, keys},
+    provider::{BRUNO, CARLA, DARIO, Provider, families, quarantine_key},
     receipts::anna,
 };
 
@@ -176,6 +183,125 @@ async fn row_9_a_virus_in_an_envelope_is_taken_in_charge_and_told_for_each_recip
     assert_eq!(count(&events, "quarantined"), 1);
     assert_eq!(count(&events, "repeat"), 1, "the repeat changes nothing");
     provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_envelope_with_a_virus_is_known_again_whatever_is_written_around_it() {
+    let provider = scanned().await;
+    let alfa = Foreign::alfa();
+    let both = [BRUNO.address, CARLA.address];
+    let envelope = alfa.envelope(&both, VIRUS);
+    provider.relay(ANNA, &[BRUNO.address], &envelope).await.expect("taken");
+    provider.settle().await;
+    // The same identifier, written in another way.
+    for (number, around) in [("", ""), ("\r\n <", ">"), ("   ", "  ")].into_iter().enumerate() {
+        let again = renamed(&envelope, |id| format!("{}{id}{}", around.0, around.1));
+        provider.relay(ANNA, &[BRUNO.address], &again).await.expect("taken");
+        provider.settle().await;
+        let told = kinds(&provider.queued_letters().await);
+        assert_eq!(told, ["presa-in-carico", "rilevazione-virus"], "nothing is told again");
+        assert_eq!(quarantined(&provider).await.len(), 1, "nor kept");
+        assert_eq!(count(&provider.events().await, "repeat"), number + 1);
+    }
+    // Under another one it is no envelope, whoever it is for.
+    for recipient in both {
+        let other = renamed(&envelope, |_| "<altro@altrove.example>".to_owned());
+        infected(provider.relay(ANNA, &[recipient], &other).await);
+    }
+    assert_eq!(quarantined(&provider).await.len(), 1, "what is signed is there already");
+    assert_eq!(count(&provider.events().await, "repeat"), 5);
+    // Of whom it has not come for yet its provider hears, and of nobody else again.
+    provider.relay(ANNA, &both, &envelope).await.expect("taken");
+    provider.settle().await;
+    let of = |letter: &Letter| letter.data().event.recipient().map(str::to_owned);
+    let letters = provider.queued_letters().await;
+    let mut told: Vec<String> = letters.iter().filter_map(of).collect();
+    told.sort();
+    assert_eq!(told, both);
+    // Another transmission with the same virus is another one.
+    let other = alfa.envelope(&[BRUNO.address], VIRUS);
+    provider.relay(ANNA, &[BRUNO.address], &other).await.expect("taken");
+    provider.settle().await;
+    assert_eq!(count(&provider.events().await, "virus-detection-notice"), 3);
+    provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notices_of_a_virus_that_are_interrupted_go_on_where_they_stopped() {
+    let all = [BRUNO.address, CARLA.address, DARIO.address];
+    let envelope = Foreign::alfa().envelope(&all, VIRUS);
+    let (mut cut, mut complete) = (0, false);
+    while !complete {
+        let catalog = Dying::new();
+        let provider = Provider::start_scanned_on(catalog.clone(), asking(shared())).await;
+        catalog.let_pass(cut);
+        if provider.relay(ANNA, &all, &envelope).await.is_ok() {
+            crate::provider::eventually("the end, or the cut", async || {
+                // In the order in which work passes through them.
+                let distributed = provider.entries(INCOMING_WORK).await.is_empty();
+                complete = distributed && provider.entries(DELIVERY_WORK).await.is_empty();
+                (complete || catalog.has_died()).then_some(())
+            })
+            .await;
+            complete &= !catalog.has_died();
+            catalog.let_pass(i64::MAX);
+        } else {
+            catalog.let_pass(i64::MAX);
+            provider.relay(ANNA, &all, &envelope).await.expect("taken");
+        }
+        provider.settle().await;
+        let letters = provider.queued_letters().await;
+        let of = |letter: &Letter| letter.data().event.recipient().map(str::to_owned);
+        let mut told: Vec<String> = letters.iter().filter_map(of).collect();
+        told.sort();
+        assert_eq!((told, letters.len()), (all.map(str::to_owned).to_vec(), 4), "cut at {cut}");
+        let events = provider.events().await;
+        for (word, times) in
+            [("quarantined", 1), ("take-charge-receipt", 1), ("virus-detection-notice", all.len())]
+        {
+            assert_eq!(count(&events, word), times, "cut at {cut}: {events:?}");
+        }
+        assert_eq!(catalog.most_held.load(Ordering::SeqCst), 1, "one message in each batch");
+        provider.stop().await;
+        cut += 1;
+    }
+    assert!(cut >= 5, "each commit was the last one once: {cut}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_infected_envelope_that_was_taken_before_a_crash_is_told_of_once_after_it() {
+    let catalog = SimulatedEngine::new(&families());
+    let start = async |catalog: Arc<dyn Engine>, workers, now| {
+        Provider::start_scanned_with(catalog, asking(shared()), workers, now).await
+    };
+    // Nobody works on what is taken.
+    let provider = start(catalog.clone(), 0, NOON).await;
+    let both = [BRUNO.address, CARLA.address];
+    provider.relay(ANNA, &both, &Foreign::alfa().envelope(&both, VIRUS)).await.expect("taken");
+    assert_eq!(provider.events().await, ["incoming", "quarantined"]);
+    assert_eq!(provider.entries(INCOMING_WORK).await.len(), 1);
+    provider.stop_soon().await;
+
+    let mut now = NOON;
+    let mut catalog = catalog.crash();
+    for _ in 0..2 {
+        now = now.plus_millis(60_000);
+        let provider = start(catalog.clone(), 16, now).await;
+        provider.settle().await;
+        let told = kinds(&provider.queued_letters().await);
+        assert_eq!(told, ["presa-in-carico", "rilevazione-virus", "rilevazione-virus"]);
+        let events = provider.events().await;
+        assert_eq!(count(&events, "take-charge-receipt"), 1, "{events:?}");
+        assert_eq!(count(&events, "virus-detection-notice"), 2, "{events:?}");
+        assert_eq!(quarantined(&provider).await.len(), 1);
+        for holder in [BRUNO, CARLA] {
+            assert!(provider.rows(holder).await.is_empty());
+        }
+        let found = provider.engine.store().check(&|_| {}).await.expect("check");
+        assert_eq!(found.violations, []);
+        provider.stop_soon().await;
+        catalog = catalog.crash();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

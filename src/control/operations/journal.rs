@@ -394,7 +394,8 @@ pub async fn verify_site(
     let objects = serve::objects::open(&site.config, random).map_err(of_machine)?;
     let epoch = site.store.epoch().await?;
     let now = SystemClock.now();
-    let scope = Scope { node: node(), epoch, objects: Some(&*objects), files, now };
+    let kept_months = site.config.journal.kept_months;
+    let scope = Scope { node: node(), epoch, objects: Some(&*objects), files, now, kept_months };
     let service_address = &*site.config.provider.service_address;
     let trust = Trust { signatures: &verifier, stamps: &stamps, service_address };
     let tell = |verified: &Verified| {

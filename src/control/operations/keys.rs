@@ -95,7 +95,11 @@ fn refused(error: &RingError) -> OperationError {
         RingError::NoKey(_) => (Kind::Conflict, "la chiave non è qui"),
         RingError::InUse(_) => (
             Kind::Conflict,
-            "la coppia firma, o è quella di [signing]: prima farne firmare un'altra",
+            "la coppia firma: prima farne firmare un'altra (`ceralacca keys roll`)",
+        ),
+        RingError::Configured(_) => (
+            Kind::Conflict,
+            "è la coppia della configurazione, che ogni avvio riprende: indicarne un'altra in [signing] e riavviare, poi toglierla",
         ),
         RingError::TooEarly { .. } => (
             Kind::Conflict,

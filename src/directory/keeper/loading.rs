@@ -10,7 +10,6 @@ use trust::digest::Sha256Digest;
 
 use super::{DirectoryKeeper, Held};
 use crate::directory::{
-    changes::Changes,
     copies::{Notes, Which},
     signed::{CopyRefused, Own, SignedDirectory, SignerRule},
     status::Outcome,
@@ -84,9 +83,8 @@ impl DirectoryKeeper {
                     state.current = Some(Arc::new(copy));
                 }
                 Ok((copy, _)) => {
-                    let changes = Changes::between(&state.notes, state.current.as_deref(), &copy);
-                    let changes = changes.unwrap_or_default();
-                    let doubt = changes.doubt(&self.config.directory.fetch);
+                    let current = state.current.as_deref();
+                    let (changes, doubt) = self.doubt(&state.notes, current, &copy)?;
                     let why = doubt.unwrap_or_else(|| "it waits since before the start".to_owned());
                     state.held = Some(Held { copy: Arc::new(copy), why, changes });
                 }

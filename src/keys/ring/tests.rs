@@ -122,6 +122,24 @@ fn a_pair_that_was_listed_long_enough_stands_in_for_an_expired_one() {
 }
 
 #[test]
+fn the_pair_of_the_configuration_is_removed_once_another_one_is_named_there() {
+    let world = World::new();
+    let ring = world.open_with(&world.first);
+    let (new, old) = (world.add(&ring).sha1_hex(), world.first.certificate.sha1_hex());
+    ring.roll(&new, None, true).expect("rolled");
+    let refused = ring.remove(&old).expect_err("the next start would take it in again");
+    assert!(matches!(refused, RingError::Configured(_)), "{refused}");
+    assert!(refused.to_string().contains("[signing]"), "{refused}");
+    assert_eq!(ring.pairs().len(), 2, "nothing changed");
+    let second = issue(&world.authority);
+    world.clock.advance(1);
+    let ring = world.open_with(&second);
+    ring.remove(&old).expect("removed");
+    let left = |ring: &SigningRing| ring.pairs().iter().any(|pair| pair.sha1 == old);
+    assert!(!left(&ring) && !left(&world.open_with(&second)));
+}
+
+#[test]
 fn what_signs_is_not_removed_and_what_is_removed_leaves_no_key() {
     let world = World::new();
     let ring = world.open_with(&world.first);

@@ -2,7 +2,8 @@
 //!
 //! * What a repeat is recognised by, the message or its place in quarantine, its record and the duty to
 //!   distribute it are one batch.
-//! * What is refused for a virus goes into quarantine once, however often it comes.
+//! * What is refused for a virus goes into quarantine once, however often it comes, and not at all when the same
+//!   signed entity is there already from an envelope that was taken.
 //!
 //! Not here: the judgement (`incoming_point`).
 
@@ -85,6 +86,13 @@ impl Arrival<'_> {
         let Judged { signer, message_id, entity_digest, .. } = &self.judged;
         let name = recognised_by(signer, message_id, &self.id);
         seen_key(signer, name, &entity_digest.0, Seen::Taken(recipient))
+    }
+
+    /// By what it is known that its signed entity is in quarantine: the header stands outside of that, and who
+    /// changes it would have the same kept again.
+    fn quarantined_key(&self) -> Bytes {
+        let Judged { signer, entity_digest, .. } = &self.judged;
+        seen_key(signer, b"", &entity_digest.0, Seen::Quarantined)
     }
 
     /// The recipients for whom this message is new, and those for whom it was taken before: a
@@ -174,8 +182,7 @@ impl Arrival<'_> {
     async fn only_keep(&self, engine: &Arc<PecEngine>) -> Result<bool, PecError> {
         let recipients = self.recipients.iter().map(|(recipient, _)| recipient.clone()).collect();
         let (journal, instant) = (self.journal_record(recipients), engine.now());
-        let Judged { signer, entity_digest, .. } = &self.judged;
-        let key = seen_key(signer, b"", &entity_digest.0, Seen::Quarantined);
+        let key = self.quarantined_key();
         if engine.store().engine().get(INCOMING_SEEN, &key).await?.is_none() {
             let mut batch = Batch::default();
             batch.expect(INCOMING_SEEN, key.clone(), Expected::Absent);
@@ -209,6 +216,7 @@ impl Arrival<'_> {
         let journal = self.journal_record(recipients.clone());
         engine.journal(&mut batch, instant, JournalEvent::Incoming, journal.clone());
         let (message, quarantine) = if self.threat.is_some() {
+            batch.put(INCOMING_SEEN, self.quarantined_key(), instant.0.to_be_bytes().to_vec());
             let (id, held) = self.keep(engine, &mut batch, instant, journal).await?;
             (held, id.0.to_vec())
         } else {

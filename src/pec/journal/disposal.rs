@@ -80,7 +80,7 @@ pub async fn dispose(
             break;
         }
         if head.record.disposing != number {
-            announce(engine, &head, &record, &statement, now).await?;
+            announce(engine, &head, (&record, &statement), now, months).await?;
         }
         disposed.records += remove_records(engine, node, &statement).await?;
         remove_seals(engine, node, &statement).await?;
@@ -89,6 +89,14 @@ pub async fn dispose(
         disposed.pieces += 1;
     }
     Ok(disposed)
+}
+
+/// What stands before the months at the end of the record of a disposal.
+const KEPT: &str = ", months ";
+
+/// For how many months the journal was kept, as the record of a disposal tells.
+pub(super) fn months_of(detail: &str) -> Option<u32> {
+    detail.rsplit_once(KEPT).and_then(|(_, months)| months.parse().ok())
 }
 
 /// The piece of that number, and its statement.
@@ -114,15 +122,15 @@ pub(super) async fn piece(
 async fn announce(
     engine: &dyn Engine,
     head: &Head,
-    record: &PieceRecord,
-    statement: &Statement,
+    (record, statement): (&PieceRecord, &Statement),
     now: UnixMillis,
+    months: u32,
 ) -> Result<(), StoreError> {
     let range = |numbers: Option<(u64, u64)>| {
         numbers.map_or_else(|| "none".to_owned(), |(first, last)| format!("{first} to {last}"))
     };
     let detail = format!(
-        "piece {}, from {} until {} (ms since 1970), records {}, seals {}, chain {}, statement {}",
+        "piece {}, from {} until {} (ms since 1970), records {}, seals {}, chain {}, statement {}{KEPT}{months}",
         statement.number,
         statement.from.0,
         statement.until.0,

@@ -1,8 +1,10 @@
 //! The keeper of the journal: makes the daily pieces and puts them into the object store.
 //!
-//! One [`Keeper::round`] does whatever is due: it seals, closes every period that is over, brings
+//! [`Keeper::days`] does whatever is due but the seals: it closes every period that is over, brings
 //! the objects of pieces into the object store, and disposes of what is over its time. A step that
-//! fails keeps none of the others back, and is due again in the next round.
+//! fails keeps none of the others back, and is due again in the next round. Sealing ([`Keeper::seal`]) goes on
+//! beside it, however long a time stamp takes: both move the head, and who finds that it moved goes on from
+//! where it is now.
 //!
 //! * A piece is made once: statement, signature and stamp are committed with the head before the
 //!   first object is put. Until that batch is there nobody has seen them, and a stamp that was got
@@ -45,7 +47,10 @@ use super::{
     },
     sealer::{self, Sealed},
 };
-use crate::pec::engine::{PecEngine, PecError};
+use crate::pec::{
+    distribution::CONFLICTS_MAX,
+    engine::{PecEngine, PecError},
+};
 
 /// Level of zstd for files of records: they are written once and read rarely.
 const COMPRESSION_LEVEL: i32 = 9;
@@ -145,16 +150,40 @@ impl Keeper {
         self.engine.settings().node
     }
 
-    /// Does what is due.
+    /// Seals, and does everything else that is due.
     pub async fn round(&self) -> Kept {
         let mut kept = Kept::default();
+        self.seal(&mut kept).await;
+        self.save(true, &mut kept).await;
+        kept
+    }
+
+    /// Seals what was not sealed yet.
+    pub async fn seal(&self, kept: &mut Kept) {
         let (engine, now) = (&**self.engine.store().engine(), self.engine.now());
-        let (node, epoch) = (self.node(), self.engine.settings().epoch);
-        match sealer::seal(engine, node, epoch, now).await {
+        match sealer::seal(engine, self.node(), self.engine.settings().epoch, now).await {
             Ok(sealed) => kept.sealed = sealed,
             Err(error) => kept.failures.push(("seal", error.into())),
         }
-        loop {
+    }
+
+    /// Does what is due of days that are over; with `stamping`, closes those that have no piece yet.
+    pub async fn days(&self, stamping: bool) -> Kept {
+        let mut kept = Kept::default();
+        // The first seal after a start says in which epoch of the store all that follows is made.
+        match Head::read(&**self.engine.store().engine(), self.node()).await {
+            Ok(head) if head.record.epoch == self.engine.settings().epoch => {}
+            _ => self.seal(&mut kept).await,
+        }
+        if kept.failures.is_empty() {
+            self.save(stamping, &mut kept).await;
+        }
+        kept
+    }
+
+    async fn save(&self, stamping: bool, kept: &mut Kept) {
+        let now = self.engine.now();
+        while stamping {
             match self.close_period(now).await {
                 Ok(true) => kept.pieces += 1,
                 Ok(false) => break,
@@ -164,8 +193,10 @@ impl Keeper {
                 }
             }
         }
+        let mut tries = Tries::default();
         loop {
             match self.store_next().await {
+                Err(error) if tries.again(&error) => {}
                 Ok(true) => kept.stored += 1,
                 Ok(false) => break,
                 Err(error) => {
@@ -174,13 +205,16 @@ impl Keeper {
                 }
             }
         }
-        match self.dispose(now).await {
-            Ok(disposed) => kept.disposed = disposed,
-            Err(error) => kept.failures.push(("dispose", error)),
+        loop {
+            match self.dispose(now).await {
+                Err(error) if tries.again(&error) => continue,
+                Ok(disposed) => kept.disposed = disposed,
+                Err(error) => kept.failures.push(("dispose", error)),
+            }
+            break;
         }
         // What cannot be read was told of by the steps.
         kept.saved_until = self.saved_until().await.ok().flatten();
-        kept
     }
 
     /// Makes the piece of the first period that is over; false when none is.
@@ -193,7 +227,6 @@ impl Keeper {
             return Ok(false);
         }
         let Prepared { statement, text, signature, .. } = self.prepare(&head, from, until).await?;
-        let text_digest = Sha256Digest::of(&text);
         let stamped = Sha256Digest::of(&signature);
         let stamp = self.stamps.stamp(stamped).await?;
         let instant = verify::verify(&stamp, stamped, &self.trusted)?.instant;
@@ -209,23 +242,46 @@ impl Keeper {
             stamp: stamp.as_der().to_vec(),
             made_millis: now.0,
         };
+        let mut tries = Tries::default();
+        loop {
+            match self.commit_piece(&head, &statement, &record).await {
+                Err(error) if tries.again(&error) => {}
+                committed => break committed?,
+            }
+        }
+        *self.prepared.lock().await = None;
+        Ok(true)
+    }
+
+    /// Commits the piece that was made as of `then`, of whose pieces the head still tells. Seals may have been
+    /// made since: a stamp takes its time.
+    async fn commit_piece(
+        &self,
+        then: &Head,
+        statement: &Statement,
+        record: &PieceRecord,
+    ) -> Result<(), KeepError> {
+        let engine = &**self.engine.store().engine();
+        let head = Head::read(engine, self.node()).await?;
+        if of_pieces(&head.record) != of_pieces(&then.record) {
+            return Err(StoreError::Conflict.into());
+        }
         let mut batch = Batch::default();
         let key = numbered(self.node(), statement.number);
         // A piece is never replaced: one that is there is evidence of a head that was set back.
         batch.expect(JOURNAL_PIECES, key.clone(), Expected::Absent);
-        batch.put(JOURNAL_PIECES, key, crate::pec::records::encode(&record));
+        batch.put(JOURNAL_PIECES, key, crate::pec::records::encode(record));
         let next = JournalHead {
             pieces: statement.number,
-            statement: text_digest.0.to_vec(),
+            statement: Sha256Digest::of(&record.statement).0.to_vec(),
             piece_seals: statement.seals.map_or(head.record.piece_seals, |(_, last)| last),
             piece_sequence: statement.records.map_or(head.record.piece_sequence, |(_, last)| last),
-            period_millis: until.0,
+            period_millis: statement.until.0,
             ..head.record.clone()
         };
         head.advance(&mut batch, &next);
         engine.commit(batch).await?;
-        *self.prepared.lock().await = None;
-        Ok(true)
+        Ok(())
     }
 
     /// Statement and signature of the period that begins at `from`: those of the round before when only
@@ -237,10 +293,6 @@ impl Keeper {
         until: UnixMillis,
     ) -> Result<Prepared, KeepError> {
         let mut waiting = self.prepared.lock().await;
-        // Newer seals are of a later period: they change nothing.
-        let of_pieces = |head: &JournalHead| {
-            (head.pieces, head.statement.clone(), head.piece_seals, head.period_millis, head.epoch)
-        };
         if let Some(prepared) = &*waiting
             && of_pieces(&prepared.head) == of_pieces(&head.record)
         {
@@ -371,6 +423,23 @@ impl Keeper {
             put(objects, &statement.object(name), octets.into()).await?;
         }
         Ok(())
+    }
+}
+
+/// What of a head the next piece follows from. Newer seals are of a later period: they change nothing.
+fn of_pieces(head: &JournalHead) -> (u64, &[u8], u64, i64, u32) {
+    (head.pieces, &head.statement, head.piece_seals, head.period_millis, head.epoch)
+}
+
+/// Counts how often steps, whose batches expect the head, found that the sealer had moved that on.
+#[derive(Default)]
+struct Tries(usize);
+
+impl Tries {
+    /// Whether a step that failed so is done again at once.
+    fn again(&mut self, error: &KeepError) -> bool {
+        self.0 += 1;
+        self.0 < CONFLICTS_MAX && matches!(error, KeepError::Store(StoreError::Conflict))
     }
 }
 

@@ -41,7 +41,10 @@ use super::{
     piece::day_of,
     seal::{Seal, leaf, root},
 };
-use crate::pec::records::{JOURNAL, JournalRecord, decode};
+use crate::pec::{
+    distribution::CONFLICTS_MAX,
+    records::{JOURNAL, JournalRecord, decode},
+};
 
 /// Records of one seal, at most: its leaves are held in memory, 32 octets each. What is more gets
 /// further seals in the same run.
@@ -65,8 +68,8 @@ pub struct Sealed {
 ///
 /// # Errors
 ///
-/// What the engine says; [`StoreError::Conflict`] when somebody else seals. What is sealed by then
-/// stays sealed.
+/// What the engine says; [`StoreError::Conflict`] when the head moves on time and again meanwhile. What is
+/// sealed by then stays sealed.
 pub async fn seal(
     engine: &dyn Engine,
     node: u64,
@@ -75,14 +78,14 @@ pub async fn seal(
 ) -> Result<Sealed, StoreError> {
     let snapshot = engine.snapshot().await?;
     let next = next_number(&*snapshot, JOURNAL, &node.to_be_bytes()).await?;
-    let mut sealed = Sealed::default();
+    let (mut sealed, mut conflicts) = (Sealed::default(), 0);
     loop {
         let head = Head::read(engine, node).await?;
         let begun = begin(&head, epoch, now);
         let run = Run::read(engine, &*snapshot, &head, next).await?;
-        sealed.missing.extend(run.missing);
         let mut batch = Batch::default();
         if run.leaves.is_empty() {
+            sealed.missing.extend(run.missing);
             if begun != head.record {
                 head.advance(&mut batch, &begun);
                 engine.commit(batch).await?;
@@ -114,7 +117,15 @@ pub async fn seal(
             ..begun
         };
         head.advance(&mut batch, &next_head);
-        engine.commit(batch).await?;
+        match engine.commit(batch).await {
+            // A daily piece, or its disposal, moved the head on.
+            Err(StoreError::Conflict) if conflicts < CONFLICTS_MAX => {
+                conflicts += 1;
+                continue;
+            }
+            committed => drop(committed?),
+        }
+        sealed.missing.extend(run.missing);
         sealed.seals += 1;
         sealed.records += run.leaves.len() as u64;
     }

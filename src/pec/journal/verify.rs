@@ -9,6 +9,8 @@
 //!   `restored`, and the pieces of an older epoch in the object store.
 //! * The head of the journal is signed by nobody. What it says is compared: nothing stands behind it; what
 //!   it says was disposed of was due to go, and a record that is kept tells of it.
+//! * Records below the mark of the head that no seal covers are read by nobody: neither here nor by searches.
+//!   So nothing crawls through what was disposed of.
 //! * It runs beside the server, on one state of the catalog; objects that are disposed of meanwhile are no
 //!   finding. Memory is bounded by one seal.
 //!
@@ -405,6 +407,8 @@ pub struct Scope<'s> {
     pub files: bool,
     /// The time, by which what is gone was due to go.
     pub now: UnixMillis,
+    /// For how many months the journal is kept: 30 at least, whatever stands here.
+    pub kept_months: u32,
 }
 
 /// Verifies the whole journal of a node. `tell` hears the number of records now and then.
@@ -441,7 +445,7 @@ async fn seals(
         hash: Some(digest(&head.record.disposed_seal)),
         sequence: Some(head.record.disposed_sequence),
     };
-    no_records(reader, head.node, (0, head.record.disposed_sequence), verified).await?;
+    disposal::no_records_before_the_mark(reader, head, verified).await?;
     let prefix = Scan::prefix(JOURNAL_SEALS, &head.node.to_be_bytes(), PAGE);
     let start = numbered(head.node, chain.number.saturating_add(1));
     let mut pages = Pages::new(Scan { start, ..prefix });

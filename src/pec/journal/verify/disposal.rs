@@ -2,16 +2,24 @@
 
 use std::collections::BTreeSet;
 
-use storage::{catalog::engine::Engine, error::StoreError};
+use storage::{
+    catalog::{
+        engine::{Engine, Reader, Scan},
+        keys,
+    },
+    error::StoreError,
+};
 use trust::digest::Sha256Digest;
 
 use super::{JournalFault, Scope, Verified};
 use crate::pec::{
     journal::{
         JournalEvent,
-        head::{Head, digest},
+        disposal::months_of,
+        head::{Head, JOURNAL_SEALS, digest, numbered},
         keeper::KEPT_MONTHS_MIN,
         piece::{months_before, read_folder},
+        seal::Seal,
     },
     records::JournalRecord,
 };
@@ -26,6 +34,14 @@ pub(super) struct Told {
 }
 
 impl Told {
+    /// For how many months the journal was kept when the last piece went: as its record tells, where that is
+    /// less than `configured`, for the setting may have been raised since; never less than the law wants.
+    fn months(&self, configured: u32) -> u32 {
+        // Records of older versions do not tell: they knew the least alone.
+        let told = self.last.as_deref().map(|detail| months_of(detail).unwrap_or(KEPT_MONTHS_MIN));
+        told.map_or(configured, |told| told.min(configured)).max(KEPT_MONTHS_MIN)
+    }
+
     /// Looks at a record: does it tell of the last disposal?
     pub(super) fn take(&mut self, head: &Head, record: &JournalRecord) {
         let number = head.record.disposed_pieces;
@@ -51,7 +67,8 @@ pub(super) fn verify(head: &Head, scope: &Scope<'_>, verified: &mut Verified) {
         return;
     }
     let from = verified.disposals.first_from.unwrap_or(marks.period_millis);
-    if from > months_before(scope.now, KEPT_MONTHS_MIN).0 {
+    let months = verified.disposals.months(scope.kept_months);
+    if from > months_before(scope.now, months).0 {
         verified.fault(JournalFault::DisposedEarly { piece: piece.saturating_add(1) });
     }
     let names = |detail: &str, what: &str, digest: Sha256Digest| {
@@ -64,6 +81,32 @@ pub(super) fn verify(head: &Head, scope: &Scope<'_>, verified: &mut Verified) {
     });
     if !told {
         verified.fault(JournalFault::DisposalUntold { piece });
+    }
+}
+
+/// Reports records that the first seal which is left covers, or that wait for one, and that the head calls
+/// disposed of. While a day goes its records do so before its seals.
+pub(super) async fn no_records_before_the_mark(
+    reader: &dyn Reader,
+    head: &Head,
+    verified: &mut Verified,
+) -> Result<(), StoreError> {
+    let mark = head.record.disposed_sequence;
+    let prefix = Scan::prefix(JOURNAL_SEALS, &head.node.to_be_bytes(), 1);
+    let start = numbered(head.node, head.record.disposed_seals.saturating_add(1));
+    let left = reader.scan(&Scan { start, ..prefix }).await?;
+    let seal =
+        left.first().map(|(key, octets)| Seal::read(octets, || keys::object(JOURNAL_SEALS, key)));
+    let first = match seal {
+        None => head.record.sequence.saturating_add(1),
+        Some(Ok(seal)) => seal.first,
+        // It is told of with the chain.
+        Some(Err(_)) => return Ok(()),
+    };
+    if first > mark {
+        Ok(())
+    } else {
+        super::no_records(reader, head.node, (first, mark), verified).await
     }
 }
 
@@ -96,4 +139,24 @@ pub(super) async fn leave_out(
     let mut seen = BTreeSet::new();
     verified.faults.retain(|fault| seen.insert(format!("{fault:?}")));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_that_was_raised_since_makes_no_disposal_early() {
+        let of = |detail: Option<&str>, configured| {
+            let last = detail.map(str::to_owned);
+            Told { last, ..Told::default() }.months(configured)
+        };
+        let told = |months| format!("piece 7, from 1 until 2, statement ab, months {months}");
+        assert_eq!(of(Some(&told(30)), 60), 30);
+        assert_eq!(of(Some(&told(60)), 60), 60);
+        assert_eq!(of(Some(&told(60)), 30), 30, "it was lowered");
+        assert_eq!(of(Some(&told(1)), 60), KEPT_MONTHS_MIN, "never less than the law wants");
+        assert_eq!(of(Some("piece 7, from 1 until 2, statement ab"), 60), KEPT_MONTHS_MIN);
+        assert_eq!(of(None, 60), 60, "nobody tells of it");
+    }
 }
