@@ -154,7 +154,7 @@ fn hand_to_delivery_point(
             recipient: recipient.clone(),
             seen_key: seen_key(
                 &record.signer,
-                recognised_by(&record.signer, &record.message_id, &id),
+                recognised_by(record.kind(), &record.signer, &record.message_id, &id),
                 &record.entity_digest,
                 Seen::Delivered(recipient),
             )

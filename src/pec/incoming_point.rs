@@ -8,8 +8,9 @@
 //!   never by headers alone; everything else is an anomaly.
 //! * Nothing is taken that was not checked for viruses. What has one reaches no mailbox (RFC 6109 §2.2.2,
 //!   §3.2.3), but for a receipt that brings a holder what he sent himself ([`answers`]).
-//! * A message that comes again for a recipient (same signer, Message-ID and signed entity) is
-//!   answered 250 and changes nothing for him, whatever a mailbox or a policy says by then.
+//! * A message that comes again for a recipient (same signer and signed entity, for what is not certified
+//!   the same Message-ID too) is answered 250 and changes nothing for him, whatever a mailbox or a policy
+//!   says by then.
 //!
 //! Not here: take-charge receipts and anomaly envelopes (`distribution`), mailboxes
 //! (`delivery_point`), signatures (`trust::smime`), the form of messages (`classify`), who sent ordinary

@@ -82,9 +82,15 @@ pub(super) async fn store_incoming(
 
 impl Arrival<'_> {
     fn key(&self, recipient: &str) -> Bytes {
-        let Judged { signer, message_id, entity_digest, .. } = &self.judged;
-        let name = recognised_by(signer, message_id, &self.id);
+        let Judged { kind, signer, message_id, entity_digest, .. } = &self.judged;
+        let name = recognised_by(*kind, signer, message_id, &self.id);
         seen_key(signer, name, &entity_digest.0, Seen::Taken(recipient))
+    }
+
+    /// The key that certified mail had in versions that looked at its Message-ID.
+    fn former_key(&self, recipient: &str) -> Bytes {
+        let Judged { signer, message_id, entity_digest, .. } = &self.judged;
+        seen_key(signer, Some(message_id), &entity_digest.0, Seen::Taken(recipient))
     }
 
     /// The recipients for whom this message is new, and those for whom it was taken before: a
@@ -93,14 +99,18 @@ impl Arrival<'_> {
         &self,
         engine: &PecEngine,
     ) -> Result<(Vec<(String, RecipientAsked)>, Vec<String>), StoreError> {
-        let key = |recipient: &str| (INCOMING_SEEN, self.key(recipient));
-        let keys: Vec<_> = self.recipients.iter().map(|(recipient, _)| key(recipient)).collect();
+        let keys = |recipient: &str| [self.key(recipient), self.former_key(recipient)];
+        let recipients = self.recipients.iter();
+        let keys: Vec<_> = recipients
+            .flat_map(|(recipient, _)| keys(recipient).map(|key| (INCOMING_SEEN, key)))
+            .collect();
         let seen = engine.store().engine().multi_get(&keys).await?;
         let (mut fresh, mut again) = (Vec::new(), Vec::new());
-        for (recipient, seen) in self.recipients.iter().zip(seen) {
-            match seen {
-                None => fresh.push(recipient.clone()),
-                Some(_) => again.push(recipient.0.clone()),
+        for (recipient, seen) in self.recipients.iter().zip(seen.chunks(2)) {
+            if seen.iter().all(Option::is_none) {
+                fresh.push(recipient.clone());
+            } else {
+                again.push(recipient.0.clone());
             }
         }
         Ok((fresh, again))
@@ -175,7 +185,7 @@ impl Arrival<'_> {
         let recipients = self.recipients.iter().map(|(recipient, _)| recipient.clone()).collect();
         let (journal, instant) = (self.journal_record(recipients), engine.now());
         let Judged { signer, entity_digest, .. } = &self.judged;
-        let key = seen_key(signer, b"", &entity_digest.0, Seen::Quarantined);
+        let key = seen_key(signer, Some(b""), &entity_digest.0, Seen::Quarantined);
         if engine.store().engine().get(INCOMING_SEEN, &key).await?.is_none() {
             let mut batch = Batch::default();
             batch.expect(INCOMING_SEEN, key.clone(), Expected::Absent);
