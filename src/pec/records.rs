@@ -474,6 +474,10 @@ pub struct IncomingRecord {
     /// The recipients whose mailboxes take no ordinary mail, which this is.
     #[prost(string, repeated, tag = "32")]
     pub refusing: Vec<String>,
+    /// The recipients for whom the receipt or notice, which this is, comes because of nothing that they sent:
+    /// they get it as far as they have room.
+    #[prost(string, repeated, tag = "33")]
+    pub not_owed: Vec<String>,
 }
 
 /// What a delivery is to put into a mailbox, and whether a receipt follows.
@@ -532,6 +536,9 @@ pub struct DeliveryRecord {
     /// Its recipient's index.
     #[prost(uint32, tag = "10")]
     pub transmission_index: u32,
+    /// The recipient gets the receipt or notice, which this is, only if he has room.
+    #[prost(bool, tag = "11")]
+    pub not_owed: bool,
 }
 
 /// One line of the provider's log: the fields that RFC 6109 §2.3 asks for.

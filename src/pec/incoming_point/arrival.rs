@@ -47,6 +47,8 @@ pub(super) struct Arrival<'a> {
     pub(super) octets: &'a Bytes,
     /// The recipients whose mailboxes take no ordinary mail, which this is.
     pub(super) refusing: Vec<String>,
+    /// The recipients to whom it is not owed, since it comes because of nothing that they sent.
+    pub(super) not_owed: Vec<String>,
     /// The virus in it.
     pub(super) threat: Option<String>,
     /// Octets of our own trace field, which the peer did not send.
@@ -245,6 +247,7 @@ impl Arrival<'_> {
             quarantine,
             spam_status: judged.spam_status.clone(),
             refusing: self.refusing.clone(),
+            not_owed: self.not_owed.clone(),
         };
         batch.put(INCOMING_MESSAGES, self.id.key(), encode(&record));
         let class = sender_class(&self.reverse_path);
