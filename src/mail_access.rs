@@ -216,7 +216,7 @@ impl AppendSink for StoreAppend {
         let appended = self.account.append_all(requests.collect(), replaced).await?;
         let uid_validity = match appended.first() {
             Some(first) => first.uid_validity,
-            None => self.account.mailbox(self.mailbox).state().await?.uid_validity,
+            None => self.account.mailbox(self.mailbox).await?.state().await?.uid_validity,
         };
         Ok((uid_validity, appended.into_iter().map(|one| one.uid).collect()))
     }

@@ -436,7 +436,7 @@ impl Case {
             recipient: recipient.as_str().to_owned(),
             seen_key: seen_key(
                 b"",
-                self.record.identifier.as_bytes(),
+                Some(self.record.identifier.as_bytes()),
                 b"",
                 Seen::Delivered(recipient.folded()),
             )

@@ -17,7 +17,7 @@
 use bytes::Bytes;
 use prost::Message;
 use storage::{
-    catalog::engine::{Batch, Family, Reader},
+    catalog::engine::{Batch, Family, Reader, Scan},
     catalog::pages::Pages,
     error::StoreError,
     held::{HeldId, HeldMessage},
@@ -284,6 +284,27 @@ pub fn received(
     }
 }
 
+/// The row of the message as its sender submitted it; transmissions that older versions took have none.
+///
+/// # Errors
+///
+/// As [`of_transmission`].
+pub async fn original(
+    reader: &(impl Reader + ?Sized),
+    id: TransmissionId,
+) -> Result<Option<ArtefactRecord>, StoreError> {
+    let prefix = kind_prefix(id, ArtefactKind::Original);
+    let rows = reader.scan(&Scan::prefix(TRANSMISSION_ARTEFACTS, &prefix, 1)).await?;
+    let read = |(key, value): (Bytes, Bytes)| decode(TRANSMISSION_ARTEFACTS, &key, &value);
+    rows.into_iter().next().map(read).transpose()
+}
+
+/// What the keys of the artefacts of one kind begin with.
+fn kind_prefix(id: TransmissionId, kind: ArtefactKind) -> Vec<u8> {
+    let kind = u8::try_from(i32::from(kind)).unwrap_or(u8::MAX);
+    [&id.0[..], &[kind]].concat()
+}
+
 /// Whether fewer than `most` artefacts of `kind` are noted with a transmission.
 ///
 /// # Errors
@@ -295,8 +316,7 @@ pub async fn are_fewer(
     kind: ArtefactKind,
     most: usize,
 ) -> Result<bool, StoreError> {
-    let kind = u8::try_from(i32::from(kind)).unwrap_or(u8::MAX);
-    let prefix = [&id.0[..], &[kind]].concat();
+    let prefix = kind_prefix(id, kind);
     let (mut pages, mut count) = (Pages::prefix(TRANSMISSION_ARTEFACTS, &prefix, PAGE), 0);
     while count < most
         && let Some(page) = pages.next(reader).await?

@@ -193,9 +193,11 @@ async fn append(
     also.put(INCOMING_SEEN, record.seen_key.clone(), instant.0.to_be_bytes().to_vec());
     engine.journal(&mut also, instant, JournalEvent::Delivery, journal_record(held, record, ""));
     let quota = match record.kind() {
-        // Receipts and notices must reach the holder whatever space he has left. For ordinary mail room was
-        // looked for before it was taken; that its envelope is a little larger must not lose it, since
-        // no notice would tell its sender.
+        // What comes back because of what he sent must reach the holder whatever space he has left. Other
+        // receipts are nothing to him, and came while he had room.
+        IncomingKind::Notification if record.not_owed => QuotaRule::Enforce,
+        // For ordinary mail room was looked for before it was taken; that its envelope is a little larger
+        // must not lose it, since no notice would tell its sender.
         IncomingKind::Notification | IncomingKind::Anomaly => QuotaRule::Exempt,
         IncomingKind::TransportEnvelope => QuotaRule::Enforce,
     };
@@ -205,7 +207,7 @@ async fn append(
             message: &held.to_staged(),
             flags: Flags::default(),
             internal_date: Some(instant),
-            charged_octets: notices::charged_octets(engine, record, held).await?,
+            charged_octets: notices::charged_octets(engine, record, account_id, held).await?,
             quota,
             also,
         })

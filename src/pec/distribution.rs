@@ -15,6 +15,7 @@ use storage::{
     catalog::engine::{Batch, Expected},
     error::StoreError,
     held::HeldMessage,
+    ids::AccountId,
 };
 use trust::{clock::UnixMillis, smime::structure::find_signed};
 
@@ -162,12 +163,13 @@ fn hand_to_delivery_point(
             recipient: recipient.clone(),
             seen_key: seen_key(
                 &record.signer,
-                recognised_by(&record.signer, &record.message_id, &id),
+                recognised_by(record.kind(), &record.signer, &record.message_id, &id),
                 &record.entity_digest,
                 Seen::Delivered(recipient),
             )
             .to_vec(),
             transmission: transmission.to_vec(),
+            not_owed: record.not_owed.contains(recipient),
             ..DeliveryRecord::default()
         };
         batch.put(
@@ -279,6 +281,25 @@ pub(super) async fn find_transmission(
     let id = TransmissionId::from_octets(TRANSMISSION_IDENTIFIERS, &id)?;
     let record = engine.record::<TransmissionRecord>(TRANSMISSIONS, &id.0).await?;
     Ok(record.map(|(record, _)| (id, record)))
+}
+
+/// Whether `recipient` is somebody for whom `event` about a transmission of the account `sender` is meant: that
+/// account, or the service mailbox for what goes there (RFC 6109 §3.2.1, §3.2.3).
+pub(super) async fn is_meant_for(
+    engine: &PecEngine,
+    event: &Event,
+    sender: Option<AccountId>,
+    recipient: &str,
+) -> Result<bool, PecError> {
+    let between_providers =
+        matches!(event, Event::TakeCharge { .. } | Event::VirusDetection { .. });
+    let service_mailbox = engine.issuer().service_address.as_str();
+    if between_providers && recipient.eq_ignore_ascii_case(service_mailbox) {
+        return Ok(true);
+    }
+    let Some(sender) = sender else { return Ok(false) };
+    let found = engine.store().account_by_address(recipient).await?;
+    Ok(found.is_some_and(|(account_id, _)| account_id == sender))
 }
 
 /// The recipients that `data` speaks of, none for all of the signer's, and what it says of them; `None`

@@ -8,8 +8,11 @@
 //!   never by headers alone; everything else is an anomaly.
 //! * Nothing is taken that was not checked for viruses. What has one reaches no mailbox (RFC 6109 §2.2.2,
 //!   §3.2.3), but for a receipt that brings a holder what he sent himself ([`answers`]).
-//! * A message that comes again for a recipient (same signer, Message-ID and signed entity) is
-//!   answered 250 and changes nothing for him, whatever a mailbox or a policy says by then.
+//! * Receipts and notices reach whoever they are owed to, whatever room he has; everybody else is asked for
+//!   room before they are taken.
+//! * A message that comes again for a recipient (same signer and signed entity, for what is not certified
+//!   the same Message-ID too) is answered 250 and changes nothing for him, whatever a mailbox or a policy
+//!   says by then.
 //!
 //! Not here: take-charge receipts and anomaly envelopes (`distribution`), mailboxes
 //! (`delivery_point`), signatures (`trust::smime`), the form of messages (`classify`), who sent ordinary
@@ -36,13 +39,15 @@ use trust::{
     smime::{structure::find_signed, verify::VerifyError},
 };
 
-use self::arrival::{Arrival, store_incoming};
+use self::{
+    answers::Receipt,
+    arrival::{Arrival, store_incoming},
+};
 use super::{
     address::{Address, ReportAddress},
     arriving::{Arrived, Arriving},
     classify::{self, PecMessage},
     content::{self, SpamFilter},
-    daticert::CertificationData,
     directory::{Directory, ProviderRecord},
     dsn,
     encoded_word::decode,
@@ -288,8 +293,10 @@ impl MessageSink for Incoming {
         let mut threat = octets.scan(source, &passage).await?;
         let Arrived { octets, mut memory, room } = octets.finish(source).await?;
         let judged = judged(&engine, &octets, trace_octets).await?;
-        if threat.is_some() && answers::brings_back(&engine, &judged, &recipients).await? {
-            threat = None;
+        let not_owed = answers::not_owed(&engine, &judged, &recipients).await?;
+        if threat.is_some() && not_owed.is_empty() {
+            threat =
+                answers::threat_of_its_own(&engine, &judged, &octets, &passage, threat).await?;
         }
         let ordinary = judged.is_ordinary();
         if ordinary && engine.settings().ordinary_mail == OrdinaryMail::Refuse {
@@ -304,12 +311,16 @@ impl MessageSink for Incoming {
             envelope_id,
             octets: &octets,
             refusing: Vec::new(),
+            not_owed,
             threat,
             trace_octets,
             judged,
         };
         if arrival.is_refused_for_a_virus(&engine).await? {
             return Err(arrival.refuse_for_a_virus(&engine, room).await);
+        }
+        if !arrival.not_owed.is_empty() {
+            refuse_without_room(&engine, &arrival).await?;
         }
         if arrival.judged.kind == IncomingKind::Anomaly {
             let fresh = refuse_anomaly(&engine, &mut arrival).await?;
@@ -364,6 +375,21 @@ async fn refuse_anomaly(
         return Err(refusals::one_at_a_time());
     }
     Ok(true)
+}
+
+/// Refuses a receipt or notice, while SMTP still can, that one of its recipients has neither a claim to nor room for.
+async fn refuse_without_room(
+    engine: &Arc<PecEngine>,
+    arrival: &Arrival<'_>,
+) -> Result<(), Refusal> {
+    let split = arrival.split(engine).await;
+    let (mut fresh, _) = split.map_err(|error| refusals::store(&error))?;
+    fresh.retain(|(recipient, _)| arrival.not_owed.contains(recipient));
+    if fresh.is_empty() {
+        return Ok(());
+    }
+    let octets = (arrival.octets.len() - arrival.trace_octets) as u64;
+    refuse_undeliverable(engine, &fresh, octets, false, &[]).await.map(drop)
 }
 
 /// Finds out who an ordinary message is from, as far as it can be known, and what the filter makes of it;
@@ -457,8 +483,8 @@ pub(super) struct Judged {
     provider: String,
     mail_receipt: String,
     entity_digest: Sha256Digest,
-    /// What a valid receipt or notice says, when nothing to speak of stands around what is signed.
-    receipt: Option<Box<CertificationData>>,
+    /// What a valid receipt or notice says.
+    receipt: Option<Box<Receipt>>,
     message_id: Vec<u8>,
     subject: String,
     /// Why it is an anomaly.
@@ -545,7 +571,7 @@ fn judge(engine: &PecEngine, octets: &[u8], trace_octets: usize) -> Result<Judge
         }
         PecMessage::Receipt(receipt) => {
             judged.kind = IncomingKind::Notification;
-            judged.receipt = answers::is_bare(octets, &signed).then(|| Box::new(receipt.data));
+            judged.receipt = Some(Box::new(Receipt::read(octets, &signed, *receipt)));
         }
     }
     Ok(judged)

@@ -42,13 +42,15 @@ use crate::service_levels::delays::DelayKind;
 
 /// Octets to charge to the recipient of a delivery: `None` = the whole message.
 ///
-/// A receipt of the holder's own transmission is charged without the message that it embeds.
+/// A receipt of the own transmission of the holder, `account_id`, is charged without the message that it embeds.
 pub async fn charged_octets(
     engine: &PecEngine,
     record: &DeliveryRecord,
+    account_id: AccountId,
     held: &HeldMessage,
 ) -> Result<Option<u64>, PecError> {
-    if record.kind() != IncomingKind::Notification || record.transmission.is_empty() {
+    let is_owed = record.kind() == IncomingKind::Notification && !record.not_owed;
+    if !is_owed || record.transmission.is_empty() {
         return Ok(None);
     }
     let Some((transmission, _)) =
@@ -56,7 +58,7 @@ pub async fn charged_octets(
     else {
         return Ok(None);
     };
-    let own = Address::parse(&transmission.sender).ok() == Address::parse(&record.recipient).ok();
+    let own = transmission.account_id == account_id.0;
     Ok(own.then(|| held.size().saturating_sub(embedded_octets(&held.summary().body))))
 }
 

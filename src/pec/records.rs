@@ -212,11 +212,17 @@ pub enum Seen<'a> {
 /// The key under which a message is remembered: SHA-256 over the word `taken`, `delivered` or
 /// `quarantined`, the signer certificate's SHA-256, the Message-ID, the SHA-256 of the signed entity, and the
 /// recipient in lower case, each preceded by its length as a u64. What is in quarantine has neither Message-ID
-/// nor recipient: nobody has signed those.
+/// nor recipient: nobody has signed those. Certified mail has no part for a Message-ID at all
+/// ([`recognised_by`]).
 ///
 /// Ordinary mail has no signer and no signed entity: the whole message stands for the entity. The
 /// word keeps the two points apart: what the one has taken the other has still to deliver.
-pub fn seen_key(signer: &[u8], message_id: &[u8], entity_digest: &[u8], seen: Seen<'_>) -> Bytes {
+pub fn seen_key(
+    signer: &[u8],
+    message_id: Option<&[u8]>,
+    entity_digest: &[u8],
+    seen: Seen<'_>,
+) -> Bytes {
     let (word, recipient) = match seen {
         Seen::Taken(recipient) => ("taken", recipient),
         Seen::Delivered(recipient) => ("delivered", recipient),
@@ -224,18 +230,31 @@ pub fn seen_key(signer: &[u8], message_id: &[u8], entity_digest: &[u8], seen: Se
     };
     let recipient = recipient.to_ascii_lowercase();
     let mut hasher = Sha256Hasher::default();
-    for part in [word.as_bytes(), signer, message_id, entity_digest, recipient.as_bytes()] {
+    let parts = [Some(word.as_bytes()), Some(signer), message_id, Some(entity_digest)];
+    for part in parts.into_iter().flatten().chain([recipient.as_bytes()]) {
         hasher.update(&(part.len() as u64).to_be_bytes());
         hasher.update(part);
     }
     Bytes::copy_from_slice(&hasher.finish().0)
 }
 
-/// What a message that came in is told from others by, beside signer and octets: its Message-ID. One that
-/// nobody has signed and that has none is only itself: what a device sends every night with the same
+/// What a message that came in is told from others by, beside signer and octets: its Message-ID, but for
+/// certified mail. Its identifier is among what is signed; the field above it is not, and whoever has such a
+/// message can write there what he likes.
+///
+/// What nobody has signed and has no Message-ID is only itself: what a device sends every night with the same
 /// octets is another message every night.
-pub fn recognised_by<'a>(signer: &[u8], message_id: &'a [u8], id: &'a IncomingId) -> &'a [u8] {
-    if signer.is_empty() && message_id.is_empty() { &id.0 } else { message_id }
+pub fn recognised_by<'a>(
+    kind: IncomingKind,
+    signer: &[u8],
+    message_id: &'a [u8],
+    id: &'a IncomingId,
+) -> Option<&'a [u8]> {
+    match kind {
+        IncomingKind::TransportEnvelope | IncomingKind::Notification => None,
+        IncomingKind::Anomaly if signer.is_empty() && message_id.is_empty() => Some(&id.0),
+        IncomingKind::Anomaly => Some(message_id),
+    }
 }
 
 /// Where a transmission stands.
@@ -455,6 +474,10 @@ pub struct IncomingRecord {
     /// The recipients whose mailboxes take no ordinary mail, which this is.
     #[prost(string, repeated, tag = "32")]
     pub refusing: Vec<String>,
+    /// The recipients for whom the receipt or notice, which this is, comes because of nothing that they sent:
+    /// they get it as far as they have room.
+    #[prost(string, repeated, tag = "33")]
+    pub not_owed: Vec<String>,
 }
 
 /// What a delivery is to put into a mailbox, and whether a receipt follows.
@@ -516,6 +539,9 @@ pub struct DeliveryRecord {
     /// Its recipient's index.
     #[prost(uint32, tag = "10")]
     pub transmission_index: u32,
+    /// The recipient gets the receipt or notice, which this is, only if he has room.
+    #[prost(bool, tag = "11")]
+    pub not_owed: bool,
     /// The message in quarantine whose sealed octets `message` names, when it has a virus.
     #[prost(bytes = "vec", tag = "30")]
     pub quarantine: Vec<u8>,

@@ -1,11 +1,17 @@
 //! Valid envelopes of other providers (RFC 6109 §3.2.1, §3.3.2).
 
-use ceralacca::pec::{daticert::Event, records::INCOMING_MESSAGES};
+use ceralacca::pec::{
+    daticert::Event,
+    records::{INCOMING_MESSAGES, INCOMING_SEEN, Seen, seen_key},
+};
+use storage::catalog::engine::Batch;
+use trust::digest::Sha256Digest;
 
 use crate::{
     letter::{Letter, kinds, renamed},
     network::{ALFA, ANNA, Foreign},
     provider::{BRUNO, CARLA, Provider},
+    receipts::delivery,
 };
 
 const SERVICE: &str = "posta-certificata@alfa.example";
@@ -94,6 +100,61 @@ async fn an_envelope_whose_identifier_is_written_in_another_way_is_the_same() {
         assert_eq!(kinds(&letters), ["avvenuta-consegna", "presa-in-carico"]);
     }
     assert_eq!(provider.events().await.iter().filter(|event| *event == "repeat").count(), 2);
+    provider.stop().await;
+}
+
+/// Nobody has signed the header: who has a message may write its Message-ID as he likes.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_somebody_makes_of_a_message_id_certified_mail_comes_once() {
+    let provider = Provider::start().await;
+    let alfa = Foreign::alfa();
+    let envelope = alfa.envelope(&[BRUNO.address], "ciao");
+    let letter = Letter::open(envelope.clone(), provider.engine.verifier(), provider.engine.now());
+    let identifier = letter.data().facts.identifier.as_str().to_owned();
+    let receipt = alfa.seal(&delivery(&alfa, &letter));
+    let id = Letter::open(receipt.clone(), provider.engine.verifier(), provider.engine.now());
+    let id = id.header.text("Message-ID").expect("an id").trim().to_owned();
+    let bracketed = format!("<{identifier}>");
+    let envelopes = [bracketed.clone(), identifier, format!("\u{b}{bracketed}")]
+        .map(|written| exchanged(&envelope, &bracketed, &written));
+    let receipts = [id.clone(), "<altro@alfa.example>".to_owned()]
+        .map(|written| exchanged(&receipt, &id, &written));
+    for message in envelopes.into_iter().chain(receipts) {
+        provider.relay(SERVICE, &[BRUNO.address], &message).await.expect("taken");
+        provider.settle().await;
+    }
+    let kinds_of = kinds(&provider.inbox(BRUNO).await);
+    assert_eq!(kinds_of, ["avvenuta-consegna", "posta-certificata"]);
+    assert_eq!(kinds(&provider.queued_letters().await), ["avvenuta-consegna", "presa-in-carico"]);
+    assert_eq!(provider.events().await.iter().filter(|event| *event == "repeat").count(), 3);
+    provider.stop().await;
+}
+
+/// `octets` with the first `from` exchanged, which stands in the header.
+fn exchanged(octets: &[u8], from: &str, to: &str) -> Vec<u8> {
+    let text = String::from_utf8(octets.to_vec()).expect("text");
+    let (header, body) = text.split_once("\r\n\r\n").expect("a header");
+    assert!(header.contains(from), "{header}");
+    [&header.replacen(from, to, 1), "\r\n\r\n", body].concat().into_bytes()
+}
+
+/// What a version took that looked at the Message-ID is a repeat for this one too.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_envelope_that_an_older_version_took_is_known_again() {
+    let provider = Provider::start().await;
+    let envelope = Foreign::alfa().envelope(&[BRUNO.address], "ciao");
+    let letter = Letter::open(envelope.clone(), provider.engine.verifier(), provider.engine.now());
+    let signer = Sha256Digest::of(letter.signer.to_der()).0;
+    let message_id = letter.header.value("Message-ID").expect("an id");
+    let digest = Sha256Digest::of(&letter.entity).0;
+    let key = seen_key(&signer, Some(&message_id), &digest, Seen::Taken(BRUNO.address));
+    let mut batch = Batch::default();
+    batch.put(INCOMING_SEEN, key, provider.engine.now().0.to_be_bytes().to_vec());
+    provider.engine.store().commit(batch).await.expect("written");
+    provider.relay(SERVICE, &[BRUNO.address], &envelope).await.expect("taken");
+    provider.settle().await;
+    assert_eq!(provider.events().await, ["repeat"]);
+    assert!(provider.rows(BRUNO).await.is_empty());
     provider.stop().await;
 }
 

@@ -6,18 +6,26 @@ use ceralacca::pec::{
     address::{Address, Domain},
     artefacts::{ArtefactKind, ArtefactRecord, RECEIVED_MAX, TRANSMISSION_ARTEFACTS},
     brief::BriefHash,
+    delivery_point::deliver_all,
     directory::Directory,
     facts::ReceiptType,
     issuer::Unsealed,
     receipt::{Delivered, DeliveryFault},
-    records::{RecipientRecord, RecipientState, decode},
+    records::{
+        DELIVERY_WORK, DeliveryRecord, IncomingId, IncomingKind, RecipientRecord, RecipientState,
+        decode, encode, indexed_key,
+    },
+    work::Source,
 };
-use storage::account::settings::{AccountSettings, AccountState};
+use storage::{
+    account::settings::{AccountSettings, AccountState},
+    catalog::engine::Batch,
+};
 
 use crate::{
     letter::{Letter, kinds, written},
     network::{ALFA, ANNA, Foreign, GAMMA, directory},
-    provider::{BRUNO, DARIO, Provider},
+    provider::{BRUNO, CARLA, DARIO, Provider},
 };
 
 /// Bruno has sent a message to Anna; returns the envelope that waits for Alfa.
@@ -89,6 +97,73 @@ async fn a_receipt_moves_the_recipient_on_and_reaches_even_a_sender_blocked_and_
     provider.relay(&ALFA.service_address(), &[BRUNO.address], &late).await.expect("taken");
     provider.settle().await;
     assert_eq!(states(&provider).await, [RecipientState::Delivered]);
+    provider.stop().await;
+}
+
+/// Anybody may send a genuine receipt to anybody: it is owed to nobody but whose message it is about.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_about_what_a_holder_did_not_send_comes_only_while_he_has_room() {
+    let (provider, envelope) = with_a_transmission().await;
+    let alfa = Foreign::alfa();
+    let from = ALFA.service_address();
+    let foreign = alfa.envelope(&[BRUNO.address], "ciao");
+    let foreign = Letter::open(foreign, provider.engine.verifier(), provider.engine.now());
+    let about_bruno = alfa.seal(&delivery(&alfa, &envelope));
+    let about_anna = alfa.seal(&delivery(&alfa, &foreign));
+    for holder in [BRUNO, CARLA] {
+        provider.set(holder, |settings| settings.quota_octets = Some(1)).await;
+    }
+    // Around it somebody may put whatever he likes.
+    let padded = [&about_bruno[..], "una riga ".repeat(10).as_bytes(), b"\r\n"].concat();
+    let refused =
+        [(CARLA, &about_bruno), (CARLA, &about_anna), (BRUNO, &about_anna), (BRUNO, &padded)];
+    for (holder, receipt) in refused {
+        let refused = provider.relay(&from, &[holder.address], receipt).await;
+        let refused = refused.expect_err("there is no room");
+        assert_eq!((refused.code, refused.enhanced), (452, "4.2.2"), "{refused}");
+    }
+    provider.relay(&from, &[BRUNO.address], &about_bruno).await.expect("it is his");
+    provider.set(CARLA, |settings| settings.quota_octets = Some(1 << 20)).await;
+    provider.relay(&from, &[CARLA.address], &about_anna).await.expect("there is room");
+    provider.settle().await;
+    assert_eq!(kinds(&provider.inbox(BRUNO).await), ["accettazione", "avvenuta-consegna"]);
+    let row = provider.rows(CARLA).await.pop().expect("the receipt");
+    assert_eq!(row.charged_octets, row.size, "it takes her room like other mail");
+    // The same again, now that it takes no room any more.
+    provider.set(CARLA, |settings| settings.quota_octets = Some(1)).await;
+    provider.relay(&from, &[CARLA.address], &about_anna).await.expect("a repeat");
+    provider.settle().await;
+    assert_eq!(provider.rows(CARLA).await.len(), 1);
+    provider.stop().await;
+}
+
+/// Room that was there at the end of DATA may be gone: what nobody is owed does not go over the limit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_that_is_owed_to_nobody_never_takes_more_room_than_there_is() {
+    let (provider, envelope) = with_a_transmission().await;
+    let alfa = Foreign::alfa();
+    let receipt = alfa.seal(&delivery(&alfa, &envelope));
+    provider.set(CARLA, |settings| settings.quota_octets = Some(1)).await;
+    for (not_owed, filed) in [(true, 0), (false, 1)] {
+        let mut batch = Batch::default();
+        let (held, _) = provider.engine.hold(&receipt, &mut batch).await.expect("held");
+        let delivery = DeliveryRecord {
+            kind: IncomingKind::Notification.into(),
+            message: held.0.to_vec(),
+            recipient: CARLA.address.to_owned(),
+            seen_key: vec![u8::from(not_owed); 32],
+            not_owed,
+            ..DeliveryRecord::default()
+        };
+        let source =
+            Source::Incoming(IncomingId::draw(provider.engine.now(), provider.engine.random()));
+        batch.put(DELIVERY_WORK, indexed_key(&source.key(), 0), encode(&delivery));
+        provider.engine.store().commit(batch).await.expect("written");
+        deliver_all(&provider.engine, source).await.expect("delivered");
+        assert_eq!(provider.rows(CARLA).await.len(), filed);
+    }
+    let events = provider.events().await;
+    assert_eq!(events.iter().filter(|event| *event == "undeliverable").count(), 1);
     provider.stop().await;
 }
 

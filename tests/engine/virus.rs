@@ -15,6 +15,7 @@ use ceralacca::{
         brief::BriefHash,
         daticert::{DeliveryFailure, Event, RefusalCause},
         facts::{ReceiptType, TransmissionFacts},
+        issuer::Unsealed,
         quarantine::{self, FoundAt, QUARANTINE, QuarantineId, QuarantineRecord, unseal},
         receipt::Delivered,
         records::{
@@ -340,20 +341,17 @@ async fn a_malformed_message_of_a_provider_with_a_virus_is_refused_and_kept() {
     provider.stop().await;
 }
 
-/// The complete delivery receipt of Alfa about the transmission of `facts`, which holds the virus.
-fn complete_receipt(alfa: &Foreign, facts: &TransmissionFacts) -> Vec<u8> {
-    let receipt = alfa.issuer.delivery_receipt(
-        facts,
-        &alfa.now(),
-        &Delivered {
-            recipient: &anna(),
-            requested: ReceiptType::Complete,
-            due: ReceiptType::Complete,
-            original: VIRUS.as_bytes(),
-            hash: BriefHash::Encoded,
-        },
-    );
-    alfa.seal(&receipt)
+/// The complete delivery receipt of `from` about the transmission of `facts`, which holds `original`.
+fn complete_receipt(from: &Foreign, facts: &TransmissionFacts, original: &[u8]) -> Unsealed {
+    let recipient = anna();
+    let delivered = Delivered {
+        recipient: &recipient,
+        requested: ReceiptType::Complete,
+        due: ReceiptType::Complete,
+        original,
+        hash: BriefHash::Encoded,
+    };
+    from.issuer.delivery_receipt(facts, &from.now(), &delivered)
 }
 
 fn infected(refused: Result<Taken, Refusal>) {
@@ -361,16 +359,31 @@ fn infected(refused: Result<Taken, Refusal>) {
     assert_eq!((refused.code, refused.enhanced), (550, "5.7.1"), "{refused}");
 }
 
-/// The fourth row of the table of the incoming point: "receipt or notice, –".
-#[tokio::test(flavor = "multi_thread")]
-async fn a_receipt_brings_a_holder_back_what_he_sent_whatever_it_holds() {
-    let provider = scanned().await;
-    let message = written(BRUNO.address, ANNA, "", "ciao");
+/// What the scanner comes to know only after it was sent.
+const LATER: &str = "CERALACCA-PROVA-DI-UN-VIRUS-NUOVO";
+
+/// Bruno has sent a message with [`LATER`] to Anna, and then the scanner has learned of it.
+async fn infected_later() -> (Provider, Letter, Clamd) {
+    let mut clamd = tokio::task::spawn_blocking(Clamd::start).await.expect("started");
+    let provider = Provider::start_scanned(asking(&clamd)).await;
+    with_service_mailbox(&provider).await;
+    let message = written(BRUNO.address, ANNA, "", &format!("ecco {LATER}"));
     provider.submit(BRUNO, &[ANNA], &message).await.expect("taken");
     provider.settle().await;
     let envelope = provider.queued_letters().await.pop().expect("the envelope");
+    clamd.learn(LATER);
+    clamd.kill();
+    clamd.start_again();
+    (provider, envelope, clamd)
+}
+
+/// The fourth row of the table of the incoming point: "receipt or notice, –".
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_brings_a_holder_back_what_he_sent_whatever_it_holds() {
+    let (provider, envelope, _clamd) = infected_later().await;
     let alfa = Foreign::alfa();
-    let receipt = complete_receipt(&alfa, &envelope.data().facts);
+    let sent = envelope.included().expect("the original");
+    let receipt = alfa.seal(&complete_receipt(&alfa, &envelope.data().facts, sent));
     let service = provider.engine.issuer().service_address.to_string();
     let from = ALFA.service_address();
     // Genuine as it is, it brings nobody else a virus, and nothing can be hidden around it.
@@ -396,13 +409,47 @@ async fn a_receipt_brings_a_holder_back_what_he_sent_whatever_it_holds() {
     provider.stop().await;
 }
 
+/// A provider, or who has its key, may write what it likes into a receipt about a transmission of ours.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_virus_passes_inside_a_receipt_but_in_the_message_that_was_sent() {
+    let (provider, envelope, _clamd) = infected_later().await;
+    let (alfa, gamma) = (Foreign::alfa(), Foreign::gamma());
+    let facts = &envelope.data().facts;
+    let sent = envelope.included().expect("the original");
+    // Another message than the one that was sent.
+    let bare = complete_receipt(&alfa, facts, LATER.as_bytes());
+    let longer = complete_receipt(&alfa, facts, &[sent, b"altro\r\n"].concat());
+    // The one that was sent, and something beside it.
+    let mut beside = complete_receipt(&alfa, facts, sent);
+    let entity = String::from_utf8(std::mem::take(&mut beside.entity)).expect("text");
+    let boundary = entity.split("boundary=\"").nth(1).and_then(|rest| rest.split('"').next());
+    let closing = format!("--{}--", boundary.expect("a boundary"));
+    let part = format!("{}\r\n\r\n{LATER}\r\n{closing}", closing.trim_end_matches("--"));
+    beside.entity = entity.replacen(&closing, &part, 1).into_bytes();
+    assert!(beside.entity.len() > entity.len());
+    let refused = [
+        (ALFA, alfa.seal(&bare)),
+        (ALFA, alfa.seal(&longer)),
+        (ALFA, alfa.seal(&beside)),
+        // Of a provider that has no say about Anna.
+        (GAMMA, gamma.seal(&complete_receipt(&gamma, facts, sent))),
+    ];
+    for (from, receipt) in &refused {
+        infected(provider.relay(&from.service_address(), &[BRUNO.address], receipt).await);
+    }
+    provider.settle().await;
+    assert_eq!(kinds(&provider.inbox(BRUNO).await), ["accettazione"]);
+    assert_eq!(quarantined(&provider).await.len(), refused.len());
+    provider.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receipt_with_a_virus_about_what_nobody_here_sent_is_refused_and_kept_once() {
     let provider = scanned().await;
     let alfa = Foreign::alfa();
     let envelope = alfa.envelope(&[BRUNO.address], "ciao");
     let foreign = Letter::open(envelope, provider.engine.verifier(), provider.engine.now());
-    let receipt = complete_receipt(&alfa, &foreign.data().facts);
+    let receipt = alfa.seal(&complete_receipt(&alfa, &foreign.data().facts, VIRUS.as_bytes()));
     for again in ["", "Message-ID: <altro@pec.alfa.example>\r\n"] {
         let receipt = [again.as_bytes(), &receipt].concat();
         infected(provider.relay(&ALFA.service_address(), &[BRUNO.address], &receipt).await);

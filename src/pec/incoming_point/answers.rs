@@ -3,13 +3,19 @@
 //!
 //! # Receipts
 //!
+//! What comes because of a holder's own message reaches him whatever room he has, and is *owed* to him: it is
+//! about a transmission of his account, or of a kind that goes between providers and for the service mailbox, and
+//! nobody has put anything around what is signed. Anybody may send a genuine receipt to anybody: to all others it
+//! is mail like other mail.
+//!
 //! A complete delivery receipt holds the holder's own message, which was looked at when he sent it. Should a
 //! virus be seen in it by now, refusing the receipt would take the proof of delivery from him and protect him
-//! from his own file. That is so only when all of this holds; anybody may send a genuine receipt again:
+//! from his own file. It passes only when all of this holds:
 //!
-//! * it is about a transmission of ours, and goes to the mailbox that sent that, or to the service mailbox when
-//!   it is of a kind that goes there and holds no message;
-//! * nobody has put anything around what is signed.
+//! * it is a delivery receipt, owed to everybody to whom it goes;
+//! * its signer manages the recipient that it speaks of, who is one of the transmission;
+//! * the message in it is the one that was sent, octet for octet;
+//! * without that message nothing is found in it.
 //!
 //! # Reports
 //!
@@ -19,66 +25,148 @@
 //!
 //! Not here: the signature (`incoming_point`), what becomes of all others (`arrival`).
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
+use bytes::Bytes;
 use protocols::smtp::transport::Refusal;
 use storage::ids::AccountId;
-use trust::smime::structure::SignedMessage;
+use trust::{digest::Sha256Digest, smime::structure::SignedMessage};
 
 use super::{Judged, arrival::Arrival};
-use crate::pec::{
-    daticert::Event,
-    distribution::find_transmission,
-    engine::{PecEngine, PecError},
-    header::Header,
-    records::RecipientAsked,
-    refusals,
+use crate::{
+    content::{Content, Passage},
+    pec::{
+        address::Address,
+        artefacts,
+        classify::ReceivedNotice,
+        content,
+        daticert::{CertificationData, Event},
+        distribution::{find_transmission, is_meant_for, recipient_rows},
+        engine::{PecEngine, PecError},
+        header::Header,
+        records::{RecipientAsked, TransmissionId, TransmissionRecord},
+        refusals,
+    },
+    sources::Source,
 };
 
 /// Octets that may stand before the first boundary, or after the last: the sentence that mail programs put
 /// there for readers without S/MIME. Nothing that runs is as short.
 const SENTENCE_OCTETS_MAX: usize = 64;
 
-/// Whether nothing to speak of stands around what is signed in `octets`.
-pub(super) fn is_bare(octets: &[u8], signed: &SignedMessage) -> bool {
-    [&signed.preamble, &signed.epilogue].into_iter().all(|range| {
-        let text = octets.get(range.clone()).unwrap_or_default().trim_ascii();
-        text.len() <= SENTENCE_OCTETS_MAX
+/// A valid receipt or notice.
+#[derive(Debug)]
+pub(super) struct Receipt {
+    data: CertificationData,
+    /// Where the message that it includes stands in the whole.
+    included: Option<Range<usize>>,
+    /// Nothing to speak of stands around what is signed.
+    is_bare: bool,
+}
+
+impl Receipt {
+    /// What `notice` says, which is what is `signed` in `octets`.
+    pub(super) fn read(octets: &[u8], signed: &SignedMessage, notice: ReceivedNotice) -> Self {
+        let start = signed.entity.start;
+        let included = notice.included.map(|at| start + at.start..start + at.end);
+        let is_bare = [&signed.preamble, &signed.epilogue].into_iter().all(|range| {
+            let text = octets.get(range.clone()).unwrap_or_default().trim_ascii();
+            text.len() <= SENTENCE_OCTETS_MAX
+        });
+        Self { data: notice.data, included, is_bare }
+    }
+}
+
+/// Those of `recipients` to whom the message is not owed, when it is a receipt or notice.
+pub(super) async fn not_owed(
+    engine: &PecEngine,
+    judged: &Judged,
+    recipients: &[(String, RecipientAsked)],
+) -> Result<Vec<String>, Refusal> {
+    let Some(receipt) = &judged.receipt else { return Ok(Vec::new()) };
+    let looked_at = async {
+        let transmission =
+            find_transmission(engine, receipt.data.facts.identifier.as_str()).await?;
+        let sender = transmission.map(|(_, record)| AccountId(record.account_id));
+        let mut not_owed = Vec::new();
+        for (recipient, _) in recipients {
+            let event = &receipt.data.event;
+            if !(receipt.is_bare && is_meant_for(engine, event, sender, recipient).await?) {
+                not_owed.push(recipient.clone());
+            }
+        }
+        Ok::<_, PecError>(not_owed)
+    };
+    looked_at.await.map_err(|error| refusals::engine(&error))
+}
+
+/// What was found in a receipt that is owed to all its recipients: nothing, when `threat` is in the message alone
+/// that it brings back.
+pub(super) async fn threat_of_its_own(
+    engine: &Arc<PecEngine>,
+    judged: &Judged,
+    octets: &Bytes,
+    passage: &Passage,
+    threat: Option<String>,
+) -> Result<Option<String>, Refusal> {
+    let brought = brought_back(engine, judged, octets).await;
+    let Some(Range { start, end }) = brought.map_err(|error| refusals::engine(&error))? else {
+        return Ok(threat);
+    };
+    let around = [&octets[..start], &octets[end..]].concat();
+    let source = Source::at(passage.address);
+    content::scan(engine, Content::Memory(around.into()), passage, source).await
+}
+
+/// Where the message stands that a delivery receipt brings back, if it is the one that was sent.
+async fn brought_back(
+    engine: &Arc<PecEngine>,
+    judged: &Judged,
+    octets: &Bytes,
+) -> Result<Option<Range<usize>>, PecError> {
+    let Some(receipt) = &judged.receipt else { return Ok(None) };
+    let (Event::Delivery { recipient, .. }, Some(included)) =
+        (&receipt.data.event, &receipt.included)
+    else {
+        return Ok(None);
+    };
+    let identifier = receipt.data.facts.identifier.as_str();
+    let Some((id, transmission)) = find_transmission(engine, identifier).await? else {
+        return Ok(None);
+    };
+    if !speaks_for(engine, &judged.provider, recipient)
+        || !is_recipient(engine, id, &transmission, recipient).await?
+    {
+        return Ok(None);
+    }
+    let Some(original) = artefacts::original(&**engine.store().engine(), id).await? else {
+        return Ok(None);
+    };
+    let brought = octets.slice(included.clone());
+    let digest = engine.compute(move || Sha256Digest::of(&brought)).await?;
+    Ok((original.digest == digest.0).then(|| included.clone()))
+}
+
+/// Whether `provider` manages the address `recipient`.
+fn speaks_for(engine: &PecEngine, provider: &str, recipient: &str) -> bool {
+    let directory = engine.directory();
+    Address::parse(recipient).is_ok_and(|address| {
+        let manager = directory.provider_of_domain(address.domain());
+        manager.is_some_and(|manager| manager.is_of(provider))
     })
 }
 
-/// Whether the message is a receipt that may pass whatever it holds, for all of `recipients`.
-pub(super) async fn brings_back(
+async fn is_recipient(
     engine: &PecEngine,
-    judged: &Judged,
-    recipients: &[(String, RecipientAsked)],
-) -> Result<bool, Refusal> {
-    brings(engine, judged, recipients).await.map_err(|error| refusals::engine(&error))
-}
-
-async fn brings(
-    engine: &PecEngine,
-    judged: &Judged,
-    recipients: &[(String, RecipientAsked)],
+    id: TransmissionId,
+    transmission: &TransmissionRecord,
+    recipient: &str,
 ) -> Result<bool, PecError> {
-    let Some(receipt) = &judged.receipt else { return Ok(false) };
-    let identifier = receipt.facts.identifier.as_str();
-    let Some((_, transmission)) = find_transmission(engine, identifier).await? else {
-        return Ok(false);
-    };
-    let between_providers =
-        matches!(receipt.event, Event::TakeCharge { .. } | Event::VirusDetection { .. });
-    let service_mailbox = engine.issuer().service_address.as_str();
-    for (recipient, _) in recipients {
-        if between_providers && recipient.eq_ignore_ascii_case(service_mailbox) {
-            continue;
-        }
-        match engine.store().account_by_address(recipient).await? {
-            Some((account_id, _)) if account_id.0 == transmission.account_id => {}
-            _ => return Ok(false),
-        }
-    }
-    Ok(true)
+    let wanted = Address::parse(recipient).ok();
+    let rows = recipient_rows(engine, id, transmission.recipients).await?;
+    Ok(rows
+        .iter()
+        .any(|(_, _, row)| wanted.is_some() && Address::parse(&row.address).ok() == wanted))
 }
 
 /// The most msgids that are looked for among the Message-IDs of a report.

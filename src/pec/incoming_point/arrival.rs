@@ -48,6 +48,8 @@ pub(super) struct Arrival<'a> {
     pub(super) octets: &'a Bytes,
     /// The recipients whose mailboxes take no ordinary mail, which this is.
     pub(super) refusing: Vec<String>,
+    /// The recipients to whom it is not owed, since it comes because of nothing that they sent.
+    pub(super) not_owed: Vec<String>,
     /// The virus in it.
     pub(super) threat: Option<String>,
     /// Octets of our own trace field, which the peer did not send.
@@ -83,8 +85,8 @@ pub(super) async fn store_incoming(
 
 impl Arrival<'_> {
     fn key(&self, recipient: &str) -> Bytes {
-        let Judged { signer, message_id, entity_digest, .. } = &self.judged;
-        let name = recognised_by(signer, message_id, &self.id);
+        let Judged { kind, signer, message_id, entity_digest, .. } = &self.judged;
+        let name = recognised_by(*kind, signer, message_id, &self.id);
         seen_key(signer, name, &entity_digest.0, Seen::Taken(recipient))
     }
 
@@ -92,7 +94,13 @@ impl Arrival<'_> {
     /// changes it would have the same kept again.
     fn quarantined_key(&self) -> Bytes {
         let Judged { signer, entity_digest, .. } = &self.judged;
-        seen_key(signer, b"", &entity_digest.0, Seen::Quarantined)
+        seen_key(signer, Some(b""), &entity_digest.0, Seen::Quarantined)
+    }
+
+    /// The key that certified mail had in versions that looked at its Message-ID.
+    fn former_key(&self, recipient: &str) -> Bytes {
+        let Judged { signer, message_id, entity_digest, .. } = &self.judged;
+        seen_key(signer, Some(message_id), &entity_digest.0, Seen::Taken(recipient))
     }
 
     /// The recipients for whom this message is new, and those for whom it was taken before: a
@@ -101,14 +109,18 @@ impl Arrival<'_> {
         &self,
         engine: &PecEngine,
     ) -> Result<(Vec<(String, RecipientAsked)>, Vec<String>), StoreError> {
-        let key = |recipient: &str| (INCOMING_SEEN, self.key(recipient));
-        let keys: Vec<_> = self.recipients.iter().map(|(recipient, _)| key(recipient)).collect();
+        let keys = |recipient: &str| [self.key(recipient), self.former_key(recipient)];
+        let recipients = self.recipients.iter();
+        let keys: Vec<_> = recipients
+            .flat_map(|(recipient, _)| keys(recipient).map(|key| (INCOMING_SEEN, key)))
+            .collect();
         let seen = engine.store().engine().multi_get(&keys).await?;
         let (mut fresh, mut again) = (Vec::new(), Vec::new());
-        for (recipient, seen) in self.recipients.iter().zip(seen) {
-            match seen {
-                None => fresh.push(recipient.clone()),
-                Some(_) => again.push(recipient.0.clone()),
+        for (recipient, seen) in self.recipients.iter().zip(seen.chunks(2)) {
+            if seen.iter().all(Option::is_none) {
+                fresh.push(recipient.clone());
+            } else {
+                again.push(recipient.0.clone());
             }
         }
         Ok((fresh, again))
@@ -243,6 +255,7 @@ impl Arrival<'_> {
             quarantine,
             spam_status: judged.spam_status.clone(),
             refusing: self.refusing.clone(),
+            not_owed: self.not_owed.clone(),
         };
         batch.put(INCOMING_MESSAGES, self.id.key(), encode(&record));
         let class = sender_class(&self.reverse_path);
