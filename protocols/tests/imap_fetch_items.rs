@@ -81,7 +81,7 @@ async fn binary_marks_seen_as_body_does() {
 #[tokio::test]
 async fn a_large_encoded_part_is_decoded_whole_however_it_is_cut() {
     let account = MemoryAccount::new();
-    let octets: Vec<u8> = (0..300_000_u32).flat_map(|n| n.to_le_bytes()).take(400_000).collect();
+    let octets: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).take(400_000).collect();
     let encoded = base64_lines(&octets);
     let head =
         "MIME-Version: 1.0\r\nContent-Type: a/b\r\nContent-Transfer-Encoding: base64\r\n\r\n";

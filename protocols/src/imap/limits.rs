@@ -52,7 +52,7 @@ impl Default for ImapLimits {
             literal_octets_max: 64 * 1024,
             append_octets_max: 72 * 1024 * 1024,
             sequence_ranges_max: 16_384,
-            items_max: 1_000,
+            items_max: 200,
             message_limit: None,
             save_limit: const { NonZeroU32::new(100_000).unwrap() },
             search_keys_max: 1_000,

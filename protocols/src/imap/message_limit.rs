@@ -7,7 +7,10 @@ use std::num::NonZeroU32;
 
 use storage::ids::Uid;
 
-use super::{completion::Completion, selected::SelectedMailbox};
+use super::{
+    completion::{Completion, Condition},
+    selected::SelectedMailbox,
+};
 
 /// A command named more messages than it may work on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,13 +41,14 @@ impl Exceeded {
 
     /// The refusal of a command that does all or nothing.
     pub(crate) fn refusal(self) -> Completion {
-        Completion { condition: super::completion::Condition::No, ..self.completion() }
+        Completion { condition: Condition::No, ..self.completion() }
     }
 }
 
 /// The refusal of a page that is larger than a command may be (RFC 9738 §3.1).
 pub(crate) fn page_too_large(limit: NonZeroU32) -> Completion {
-    Completion { code: Some(format!("MESSAGELIMIT {limit}").into()), ..Completion::no("", TEXT) }
+    let code = format!("MESSAGELIMIT {limit}");
+    Completion { condition: Condition::No, ..Completion::ok_with(code, TEXT) }
 }
 
 /// Cuts `indexes`, ascending, to the last `limit` of them.

@@ -45,8 +45,10 @@ pub(crate) async fn vanished(
 /// The last UID up to which the client knows what is gone: that of the last message that still
 /// has the number it had (RFC 7162 §3.2.5.2). 0 where there is none.
 pub(crate) fn known_up_to(rows: &[ListedMessage], matched: &MatchData) -> u32 {
-    let numbered = (1_u32..).zip(rows).collect::<Vec<_>>();
-    let pair = numbered.iter().rev().find(|(number, row)| matched.pairs(*number, row.uid.get()));
+    let pair = rows.iter().enumerate().rev().find(|(index, row)| {
+        let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
+        matched.pairs(number, row.uid.get())
+    });
     pair.map_or(0, |(_, row)| row.uid.get())
 }
 
@@ -56,7 +58,7 @@ fn joined(numbers: Vec<u32>) -> Vec<RangeInclusive<u32>> {
     for number in numbers {
         match ranges.last_mut() {
             Some(last) if last.end().checked_add(1) == Some(number) => {
-                *last = *last.start()..=number
+                *last = *last.start()..=number;
             }
             _ => ranges.push(number..=number),
         }

@@ -301,7 +301,7 @@ impl SelectedMailbox {
             let mut told = format!("* {} EXISTS\r\n", self.rows.len());
             // IMAP4rev2 has no \Recent (RFC 9051 §A).
             if !enabled.rev2 {
-                told.push_str(&format!("* {} RECENT\r\n", self.recent_count()));
+                told.extend(["* ", &self.recent_count().to_string(), " RECENT\r\n"]);
             }
             frame.put(told.as_bytes()).await?;
         }

@@ -21,8 +21,8 @@ pub(crate) fn list<S>(context: &Context<S>, authenticated: bool) -> String {
     let limits = &context.server.settings.limits;
     // One or the other (RFC 9738 §3).
     match limits.message_limit {
-        Some(limit) => list.push_str(&format!(" MESSAGELIMIT={limit}")),
-        None => list.push_str(&format!(" SAVELIMIT={}", limits.save_limit)),
+        Some(limit) => list.extend([" MESSAGELIMIT=", &limit.to_string()]),
+        None => list.extend([" SAVELIMIT=", &limits.save_limit.to_string()]),
     }
     match (authenticated, context.encrypted) {
         (true, _) => {}

@@ -332,7 +332,7 @@ impl Answerer<'_> {
         let mut answers = Vec::with_capacity(items.len() + 2);
         for item in items {
             answers.push(match item {
-                FetchItem::Binary { part, partial, .. } => self.binary(&summary, part, *partial)?,
+                FetchItem::Binary { part, partial, .. } => binary(&summary, part, *partial)?,
                 FetchItem::BinarySize { part } => self.binary_size(&summary, part).await?,
                 other => match wanted_section(other) {
                     Some(wanted) => self.section(&summary, wanted).await?,
@@ -390,22 +390,6 @@ impl Answerer<'_> {
         Ok(Answer::Literal(label, found.map(cut)))
     }
 
-    fn binary(
-        &self,
-        summary: &Summary,
-        part: &[u32],
-        partial: Partial,
-    ) -> Result<Answer, Unanswered> {
-        let label = label(b"BINARY", &whole(part), partial);
-        if summary.erased {
-            return Ok(Answer::Erased(label));
-        }
-        Ok(match Binary::find(summary, part, partial)? {
-            Some(binary) => Answer::Binary(label, binary),
-            None => Answer::nil(label),
-        })
-    }
-
     /// BINARY.SIZE: 0 for a part that is not there, because it is a number (RFC 3516 §7).
     async fn binary_size(&self, summary: &Summary, part: &[u32]) -> Result<Answer, Unanswered> {
         let found = if summary.erased { None } else { Binary::find(summary, part, None)? };
@@ -419,6 +403,17 @@ impl Answerer<'_> {
         answer.extend_from_slice(format!(" {size}").as_bytes());
         Ok(Answer::Octets(answer))
     }
+}
+
+fn binary(summary: &Summary, part: &[u32], partial: Partial) -> Result<Answer, Unanswered> {
+    let label = label(b"BINARY", &whole(part), partial);
+    if summary.erased {
+        return Ok(Answer::Erased(label));
+    }
+    Ok(match Binary::find(summary, part, partial)? {
+        Some(binary) => Answer::Binary(label, binary),
+        None => Answer::nil(label),
+    })
 }
 
 /// `label` and as much of `octets` as `partial` asks for, as a literal.

@@ -116,7 +116,9 @@ async fn change(
         refused.extend(left);
         refused.sort_unstable();
     }
-    refused.iter().for_each(|uid| mailbox.tell_again(*uid));
+    for uid in &refused {
+        mailbox.tell_again(*uid);
+    }
     Ok((rows, refused))
 }
 

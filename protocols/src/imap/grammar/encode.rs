@@ -79,10 +79,10 @@ fn put_select(out: &mut Vec<u8>, select: &Select, names: NameForm) {
     if let Some(resync) = &select.qresync {
         let mut text = format!("QRESYNC ({} {}", resync.uid_validity, resync.mod_seq);
         if let Some(known) = &resync.known_uids {
-            text.push_str(&format!(" {}", set_text(known)));
+            text.extend([" ", &set_text(known)]);
         }
         if let Some(matched) = &resync.matched {
-            text.push_str(&format!(" {}", matched.encode()));
+            text.extend([" ", &matched.encode()]);
         }
         parameters.push(format!("{text})"));
     }

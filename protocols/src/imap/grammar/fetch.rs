@@ -4,7 +4,7 @@
 //!
 //! Not here: what the items are answered with (`command::fetch`).
 
-use std::num::NonZeroU64;
+use std::{borrow::Cow, num::NonZeroU64};
 
 use storage::ids::ModSeq;
 
@@ -147,7 +147,7 @@ pub(super) fn parse(
     reader.expect_space()?;
     let set = reader.sequence_set()?;
     reader.expect_space()?;
-    let items = items(&mut reader, limits.items_max)?;
+    let items = unique(items(&mut reader, limits.items_max)?);
     let mut fetch = Fetch { set, items, uid, changed_since: None, vanished: false, partial: None };
     if reader.space() {
         reader.list(3, false, |reader| modifier(reader, &mut fetch))?;
@@ -175,6 +175,17 @@ fn modifier(reader: &mut Reader<'_>, fetch: &mut Fetch) -> Result<(), ParseError
         _ => return Err(SYNTAX),
     }
     Ok(())
+}
+
+/// An item that is asked for twice is told once, and costs no more than once.
+fn unique(items: Vec<FetchItem>) -> Vec<FetchItem> {
+    let mut unique: Vec<FetchItem> = Vec::with_capacity(items.len());
+    for item in items {
+        if !unique.contains(&item) {
+            unique.push(item);
+        }
+    }
+    unique
 }
 
 /// The macros stand for lists (RFC 9051 §6.4.5).
@@ -263,7 +274,7 @@ fn section<'a>(
     let (part, word) = part_and_word(inside)?;
     let fields = |reader: &mut Reader<'a>| -> Result<(Vec<Vec<u8>>, &'a [u8]), ParseError> {
         reader.expect_space()?;
-        let name = |reader: &mut Reader<'a>| reader.astring().map(|name| name.into_owned());
+        let name = |reader: &mut Reader<'a>| reader.astring().map(Cow::into_owned);
         let names = reader.list(items_max, false, name)?;
         reader.expect(b']')?;
         let after: &[u8] = if reader.peek() == Some(b'<') { reader.word()? } else { b"" };

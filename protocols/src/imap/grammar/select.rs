@@ -44,50 +44,63 @@ pub(crate) struct Resync {
 /// as of the other, ascending.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct MatchData {
-    numbers: Vec<RangeInclusive<u32>>,
-    uids: Vec<RangeInclusive<u32>>,
+    numbers: Places,
+    uids: Places,
 }
 
 impl MatchData {
     fn new(numbers: &SequenceSet, uids: &SequenceSet) -> Option<Self> {
-        let count = |ranges: &[RangeInclusive<u32>]| -> u64 {
-            ranges.iter().map(|range| u64::from(range.end() - range.start()) + 1).sum()
-        };
-        let (numbers, uids) = (numbers.ascending()?, uids.ascending()?);
-        (count(&numbers) == count(&uids)).then_some(Self { numbers, uids })
+        let (numbers, uids) = (Places::new(numbers)?, Places::new(uids)?);
+        (numbers.count == uids.count).then_some(Self { numbers, uids })
     }
 
     /// Whether the client knew that message number `number` has `uid`.
     pub(crate) fn pairs(&self, number: u32, uid: u32) -> bool {
-        let place = place(&self.numbers, number);
-        place.is_some() && place == self::place(&self.uids, uid)
+        let place = self.numbers.of(number);
+        place.is_some() && place == self.uids.of(uid)
     }
 
     fn ranges(&self) -> usize {
-        self.numbers.len() + self.uids.len()
+        self.numbers.ranges.len() + self.uids.ranges.len()
     }
 
     #[cfg(any(test, fuzzing))]
     pub(crate) fn encode(&self) -> String {
-        let set = |ranges: &[RangeInclusive<u32>]| {
+        let set = |places: &Places| {
+            let ranges = places.ranges.iter().map(|(range, _)| range);
             let written: Vec<String> =
-                ranges.iter().map(|range| format!("{}:{}", range.start(), range.end())).collect();
+                ranges.map(|range| format!("{}:{}", range.start(), range.end())).collect();
             written.join(",")
         };
         format!("({} {})", set(&self.numbers), set(&self.uids))
     }
 }
 
-/// The place of `number` among the numbers of ascending `ranges`.
-fn place(ranges: &[RangeInclusive<u32>], number: u32) -> Option<u64> {
-    let mut before = 0;
-    for range in ranges {
-        if range.contains(&number) {
-            return Some(before + u64::from(number - range.start()));
+/// Ascending numbers, each with its place among them.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Places {
+    /// Ranges, and how many numbers stand before each.
+    ranges: Vec<(RangeInclusive<u32>, u64)>,
+    count: u64,
+}
+
+impl Places {
+    fn new(set: &SequenceSet) -> Option<Self> {
+        let mut count = 0;
+        let mut ranges = Vec::new();
+        for range in set.ascending()? {
+            let before = count;
+            count += u64::from(range.end() - range.start()) + 1;
+            ranges.push((range, before));
         }
-        before += u64::from(range.end() - range.start()) + 1;
+        Some(Self { ranges, count })
     }
-    None
+
+    fn of(&self, number: u32) -> Option<u64> {
+        let at = self.ranges.partition_point(|(range, _)| *range.end() < number);
+        let (range, before) = self.ranges.get(at)?;
+        range.contains(&number).then(|| before + u64::from(number - range.start()))
+    }
 }
 
 /// Parses what follows the word SELECT or EXAMINE.

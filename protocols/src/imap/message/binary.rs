@@ -140,16 +140,16 @@ impl Decoding {
     ) -> Result<Option<Vec<u8>>, StoreError> {
         while self.left > 0 {
             let Some(mut decoder) = self.decoder.take() else { return Ok(None) };
-            let decoded = if self.position < self.end {
+            let octets = if self.position < self.end {
                 let piece = read(view, number, self.position..self.end).await?;
                 self.position += piece.len() as u64;
-                let decoded = decoder.decode(&piece);
+                let octets = decoder.decode(&piece);
                 self.decoder = Some(decoder);
-                decoded
+                octets
             } else {
                 decoder.finish()
             };
-            let wanted = self.wanted(decoded);
+            let wanted = self.wanted(octets);
             if !wanted.is_empty() {
                 return Ok(Some(wanted));
             }

@@ -20,7 +20,7 @@ fn items_are_read_alone_in_lists_and_as_macros() {
     assert_eq!(items_of("fast"), [Flags, InternalDate, Rfc822Size]);
     assert_eq!(items_of("ALL"), [Flags, InternalDate, Rfc822Size, Envelope]);
     assert_eq!(items_of("FULL"), [Flags, InternalDate, Rfc822Size, Envelope, Body]);
-    assert_eq!(items_of("(UID BodyStructure BODY)"), [Uid, BodyStructure, Body]);
+    assert_eq!(items_of("(UID BodyStructure BODY UID)"), [Uid, BodyStructure, Body]);
     assert_eq!(
         items_of("(MODSEQ SAVEDATE EMAILID THREADID)"),
         [FetchItem::ModSeq, FetchItem::SaveDate, FetchItem::EmailId, FetchItem::ThreadId]
