@@ -5,24 +5,26 @@
 //!
 //! Compiled for tests and by `cargo fuzz` only (`cfg(fuzzing)`).
 
+pub use crate::{
+    imap::imap_command,
+    sasl::scram::fuzz::scram,
+    smtp::server::fuzz::{chunks, data},
+};
 use crate::{
     net::proxy,
     smtp::grammar::{Command, Verb},
-};
-pub use crate::{
-    sasl::scram::fuzz::scram,
-    smtp::server::fuzz::{chunks, data},
 };
 
 /// A target and its name.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     ("smtp_command", command),
     ("smtp_data", data),
     ("smtp_chunks", chunks),
     ("scram", scram),
+    ("imap_command", imap_command),
     ("proxy_header", proxy_header),
 ];
 

@@ -95,6 +95,49 @@ async fn an_append_that_breaks_off_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn lists_without_end_and_numbers_without_bound_are_bad() {
+    let account = MemoryAccount::new();
+    account.deliver("INBOX", b"a: b\r\n\r\n");
+    let mut client = logged_in(&account).await;
+    client.command("e ENABLE QRESYNC").await;
+    client.command("s SELECT INBOX").await;
+    let many = |word: &str, count: usize| vec![word; count].join(" ");
+    let ranges = vec!["1"; 20_000].join(",");
+    for command in [
+        format!("FETCH 1 ({})", many("UID", 1_001)),
+        format!("FETCH 1 BODY.PEEK[HEADER.FIELDS ({})]", many("a", 1_001)),
+        format!("FETCH 1 BODY.PEEK[{}1]", "1.".repeat(128)),
+        format!("FETCH 1 BINARY.SIZE[{}1]", "1.".repeat(30_000)),
+        format!("STORE 1 +FLAGS ({})", many("k", 1_001)),
+        format!("STORE 1 +FLAGS {}", many("k", 1_001)),
+        format!("SELECT INBOX (QRESYNC (1 1 {ranges}))"),
+        format!("SELECT INBOX ({})", many("CONDSTORE", 1_000)),
+        format!("UID EXPUNGE {ranges}"),
+        format!("UID MOVE {ranges} INBOX"),
+        "FETCH 1 UID (CHANGEDSINCE 18446744073709551616)".to_owned(),
+        "UID FETCH 1 UID (PARTIAL 1:4294967296)".to_owned(),
+        "FETCH 1 BODY.PEEK[]<0.18446744073709551616>".to_owned(),
+        "UIDBATCHES 4294967296".to_owned(),
+    ] {
+        let answer = client.command(&format!("a {command}")).await;
+        assert!(answer.starts_with("a BAD "), "{}: {answer}", &command[..30]);
+        assert!(client.command("n NOOP").await.ends_with("n OK NOOP\r\n"));
+    }
+    // The largest numbers name what is there, and cost no more than it.
+    for command in [
+        "UID FETCH 1:4294967295 UID (PARTIAL 1:4294967295)",
+        "FETCH 1 (UID BODY.PEEK[]<18446744073709551615.18446744073709551615>)",
+        "FETCH 1 (UID BINARY.PEEK[]<18446744073709551615.18446744073709551615>)",
+        "UID FETCH 1:4294967295 UID (CHANGEDSINCE 0)",
+    ] {
+        let answer = client.command(&format!("b {command}")).await;
+        assert!(answer.starts_with("* 1 FETCH (UID 1"), "{command}: {answer}");
+    }
+    let all = "SELECT INBOX (QRESYNC (1 1 1:4294967295 (1:4294967295 1:4294967295)))";
+    assert!(client.command(&format!("c {all}")).await.ends_with("c OK [READ-WRITE] SELECT\r\n"));
+}
+
+#[tokio::test]
 async fn nested_searches_and_huge_sets_are_bad() {
     let account = MemoryAccount::new();
     account.deliver("INBOX", b"a: b\r\n\r\n");

@@ -256,6 +256,7 @@ async fn select_describes_the_mailbox_as_in_rfc_3501_section_6_3_1() {
          * OK [PERMANENTFLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft \\*)] Flag\r\n\
          * OK [UIDNEXT 3] Prossimo UID / Next UID\r\n\
          * OK [UIDVALIDITY 1] UID validi / UIDs valid\r\n\
+         * OK [HIGHESTMODSEQ 3] MODSEQ\r\n* OK [MAILBOXID (F1)] Ok\r\n\
          a OK [READ-WRITE] SELECT\r\n"
     );
     // Another session gets no \Recent any more, EXAMINE took none.

@@ -132,6 +132,12 @@ settings! {
     imap_literal_octets_max: Octets = Octets::kilobytes(64), SIZE,
         "Ottetti di tutti i literal di un comando IMAP diverso da APPEND.",
         "Octets of all literals of an IMAP command other than APPEND.";
+    imap_message_limit: u32 = 0, (0, 10_000_000),
+        "Messaggi su cui lavora un comando IMAP, annunciati come MESSAGELIMIT; lo standard ne vuole almeno 1000. 0 = senza limite: i programmi che non lo conoscono vedrebbero solo i più recenti.",
+        "Messages that an IMAP command works on, announced as MESSAGELIMIT; the standard wants 1000 at least. 0 = no limit: programs that do not know it would see only the newest.";
+    imap_save_limit: u32 = 100_000, (1_000, 10_000_000),
+        "Messaggi di una copia via IMAP, annunciati come SAVELIMIT dove imap_message_limit è 0.",
+        "Messages of one copy by IMAP, announced as SAVELIMIT where imap_message_limit is 0.";
     pop3_idle_timeout: Millis = Millis::minutes(10), (Millis::minutes(10), Millis::hours(24)),
         "Inattività di una sessione POP3; lo standard vuole almeno 10 min.",
         "Idle time of a POP3 session; the standard wants 10 min at least.";

@@ -5,7 +5,7 @@
 //!
 //! Not here: sessions (`protocols`), what they may do (`pec`, `mail_access`).
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::{fmt, future::Future, num::NonZeroU32, pin::Pin, sync::Arc};
 
 use anyhow::Context as _;
 use protocols::{
@@ -206,6 +206,9 @@ fn imap_settings(config: &Config) -> imap::ServerSettings {
     settings.limits.failed_logins_max = config.login.failures_per_session_max;
     settings.limits.literal_octets_max =
         usize::try_from(config.limits.imap_literal_octets_max.0).unwrap_or(usize::MAX);
+    settings.limits.message_limit = NonZeroU32::new(config.limits.imap_message_limit);
+    settings.limits.save_limit =
+        NonZeroU32::new(config.limits.imap_save_limit).unwrap_or(settings.limits.save_limit);
     settings.limits.append_octets_max = config.limits.relay_message_octets_max.0;
     settings.limits.header_octets_max = config.limits.header_octets_max.0;
     settings.time_zone = jiff::tz::get!("Europe/Rome");

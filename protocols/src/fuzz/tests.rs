@@ -4,7 +4,7 @@ mod replay;
 use super::TARGETS;
 
 /// What mutations put in.
-const TOKENS: [&str; 24] = [
+const TOKENS: [&str; 40] = [
     "\r\n",
     "\r",
     "\n",
@@ -29,6 +29,22 @@ const TOKENS: [&str; 24] = [
     "p=tls-unique",
     "n=",
     "r=",
+    "(",
+    ")",
+    "[",
+    "]",
+    ":",
+    "*",
+    "$",
+    "{3}\r\n",
+    "UID ",
+    "BODY.PEEK[",
+    "BINARY[1]",
+    "HEADER.FIELDS (",
+    "<0.5>",
+    "(CHANGEDSINCE 1 VANISHED)",
+    "(QRESYNC (1 2 3",
+    "-1:-2",
 ];
 
 fn replay(target: &str) {
@@ -58,4 +74,9 @@ fn seeds_of_scram_and_their_mutations_are_refused() {
 #[test]
 fn seeds_of_proxy_headers_and_their_mutations_are_refused_or_whole() {
     replay("proxy_header");
+}
+
+#[test]
+fn seeds_of_imap_commands_and_their_mutations_are_refused_or_read_the_same() {
+    replay("imap_command");
 }

@@ -2,7 +2,10 @@
 //!
 //! Invariant: nothing is switched off again but by UNAUTHENTICATE (RFC 8437 §2).
 
-use super::grammar::mailbox_name::NameForm;
+use super::{
+    completion::Completion,
+    grammar::{Command, Fetch, mailbox_name::NameForm, write::Strings},
+};
 
 /// The switches of one session.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -23,5 +26,40 @@ impl Enabled {
     /// How names of mailboxes are spelt.
     pub(crate) fn names(self) -> NameForm {
         if self.utf8_accept || self.rev2 { NameForm::Utf8 } else { NameForm::ModifiedUtf7 }
+    }
+
+    /// How strings are written.
+    pub(crate) fn strings(self) -> Strings {
+        if self.utf8_accept || self.rev2 { Strings::Utf8 } else { Strings::Ascii }
+    }
+
+    /// Whether the session tells when SELECT leaves another mailbox (RFC 7162 §3.2.11,
+    /// RFC 9051 §6.3.2).
+    pub(crate) fn tells_closed(self) -> bool {
+        self.qresync || self.rev2
+    }
+
+    /// Refuses what a command may not say before, or after, something was enabled.
+    pub(crate) fn admits(self, command: &Command) -> Result<(), Completion> {
+        let resync = match command {
+            Command::Select(select) => select.qresync.as_ref(),
+            _ => None,
+        };
+        // Match data pair numbers with UIDs (RFC 9586 §3.7).
+        let with_numbers = resync.is_some_and(|resync| resync.matched.is_some());
+        if self.uid_only && (command.names_numbers() || with_numbers) {
+            return Err(Completion {
+                code: Some("UIDREQUIRED".into()),
+                ..Completion::bad(
+                    "UIDONLY: solo UID, non numeri / Message numbers are not allowed once UIDONLY is enabled",
+                )
+            });
+        }
+        let vanished = matches!(command, Command::Fetch(Fetch { vanished: true, .. }));
+        // RFC 7162 §3.2.5, §3.2.6.
+        if !self.qresync && (resync.is_some() || vanished) {
+            return Err(Completion::bad("Prima ENABLE QRESYNC / ENABLE QRESYNC first"));
+        }
+        Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! The bounds of one IMAP session.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 /// Every bound of an IMAP session. Connections in all and per source are bounded by
 /// [`crate::net`].
@@ -18,6 +18,15 @@ pub struct ImapLimits {
     pub append_messages_max: usize,
     /// Ranges in the sequence sets of one command.
     pub sequence_ranges_max: usize,
+    /// Items of one list: what FETCH asks for, header fields of one item, flags.
+    pub items_max: usize,
+    /// Messages that one FETCH, STORE, COPY, MOVE or UID EXPUNGE works on, announced as
+    /// MESSAGELIMIT (RFC 9738 §3; at least 1,000). Clients that do not know the extension see only
+    /// the newest messages of a larger mailbox (§4.1), so it is unset unless asked for.
+    pub message_limit: Option<NonZeroU32>,
+    /// Messages that one COPY may copy, announced as SAVELIMIT where there is no `message_limit`
+    /// (RFC 9738 §3): the store copies them in one batch.
+    pub save_limit: NonZeroU32,
     /// Keys in one SEARCH, those inside others counted.
     pub search_keys_max: usize,
     /// Levels of parentheses, OR and NOT in SEARCH.
@@ -46,6 +55,9 @@ impl Default for ImapLimits {
             append_octets_max: 72 * 1024 * 1024,
             append_messages_max: 100,
             sequence_ranges_max: 16_384,
+            items_max: 200,
+            message_limit: None,
+            save_limit: const { NonZeroU32::new(100_000).unwrap() },
             search_keys_max: 1_000,
             search_depth_max: 64,
             header_octets_max: 16 * 1024 * 1024,

@@ -18,10 +18,15 @@ mod frame;
 mod grammar;
 mod limits;
 mod message;
+mod message_limit;
+mod object_id;
+mod resync;
 mod selected;
 mod server;
 mod session;
 mod text;
 
+#[cfg(any(test, fuzzing))]
+pub use grammar::fuzz::imap_command;
 pub use limits::ImapLimits;
 pub use server::{Server, ServerSettings};

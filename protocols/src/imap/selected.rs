@@ -8,7 +8,11 @@
 //!
 //! Not here: what changed (the view tells), who is woken by it (`command::idle`).
 
-use std::{collections::BTreeSet, ops::RangeInclusive, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+    sync::Arc,
+};
 
 use storage::{
     error::StoreError,
@@ -21,8 +25,13 @@ use storage::{
 
 use super::{
     completion::{Completion, Failure},
+    enabled::Enabled,
     frame::Frame,
-    grammar::{sequence::SequenceSet, write},
+    grammar::{
+        UidBatches,
+        sequence::{SequenceSet, write_set},
+        write,
+    },
 };
 use crate::lines::{Disconnect, Stream};
 
@@ -33,18 +42,29 @@ pub(crate) struct SelectedMailbox {
     pub(crate) writable: bool,
     rows: Vec<ListedMessage>,
     mod_seq: ModSeq,
+    /// The modification sequence up to which the client has been told everything.
+    told: ModSeq,
     recent: BTreeSet<Uid>,
     /// Messages that are gone while the client still counts them.
     expunged: BTreeSet<Uid>,
     /// Rows that are new since the client was last told a number.
     arrived: Vec<ListedMessage>,
-    /// Messages whose new flags the client has not been told.
-    reflagged: BTreeSet<Uid>,
+    /// Messages whose new row the client has not been told, and whether their flags differ.
+    changed: BTreeMap<Uid, bool>,
     /// What `$` stands for: the UIDs that the last SEARCH with RETURN (SAVE) found (RFC 5182 §2.1).
     pub(crate) saved: BTreeSet<Uid>,
     keywords: BTreeSet<Keyword>,
     /// Whether `keywords` has grown since the client was told.
     keywords_grew: bool,
+    /// UIDBATCHES that were answered, and how many messages came and went since the first.
+    pub(crate) batches: (BTreeSet<UidBatches>, usize),
+}
+
+/// What a FETCH response that nobody asked for tells.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    pub(crate) uid: bool,
+    pub(crate) flags: bool,
 }
 
 impl SelectedMailbox {
@@ -66,14 +86,27 @@ impl SelectedMailbox {
             writable,
             rows,
             mod_seq,
+            told: mod_seq,
             recent,
             expunged: BTreeSet::new(),
             arrived: Vec::new(),
-            reflagged: BTreeSet::new(),
+            changed: BTreeMap::new(),
             saved: BTreeSet::new(),
             keywords,
             keywords_grew: false,
+            batches: (BTreeSet::new(), 0),
         })
+    }
+
+    /// The modification sequence up to which the client has been told everything; `None` where
+    /// the mailbox keeps none (RFC 7162 §3.1.2.2).
+    pub(crate) fn told(&self) -> Option<ModSeq> {
+        Some(self.told).filter(|_| self.keeps_mod_seq())
+    }
+
+    /// Whether the mailbox keeps modification sequences.
+    pub(crate) fn keeps_mod_seq(&self) -> bool {
+        self.mod_seq > ModSeq(0)
     }
 
     /// The messages that the client counts, in order: the row at index `i` has number `i + 1`.
@@ -94,6 +127,16 @@ impl SelectedMailbox {
     /// Whether a message that the client still counts is gone.
     pub(crate) fn is_expunged(&self, uid: Uid) -> bool {
         self.expunged.contains(&uid)
+    }
+
+    /// Whether the client counts a message.
+    pub(crate) fn counts(&self, uid: Uid) -> bool {
+        self.index_of(uid).is_some()
+    }
+
+    /// The row of a message that the client counts.
+    pub(crate) fn row(&self, uid: Uid) -> Option<&ListedMessage> {
+        self.rows.get(self.index_of(uid)?)
     }
 
     /// Keywords seen in this mailbox.
@@ -202,8 +245,10 @@ impl SelectedMailbox {
         for row in rows {
             self.learn_keywords(&row.flags);
             if let Some(index) = self.index_of(row.uid) {
-                if self.rows[index].flags != row.flags {
-                    self.reflagged.insert(row.uid);
+                let known = &self.rows[index];
+                let reflagged = known.flags != row.flags;
+                if reflagged || known.mod_seq != row.mod_seq {
+                    *self.changed.entry(row.uid).or_default() |= reflagged;
                 }
                 self.rows[index] = row;
             } else if let Some(index) = self.arrived.iter().position(|known| known.uid == row.uid) {
@@ -226,11 +271,16 @@ impl SelectedMailbox {
     pub(crate) fn learn_quietly(&mut self, rows: Vec<MessageRow>) {
         for row in rows {
             self.learn_keywords(&row.flags);
-            self.reflagged.remove(&row.uid);
+            self.changed.remove(&row.uid);
             if let Some(index) = self.index_of(row.uid) {
                 self.rows[index] = row.into();
             }
         }
+    }
+
+    /// Has the client told of a message once more, whatever it was told before.
+    pub(crate) fn tell_again(&mut self, uid: Uid) {
+        self.changed.insert(uid, true);
     }
 
     /// Tells the client what it does not know yet: expunged messages if `numbers_may_change`,
@@ -238,23 +288,36 @@ impl SelectedMailbox {
     pub(crate) async fn report<S: Stream>(
         &mut self,
         frame: &mut Frame<S>,
+        enabled: Enabled,
         numbers_may_change: bool,
     ) -> Result<(), Disconnect> {
         if numbers_may_change && !self.expunged.is_empty() {
-            self.report_expunged(frame).await?;
+            self.report_expunged(frame, enabled).await?;
         }
         if !self.arrived.is_empty() {
             self.arrived.sort_by_key(|row| row.uid);
+            self.batches.1 += self.arrived.len();
             self.rows.append(&mut self.arrived);
-            let told =
-                format!("* {} EXISTS\r\n* {} RECENT\r\n", self.rows.len(), self.recent_count());
+            let mut told = format!("* {} EXISTS\r\n", self.rows.len());
+            // IMAP4rev2 has no \Recent (RFC 9051 §A).
+            if !enabled.rev2 {
+                told.extend(["* ", &self.recent_count().to_string(), " RECENT\r\n"]);
+            }
             frame.put(told.as_bytes()).await?;
         }
         self.report_keywords(frame).await?;
-        for uid in std::mem::take(&mut self.reflagged) {
-            if let Some(index) = self.index_of(uid).filter(|_| !self.is_expunged(uid)) {
-                frame.put(&self.flags_line(index, true)).await?;
+        for (uid, reflagged) in std::mem::take(&mut self.changed) {
+            if !reflagged && !enabled.condstore {
+                continue;
             }
+            if let Some(index) = self.index_of(uid).filter(|_| !self.is_expunged(uid)) {
+                let told = Told { uid: true, flags: true };
+                frame.put(&self.fetch_line(index, enabled, told)).await?;
+            }
+        }
+        // A client that resynchronises from here must not miss what it was not told.
+        if self.expunged.is_empty() {
+            self.told = self.mod_seq;
         }
         Ok(())
     }
@@ -271,17 +334,28 @@ impl SelectedMailbox {
         Ok(())
     }
 
-    async fn report_expunged<S: Stream>(&mut self, frame: &mut Frame<S>) -> Result<(), Disconnect> {
+    async fn report_expunged<S: Stream>(
+        &mut self,
+        frame: &mut Frame<S>,
+        enabled: Enabled,
+    ) -> Result<(), Disconnect> {
         let gone = std::mem::take(&mut self.expunged);
+        // RFC 7162 §3.2.10, RFC 9586 §3.4.
+        let by_uid = enabled.uid_only || (enabled.qresync && self.keeps_mod_seq());
+        if by_uid {
+            let uids = write_set(gone.iter().map(|uid| uid.get()));
+            frame.put(format!("* VANISHED {uids}\r\n").as_bytes()).await?;
+        }
         // From the last to the first, so that no number changes before it is used.
         for uid in gone.iter().rev() {
-            if let Some(index) = self.index_of(*uid) {
+            if let Some(index) = self.index_of(*uid).filter(|_| !by_uid) {
                 frame.put(format!("* {} EXPUNGE\r\n", index + 1).as_bytes()).await?;
             }
             self.recent.remove(uid);
             self.saved.remove(uid);
-            self.reflagged.remove(uid);
+            self.changed.remove(uid);
         }
+        self.batches.1 += gone.len();
         self.rows.retain(|row| !gone.contains(&row.uid));
         Ok(())
     }
@@ -293,16 +367,38 @@ impl SelectedMailbox {
         }
     }
 
-    /// A FETCH response with the flags of the row at `index`.
-    pub(crate) fn flags_line(&self, index: usize, with_uid: bool) -> Vec<u8> {
-        let mut line = format!("* {} FETCH (", index + 1).into_bytes();
-        let Some(row) = self.rows.get(index) else { return Vec::new() };
-        if with_uid {
-            line.extend_from_slice(format!("UID {} ", row.uid).as_bytes());
+    /// The beginning of a FETCH response for the row at `index`, to its parenthesis.
+    pub(crate) fn fetch_start(&self, index: usize, enabled: Enabled) -> String {
+        match self.rows.get(index) {
+            Some(row) if enabled.uid_only => format!("* {} UIDFETCH (", row.uid),
+            _ => format!("* {} FETCH (", index + 1),
         }
-        line.extend_from_slice(b"FLAGS ");
-        write::flags(&mut line, &row.flags, self.is_recent(row.uid));
+    }
+
+    /// A FETCH response that nobody asked for, with the MODSEQ where the client wants it
+    /// (RFC 7162 §3.1).
+    pub(crate) fn fetch_line(&self, index: usize, enabled: Enabled, told: Told) -> Vec<u8> {
+        let Some(row) = self.rows.get(index) else { return Vec::new() };
+        let mut items = Vec::new();
+        if told.uid && !enabled.uid_only {
+            items.push(format!("UID {}", row.uid).into_bytes());
+        }
+        if told.flags {
+            let mut item = b"FLAGS ".to_vec();
+            write::flags(&mut item, &row.flags, self.shows_recent(row.uid, enabled));
+            items.push(item);
+        }
+        if enabled.condstore && self.keeps_mod_seq() {
+            items.push(format!("MODSEQ ({})", row.mod_seq).into_bytes());
+        }
+        let mut line = self.fetch_start(index, enabled).into_bytes();
+        line.extend_from_slice(&items.join(&b" "[..]));
         line.extend_from_slice(b")\r\n");
         line
+    }
+
+    /// Whether FLAGS of a message names `\Recent`.
+    pub(crate) fn shows_recent(&self, uid: Uid, enabled: Enabled) -> bool {
+        !enabled.rev2 && self.is_recent(uid)
     }
 }

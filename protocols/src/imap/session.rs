@@ -11,6 +11,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use storage::ids::ModSeq;
 use tokio::{
     sync::watch,
     time::{Instant, timeout_at},
@@ -233,8 +234,12 @@ impl<S: Stream> Session<S> {
             Ok(command) => command,
             Err(error) => return Ok((tag, error.into())),
         };
-        let numbers_may_change = command.lets_numbers_change();
-        let completion = match self.dispatch(command).await {
+        if let Err(refused) = self.context.enabled.admits(&command) {
+            return Ok((tag, refused));
+        }
+        let (numbers_may_change, expunges) = (command.lets_numbers_change(), command.expunges());
+        let told = self.told();
+        let mut completion = match self.dispatch(command, tag.as_ref()).await {
             Ok((completion, transition)) => {
                 self.follow(transition);
                 completion
@@ -243,17 +248,50 @@ impl<S: Stream> Session<S> {
             Err(Failure::Disconnected(disconnect)) => return Err(disconnect),
         };
         self.report(numbers_may_change).await?;
+        if expunges && self.context.enabled.qresync && completion.condition == Condition::Ok {
+            // What the client has been told by now (RFC 7162 §3.2.7, §3.2.9).
+            let now = self.told().filter(|now| Some(*now) > told && completion.code.is_none());
+            completion.code =
+                now.map(|now| format!("HIGHESTMODSEQ {now}").into()).or(completion.code);
+        }
         Ok((tag, completion))
     }
 
-    async fn dispatch(&mut self, command: Command) -> Done {
+    /// The modification sequence up to which the client knows the selected mailbox.
+    fn told(&self) -> Option<ModSeq> {
+        match &self.state {
+            State::Selected(selected) => selected.mailbox.told(),
+            _ => None,
+        }
+    }
+
+    /// Begins to tell modification sequences, and where the selected mailbox stands
+    /// (RFC 7162 §3.1).
+    async fn enable_condstore(&mut self) -> Result<(), Disconnect> {
+        if std::mem::replace(&mut self.context.enabled.condstore, true) {
+            return Ok(());
+        }
+        let Some(told) = self.told() else { return Ok(()) };
+        let line = format!("* OK [HIGHESTMODSEQ {told}] MODSEQ\r\n");
+        self.context.frame.put(line.as_bytes()).await
+    }
+
+    async fn dispatch(&mut self, command: Command, tag: Option<&Tag>) -> Done {
         // A SELECT that fails leaves no mailbox selected (RFC 3501 §6.3.1).
-        if matches!(command, Command::Select { .. }) {
+        if matches!(command, Command::Select(_)) {
+            if self.context.enabled.tells_closed() && matches!(self.state, State::Selected(_)) {
+                let closed =
+                    "* OK [CLOSED] Cartella precedente chiusa / Previous mailbox closed\r\n";
+                self.context.frame.put(closed.as_bytes()).await?;
+            }
             self.follow(Transition::Deselect);
         }
         if let Command::Append { script, steps } = command {
             let completion = self.append(Ok((script, steps)), None).await?;
             return Ok((completion, Transition::Stay));
+        }
+        if command.enables_condstore() && !matches!(self.state, State::NotAuthenticated(_)) {
+            self.enable_condstore().await?;
         }
         let context = &mut self.context;
         match command {
@@ -271,7 +309,7 @@ impl<S: Stream> Session<S> {
         match &mut self.state {
             State::NotAuthenticated(state) => not_authenticated(context, state, command).await,
             State::Authenticated(state) => authenticated(context, state, command).await,
-            State::Selected(state) => selected(context, state, command).await,
+            State::Selected(state) => selected(context, state, command, tag).await,
             State::Logout => Err(wrong_state().into()),
         }
     }
@@ -302,7 +340,8 @@ impl<S: Stream> Session<S> {
                 Err(Failure::Disconnected(disconnect)) => return Err(disconnect),
             }
         }
-        selected.mailbox.report(&mut self.context.frame, numbers_may_change).await
+        let Context { frame, enabled, .. } = &mut self.context;
+        selected.mailbox.report(frame, *enabled, numbers_may_change).await
     }
 
     async fn complete(
@@ -396,9 +435,7 @@ async fn authenticated<S: Stream>(
     command: Command,
 ) -> Done {
     match command {
-        Command::Select { mailbox, read_only } => {
-            command::select::select(context, state, &mailbox, read_only).await
-        }
+        Command::Select(select) => command::select::select(context, state, &select).await,
         Command::List { reference, pattern } => {
             stay(command::list::list(context, state, &reference, &pattern).await)
         }
@@ -433,25 +470,30 @@ async fn selected<S: Stream>(
     context: &mut Context<S>,
     state: &mut Selected,
     command: Command,
+    tag: Option<&Tag>,
 ) -> Done {
     let Selected { authenticated: account, mailbox } = state;
     match command {
         Command::Noop | Command::Check => stay(command::noop::noop(mailbox).await),
         Command::Close => command::close::close(mailbox).await,
         Command::Unselect => Ok((Completion::ok("UNSELECT"), Transition::Deselect)),
-        Command::Expunge { uids } => stay(command::expunge::expunge(mailbox, uids.as_ref()).await),
+        Command::Expunge { uids } => {
+            stay(command::expunge::expunge(context, mailbox, uids.as_ref()).await)
+        }
         Command::Search { program, uid } => {
             stay(command::search::search(context, mailbox, program, uid).await)
         }
-        Command::Fetch { set, items, uid } => {
-            stay(command::fetch::fetch(context, mailbox, &set, items, uid).await)
-        }
+        Command::Fetch(fetch) => stay(command::fetch::fetch(context, mailbox, fetch).await),
         Command::Store(store) => stay(command::store::store(context, mailbox, &store).await),
         Command::Copy { set, mailbox: to, uid } => {
-            stay(command::copy::copy(account, mailbox, &set, &to, uid).await)
+            stay(command::copy::copy(context, account, mailbox, &set, &to, uid).await)
         }
         Command::Move { set, mailbox: to, uid } => {
             stay(command::r#move::r#move(context, account, mailbox, &set, &to, uid).await)
+        }
+        Command::UidBatches(batches) => {
+            let tag = tag.map_or("", Tag::as_str);
+            stay(command::uid_batches::uid_batches(context, mailbox, batches, tag).await)
         }
         Command::Idle => stay(command::idle::idle(context, account, Some(mailbox)).await),
         Command::Enable { .. } => Err(wrong_state().into()),

@@ -109,7 +109,7 @@ impl Client {
         }
     }
 
-    async fn exactly(&mut self, length: usize) -> Vec<u8> {
+    pub(crate) async fn exactly(&mut self, length: usize) -> Vec<u8> {
         while self.buffer.len() < length {
             assert!(self.fill().await > 0, "the stream ended within a literal");
         }

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
-    ops::Range,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
@@ -23,15 +22,15 @@ use storage::{
     ids::{AccountId, EmailNumber, MailboxId, ModSeq, Uid, UidValidity},
     mailbox::{
         append::Replaced,
-        flags::{FlagChange, Flags},
-        view::{Access, Changes, Copied, MailboxState, MailboxView, MessageRow},
+        flags::Flags,
+        view::{Access, MailboxState, MailboxView, MessageRow},
     },
     summary::{Envelope, Summary},
 };
 use tokio::sync::watch;
 use trust::{clock::UnixMillis, digest::Sha256Digest};
 
-use super::message::summarize;
+use super::{message::summarize, view::MemoryView};
 
 pub(crate) const ADDRESS: &str = "anna.rossi@pec.example";
 pub(crate) const PASSWORD: &str = "ceralacca \"1\"";
@@ -39,30 +38,34 @@ pub(crate) const PASSWORD: &str = "ceralacca \"1\"";
 /// The time of every test: 17 July 1996, 09:44:25 UTC.
 pub(crate) const NOW: UnixMillis = UnixMillis(837_596_665_000);
 
-const ACCOUNT: AccountId = AccountId(1);
+pub(super) const ACCOUNT: AccountId = AccountId(1);
 
 #[derive(Debug)]
-struct Mailbox {
-    id: MailboxId,
-    uid_validity: UidValidity,
-    uid_next: u32,
-    recent_from: u32,
-    rows: Vec<MessageRow>,
-    expunged: Vec<(ModSeq, Uid)>,
+pub(super) struct Mailbox {
+    pub(super) id: MailboxId,
+    pub(super) uid_validity: UidValidity,
+    pub(super) uid_next: u32,
+    pub(super) recent_from: u32,
+    pub(super) rows: Vec<MessageRow>,
+    pub(super) expunged: Vec<(ModSeq, Uid)>,
+    /// What was expunged up to here is forgotten.
+    pub(super) expunge_floor: ModSeq,
+    /// Whether it keeps modification sequences.
+    pub(super) keeps_mod_seq: bool,
     read_only: bool,
 }
 
 #[derive(Debug, Default)]
-struct Tree {
-    mailboxes: BTreeMap<String, Mailbox>,
+pub(super) struct Tree {
+    pub(super) mailboxes: BTreeMap<String, Mailbox>,
     subscribed: BTreeSet<String>,
-    messages: HashMap<EmailNumber, (Bytes, Arc<Summary>)>,
-    mod_seq: u64,
+    pub(super) messages: HashMap<EmailNumber, (Bytes, Arc<Summary>)>,
+    pub(super) mod_seq: u64,
     counter: u32,
     limit: Option<u64>,
     /// Messages from this octet on cannot be read.
-    damaged_from: Option<u64>,
-    erased: BTreeSet<EmailNumber>,
+    pub(super) damaged_from: Option<u64>,
+    pub(super) erased: BTreeSet<EmailNumber>,
 }
 
 /// An account and everything that may be done to it from outside a session.
@@ -89,17 +92,19 @@ impl MemoryAccount {
         Arc::new(account)
     }
 
-    fn tree(&self) -> MutexGuard<'_, Tree> {
+    pub(super) fn tree(&self) -> MutexGuard<'_, Tree> {
         self.tree.lock().unwrap()
     }
 
-    fn announce(&self) {
+    pub(super) fn announce(&self) {
         self.changes.send_modify(|count| *count += 1);
     }
 
     pub(crate) fn make(&self, name: &str) {
         let mut tree = self.tree();
         tree.counter += 1;
+        tree.mod_seq += 1;
+        let expunge_floor = ModSeq(tree.mod_seq);
         let number = tree.counter;
         tree.mailboxes.insert(
             name.to_owned(),
@@ -110,6 +115,8 @@ impl MemoryAccount {
                 recent_from: 1,
                 rows: Vec::new(),
                 expunged: Vec::new(),
+                expunge_floor,
+                keeps_mod_seq: true,
                 read_only: false,
             },
         );
@@ -118,6 +125,26 @@ impl MemoryAccount {
     /// Makes a mailbox that only a snapshot would have.
     pub(crate) fn make_read_only(&self, name: &str) {
         self.tree().mailboxes.get_mut(name).unwrap().read_only = true;
+    }
+
+    /// Makes a mailbox that keeps no modification sequences.
+    pub(crate) fn make_without_mod_seq(&self, name: &str) {
+        self.make(name);
+        self.tree().mailboxes.get_mut(name).unwrap().keeps_mod_seq = false;
+    }
+
+    /// Forgets which messages were expunged so far.
+    pub(crate) fn forget_expunged(&self, name: &str) {
+        let mut tree = self.tree();
+        let floor = ModSeq(tree.mod_seq);
+        let mailbox = tree.mailboxes.get_mut(name).unwrap();
+        mailbox.expunged.clear();
+        mailbox.expunge_floor = floor;
+    }
+
+    /// HIGHESTMODSEQ.
+    pub(crate) fn mod_seq(&self) -> u64 {
+        self.tree().mod_seq
     }
 
     pub(crate) fn set_limit(&self, octets: u64) {
@@ -437,207 +464,5 @@ impl AppendSink for Sink {
             uids.push(uid);
         }
         Ok((uid_validity, uids))
-    }
-}
-
-#[derive(Debug)]
-struct MemoryView {
-    account: Arc<MemoryAccount>,
-    id: MailboxId,
-    access: Access,
-}
-
-impl MemoryView {
-    fn with<T>(
-        &self,
-        act: impl FnOnce(&mut Mailbox, &mut u64) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let mut tree = self.account.tree();
-        let Tree { mailboxes, mod_seq, .. } = &mut *tree;
-        let mailbox = mailboxes
-            .values_mut()
-            .find(|mailbox| mailbox.id == self.id)
-            .ok_or(StoreError::NoSuchMailbox { account: ACCOUNT, mailbox: self.id })?;
-        act(mailbox, mod_seq)
-    }
-
-    fn writable(&self) -> Result<(), StoreError> {
-        if self.access == Access::ReadOnly { Err(StoreError::ReadOnly) } else { Ok(()) }
-    }
-
-    fn gone(email_number: EmailNumber) -> StoreError {
-        StoreError::NoSuchMessage { account: ACCOUNT, email_number }
-    }
-
-    fn transfer(&self, uids: &[Uid], to: MailboxId, remove: bool) -> Result<Copied, StoreError> {
-        let rows: Vec<MessageRow> = self.with(|mailbox, _| {
-            Ok(mailbox.rows.iter().filter(|row| uids.contains(&row.uid)).cloned().collect())
-        })?;
-        let mut tree = self.account.tree();
-        tree.mod_seq += 1;
-        let mod_seq = ModSeq(tree.mod_seq);
-        let destination = tree
-            .mailboxes
-            .values_mut()
-            .find(|mailbox| mailbox.id == to)
-            .ok_or(StoreError::NoSuchMailbox { account: ACCOUNT, mailbox: to })?;
-        let mut copied = Vec::new();
-        for row in rows {
-            let uid = Uid::new(destination.uid_next).unwrap();
-            destination.uid_next += 1;
-            copied.push((row.uid, uid));
-            destination.rows.push(MessageRow { uid, mod_seq, ..row });
-        }
-        let uid_validity = destination.uid_validity;
-        drop(tree);
-        if remove {
-            self.with(|mailbox, _| {
-                mailbox.rows.retain(|row| !uids.contains(&row.uid));
-                mailbox.expunged.extend(copied.iter().map(|(from, _)| (mod_seq, *from)));
-                Ok(())
-            })?;
-        }
-        self.account.announce();
-        Ok(Copied { uid_validity, uids: copied })
-    }
-}
-
-#[async_trait::async_trait]
-impl MailboxView for MemoryView {
-    fn access(&self) -> Access {
-        self.access
-    }
-
-    async fn state(&self) -> Result<MailboxState, StoreError> {
-        self.with(|mailbox, mod_seq| {
-            let count = |test: fn(&Flags) -> bool| {
-                mailbox.rows.iter().filter(|row| test(&row.flags)).count() as u64
-            };
-            Ok(MailboxState {
-                mailbox_id: mailbox.id,
-                uid_validity: mailbox.uid_validity,
-                uid_next: Uid::new(mailbox.uid_next),
-                recent_from: Uid::new(mailbox.recent_from),
-                highest_mod_seq: ModSeq(*mod_seq),
-                exists: mailbox.rows.len() as u64,
-                unseen: count(|flags| !flags.seen),
-                deleted: count(|flags| flags.deleted),
-                octets: mailbox.rows.iter().map(|row| row.size).sum(),
-            })
-        })
-    }
-
-    async fn rows(&self) -> Result<(ModSeq, Vec<MessageRow>), StoreError> {
-        self.with(|mailbox, mod_seq| Ok((ModSeq(*mod_seq), mailbox.rows.clone())))
-    }
-
-    async fn changes_since(&self, since: ModSeq) -> Result<Changes, StoreError> {
-        self.with(|mailbox, mod_seq| {
-            let rows = mailbox.rows.iter().filter(|row| row.mod_seq > since);
-            let mut expunged: Vec<Uid> = mailbox
-                .expunged
-                .iter()
-                .filter(|(mod_seq, _)| *mod_seq > since)
-                .map(|(_, uid)| *uid)
-                .collect();
-            expunged.sort_unstable();
-            Ok(Changes {
-                up_to: ModSeq(*mod_seq),
-                changed: rows.cloned().collect(),
-                expunged,
-                incomplete: false,
-            })
-        })
-    }
-
-    async fn claim_recent(&self) -> Result<Option<Uid>, StoreError> {
-        self.with(|mailbox, _| {
-            let from = mailbox.recent_from;
-            if self.access == Access::ReadWrite {
-                mailbox.recent_from = mailbox.uid_next;
-            }
-            Ok(Uid::new(from))
-        })
-    }
-
-    async fn summary(&self, email_number: EmailNumber) -> Result<Arc<Summary>, StoreError> {
-        self.account.summaries.fetch_add(1, Ordering::SeqCst);
-        let tree = self.account.tree();
-        let message = tree.messages.get(&email_number);
-        message.map(|message| Arc::clone(&message.1)).ok_or_else(|| Self::gone(email_number))
-    }
-
-    async fn erased(&self) -> Result<BTreeSet<EmailNumber>, StoreError> {
-        Ok(self.account.tree().erased.clone())
-    }
-
-    async fn read(
-        &self,
-        email_number: EmailNumber,
-        range: Range<u64>,
-    ) -> Result<Bytes, StoreError> {
-        self.account.reads.fetch_add(1, Ordering::SeqCst);
-        let tree = self.account.tree();
-        if tree.erased.contains(&email_number) {
-            return Err(StoreError::Erased { object: "message".to_owned(), at: NOW });
-        }
-        if tree.damaged_from.is_some_and(|from| range.start >= from) {
-            return Err(StoreError::Damaged {
-                object: "pack".to_owned(),
-                detail: "test".to_owned(),
-            });
-        }
-        let (octets, _) =
-            tree.messages.get(&email_number).ok_or_else(|| Self::gone(email_number))?;
-        let start = usize::try_from(range.start).unwrap().min(octets.len());
-        let end = usize::try_from(range.end).unwrap().min(octets.len()).min(start + 64 * 1024);
-        Ok(octets.slice(start..end.max(start)))
-    }
-
-    async fn store_flags(
-        &self,
-        uids: &[Uid],
-        change: FlagChange,
-        flags: &Flags,
-        _unchanged_since: Option<ModSeq>,
-    ) -> Result<(Vec<MessageRow>, Vec<Uid>), StoreError> {
-        self.writable()?;
-        let rows = self.with(|mailbox, mod_seq| {
-            *mod_seq += 1;
-            let named = mailbox.rows.iter_mut().filter(|row| uids.contains(&row.uid));
-            Ok(named
-                .map(|row| {
-                    row.flags.apply(change, flags);
-                    row.mod_seq = ModSeq(*mod_seq);
-                    row.clone()
-                })
-                .collect())
-        })?;
-        self.account.announce();
-        Ok((rows, Vec::new()))
-    }
-
-    async fn expunge(&self, uids: &[Uid]) -> Result<Vec<Uid>, StoreError> {
-        self.writable()?;
-        let gone = self.with(|mailbox, mod_seq| {
-            *mod_seq += 1;
-            let goes = |row: &MessageRow| uids.contains(&row.uid) && row.flags.deleted;
-            let gone: Vec<Uid> =
-                mailbox.rows.iter().filter(|row| goes(row)).map(|row| row.uid).collect();
-            mailbox.rows.retain(|row| !goes(row));
-            mailbox.expunged.extend(gone.iter().map(|uid| (ModSeq(*mod_seq), *uid)));
-            Ok(gone)
-        })?;
-        self.account.announce();
-        Ok(gone)
-    }
-
-    async fn copy(&self, uids: &[Uid], destination: MailboxId) -> Result<Copied, StoreError> {
-        self.transfer(uids, destination, false)
-    }
-
-    async fn move_to(&self, uids: &[Uid], destination: MailboxId) -> Result<Copied, StoreError> {
-        self.writable()?;
-        self.transfer(uids, destination, true)
     }
 }

@@ -6,3 +6,4 @@
 pub(crate) mod client;
 pub(crate) mod memory;
 pub(crate) mod message;
+mod view;

@@ -9,14 +9,23 @@ use crate::{
 };
 
 /// RFC 3501, RFC 5161, RFC 4959, RFC 7888, RFC 2971, RFC 2177, RFC 2342, RFC 3348, RFC 6154, RFC 4315,
-/// RFC 3691, RFC 6851, RFC 3502, RFC 4469, RFC 5550, RFC 8508, RFC 9208, in this order.
+/// RFC 3691, RFC 6851, RFC 3502, RFC 4469, RFC 5550, RFC 8508, RFC 9208, RFC 7162, RFC 8970, RFC 9586,
+/// RFC 10022, in this order.
 const ALWAYS: &str = "IMAP4rev1 ENABLE SASL-IR LITERAL+ ID IDLE NAMESPACE CHILDREN SPECIAL-USE UIDPLUS \
-                      UNSELECT MOVE MULTIAPPEND CATENATE URL-PARTIAL REPLACE QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE QUOTA=RES-MAILBOX";
+                      UNSELECT MOVE MULTIAPPEND CATENATE URL-PARTIAL REPLACE QUOTA \
+                      QUOTA=RES-STORAGE QUOTA=RES-MESSAGE QUOTA=RES-MAILBOX CONDSTORE QRESYNC \
+                      PREVIEW UIDONLY UIDBATCHES";
 
 /// The capabilities at this point of a session. Without TLS nobody may log in
 /// (RFC 3501 §6.2.3, §11.1).
 pub(crate) fn list<S>(context: &Context<S>, authenticated: bool) -> String {
     let mut list = ALWAYS.to_owned();
+    let limits = &context.server.settings.limits;
+    // One or the other (RFC 9738 §3).
+    match limits.message_limit {
+        Some(limit) => list.extend([" MESSAGELIMIT=", &limit.to_string()]),
+        None => list.extend([" SAVELIMIT=", &limits.save_limit.to_string()]),
+    }
     match (authenticated, context.encrypted) {
         (true, _) => {}
         (false, true) => {

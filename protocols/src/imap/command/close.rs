@@ -9,7 +9,7 @@ use crate::imap::{
 
 pub(crate) async fn close(mailbox: &mut SelectedMailbox) -> Done {
     if mailbox.writable {
-        remove_deleted(mailbox, None).await?;
+        remove_deleted(mailbox).await?;
     }
     Ok((Completion::ok("CLOSE"), Transition::Deselect))
 }

@@ -1,5 +1,7 @@
 //! COPY and UID COPY (RFC 3501 §6.4.7), with COPYUID (RFC 4315 §3).
 
+use std::num::NonZeroU32;
+
 use storage::{
     error::StoreError,
     ids::{MailboxId, Uid},
@@ -9,18 +11,25 @@ use storage::{
 use crate::imap::{
     completion::{CommandResult, Completion, Failure, expunged, refusal},
     grammar::sequence::{SequenceSet, write_set},
+    message_limit::{self, Exceeded},
     selected::SelectedMailbox,
-    session::Authenticated,
+    session::{Authenticated, Context},
 };
 
-pub(crate) async fn copy(
+pub(crate) async fn copy<S>(
+    context: &Context<S>,
     state: &mut Authenticated,
     mailbox: &mut SelectedMailbox,
     set: &SequenceSet,
     destination: &str,
     uid: bool,
 ) -> CommandResult {
-    let uids = messages(mailbox, set, uid)?;
+    let limits = &context.server.settings.limits;
+    let limit = limits.message_limit.unwrap_or(limits.save_limit);
+    let (uids, exceeded) = messages(mailbox, set, uid, Some(limit))?;
+    if let Some(exceeded) = exceeded {
+        return Err(exceeded.refusal().into());
+    }
     let destination = find(state, destination).await?;
     if uids.is_empty() {
         return Ok(Completion::ok("COPY"));
@@ -32,17 +41,19 @@ pub(crate) async fn copy(
     })
 }
 
-/// The messages that `set` names. Nothing is copied when one of those named by number is gone:
-/// the client must know first (RFC 2180 §4.4).
+/// The messages that `set` names, the last `limit` of them. Nothing is copied when one of those
+/// named by number is gone: the client must know first (RFC 2180 §4.4).
 pub(super) fn messages(
     mailbox: &SelectedMailbox,
     set: &SequenceSet,
     uid: bool,
-) -> Result<Vec<Uid>, Completion> {
-    let mut uids = mailbox.uids(&mailbox.resolve(set, uid)?);
-    let named = uids.len();
+    limit: Option<NonZeroU32>,
+) -> Result<(Vec<Uid>, Option<Exceeded>), Completion> {
+    let mut named = mailbox.resolve(set, uid)?;
+    let exceeded = message_limit::cut(mailbox, &mut named, limit);
+    let mut uids = mailbox.uids(&named);
     uids.retain(|&uid| !mailbox.is_expunged(uid));
-    if uids.len() < named && !uid { Err(expunged()) } else { Ok(uids) }
+    if uids.len() < named.len() && !uid { Err(expunged()) } else { Ok((uids, exceeded)) }
 }
 
 /// Finds the destination; without one the client may create it (RFC 3501 §6.4.7).

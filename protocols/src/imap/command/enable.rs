@@ -17,6 +17,9 @@ pub(crate) async fn enable<S: Stream>(
     let mut line = String::from("* ENABLED");
     for extension in extensions {
         let switch = match extension {
+            Extension::CondStore => &mut context.enabled.condstore,
+            Extension::QResync => &mut context.enabled.qresync,
+            Extension::UidOnly => &mut context.enabled.uid_only,
             Extension::Imap4Rev2 => &mut context.enabled.rev2,
             Extension::Utf8Accept => &mut context.enabled.utf8_accept,
         };
@@ -24,6 +27,8 @@ pub(crate) async fn enable<S: Stream>(
             line.extend([" ", extension.name()]);
         }
     }
+    // RFC 7162 §3.2.3.
+    context.enabled.condstore |= context.enabled.qresync;
     line.push_str("\r\n");
     context.frame.set_enabled(context.enabled);
     context.frame.put(line.as_bytes()).await?;

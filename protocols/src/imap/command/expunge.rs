@@ -2,38 +2,75 @@
 
 use storage::ids::Uid;
 
-use crate::imap::{
-    completion::{CommandResult, Completion, Failure, refusal},
-    grammar::sequence::SequenceSet,
-    selected::SelectedMailbox,
+use crate::{
+    imap::{
+        completion::{CommandResult, Completion, Failure, refusal},
+        grammar::sequence::SequenceSet,
+        message_limit::{self, Exceeded},
+        selected::SelectedMailbox,
+        session::Context,
+    },
+    lines::Stream,
 };
 
-pub(crate) async fn expunge(
+pub(crate) async fn expunge<S: Stream>(
+    context: &mut Context<S>,
     mailbox: &mut SelectedMailbox,
     uids: Option<&SequenceSet>,
 ) -> CommandResult {
     check_writable(mailbox)?;
-    remove_deleted(mailbox, uids).await?;
-    Ok(Completion::ok("EXPUNGE"))
+    mailbox.refresh().await?;
+    let mut deleted = deleted(mailbox, uids)?;
+    // EXPUNGE itself and CLOSE know no limit (RFC 9738 §3.1).
+    let limit = context.server.settings.limits.message_limit.filter(|_| uids.is_some());
+    let exceeded = message_limit::cut(mailbox, &mut deleted, limit);
+    remove(mailbox, &deleted).await?;
+    partly(context, exceeded, "EXPUNGE").await
 }
 
-/// Removes the messages with `\Deleted` that the client knows of, those in `uids` where given.
-/// The session reports them.
-pub(super) async fn remove_deleted(
-    mailbox: &mut SelectedMailbox,
-    uids: Option<&SequenceSet>,
-) -> Result<(), Failure> {
+/// The end of a command that may have worked on a part of its messages. With QRESYNC the tagged OK
+/// needs its code for HIGHESTMODSEQ (RFC 7162 §3.2.9).
+pub(super) async fn partly<S: Stream>(
+    context: &mut Context<S>,
+    exceeded: Option<Exceeded>,
+    text: &'static str,
+) -> CommandResult {
+    match exceeded {
+        None => Ok(Completion::ok(text)),
+        Some(exceeded) if context.enabled.qresync => {
+            context.frame.put(exceeded.notice().as_bytes()).await?;
+            Ok(Completion::ok(text))
+        }
+        Some(exceeded) => Ok(exceeded.completion()),
+    }
+}
+
+/// Removes all messages with `\Deleted` that the client knows of.
+pub(super) async fn remove_deleted(mailbox: &mut SelectedMailbox) -> Result<(), Failure> {
     mailbox.refresh().await?;
+    let deleted = deleted(mailbox, None)?;
+    remove(mailbox, &deleted).await
+}
+
+/// The messages with `\Deleted` that the client knows of, those in `uids` where given.
+fn deleted(
+    mailbox: &SelectedMailbox,
+    uids: Option<&SequenceSet>,
+) -> Result<Vec<usize>, Completion> {
     let named: Vec<usize> = match uids {
         Some(set) => mailbox.resolve(set, true)?,
         None => (0..mailbox.rows().len()).collect(),
     };
-    let deleted: Vec<Uid> = named
-        .into_iter()
-        .filter_map(|index| mailbox.rows().get(index))
-        .filter(|row| row.flags.deleted && !mailbox.is_expunged(row.uid))
-        .map(|row| row.uid)
-        .collect();
+    let is_deleted = |index: &usize| {
+        let row = mailbox.rows().get(*index);
+        row.is_some_and(|row| row.flags.deleted && !mailbox.is_expunged(row.uid))
+    };
+    Ok(named.into_iter().filter(is_deleted).collect())
+}
+
+/// Removes messages. The session reports them.
+async fn remove(mailbox: &mut SelectedMailbox, deleted: &[usize]) -> Result<(), Failure> {
+    let deleted: Vec<Uid> = mailbox.uids(deleted);
     if deleted.is_empty() {
         return Ok(());
     }

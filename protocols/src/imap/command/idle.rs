@@ -29,7 +29,7 @@ pub(crate) async fn idle<S: Stream>(
             changed = state.changes.changed(), if mailbox.is_some() => {
                 if let Some(mailbox) = mailbox.as_deref_mut() {
                     mailbox.refresh().await?;
-                    mailbox.report(&mut context.frame, true).await?;
+                    mailbox.report(&mut context.frame, context.enabled, true).await?;
                 }
                 if changed.is_err() {
                     // Nobody will report changes any more: the account is being closed.

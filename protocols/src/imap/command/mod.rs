@@ -31,3 +31,4 @@ pub(crate) mod select;
 pub(crate) mod status;
 pub(crate) mod store;
 pub(crate) mod subscribe;
+pub(crate) mod uid_batches;

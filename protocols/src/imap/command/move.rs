@@ -2,7 +2,7 @@
 
 use super::{
     copy::{copy_uid, find, gone_meanwhile, messages},
-    expunge::check_writable,
+    expunge::{check_writable, partly},
 };
 use crate::{
     imap::{
@@ -23,7 +23,9 @@ pub(crate) async fn r#move<S: Stream>(
     uid: bool,
 ) -> CommandResult {
     check_writable(mailbox)?;
-    let uids = messages(mailbox, set, uid)?;
+    // Unlike COPY it may move a part (RFC 9738 §3.1).
+    let limit = context.server.settings.limits.message_limit;
+    let (uids, exceeded) = messages(mailbox, set, uid, limit)?;
     let destination = find(state, destination).await?;
     if uids.is_empty() {
         return Ok(Completion::ok("MOVE"));
@@ -36,5 +38,5 @@ pub(crate) async fn r#move<S: Stream>(
     for (from, _) in moved.uids {
         mailbox.forget(from);
     }
-    Ok(Completion::ok("MOVE"))
+    partly(context, exceeded, "MOVE").await
 }

@@ -1,4 +1,4 @@
-//! STATUS (RFC 3501 §6.3.10, RFC 9208 §4.1.4).
+//! STATUS (RFC 3501 §6.3.10, RFC 9208 §4.1.4, RFC 7162 §3.1.7).
 
 use storage::mailbox::view::MailboxState;
 
@@ -29,6 +29,7 @@ pub(crate) async fn status<S: Stream>(
             }
             StatusItem::UidValidity => format!("UIDVALIDITY {}", counters.uid_validity),
             StatusItem::Unseen => format!("UNSEEN {}", counters.unseen),
+            StatusItem::HighestModSeq => format!("HIGHESTMODSEQ {}", counters.highest_mod_seq),
             StatusItem::Deleted => format!("DELETED {}", counters.deleted),
             StatusItem::DeletedStorage => {
                 format!("DELETED-STORAGE {}", deleted_octets(state, name, &counters).await?)

@@ -5,11 +5,11 @@
 //!
 //! Invariant: no list grows without bound: URLs and messages of one command are counted.
 
-use storage::mailbox::flags::{Flags, Keyword};
+use storage::mailbox::flags::Flags;
 use trust::clock::UnixMillis;
 
 use super::{
-    ParseError,
+    ParseError, flag,
     mailbox_name::NameForm,
     message_url::MessageUrl,
     reader::{Reader, SYNTAX},
@@ -180,7 +180,7 @@ impl Script {
         reader.expect_space()?;
         let mut flags = Flags::default();
         if reader.peek() == Some(b'(') {
-            flags = flag_list(reader)?;
+            flags = flag::flags(reader, FLAGS_MAX)?;
             reader.expect_space()?;
         }
         let mut internal_date = None;
@@ -241,41 +241,8 @@ impl Script {
     }
 }
 
-/// `flag-list` of what can be stored: `\Recent` and unknown system flags cannot (RFC 9051 §2.3.2).
-pub(crate) fn flag_list(reader: &mut Reader<'_>) -> Result<Flags, ParseError> {
-    let mut flags = Flags::default();
-    for word in reader.list(FLAGS_MAX, true, |reader| reader.word().map(<[u8]>::to_vec))? {
-        set_flag(&mut flags, &word)?;
-    }
-    Ok(flags)
-}
-
 /// Flags in one list.
 const FLAGS_MAX: usize = 1_000;
-
-fn set_flag(flags: &mut Flags, word: &[u8]) -> Result<(), ParseError> {
-    match word.to_ascii_uppercase().as_slice() {
-        b"\\ANSWERED" => flags.answered = true,
-        b"\\DELETED" => flags.deleted = true,
-        b"\\DRAFT" => flags.draft = true,
-        b"\\FLAGGED" => flags.flagged = true,
-        b"\\SEEN" => flags.seen = true,
-        [b'\\', ..] => {
-            return Err(ParseError::Syntax(
-                "Flag di sistema non modificabile / This system flag cannot be changed",
-            ));
-        }
-        _ => {
-            let word = std::str::from_utf8(word).map_err(|_| SYNTAX)?;
-            let keyword = Keyword::new(word).map_err(|_| ParseError::Impossible {
-                code: "LIMIT",
-                text: "Parola chiave oltre 64 caratteri / Keyword longer than 64 characters",
-            })?;
-            flags.keywords.insert(keyword);
-        }
-    }
-    Ok(())
-}
 
 /// `date-time`: `"17-Jul-1996 02:44:25 -0700"`.
 fn date_time(reader: &mut Reader<'_>) -> Result<UnixMillis, ParseError> {

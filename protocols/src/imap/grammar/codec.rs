@@ -3,25 +3,18 @@
 //! Strings may hold UTF-8 in quotes, which RFC 3501 §9 does not allow: curl and PHP's client send
 //! passwords so.
 
-use std::num::NonZeroU32;
-
 use imap_codec::{CommandCodec, decode::Decoder as _};
 use imap_types::{
     command::{Command as CodecCommand, CommandBody},
-    core::AString,
-    fetch::{MacroOrMessageDataItemNames, MessageDataItemName, Part, Section as CodecSection},
-    flag::{Flag, StoreResponse, StoreType},
+    flag::Flag,
     mailbox::{ListMailbox, Mailbox},
-    sequence::{SeqOrUid, Sequence, SequenceSet as CodecSet},
-    status::StatusDataItemName,
 };
-use storage::mailbox::flags::{FlagChange, Flags, Keyword};
+use storage::mailbox::flags::{Flags, Keyword};
 
 use super::{
-    Command, FetchItem, ParseError, Section, SectionText, StatusItem, Store,
+    Command, ParseError,
     mailbox_name::NameForm,
     reader::{self, SYNTAX},
-    sequence::{SequenceNumber, SequenceSet},
 };
 
 fn decode(octets: &[u8]) -> Option<CommandBody<'_>> {
@@ -31,7 +24,7 @@ fn decode(octets: &[u8]) -> Option<CommandBody<'_>> {
     }
 }
 
-/// Parses any command but SEARCH and APPEND.
+/// Parses any command but APPEND and those whose grammar is ours.
 pub(super) fn command(octets: &[u8], names: NameForm) -> Result<Command, ParseError> {
     let body = decode(octets).ok_or(SYNTAX)?;
     Ok(match body {
@@ -67,19 +60,9 @@ fn with_names(body: CommandBody<'_>, names: NameForm) -> Result<Command, ParseEr
             reference: name(&reference, names)?,
             pattern: pattern(&mailbox_wildcard, names)?,
         },
-        CommandBody::Status { mailbox, item_names } => Command::Status {
-            mailbox: name(&mailbox, names)?,
-            items: item_names.iter().map(status_item).collect(),
-        },
         CommandBody::GetQuota { root } => Command::GetQuota { root: root.as_ref().to_vec() },
         CommandBody::GetQuotaRoot { mailbox } => {
             Command::GetQuotaRoot { mailbox: name(&mailbox, names)? }
-        }
-        CommandBody::Select { mailbox } => {
-            Command::Select { mailbox: name(&mailbox, names)?, read_only: false }
-        }
-        CommandBody::Examine { mailbox } => {
-            Command::Select { mailbox: name(&mailbox, names)?, read_only: true }
         }
         CommandBody::Create { mailbox } => Command::Create { mailbox: name(&mailbox, names)? },
         CommandBody::Delete { mailbox } => Command::Delete { mailbox: name(&mailbox, names)? },
@@ -91,30 +74,6 @@ fn with_names(body: CommandBody<'_>, names: NameForm) -> Result<Command, ParseEr
         }
         CommandBody::Unsubscribe { mailbox } => {
             Command::Subscribe { mailbox: name(&mailbox, names)?, subscribed: false }
-        }
-        CommandBody::Expunge => Command::Expunge { uids: None },
-        CommandBody::ExpungeUid { sequence_set } => {
-            Command::Expunge { uids: Some(set(&sequence_set)) }
-        }
-        CommandBody::Fetch { sequence_set, macro_or_item_names, uid } => Command::Fetch {
-            set: set(&sequence_set),
-            items: fetch_items(&macro_or_item_names)?,
-            uid,
-        },
-        CommandBody::Store { sequence_set, kind, response, flags: listed, uid } => {
-            Command::Store(Store {
-                set: set(&sequence_set),
-                change: change(kind),
-                flags: flags(&listed)?,
-                silent: response == StoreResponse::Silent,
-                uid,
-            })
-        }
-        CommandBody::Copy { sequence_set, mailbox, uid } => {
-            Command::Copy { set: set(&sequence_set), mailbox: name(&mailbox, names)?, uid }
-        }
-        CommandBody::Move { sequence_set, mailbox, uid } => {
-            Command::Move { set: set(&sequence_set), mailbox: name(&mailbox, names)?, uid }
         }
         _ => return Err(SYNTAX),
     })
@@ -137,38 +96,6 @@ fn pattern(pattern: &ListMailbox<'_>, names: NameForm) -> Result<String, ParseEr
         ListMailbox::String(string) => string.as_ref(),
     };
     reader::pattern(encoded, names)
-}
-
-fn status_item(item: &StatusDataItemName) -> StatusItem {
-    match item {
-        StatusDataItemName::Messages => StatusItem::Messages,
-        StatusDataItemName::Recent => StatusItem::Recent,
-        StatusDataItemName::UidNext => StatusItem::UidNext,
-        StatusDataItemName::UidValidity => StatusItem::UidValidity,
-        StatusDataItemName::Unseen => StatusItem::Unseen,
-        StatusDataItemName::Deleted => StatusItem::Deleted,
-        StatusDataItemName::DeletedStorage => StatusItem::DeletedStorage,
-    }
-}
-
-fn set(set: &CodecSet) -> SequenceSet {
-    let number = |number: &SeqOrUid| match number {
-        SeqOrUid::Value(value) => SequenceNumber::Value(*value),
-        SeqOrUid::Asterisk => SequenceNumber::Largest,
-    };
-    let range = |sequence: &Sequence| match sequence {
-        Sequence::Single(single) => (number(single), number(single)),
-        Sequence::Range(from, to) => (number(from), number(to)),
-    };
-    SequenceSet::Ranges(set.0.as_ref().iter().map(range).collect())
-}
-
-fn change(kind: StoreType) -> FlagChange {
-    match kind {
-        StoreType::Replace => FlagChange::Replace,
-        StoreType::Add => FlagChange::Add,
-        StoreType::Remove => FlagChange::Remove,
-    }
 }
 
 /// `\Recent` and unknown system flags cannot be stored (RFC 3501 §2.3.2).
@@ -198,59 +125,6 @@ fn flags(listed: &[Flag<'_>]) -> Result<Flags, ParseError> {
     Ok(flags)
 }
 
-/// The macros stand for lists (RFC 3501 §6.4.5).
-fn fetch_items(items: &MacroOrMessageDataItemNames<'_>) -> Result<Vec<FetchItem>, ParseError> {
-    match items {
-        MacroOrMessageDataItemNames::Macro(name) => name.expand().iter().map(fetch_item).collect(),
-        MacroOrMessageDataItemNames::MessageDataItemNames(names) => {
-            names.iter().map(fetch_item).collect()
-        }
-    }
-}
-
-fn fetch_item(item: &MessageDataItemName<'_>) -> Result<FetchItem, ParseError> {
-    Ok(match item {
-        MessageDataItemName::Uid => FetchItem::Uid,
-        MessageDataItemName::Flags => FetchItem::Flags,
-        MessageDataItemName::InternalDate => FetchItem::InternalDate,
-        MessageDataItemName::Rfc822 => FetchItem::Rfc822,
-        MessageDataItemName::Rfc822Header => FetchItem::Rfc822Header,
-        MessageDataItemName::Rfc822Size => FetchItem::Rfc822Size,
-        MessageDataItemName::Rfc822Text => FetchItem::Rfc822Text,
-        MessageDataItemName::Envelope => FetchItem::Envelope,
-        MessageDataItemName::Body => FetchItem::Body,
-        MessageDataItemName::BodyStructure => FetchItem::BodyStructure,
-        MessageDataItemName::BodyExt { section, partial, peek } => FetchItem::Section {
-            section: section
-                .as_ref()
-                .map_or(Section { part: Vec::new(), text: SectionText::Whole }, fetch_section),
-            partial: *partial,
-            peek: *peek,
-        },
-        MessageDataItemName::Binary { .. } | MessageDataItemName::BinarySize { .. } => {
-            return Err(SYNTAX);
-        }
-    })
-}
-
-fn fetch_section(section: &CodecSection<'_>) -> Section {
-    let numbers = |part: &Part| part.0.as_ref().iter().map(|n: &NonZeroU32| n.get()).collect();
-    let of = |part: &Option<Part>| part.as_ref().map(numbers).unwrap_or_default();
-    let names = |names: &[AString<'_>]| names.iter().map(|n| n.as_ref().to_vec()).collect();
-    match section {
-        CodecSection::Part(part) => Section { part: numbers(part), text: SectionText::Whole },
-        CodecSection::Header(part) => Section { part: of(part), text: SectionText::Header },
-        CodecSection::Text(part) => Section { part: of(part), text: SectionText::Text },
-        CodecSection::Mime(part) => Section { part: numbers(part), text: SectionText::Mime },
-        CodecSection::HeaderFields(part, fields) => {
-            Section { part: of(part), text: SectionText::HeaderFields(names(fields.as_ref())) }
-        }
-        CodecSection::HeaderFieldsNot(part, fields) => {
-            Section { part: of(part), text: SectionText::HeaderFieldsNot(names(fields.as_ref())) }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,43 +141,16 @@ mod tests {
             Command::Login { login: "abc".to_owned(), password: "perché".to_owned() }
         );
         assert_eq!(
-            parsed("a select iNBoX/Attivit&AOA-\n"),
-            Command::Select { mailbox: "INBOX/Attività".to_owned(), read_only: false }
-        );
-        assert_eq!(
-            parsed("a FETCH 2:4 (FLAGS BODY.PEEK[1.2.HEADER.FIELDS (DATE FROM)]<5.10>)\r\n"),
-            Command::Fetch {
-                set: SequenceSet::parse(b"2:4").unwrap(),
-                items: vec![
-                    FetchItem::Flags,
-                    FetchItem::Section {
-                        section: Section {
-                            part: vec![1, 2],
-                            text: SectionText::HeaderFields(vec![
-                                b"DATE".to_vec(),
-                                b"FROM".to_vec()
-                            ]),
-                        },
-                        partial: NonZeroU32::new(10).map(|count| (5, count)),
-                        peek: true,
-                    },
-                ],
-                uid: false,
-            }
+            parsed("a delete iNBoX/Attivit&AOA-\n"),
+            Command::Delete { mailbox: "INBOX/Attività".to_owned() }
         );
     }
 
     #[test]
     fn what_cannot_be_is_refused() {
-        for wrong in [
-            "a STORE 1 FLAGS (\\Recent)\r\n",
-            "a FETCH 1 BINARY[1]\r\n",
-            "a FETCH 0 FLAGS\r\n",
-            "a LOGIN x\r\n",
-            "a NOOP now\r\n",
-            "a SELECT &Jjo!\r\n",
-            "a LOGIN {3}\r\na\0b c\r\n",
-        ] {
+        for wrong in
+            ["a LOGIN x\r\n", "a NOOP now\r\n", "a DELETE &Jjo!\r\n", "a LOGIN {3}\r\na\0b c\r\n"]
+        {
             assert!(command(wrong.as_bytes(), NameForm::ModifiedUtf7).is_err(), "{wrong}");
         }
     }

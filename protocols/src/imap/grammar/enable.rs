@@ -5,6 +5,12 @@ use super::{ParseError, reader::Reader};
 /// What can be enabled.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Extension {
+    /// RFC 7162
+    CondStore,
+    /// RFC 7162
+    QResync,
+    /// RFC 9586
+    UidOnly,
     /// RFC 9051
     Imap4Rev2,
     /// RFC 6855
@@ -12,11 +18,15 @@ pub(crate) enum Extension {
 }
 
 impl Extension {
-    const ALL: [Self; 2] = [Self::Imap4Rev2, Self::Utf8Accept];
+    const ALL: [Self; 5] =
+        [Self::CondStore, Self::QResync, Self::UidOnly, Self::Imap4Rev2, Self::Utf8Accept];
 
     /// Its name in ENABLE and ENABLED.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::CondStore => "CONDSTORE",
+            Self::QResync => "QRESYNC",
+            Self::UidOnly => "UIDONLY",
             Self::Imap4Rev2 => "IMAP4rev2",
             Self::Utf8Accept => "UTF8=ACCEPT",
         }

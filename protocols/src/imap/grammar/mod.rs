@@ -11,17 +11,26 @@
 pub(crate) mod append;
 pub(crate) mod codec;
 pub(crate) mod enable;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod encode;
+pub(crate) mod fetch;
+pub(crate) mod flag;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub(crate) mod mailbox_name;
 pub(crate) mod message_url;
+pub(crate) mod partial_range;
 pub(crate) mod reader;
 pub(crate) mod search;
 pub(crate) mod sections;
+pub(crate) mod select;
 pub(crate) mod sequence;
+pub(crate) mod status;
+pub(crate) mod store;
+pub(crate) mod uid_batches;
 pub(crate) mod write;
 
-use std::num::NonZeroU32;
-
-use storage::mailbox::flags::{FlagChange, Flags};
+use storage::mailbox::flags::Flags;
 use trust::clock::UnixMillis;
 
 use self::{
@@ -29,8 +38,14 @@ use self::{
     enable::Extension,
     mailbox_name::NameForm,
     reader::Reader,
-    search::SearchProgram,
+    search::{SearchKey, SearchProgram},
     sequence::SequenceSet,
+};
+pub(crate) use self::{
+    fetch::{Fetch, FetchItem, Section, SectionText},
+    select::Select,
+    store::Store,
+    uid_batches::UidBatches,
 };
 use super::limits::ImapLimits;
 
@@ -100,10 +115,7 @@ pub(crate) enum Command {
     GetQuotaRoot {
         mailbox: String,
     },
-    Select {
-        mailbox: String,
-        read_only: bool,
-    },
+    Select(Select),
     Create {
         mailbox: String,
     },
@@ -130,11 +142,7 @@ pub(crate) enum Command {
         program: SearchProgram,
         uid: bool,
     },
-    Fetch {
-        set: SequenceSet,
-        items: Vec<FetchItem>,
-        uid: bool,
-    },
+    Fetch(Fetch),
     Store(Store),
     Copy {
         set: SequenceSet,
@@ -146,46 +154,71 @@ pub(crate) enum Command {
         mailbox: String,
         uid: bool,
     },
+    UidBatches(UidBatches),
 }
 
 impl Command {
-    /// Says whether EXPUNGE responses may be sent while this command is answered: not for FETCH,
-    /// STORE and SEARCH by sequence number, whose numbers must stay true (RFC 3501 §7.4.1).
+    /// Says whether EXPUNGE and VANISHED responses may be sent while this command is answered: not
+    /// for FETCH, STORE and SEARCH by sequence number, whose numbers must stay true
+    /// (RFC 3501 §7.4.1, RFC 7162 §3.2.10.2).
     pub(crate) fn lets_numbers_change(&self) -> bool {
-        !matches!(
-            self,
-            Self::Fetch { uid: false, .. }
-                | Self::Store(Store { uid: false, .. })
-                | Self::Search { uid: false, .. }
-        )
+        matches!(self, Self::Copy { .. } | Self::Move { .. }) || !self.names_numbers()
+    }
+
+    /// Says whether it names messages by sequence number, or is answered with such numbers.
+    pub(crate) fn names_numbers(&self) -> bool {
+        match self {
+            Self::Fetch(Fetch { uid, .. })
+            | Self::Store(Store { uid, .. })
+            | Self::Copy { uid, .. }
+            | Self::Move { uid, .. } => !uid,
+            Self::Search { program, uid } => {
+                let mut numbers = !uid;
+                program.visit(|key| {
+                    numbers |= matches!(key, SearchKey::Sequence(SequenceSet::Ranges(_)));
+                });
+                numbers
+            }
+            _ => false,
+        }
+    }
+
+    /// Says whether it asks for modification sequences, which the session tells from then on
+    /// (RFC 7162 §3.1 "CONDSTORE enabling command").
+    pub(crate) fn enables_condstore(&self) -> bool {
+        match self {
+            Self::Select(select) => select.condstore || select.qresync.is_some(),
+            Self::Fetch(fetch) => {
+                fetch.changed_since.is_some() || fetch.items.contains(&FetchItem::ModSeq)
+            }
+            Self::Store(store) => store.unchanged_since.is_some(),
+            Self::Status { items, .. } => items.contains(&StatusItem::HighestModSeq),
+            _ => false,
+        }
+    }
+
+    /// Says whether it removes messages from the selected mailbox and tells so.
+    pub(crate) fn expunges(&self) -> bool {
+        matches!(self, Self::Expunge { .. } | Self::Move { .. })
     }
 
     /// The ranges of all sequence sets in the command.
     fn ranges(&self) -> usize {
         match self {
-            Self::Fetch { set, .. }
+            Self::Fetch(Fetch { set, .. })
             | Self::Copy { set, .. }
             | Self::Move { set, .. }
             | Self::Store(Store { set, .. })
             | Self::Expunge { uids: Some(set) } => set.ranges(),
             Self::Search { program, .. } => program.ranges(),
+            Self::Select(select) => select.ranges(),
             _ => 0,
         }
     }
 }
 
-/// STORE and UID STORE (RFC 3501 §6.4.6).
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Store {
-    pub(crate) set: SequenceSet,
-    pub(crate) change: FlagChange,
-    pub(crate) flags: Flags,
-    pub(crate) silent: bool,
-    pub(crate) uid: bool,
-}
-
 /// What STATUS tells (RFC 3501 §6.3.10, RFC 9051 §6.3.11 for DELETED,
-/// RFC 9208 §4.1.4 for DELETED-STORAGE).
+/// RFC 9208 §4.1.4 for DELETED-STORAGE, RFC 7162 §3.1.7 for HIGHESTMODSEQ).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum StatusItem {
     Messages,
@@ -195,50 +228,7 @@ pub(crate) enum StatusItem {
     Unseen,
     Deleted,
     DeletedStorage,
-}
-
-/// What FETCH tells of a message (RFC 3501 §6.4.5).
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum FetchItem {
-    Uid,
-    Flags,
-    InternalDate,
-    Rfc822,
-    Rfc822Header,
-    Rfc822Size,
-    Rfc822Text,
-    Envelope,
-    Body,
-    BodyStructure,
-    Section { section: Section, partial: Option<(u32, NonZeroU32)>, peek: bool },
-}
-
-impl FetchItem {
-    /// Says whether fetching it makes the message `\Seen`.
-    pub(crate) fn marks_seen(&self) -> bool {
-        matches!(self, Self::Rfc822 | Self::Rfc822Text | Self::Section { peek: false, .. })
-    }
-}
-
-/// A part of a message (RFC 3501 §9 `section`).
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Section {
-    /// Part numbers from the outside in; empty for the message itself.
-    pub(crate) part: Vec<u32>,
-    /// Which octets of it.
-    pub(crate) text: SectionText,
-}
-
-/// Which octets of a part.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum SectionText {
-    /// Everything: header and body of a message, the body of a part.
-    Whole,
-    Header,
-    HeaderFields(Vec<Vec<u8>>),
-    HeaderFieldsNot(Vec<Vec<u8>>),
-    Text,
-    Mime,
+    HighestModSeq,
 }
 
 /// Why octets are no command. The text goes to the peer.
@@ -284,9 +274,48 @@ fn ours(
     let Ok(word) = reader.keyword() else { return Ok(None) };
     Ok(Some(match (word.as_slice(), uid) {
         (b"ENABLE", false) => Command::Enable { extensions: enable::parse(reader)? },
+        (b"SELECT", false) => Command::Select(select::parse(reader, false)?),
+        (b"EXAMINE", false) => Command::Select(select::parse(reader, true)?),
+        (b"FETCH", _) => Command::Fetch(fetch::parse(reader, uid, limits)?),
+        (b"STORE", _) => Command::Store(store::parse(reader, uid, limits)?),
+        (b"COPY", _) => {
+            let (set, mailbox) = transfer(reader)?;
+            Command::Copy { set, mailbox, uid }
+        }
+        (b"MOVE", _) => {
+            let (set, mailbox) = transfer(reader)?;
+            Command::Move { set, mailbox, uid }
+        }
+        (b"EXPUNGE", _) => Command::Expunge { uids: expunged(reader, uid)? },
+        (b"STATUS", false) => {
+            let (mailbox, items) = status::parse(reader)?;
+            Command::Status { mailbox, items }
+        }
+        (b"UIDBATCHES", false) => Command::UidBatches(uid_batches::parse(reader)?),
         (b"SEARCH", _) => Command::Search { program: search::parse(reader, limits)?, uid },
         _ => return Ok(None),
     }))
+}
+
+/// Parses what follows the word COPY or MOVE (RFC 9051 §9 `copy`, `move`).
+fn transfer(mut reader: Reader<'_>) -> Result<(SequenceSet, String), ParseError> {
+    reader.expect_space()?;
+    let set = reader.sequence_set()?;
+    reader.expect_space()?;
+    let mailbox = reader.mailbox()?;
+    reader.end()?;
+    Ok((set, mailbox))
+}
+
+/// Parses what follows the word EXPUNGE (RFC 9051 §9 `uid-expunge`).
+fn expunged(mut reader: Reader<'_>, uid: bool) -> Result<Option<SequenceSet>, ParseError> {
+    let mut uids = None;
+    if uid {
+        reader.expect_space()?;
+        uids = Some(reader.sequence_set()?);
+    }
+    reader.end()?;
+    Ok(uids)
 }
 
 #[cfg(test)]
@@ -298,6 +327,49 @@ mod tests {
         assert_eq!(Tag::of(b"a001 NOOP\r\n").unwrap().as_str(), "a001");
         for wrong in [&b"* NOOP\r\n"[..], b" NOOP\r\n", b"a+ NOOP\r\n", b"\x16\x03\x01\r\n", b""] {
             assert_eq!(Tag::of(wrong), None);
+        }
+    }
+
+    #[test]
+    fn commands_of_ours_read_write_and_read_as_the_same() {
+        for line in [
+            "a SELECT INBOX",
+            "a EXAMINE \"Posta &- altro\" (CONDSTORE QRESYNC (7 90060115194045000 41:211,214:541 (1:3 5,7,9)))",
+            "a FETCH 2:4,* (UID FLAGS RFC822 RFC822.HEADER RFC822.TEXT RFC822.SIZE ENVELOPE BODY)",
+            "a UID FETCH $ (BODYSTRUCTURE INTERNALDATE MODSEQ SAVEDATE EMAILID THREADID) (CHANGEDSINCE 5 VANISHED PARTIAL -1:-30)",
+            "a FETCH 1 (BODY[] BODY.PEEK[1.2.MIME]<0.10> BODY[HEADER.FIELDS (DATE \"x y\")] BINARY[1]<5.6> BINARY.PEEK[] BINARY.SIZE[2] PREVIEW (LAZY) PREVIEW)",
+            "a UID STORE 7,5,9 (UNCHANGEDSINCE 320162338) +FLAGS.SILENT (\\Deleted $Junk)",
+            "a STORE *:4 -FLAGS \\Seen",
+            "a UID COPY $ Archivio",
+            "a MOVE 1:2 &AOA-",
+            "a EXPUNGE",
+            "a UID EXPUNGE 4:7,*",
+            "a UIDBATCHES 2000 10:20",
+        ] {
+            let limits = ImapLimits::default();
+            let read = |octets: &[u8]| parse(octets, NameForm::ModifiedUtf7, &limits).unwrap();
+            let command = read(format!("{line}\r\n").as_bytes());
+            let written = encode::encode(&command, NameForm::ModifiedUtf7).unwrap();
+            assert_eq!(read(&written), command, "{line}");
+        }
+    }
+
+    #[test]
+    fn sets_of_all_these_commands_are_bounded() {
+        let limits = ImapLimits { sequence_ranges_max: 4, ..ImapLimits::default() };
+        for line in [
+            "FETCH 1,3,5,7,9 UID",
+            "STORE 1,3,5,7,9 FLAGS ()",
+            "COPY 1,3,5,7,9 a",
+            "UID MOVE 1,3,5,7,9 a",
+            "UID EXPUNGE 1,3,5,7,9",
+            "SELECT a (QRESYNC (1 1 1,3 (1,3 1,3)))",
+        ] {
+            let parsed = parse(format!("a {line}\r\n").as_bytes(), NameForm::Utf8, &limits);
+            assert!(
+                matches!(parsed, Err(ParseError::Syntax(text)) if text.contains("ranges")),
+                "{line}"
+            );
         }
     }
 }

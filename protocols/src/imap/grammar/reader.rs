@@ -8,7 +8,7 @@
 use std::{borrow::Cow, num::NonZeroU32};
 
 use jiff::civil::Date;
-use storage::mailbox::flags::Keyword;
+use storage::{ids::ModSeq, mailbox::flags::Keyword};
 
 use super::{
     ParseError,
@@ -180,6 +180,12 @@ impl<'a> Reader<'a> {
     /// `nz-number`
     pub(crate) fn nonzero(&mut self) -> Result<NonZeroU32, ParseError> {
         u32::try_from(self.number()?).ok().and_then(NonZeroU32::new).ok_or(SYNTAX)
+    }
+
+    /// `mod-sequence-valzer`: 63 bits (RFC 7162 §7).
+    pub(crate) fn mod_seq(&mut self) -> Result<ModSeq, ParseError> {
+        let number = self.number()?;
+        if i64::try_from(number).is_err() { Err(SYNTAX) } else { Ok(ModSeq(number)) }
     }
 
     /// `date`: `1-Feb-1994`, also between quotes.

@@ -62,6 +62,25 @@ impl SequenceSet {
         })
     }
 
+    /// Returns the ranges as they were written; `None` where they do not ascend, name a number
+    /// twice, or name `*` or `$`.
+    pub(crate) fn ascending(&self) -> Option<Vec<RangeInclusive<u32>>> {
+        let Self::Ranges(written) = self else { return None };
+        let mut last = 0;
+        let mut ranges = Vec::with_capacity(written.len());
+        for range in written {
+            let (SequenceNumber::Value(from), SequenceNumber::Value(to)) = range else {
+                return None;
+            };
+            if from.get() <= last || to < from {
+                return None;
+            }
+            last = to.get();
+            ranges.push(from.get()..=to.get());
+        }
+        Some(ranges)
+    }
+
     /// Returns the set as ascending ranges that do not touch, `*` standing for `largest`. Empty
     /// where `*` is all that is named and nothing is in use (`largest` = 0).
     pub(crate) fn resolve(&self, largest: u32) -> Vec<RangeInclusive<u32>> {

@@ -11,6 +11,32 @@ use super::mailbox_name::{self, NameForm};
 /// Octets beyond which a string is written as a literal, because clients bound their lines.
 const QUOTED_OCTETS_MAX: usize = 1_000;
 
+/// Which octets may stand between quotes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Strings {
+    /// ASCII (RFC 3501 §9 `TEXT-CHAR`).
+    Ascii,
+    /// UTF-8 (RFC 6855 §3, RFC 9051 §9 `QUOTED-CHAR`).
+    Utf8,
+}
+
+/// Writes `string`: text that may hold more than ASCII.
+pub(crate) fn text(out: &mut Vec<u8>, octets: &[u8], strings: Strings) {
+    let quotable = strings == Strings::Utf8
+        && octets.len() <= QUOTED_OCTETS_MAX
+        && !octets.iter().any(|octet| matches!(octet, b'\r' | b'\n' | 0))
+        && std::str::from_utf8(octets).is_ok();
+    if quotable { quoted(out, octets) } else { string(out, octets) }
+}
+
+/// Writes `nstring` of text.
+pub(crate) fn ntext(out: &mut Vec<u8>, octets: Option<&[u8]>, strings: Strings) {
+    match octets {
+        Some(octets) => text(out, octets, strings),
+        None => out.extend_from_slice(b"NIL"),
+    }
+}
+
 /// Writes `string`.
 pub(crate) fn string(out: &mut Vec<u8>, octets: &[u8]) {
     let quotable = octets.len() <= QUOTED_OCTETS_MAX
@@ -121,6 +147,20 @@ mod tests {
         assert_eq!(written(|out| nstring(out, None)), "NIL");
         assert_eq!(written(|out| astring(out, b"X-Riferimento")), "X-Riferimento");
         assert_eq!(written(|out| astring(out, b"a b")), "\"a b\"");
+    }
+
+    #[test]
+    fn utf_8_stands_between_quotes_only_where_the_client_asked_for_it() {
+        let written = |octets: &[u8], strings| {
+            let mut out = Vec::new();
+            text(&mut out, octets, strings);
+            out
+        };
+        assert_eq!(written("è \"".as_bytes(), Strings::Utf8), "\"è \\\"\"".as_bytes());
+        assert_eq!(written("è".as_bytes(), Strings::Ascii), "{2}\r\nè".as_bytes());
+        assert_eq!(written(b"\xe8", Strings::Utf8), b"{1}\r\n\xe8");
+        assert_eq!(written("è\r\n".as_bytes(), Strings::Utf8), "{4}\r\nè\r\n".as_bytes());
+        assert_eq!(written("è".repeat(501).as_bytes(), Strings::Utf8)[..8], *b"{1002}\r\n");
     }
 
     #[test]

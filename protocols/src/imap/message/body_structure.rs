@@ -6,7 +6,7 @@
 use storage::summary::{BodyPart, Envelope, Parameter};
 
 use super::envelope::write_envelope;
-use crate::imap::grammar::write;
+use crate::imap::grammar::write::{self, Strings};
 
 /// Levels written; what is deeper appears as octets. Clients recurse over what they read.
 const DEPTH_MAX: usize = 100;
@@ -21,8 +21,8 @@ pub(crate) enum Form {
 }
 
 /// Writes the structure of `part`.
-pub(crate) fn write_body(out: &mut Vec<u8>, part: &BodyPart, form: Form) {
-    write_part(out, part, form, 1);
+pub(crate) fn write_body(out: &mut Vec<u8>, part: &BodyPart, form: Form, strings: Strings) {
+    Writer { form, strings }.part(out, part, 1);
 }
 
 /// Whether `part` is a multipart.
@@ -40,127 +40,136 @@ fn is_message(part: &BodyPart) -> bool {
         && part.media_subtype.eq_ignore_ascii_case(b"rfc822")
 }
 
-fn write_part(out: &mut Vec<u8>, part: &BodyPart, form: Form, depth: usize) {
-    if depth > DEPTH_MAX {
-        let octets = format!(
-            "(\"application\" \"octet-stream\" NIL NIL NIL \"binary\" {})",
-            part.body_octets
-        );
-        out.extend_from_slice(octets.as_bytes());
-    } else if is_multipart(part) {
-        write_multipart(out, part, form, depth);
-    } else {
-        write_single(out, part, form, depth);
-    }
+/// What stays the same over the whole tree.
+#[derive(Clone, Copy)]
+struct Writer {
+    form: Form,
+    strings: Strings,
 }
 
-/// `body-type-mpart = 1*body SP media-subtype [SP body-ext-mpart]`
-fn write_multipart(out: &mut Vec<u8>, part: &BodyPart, form: Form, depth: usize) {
-    out.push(b'(');
-    for inner in &part.parts {
-        write_part(out, inner, form, depth + 1);
+impl Writer {
+    fn part(self, out: &mut Vec<u8>, part: &BodyPart, depth: usize) {
+        if depth > DEPTH_MAX {
+            let octets = format!(
+                "(\"application\" \"octet-stream\" NIL NIL NIL \"binary\" {})",
+                part.body_octets
+            );
+            out.extend_from_slice(octets.as_bytes());
+        } else if is_multipart(part) {
+            self.multipart(out, part, depth);
+        } else {
+            self.single(out, part, depth);
+        }
     }
-    if part.parts.is_empty() {
-        write_empty_text(out);
-    }
-    out.push(b' ');
-    write::string(out, &part.media_subtype);
-    if form == Form::Extended {
-        out.push(b' ');
-        write_parameters(out, &part.parameters);
-        write_disposition_onwards(out, part);
-    }
-    out.push(b')');
-}
 
-/// `body-type-basic / body-type-msg / body-type-text`, with extension data where asked for.
-fn write_single(out: &mut Vec<u8>, part: &BodyPart, form: Form, depth: usize) {
-    out.push(b'(');
-    write::string(out, &part.media_type);
-    out.push(b' ');
-    write::string(out, &part.media_subtype);
-    out.push(b' ');
-    write_parameters(out, &part.parameters);
-    out.push(b' ');
-    write::nstring(out, part.content_id.as_deref());
-    out.push(b' ');
-    write::nstring(out, part.description.as_deref());
-    out.push(b' ');
-    write::string(out, part.encoding.as_deref().unwrap_or(b"7bit"));
-    out.extend_from_slice(format!(" {}", part.body_octets).as_bytes());
-    if is_message(part) {
-        out.push(b' ');
-        match &part.embedded_envelope {
-            Some(envelope) => write_envelope(out, envelope),
-            None => write_envelope(out, &Envelope::default()),
+    /// `body-type-mpart = 1*body SP media-subtype [SP body-ext-mpart]`
+    fn multipart(self, out: &mut Vec<u8>, part: &BodyPart, depth: usize) {
+        out.push(b'(');
+        for inner in &part.parts {
+            self.part(out, inner, depth + 1);
+        }
+        if part.parts.is_empty() {
+            write_empty_text(out);
         }
         out.push(b' ');
-        match embedded(part) {
-            Some(message) => write_part(out, message, form, depth + 1),
-            None => write_empty_text(out),
+        write::text(out, &part.media_subtype, self.strings);
+        if self.form == Form::Extended {
+            out.push(b' ');
+            self.parameters(out, &part.parameters);
+            self.disposition_onwards(out, part);
         }
+        out.push(b')');
     }
-    if is_message(part) || part.media_type.eq_ignore_ascii_case(b"text") {
-        out.extend_from_slice(format!(" {}", part.body_lines).as_bytes());
-    }
-    if form == Form::Extended {
+
+    /// `body-type-basic / body-type-msg / body-type-text`, with extension data where asked for.
+    fn single(self, out: &mut Vec<u8>, part: &BodyPart, depth: usize) {
+        out.push(b'(');
+        write::text(out, &part.media_type, self.strings);
         out.push(b' ');
-        write::nstring(out, part.md5.as_deref());
-        write_disposition_onwards(out, part);
+        write::text(out, &part.media_subtype, self.strings);
+        out.push(b' ');
+        self.parameters(out, &part.parameters);
+        out.push(b' ');
+        write::ntext(out, part.content_id.as_deref(), self.strings);
+        out.push(b' ');
+        write::ntext(out, part.description.as_deref(), self.strings);
+        out.push(b' ');
+        write::text(out, part.encoding.as_deref().unwrap_or(b"7bit"), self.strings);
+        out.extend_from_slice(format!(" {}", part.body_octets).as_bytes());
+        if is_message(part) {
+            out.push(b' ');
+            match &part.embedded_envelope {
+                Some(envelope) => write_envelope(out, envelope, self.strings),
+                None => write_envelope(out, &Envelope::default(), self.strings),
+            }
+            out.push(b' ');
+            match embedded(part) {
+                Some(message) => self.part(out, message, depth + 1),
+                None => write_empty_text(out),
+            }
+        }
+        if is_message(part) || part.media_type.eq_ignore_ascii_case(b"text") {
+            out.extend_from_slice(format!(" {}", part.body_lines).as_bytes());
+        }
+        if self.form == Form::Extended {
+            out.push(b' ');
+            write::nstring(out, part.md5.as_deref());
+            self.disposition_onwards(out, part);
+        }
+        out.push(b')');
     }
-    out.push(b')');
+
+    fn parameters(self, out: &mut Vec<u8>, parameters: &[Parameter]) {
+        if parameters.is_empty() {
+            out.extend_from_slice(b"NIL");
+            return;
+        }
+        out.push(b'(');
+        for (position, (name, value)) in parameters.iter().enumerate() {
+            if position > 0 {
+                out.push(b' ');
+            }
+            write::text(out, name, self.strings);
+            out.push(b' ');
+            write::text(out, value, self.strings);
+        }
+        out.push(b')');
+    }
+
+    /// Disposition, language, location: the end of both kinds of extension data.
+    fn disposition_onwards(self, out: &mut Vec<u8>, part: &BodyPart) {
+        out.push(b' ');
+        match &part.disposition {
+            Some(disposition) => {
+                out.push(b'(');
+                write::text(out, &disposition.kind, self.strings);
+                out.push(b' ');
+                self.parameters(out, &disposition.parameters);
+                out.push(b')');
+            }
+            None => out.extend_from_slice(b"NIL"),
+        }
+        out.push(b' ');
+        match part.languages.as_slice() {
+            [] => out.extend_from_slice(b"NIL"),
+            languages => {
+                out.push(b'(');
+                for (position, language) in languages.iter().enumerate() {
+                    if position > 0 {
+                        out.push(b' ');
+                    }
+                    write::text(out, language, self.strings);
+                }
+                out.push(b')');
+            }
+        }
+        out.push(b' ');
+        write::ntext(out, part.location.as_deref(), self.strings);
+    }
 }
 
 fn write_empty_text(out: &mut Vec<u8>) {
     out.extend_from_slice(b"(\"text\" \"plain\" NIL NIL NIL \"7bit\" 0 0)");
-}
-
-fn write_parameters(out: &mut Vec<u8>, parameters: &[Parameter]) {
-    if parameters.is_empty() {
-        out.extend_from_slice(b"NIL");
-        return;
-    }
-    out.push(b'(');
-    for (position, (name, value)) in parameters.iter().enumerate() {
-        if position > 0 {
-            out.push(b' ');
-        }
-        write::string(out, name);
-        out.push(b' ');
-        write::string(out, value);
-    }
-    out.push(b')');
-}
-
-/// Disposition, language, location: the end of both kinds of extension data.
-fn write_disposition_onwards(out: &mut Vec<u8>, part: &BodyPart) {
-    out.push(b' ');
-    match &part.disposition {
-        Some(disposition) => {
-            out.push(b'(');
-            write::string(out, &disposition.kind);
-            out.push(b' ');
-            write_parameters(out, &disposition.parameters);
-            out.push(b')');
-        }
-        None => out.extend_from_slice(b"NIL"),
-    }
-    out.push(b' ');
-    match part.languages.as_slice() {
-        [] => out.extend_from_slice(b"NIL"),
-        languages => {
-            out.push(b'(');
-            for (position, language) in languages.iter().enumerate() {
-                if position > 0 {
-                    out.push(b' ');
-                }
-                write::string(out, language);
-            }
-            out.push(b')');
-        }
-    }
-    out.push(b' ');
-    write::nstring(out, part.location.as_deref());
 }
 
 #[cfg(test)]
@@ -183,7 +192,7 @@ mod tests {
 
     fn written(part: &BodyPart, form: Form) -> String {
         let mut out = Vec::new();
-        write_body(&mut out, part, form);
+        write_body(&mut out, part, form, Strings::Ascii);
         String::from_utf8(out).unwrap()
     }
 

@@ -21,7 +21,18 @@ pub(crate) async fn send_literal<S: Stream>(
     email_number: EmailNumber,
     octets: &Octets,
 ) -> Result<Result<(), StoreError>, Disconnect> {
-    let mut announcement = Vec::new();
+    send(frame, view, email_number, octets, b"").await
+}
+
+/// As [`send_literal`]; `sign` stands before the literal.
+pub(crate) async fn send<S: Stream>(
+    frame: &mut Frame<S>,
+    view: &dyn MailboxView,
+    email_number: EmailNumber,
+    octets: &Octets,
+    sign: &[u8],
+) -> Result<Result<(), StoreError>, Disconnect> {
+    let mut announcement = sign.to_vec();
     write::literal_announcement(&mut announcement, octets.length());
     let mut announced = false;
     for range in &octets.ranges {

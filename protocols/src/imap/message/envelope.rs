@@ -2,28 +2,28 @@
 
 use storage::summary::{Address, Envelope};
 
-use crate::imap::grammar::write;
+use crate::imap::grammar::write::{self, Strings};
 
 /// Writes `envelope`. Sender and Reply-To default to From, as the rule says.
-pub(crate) fn write_envelope(out: &mut Vec<u8>, envelope: &Envelope) {
+pub(crate) fn write_envelope(out: &mut Vec<u8>, envelope: &Envelope, strings: Strings) {
     out.push(b'(');
-    write::nstring(out, envelope.date.as_deref());
+    write::ntext(out, envelope.date.as_deref(), strings);
     out.push(b' ');
-    write::nstring(out, envelope.subject.as_deref());
+    write::ntext(out, envelope.subject.as_deref(), strings);
     let sender = if envelope.sender.is_empty() { &envelope.from } else { &envelope.sender };
     let reply_to = if envelope.reply_to.is_empty() { &envelope.from } else { &envelope.reply_to };
     for list in [&envelope.from, sender, reply_to, &envelope.to, &envelope.cc, &envelope.bcc] {
         out.push(b' ');
-        write_addresses(out, list);
+        write_addresses(out, list, strings);
     }
     out.push(b' ');
-    write::nstring(out, envelope.in_reply_to.as_deref());
+    write::ntext(out, envelope.in_reply_to.as_deref(), strings);
     out.push(b' ');
-    write::nstring(out, envelope.message_id.as_deref());
+    write::ntext(out, envelope.message_id.as_deref(), strings);
     out.push(b')');
 }
 
-fn write_addresses(out: &mut Vec<u8>, addresses: &[Address]) {
+fn write_addresses(out: &mut Vec<u8>, addresses: &[Address], strings: Strings) {
     if addresses.is_empty() {
         out.extend_from_slice(b"NIL");
         return;
@@ -37,7 +37,7 @@ fn write_addresses(out: &mut Vec<u8>, addresses: &[Address]) {
             if position > 0 {
                 out.push(b' ');
             }
-            write::nstring(out, part.as_deref());
+            write::ntext(out, part.as_deref(), strings);
         }
         out.push(b')');
     }
@@ -68,7 +68,7 @@ mod tests {
             ..Envelope::default()
         };
         let mut out = Vec::new();
-        write_envelope(&mut out, &envelope);
+        write_envelope(&mut out, &envelope, Strings::Ascii);
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "(\"Wed, 17 Jul 1996 02:23:25 -0700 (PDT)\" \

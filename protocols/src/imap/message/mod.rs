@@ -1,9 +1,11 @@
 //! Messages as IMAP shows them.
 //!
-//! * [`envelope`], [`body_structure`]: from the summary alone, no chunk is touched.
-//! * [`section`]: which octets a section names. * [`content`]: sending them.
+//! * [`attribute`], [`envelope`], [`body_structure`]: from row and summary alone, no chunk is touched.
+//! * [`section`]: which octets a section names. * [`content`]: sending them; [`binary`]: decoded.
 //! * [`search`]: whether a message matches.
 
+pub(crate) mod attribute;
+pub(crate) mod binary;
 pub(crate) mod body_structure;
 pub(crate) mod content;
 pub(crate) mod envelope;

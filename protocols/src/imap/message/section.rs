@@ -103,6 +103,18 @@ pub(crate) async fn octets(
     Ok(found)
 }
 
+/// The octets of a part and how they are encoded; those of the message itself, as they stand, for
+/// an empty path.
+pub(crate) fn whole_part<'a>(
+    summary: &'a Summary,
+    path: &[u32],
+) -> Option<(Range<u64>, Option<&'a [u8]>)> {
+    Some(match find(summary, path)? {
+        Place::Message(_, whole) => (whole, None),
+        Place::Part(part) => (body(part), part.encoding.as_deref()),
+    })
+}
+
 fn header(part: &BodyPart) -> Range<u64> {
     part.header_offset..part.body_offset.max(part.header_offset)
 }

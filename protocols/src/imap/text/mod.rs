@@ -1,4 +1,4 @@
-//! Octets of bodies as text: what SEARCH looks through.
+//! Octets of bodies without their transfer encoding: what SEARCH looks through and BINARY sends.
 //!
 //! * [`transfer_encoding`]: bodies (RFC 2045), streaming.
 //!

@@ -1,7 +1,7 @@
 //! Bodies without their transfer encoding (RFC 2045 §6.7, §6.8), piece by piece.
 //!
-//! Lenient: what is not in the encoding's alphabet is passed over, because the only use is
-//! looking for text.
+//! Lenient: what is not in the encoding's alphabet is passed over, as mail programs do that show
+//! or look through a body.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 
