@@ -21,6 +21,7 @@ use storage::{
 
 use super::{
     completion::{Completion, Failure},
+    contexts::Contexts,
     frame::Frame,
     grammar::{sequence::SequenceSet, write},
 };
@@ -42,6 +43,8 @@ pub(crate) struct SelectedMailbox {
     reflagged: BTreeSet<Uid>,
     /// What `$` stands for: the UIDs that the last SEARCH with RETURN (SAVE) found (RFC 5182 §2.1).
     pub(crate) saved: BTreeSet<Uid>,
+    /// Searches whose changes are told.
+    pub(crate) contexts: Contexts,
     keywords: BTreeSet<Keyword>,
     /// Whether `keywords` has grown since the client was told.
     keywords_grew: bool,
@@ -71,6 +74,7 @@ impl SelectedMailbox {
             arrived: Vec::new(),
             reflagged: BTreeSet::new(),
             saved: BTreeSet::new(),
+            contexts: Contexts::default(),
             keywords,
             keywords_grew: false,
         })

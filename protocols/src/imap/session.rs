@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     command,
     completion::{Completion, Condition, Failure},
+    contexts,
     enabled::Enabled,
     frame::{Frame, Incoming},
     grammar::{self, Command, Tag},
@@ -42,6 +43,8 @@ pub(crate) struct Context<S> {
     pub(crate) address: Option<String>,
     /// Whether TLS protects the connection.
     pub(crate) encrypted: bool,
+    /// The tag of the command that is carried out.
+    pub(crate) tag: String,
     /// What the client has enabled.
     pub(crate) enabled: Enabled,
     /// What a login can be bound to.
@@ -128,6 +131,7 @@ impl<S: Stream> Session<S> {
                 peer,
                 address: None,
                 encrypted,
+                tag: String::new(),
                 enabled: Enabled::default(),
                 bindings,
                 stopping,
@@ -220,6 +224,9 @@ impl<S: Stream> Session<S> {
             Ok(command) => command,
             Err(error) => return Ok((tag, error.into())),
         };
+        if let Some(tag) = &tag {
+            tag.as_str().clone_into(&mut self.context.tag);
+        }
         let numbers_may_change = command.lets_numbers_change();
         let completion = match self.dispatch(command).await {
             Ok((completion, transition)) => {
@@ -285,7 +292,7 @@ impl<S: Stream> Session<S> {
                 Err(Failure::Disconnected(disconnect)) => return Err(disconnect),
             }
         }
-        selected.mailbox.report(&mut self.context.frame, numbers_may_change).await
+        contexts::report(&mut self.context, &mut selected.mailbox, numbers_may_change).await
     }
 
     async fn complete(
@@ -405,6 +412,9 @@ async fn authenticated<S: Stream>(
         }
         // Not once a mailbox is selected (RFC 5161 §3.1): `selected` refuses it.
         Command::Enable { extensions } => stay(command::enable::enable(context, &extensions).await),
+        Command::MultiSearch(search) => {
+            stay(command::esearch::esearch(context, state, None, search).await)
+        }
         Command::Namespace => stay(command::namespace::namespace(context).await),
         Command::Idle => stay(command::idle::idle(context, state, None).await),
         _ => Err(wrong_state().into()),
@@ -423,8 +433,14 @@ async fn selected<S: Stream>(
         Command::Close => command::close::close(mailbox).await,
         Command::Unselect => Ok((Completion::ok("UNSELECT"), Transition::Deselect)),
         Command::Expunge { uids } => stay(command::expunge::expunge(mailbox, uids.as_ref()).await),
-        Command::Search { program, uid } => {
-            stay(command::search::search(context, mailbox, program, uid).await)
+        Command::Search(search) => stay(command::search::search(context, mailbox, search).await),
+        Command::Sort(sort) => stay(command::sort::sort(context, mailbox, sort).await),
+        Command::Thread(thread) => stay(command::thread::thread(context, mailbox, thread).await),
+        Command::MultiSearch(search) => {
+            stay(command::esearch::esearch(context, account, Some(mailbox), search).await)
+        }
+        Command::CancelUpdate { tags } => {
+            stay(command::cancel_update::cancel_update(mailbox, &tags))
         }
         Command::Fetch { set, items, uid } => {
             stay(command::fetch::fetch(context, mailbox, &set, items, uid).await)

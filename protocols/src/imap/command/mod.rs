@@ -6,12 +6,14 @@
 
 pub(crate) mod append;
 pub(crate) mod authenticate;
+pub(crate) mod cancel_update;
 pub(crate) mod capability;
 pub(crate) mod close;
 pub(crate) mod copy;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod enable;
+pub(crate) mod esearch;
 pub(crate) mod expunge;
 pub(crate) mod fetch;
 pub(crate) mod getquota;
@@ -27,6 +29,8 @@ pub(crate) mod noop;
 pub(crate) mod rename;
 pub(crate) mod search;
 pub(crate) mod select;
+pub(crate) mod sort;
 pub(crate) mod status;
 pub(crate) mod store;
 pub(crate) mod subscribe;
+pub(crate) mod thread;

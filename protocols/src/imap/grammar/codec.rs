@@ -95,9 +95,6 @@ fn with_names(body: CommandBody<'_>, names: NameForm) -> Result<Command, ParseEr
             Command::Subscribe { mailbox: name(&mailbox, names)?, subscribed: false }
         }
         CommandBody::Expunge => Command::Expunge { uids: None },
-        CommandBody::ExpungeUid { sequence_set } => {
-            Command::Expunge { uids: Some(set(&sequence_set)) }
-        }
         CommandBody::Fetch { sequence_set, macro_or_item_names, uid } => Command::Fetch {
             set: set(&sequence_set),
             items: fetch_items(&macro_or_item_names)?,
@@ -111,12 +108,6 @@ fn with_names(body: CommandBody<'_>, names: NameForm) -> Result<Command, ParseEr
                 silent: response == StoreResponse::Silent,
                 uid,
             })
-        }
-        CommandBody::Copy { sequence_set, mailbox, uid } => {
-            Command::Copy { set: set(&sequence_set), mailbox: name(&mailbox, names)?, uid }
-        }
-        CommandBody::Move { sequence_set, mailbox, uid } => {
-            Command::Move { set: set(&sequence_set), mailbox: name(&mailbox, names)?, uid }
         }
         _ => return Err(SYNTAX),
     })

@@ -8,12 +8,17 @@
 //!
 //! Not here: lines and literals (`frame`), what commands do (`command`).
 
+pub(crate) mod cancel_update;
 pub(crate) mod codec;
+pub(crate) mod copy;
 pub(crate) mod enable;
 pub(crate) mod mailbox_name;
+pub(crate) mod multisearch;
 pub(crate) mod reader;
+pub(crate) mod results;
 pub(crate) mod search;
 pub(crate) mod sequence;
+pub(crate) mod sort;
 pub(crate) mod write;
 
 use std::num::NonZeroU32;
@@ -22,8 +27,13 @@ use storage::mailbox::flags::{FlagChange, Flags};
 use trust::clock::UnixMillis;
 
 use self::{
-    enable::Extension, mailbox_name::NameForm, reader::Reader, search::SearchProgram,
+    enable::Extension,
+    mailbox_name::NameForm,
+    multisearch::MultiSearch,
+    reader::Reader,
+    search::SearchCommand,
     sequence::SequenceSet,
+    sort::{SortCommand, ThreadCommand},
 };
 use super::limits::ImapLimits;
 
@@ -78,7 +88,11 @@ pub(crate) enum Command {
     Close,
     Unselect,
     Expunge { uids: Option<SequenceSet> },
-    Search { program: SearchProgram, uid: bool },
+    Search(SearchCommand),
+    Sort(SortCommand),
+    Thread(ThreadCommand),
+    MultiSearch(MultiSearch),
+    CancelUpdate { tags: Vec<Vec<u8>> },
     Fetch { set: SequenceSet, items: Vec<FetchItem>, uid: bool },
     Store(Store),
     Copy { set: SequenceSet, mailbox: String, uid: bool },
@@ -87,13 +101,16 @@ pub(crate) enum Command {
 
 impl Command {
     /// Says whether EXPUNGE responses may be sent while this command is answered: not for FETCH,
-    /// STORE and SEARCH by sequence number, whose numbers must stay true (RFC 3501 §7.4.1).
+    /// STORE and SEARCH by sequence number, whose numbers must stay true (RFC 3501 §7.4.1), nor for
+    /// SORT and THREAD (RFC 5256 §3).
     pub(crate) fn lets_numbers_change(&self) -> bool {
         !matches!(
             self,
             Self::Fetch { uid: false, .. }
                 | Self::Store(Store { uid: false, .. })
-                | Self::Search { uid: false, .. }
+                | Self::Search(SearchCommand { uid: false, .. })
+                | Self::Sort(SortCommand { uid: false, .. })
+                | Self::Thread(ThreadCommand { uid: false, .. })
         )
     }
 
@@ -105,7 +122,10 @@ impl Command {
             | Self::Move { set, .. }
             | Self::Store(Store { set, .. })
             | Self::Expunge { uids: Some(set) } => set.ranges(),
-            Self::Search { program, .. } => program.ranges(),
+            Self::Search(SearchCommand { program, .. })
+            | Self::Sort(SortCommand { program, .. })
+            | Self::Thread(ThreadCommand { program, .. })
+            | Self::MultiSearch(MultiSearch { program, .. }) => program.ranges(),
             _ => 0,
         }
     }
@@ -226,7 +246,20 @@ fn ours(
     let Ok(word) = reader.keyword() else { return Ok(None) };
     Ok(Some(match (word.as_slice(), uid) {
         (b"ENABLE", false) => Command::Enable { extensions: enable::parse(reader)? },
-        (b"SEARCH", _) => Command::Search { program: search::parse(reader, limits)?, uid },
+        (b"COPY", _) => {
+            let (set, mailbox) = copy::parse(reader)?;
+            Command::Copy { set, mailbox, uid }
+        }
+        (b"MOVE", _) => {
+            let (set, mailbox) = copy::parse(reader)?;
+            Command::Move { set, mailbox, uid }
+        }
+        (b"EXPUNGE", true) => Command::Expunge { uids: Some(copy::parse_set(reader)?) },
+        (b"SEARCH", _) => Command::Search(search::parse(reader, uid, limits)?),
+        (b"SORT", _) => Command::Sort(sort::parse(reader, uid, limits)?),
+        (b"THREAD", _) => Command::Thread(sort::parse_thread(reader, uid, limits)?),
+        (b"ESEARCH", false) => Command::MultiSearch(multisearch::parse(reader, limits)?),
+        (b"CANCELUPDATE", false) => Command::CancelUpdate { tags: cancel_update::parse(reader)? },
         _ => return Ok(None),
     }))
 }
