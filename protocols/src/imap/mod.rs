@@ -19,6 +19,8 @@ mod contexts;
 mod enabled;
 mod found;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod grammar;
 mod limits;
 mod message;
