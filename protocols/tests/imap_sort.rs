@@ -47,10 +47,10 @@ async fn mails() -> (Arc<MemoryAccount>, Client) {
             [("From", from), ("To", to), ("Cc", cc), ("Subject", subject), ("Date", date)]
         {
             if !value.is_empty() {
-                text.push_str(&format!("{name}: {value}\r\n"));
+                text.extend([name, ": ", value, "\r\n"]);
             }
         }
-        text.push_str(&format!("\r\n{}\r\n", "x".repeat(padding * 100)));
+        text.extend(["\r\n", &"x".repeat(padding * 100), "\r\n"]);
         let command =
             format!("x APPEND INBOX \" {day}-Jul-1996 00:00:00 +0000\" {{{}+}}\r\n", text.len());
         client.send(format!("{command}{text}\r\n")).await;
