@@ -15,6 +15,7 @@ mod dedup_pec;
 mod dictionary;
 mod growth;
 mod house;
+mod imap;
 mod line;
 mod massive;
 mod memory;
@@ -33,7 +34,7 @@ use std::{io::Write as _, process::ExitCode};
 use line::Line;
 
 /// A measure by its name.
-const MEASURES: [(&str, Measure); 21] = [
+const MEASURES: [(&str, Measure); 23] = [
     ("append", append::measure),
     ("append_1mb", append_1mb::measure),
     ("read_cold", read::cold),
@@ -55,6 +56,8 @@ const MEASURES: [(&str, Measure); 21] = [
     ("select_gain", select::select_gain),
     ("header_search", select::header_search),
     ("header_search_gain", select::header_search_gain),
+    ("imap_select", imap::select),
+    ("imap_search", imap::search),
 ];
 
 /// Takes a measure.

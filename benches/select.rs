@@ -44,15 +44,15 @@ use crate::{
     line::{Goal, Line},
 };
 
-const MESSAGES: usize = 100_000;
+pub(crate) const MESSAGES: usize = 100_000;
 /// Messages appended at a time: they share a batch.
 const TOGETHER: usize = 128;
 /// Messages whose headers are asked for at a time, as IMAP does.
 const ASKED: usize = 8_192;
 const ROUNDS: u8 = 5;
-const ACCOUNT: AccountId = AccountId(1);
+pub(crate) const ACCOUNT: AccountId = AccountId(1);
 /// A sender of one message in a thousand.
-const SENDER: &str = "ufficio777@pec.beta.example";
+pub(crate) const SENDER: &str = "ufficio777@pec.beta.example";
 /// Octets before a block's compressed frame, and where the length of its plain octets stands.
 const FRAME_AT: usize = 37;
 const LENGTH_AT: usize = 33;
@@ -208,7 +208,9 @@ async fn values(store: &Store, family: Family) -> Result<Vec<bytes::Bytes>, Fail
 }
 
 /// A store with one account that has all messages in INBOX, and its blocks.
-async fn furnished(folder: &Path) -> Result<(Arc<Store>, Account, Arc<LiveMailbox>), Failure> {
+pub(crate) async fn furnished(
+    folder: &Path,
+) -> Result<(Arc<Store>, Account, Arc<LiveMailbox>), Failure> {
     let objects = folder.join("objects");
     std::fs::create_dir(&objects)?;
     let config = StoreConfig {

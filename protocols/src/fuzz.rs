@@ -6,6 +6,7 @@
 //! Compiled for tests and by `cargo fuzz` only (`cfg(fuzzing)`).
 
 pub use crate::{
+    imap::fuzz::imap_search,
     imap::imap_command,
     sasl::scram::fuzz::scram,
     smtp::server::fuzz::{chunks, data},
@@ -19,13 +20,14 @@ use crate::{
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     ("smtp_command", command),
     ("smtp_data", data),
     ("smtp_chunks", chunks),
     ("scram", scram),
     ("imap_command", imap_command),
     ("proxy_header", proxy_header),
+    ("imap_search", imap_search),
 ];
 
 /// A command line of any octets is refused, or writes as one line that reads as the same command.

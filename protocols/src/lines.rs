@@ -128,6 +128,21 @@ impl<S: Stream> Lines<S> {
         Ok(self.input.split_to(length))
     }
 
+    /// Waits for the end of the stream, taking in what the peer sends meanwhile up to the bound of
+    /// the input buffer; beyond it, for ever.
+    pub(crate) async fn ended(&mut self) -> Disconnect {
+        while self.input.len() < READ_OCTETS {
+            self.input.reserve(READ_OCTETS);
+            let mut limited = bytes::BufMut::limit(&mut self.input, READ_OCTETS);
+            match self.stream.read_buf(&mut limited).await {
+                Ok(0) => return Disconnect::Closed,
+                Ok(_) => {}
+                Err(error) => return error.into(),
+            }
+        }
+        std::future::pending().await
+    }
+
     async fn fill(&mut self) -> Result<(), Disconnect> {
         self.flush().await?;
         if self.input.is_empty() && self.input.capacity() > KEPT_OCTETS {

@@ -138,6 +138,18 @@ settings! {
     imap_save_limit: u32 = 100_000, (1_000, 10_000_000),
         "Messaggi di una copia via IMAP, annunciati come SAVELIMIT dove imap_message_limit è 0.",
         "Messages of one copy by IMAP, announced as SAVELIMIT where imap_message_limit is 0.";
+    imap_sort_octets_max: Octets = Octets::megabytes(64), SIZE,
+        "Memoria di un ordinamento o di un raggruppamento in conversazioni via IMAP.",
+        "Memory of one sort, or of one grouping into threads, by IMAP.";
+    imap_search_mailboxes_max: usize = 1_000, COUNT,
+        "Cartelle di una ricerca IMAP in più cartelle.",
+        "Mailboxes of one IMAP search in several.";
+    imap_search_saved_max: usize = 1_000_000, COUNT,
+        "Messaggi che una sessione IMAP può tenere come risultato salvato di una ricerca.",
+        "Messages that an IMAP session may keep as the saved result of a search.";
+    imap_contexts_max: usize = 16, COUNT,
+        "Ricerche di una sessione IMAP di cui si annunciano i cambiamenti.",
+        "Searches of an IMAP session whose changes are told.";
     pop3_idle_timeout: Millis = Millis::minutes(10), (Millis::minutes(10), Millis::hours(24)),
         "Inattività di una sessione POP3; lo standard vuole almeno 10 min.",
         "Idle time of a POP3 session; the standard wants 10 min at least.";

@@ -209,6 +209,11 @@ fn imap_settings(config: &Config) -> imap::ServerSettings {
     settings.limits.message_limit = NonZeroU32::new(config.limits.imap_message_limit);
     settings.limits.save_limit =
         NonZeroU32::new(config.limits.imap_save_limit).unwrap_or(settings.limits.save_limit);
+    settings.limits.sort_octets_max =
+        usize::try_from(config.limits.imap_sort_octets_max.0).unwrap_or(usize::MAX);
+    settings.limits.search_mailboxes_max = config.limits.imap_search_mailboxes_max;
+    settings.limits.search_saved_max = config.limits.imap_search_saved_max;
+    settings.limits.contexts_max = config.limits.imap_contexts_max;
     settings.limits.append_octets_max = config.limits.relay_message_octets_max.0;
     settings.limits.header_octets_max = config.limits.header_octets_max.0;
     settings.time_zone = jiff::tz::get!("Europe/Rome");

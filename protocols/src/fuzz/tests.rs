@@ -4,7 +4,7 @@ mod replay;
 use super::TARGETS;
 
 /// What mutations put in.
-const TOKENS: [&str; 40] = [
+const TOKENS: [&str; 51] = [
     "\r\n",
     "\r",
     "\n",
@@ -45,6 +45,17 @@ const TOKENS: [&str; 40] = [
     "(CHANGEDSINCE 1 VANISHED)",
     "(QRESYNC (1 2 3",
     "-1:-2",
+    "NOT ",
+    "OR ",
+    " RETURN (",
+    "PARTIAL 1:5",
+    "{0+}\r\n",
+    "1:*",
+    "\"/flags/x\" all ",
+    "31-Feb-2020",
+    "IN (subtree (",
+    "REVERSE ",
+    "CHARSET ",
 ];
 
 fn replay(target: &str) {
@@ -69,6 +80,11 @@ fn seeds_of_chunks_and_their_mutations_are_what_data_would_be() {
 #[test]
 fn seeds_of_scram_and_their_mutations_are_refused() {
     replay("scram");
+}
+
+#[test]
+fn seeds_of_imap_searches_and_their_mutations_are_refused_or_read_the_same() {
+    replay("imap_search");
 }
 
 #[test]

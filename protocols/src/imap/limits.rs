@@ -31,6 +31,15 @@ pub struct ImapLimits {
     pub search_keys_max: usize,
     /// Levels of parentheses, OR and NOT in SEARCH.
     pub search_depth_max: usize,
+    /// Mailboxes in one ESEARCH.
+    pub search_mailboxes_max: usize,
+    /// Messages that `$` may stand for.
+    pub search_saved_max: usize,
+    /// Octets that SORT and THREAD may hold of texts and identifiers; all sorted contexts of a
+    /// session together, too.
+    pub sort_octets_max: usize,
+    /// Searches of a session whose changes are told (RFC 5267 §4.3).
+    pub contexts_max: usize,
     /// Octets of a header that SEARCH and HEADER.FIELDS look at.
     pub header_octets_max: u64,
     /// How long a session may be silent once logged in (RFC 3501 §5.4: at least 30 minutes).
@@ -60,6 +69,10 @@ impl Default for ImapLimits {
             save_limit: const { NonZeroU32::new(100_000).unwrap() },
             search_keys_max: 1_000,
             search_depth_max: 64,
+            search_mailboxes_max: 1_000,
+            search_saved_max: 1_000_000,
+            sort_octets_max: 64 * 1024 * 1024,
+            contexts_max: 16,
             header_octets_max: 16 * 1024 * 1024,
             idle_time_max: Duration::from_mins(30),
             login_time_max: Duration::from_mins(1),

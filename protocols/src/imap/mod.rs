@@ -2,8 +2,10 @@
 //!
 //! * [`frame`]: lines and literals. [`grammar`]: commands and responses as values and octets.
 //! * [`session`]: states and their commands; [`command`]: one file per command.
-//! * [`selected`]: the stable list of messages behind sequence numbers.
-//! * [`message`]: envelopes, structures, sections, search. [`text`]: decoding for search.
+//! * [`selected`]: the stable list of messages behind sequence numbers. [`found`]: what a search
+//!   finds in it, and its answer. [`contexts`]: searches whose changes are told.
+//! * [`message`]: envelopes, structures, sections, search, order and
+//!   threads. [`text`]: decoding for search.
 //!
 //! Invariants: a message is never held in memory; every buffer has a bound in [`ImapLimits`];
 //! a tagged OK of a change goes out only after the change is durable.
@@ -13,8 +15,12 @@
 
 mod command;
 mod completion;
+mod contexts;
 mod enabled;
+mod found;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod grammar;
 mod limits;
 mod message;

@@ -25,6 +25,7 @@ use storage::{
 
 use super::{
     completion::{Completion, Failure},
+    contexts::Contexts,
     enabled::Enabled,
     frame::Frame,
     grammar::{
@@ -53,6 +54,8 @@ pub(crate) struct SelectedMailbox {
     changed: BTreeMap<Uid, bool>,
     /// What `$` stands for: the UIDs that the last SEARCH with RETURN (SAVE) found (RFC 5182 §2.1).
     pub(crate) saved: BTreeSet<Uid>,
+    /// Searches whose changes are told.
+    pub(crate) contexts: Contexts,
     keywords: BTreeSet<Keyword>,
     /// Whether `keywords` has grown since the client was told.
     keywords_grew: bool,
@@ -92,6 +95,7 @@ impl SelectedMailbox {
             arrived: Vec::new(),
             changed: BTreeMap::new(),
             saved: BTreeSet::new(),
+            contexts: Contexts::default(),
             keywords,
             keywords_grew: false,
             batches: (BTreeSet::new(), 0),

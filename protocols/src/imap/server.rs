@@ -5,6 +5,7 @@ use std::{fmt, net::IpAddr, sync::Arc};
 use jiff::tz::TimeZone;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
+use trust::clock::{Clock, SystemClock};
 
 use super::{limits::ImapLimits, session::Session};
 use crate::{
@@ -19,11 +20,14 @@ pub struct ServerSettings {
     pub limits: ImapLimits,
     /// The zone in which INTERNALDATE is written and days are counted.
     pub time_zone: TimeZone,
+    /// The time from which the age of messages is counted.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Default for ServerSettings {
     fn default() -> Self {
-        Self { limits: ImapLimits::default(), time_zone: TimeZone::UTC }
+        let clock = Arc::new(SystemClock);
+        Self { limits: ImapLimits::default(), time_zone: TimeZone::UTC, clock }
     }
 }
 

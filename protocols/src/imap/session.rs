@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     command,
     completion::{Completion, Condition, Failure},
+    contexts,
     enabled::Enabled,
     frame::{Frame, Incoming, Literal},
     grammar::{
@@ -46,6 +47,8 @@ pub(crate) struct Context<S> {
     pub(crate) address: Option<String>,
     /// Whether TLS protects the connection.
     pub(crate) encrypted: bool,
+    /// The tag of the command that is carried out.
+    pub(crate) tag: String,
     /// What the client has enabled.
     pub(crate) enabled: Enabled,
     /// What a login can be bound to.
@@ -132,6 +135,7 @@ impl<S: Stream> Session<S> {
                 peer,
                 address: None,
                 encrypted,
+                tag: String::new(),
                 enabled: Enabled::default(),
                 bindings,
                 stopping,
@@ -237,6 +241,9 @@ impl<S: Stream> Session<S> {
         if let Err(refused) = self.context.enabled.admits(&command) {
             return Ok((tag, refused));
         }
+        if let Some(tag) = &tag {
+            tag.as_str().clone_into(&mut self.context.tag);
+        }
         let (numbers_may_change, expunges) = (command.lets_numbers_change(), command.expunges());
         let told = self.told();
         let mut completion = match self.dispatch(command, tag.as_ref()).await {
@@ -340,8 +347,7 @@ impl<S: Stream> Session<S> {
                 Err(Failure::Disconnected(disconnect)) => return Err(disconnect),
             }
         }
-        let Context { frame, enabled, .. } = &mut self.context;
-        selected.mailbox.report(frame, *enabled, numbers_may_change).await
+        contexts::report(&mut self.context, &mut selected.mailbox, numbers_may_change).await
     }
 
     async fn complete(
@@ -459,6 +465,9 @@ async fn authenticated<S: Stream>(
         }
         // Not once a mailbox is selected (RFC 5161 §3.1): `selected` refuses it.
         Command::Enable { extensions } => stay(command::enable::enable(context, &extensions).await),
+        Command::MultiSearch(search) => {
+            stay(command::esearch::esearch(context, state, None, search).await)
+        }
         Command::Namespace => stay(command::namespace::namespace(context).await),
         Command::Idle => stay(command::idle::idle(context, state, None).await),
         _ => Err(wrong_state().into()),
@@ -480,8 +489,14 @@ async fn selected<S: Stream>(
         Command::Expunge { uids } => {
             stay(command::expunge::expunge(context, mailbox, uids.as_ref()).await)
         }
-        Command::Search { program, uid } => {
-            stay(command::search::search(context, mailbox, program, uid).await)
+        Command::Search(search) => stay(command::search::search(context, mailbox, search).await),
+        Command::Sort(sort) => stay(command::sort::sort(context, mailbox, sort).await),
+        Command::Thread(thread) => stay(command::thread::thread(context, mailbox, thread).await),
+        Command::MultiSearch(search) => {
+            stay(command::esearch::esearch(context, account, Some(mailbox), search).await)
+        }
+        Command::CancelUpdate { tags } => {
+            stay(command::cancel_update::cancel_update(mailbox, &tags))
         }
         Command::Fetch(fetch) => stay(command::fetch::fetch(context, mailbox, fetch).await),
         Command::Store(store) => stay(command::store::store(context, mailbox, &store).await),

@@ -16,10 +16,16 @@ const ALWAYS: &str = "IMAP4rev1 ENABLE SASL-IR LITERAL+ ID IDLE NAMESPACE CHILDR
                       QUOTA=RES-STORAGE QUOTA=RES-MESSAGE QUOTA=RES-MAILBOX CONDSTORE QRESYNC \
                       PREVIEW UIDONLY UIDBATCHES";
 
+/// RFC 4731, RFC 5182, RFC 5032, RFC 5256, RFC 5957, RFC 5267, RFC 7377, RFC 5255; THREAD=REFS is of
+/// the Internet-Draft draft-ietf-morg-inthread.
+const SEARCHES: &str = "ESEARCH SEARCHRES WITHIN SORT SORT=DISPLAY ESORT THREAD=ORDEREDSUBJECT \
+                        THREAD=REFERENCES THREAD=REFS CONTEXT=SEARCH CONTEXT=SORT MULTISEARCH \
+                        I18NLEVEL=1";
+
 /// The capabilities at this point of a session. Without TLS nobody may log in
 /// (RFC 3501 §6.2.3, §11.1).
 pub(crate) fn list<S>(context: &Context<S>, authenticated: bool) -> String {
-    let mut list = ALWAYS.to_owned();
+    let mut list = format!("{ALWAYS} {SEARCHES}");
     let limits = &context.server.settings.limits;
     // One or the other (RFC 9738 §3).
     match limits.message_limit {

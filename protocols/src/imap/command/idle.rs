@@ -5,6 +5,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     imap::{
         completion::{CommandResult, Completion},
+        contexts,
         selected::SelectedMailbox,
         session::{Authenticated, Context},
     },
@@ -29,7 +30,7 @@ pub(crate) async fn idle<S: Stream>(
             changed = state.changes.changed(), if mailbox.is_some() => {
                 if let Some(mailbox) = mailbox.as_deref_mut() {
                     mailbox.refresh().await?;
-                    mailbox.report(&mut context.frame, context.enabled, true).await?;
+                    contexts::report(context, mailbox, true).await?;
                 }
                 if changed.is_err() {
                     // Nobody will report changes any more: the account is being closed.

@@ -194,6 +194,16 @@ impl<S: Stream> Frame<S> {
         timeout(self.literal_time_max, piece).await.map_err(|_| Disconnect::IdleTimedOut)?
     }
 
+    /// Lets other tasks have their turn in long work, which ends when the client has gone away.
+    /// One that has only closed its own direction counts as gone.
+    pub(crate) async fn take_turns(&mut self) -> Result<(), Disconnect> {
+        tokio::select! {
+            biased;
+            disconnect = self.lines.ended() => Err(disconnect),
+            () = tokio::task::yield_now() => Ok(()),
+        }
+    }
+
     /// Adds `octets` to the output.
     pub(crate) async fn put(&mut self, octets: &[u8]) -> Result<(), Disconnect> {
         self.lines.put(octets).await

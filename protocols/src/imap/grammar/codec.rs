@@ -6,10 +6,8 @@
 use imap_codec::{CommandCodec, decode::Decoder as _};
 use imap_types::{
     command::{Command as CodecCommand, CommandBody},
-    flag::Flag,
     mailbox::{ListMailbox, Mailbox},
 };
-use storage::mailbox::flags::{Flags, Keyword};
 
 use super::{
     Command, ParseError,
@@ -96,33 +94,6 @@ fn pattern(pattern: &ListMailbox<'_>, names: NameForm) -> Result<String, ParseEr
         ListMailbox::String(string) => string.as_ref(),
     };
     reader::pattern(encoded, names)
-}
-
-/// `\Recent` and unknown system flags cannot be stored (RFC 3501 §2.3.2).
-fn flags(listed: &[Flag<'_>]) -> Result<Flags, ParseError> {
-    let mut flags = Flags::default();
-    for flag in listed {
-        match flag {
-            Flag::Answered => flags.answered = true,
-            Flag::Deleted => flags.deleted = true,
-            Flag::Draft => flags.draft = true,
-            Flag::Flagged => flags.flagged = true,
-            Flag::Seen => flags.seen = true,
-            Flag::Extension(_) => {
-                return Err(ParseError::Syntax(
-                    "Flag di sistema non modificabile / This system flag cannot be changed",
-                ));
-            }
-            Flag::Keyword(word) => {
-                let keyword = Keyword::new(word.as_ref()).map_err(|_| ParseError::Impossible {
-                    code: "LIMIT",
-                    text: "Parola chiave oltre 64 caratteri / Keyword longer than 64 characters",
-                })?;
-                flags.keywords.insert(keyword);
-            }
-        }
-    }
-    Ok(flags)
 }
 
 #[cfg(test)]

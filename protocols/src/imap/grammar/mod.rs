@@ -9,6 +9,7 @@
 //! Not here: lines and literals (`frame`), what commands do (`command`).
 
 pub(crate) mod append;
+pub(crate) mod cancel_update;
 pub(crate) mod codec;
 pub(crate) mod enable;
 #[cfg(any(test, fuzzing))]
@@ -19,27 +20,29 @@ pub(crate) mod flag;
 pub(crate) mod fuzz;
 pub(crate) mod mailbox_name;
 pub(crate) mod message_url;
+pub(crate) mod multisearch;
 pub(crate) mod partial_range;
 pub(crate) mod reader;
+pub(crate) mod results;
 pub(crate) mod search;
 pub(crate) mod sections;
 pub(crate) mod select;
 pub(crate) mod sequence;
+pub(crate) mod sort;
 pub(crate) mod status;
 pub(crate) mod store;
 pub(crate) mod uid_batches;
 pub(crate) mod write;
 
-use storage::mailbox::flags::Flags;
-use trust::clock::UnixMillis;
-
 use self::{
     append::{Script, Step},
     enable::Extension,
     mailbox_name::NameForm,
+    multisearch::MultiSearch,
     reader::Reader,
-    search::{SearchKey, SearchProgram},
+    search::{SearchCommand, SearchKey},
     sequence::SequenceSet,
+    sort::{SortCommand, ThreadCommand},
 };
 pub(crate) use self::{
     fetch::{Fetch, FetchItem, Section, SectionText},
@@ -138,9 +141,12 @@ pub(crate) enum Command {
     Expunge {
         uids: Option<SequenceSet>,
     },
-    Search {
-        program: SearchProgram,
-        uid: bool,
+    Search(SearchCommand),
+    Sort(SortCommand),
+    Thread(ThreadCommand),
+    MultiSearch(MultiSearch),
+    CancelUpdate {
+        tags: Vec<Vec<u8>>,
     },
     Fetch(Fetch),
     Store(Store),
@@ -172,7 +178,9 @@ impl Command {
             | Self::Store(Store { uid, .. })
             | Self::Copy { uid, .. }
             | Self::Move { uid, .. } => !uid,
-            Self::Search { program, uid } => {
+            Self::Search(SearchCommand { program, uid, .. })
+            | Self::Sort(SortCommand { program, uid, .. })
+            | Self::Thread(ThreadCommand { program, uid, .. }) => {
                 let mut numbers = !uid;
                 program.visit(|key| {
                     numbers |= matches!(key, SearchKey::Sequence(SequenceSet::Ranges(_)));
@@ -210,7 +218,10 @@ impl Command {
             | Self::Move { set, .. }
             | Self::Store(Store { set, .. })
             | Self::Expunge { uids: Some(set) } => set.ranges(),
-            Self::Search { program, .. } => program.ranges(),
+            Self::Search(SearchCommand { program, .. })
+            | Self::Sort(SortCommand { program, .. })
+            | Self::Thread(ThreadCommand { program, .. })
+            | Self::MultiSearch(MultiSearch { program, .. }) => program.ranges(),
             Self::Select(select) => select.ranges(),
             _ => 0,
         }
@@ -292,7 +303,11 @@ fn ours(
             Command::Status { mailbox, items }
         }
         (b"UIDBATCHES", false) => Command::UidBatches(uid_batches::parse(reader)?),
-        (b"SEARCH", _) => Command::Search { program: search::parse(reader, limits)?, uid },
+        (b"SEARCH", _) => Command::Search(search::parse(reader, uid, limits)?),
+        (b"SORT", _) => Command::Sort(sort::parse(reader, uid, limits)?),
+        (b"THREAD", _) => Command::Thread(sort::parse_thread(reader, uid, limits)?),
+        (b"ESEARCH", false) => Command::MultiSearch(multisearch::parse(reader, limits)?),
+        (b"CANCELUPDATE", false) => Command::CancelUpdate { tags: cancel_update::parse(reader)? },
         _ => return Ok(None),
     }))
 }

@@ -1,4 +1,5 @@
-//! The grammar of SEARCH (RFC 3501 §6.4.4, §9 `search`).
+//! The grammar of SEARCH (RFC 3501 §6.4.4, §9 `search`; RFC 4731 §3.1) and of the program that SORT,
+//! THREAD and ESEARCH have too.
 //!
 //! It is ours because `imap-codec` stops at eight levels, which mail clients that look for ten
 //! senders exceed, holds sizes in 32 bits, and knows no later form of the command.
@@ -14,9 +15,19 @@ use storage::{mailbox::flags::Keyword, text::fold};
 use super::{
     ParseError,
     reader::{self, Reader},
+    results::Results,
     sequence::SequenceSet,
 };
 use crate::imap::limits::ImapLimits;
+
+/// SEARCH and UID SEARCH.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SearchCommand {
+    /// What is told of what is found, in an ESEARCH response; `None` = in a SEARCH response.
+    pub(crate) results: Option<Results>,
+    pub(crate) program: SearchProgram,
+    pub(crate) uid: bool,
+}
 
 /// A system flag that a key asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -82,6 +93,20 @@ pub(crate) enum SearchKey {
     },
     InternalDate(DateComparison, Date),
     SentDate(DateComparison, Date),
+    /// When the message came into this mailbox (RFC 8514 §4.3).
+    SavedDate(DateComparison, Date),
+    /// `SAVEDATESUPPORTED`: every mailbox here keeps that date.
+    SaveDateSupported,
+    /// At most so many seconds old (RFC 5032 §4).
+    Younger(u32),
+    /// At least so many seconds old.
+    Older(u32),
+    /// Changed at this MODSEQ or later (RFC 7162 §3.1.5).
+    ModSeq(u64),
+    /// The identifier of a message (RFC 8474 §6); `None` = one that no message here can have.
+    EmailId(Option<u64>),
+    /// The identifier of a thread: no message here has one.
+    ThreadId,
     Larger(u64),
     Smaller(u64),
     Envelope {
@@ -119,8 +144,14 @@ impl SearchProgram {
         }
     }
 
-    /// Resolves every set against a mailbox whose largest sequence number and UID are given.
-    pub(crate) fn resolve(&mut self, largest_number: u32, largest_uid: u32) {
+    /// Resolves every set against a mailbox whose largest sequence number and UID are given, and in
+    /// which `$` stands for the UIDs `saved`.
+    pub(crate) fn resolve(
+        &mut self,
+        largest_number: u32,
+        largest_uid: u32,
+        saved: &[RangeInclusive<u32>],
+    ) {
         let mut waiting: Vec<&mut SearchKey> = self.keys.iter_mut().collect();
         while let Some(key) = waiting.pop() {
             match key {
@@ -130,6 +161,9 @@ impl SearchProgram {
                     waiting.extend([first, second]);
                 }
                 SearchKey::Not(key) => waiting.push(key),
+                SearchKey::Sequence(SequenceSet::Saved) | SearchKey::Uid(SequenceSet::Saved) => {
+                    *key = SearchKey::Ranges { uid: true, ranges: saved.to_vec() };
+                }
                 SearchKey::Sequence(set) => {
                     *key = SearchKey::Ranges { uid: false, ranges: set.resolve(largest_number) };
                 }
@@ -139,6 +173,24 @@ impl SearchProgram {
                 _ => {}
             }
         }
+    }
+
+    /// Says whether `test` holds for some key.
+    pub(crate) fn has(&self, test: impl Fn(&SearchKey) -> bool) -> bool {
+        let mut has = false;
+        self.visit(|key| has |= test(key));
+        has
+    }
+
+    /// Says whether a key asks for MODSEQs: the answer then tells one (RFC 7162 §3.1.5).
+    pub(crate) fn asks_mod_seq(&self) -> bool {
+        self.has(|key| matches!(key, SearchKey::ModSeq(_)))
+    }
+
+    /// Says whether a key means something in one session's selected mailbox only: sequence numbers
+    /// and `$`.
+    pub(crate) fn is_of_selection(&self) -> bool {
+        self.has(|key| matches!(key, SearchKey::Sequence(_) | SearchKey::Uid(SequenceSet::Saved)))
     }
 
     /// Returns how many ranges its sequence sets have.
@@ -158,17 +210,57 @@ const TOO_MANY: ParseError =
     ParseError::Syntax("Troppi criteri di ricerca / Too many search criteria");
 const TOO_DEEP: ParseError =
     ParseError::Syntax("Criteri di ricerca troppo annidati / Search criteria nested too deeply");
-const BAD_CHARSET: ParseError = ParseError::Impossible {
+pub(super) const BAD_CHARSET: ParseError = ParseError::Impossible {
     code: "BADCHARSET (UTF-8 US-ASCII)",
     text: "Set di caratteri non gestito, usare UTF-8 / Unknown charset, use UTF-8",
 };
 
 /// Parses what follows the word SEARCH.
-pub(super) fn parse(reader: Reader<'_>, limits: &ImapLimits) -> Result<SearchProgram, ParseError> {
-    Parser { reader, keys: 0, limits }.program().map_err(|error| match error {
+pub(super) fn parse(
+    mut reader: Reader<'_>,
+    uid: bool,
+    limits: &ImapLimits,
+) -> Result<SearchCommand, ParseError> {
+    let results = Results::take(&mut reader)?;
+    let program = program(reader, limits)?;
+    Ok(SearchCommand { results, program, uid })
+}
+
+/// Parses `[SP "CHARSET" SP charset] 1*(SP search-key)` to the end of the command.
+pub(super) fn program(
+    mut reader: Reader<'_>,
+    limits: &ImapLimits,
+) -> Result<SearchProgram, ParseError> {
+    let before = reader.clone();
+    if reader.space() && reader.take_keyword(b"CHARSET") && reader.space() {
+        check_charset(&reader.astring().map_err(ours)?)?;
+    } else {
+        reader = before;
+    }
+    keys(reader, limits)
+}
+
+/// Charsets of texts: UTF-8, and what is a part of it.
+pub(super) fn check_charset(charset: &[u8]) -> Result<(), ParseError> {
+    let known = [&b"UTF-8"[..], b"US-ASCII"];
+    if known.iter().any(|name| charset.eq_ignore_ascii_case(name)) {
+        Ok(())
+    } else {
+        Err(BAD_CHARSET)
+    }
+}
+
+/// Parses `1*(SP search-key)` to the end of the command.
+pub(super) fn keys(reader: Reader<'_>, limits: &ImapLimits) -> Result<SearchProgram, ParseError> {
+    Parser { reader, keys: 0, limits }.program().map_err(ours)
+}
+
+/// A wrong search is called so.
+fn ours(error: ParseError) -> ParseError {
+    match error {
         reader::SYNTAX => SYNTAX,
         other => other,
-    })
+    }
 }
 
 struct Parser<'a, 'l> {
@@ -179,16 +271,6 @@ struct Parser<'a, 'l> {
 
 impl Parser<'_, '_> {
     fn program(&mut self) -> Result<SearchProgram, ParseError> {
-        let before = self.reader.clone();
-        if self.reader.space() && self.reader.take_keyword(b"CHARSET") && self.reader.space() {
-            let charset = self.reader.astring()?;
-            if !charset.eq_ignore_ascii_case(b"UTF-8") && !charset.eq_ignore_ascii_case(b"US-ASCII")
-            {
-                return Err(BAD_CHARSET);
-            }
-        } else {
-            self.reader = before;
-        }
         let mut keys = Vec::new();
         while self.reader.space() {
             keys.push(self.key(1)?);
@@ -216,7 +298,7 @@ impl Parser<'_, '_> {
             return if self.reader.take(b')') { Ok(SearchKey::And(keys)) } else { Err(SYNTAX) };
         }
         let word = self.reader.word()?;
-        if word.first().is_some_and(|octet| octet.is_ascii_digit() || *octet == b'*') {
+        if word.first().is_some_and(|octet| octet.is_ascii_digit() || b"*$".contains(octet)) {
             return SequenceSet::parse(word).map(SearchKey::Sequence).ok_or(SYNTAX);
         }
         let upper = word.to_ascii_uppercase();
@@ -265,11 +347,43 @@ impl Parser<'_, '_> {
             b"SENTBEFORE" => SearchKey::SentDate(Before, self.reader.date()?),
             b"SENTON" => SearchKey::SentDate(On, self.reader.date()?),
             b"SENTSINCE" => SearchKey::SentDate(Since, self.reader.date()?),
+            b"SAVEDBEFORE" => SearchKey::SavedDate(Before, self.reader.date()?),
+            b"SAVEDON" => SearchKey::SavedDate(On, self.reader.date()?),
+            b"SAVEDSINCE" => SearchKey::SavedDate(Since, self.reader.date()?),
+            b"YOUNGER" => SearchKey::Younger(self.reader.nonzero()?.get()),
+            b"OLDER" => SearchKey::Older(self.reader.nonzero()?.get()),
+            b"MODSEQ" => SearchKey::ModSeq(self.mod_seq()?),
+            b"EMAILID" => SearchKey::EmailId(email_id(self.object_id()?)),
+            b"THREADID" => self.object_id().map(|_| SearchKey::ThreadId)?,
             b"LARGER" => SearchKey::Larger(self.reader.number()?),
             b"SMALLER" => SearchKey::Smaller(self.reader.number()?),
             b"UID" => SearchKey::Uid(self.reader.sequence_set()?),
             _ => return Err(SYNTAX),
         })
+    }
+
+    /// `[entry-name SP entry-type SP] mod-sequence-valzer`. A message has one MODSEQ for all of its
+    /// flags, whichever is named (RFC 7162 §3.1.5).
+    fn mod_seq(&mut self) -> Result<u64, ParseError> {
+        if self.reader.peek() == Some(b'"') {
+            let entry = self.reader.string()?;
+            self.reader.expect_space()?;
+            let kind = self.reader.keyword()?;
+            self.reader.expect_space()?;
+            let known = [&b"PRIV"[..], b"SHARED", b"ALL"].contains(&kind.as_slice());
+            if !known || entry.len() <= 7 || !entry[..7].eq_ignore_ascii_case(b"/flags/") {
+                return Err(SYNTAX);
+            }
+        }
+        let mod_seq = self.reader.number()?;
+        if i64::try_from(mod_seq).is_ok() { Ok(mod_seq) } else { Err(SYNTAX) }
+    }
+
+    /// `objectid` (RFC 8474 §7).
+    fn object_id(&mut self) -> Result<&[u8], ParseError> {
+        let word = self.reader.word()?;
+        let is_octet = |octet: &u8| octet.is_ascii_alphanumeric() || b"_-".contains(octet);
+        if word.len() <= 255 && word.iter().all(is_octet) { Ok(word) } else { Err(SYNTAX) }
     }
 
     fn text(&mut self) -> Result<String, ParseError> {
@@ -278,12 +392,19 @@ impl Parser<'_, '_> {
     }
 }
 
+/// The number of the message that EMAILID calls so: `M` and the digits that FETCH writes.
+fn email_id(written: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(written.strip_prefix(b"M")?).ok()?;
+    digits.parse().ok().filter(|number: &u64| number.to_string() == digits)
+}
+
 fn flag_key(name: &[u8]) -> Option<SearchKey> {
     use SystemFlag::{Answered, Deleted, Draft, Flagged, Recent, Seen};
     let flag = |flag, set| Some(SearchKey::Flag { flag, set });
     match name {
         b"ALL" => Some(SearchKey::All),
         b"NEW" => Some(SearchKey::New),
+        b"SAVEDATESUPPORTED" => Some(SearchKey::SaveDateSupported),
         b"ANSWERED" => flag(Answered, true),
         b"DELETED" => flag(Deleted, true),
         b"DRAFT" => flag(Draft, true),
@@ -306,7 +427,8 @@ mod tests {
 
     fn parse_within(line: &str, limits: &ImapLimits) -> Result<SearchProgram, ParseError> {
         let arguments = line.strip_prefix("a SEARCH").unwrap();
-        super::parse(Reader::new(arguments.as_bytes(), NameForm::ModifiedUtf7), limits)
+        let reader = Reader::new(arguments.as_bytes(), NameForm::ModifiedUtf7);
+        super::parse(reader, false, limits).map(|command| command.program)
     }
 
     fn parse(line: &str) -> Result<SearchProgram, ParseError> {
@@ -351,8 +473,37 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_extensions_are_read() {
+        use DateComparison::Before;
+        for (written, key) in [
+            ("$", SearchKey::Sequence(SequenceSet::Saved)),
+            ("UID $", SearchKey::Uid(SequenceSet::Saved)),
+            ("YOUNGER 259200", SearchKey::Younger(259_200)),
+            ("OLDER 1", SearchKey::Older(1)),
+            ("SAVEDBEFORE 1-Feb-1994", SearchKey::SavedDate(Before, jiff::civil::date(1994, 2, 1))),
+            ("SaveDateSupported", SearchKey::SaveDateSupported),
+            ("MODSEQ 620162338", SearchKey::ModSeq(620_162_338)),
+            ("MODSEQ \"/flags/\\\\draft\" all 0", SearchKey::ModSeq(0)),
+            ("EMAILID M17", SearchKey::EmailId(Some(17))),
+            ("EMAILID M017", SearchKey::EmailId(None)),
+            ("EMAILID x-_", SearchKey::EmailId(None)),
+            ("THREADID T1", SearchKey::ThreadId),
+        ] {
+            assert_eq!(keys(&format!("a SEARCH {written}\r\n")), vec![key], "{written}");
+        }
+    }
+
+    #[test]
     fn wrong_searches_are_refused() {
         for wrong in [
+            "a SEARCH $1\r\n",
+            "a SEARCH YOUNGER 0\r\n",
+            "a SEARCH OLDER 4294967296\r\n",
+            "a SEARCH MODSEQ 9223372036854775808\r\n",
+            "a SEARCH MODSEQ \"/flags/\" all 1\r\n",
+            "a SEARCH MODSEQ \"/flags/x\" mine 1\r\n",
+            "a SEARCH EMAILID a.b\r\n",
+            "a SEARCH RETURN (ALL)\r\n",
             "a SEARCH\r\n",
             "a SEARCH \r\n",
             "a SEARCH ALL \r\n",

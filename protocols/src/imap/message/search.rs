@@ -48,6 +48,8 @@ pub(crate) struct Search<'a> {
     pub(crate) program: &'a SearchProgram,
     /// The zone in which INTERNALDATE has a day.
     pub(crate) zone: &'a TimeZone,
+    /// When the search began.
+    pub(crate) now: UnixMillis,
     pub(crate) limits: &'a ImapLimits,
 }
 
@@ -100,13 +102,10 @@ impl Search<'_> {
         candidates: &[Candidate<'_>],
         numbers: &[EmailNumber],
     ) -> Result<Vec<Asked>, StoreError> {
-        let mut of_use = false;
-        self.program.visit(|key| {
-            of_use |= match key {
-                SearchKey::Envelope { .. } | SearchKey::SentDate(..) => true,
-                SearchKey::Header { name, .. } => kept_field(name).is_some(),
-                _ => false,
-            };
+        let of_use = self.program.has(|key| match key {
+            SearchKey::Envelope { .. } | SearchKey::SentDate(..) => true,
+            SearchKey::Header { name, .. } => kept_field(name).is_some(),
+            _ => false,
         });
         match candidates.first() {
             Some(candidate) if of_use && !numbers.is_empty() => {
@@ -137,6 +136,8 @@ impl Search<'_> {
         if let Some(verdict) = self.all(candidate, &known) {
             return Ok(verdict);
         }
+        // Reading a message is work: others get their turn.
+        tokio::task::yield_now().await;
         let summary = candidate.view.summary(candidate.row.email_number).await?;
         known.header = Some(self.read_header(candidate, &summary.body).await?);
         if let Some(verdict) = self.all(candidate, &known) {
@@ -156,7 +157,7 @@ impl Search<'_> {
         let row = candidate.row;
         let inner = |key: &SearchKey| self.holds(key, candidate, known);
         match key {
-            SearchKey::All => Some(true),
+            SearchKey::All | SearchKey::SaveDateSupported => Some(true),
             SearchKey::And(keys) => every(keys.iter().map(inner)),
             SearchKey::Or(two) => {
                 every([inner(&two.0), inner(&two.1)].map(|held| held.map(|held| !held)))
@@ -165,8 +166,8 @@ impl Search<'_> {
             SearchKey::Not(key) => inner(key).map(|held| !held),
             SearchKey::Ranges { uid: false, ranges } => Some(contains(ranges, candidate.number)),
             SearchKey::Ranges { uid: true, ranges } => Some(contains(ranges, row.uid.get())),
-            // Resolved before the first message is judged.
-            SearchKey::Sequence(_) | SearchKey::Uid(_) => Some(false),
+            // Sets are resolved before the first message is judged; no message has a thread's identifier.
+            SearchKey::Sequence(_) | SearchKey::Uid(_) | SearchKey::ThreadId => Some(false),
             SearchKey::New => Some(candidate.recent && !row.flags.seen),
             SearchKey::Flag { flag, set } => Some(has_flag(candidate, *flag) == *set),
             SearchKey::Keyword { keyword, set } => {
@@ -175,6 +176,13 @@ impl Search<'_> {
             SearchKey::InternalDate(comparison, date) => {
                 Some(compare(*comparison, self.date_of(row.internal_date), *date))
             }
+            SearchKey::SavedDate(comparison, date) => {
+                Some(compare(*comparison, self.date_of(row.save_date), *date))
+            }
+            SearchKey::Younger(seconds) => Some(self.age(row) <= i64::from(*seconds)),
+            SearchKey::Older(seconds) => Some(self.age(row) >= i64::from(*seconds)),
+            SearchKey::ModSeq(mod_seq) => Some(row.mod_seq.0 >= *mod_seq),
+            SearchKey::EmailId(number) => Some(*number == Some(row.email_number.0)),
             SearchKey::Larger(octets) => Some(row.size > *octets),
             SearchKey::Smaller(octets) => Some(row.size < *octets),
             SearchKey::SentDate(comparison, date) => known.headers.as_ref().map(|headers| {
@@ -195,6 +203,11 @@ impl Search<'_> {
                 .as_ref()
                 .map(|found| found.get(&(*area, folded.as_str())).copied().unwrap_or(false)),
         }
+    }
+
+    /// Seconds since the message was received (RFC 5032 §4).
+    fn age(&self, row: &ListedMessage) -> i64 {
+        self.now.seconds().saturating_sub(row.internal_date.seconds())
     }
 
     fn date_of(&self, instant: UnixMillis) -> Date {

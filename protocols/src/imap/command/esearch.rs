@@ -1,0 +1,159 @@
+//! ESEARCH: one search in several mailboxes (RFC 7377 §2).
+//!
+//! Each mailbox is opened, searched and answered by itself, one after the other: what is held is one
+//! list of messages. Names that cannot be opened are passed over (§2.2).
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use storage::{error::StoreError, ids::MailboxId, mailbox::view::MailboxView};
+
+use crate::{
+    access::MailboxEntry,
+    imap::{
+        completion::{CommandResult, Completion, Failure},
+        contexts,
+        found::{Searched, Telling, settle_saved},
+        grammar::multisearch::{MultiSearch, Source},
+        selected::SelectedMailbox,
+        session::{Authenticated, Context},
+    },
+    lines::Stream,
+};
+
+pub(crate) async fn esearch<S: Stream>(
+    context: &mut Context<S>,
+    state: &mut Authenticated,
+    mailbox: Option<&mut SelectedMailbox>,
+    search: MultiSearch,
+) -> CommandResult {
+    let is_selected =
+        |source: &Source| matches!(source, Source::Selected | Source::SelectedDelayed);
+    let selected = search.sources.iter().any(is_selected);
+    let others = !search.sources.iter().all(is_selected);
+    if selected && mailbox.is_none() {
+        return Err(Completion::bad("Nessuna cartella aperta / No mailbox is selected").into());
+    }
+    if others && (search.results.save || search.program.is_of_selection()) {
+        // RFC 7377 §2.1, §2.2: these are of the selected mailbox.
+        let text = "SAVE, $ e numeri di messaggio valgono solo per la cartella aperta / SAVE, $ and message numbers are for the selected mailbox only";
+        return Err(Completion::bad(text).into());
+    }
+    context.enabled.condstore |= search.program.asks_mod_seq();
+    let entries = state.account.list().await?;
+    let mut wanted = wanted(&entries, &search.sources);
+    if let Some(mailbox) = mailbox {
+        let id = mailbox.view.state().await?.mailbox_id;
+        if selected || wanted.iter().any(|(of, _)| *of == id) {
+            wanted.retain(|(of, _)| *of != id);
+            let of_it = |entry: &&MailboxEntry| entry.mailbox_id == Some(id);
+            // A mailbox that was deleted meanwhile has no name to answer by.
+            if let Some(entry) = entries.iter().find(of_it) {
+                let done = in_selected(context, mailbox, &search, &entry.name).await;
+                settle_saved(mailbox, Some(&search.results), done)?;
+            }
+        }
+    }
+    if wanted.len() > context.server.settings.limits.search_mailboxes_max {
+        let text = "Troppe cartelle: cercare in meno / Too many mailboxes: search fewer";
+        return Err(Completion::no("LIMIT", text).into());
+    }
+    for (_, name) in wanted {
+        context.frame.take_turns().await?;
+        in_other(context, state, &search, name).await?;
+    }
+    if search.results.update {
+        let tag = context.tag.clone();
+        contexts::refuse(context, &tag).await?;
+    }
+    Ok(Completion::ok("ESEARCH"))
+}
+
+/// The mailboxes that `sources` name, each once, in the order of the tree.
+fn wanted<'e>(entries: &'e [MailboxEntry], sources: &[Source]) -> Vec<(MailboxId, &'e str)> {
+    let is_of = |entry: &MailboxEntry, source: &Source| {
+        let below = |top: &String| {
+            entry.name.strip_prefix(top.as_str()).and_then(|rest| rest.strip_prefix('/'))
+        };
+        let is_one = |names: &[String]| names.contains(&entry.name);
+        match source {
+            Source::Selected | Source::SelectedDelayed => false,
+            Source::Inboxes => entry.name == "INBOX",
+            Source::Personal => true,
+            Source::Subscribed => entry.subscribed,
+            Source::Mailboxes(names) => is_one(names),
+            Source::Subtree(tops) => is_one(tops) || tops.iter().any(|top| below(top).is_some()),
+            Source::SubtreeOne(tops) => {
+                let one = |top| below(top).is_some_and(|rest| !rest.contains('/'));
+                is_one(tops) || tops.iter().any(one)
+            }
+        }
+    };
+    let mut known = BTreeSet::new();
+    let of_any = |entry: &&MailboxEntry| sources.iter().any(|source| is_of(entry, source));
+    let named = entries.iter().filter(of_any);
+    let mailboxes = named.filter_map(|entry| Some((entry.mailbox_id?, entry.name.as_str())));
+    mailboxes.filter(|(id, _)| known.insert(*id)).collect()
+}
+
+/// Searches through what the client knows of its selected mailbox.
+async fn in_selected<S: Stream>(
+    context: &mut Context<S>,
+    mailbox: &mut SelectedMailbox,
+    search: &MultiSearch,
+    name: &str,
+) -> Result<(), Failure> {
+    let found = Searched::selected(mailbox).find(context, &search.program).await?;
+    let uid_validity = mailbox.view.state().await?.uid_validity;
+    let telling = Telling {
+        response: "SEARCH",
+        uid: true,
+        mod_seq: search.program.asks_mod_seq(),
+        mailbox: Some((name, uid_validity)),
+    };
+    if found.is_empty() {
+        if search.results.save {
+            mailbox.saved.clear();
+        }
+        return Ok(());
+    }
+    telling.answer(context, mailbox, Some(&search.results), &found).await
+}
+
+/// Searches through a mailbox that is not selected, as it is now. One in which nothing is found is
+/// not answered for (RFC 7377 §2.1).
+async fn in_other<S: Stream>(
+    context: &mut Context<S>,
+    state: &Authenticated,
+    search: &MultiSearch,
+    name: &str,
+) -> Result<(), Failure> {
+    let opened = open(state, name).await;
+    let (view, uid_validity, rows) = match opened {
+        Ok(opened) => opened,
+        Err(StoreError::NoSuchMailboxName(_) | StoreError::NoSuchMailbox { .. }) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let searched = Searched { view: view.as_ref(), rows: &rows, selected: None };
+    let found = searched.find(context, &search.program).await?;
+    if !found.is_empty() && search.results.tell() {
+        let telling = Telling {
+            response: "SEARCH",
+            uid: true,
+            mod_seq: search.program.asks_mod_seq(),
+            mailbox: Some((name, uid_validity)),
+        };
+        let line = telling.extended(context, &rows, &search.results, &found);
+        context.frame.put(&line).await?;
+    }
+    Ok(())
+}
+
+type Opened =
+    (Arc<dyn MailboxView>, storage::ids::UidValidity, Vec<storage::mailbox::view::ListedMessage>);
+
+async fn open(state: &Authenticated, name: &str) -> Result<Opened, StoreError> {
+    let view = state.account.open(name).await?;
+    let uid_validity = view.state().await?.uid_validity;
+    let (_, rows) = view.list().await?;
+    Ok((view, uid_validity, rows))
+}
