@@ -108,7 +108,13 @@ impl ListenSettings {
             ),
         );
         let mut open = |key: &str, host: &str, port: u16, explanation: Text| {
-            section.key(key, ListenAddress::At(HostPort::new(host, port)), explanation)
+            let default = match port {
+                // A client that is set up wrong sends its password there before it can be refused
+                // (RFC 8314 §4.1 would have such doors go).
+                110 | 143 => ListenAddress::Off,
+                port => ListenAddress::At(HostPort::new(host, port)),
+            };
+            section.key(key, default, explanation)
         };
         let every = "0.0.0.0";
         let listen = Self {
@@ -137,11 +143,29 @@ impl ListenSettings {
                 465,
                 Text::fixed("Invio dei titolari (TLS).", "Submission by holders (TLS)."),
             ),
+            imap: open(
+                "imap",
+                every,
+                143,
+                Text::fixed(
+                    "Lettura IMAP (STARTTLS obbligatorio), come \"0.0.0.0:143\". Un client configurato male vi invia la password in chiaro prima del rifiuto: meglio imaps.",
+                    "Reading by IMAP (STARTTLS required), such as \"0.0.0.0:143\". A client that is set up wrong sends its password there in the clear before it is refused: better imaps.",
+                ),
+            ),
             imaps: open(
                 "imaps",
                 every,
                 993,
                 Text::fixed("Lettura IMAP (TLS).", "Reading by IMAP (TLS)."),
+            ),
+            pop3: open(
+                "pop3",
+                every,
+                110,
+                Text::fixed(
+                    "Lettura POP3 (STLS obbligatorio), come \"0.0.0.0:110\"; per lo stesso motivo meglio pop3s.",
+                    "Reading by POP3 (STLS required), such as \"0.0.0.0:110\"; for the same reason better pop3s.",
+                ),
             ),
             pop3s: open(
                 "pop3s",

@@ -61,7 +61,9 @@ fn settings_that_the_example_shows_as_comments_are_accepted_when_uncommented() {
     // Settings of a folder and of a bucket exclude each other.
     let uncommented = uncommented
         .replace("kind = \"folder\"", "kind = \"s3\"")
-        .replace("folder = \"/srv/ceralacca/objects\"\n", "");
+        .replace("folder = \"/srv/ceralacca/objects\"\n", "")
+        // So do the two places of an issuer's keys.
+        .replace("keys_file = \"chiavi-emittente.json\"\n", "");
     let config = load(&uncommented).expect("every shown setting is accepted");
     assert!(config.tls.is_some());
     assert_eq!(config.routes.len(), 1);
@@ -73,8 +75,8 @@ fn a_wrong_setting_is_named_with_its_line_and_a_remedy() {
     let rows = [
         ("[provider]\nnome = \"x\"\n", "2: unknown key \"nome\": did you mean \"name\"?"),
         (
-            "[listen]\nimap = \"127.0.0.1:993\"\n",
-            "2: unknown key \"imap\": did you mean \"imaps\"?",
+            "[listen]\nimapss = \"127.0.0.1:993\"\n",
+            "2: unknown key \"imapss\": did you mean \"imaps\"?",
         ),
         ("[lisen]\n", "1: unknown section \"lisen\": did you mean \"listen\"?"),
         ("[journal]\nkept_months = 29\n", "2: \"kept_months\" must be from 30 to 1200"),

@@ -9,9 +9,10 @@ use crate::{
 };
 
 /// RFC 3501, RFC 4959, RFC 7888, RFC 2971, RFC 2177, RFC 2342, RFC 3348, RFC 6154, RFC 4315,
-/// RFC 3691, RFC 6851, RFC 9208, in this order.
+/// RFC 3691, RFC 6851, RFC 9208, RFC 8437, in this order.
 const ALWAYS: &str = "IMAP4rev1 SASL-IR LITERAL+ ID IDLE NAMESPACE CHILDREN SPECIAL-USE UIDPLUS \
-                      UNSELECT MOVE QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE QUOTA=RES-MAILBOX";
+                      UNSELECT MOVE QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE QUOTA=RES-MAILBOX \
+                      UNAUTHENTICATE";
 
 /// The capabilities at this point of a session. Without TLS nobody may log in
 /// (RFC 3501 §6.2.3, §11.1).
@@ -24,7 +25,12 @@ pub(crate) fn list<S>(context: &Context<S>, authenticated: bool) -> String {
                 list.extend([" AUTH=", mechanism.name()]);
             }
         }
-        (false, false) => list.push_str(" LOGINDISABLED"),
+        (false, false) => {
+            if context.start_tls {
+                list.push_str(" STARTTLS");
+            }
+            list.push_str(" LOGINDISABLED");
+        }
     }
     list
 }

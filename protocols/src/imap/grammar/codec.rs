@@ -48,6 +48,7 @@ pub(super) fn command(octets: &[u8]) -> Result<Command, ParseError> {
         CommandBody::Noop => Command::Noop,
         CommandBody::Logout => Command::Logout,
         CommandBody::Id { .. } => Command::Id,
+        CommandBody::StartTLS => Command::StartTls,
         CommandBody::Namespace => Command::Namespace,
         CommandBody::Idle => Command::Idle,
         CommandBody::Check => Command::Check,

@@ -54,6 +54,7 @@ pub(crate) enum Command {
     Noop,
     Logout,
     Id,
+    StartTls,
     Login { login: String, password: String },
     Authenticate { mechanism: String, initial_response: Option<Vec<u8>> },
     List { reference: String, pattern: String },
@@ -67,6 +68,7 @@ pub(crate) enum Command {
     Rename { from: String, to: String },
     Subscribe { mailbox: String, subscribed: bool },
     Namespace,
+    Unauthenticate,
     Idle,
     Check,
     Close,
@@ -191,6 +193,9 @@ pub(crate) enum ParseError {
 
 /// Parses a command with all its literals, tag and line end included.
 pub(crate) fn parse(octets: &[u8], limits: &ImapLimits) -> Result<Command, ParseError> {
+    if is_unauthenticate(octets) {
+        return Ok(Command::Unauthenticate);
+    }
     let command = match search::parse_command(octets, limits)? {
         Some((program, uid)) => Command::Search { program, uid },
         None => codec::command(octets)?,
@@ -199,6 +204,14 @@ pub(crate) fn parse(octets: &[u8], limits: &ImapLimits) -> Result<Command, Parse
         return Err(ParseError::Syntax("troppi intervalli / too many ranges in a sequence set"));
     }
     Ok(command)
+}
+
+/// `tag SP "UNAUTHENTICATE" CRLF` (RFC 8437 §5)
+fn is_unauthenticate(octets: &[u8]) -> bool {
+    let line = octets.strip_suffix(b"\n").unwrap_or(octets);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let word = line.splitn(2, |&octet| octet == b' ').nth(1);
+    word.is_some_and(|word| word.eq_ignore_ascii_case(b"UNAUTHENTICATE"))
 }
 
 /// Parses `octets`, which end where the announcement of a literal begins (after the space), as
