@@ -21,6 +21,7 @@ pub mod pressure;
 pub mod readiness;
 pub mod service_manager;
 pub mod store;
+pub mod tokens;
 pub mod trusted;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -122,10 +123,11 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     let backup = backup(&config, &registry, &store);
     let claim = NodeClaim::confirm(&config, &store).await?;
     outbox::apply_pending(&registry, &*store).await.context("applying changes of accounts")?;
-    let authenticator = authenticator(&config, &registry, &random).await?;
     let leftovers =
         objects::take_leftovers_away(Arc::clone(&config), Arc::clone(&clock), stopping.clone());
     let names = Names::open(&config.dns).context("preparing questions to DNS")?;
+    let authenticator = authenticator(&config, &registry, &random).await?;
+    let (authenticator, issuer_keys) = tokens::taken(&config, authenticator, &names, &clock)?;
     let (directory, engine) =
         start_engine(&config, &credentials, &registry, &store, &names, (clock, random)).await?;
 
@@ -144,6 +146,7 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     let parts = Beside { config: &config, credentials: &credentials, directory: &directory };
     let mut beside = start_beside(&parts, &registry, &engine.engine, &stopping);
     beside.spawn(leftovers);
+    beside.spawn(tokens::keep(issuer_keys, stopping.clone()));
     let keeper = journal::keeper(&config, &engine.engine, objects)?;
     let interval = config.journal.seal_interval.duration();
     beside.spawn(journal::keep(keeper, interval, stopping.clone()));
