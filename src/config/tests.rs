@@ -170,9 +170,9 @@ fn a_variable_overrides_the_file_and_a_misspelt_one_is_refused() {
     let massive = config.plans.limits(crate::registry::plan::Plan::MassivaBase);
     assert_eq!(massive.recipients_max, 300);
     assert_eq!(
-        complaints("", &[("CERALACCA_LISTEN_IMAP", "off")]),
+        complaints("", &[("CERALACCA_LISTEN_IMAPSS", "off")]),
         [
-            "CERALACCA_LISTEN_IMAP: unknown variable \"CERALACCA_LISTEN_IMAP\": did you mean \"CERALACCA_LISTEN_IMAPS\"?"
+            "CERALACCA_LISTEN_IMAPSS: unknown variable \"CERALACCA_LISTEN_IMAPSS\": did you mean \"CERALACCA_LISTEN_IMAPS\"?"
         ]
     );
 }

@@ -24,6 +24,9 @@ mod issuer;
 const ANNA: &str = "anna@pec.example";
 const NOW: i64 = 1_800_000_000;
 
+/// A change of claims.
+type Change = fn(&mut Value);
+
 fn settings(file: std::path::PathBuf) -> OauthSettings {
     OauthSettings {
         issuer: ISSUER.to_owned(),
@@ -91,12 +94,12 @@ async fn a_token_of_each_kind_gives_the_login_of_its_claim() {
 async fn a_token_counts_for_its_issuer_its_audience_and_its_time_only() {
     let pair = IssuerPair::elliptic("one");
     let place = Place::new(&[&pair]);
-    let with = |change: fn(&mut Value)| {
+    let with = |change: Change| {
         let mut changed = claims(ANNA, NOW + 60);
         change(&mut changed);
         pair.token(&changed)
     };
-    let refused: [(fn(&mut Value), &str); 12] = [
+    let refused: [(Change, &str); 12] = [
         (|claims| claims["iss"] = "https://accesso.example/".into(), "another issuer"),
         (|claims| claims["iss"] = Value::Null, "another issuer"),
         (|claims| claims["aud"] = "altro".into(), "another audience"),
@@ -116,7 +119,7 @@ async fn a_token_counts_for_its_issuer_its_audience_and_its_time_only() {
         let error = place.verifier.verify(&with(change)).await.expect_err(why);
         assert!(!error.is_forged(), "the issuer has signed it: {error}");
     }
-    let harmless: [fn(&mut Value); 4] = [
+    let harmless: [Change; 4] = [
         |claims| claims["exp"] = (NOW - 29).into(),
         |claims| claims["exp"] = json!(1_800_000_060.5),
         |claims| claims["aud"] = AUDIENCE.into(),
@@ -240,7 +243,7 @@ fn the_examples_of_the_standard_verify() {
         (
             &rsa,
             "eyJhbGciOiJSUzI1NiJ9",
-            "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrB0p0igcN_IoypGlUPQGe77Rw",
+            "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw",
         ),
     ];
     for (jwk, header, signature) in rows {

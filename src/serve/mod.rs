@@ -133,14 +133,9 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
 
     let tls = TlsContext::from_pem(&credentials.tls.chain_pem()?, &credentials.tls.key.to_pem()?)
         .context("taking the TLS certificate into use")?;
-    let mail = StoreMailAccess::new(Arc::clone(&store), config.limits.relay_message_octets_max.0);
     let filter = content::filter(&config);
-    let rooms = Rooms {
-        authenticator: Arc::new(authenticator),
-        mail: Arc::new(mail),
-        access_point: Arc::new(AccessPoint::new(Arc::clone(&engine.engine))),
-        incoming_point: Arc::new(incoming_point(&config, &engine.engine, &names, filter.clone())),
-    };
+    let incoming = incoming_point(&config, &engine.engine, &names, filter.clone());
+    let rooms = rooms(&config, &engine.engine, authenticator, incoming);
     let mut doors = Doors::open(&config, &tls, rooms, &stopping).await?;
     directory::open_door(&config, &credentials, &directory, &mut doors).await?;
     let parts = Beside { config: &config, credentials: &credentials, directory: &directory };
@@ -181,6 +176,22 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     operations.close().await;
     tracing::info!("stopped");
     Ok(claim.verdict()?)
+}
+
+/// What stands behind the doors.
+fn rooms(
+    config: &Config,
+    engine: &Arc<PecEngine>,
+    authenticator: RegistryAuthenticator,
+    incoming_point: IncomingPoint,
+) -> Rooms {
+    let octets_max = config.limits.relay_message_octets_max.0;
+    Rooms {
+        authenticator: Arc::new(authenticator),
+        mail: Arc::new(StoreMailAccess::new(Arc::clone(engine.store()), octets_max)),
+        access_point: Arc::new(AccessPoint::new(Arc::clone(engine))),
+        incoming_point: Arc::new(incoming_point),
+    }
 }
 
 async fn authenticator(

@@ -40,19 +40,16 @@ impl IssuerPair {
     pub(crate) fn jwk(&self) -> Value {
         let number =
             |number: &BigNumRef, octets| BASE64URL.encode(number.to_vec_padded(octets).unwrap());
-        let mut jwk = match self.key.ec_key() {
-            Ok(key) => {
-                let mut context = BigNumContext::new().unwrap();
-                let (mut x, mut y) = (BigNum::new().unwrap(), BigNum::new().unwrap());
-                let point = key.public_key();
-                point.affine_coordinates(key.group(), &mut x, &mut y, &mut context).unwrap();
-                json!({"kty": "EC", "crv": "P-256", "x": number(&x, 32), "y": number(&y, 32)})
-            }
-            Err(_) => {
-                let key = self.key.rsa().unwrap();
-                let octets = i32::try_from(key.size()).unwrap();
-                json!({"kty": "RSA", "n": number(key.n(), octets), "e": number(key.e(), 3)})
-            }
+        let mut jwk = if let Ok(key) = self.key.ec_key() {
+            let mut context = BigNumContext::new().unwrap();
+            let (mut x, mut y) = (BigNum::new().unwrap(), BigNum::new().unwrap());
+            let point = key.public_key();
+            point.affine_coordinates(key.group(), &mut x, &mut y, &mut context).unwrap();
+            json!({"kty": "EC", "crv": "P-256", "x": number(&x, 32), "y": number(&y, 32)})
+        } else {
+            let key = self.key.rsa().unwrap();
+            let octets = i32::try_from(key.size()).unwrap();
+            json!({"kty": "RSA", "n": number(key.n(), octets), "e": number(key.e(), 3)})
         };
         jwk["kid"] = self.id.into();
         jwk["alg"] = self.algorithm.into();
@@ -98,6 +95,6 @@ pub(crate) fn jwk_set(pairs: &[&IssuerPair]) -> String {
 pub(crate) fn claims(address: &str, expires: i64) -> Value {
     json!({
         "iss": ISSUER, "aud": ["altro", AUDIENCE], "sub": "4711", "email": address,
-        "email_verified": true, "iat": expires - 300, "exp": expires,
+        "email_verified": true, "iat": expires - 3_600, "exp": expires,
     })
 }
