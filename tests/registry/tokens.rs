@@ -102,9 +102,9 @@ async fn forged_tokens_count_as_failures_and_expired_ones_do_not() {
         assert!(matches!(late, Err(LoginError::BadCredentials)), "{late:?}");
     }
     assert!(place.enter(Some(ANNA), &good).await.is_ok());
-    let forger = IssuerPair::elliptic("one");
+    let stranger = IssuerPair::elliptic("one");
     for _ in 0..3 {
-        let forged = place.enter(Some(ANNA), &forger.token(&claims(ANNA, NOW + 60))).await;
+        let forged = place.enter(Some(ANNA), &stranger.token(&claims(ANNA, NOW + 60))).await;
         assert!(matches!(forged, Err(LoginError::BadCredentials)), "{forged:?}");
     }
     let stopped = place.enter(Some(ANNA), &good).await;
