@@ -12,6 +12,7 @@
 //! * [`keys`]: the pairs that the provider signs with.
 //! * [`mail_access`]: the store as IMAP and POP3 see it.
 //! * [`names`]: what DNS says, within bounds.
+//! * [`oauth`]: logins by a token of an issuer.
 //! * [`ordinary_mail`]: SPF, DKIM, DMARC and ARC of mail that is not certified.
 //! * [`pec`]: certified mail, RFC 6109.
 //! * [`registry`]: domains, owners, accounts, plans, credentials.
@@ -37,6 +38,7 @@ pub mod logging;
 pub mod mail_access;
 pub mod metrics_names;
 pub mod names;
+pub mod oauth;
 pub mod ordinary_mail;
 pub mod pec;
 pub mod registry;

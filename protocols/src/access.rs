@@ -1,6 +1,7 @@
 //! What sessions ask of the rest of the program: who somebody is, and what his mail is.
 //!
-//! * [`Authenticator`] turns a login and a password, or a proof of one, into an [`Identity`].
+//! * [`Authenticator`] turns a login and a password, a proof of one, or the token of an issuer, into
+//!   an [`Identity`].
 //! * [`MailAccount`] is the tree of mailboxes of one account as IMAP and POP3 see it: live
 //!   mailboxes, the archive and snapshots in one name space. A mailbox is then read through
 //!   [`storage::mailbox::view::MailboxView`].
@@ -122,6 +123,24 @@ pub trait Authenticator: Send + Sync + 'static {
         verifier: &ScramVerifier,
         proven: bool,
     ) -> Result<Identity, LoginError>;
+
+    /// What clients are told whose token was refused: the JSON of RFC 7628 §3.2.2, one line of
+    /// printable ASCII. `None` where no tokens are taken: OAUTHBEARER is then not offered.
+    fn token_refusal(&self) -> Option<&str> {
+        None
+    }
+
+    /// Checks the token of an issuer that is believed (RFC 7628). `login` is whom the client wants
+    /// to be; the token must say the same.
+    async fn verify_token(
+        &self,
+        _protocol: Protocol,
+        _peer: IpAddr,
+        _login: Option<&str>,
+        _token: &str,
+    ) -> Result<Identity, LoginError> {
+        Err(LoginError::BadCredentials)
+    }
 }
 
 /// Opens the mail of somebody who is logged in.

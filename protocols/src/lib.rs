@@ -11,4 +11,5 @@ mod lines;
 pub mod net;
 pub mod pop3;
 pub mod sasl;
+pub mod sessions;
 pub mod smtp;

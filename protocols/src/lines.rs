@@ -72,6 +72,10 @@ pub(crate) enum Disconnect {
     /// be misunderstood.
     #[error("a message could not be read to its end after its size had been announced")]
     MessageUnreadable(#[source] storage::error::StoreError),
+    /// Octets came behind the command that starts TLS: somebody between could have put them there
+    /// (RFC 9051 §6.2.1, RFC 2595 §4).
+    #[error("octets came behind the command that starts TLS")]
+    OctetsBeforeTls,
     /// The selected mailbox was deleted by somebody else (RFC 2180 §3).
     #[error("the selected mailbox was deleted")]
     MailboxDeleted,
@@ -183,6 +187,20 @@ impl<S: Stream> Lines<S> {
             self.output = BytesMut::new();
         }
         Ok(())
+    }
+
+    /// Whether octets of the peer have come that nobody has taken yet.
+    pub(crate) fn has_input(&self) -> bool {
+        !self.input.is_empty()
+    }
+
+    /// Sends all output and gives the stream back, so that TLS can begin on it.
+    ///
+    /// [`Disconnect::OctetsBeforeTls`] when the peer has sent more than was taken: what comes in
+    /// the clear must never be read as if it had come under TLS.
+    pub(crate) async fn into_stream(mut self) -> Result<S, Disconnect> {
+        self.flush().await?;
+        if self.has_input() { Err(Disconnect::OctetsBeforeTls) } else { Ok(self.stream) }
     }
 
     async fn send(&mut self) -> Result<(), Disconnect> {

@@ -76,7 +76,7 @@ async fn searches_pass_it_over_and_it_can_be_flagged_copied_and_expunged() {
 #[tokio::test]
 async fn a_pop3_client_that_takes_all_messages_is_not_stopped_by_it() {
     let mail = Arc::new(OneAccount(account()));
-    let server = Server::new(Pop3Limits::default(), Arc::new(OneLogin), mail);
+    let server = Server::new(Pop3Limits::default(), Arc::new(OneLogin), mail, Arc::default());
     let mut client = connect_pop3(&server, true).await;
     client.line().await;
     client.pop3(&format!("USER {ADDRESS}")).await;

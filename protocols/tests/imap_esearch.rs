@@ -171,28 +171,28 @@ async fn ages_are_counted_from_the_clock() {
 async fn mod_seqs_are_searched_for_and_told() {
     let account = six();
     let mut client = in_inbox(&account).await;
-    // Flags were changed as the 7th, 8th and 9th change of the account.
-    expect(&mut client, "SEARCH MODSEQ 7", "* SEARCH 2 4 5 (MODSEQ 9)\r\n").await;
-    let entry = "SEARCH MODSEQ \"/flags/\\\\draft\" all 8";
-    expect(&mut client, entry, "* SEARCH 4 5 (MODSEQ 9)\r\n").await;
-    expect(&mut client, "SEARCH MODSEQ 10", "* SEARCH\r\n").await;
+    // Flags were changed as the 8th, 9th and 10th change of the account.
+    expect(&mut client, "SEARCH MODSEQ 8", "* SEARCH 2 4 5 (MODSEQ 10)\r\n").await;
+    let entry = "SEARCH MODSEQ \"/flags/\\\\draft\" all 9";
+    expect(&mut client, entry, "* SEARCH 4 5 (MODSEQ 10)\r\n").await;
+    expect(&mut client, "SEARCH MODSEQ 11", "* SEARCH\r\n").await;
     for (options, told) in [
-        ("ALL", "ALL 2,4:6 MODSEQ 9"),
-        ("MIN", "MIN 2 MODSEQ 7"),
-        ("MAX", "MAX 6 MODSEQ 6"),
-        ("MIN MAX", "MIN 2 MAX 6 MODSEQ 7"),
-        ("MIN COUNT", "MIN 2 COUNT 4 MODSEQ 9"),
-        ("PARTIAL 1:2", "PARTIAL (1:2 2,4) MODSEQ 8"),
+        ("ALL", "ALL 2,4:6 MODSEQ 10"),
+        ("MIN", "MIN 2 MODSEQ 8"),
+        ("MAX", "MAX 6 MODSEQ 7"),
+        ("MIN MAX", "MIN 2 MAX 6 MODSEQ 8"),
+        ("MIN COUNT", "MIN 2 COUNT 4 MODSEQ 10"),
+        ("PARTIAL 1:2", "PARTIAL (1:2 2,4) MODSEQ 9"),
     ] {
-        let command = format!("SEARCH RETURN ({options}) MODSEQ 6");
+        let command = format!("SEARCH RETURN ({options}) MODSEQ 7");
         expect(&mut client, &command, &format!("* ESEARCH (TAG \"a\") {told}\r\n")).await;
     }
     let none = "* ESEARCH (TAG \"a\") COUNT 0\r\n";
-    expect(&mut client, "SEARCH RETURN (COUNT) MODSEQ 10", none).await;
-    let sorted = "* SORT 5 4 2 (MODSEQ 9)\r\n";
-    expect(&mut client, "SORT (REVERSE SUBJECT) UTF-8 MODSEQ 7", sorted).await;
+    expect(&mut client, "SEARCH RETURN (COUNT) MODSEQ 11", none).await;
+    let sorted = "* SORT 5 4 2 (MODSEQ 10)\r\n";
+    expect(&mut client, "SORT (REVERSE SUBJECT) UTF-8 MODSEQ 8", sorted).await;
     let mut client = in_inbox(&account).await;
-    client.command("a SEARCH RETURN (SAVE) MODSEQ 7").await;
+    client.command("a SEARCH RETURN (SAVE) MODSEQ 8").await;
     expect(&mut client, "SEARCH $", "* SEARCH 2 4 5\r\n").await;
 }
 

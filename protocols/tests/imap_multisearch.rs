@@ -80,7 +80,7 @@ async fn results_are_told_of_each_mailbox_in_which_something_is_found() {
     );
     assert!(answers(&mut client, "IN (personal) RETURN (COUNT) FLAGGED").await.is_empty());
     let some = answers(&mut client, "IN (personal) CHARSET UTF-8 UID 3 SEEN MODSEQ 1").await;
-    assert_eq!(some, [line("Lavoro/a", 3, "ALL 3 MODSEQ 9")]);
+    assert_eq!(some, [line("Lavoro/a", 3, "ALL 3 MODSEQ 12")]);
     client.command("e ENABLE UTF8=ACCEPT").await;
     let utf8 = answers(&mut client, "IN (mailboxes \"Perché\") SEEN").await;
     assert_eq!(utf8, [line("\"Perché\"", 5, "ALL 5")]);

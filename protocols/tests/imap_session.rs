@@ -23,7 +23,7 @@ async fn capabilities_are_told_before_and_after_the_login() {
     assert!(answer.starts_with("* CAPABILITY IMAP4rev1 "), "{answer}");
     // Nothing to bind to, so no SCRAM-SHA-256-PLUS.
     assert!(
-        answer.contains(" AUTH=SCRAM-SHA-256 AUTH=PLAIN\r\n")
+        answer.contains(" AUTH=SCRAM-SHA-256 AUTH=PLAIN AUTH=LOGIN\r\n")
             && answer.ends_with("a1 OK CAPABILITY\r\n")
     );
     let mut client = logged_in(&account).await;

@@ -84,7 +84,8 @@ async fn imaplib_and_poplib_do_real_work_under_tls() {
     let mail = Arc::new(OneAccount(Arc::clone(&account)));
     let settings = imap::ServerSettings::default();
     let imap = imap::Server::new(settings, Arc::new(OneLogin), mail.clone());
-    let pop3 = pop3::Server::new(pop3::Pop3Limits::default(), Arc::new(OneLogin), mail);
+    let pop3 =
+        pop3::Server::new(pop3::Pop3Limits::default(), Arc::new(OneLogin), mail, Arc::default());
     let imap = start(imap, Arc::clone(&tls), shutdown.clone()).await;
     let pop3 = start(pop3, tls, shutdown.clone()).await;
     let output = Command::new("python3")

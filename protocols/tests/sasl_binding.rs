@@ -8,31 +8,16 @@ mod account;
 mod scram;
 mod support;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use account::memory::{ADDRESS, MemoryAccount, OneAccount, OneLogin, PASSWORD};
-use protocols::{
-    imap,
-    net::{
-        self, Listener, SessionHandler,
-        limits::{ConnectionLimits, ConnectionLimitsSettings},
-        stream::ConnectionStream,
-        tls::{TlsClient, TlsContext},
-    },
-    pop3,
-};
+use protocols::{imap, pop3};
 use scram::Client;
 use support::{
-    certificates,
     post::{Door, open, settings},
+    wire::{OpenDoor, Wire, door},
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-};
-use tokio_util::sync::CancellationToken;
-
-const SOON: Duration = Duration::from_secs(20);
+use tokio::io::AsyncWriteExt;
 
 /// How a protocol carries the messages: the command, what stands before a challenge, and how a login
 /// is answered, right and wrong.
@@ -58,30 +43,11 @@ const IMAP: Carrier = Carrier {
 const POP3: Carrier =
     Carrier { command: "AUTH SCRAM-SHA-256-PLUS", challenge: "+ ", right: "+OK ", wrong: "-ERR " };
 
-struct Wire(ConnectionStream);
+trait LogsIn {
+    async fn logs_in(&mut self, carrier: &Carrier, client: Client) -> bool;
+}
 
-impl Wire {
-    async fn to(address: SocketAddr, authority: &[u8]) -> Self {
-        let client = TlsClient::verified_by(authority).unwrap();
-        let stream = TcpStream::connect(address).await.unwrap();
-        let mut wire = Self(client.connect("localhost", stream, SOON).await.unwrap());
-        wire.line().await;
-        wire
-    }
-
-    async fn line(&mut self) -> String {
-        let mut line = Vec::new();
-        while !line.ends_with(b"\r\n") {
-            line.push(self.0.read_u8().await.unwrap());
-        }
-        String::from_utf8(line).unwrap().trim_end_matches("\r\n").to_owned()
-    }
-
-    async fn say(&mut self, text: &str) -> String {
-        self.0.write_all(format!("{text}\r\n").as_bytes()).await.unwrap();
-        self.line().await
-    }
-
+impl LogsIn for Wire {
     async fn logs_in(&mut self, carrier: &Carrier, mut client: Client) -> bool {
         let answer = self.say(&format!("{} {}", carrier.command, client.first())).await;
         let Some(challenge) = answer.strip_prefix(carrier.challenge) else {
@@ -100,26 +66,14 @@ impl Wire {
     }
 }
 
-/// Opens a door under TLS; returns its address and the authority.
-async fn door<H: SessionHandler>(handler: H) -> (SocketAddr, Vec<u8>) {
-    let made = certificates();
-    let tls = TlsContext::from_pem(&made.chain, &made.key).unwrap();
-    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = socket.local_addr().unwrap();
-    let limits = ConnectionLimits::new(ConnectionLimitsSettings::default());
-    let listener = Listener::new(socket, Some(tls));
-    tokio::spawn(net::serve(listener, limits, CancellationToken::new(), Arc::new(handler)));
-    (address, made.authority)
-}
-
 async fn binds_to_its_connection(
     carrier: &Carrier,
-    (address, authority): (SocketAddr, Vec<u8>),
+    door: OpenDoor,
     (login, password): (&str, &str),
     greeting: Option<&str>,
 ) {
     let begin = async || {
-        let mut wire = Wire::to(address, &authority).await;
+        let mut wire = Wire::to(&door).await;
         if let Some(greeting) = greeting {
             let mut line = wire.say(greeting).await;
             while line.as_bytes()[3] == b'-' {
@@ -143,12 +97,12 @@ async fn binds_to_its_connection(
 async fn smtp_binds_a_login_to_its_connection_and_sees_an_offer_taken_away() {
     let office = open(Door::SubmissionTls, settings()).await;
     let known = ("tim@one.example", "tanstaaf");
-    let at = (office.address, office.made.authority.clone());
-    binds_to_its_connection(&SMTP, at, known, Some("EHLO client.example")).await;
+    let at = OpenDoor { address: office.address, authority: office.made.authority.clone() };
+    binds_to_its_connection(&SMTP, at.clone(), known, Some("EHLO client.example")).await;
     // "I could bind, but you do not offer it": we do (RFC 5802 §6).
     let unbound = Carrier { command: "AUTH SCRAM-SHA-256", ..SMTP };
     for (flag, expected) in [("n", true), ("y", false)] {
-        let mut wire = Wire::to(office.address, &office.made.authority).await;
+        let mut wire = Wire::to(&at).await;
         wire.0.write_all(b"EHLO client.example\r\n").await.unwrap();
         while wire.line().await.as_bytes()[3] == b'-' {}
         let client = Client::unbound(known.0, known.1, flag);
@@ -166,6 +120,7 @@ async fn imap_binds_a_login_to_its_connection() {
 #[tokio::test]
 async fn pop3_binds_a_login_to_its_connection() {
     let mail = Arc::new(OneAccount(MemoryAccount::new()));
-    let server = pop3::Server::new(pop3::Pop3Limits::default(), Arc::new(OneLogin), mail);
+    let server =
+        pop3::Server::new(pop3::Pop3Limits::default(), Arc::new(OneLogin), mail, Arc::default());
     binds_to_its_connection(&POP3, door(server).await, (ADDRESS, PASSWORD), None).await;
 }

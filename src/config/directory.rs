@@ -145,7 +145,7 @@ impl Setting for HttpsUrl {
     }
 }
 
-fn example(text: &str) -> HttpsUrl {
+pub(super) fn example(text: &str) -> HttpsUrl {
     let (host, path) = ("igpec.example".to_owned(), "/".to_owned());
     HttpsUrl { host, port: 443, path, text: text.to_owned() }
 }

@@ -1,4 +1,4 @@
-//! `[limits]` and `[login]`: every bound on what a peer may use, so that memory stays bounded.
+//! `[limits]`, `[login]` and `[pop3]`: every bound on what a peer may use, so that memory stays bounded.
 
 use super::{
     reader::Reader,
@@ -150,6 +150,18 @@ settings! {
     imap_contexts_max: usize = 16, COUNT,
         "Ricerche di una sessione IMAP di cui si annunciano i cambiamenti.",
         "Searches of an IMAP session whose changes are told.";
+    sessions_per_account_max: usize = 64, COUNT,
+        "Sessioni IMAP e POP3 autenticate di una stessa casella.",
+        "Sessions of IMAP and POP3 of one account that are logged in.";
+    sessions_per_address_max: usize = 60, COUNT,
+        "Sessioni IMAP e POP3 autenticate da uno stesso indirizzo. Sotto connections_per_address_max, perché chi la supera legga il motivo.",
+        "Sessions of IMAP and POP3 from one address that are logged in. Below connections_per_address_max, so that who exceeds it reads why.";
+    pop3_line_octets_max: Octets = Octets::kilobytes(2), (Octets(255), Octets::kilobytes(64)),
+        "Lunghezza di un comando POP3 diverso da AUTH.",
+        "Length of a POP3 command other than AUTH.";
+    pop3_wrong_commands_max: u32 = 20, NUMBER,
+        "Comandi errati di seguito dopo i quali una sessione POP3 finisce.",
+        "Wrong commands in a row after which a POP3 session ends.";
     pop3_idle_timeout: Millis = Millis::minutes(10), (Millis::minutes(10), Millis::hours(24)),
         "Inattività di una sessione POP3; lo standard vuole almeno 10 min.",
         "Idle time of a POP3 session; the standard wants 10 min at least.";
@@ -242,7 +254,24 @@ settings! {
     successes_remembered_max: usize = 16_384, COUNT,
         "Accessi riusciti ricordati, perché un client che interroga spesso non costi calcolo.",
         "Successes remembered, so that a polling client costs no hashing.";
-    success_lifetime: Millis = Millis::minutes(5), (Millis::seconds(1), Millis::hours(1)),
+    success_lifetime: Millis = Millis::minutes(10), (Millis::seconds(1), Millis::hours(1)),
         "Per quanto un accesso riuscito è ricordato.",
         "How long a success is remembered.";
+}
+
+settings! {
+    /// `[pop3]`: what CAPA says of this site.
+    Pop3Settings, "pop3",
+    "Che cosa il server dice di sé ai client POP3 (CAPA).",
+    "What the server says of itself to clients of POP3 (CAPA).";
+
+    login_delay: Millis = Millis(0), (Millis(0), Millis::hours(1)),
+        "Tempo minimo tra due accessi della stessa casella (LOGIN-DELAY); 0 = nessuno.",
+        "Least time between two logins of one account (LOGIN-DELAY); 0 = none.";
+    logins_remembered_max: usize = 65_536, COUNT,
+        "Caselle di cui si ricorda l'ultimo accesso per login_delay; si dimentica prima il più vecchio.",
+        "Accounts whose last login is remembered for login_delay; the oldest is forgotten first.";
+    expire_days: u32 = 0, (0, 36_500),
+        "Giorni dopo i quali il gestore può eliminare i messaggi (EXPIRE); 0 = mai (NEVER). Il server li annuncia soltanto e non elimina nulla.",
+        "Days after which the provider may remove messages (EXPIRE); 0 = NEVER. The server only announces them and removes nothing.";
 }

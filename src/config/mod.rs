@@ -24,7 +24,8 @@ pub use directory::{DirectorySettings, FetchSettings, HttpsUrl, PublishSettings}
 pub use dns::{DnsSettings, Dnssec};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use journal::JournalSettings;
-pub use limits::{LimitSettings, LoginSettings};
+pub use limits::{LimitSettings, LoginSettings, Pop3Settings};
+pub use oauth::{IssuerKeySettings, OauthSettings};
 pub use objects::{BucketSettings, ObjectSettings};
 pub use ordinary_mail::OrdinaryMailSettings;
 pub use outgoing::{OutgoingSettings, RetrySettings, SecuritySettings, TlsWord};
@@ -48,6 +49,7 @@ mod dns;
 mod error;
 mod journal;
 mod limits;
+mod oauth;
 mod objects;
 mod ordinary_mail;
 mod outgoing;
@@ -107,6 +109,10 @@ pub struct Config {
     pub registry: RegistrySettings,
     /// `[login]`
     pub login: LoginSettings,
+    /// `[oauth]`: `None` = nobody logs in by a token.
+    pub oauth: Option<OauthSettings>,
+    /// `[pop3]`
+    pub pop3: Pop3Settings,
     /// `[limits]`
     pub limits: LimitSettings,
     /// `[plans.*]`
@@ -198,6 +204,12 @@ impl DataSettings {
         self.folder.join("directory")
     }
 
+    /// The copy of the keys of the issuer of `[oauth]`.
+    #[must_use]
+    pub fn issuer_keys_file(&self) -> PathBuf {
+        self.folder.join("issuer_keys.json")
+    }
+
     /// Keys and certificates of the development authority.
     #[must_use]
     pub fn authority_folder(&self) -> PathBuf {
@@ -214,8 +226,12 @@ pub struct ListenSettings {
     pub submission: ListenAddress,
     /// Submission with implicit TLS (RFC 8314).
     pub submissions: ListenAddress,
+    /// IMAP with STARTTLS (RFC 9051 §6.2.1).
+    pub imap: ListenAddress,
     /// IMAP with implicit TLS.
     pub imaps: ListenAddress,
+    /// POP3 with STLS (RFC 2595 §4).
+    pub pop3: ListenAddress,
     /// POP3 with implicit TLS.
     pub pop3s: ListenAddress,
     /// `/healthz`, `/readyz`, `/metrics`.
@@ -386,6 +402,8 @@ impl Config {
             journal: JournalSettings::read(reader),
             registry: RegistrySettings::read(reader),
             login: LoginSettings::read(reader),
+            oauth: OauthSettings::read(reader),
+            pop3: Pop3Settings::read(reader),
             limits: LimitSettings::read(reader),
             plans: plans::read(reader),
             log: LogSettings::read(reader),

@@ -98,6 +98,93 @@ impl DataSettings {
     }
 }
 
+/// Every address of the machine.
+const EVERY: &str = "0.0.0.0";
+
+/// A door with its usual port. The ones in the clear at which mail is read are off: a client that is
+/// set up wrong sends its password there before it can be refused (RFC 8314 §4.1).
+fn open(
+    section: &mut Section<'_, '_>,
+    key: &str,
+    host: &str,
+    port: u16,
+    explanation: Text,
+) -> ListenAddress {
+    let default = match port {
+        110 | 143 => ListenAddress::Off,
+        port => ListenAddress::At(HostPort::new(host, port)),
+    };
+    section.key(key, default, explanation)
+}
+
+/// Those at which mail is taken.
+fn smtp_doors(section: &mut Section<'_, '_>) -> [ListenAddress; 3] {
+    let smtp_relay = open(
+        section,
+        "smtp_relay",
+        EVERY,
+        25,
+        Text::fixed("Posta da altri gestori (STARTTLS).", "Mail from other servers (STARTTLS)."),
+    );
+    let submission = open(
+        section,
+        "submission",
+        EVERY,
+        587,
+        Text::fixed(
+            "Invio dei titolari (STARTTLS obbligatorio).",
+            "Submission by holders (STARTTLS required).",
+        ),
+    );
+    let submissions = open(
+        section,
+        "submissions",
+        EVERY,
+        465,
+        Text::fixed("Invio dei titolari (TLS).", "Submission by holders (TLS)."),
+    );
+    [smtp_relay, submission, submissions]
+}
+
+/// Those at which mail is read: IMAP in the clear and under TLS, POP3 the same.
+fn reading_doors(section: &mut Section<'_, '_>) -> [ListenAddress; 4] {
+    let imap = open(
+        section,
+        "imap",
+        EVERY,
+        143,
+        Text::fixed(
+            "Lettura IMAP (STARTTLS obbligatorio), come \"0.0.0.0:143\". Un client configurato male vi invia la password in chiaro prima del rifiuto: meglio imaps.",
+            "Reading by IMAP (STARTTLS required), such as \"0.0.0.0:143\". A client that is set up wrong sends its password there in the clear before it is refused: better imaps.",
+        ),
+    );
+    let imaps = open(
+        section,
+        "imaps",
+        EVERY,
+        993,
+        Text::fixed("Lettura IMAP (TLS).", "Reading by IMAP (TLS)."),
+    );
+    let pop3 = open(
+        section,
+        "pop3",
+        EVERY,
+        110,
+        Text::fixed(
+            "Lettura POP3 (STLS obbligatorio), come \"0.0.0.0:110\"; per lo stesso motivo meglio pop3s.",
+            "Reading by POP3 (STLS required), such as \"0.0.0.0:110\"; for the same reason better pop3s.",
+        ),
+    );
+    let pop3s = open(
+        section,
+        "pop3s",
+        EVERY,
+        995,
+        Text::fixed("Lettura POP3 (TLS).", "Reading by POP3 (TLS)."),
+    );
+    [imap, imaps, pop3, pop3s]
+}
+
 impl ListenSettings {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         let mut section = reader.section(
@@ -107,58 +194,18 @@ impl ListenSettings {
                 "The ports, each \"host:port\" or \"off\".",
             ),
         );
-        let mut open = |key: &str, host: &str, port: u16, explanation: Text| {
-            section.key(key, ListenAddress::At(HostPort::new(host, port)), explanation)
-        };
-        let every = "0.0.0.0";
-        let listen = Self {
-            proxy_from: Vec::new(),
-            smtp_relay: open(
-                "smtp_relay",
-                every,
-                25,
-                Text::fixed(
-                    "Posta da altri gestori (STARTTLS).",
-                    "Mail from other servers (STARTTLS).",
-                ),
+        let [smtp_relay, submission, submissions] = smtp_doors(&mut section);
+        let [imap, imaps, pop3, pop3s] = reading_doors(&mut section);
+        let operations = open(
+            &mut section,
+            "operations",
+            "127.0.0.1",
+            9102,
+            Text::fixed(
+                "Stato e metriche: /healthz, /readyz, /metrics. Senza autenticazione: lasciarla su loopback o su una rete di gestione.",
+                "State and metrics: /healthz, /readyz, /metrics. No authentication: keep it on loopback or on a management network.",
             ),
-            submission: open(
-                "submission",
-                every,
-                587,
-                Text::fixed(
-                    "Invio dei titolari (STARTTLS obbligatorio).",
-                    "Submission by holders (STARTTLS required).",
-                ),
-            ),
-            submissions: open(
-                "submissions",
-                every,
-                465,
-                Text::fixed("Invio dei titolari (TLS).", "Submission by holders (TLS)."),
-            ),
-            imaps: open(
-                "imaps",
-                every,
-                993,
-                Text::fixed("Lettura IMAP (TLS).", "Reading by IMAP (TLS)."),
-            ),
-            pop3s: open(
-                "pop3s",
-                every,
-                995,
-                Text::fixed("Lettura POP3 (TLS).", "Reading by POP3 (TLS)."),
-            ),
-            operations: open(
-                "operations",
-                "127.0.0.1",
-                9102,
-                Text::fixed(
-                    "Stato e metriche: /healthz, /readyz, /metrics. Senza autenticazione: lasciarla su loopback o su una rete di gestione.",
-                    "State and metrics: /healthz, /readyz, /metrics. No authentication: keep it on loopback or on a management network.",
-                ),
-            ),
-        };
+        );
         let proxy_from = section.key(
             "proxy_from",
             Vec::new(),
@@ -167,7 +214,17 @@ impl ListenSettings {
                 "Balancers, such as [\"10.0.0.0/8\"]: from them every connection to a port of mail must begin with the PROXY v2 header (send-proxy-v2), and the address in it is the one that counts.",
             ),
         );
-        Self { proxy_from, ..listen }
+        Self {
+            smtp_relay,
+            submission,
+            submissions,
+            imap,
+            imaps,
+            pop3,
+            pop3s,
+            operations,
+            proxy_from,
+        }
     }
 }
 

@@ -61,7 +61,9 @@ fn settings_that_the_example_shows_as_comments_are_accepted_when_uncommented() {
     // Settings of a folder and of a bucket exclude each other.
     let uncommented = uncommented
         .replace("kind = \"folder\"", "kind = \"s3\"")
-        .replace("folder = \"/srv/ceralacca/objects\"\n", "");
+        .replace("folder = \"/srv/ceralacca/objects\"\n", "")
+        // So do the two places of an issuer's keys.
+        .replace("keys_file = \"chiavi-emittente.json\"\n", "");
     let config = load(&uncommented).expect("every shown setting is accepted");
     assert!(config.tls.is_some());
     assert_eq!(config.routes.len(), 1);
@@ -73,8 +75,8 @@ fn a_wrong_setting_is_named_with_its_line_and_a_remedy() {
     let rows = [
         ("[provider]\nnome = \"x\"\n", "2: unknown key \"nome\": did you mean \"name\"?"),
         (
-            "[listen]\nimap = \"127.0.0.1:993\"\n",
-            "2: unknown key \"imap\": did you mean \"imaps\"?",
+            "[listen]\nimapss = \"127.0.0.1:993\"\n",
+            "2: unknown key \"imapss\": did you mean \"imaps\"?",
         ),
         ("[lisen]\n", "1: unknown section \"lisen\": did you mean \"listen\"?"),
         ("[journal]\nkept_months = 29\n", "2: \"kept_months\" must be from 30 to 1200"),
@@ -168,9 +170,9 @@ fn a_variable_overrides_the_file_and_a_misspelt_one_is_refused() {
     let massive = config.plans.limits(crate::registry::plan::Plan::MassivaBase);
     assert_eq!(massive.recipients_max, 300);
     assert_eq!(
-        complaints("", &[("CERALACCA_LISTEN_IMAP", "off")]),
+        complaints("", &[("CERALACCA_LISTEN_IMAPSS", "off")]),
         [
-            "CERALACCA_LISTEN_IMAP: unknown variable \"CERALACCA_LISTEN_IMAP\": did you mean \"CERALACCA_LISTEN_IMAPS\"?"
+            "CERALACCA_LISTEN_IMAPSS: unknown variable \"CERALACCA_LISTEN_IMAPSS\": did you mean \"CERALACCA_LISTEN_IMAPS\"?"
         ]
     );
 }

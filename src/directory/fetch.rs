@@ -1,4 +1,5 @@
-//! Gets the whole directory over HTTPS: one conditional GET (RFC 9110 §13.1).
+//! Gets one file over HTTPS, the whole directory or the keys of an issuer: one conditional GET
+//! (RFC 9110 §13.1).
 //!
 //! Bounded in time and octets. The server's certificate must be one for its name that an authority
 //! vouches for; this provider proves itself with a certificate where the server asks for it
@@ -47,24 +48,24 @@ const VALIDATOR_OCTETS_MAX: usize = 1024;
 #[non_exhaustive]
 pub enum FetchError {
     /// The server's name has no address.
-    #[error("the directory's server is not known")]
+    #[error("the server's name is not known")]
     Unknown(#[source] NamesError),
     /// No address answers.
-    #[error("the directory's server does not answer")]
+    #[error("the server does not answer")]
     Unreachable(#[source] std::io::Error),
     /// Its certificate is not in order, or it does not take ours.
-    #[error("TLS with the directory's server failed")]
+    #[error("TLS with the server failed")]
     Tls(#[source] TlsError),
     /// HTTP broke, or the answer ended before its end.
     #[error(
-        "the directory's server broke off: it may ask for another certificate than directory.client_certificate_file or the signing one"
+        "the server broke off: the directory's may ask for another certificate than directory.client_certificate_file or the signing one"
     )]
     Http(#[source] hyper::Error),
-    /// Another answer than the directory.
-    #[error("the directory's server answered {0}")]
+    /// Another answer than the file.
+    #[error("the server answered {0}")]
     Status(StatusCode),
     /// The answer is larger than the bound, or broke off.
-    #[error("the directory did not come whole, or has more than {octets_max} octets: {detail}")]
+    #[error("the file did not come whole, or has more than {octets_max} octets: {detail}")]
     Body {
         /// The bound.
         octets_max: u64,
@@ -72,7 +73,7 @@ pub enum FetchError {
         detail: String,
     },
     /// It took too long.
-    #[error("the directory's server took longer than {0:?}")]
+    #[error("the server took longer than {0:?}")]
     TimeOut(Duration),
 }
 
@@ -99,7 +100,7 @@ pub enum Fetched {
     },
 }
 
-/// Gets the directory from one address.
+/// Gets a file from one address.
 #[derive(Debug)]
 pub struct Fetcher {
     /// Where it is.
@@ -112,10 +113,12 @@ pub struct Fetcher {
     pub time_max: Duration,
     /// Octets it may have.
     pub octets_max: u64,
+    /// The kinds of file that are wanted (RFC 9110 §12.5.1).
+    pub accept: &'static str,
 }
 
 impl Fetcher {
-    /// Gets the directory, if it is another one than `known`.
+    /// Gets the file, if it is another one than `known`.
     ///
     /// # Errors
     ///
@@ -177,7 +180,7 @@ impl Fetcher {
         let mut request = Request::get(&self.url.path)
             .header("host", self.url.authority())
             .header("user-agent", "ceralacca")
-            .header("accept", "application/pkcs7-mime, application/octet-stream, */*;q=0.1");
+            .header("accept", self.accept);
         if let Some(etag) = &known.etag {
             request = request.header("if-none-match", etag);
         }

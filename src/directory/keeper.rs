@@ -335,6 +335,7 @@ impl DirectoryKeeper {
             tls,
             time_max: settings.timeout.duration(),
             octets_max: settings.octets_max.0,
+            accept: "application/pkcs7-mime, application/octet-stream, */*;q=0.1",
         })
     }
 

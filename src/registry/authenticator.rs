@@ -10,9 +10,11 @@
 //!   successes, which would otherwise answer guesses for free. An account at which the whole world
 //!   guesses stays open to the sources that have got into it ([`super::login_source`]), and to each
 //!   other network now and then.
+//! * A token of the configured issuer logs in without a password (`tokens`).
 //! * A wrong password that a source repeats is answered from memory, and is no further failure.
 
 mod scram;
+mod tokens;
 
 use std::{
     error::Error,
@@ -45,7 +47,7 @@ use super::{
     recent::Recent,
     throttle::{Mistake, Source, Throttle, Verdict},
 };
-use crate::{config::LoginSettings, metrics_names};
+use crate::{config::LoginSettings, metrics_names, oauth::TokenVerifier};
 
 type Cause = Box<dyn Error + Send + Sync>;
 
@@ -69,6 +71,8 @@ pub struct RegistryAuthenticator {
     /// Sources that got in since the start, and whether the registry has been told.
     sources: Mutex<Recent<(AccountId, Source), bool>>,
     source_turn: Arc<Semaphore>,
+    /// Whose tokens log people in, besides passwords.
+    tokens: Option<TokenVerifier>,
 }
 
 /// What the registry knows of a login.
@@ -153,9 +157,16 @@ impl RegistryAuthenticator {
             waiting: AtomicUsize::new(0),
             sources: Mutex::new(Recent::new(settings.sources_remembered_max)),
             source_turn: Arc::new(Semaphore::new(1)),
+            tokens: None,
             registry,
             settings,
         })
+    }
+
+    /// The same, which takes tokens too.
+    #[must_use]
+    pub fn with_tokens(self, tokens: TokenVerifier) -> Self {
+        Self { tokens: Some(tokens), ..self }
     }
 
     async fn check(
@@ -467,6 +478,22 @@ impl Authenticator for RegistryAuthenticator {
         proven: bool,
     ) -> Result<Identity, LoginError> {
         let result = self.settle(peer, login, verifier, proven).await;
+        Self::tell(protocol, peer, result.as_ref());
+        result
+    }
+
+    fn token_refusal(&self) -> Option<&str> {
+        self.tokens.as_ref().map(TokenVerifier::refusal)
+    }
+
+    async fn verify_token(
+        &self,
+        protocol: Protocol,
+        peer: IpAddr,
+        login: Option<&str>,
+        token: &str,
+    ) -> Result<Identity, LoginError> {
+        let result = self.bearer(peer, login, token).await;
         Self::tell(protocol, peer, result.as_ref());
         result
     }

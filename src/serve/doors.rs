@@ -16,9 +16,11 @@ use protocols::{
         limits::{ConnectionLimits, ConnectionLimitsSettings},
         proxy::Proxies,
         serve,
+        start_tls::StartTls,
         tls::TlsContext,
     },
     pop3,
+    sessions::{SessionLimits, SessionLimitsSettings},
     smtp::{
         server::{ServerSettings, SmtpServer},
         transport::Transport,
@@ -27,7 +29,7 @@ use protocols::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, ListenAddress};
+use crate::config::{Config, ListenAddress, Pop3Settings};
 
 /// What stands behind the doors.
 pub struct Rooms {
@@ -104,12 +106,36 @@ impl Doors {
             .add("listen.submission", &listen.submission, None, submission(Some(Arc::clone(tls))))
             .await?;
         doors.add("listen.submissions", &listen.submissions, Some(tls), submission(None)).await?;
-        let imap =
-            imap::Server::new(imap_settings(config), Arc::clone(&authenticator), Arc::clone(&mail));
-        doors.add("listen.imaps", &listen.imaps, Some(tls), Arc::new(imap)).await?;
-        let pop3 = pop3::Server::new(pop3_limits(config), authenticator, mail);
-        doors.add("listen.pop3s", &listen.pop3s, Some(tls), Arc::new(pop3)).await?;
+        doors.open_reading(tls, authenticator, mail).await?;
         Ok(doors)
+    }
+
+    /// Binds the doors of IMAP and POP3, which count their sessions together.
+    async fn open_reading(
+        &mut self,
+        tls: &Arc<TlsContext>,
+        authenticator: Arc<dyn Authenticator>,
+        mail: Arc<dyn MailAccess>,
+    ) -> anyhow::Result<()> {
+        let config = Arc::clone(&self.config);
+        let listen = &config.listen;
+        let sessions = SessionLimits::new(SessionLimitsSettings {
+            per_account_max: config.limits.sessions_per_account_max,
+            per_source_max: config.limits.sessions_per_address_max,
+        });
+        let start_tls = || StartTls {
+            tls: Arc::clone(tls),
+            handshake_time_max: config.limits.tls_handshake_timeout.duration(),
+        };
+        let settings = imap_settings(&config, Arc::clone(&sessions));
+        let imap = imap::Server::new(settings, Arc::clone(&authenticator), Arc::clone(&mail));
+        let in_the_clear = Arc::new(imap.with_start_tls(start_tls()));
+        self.add("listen.imap", &listen.imap, None, in_the_clear).await?;
+        self.add("listen.imaps", &listen.imaps, Some(tls), Arc::new(imap)).await?;
+        let pop3 = pop3::Server::new(pop3_limits(&config), authenticator, mail, sessions);
+        let in_the_clear = Arc::new(pop3.with_start_tls(start_tls()));
+        self.add("listen.pop3", &listen.pop3, None, in_the_clear).await?;
+        self.add("listen.pop3s", &listen.pop3s, Some(tls), Arc::new(pop3)).await
     }
 
     /// Binds one more address with `handler` behind it.
@@ -197,8 +223,8 @@ fn smtp_settings(config: &Config) -> ServerSettings {
     settings
 }
 
-fn imap_settings(config: &Config) -> imap::ServerSettings {
-    let mut settings = imap::ServerSettings::default();
+fn imap_settings(config: &Config, sessions: Arc<SessionLimits>) -> imap::ServerSettings {
+    let mut settings = imap::ServerSettings { sessions, ..imap::ServerSettings::default() };
     settings.limits.line_octets_max =
         usize::try_from(config.limits.imap_line_octets_max.0).unwrap_or(usize::MAX);
     settings.limits.idle_time_max = config.limits.imap_idle_timeout.duration();
@@ -221,10 +247,17 @@ fn imap_settings(config: &Config) -> imap::ServerSettings {
 }
 
 fn pop3_limits(config: &Config) -> pop3::Pop3Limits {
+    let Pop3Settings { login_delay, logins_remembered_max, expire_days } = config.pop3;
     pop3::Pop3Limits {
+        line_octets_max: usize::try_from(config.limits.pop3_line_octets_max.0)
+            .unwrap_or(usize::MAX),
         idle_time_max: config.limits.pop3_idle_timeout.duration(),
         login_time_max: config.limits.login_timeout.duration(),
+        bad_commands_max: config.limits.pop3_wrong_commands_max,
         failed_logins_max: config.login.failures_per_session_max,
+        login_delay: login_delay.duration(),
+        logins_remembered_max,
+        expire_days: Some(expire_days).filter(|days| *days > 0),
         ..pop3::Pop3Limits::default()
     }
 }

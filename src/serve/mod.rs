@@ -21,6 +21,7 @@ pub mod pressure;
 pub mod readiness;
 pub mod service_manager;
 pub mod store;
+pub mod tokens;
 pub mod trusted;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -122,29 +123,26 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     let backup = backup(&config, &registry, &store);
     let claim = NodeClaim::confirm(&config, &store).await?;
     outbox::apply_pending(&registry, &*store).await.context("applying changes of accounts")?;
-    let authenticator = authenticator(&config, &registry, &random).await?;
     let leftovers =
         objects::take_leftovers_away(Arc::clone(&config), Arc::clone(&clock), stopping.clone());
     let names = Names::open(&config.dns).context("preparing questions to DNS")?;
+    let authenticator = authenticator(&config, &registry, &random).await?;
+    let (authenticator, issuer_keys) = tokens::taken(&config, authenticator, &names, &clock)?;
     let (directory, engine) =
         start_engine(&config, &credentials, &registry, &store, &names, (clock, random)).await?;
 
     let tls = TlsContext::from_pem(&credentials.tls.chain_pem()?, &credentials.tls.key.to_pem()?)
         .context("taking the TLS certificate into use")?;
-    let mail = StoreMailAccess::new(Arc::clone(&store), config.limits.relay_message_octets_max.0);
     let filter = content::filter(&config);
-    let rooms = Rooms {
-        authenticator: Arc::new(authenticator),
-        mail: Arc::new(mail),
-        access_point: Arc::new(AccessPoint::new(Arc::clone(&engine.engine))),
-        incoming_point: Arc::new(incoming_point(&config, &engine.engine, &names, filter.clone())),
-    };
+    let incoming = incoming_point(&config, &engine.engine, &names, filter.clone());
+    let rooms = rooms(&config, &engine.engine, authenticator, incoming);
     let mut doors = Doors::open(&config, &tls, rooms, &stopping).await?;
     directory::open_door(&config, &credentials, &directory, &mut doors).await?;
     let parts = Beside { config: &config, credentials: &credentials, directory: &directory };
     let mut beside = start_beside(&parts, &registry, &engine.engine, &stopping);
     beside.spawn(leftovers);
     journal::start(&config, &engine.engine, objects, &mut beside, &stopping)?;
+    beside.spawn(tokens::keep(issuer_keys, stopping.clone()));
     beside.spawn(Arc::clone(&claim).watch(backup.clone(), stopping.clone()));
     if let Some(backup) = &backup {
         beside.spawn(Arc::clone(backup).run(stopping.clone()));
@@ -176,6 +174,22 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     operations.close().await;
     tracing::info!("stopped");
     Ok(claim.verdict()?)
+}
+
+/// What stands behind the doors.
+fn rooms(
+    config: &Config,
+    engine: &Arc<PecEngine>,
+    authenticator: RegistryAuthenticator,
+    incoming_point: IncomingPoint,
+) -> Rooms {
+    let octets_max = config.limits.relay_message_octets_max.0;
+    Rooms {
+        authenticator: Arc::new(authenticator),
+        mail: Arc::new(StoreMailAccess::new(Arc::clone(engine.store()), octets_max)),
+        access_point: Arc::new(AccessPoint::new(Arc::clone(engine))),
+        incoming_point: Arc::new(incoming_point),
+    }
 }
 
 async fn authenticator(

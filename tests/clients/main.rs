@@ -5,14 +5,19 @@
 //! installs it.
 
 #[allow(dead_code, reason = "each test binary uses its own part of the support")]
+#[path = "../support/issuer.rs"]
+mod issuer;
+#[allow(dead_code, reason = "each test binary uses its own part of the support")]
 #[path = "../support/mod.rs"]
 mod support;
 
 mod balancer;
+mod doors;
 mod erasure;
 mod logins;
 mod provider;
 mod quota;
 mod reading;
 mod submission;
+mod tokens;
 mod transmissions;

@@ -32,6 +32,11 @@ impl Provider {
         self.0.stop()
     }
 
+    /// Starts it again.
+    pub(crate) fn start_again(&mut self) {
+        self.0.start();
+    }
+
     /// Starts a provider for `pec.alfa.example` with the accounts [`ANNA`] and [`BRUNO`].
     pub(crate) fn start() -> Self {
         Self::start_with("")
@@ -46,11 +51,13 @@ impl Provider {
 
     /// Puts ports, accounts and the authority into the environment of a script.
     pub(crate) fn tell(&self, command: &mut Command) {
-        let Ports { submission, submissions, imaps, pop3s, .. } = self.ports;
+        let Ports { submission, submissions, imap, imaps, pop3, pop3s, .. } = self.ports;
         let ports = [
             ("SUBMISSION", submission),
             ("SUBMISSIONS", submissions),
+            ("IMAP", imap),
             ("IMAPS", imaps),
+            ("POP3", pop3),
             ("POP3S", pop3s),
         ];
         command.envs(ports.map(|(name, port)| (name, port.to_string())));

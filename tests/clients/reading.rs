@@ -34,7 +34,7 @@ pub(crate) fn python_script(provider: &Provider, script: &str) -> Command {
     command
 }
 
-fn curl_reads(provider: &Provider) -> String {
+pub(crate) fn curl_reads(provider: &Provider) -> String {
     let url = format!("imaps://localhost:{}/INBOX/;UID=1", provider.ports.imaps);
     let read = provider.curl(BRUNO, PASSWORD, &["--url", &url]);
     assert_eq!(read.status, 0, "{}", read.complaint);

@@ -3,17 +3,19 @@
 use std::{net::IpAddr, sync::Arc};
 
 use ceralacca::{
-    config::{Config, LoginSettings},
+    config::{Config, LoginSettings, units::Millis},
+    metrics_names,
     registry::{
         authenticator::RegistryAuthenticator, credential::Credential, outbox::apply_pending,
         password::PreparedPassword,
     },
 };
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use protocols::access::{Authenticator as _, Identity, LoginError, Protocol, ScramKeys};
 use storage::ids::AccountId;
 use trust::random::SystemRandom;
 
-use crate::fixture::{Fixture, RecordingSink, at};
+use crate::fixture::{Fixture, RecordingSink, at, reopen};
 
 const PASSWORD: &str = "tavolo lampada fiume";
 
@@ -119,19 +121,75 @@ async fn a_guesser_is_stopped_even_when_he_guesses_right_and_the_holder_elsewher
     log_in(&authenticator, "192.0.2.9", "anna@pec.example", PASSWORD).await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_remembered_success_costs_no_hashing() {
+/// How many passwords were hashed on this thread since the recorder was made.
+fn hashings(recorder: &PrometheusRecorder) -> u64 {
+    let name = format!("{}_count ", metrics_names::LOGIN_HASHING);
+    let text = recorder.handle().render();
+    let count = text.lines().find_map(|line| line.strip_prefix(&name));
+    count.map_or(0, |count| count.parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_success_is_remembered_for_its_time_and_a_failure_never() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _recorded = metrics::set_default_local_recorder(&recorder);
+    let fixture = with_anna().await;
+    let lifetime = Millis(1_000);
+    let settings = LoginSettings { success_lifetime: lifetime, ..Config::default().login };
+    let authenticator = authenticator(&fixture, settings).await;
+    log_in(&authenticator, "192.0.2.1", ANNA, PASSWORD).await.unwrap();
+    let begun = std::time::Instant::now();
+    for host in 1..=20 {
+        log_in(&authenticator, &format!("192.0.2.{host}"), ANNA, PASSWORD).await.unwrap();
+    }
+    if begun.elapsed() < lifetime.duration() / 2 {
+        assert_eq!(hashings(&recorder), 1, "one hashing for twenty-one logins");
+    }
+    tokio::time::sleep(lifetime.duration()).await;
+    let before = hashings(&recorder);
+    log_in(&authenticator, "192.0.2.1", ANNA, PASSWORD).await.unwrap();
+    assert_eq!(hashings(&recorder), before + 1, "its time is over");
+    for host in 1..=3 {
+        let wrong = log_in(&authenticator, &format!("192.0.2.{host}"), ANNA, "wrong").await;
+        assert!(matches!(wrong, Err(LoginError::BadCredentials)), "{wrong:?}");
+    }
+    assert_eq!(hashings(&recorder), before + 4);
+}
+
+#[tokio::test]
+async fn no_more_successes_are_remembered_than_the_bound() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _recorded = metrics::set_default_local_recorder(&recorder);
+    let fixture = with_anna().await;
+    fixture.add("bruno@pec.example").await;
+    set_password(&fixture, "bruno@pec.example", PASSWORD).await;
+    apply_pending(&fixture.registry, &RecordingSink::default()).await.unwrap();
+    let settings = LoginSettings { successes_remembered_max: 1, ..Config::default().login };
+    let authenticator = authenticator(&fixture, settings).await;
+    for (login, expected) in
+        [(ANNA, 1), (ANNA, 1), ("bruno@pec.example", 2), ("bruno@pec.example", 2), (ANNA, 3)]
+    {
+        // Two accounts with one password share nothing: each has a salt of its own.
+        log_in(&authenticator, "192.0.2.1", login, PASSWORD).await.unwrap();
+        assert_eq!(hashings(&recorder), expected, "{login}");
+    }
+}
+
+#[tokio::test]
+async fn what_another_process_changes_counts_at_once() {
     let fixture = with_anna().await;
     let authenticator = authenticator(&fixture, Config::default().login).await;
-    let started = std::time::Instant::now();
-    log_in(&authenticator, "192.0.2.1", "anna@pec.example", PASSWORD).await.unwrap();
-    let hashed = started.elapsed();
-    let started = std::time::Instant::now();
-    for _ in 0..20 {
-        log_in(&authenticator, "192.0.2.1", "anna@pec.example", PASSWORD).await.unwrap();
-    }
-    let remembered = started.elapsed() / 20;
-    assert!(remembered * 2 < hashed, "{remembered:?} against {hashed:?}");
+    log_in(&authenticator, "192.0.2.1", ANNA, PASSWORD).await.unwrap();
+    let other = reopen(&fixture.file(), Config::default().plans).await;
+    let password = PreparedPassword::new("finestra monte barca").unwrap();
+    let credential = Credential::make(&password, &SystemRandom).unwrap();
+    other.set_credential(&at(ANNA), &credential).await.unwrap();
+    let old = log_in(&authenticator, "192.0.2.1", ANNA, PASSWORD).await;
+    assert!(matches!(old, Err(LoginError::BadCredentials)), "{old:?}");
+    log_in(&authenticator, "192.0.2.2", ANNA, "finestra monte barca").await.unwrap();
+    other.block(&at(ANNA), "prova").await.unwrap();
+    let blocked = log_in(&authenticator, "192.0.2.2", ANNA, "finestra monte barca").await;
+    assert!(matches!(blocked, Err(LoginError::Blocked)), "{blocked:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

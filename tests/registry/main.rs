@@ -2,6 +2,10 @@
 
 mod accounts;
 mod fixture;
+#[allow(dead_code, reason = "each test binary uses its own part of the support")]
+#[path = "../support/issuer.rs"]
+mod issuer;
 mod logins;
 mod outbox;
 mod processes;
+mod tokens;

@@ -49,15 +49,17 @@ pub(crate) struct Ports {
     pub(crate) relay: u16,
     pub(crate) submission: u16,
     pub(crate) submissions: u16,
+    pub(crate) imap: u16,
     pub(crate) imaps: u16,
+    pub(crate) pop3: u16,
     pub(crate) pop3s: u16,
     pub(crate) operations: u16,
 }
 
 impl Ports {
     fn free() -> Self {
-        let [relay, submission, submissions, imaps, pop3s, operations] = ports::free();
-        Self { relay, submission, submissions, imaps, pop3s, operations }
+        let [relay, submission, submissions, imap, imaps, pop3, pop3s, operations] = ports::free();
+        Self { relay, submission, submissions, imap, imaps, pop3, pop3s, operations }
     }
 }
 
@@ -188,13 +190,15 @@ impl Provider {
 
     /// The settings of every provider.
     pub(crate) fn configuration(&self) -> String {
-        let Ports { relay, submission, submissions, imaps, pop3s, operations } = self.ports;
+        let Ports { relay, submission, submissions, imap, imaps, pop3, pop3s, operations } =
+            self.ports;
         format!(
             "[provider]\nname = \"Gestore {mail}\"\nmail_domain = \"{mail}\"\nhost_name = \"mail.{mail}\"\n\
              pec_domains = [\"{pec}\"]\n\
              [data]\nfolder = \"data\"\n\
              [listen]\nsmtp_relay = \"127.0.0.1:{relay}\"\nsubmission = \"127.0.0.1:{submission}\"\n\
              submissions = \"127.0.0.1:{submissions}\"\nimaps = \"127.0.0.1:{imaps}\"\n\
+             imap = \"127.0.0.1:{imap}\"\npop3 = \"127.0.0.1:{pop3}\"\n\
              pop3s = \"127.0.0.1:{pop3s}\"\noperations = \"127.0.0.1:{operations}\"\n",
             mail = self.mail_domain,
             pec = self.pec_domain,

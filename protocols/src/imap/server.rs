@@ -3,14 +3,22 @@
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use jiff::tz::TimeZone;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use trust::clock::{Clock, SystemClock};
 
 use super::{limits::ImapLimits, session::Session};
 use crate::{
     access::{Authenticator, MailAccess, Protocol},
-    net::{Connection, SessionHandler, stream::ChannelBindings},
+    net::{
+        Connection, SessionHandler,
+        start_tls::{Beginning, StartTls},
+        stream::ChannelBindings,
+    },
+    sessions::SessionLimits,
 };
 
 /// What may be chosen about the server.
@@ -22,12 +30,18 @@ pub struct ServerSettings {
     pub time_zone: TimeZone,
     /// The time from which the age of messages is counted.
     pub clock: Arc<dyn Clock>,
+    /// Counts the sessions that are logged in, those of POP3 among them.
+    pub sessions: Arc<SessionLimits>,
 }
 
 impl Default for ServerSettings {
     fn default() -> Self {
-        let clock = Arc::new(SystemClock);
-        Self { limits: ImapLimits::default(), time_zone: TimeZone::UTC, clock }
+        Self {
+            limits: ImapLimits::default(),
+            time_zone: TimeZone::UTC,
+            clock: Arc::new(SystemClock),
+            sessions: Arc::default(),
+        }
     }
 }
 
@@ -40,11 +54,18 @@ pub(super) struct Shared {
 
 /// The IMAP server: makes a session of every connection.
 #[derive(Clone)]
-pub struct Server(Arc<Shared>);
+pub struct Server {
+    shared: Arc<Shared>,
+    start_tls: Option<StartTls>,
+}
 
 impl fmt::Debug for Server {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_tuple("Server").field(&self.0.settings).finish()
+        formatter
+            .debug_struct("Server")
+            .field("settings", &self.shared.settings)
+            .field("start_tls", &self.start_tls)
+            .finish_non_exhaustive()
     }
 }
 
@@ -56,7 +77,13 @@ impl Server {
         authenticator: Arc<dyn Authenticator>,
         mail: Arc<dyn MailAccess>,
     ) -> Self {
-        Self(Arc::new(Shared { settings, authenticator, mail }))
+        Self { shared: Arc::new(Shared { settings, authenticator, mail }), start_tls: None }
+    }
+
+    /// The same server for a door in the clear, where STARTTLS is offered.
+    #[must_use]
+    pub fn with_start_tls(&self, start_tls: StartTls) -> Self {
+        Self { shared: Arc::clone(&self.shared), start_tls: Some(start_tls) }
     }
 
     /// Serves one connection to its end.
@@ -73,7 +100,10 @@ impl Server {
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        Session::new(Arc::clone(&self.0), stream, peer, tls, stopping).run().await;
+        let login_deadline = Instant::now() + self.shared.settings.limits.login_time_max;
+        let (start_tls, greeted) = (false, false);
+        let beginning = Beginning { peer, tls, start_tls, greeted, login_deadline, stopping };
+        Session::new(Arc::clone(&self.shared), stream, beginning).run().await;
     }
 }
 
@@ -88,8 +118,17 @@ impl SessionHandler for Server {
     }
 
     async fn session(&self, connection: Connection) {
-        let Connection { stream, peer, stopping, .. } = connection;
-        let tls = stream.is_tls().then(|| stream.channel_bindings());
-        self.serve(stream, peer.ip(), tls, stopping).await;
+        let time_max = self.shared.settings.limits.login_time_max;
+        let mut next = Some(Beginning::of(connection, self.start_tls.as_ref(), time_max));
+        // At most one session in the clear, and one under TLS behind it.
+        while let Some((stream, beginning)) = next {
+            let ended = Session::new(Arc::clone(&self.shared), stream, beginning).run().await;
+            next = match (ended, &self.start_tls) {
+                (Some((stream, beginning)), Some(start_tls)) => {
+                    beginning.secured(start_tls, stream, Protocol::Imap).await
+                }
+                _ => None,
+            };
+        }
     }
 }

@@ -34,8 +34,9 @@ use super::{
 use crate::{
     access::MailAccount,
     lines::{Disconnect, Stream},
-    net::stream::ChannelBindings,
+    net::{start_tls::Beginning, stream::ChannelBindings},
     sasl::Mechanism,
+    sessions::OpenSession,
 };
 
 /// What commands of every state need.
@@ -53,13 +54,15 @@ pub(crate) struct Context<S> {
     pub(crate) enabled: Enabled,
     /// What a login can be bound to.
     pub(crate) bindings: ChannelBindings,
+    /// Whether STARTTLS is offered.
+    pub(crate) start_tls: bool,
     pub(crate) stopping: CancellationToken,
 }
 
 impl<S> Context<S> {
     /// The mechanisms of AUTHENTICATE on this connection.
     pub(crate) fn mechanisms(&self) -> Vec<Mechanism> {
-        Mechanism::offered(&self.bindings, false)
+        Mechanism::offered(&self.bindings, true, &*self.server.authenticator)
     }
 }
 
@@ -80,6 +83,7 @@ impl NotAuthenticated {
 pub(crate) struct Authenticated {
     pub(crate) account: Arc<dyn MailAccount>,
     pub(crate) changes: watch::Receiver<u64>,
+    pub(crate) _counted: OpenSession,
 }
 
 /// With a mailbox.
@@ -94,6 +98,17 @@ enum State {
     Authenticated(Authenticated),
     Selected(Box<Selected>),
     Logout,
+    /// STARTTLS was answered: the stream goes over to TLS.
+    StartTls,
+    /// UNAUTHENTICATE was answered: another session begins on the same connection.
+    Unauthenticated,
+}
+
+impl State {
+    /// Whether the session has come to its end, whatever follows on the connection.
+    fn is_over(&self) -> bool {
+        matches!(self, Self::Logout | Self::StartTls | Self::Unauthenticated)
+    }
 }
 
 /// Where a command leads.
@@ -103,68 +118,117 @@ pub(crate) enum Transition {
     Select(Box<SelectedMailbox>),
     Deselect,
     LogOut,
+    StartTls,
+    Unauthenticate,
 }
 
 /// A command that did what it says: its completion, and where it leads.
-pub(crate) type Done = Result<(Completion, Transition), Failure>;
+pub(crate) type Done = Result<Completed, Failure>;
+
+/// The same, of a command that cannot fail.
+pub(crate) type Completed = (Completion, Transition);
 
 /// One connection's session.
 pub(crate) struct Session<S> {
     context: Context<S>,
     state: State,
+    greeted: bool,
+    login_deadline: Instant,
     bad_commands: u32,
 }
 
 impl<S: Stream> Session<S> {
     /// Begins a session over `stream`.
-    pub(crate) fn new(
-        server: Arc<Shared>,
-        stream: S,
-        peer: IpAddr,
-        tls: Option<ChannelBindings>,
-        stopping: CancellationToken,
-    ) -> Self {
-        let (encrypted, bindings) = (tls.is_some(), tls.unwrap_or_default());
-        let limits = &server.settings.limits;
-        let deadline = Instant::now() + limits.login_time_max;
-        let frame = Frame::new(stream, limits);
-        Self {
-            context: Context {
-                frame,
-                server,
-                peer,
-                address: None,
-                encrypted,
-                tag: String::new(),
-                enabled: Enabled::default(),
-                bindings,
-                stopping,
-            },
-            state: State::NotAuthenticated(NotAuthenticated { failed_logins: 0, deadline }),
-            bad_commands: 0,
-        }
+    pub(crate) fn new(server: Arc<Shared>, stream: S, beginning: Beginning) -> Self {
+        let frame = Frame::new(stream, &server.settings.limits);
+        Self::on(frame, server, beginning)
     }
 
-    /// Runs the session to its end.
-    pub(crate) async fn run(mut self) {
-        let ended = self.dialogue().await;
-        if let Err(disconnect) = ended {
-            let cause = std::error::Error::source(&disconnect).map(ToString::to_string);
-            let Context { peer, address, .. } = &self.context;
-            tracing::debug!(%peer, address, %disconnect, cause, "IMAP session ended");
-            // A peer that cannot be reached any more misses nothing.
-            let _ = self.say_goodbye(&disconnect).await;
+    /// Begins a session on what is left of another one: nothing is known of that.
+    fn on(mut frame: Frame<S>, server: Arc<Shared>, beginning: Beginning) -> Self {
+        let Beginning { peer, tls, start_tls, greeted, login_deadline, stopping } = beginning;
+        let (encrypted, bindings) = (tls.is_some(), tls.unwrap_or_default());
+        let enabled = Enabled::default();
+        frame.set_enabled(enabled);
+        let context = Context {
+            frame,
+            server,
+            peer,
+            address: None,
+            encrypted,
+            tag: String::new(),
+            enabled,
+            bindings,
+            start_tls,
+            stopping,
+        };
+        let state = NotAuthenticated { failed_logins: 0, deadline: login_deadline };
+        let state = State::NotAuthenticated(state);
+        Self { context, state, greeted, login_deadline, bad_commands: 0 }
+    }
+
+    /// Runs the session to its end, and those that follow it on the same stream. Returns the stream
+    /// when TLS is to begin on it.
+    pub(crate) async fn run(mut self) -> Option<(S, Beginning)> {
+        loop {
+            let ended = self.dialogue().await;
+            match (ended, &self.state) {
+                (Ok(()), State::StartTls) => return self.into_stream().await,
+                (Ok(()), State::Unauthenticated) => {
+                    let (frame, server, beginning) = self.apart();
+                    self = Self::on(frame, server, beginning);
+                }
+                (Ok(()), _) => break,
+                (Err(disconnect), _) => {
+                    let cause = std::error::Error::source(&disconnect).map(ToString::to_string);
+                    let Context { peer, address, .. } = &self.context;
+                    tracing::debug!(%peer, address, %disconnect, cause, "IMAP session ended");
+                    // A peer that cannot be reached any more misses nothing.
+                    let _ = self.say_goodbye(&disconnect).await;
+                    break;
+                }
+            }
         }
         self.context.frame.close().await;
+        None
+    }
+
+    /// What the next session on this connection may know of it.
+    fn apart(self) -> (Frame<S>, Arc<Shared>, Beginning) {
+        let Context { frame, server, peer, encrypted, bindings, start_tls, stopping, .. } =
+            self.context;
+        // TLS does not begin the time anew; who gives his login up has it again.
+        let login_deadline = match &self.state {
+            State::Unauthenticated => Instant::now() + server.settings.limits.login_time_max,
+            _ => self.login_deadline,
+        };
+        let tls = encrypted.then_some(bindings);
+        let greeted = true;
+        let beginning = Beginning { peer, tls, start_tls, greeted, login_deadline, stopping };
+        (frame, server, beginning)
+    }
+
+    /// From here on the stream is TLS's: what cannot be said there is not said.
+    async fn into_stream(self) -> Option<(S, Beginning)> {
+        let (frame, _, beginning) = self.apart();
+        match frame.into_stream().await {
+            Ok(stream) => Some((stream, beginning)),
+            Err(disconnect) => {
+                tracing::debug!(peer = %beginning.peer, %disconnect, "IMAP session ended");
+                None
+            }
+        }
     }
 
     async fn dialogue(&mut self) -> Result<(), Disconnect> {
-        let greeting = format!(
-            "* OK [CAPABILITY {}] Ceralacca pronto / ready\r\n",
-            command::capability::list(&self.context, false)
-        );
-        self.context.frame.put(greeting.as_bytes()).await?;
-        while !matches!(self.state, State::Logout) {
+        if !self.greeted {
+            let greeting = format!(
+                "* OK [CAPABILITY {}] Ceralacca pronto / ready\r\n",
+                command::capability::list(&self.context, false)
+            );
+            self.context.frame.put(greeting.as_bytes()).await?;
+        }
+        while !self.state.is_over() {
             let incoming = self.next_command().await?;
             self.answer(incoming).await?;
             if self.context.stopping.is_cancelled() && !matches!(self.state, State::Logout) {
@@ -220,9 +284,7 @@ impl<S: Stream> Session<S> {
                 let Selected { authenticated, mailbox } = &mut **selected;
                 command::append::append(context, authenticated, Some(mailbox), begun, literal).await
             }
-            State::NotAuthenticated(_) | State::Logout => {
-                command::append::refuse(context, literal, wrong_state()).await
-            }
+            _ => command::append::refuse(context, literal, wrong_state()).await,
         }
     }
 
@@ -317,7 +379,7 @@ impl<S: Stream> Session<S> {
             State::NotAuthenticated(state) => not_authenticated(context, state, command).await,
             State::Authenticated(state) => authenticated(context, state, command).await,
             State::Selected(state) => selected(context, state, command, tag).await,
-            State::Logout => Err(wrong_state().into()),
+            State::Logout | State::StartTls | State::Unauthenticated => Err(wrong_state().into()),
         }
     }
 
@@ -333,6 +395,8 @@ impl<S: Stream> Session<S> {
             }
             (Transition::Stay | Transition::Deselect | Transition::Select(_), state) => state,
             (Transition::LogOut, _) => State::Logout,
+            (Transition::StartTls, _) => State::StartTls,
+            (Transition::Unauthenticate, _) => State::Unauthenticated,
         };
     }
 
@@ -383,6 +447,9 @@ impl<S: Stream> Session<S> {
             Disconnect::LineTooLong(_) => "Riga troppo lunga / Line too long",
             Disconnect::LiteralTooLarge(_) => "Dati troppo grandi / Literal too large",
             Disconnect::TooManyErrors => "Troppi errori / Too many errors",
+            Disconnect::OctetsBeforeTls => {
+                "Nulla puo' seguire STARTTLS prima di TLS / Nothing may follow STARTTLS before TLS"
+            }
             Disconnect::MailboxDeleted => "Cartella eliminata / The mailbox was deleted",
             Disconnect::Stopping => "Server in chiusura, riconnettersi / Server stops, reconnect",
         };
@@ -430,6 +497,7 @@ async fn not_authenticated<S: Stream>(
         Command::Authenticate { mechanism, initial_response } => {
             command::authenticate::authenticate(context, state, &mechanism, initial_response).await
         }
+        Command::StartTls => command::starttls::starttls(context),
         _ => Err(wrong_state().into()),
     }
 }
@@ -470,6 +538,7 @@ async fn authenticated<S: Stream>(
         }
         Command::Namespace => stay(command::namespace::namespace(context).await),
         Command::Idle => stay(command::idle::idle(context, state, None).await),
+        Command::Unauthenticate => Ok(command::unauthenticate::unauthenticate(context)),
         _ => Err(wrong_state().into()),
     }
 }

@@ -126,7 +126,7 @@ impl ConnectionRefused {
 
 /// How many connections of each kind are open.
 #[derive(Debug)]
-struct Counts<K>(HashMap<K, usize>);
+pub(crate) struct Counts<K>(HashMap<K, usize>);
 
 impl<K> Default for Counts<K> {
     fn default() -> Self {
@@ -135,15 +135,15 @@ impl<K> Default for Counts<K> {
 }
 
 impl<K: Eq + Hash> Counts<K> {
-    fn of(&self, key: &K) -> usize {
+    pub(crate) fn of(&self, key: &K) -> usize {
         self.0.get(key).copied().unwrap_or(0)
     }
 
-    fn add(&mut self, key: K) {
+    pub(crate) fn add(&mut self, key: K) {
         *self.0.entry(key).or_default() += 1;
     }
 
-    fn take(&mut self, key: &K) {
+    pub(crate) fn take(&mut self, key: &K) {
         match self.0.get_mut(key) {
             Some(count) if *count > 1 => *count -= 1,
             _ => {

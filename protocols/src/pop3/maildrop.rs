@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeSet,
     fmt,
+    net::IpAddr,
     sync::{Arc, PoisonError},
 };
 
@@ -19,7 +20,10 @@ use storage::{
 };
 
 use super::Shared;
-use crate::access::Identity;
+use crate::{
+    access::Identity,
+    sessions::{OpenSession, TooManySessions},
+};
 
 /// The right to be an account's only session.
 struct Lock {
@@ -40,6 +44,9 @@ pub(super) enum OpenError {
     /// Another session has it (RFC 2449 §8.1.1).
     #[error("another POP3 session holds the account")]
     InUse,
+    /// Too many sessions, of whatever protocol, are open.
+    #[error(transparent)]
+    TooMany(#[from] TooManySessions),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -53,6 +60,7 @@ pub(super) struct Maildrop {
     /// Indexes of the messages that QUIT will delete.
     deleted: BTreeSet<usize>,
     _lock: Lock,
+    _counted: OpenSession,
 }
 
 impl fmt::Debug for Maildrop {
@@ -66,7 +74,11 @@ impl fmt::Debug for Maildrop {
 
 impl Maildrop {
     /// Locks and lists the INBOX of somebody who is logged in.
-    pub(super) async fn open(shared: &Arc<Shared>, identity: &Identity) -> Result<Self, OpenError> {
+    pub(super) async fn open(
+        shared: &Arc<Shared>,
+        identity: &Identity,
+        peer: IpAddr,
+    ) -> Result<Self, OpenError> {
         let account = identity.account_id;
         let free = {
             let mut locked = shared.locked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,6 +88,7 @@ impl Maildrop {
             return Err(OpenError::InUse);
         }
         let lock = Lock { shared: Arc::clone(shared), account };
+        let counted = shared.sessions.admit(account, peer)?;
         let view = shared.mail.open(identity).await?.open("INBOX").await?;
         let uid_validity = view.state().await?.uid_validity;
         let (_, mut rows) = view.list().await?;
@@ -83,7 +96,8 @@ impl Maildrop {
         // at every visit, so that it is not in the maildrop.
         let erased = view.erased().await?;
         rows.retain(|row| !erased.contains(&row.email_number));
-        Ok(Self { view, uid_validity, rows, deleted: BTreeSet::new(), _lock: lock })
+        let deleted = BTreeSet::new();
+        Ok(Self { view, uid_validity, rows, deleted, _lock: lock, _counted: counted })
     }
 
     /// The message with `number`, unless there is none or it is marked as deleted.
@@ -105,7 +119,9 @@ impl Maildrop {
         self.messages().fold((0, 0), |(count, octets), (_, row)| (count + 1, octets + row.size))
     }
 
-    /// A name that the message keeps over sessions and no other message gets (RFC 1939 §7).
+    /// A name that the message keeps over sessions and no other message of the account's INBOX ever
+    /// gets: UIDs count up, and a mailbox made again has another UIDVALIDITY. At most 21 octets,
+    /// digits and a point (RFC 1939 §7: 1 to 70 from 0x21 to 0x7E).
     pub(super) fn unique_id(&self, row: &ListedMessage) -> String {
         format!("{}.{}", self.uid_validity, row.uid)
     }

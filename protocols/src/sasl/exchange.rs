@@ -4,6 +4,7 @@
 //! PLAIN   C: [authzid] NUL login NUL password
 //! LOGIN   S: "Username:"  C: login  S: "Password:"  C: password
 //! SCRAM   C: first  S: challenge  C: proof  S: signature  C: (empty)
+//! OAUTHBEARER  C: token    or    C: token  S: why not, in JSON  C: %x01
 //! ```
 //!
 //! The carrier decodes and encodes base64, sends each [`Step::Challenge`], hands the response to the
@@ -15,7 +16,7 @@
 
 use std::net::IpAddr;
 
-use super::{Credentials, Mechanism, scram};
+use super::{Credentials, Mechanism, bearer::BearerMessage, scram};
 use crate::{
     access::{Authenticator, Identity, LoginError, Protocol},
     net::stream::ChannelBindings,
@@ -42,6 +43,9 @@ enum State {
     Proof(Box<scram::Challenged>),
     /// The proof was right; the client has still to answer the server's signature.
     Signed(Identity),
+    Bearer,
+    /// The client has been told why; it has still to answer that (RFC 7628 §3.2.3).
+    TokenRefused(LoginError),
     Over,
 }
 
@@ -74,6 +78,7 @@ impl<'a> Exchange<'a> {
             Mechanism::Login => State::Login,
             Mechanism::ScramSha256 => State::Scram { plus: false },
             Mechanism::ScramSha256Plus => State::Scram { plus: true },
+            Mechanism::OauthBearer => State::Bearer,
         };
         Self { authenticator, protocol, peer, bindings, state }
     }
@@ -82,7 +87,9 @@ impl<'a> Exchange<'a> {
     pub async fn step(&mut self, response: Option<&[u8]>) -> Step {
         match (std::mem::replace(&mut self.state, State::Over), response) {
             (State::Login, None) => self.ask(State::Login, b"Username:"),
-            (state @ (State::Plain | State::Scram { .. }), None) => self.ask(state, b""),
+            (state @ (State::Plain | State::Scram { .. } | State::Bearer), None) => {
+                self.ask(state, b"")
+            }
             (State::Plain, Some(message)) => self.check(Credentials::from_plain(message)).await,
             (State::Login, Some(login)) => self.ask(State::Password(login.to_vec()), b"Password:"),
             (State::Password(login), Some(password)) => {
@@ -91,6 +98,8 @@ impl<'a> Exchange<'a> {
             (State::Scram { plus }, Some(message)) => self.challenge(message, plus).await,
             (State::Proof(challenged), Some(message)) => self.conclude(&challenged, message).await,
             (State::Signed(identity), Some(b"")) => Step::Done(Ok(identity)),
+            (State::Bearer, Some(message)) => self.bearer(message).await,
+            (State::TokenRefused(error), _) => Step::Done(Err(error)),
             _ => Step::Done(Err(LoginError::BadCredentials)),
         }
     }
@@ -108,6 +117,25 @@ impl<'a> Exchange<'a> {
         let (login, password) = (given.login(), given.password());
         let checked = self.authenticator.verify_password(self.protocol, self.peer, login, password);
         Step::Done(checked.await)
+    }
+
+    /// A token that is refused for what it is costs one message more, which says where to get
+    /// another (RFC 7628 §3.2.2).
+    async fn bearer(&mut self, message: &[u8]) -> Step {
+        let outcome = match BearerMessage::read(message) {
+            Some(BearerMessage { login, token }) => {
+                let authenticator = self.authenticator;
+                authenticator.verify_token(self.protocol, self.peer, login.as_deref(), &token).await
+            }
+            None => Err(LoginError::BadCredentials),
+        };
+        match (outcome, self.authenticator.token_refusal()) {
+            (Err(error @ LoginError::BadCredentials), Some(json)) => {
+                let json = json.as_bytes().to_vec();
+                self.ask(State::TokenRefused(error), &json)
+            }
+            (outcome, _) => Step::Done(outcome),
+        }
     }
 
     async fn challenge(&mut self, message: &[u8], plus: bool) -> Step {

@@ -2,12 +2,13 @@
 //!
 //! * [`Credentials`]: a login and its password. [`Mechanism`]: names, and who offers which.
 //! * [`exchange`]: the messages of one login, whatever the mechanism.
-//! * [`scram`]: the messages and proofs of SCRAM-SHA-256.
+//! * [`scram`]: the messages and proofs of SCRAM-SHA-256. * `bearer`: the message of OAUTHBEARER.
 //!
 //! Not here: how each protocol carries the messages (RFC 4954, RFC 9051 §6.2.2, RFC 5034), what is
 //! known of a login ([`crate::access::Authenticator`]), and what ties a login to its connection
 //! ([`crate::net::stream::ChannelBindings`]).
 
+mod bearer;
 pub mod exchange;
 pub mod scram;
 
@@ -15,7 +16,7 @@ use std::fmt;
 
 pub use exchange::{Exchange, Step};
 
-use crate::net::stream::ChannelBindings;
+use crate::{access::Authenticator, net::stream::ChannelBindings};
 
 /// Octets of a line of an exchange, base64 and line end included (RFC 4954 §4, RFC 5034 §4).
 pub const LINE_OCTETS_MAX: usize = 12_288;
@@ -26,8 +27,10 @@ pub enum Mechanism {
     /// RFC 4616
     Plain,
     /// User name and password, asked for one after the other. No standard; old clients of SMTP
-    /// have nothing else.
+    /// and IMAP have nothing else.
     Login,
+    /// A token of an issuer that is believed (RFC 7628).
+    OauthBearer,
     /// RFC 7677
     ScramSha256,
     /// The same, bound to the TLS connection (RFC 5802 §6).
@@ -40,18 +43,26 @@ impl Mechanism {
         match self {
             Self::Plain => "PLAIN",
             Self::Login => "LOGIN",
+            Self::OauthBearer => "OAUTHBEARER",
             Self::ScramSha256 => "SCRAM-SHA-256",
             Self::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
         }
     }
 
     /// What is offered on a connection under TLS with `bindings`, strongest first: many clients take
-    /// the first that they know.
-    pub fn offered(bindings: &ChannelBindings, login_too: bool) -> Vec<Self> {
-        let all = [Self::ScramSha256Plus, Self::ScramSha256, Self::Plain, Self::Login];
+    /// the first that they know. LOGIN only with `login_too`, OAUTHBEARER only where `authenticator`
+    /// takes tokens.
+    pub fn offered(
+        bindings: &ChannelBindings,
+        login_too: bool,
+        authenticator: &dyn Authenticator,
+    ) -> Vec<Self> {
+        let all =
+            [Self::ScramSha256Plus, Self::ScramSha256, Self::OauthBearer, Self::Plain, Self::Login];
         let offered = |mechanism: &Self| match mechanism {
             Self::ScramSha256Plus => !bindings.is_empty(),
             Self::Login => login_too,
+            Self::OauthBearer => authenticator.token_refusal().is_some(),
             Self::ScramSha256 | Self::Plain => true,
         };
         all.into_iter().filter(offered).collect()

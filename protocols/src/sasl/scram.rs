@@ -217,7 +217,7 @@ fn binding_of(flag: &str, plus: bool, bindings: &ChannelBindings) -> Result<Vec<
 }
 
 /// `saslname = 1*(value-safe-char / "=2C" / "=3D")`
-fn saslname(name: &str) -> Result<String, ScramError> {
+pub(super) fn saslname(name: &str) -> Result<String, ScramError> {
     let mut login = String::new();
     let mut rest = name;
     while let Some((plain, escaped)) = rest.split_once('=') {

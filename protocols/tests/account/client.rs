@@ -157,6 +157,16 @@ impl Client {
         answer
     }
 
+    /// Reads a multi-line answer, whose first octet was taken, to the point; or to the end of the stream.
+    pub(crate) async fn pop3_rest_of_list(&mut self) {
+        loop {
+            let line = self.line().await;
+            if line.is_empty() || line == ".\r\n" {
+                return;
+            }
+        }
+    }
+
     /// Reads all there is to the end of the stream.
     pub(crate) async fn rest(&mut self) -> String {
         while self.fill().await > 0 {}

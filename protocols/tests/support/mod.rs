@@ -5,6 +5,7 @@
 
 pub mod post;
 pub mod servers;
+pub mod wire;
 
 use openssl::{
     asn1::Asn1Time,

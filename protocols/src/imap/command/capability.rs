@@ -10,11 +10,11 @@ use crate::{
 
 /// RFC 3501, RFC 5161, RFC 4959, RFC 7888, RFC 2971, RFC 2177, RFC 2342, RFC 3348, RFC 6154, RFC 4315,
 /// RFC 3691, RFC 6851, RFC 3502, RFC 4469, RFC 5550, RFC 8508, RFC 9208, RFC 7162, RFC 8970, RFC 9586,
-/// RFC 10022, in this order.
+/// RFC 10022, RFC 8437, in this order.
 const ALWAYS: &str = "IMAP4rev1 ENABLE SASL-IR LITERAL+ ID IDLE NAMESPACE CHILDREN SPECIAL-USE UIDPLUS \
                       UNSELECT MOVE MULTIAPPEND CATENATE URL-PARTIAL REPLACE QUOTA \
                       QUOTA=RES-STORAGE QUOTA=RES-MESSAGE QUOTA=RES-MAILBOX CONDSTORE QRESYNC \
-                      PREVIEW UIDONLY UIDBATCHES";
+                      PREVIEW UIDONLY UIDBATCHES UNAUTHENTICATE";
 
 /// RFC 4731, RFC 5182, RFC 5032, RFC 5256, RFC 5957, RFC 5267, RFC 7377, RFC 5255; THREAD=REFS is of
 /// the Internet-Draft draft-ietf-morg-inthread.
@@ -39,7 +39,12 @@ pub(crate) fn list<S>(context: &Context<S>, authenticated: bool) -> String {
                 list.extend([" AUTH=", mechanism.name()]);
             }
         }
-        (false, false) => list.push_str(" LOGINDISABLED"),
+        (false, false) => {
+            if context.start_tls {
+                list.push_str(" STARTTLS");
+            }
+            list.push_str(" LOGINDISABLED");
+        }
     }
     list
 }

@@ -47,13 +47,22 @@ pub(crate) async fn enter<S: Stream>(
         Ok(identity) => identity,
         Err(error) => return Err(refused(context, state, &error).await),
     };
+    let counted = match context.server.settings.sessions.admit(identity.account_id, context.peer) {
+        Ok(counted) => counted,
+        Err(refused) => {
+            let (peer, address) = (context.peer, &identity.address);
+            tracing::info!(%peer, address, %refused, "IMAP login refused");
+            let (italian, english) = refused.texts();
+            return Err(Completion::no("LIMIT", format!("{italian} / {english}")).into());
+        }
+    };
     let account = context.server.mail.open(&identity).await?;
     let changes = account.changes();
     tracing::info!(peer = %context.peer, address = %identity.address, "IMAP login");
     let code = format!("CAPABILITY {}", capability::list(context, true));
     let completion = Completion::ok_with(code, "Accesso effettuato / Logged in");
     context.address = Some(identity.address);
-    Ok((completion, Transition::LogIn(Authenticated { account, changes })))
+    Ok((completion, Transition::LogIn(Authenticated { account, changes, _counted: counted })))
 }
 
 async fn refused<S: Stream>(

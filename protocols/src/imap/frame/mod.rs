@@ -214,6 +214,17 @@ impl<S: Stream> Frame<S> {
         self.lines.flush().await
     }
 
+    /// Whether octets of the peer have come that no command took.
+    pub(crate) fn has_input(&self) -> bool {
+        self.lines.has_input()
+    }
+
+    /// Sends all output and gives the stream back, so that TLS can begin on it;
+    /// [`Disconnect::OctetsBeforeTls`] when the peer has sent more than was taken.
+    pub(crate) async fn into_stream(self) -> Result<S, Disconnect> {
+        self.lines.into_stream().await
+    }
+
     /// Sends all output and ends the stream.
     pub(crate) async fn close(self) {
         self.lines.close().await;

@@ -30,6 +30,7 @@ pub(super) fn command(octets: &[u8], names: NameForm) -> Result<Command, ParseEr
         CommandBody::Noop => Command::Noop,
         CommandBody::Logout => Command::Logout,
         CommandBody::Id { .. } => Command::Id,
+        CommandBody::StartTLS => Command::StartTls,
         CommandBody::Namespace => Command::Namespace,
         CommandBody::Idle => Command::Idle,
         CommandBody::Check => Command::Check,

@@ -92,6 +92,7 @@ pub(crate) enum Command {
     Enable {
         extensions: Vec<Extension>,
     },
+    StartTls,
     Login {
         login: String,
         password: String,
@@ -134,6 +135,7 @@ pub(crate) enum Command {
         subscribed: bool,
     },
     Namespace,
+    Unauthenticate,
     Idle,
     Check,
     Close,
@@ -284,6 +286,10 @@ fn ours(
     let uid = reader.take_keyword(b"UID") && reader.space();
     let Ok(word) = reader.keyword() else { return Ok(None) };
     Ok(Some(match (word.as_slice(), uid) {
+        (b"UNAUTHENTICATE", false) => {
+            reader.end()?;
+            Command::Unauthenticate
+        }
         (b"ENABLE", false) => Command::Enable { extensions: enable::parse(reader)? },
         (b"SELECT", false) => Command::Select(select::parse(reader, false)?),
         (b"EXAMINE", false) => Command::Select(select::parse(reader, true)?),

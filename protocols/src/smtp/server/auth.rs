@@ -49,10 +49,13 @@ fn credentials_invalid() -> Reply {
 impl Session<'_> {
     /// The mechanisms for this connection; none where nobody can log in.
     pub(super) fn mechanisms(&self, peer: &Peer) -> Vec<Mechanism> {
-        if peer.tls.is_none() || peer.identity.is_some() || self.server.authenticator.is_none() {
-            return Vec::new();
+        match &self.server.authenticator {
+            Some(authenticator) if peer.tls.is_some() && peer.identity.is_none() => {
+                let bindings = self.wire.stream().channel_bindings();
+                Mechanism::offered(&bindings, true, &**authenticator)
+            }
+            _ => Vec::new(),
         }
-        Mechanism::offered(&self.wire.stream().channel_bindings(), true)
     }
 
     /// Carries AUTH out and answers it.
