@@ -62,7 +62,7 @@ async fn receipts_are_stored_over_quota_and_room_can_always_be_made() {
         limit_octets: Some(size),
         used_messages: 2,
         limit_messages: None,
-        used_mailboxes: 5,
+        used_mailboxes: 6,
         limit_mailboxes: 40,
     };
     assert_eq!(quota, expected);
