@@ -5,25 +5,27 @@
 //!
 //! Compiled for tests and by `cargo fuzz` only (`cfg(fuzzing)`).
 
+pub use crate::{
+    imap::round_trip as imap_tree,
+    sasl::scram::fuzz::scram,
+    smtp::server::fuzz::{chunks, data},
+};
 use crate::{
     net::proxy,
     smtp::grammar::{Command, Verb},
-};
-pub use crate::{
-    sasl::scram::fuzz::scram,
-    smtp::server::fuzz::{chunks, data},
 };
 
 /// A target and its name.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     ("smtp_command", command),
     ("smtp_data", data),
     ("smtp_chunks", chunks),
     ("scram", scram),
     ("proxy_header", proxy_header),
+    ("imap_tree", imap_tree),
 ];
 
 /// A command line of any octets is refused, or writes as one line that reads as the same command.

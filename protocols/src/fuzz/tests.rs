@@ -4,7 +4,7 @@ mod replay;
 use super::TARGETS;
 
 /// What mutations put in.
-const TOKENS: [&str; 24] = [
+const TOKENS: [&str; 32] = [
     "\r\n",
     "\r",
     "\n",
@@ -29,6 +29,14 @@ const TOKENS: [&str; 24] = [
     "p=tls-unique",
     "n=",
     "r=",
+    " (",
+    ") ",
+    "{3+}\r\n",
+    "~{2}\r\n",
+    "\"\\\"",
+    " RETURN (STATUS (SIZE))",
+    "/private/",
+    "(DEPTH 1)",
 ];
 
 fn replay(target: &str) {
@@ -53,6 +61,11 @@ fn seeds_of_chunks_and_their_mutations_are_what_data_would_be() {
 #[test]
 fn seeds_of_scram_and_their_mutations_are_refused() {
     replay("scram");
+}
+
+#[test]
+fn seeds_of_commands_about_the_tree_and_their_mutations_are_refused_or_read_the_same() {
+    replay("imap_tree");
 }
 
 #[test]

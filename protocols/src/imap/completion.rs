@@ -119,6 +119,27 @@ pub(crate) fn refusal(error: &StoreError) -> Completion {
             "CANNOT",
             "Questa cartella non si puo' eliminare o rinominare / This mailbox cannot be deleted or renamed",
         ),
+        StoreError::SpecialUseTaken(_) => Completion::no(
+            "USEATTR",
+            "Un'altra cartella ha gia' quell'uso / Another mailbox has that use already",
+        ),
+        StoreError::TooManyAnnotations(limit) => Completion::no(
+            "METADATA TOOMANY",
+            format!(
+                "Una casella tiene {limit} annotazioni: eliminarne / An account keeps {limit} annotations: remove some"
+            ),
+        ),
+        StoreError::AnnotationTooLarge(limit) => Completion {
+            code: Some(format!("METADATA MAXSIZE {limit}").into()),
+            ..Completion::no(
+                "",
+                "Annotazione troppo lunga: accorciarla / Annotation too long: shorten it",
+            )
+        },
+        StoreError::OtherAccount => Completion::no(
+            "CANNOT",
+            "Cartella di un'altra casella: scaricare i messaggi e caricarli nella propria / Mailbox of another account: download the messages and append them to your own",
+        ),
         StoreError::NoSuchMessage { .. } => expunged(),
         // Not UNAVAILABLE, which invites to try again (RFC 5530 §3).
         StoreError::Erased { .. } => Completion::no(
@@ -196,6 +217,10 @@ mod tests {
             StoreError::ProtectedMailbox("INBOX".to_owned()),
             StoreError::OverQuota { resource: "octets", used: 1, limit: 2 },
             StoreError::ReadOnly,
+            StoreError::SpecialUseTaken("ò".to_owned()),
+            StoreError::TooManyAnnotations(3),
+            StoreError::AnnotationTooLarge(4),
+            StoreError::OtherAccount,
             StoreError::Exhausted("UIDs"),
             StoreError::Conflict,
             StoreError::Erased { object: "è".to_owned(), at: trust::clock::UnixMillis(0) },

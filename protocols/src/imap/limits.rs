@@ -20,6 +20,10 @@ pub struct ImapLimits {
     pub search_keys_max: usize,
     /// Levels of parentheses, OR and NOT in SEARCH.
     pub search_depth_max: usize,
+    /// Patterns of one LIST (RFC 5258 §3).
+    pub list_patterns_max: usize,
+    /// Octets of all patterns of one LIST; no name is longer than 1,000.
+    pub list_pattern_octets_max: usize,
     /// Octets of a header that SEARCH and HEADER.FIELDS look at.
     pub header_octets_max: u64,
     /// How long a session may be silent once logged in (RFC 3501 §5.4: at least 30 minutes).
@@ -45,6 +49,8 @@ impl Default for ImapLimits {
             sequence_ranges_max: 16_384,
             search_keys_max: 1_000,
             search_depth_max: 64,
+            list_patterns_max: 100,
+            list_pattern_octets_max: 4_000,
             header_octets_max: 16 * 1024 * 1024,
             idle_time_max: Duration::from_mins(30),
             login_time_max: Duration::from_mins(1),

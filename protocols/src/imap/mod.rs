@@ -18,10 +18,13 @@ mod frame;
 mod grammar;
 mod limits;
 mod message;
+mod object_id;
 mod selected;
 mod server;
 mod session;
 mod text;
 
+#[cfg(any(test, fuzzing))]
+pub use grammar::encode::round_trip;
 pub use limits::ImapLimits;
 pub use server::{Server, ServerSettings};

@@ -12,10 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use protocols::{
-    access::{
-        AccountUse, AppendAttributes, AppendSink, Authenticator, Identity, LoginError, MailAccess,
-        MailAccount, MailboxEntry, Protocol, ResourceUse, ScramKeys, SpecialUse,
-    },
+    access::{Authenticator, Identity, LoginError, Protocol, ScramKeys, SpecialUse, is_of_others},
     sasl::scram::ScramVerifier,
 };
 use storage::{
@@ -30,6 +27,7 @@ use storage::{
 use tokio::sync::watch;
 use trust::{clock::UnixMillis, digest::Sha256Digest};
 
+pub(crate) use super::handle::OneAccount;
 use super::message::summarize;
 
 pub(crate) const ADDRESS: &str = "anna.rossi@pec.example";
@@ -38,27 +36,32 @@ pub(crate) const PASSWORD: &str = "ceralacca \"1\"";
 /// The time of every test: 17 July 1996, 09:44:25 UTC.
 pub(crate) const NOW: UnixMillis = UnixMillis(837_596_665_000);
 
-const ACCOUNT: AccountId = AccountId(1);
+pub(super) const ACCOUNT: AccountId = AccountId(1);
 
 #[derive(Debug)]
-struct Mailbox {
-    id: MailboxId,
+pub(super) struct Mailbox {
+    pub(super) id: MailboxId,
     uid_validity: UidValidity,
     uid_next: u32,
     recent_from: u32,
-    rows: Vec<MessageRow>,
+    pub(super) rows: Vec<MessageRow>,
     expunged: Vec<(ModSeq, Uid)>,
-    read_only: bool,
+    pub(super) read_only: bool,
 }
 
 #[derive(Debug, Default)]
-struct Tree {
-    mailboxes: BTreeMap<String, Mailbox>,
-    subscribed: BTreeSet<String>,
+pub(super) struct Tree {
+    pub(super) mailboxes: BTreeMap<String, Mailbox>,
+    pub(super) subscribed: BTreeSet<String>,
+    pub(super) special_uses: BTreeMap<MailboxId, SpecialUse>,
+    /// By mailbox, 0 for the server, and entry.
+    pub(super) annotations: BTreeMap<(MailboxId, String), Vec<u8>>,
+    /// The space of other accounts, when an operator is logged in.
+    pub(super) spaces: Option<BTreeMap<String, u64>>,
     messages: HashMap<EmailNumber, (Bytes, Arc<Summary>)>,
     mod_seq: u64,
     counter: u32,
-    limit: Option<u64>,
+    pub(super) limit: Option<u64>,
     /// Messages from this octet on cannot be read.
     damaged_from: Option<u64>,
     erased: BTreeSet<EmailNumber>,
@@ -68,7 +71,7 @@ struct Tree {
 #[derive(Debug)]
 pub(crate) struct MemoryAccount {
     tree: Mutex<Tree>,
-    changes: watch::Sender<u64>,
+    pub(super) changes: watch::Sender<u64>,
     pub(crate) reads: AtomicU64,
     pub(crate) summaries: AtomicU64,
     pub(crate) appended_octets: AtomicU64,
@@ -88,11 +91,11 @@ impl MemoryAccount {
         Arc::new(account)
     }
 
-    fn tree(&self) -> MutexGuard<'_, Tree> {
+    pub(super) fn tree(&self) -> MutexGuard<'_, Tree> {
         self.tree.lock().unwrap()
     }
 
-    fn announce(&self) {
+    pub(super) fn announce(&self) {
         self.changes.send_modify(|count| *count += 1);
     }
 
@@ -112,6 +115,15 @@ impl MemoryAccount {
                 read_only: false,
             },
         );
+        if name == "Inviati" {
+            tree.special_uses.insert(MailboxId(number.into()), SpecialUse::Sent);
+        }
+    }
+
+    /// Makes an operator log in, with other accounts and their space.
+    pub(crate) fn make_operator(&self, spaces: &[(&str, u64)]) {
+        let spaces = spaces.iter().map(|(address, octets)| ((*address).to_owned(), *octets));
+        self.tree().spaces = Some(spaces.collect());
     }
 
     /// Makes a mailbox that only a snapshot would have.
@@ -144,7 +156,13 @@ impl MemoryAccount {
         self.add(name, octets, Flags::default(), NOW).1
     }
 
-    fn add(&self, name: &str, octets: &[u8], flags: Flags, date: UnixMillis) -> (UidValidity, Uid) {
+    pub(super) fn add(
+        &self,
+        name: &str,
+        octets: &[u8],
+        flags: Flags,
+        date: UnixMillis,
+    ) -> (UidValidity, Uid) {
         let mut tree = self.tree();
         tree.mod_seq += 1;
         let mod_seq = ModSeq(tree.mod_seq);
@@ -220,7 +238,7 @@ impl MemoryAccount {
     }
 }
 
-fn missing(name: &str) -> StoreError {
+pub(super) fn missing(name: &str) -> StoreError {
     StoreError::NoSuchMailboxName(name.to_owned())
 }
 
@@ -273,153 +291,11 @@ impl Authenticator for OneLogin {
     }
 }
 
-/// Gives everybody the one account.
 #[derive(Debug)]
-pub(crate) struct OneAccount(pub(crate) Arc<MemoryAccount>);
-
-#[derive(Debug)]
-struct Handle(Arc<MemoryAccount>);
-
-#[async_trait::async_trait]
-impl MailAccess for OneAccount {
-    async fn open(&self, _identity: &Identity) -> Result<Arc<dyn MailAccount>, StoreError> {
-        Ok(Arc::new(Handle(Arc::clone(&self.0))))
-    }
-}
-
-#[async_trait::async_trait]
-impl MailAccount for Handle {
-    async fn list(&self) -> Result<Vec<MailboxEntry>, StoreError> {
-        let tree = self.0.tree();
-        let mut names: BTreeSet<String> = tree.subscribed.clone();
-        for name in tree.mailboxes.keys() {
-            names.insert(name.clone());
-            names.extend(name.match_indices('/').map(|(end, _)| name[..end].to_owned()));
-        }
-        Ok(names
-            .into_iter()
-            .map(|name| MailboxEntry {
-                mailbox_id: tree.mailboxes.get(&name).map(|mailbox| mailbox.id),
-                subscribed: tree.subscribed.contains(&name),
-                special_use: (name == "Inviata").then_some(SpecialUse::Sent),
-                read_only: tree.mailboxes.get(&name).is_some_and(|mailbox| mailbox.read_only),
-                name,
-            })
-            .collect())
-    }
-
-    async fn open(&self, name: &str) -> Result<Arc<dyn MailboxView>, StoreError> {
-        let tree = self.0.tree();
-        let mailbox = tree.mailboxes.get(name).ok_or_else(|| missing(name))?;
-        let access = if mailbox.read_only { Access::ReadOnly } else { Access::ReadWrite };
-        Ok(Arc::new(MemoryView { account: Arc::clone(&self.0), id: mailbox.id, access }))
-    }
-
-    async fn status(&self, name: &str) -> Result<MailboxState, StoreError> {
-        self.open(name).await?.state().await
-    }
-
-    async fn create(&self, name: &str) -> Result<MailboxId, StoreError> {
-        if self.0.tree().mailboxes.contains_key(name) {
-            return Err(StoreError::MailboxExists(name.to_owned()));
-        }
-        self.0.make(name);
-        Ok(self.0.tree().mailboxes[name].id)
-    }
-
-    async fn delete(&self, name: &str) -> Result<(), StoreError> {
-        if name == "INBOX" {
-            return Err(StoreError::ProtectedMailbox(name.to_owned()));
-        }
-        self.0.tree().mailboxes.remove(name).ok_or_else(|| missing(name))?;
-        self.0.announce();
-        Ok(())
-    }
-
-    async fn rename(&self, from: &str, to: &str) -> Result<(), StoreError> {
-        let mut tree = self.0.tree();
-        if tree.mailboxes.contains_key(to) {
-            return Err(StoreError::MailboxExists(to.to_owned()));
-        }
-        let mailbox = tree.mailboxes.remove(from).ok_or_else(|| missing(from))?;
-        tree.mailboxes.insert(to.to_owned(), mailbox);
-        Ok(())
-    }
-
-    async fn subscribe(&self, name: &str, subscribed: bool) -> Result<(), StoreError> {
-        let mut tree = self.0.tree();
-        if subscribed {
-            tree.subscribed.insert(name.to_owned());
-        } else {
-            tree.subscribed.remove(name);
-        }
-        Ok(())
-    }
-
-    async fn append(
-        &self,
-        name: &str,
-        size: u64,
-        attributes: AppendAttributes,
-    ) -> Result<Box<dyn AppendSink>, StoreError> {
-        let tree = self.0.tree();
-        let mailbox = tree.mailboxes.get(name).ok_or_else(|| missing(name))?;
-        if mailbox.read_only {
-            return Err(StoreError::ReadOnly);
-        }
-        if let Some(limit) = tree.limit.filter(|&limit| size > limit) {
-            return Err(StoreError::OverQuota { resource: "octets", used: 0, limit });
-        }
-        Ok(Box::new(Sink {
-            account: Arc::clone(&self.0),
-            name: name.to_owned(),
-            attributes,
-            octets: Vec::new(),
-        }))
-    }
-
-    async fn quota(&self) -> Result<AccountUse, StoreError> {
-        let tree = self.0.tree();
-        let rows = || tree.mailboxes.values().flat_map(|mailbox| &mailbox.rows);
-        let of = |used, limit| ResourceUse { used, limit };
-        Ok(AccountUse {
-            octets: of(rows().map(|row| row.charged_octets).sum(), tree.limit),
-            messages: of(rows().count() as u64, None),
-            mailboxes: of(tree.mailboxes.len() as u64, Some(10)),
-        })
-    }
-
-    fn changes(&self) -> watch::Receiver<u64> {
-        self.0.changes.subscribe()
-    }
-}
-
-struct Sink {
-    account: Arc<MemoryAccount>,
-    name: String,
-    attributes: AppendAttributes,
-    octets: Vec<u8>,
-}
-
-#[async_trait::async_trait]
-impl AppendSink for Sink {
-    async fn write(&mut self, octets: &[u8]) -> Result<(), StoreError> {
-        self.account.appended_octets.fetch_add(octets.len() as u64, Ordering::SeqCst);
-        self.octets.extend_from_slice(octets);
-        Ok(())
-    }
-
-    async fn finish(self: Box<Self>) -> Result<(UidValidity, Uid), StoreError> {
-        let date = self.attributes.internal_date.unwrap_or(NOW);
-        Ok(self.account.add(&self.name, &self.octets, self.attributes.flags, date))
-    }
-}
-
-#[derive(Debug)]
-struct MemoryView {
-    account: Arc<MemoryAccount>,
-    id: MailboxId,
-    access: Access,
+pub(super) struct MemoryView {
+    pub(super) account: Arc<MemoryAccount>,
+    pub(super) id: MailboxId,
+    pub(super) access: Access,
 }
 
 impl MemoryView {
@@ -481,6 +357,13 @@ impl MemoryView {
 impl MailboxView for MemoryView {
     fn access(&self) -> Access {
         self.access
+    }
+
+    fn other_account(&self) -> Option<AccountId> {
+        let tree = self.account.tree();
+        let mut mailboxes = tree.mailboxes.iter();
+        let found = mailboxes.find(|(_, mailbox)| mailbox.id == self.id);
+        found.filter(|(name, _)| is_of_others(name)).map(|_| AccountId(9))
     }
 
     async fn state(&self) -> Result<MailboxState, StoreError> {

@@ -13,10 +13,16 @@ use crate::{
 const ALWAYS: &str = "IMAP4rev1 ENABLE SASL-IR LITERAL+ ID IDLE NAMESPACE CHILDREN SPECIAL-USE UIDPLUS \
                       UNSELECT MOVE QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE QUOTA=RES-MAILBOX";
 
+/// The tree of mailboxes and what is noted about it: RFC 5258, RFC 5819, RFC 8440, RFC 9590,
+/// RFC 6154, RFC 8438, RFC 4314, RFC 5464, RFC 9208, in this order. APPENDLIMIT (RFC 7889) has its
+/// value behind it.
+const TREE: &str = " LIST-EXTENDED LIST-STATUS LIST-MYRIGHTS LIST-METADATA CREATE-SPECIAL-USE \
+                    STATUS=SIZE ACL RIGHTS=texk METADATA QUOTASET APPENDLIMIT=";
+
 /// The capabilities at this point of a session. Without TLS nobody may log in
 /// (RFC 3501 §6.2.3, §11.1).
 pub(crate) fn list<S>(context: &Context<S>, authenticated: bool) -> String {
-    let mut list = ALWAYS.to_owned();
+    let mut list = format!("{ALWAYS}{TREE}{}", context.server.settings.limits.append_octets_max);
     match (authenticated, context.encrypted) {
         (true, _) => {}
         (false, true) => {

@@ -14,13 +14,12 @@ use imap_types::{
     flag::{Flag, StoreResponse, StoreType},
     mailbox::{ListMailbox, Mailbox},
     sequence::{SeqOrUid, Sequence, SequenceSet as CodecSet},
-    status::StatusDataItemName,
 };
 use storage::mailbox::flags::{FlagChange, Flags, Keyword};
 use trust::clock::UnixMillis;
 
 use super::{
-    AppendHead, Command, FetchItem, ParseError, Section, SectionText, StatusItem, Store,
+    AppendHead, Command, FetchItem, ParseError, Section, SectionText, Store,
     mailbox_name::NameForm,
     reader::{self, SYNTAX},
     sequence::{SequenceNumber, SequenceSet},
@@ -61,17 +60,9 @@ pub(super) fn command(octets: &[u8], names: NameForm) -> Result<Command, ParseEr
 /// Parses the commands that name mailboxes or messages.
 fn with_names(body: CommandBody<'_>, names: NameForm) -> Result<Command, ParseError> {
     Ok(match body {
-        CommandBody::List { reference, mailbox_wildcard } => Command::List {
-            reference: name(&reference, names)?,
-            pattern: pattern(&mailbox_wildcard, names)?,
-        },
         CommandBody::Lsub { reference, mailbox_wildcard } => Command::Lsub {
             reference: name(&reference, names)?,
             pattern: pattern(&mailbox_wildcard, names)?,
-        },
-        CommandBody::Status { mailbox, item_names } => Command::Status {
-            mailbox: name(&mailbox, names)?,
-            items: item_names.iter().map(status_item).collect(),
         },
         CommandBody::GetQuota { root } => Command::GetQuota { root: root.as_ref().to_vec() },
         CommandBody::GetQuotaRoot { mailbox } => {
@@ -83,7 +74,6 @@ fn with_names(body: CommandBody<'_>, names: NameForm) -> Result<Command, ParseEr
         CommandBody::Examine { mailbox } => {
             Command::Select { mailbox: name(&mailbox, names)?, read_only: true }
         }
-        CommandBody::Create { mailbox } => Command::Create { mailbox: name(&mailbox, names)? },
         CommandBody::Delete { mailbox } => Command::Delete { mailbox: name(&mailbox, names)? },
         CommandBody::Rename { from, to } => {
             Command::Rename { from: name(&from, names)?, to: name(&to, names)? }
@@ -160,18 +150,6 @@ fn pattern(pattern: &ListMailbox<'_>, names: NameForm) -> Result<String, ParseEr
         ListMailbox::String(string) => string.as_ref(),
     };
     reader::pattern(encoded, names)
-}
-
-fn status_item(item: &StatusDataItemName) -> StatusItem {
-    match item {
-        StatusDataItemName::Messages => StatusItem::Messages,
-        StatusDataItemName::Recent => StatusItem::Recent,
-        StatusDataItemName::UidNext => StatusItem::UidNext,
-        StatusDataItemName::UidValidity => StatusItem::UidValidity,
-        StatusDataItemName::Unseen => StatusItem::Unseen,
-        StatusDataItemName::Deleted => StatusItem::Deleted,
-        StatusDataItemName::DeletedStorage => StatusItem::DeletedStorage,
-    }
 }
 
 fn set(set: &CodecSet) -> SequenceSet {

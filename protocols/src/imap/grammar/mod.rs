@@ -8,12 +8,20 @@
 //!
 //! Not here: lines and literals (`frame`), what commands do (`command`).
 
+pub(crate) mod acl;
 pub(crate) mod codec;
+pub(crate) mod create;
 pub(crate) mod enable;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod encode;
+pub(crate) mod list;
 pub(crate) mod mailbox_name;
+pub(crate) mod metadata;
+pub(crate) mod quota;
 pub(crate) mod reader;
 pub(crate) mod search;
 pub(crate) mod sequence;
+pub(crate) mod status;
 pub(crate) mod write;
 
 use std::num::NonZeroU32;
@@ -21,8 +29,17 @@ use std::num::NonZeroU32;
 use storage::mailbox::flags::{FlagChange, Flags};
 use trust::clock::UnixMillis;
 
+pub(crate) use self::status::StatusItem;
 use self::{
-    enable::Extension, mailbox_name::NameForm, reader::Reader, search::SearchProgram,
+    acl::AclCommand,
+    create::UseAttributes,
+    enable::Extension,
+    list::ListCommand,
+    mailbox_name::NameForm,
+    metadata::{GetMetadata, SetMetadata},
+    quota::SetQuota,
+    reader::Reader,
+    search::SearchProgram,
     sequence::SequenceSet,
 };
 use super::limits::ImapLimits;
@@ -62,13 +79,17 @@ pub(crate) enum Command {
     Enable { extensions: Vec<Extension> },
     Login { login: String, password: String },
     Authenticate { mechanism: String, initial_response: Option<Vec<u8>> },
-    List { reference: String, pattern: String },
+    List(ListCommand),
     Lsub { reference: String, pattern: String },
     Status { mailbox: String, items: Vec<StatusItem> },
     GetQuota { root: Vec<u8> },
     GetQuotaRoot { mailbox: String },
+    SetQuota(SetQuota),
+    Acl(AclCommand),
+    GetMetadata(GetMetadata),
+    SetMetadata(SetMetadata),
     Select { mailbox: String, read_only: bool },
-    Create { mailbox: String },
+    Create { mailbox: String, special_use: UseAttributes },
     Delete { mailbox: String },
     Rename { from: String, to: String },
     Subscribe { mailbox: String, subscribed: bool },
@@ -127,19 +148,6 @@ pub(crate) struct AppendHead {
     pub(crate) mailbox: String,
     pub(crate) flags: Flags,
     pub(crate) internal_date: Option<UnixMillis>,
-}
-
-/// What STATUS tells (RFC 3501 §6.3.10, RFC 9051 §6.3.11 for DELETED,
-/// RFC 9208 §4.1.4 for DELETED-STORAGE).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum StatusItem {
-    Messages,
-    Recent,
-    UidNext,
-    UidValidity,
-    Unseen,
-    Deleted,
-    DeletedStorage,
 }
 
 /// What FETCH tells of a message (RFC 3501 §6.4.5).
@@ -226,7 +234,20 @@ fn ours(
     let Ok(word) = reader.keyword() else { return Ok(None) };
     Ok(Some(match (word.as_slice(), uid) {
         (b"ENABLE", false) => Command::Enable { extensions: enable::parse(reader)? },
+        (b"LIST", false) => Command::List(list::parse(reader, limits.list_patterns_max)?),
+        (b"STATUS", false) => {
+            let (mailbox, items) = status::parse(reader)?;
+            Command::Status { mailbox, items }
+        }
+        (b"CREATE", false) => {
+            let (mailbox, special_use) = create::parse(reader)?;
+            Command::Create { mailbox, special_use }
+        }
+        (b"SETQUOTA", false) => Command::SetQuota(quota::parse(reader)?),
+        (b"GETMETADATA", false) => Command::GetMetadata(metadata::parse_get(reader)?),
+        (b"SETMETADATA", false) => Command::SetMetadata(metadata::parse_set(reader)?),
         (b"SEARCH", _) => Command::Search { program: search::parse(reader, limits)?, uid },
+        (word, false) => return Ok(acl::parse(word, reader)?.map(Command::Acl)),
         _ => return Ok(None),
     }))
 }
