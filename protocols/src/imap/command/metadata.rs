@@ -3,6 +3,8 @@
 //! What is noted about the server is noted by the account and for itself: `/private/` alone. Of a
 //! mailbox that another account shares `/shared/` can be read, and nothing be noted.
 
+use std::collections::BTreeSet;
+
 use crate::{
     access::{Annotation, is_of_others},
     imap::{
@@ -51,23 +53,22 @@ pub(super) fn response(
     names: NameForm,
 ) -> Response {
     let mut told: Vec<(&str, Option<&[u8]>)> = Vec::new();
+    let mut known = BTreeSet::new();
     let mut longest_left_out = None;
     for entry in &wanted.entries {
-        let before = told.len();
-        let found = annotations.iter().filter(|found| entry.covers(&found.entry, wanted.depth));
-        let mut left_out = false;
+        let mut found =
+            annotations.iter().filter(|found| entry.covers(&found.entry, wanted.depth)).peekable();
+        let name = entry.as_str();
+        if found.peek().is_none() && wanted.depth == Depth::Zero && known.insert(name) {
+            told.push((name, None));
+        }
         for Annotation { entry, value } in found {
             let octets = value.len() as u64;
             if wanted.size_max.is_some_and(|size_max| octets > size_max) {
                 longest_left_out = longest_left_out.max(Some(octets));
-                left_out = true;
-            } else if !told.iter().any(|(known, _)| known == entry) {
+            } else if known.insert(entry) {
                 told.push((entry, Some(value)));
             }
-        }
-        let known = told.iter().any(|(known, _)| *known == entry.as_str());
-        if told.len() == before && !left_out && !known && wanted.depth == Depth::Zero {
-            told.push((entry.as_str(), None));
         }
     }
     let mut line = Vec::new();

@@ -96,6 +96,14 @@ pub(super) fn parse(
             return Err(SYNTAX);
         }
         returns = reader.list(OPTIONS_MAX, true, return_option)?;
+        let times =
+            |kind: fn(&Return) -> bool| returns.iter().filter(|option| kind(option)).count();
+        // Each of them is work for every mailbox.
+        if times(|option| matches!(option, Return::Status(_))) > 1
+            || times(|option| matches!(option, Return::Metadata(_))) > 1
+        {
+            return Err(SYNTAX);
+        }
     }
     reader.end()?;
     Ok(ListCommand { reference, patterns, selection, returns, extended })
@@ -159,6 +167,7 @@ mod tests {
             " \"\" (a b c d)\r\n",
             " \"\" * RETURN (STATUS)\r\n",
             " \"\" * RETURN (STATUS ())\r\n",
+            " \"\" * RETURN (STATUS (SIZE) STATUS (RECENT))\r\n",
             " \"\" * RETURN (X)\r\n",
             " \"\" * RETURN\r\n",
             " \"\" * CHILDREN\r\n",

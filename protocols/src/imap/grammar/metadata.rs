@@ -5,8 +5,8 @@ use super::{
     reader::{Reader, SYNTAX},
 };
 
-/// Entries that one command may name.
-const ENTRIES_MAX: usize = 1_000;
+/// Entries that one command may name: LIST answers each for every mailbox.
+const ENTRIES_MAX: usize = 100;
 
 /// Octets of an entry's name.
 pub(crate) const ENTRY_OCTETS_MAX: usize = 1_000;

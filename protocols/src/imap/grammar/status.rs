@@ -60,7 +60,7 @@ impl StatusItem {
     }
 }
 
-/// Items that one command may ask for; nobody has a use for one twice.
+/// Items that one command may ask for, repeats counted.
 const ITEMS_MAX: usize = 64;
 
 /// Parses what follows the word STATUS.
@@ -73,13 +73,19 @@ pub(super) fn parse(mut reader: Reader<'_>) -> Result<(String, Vec<StatusItem>),
     Ok((mailbox, items))
 }
 
-/// `"(" status-att *(SP status-att) ")"`
+/// `"(" status-att *(SP status-att) ")"`, each item once however often it is named.
 pub(super) fn items(reader: &mut Reader<'_>) -> Result<Vec<StatusItem>, ParseError> {
+    let mut items = Vec::new();
     reader.list(ITEMS_MAX, false, |reader| {
         let word = reader.keyword()?;
         let named = |item: &StatusItem| item.name().as_bytes() == word;
-        StatusItem::ALL.into_iter().find(named).ok_or(SYNTAX)
-    })
+        let item = StatusItem::ALL.into_iter().find(named).ok_or(SYNTAX)?;
+        if !items.contains(&item) {
+            items.push(item);
+        }
+        Ok(())
+    })?;
+    Ok(items)
 }
 
 #[cfg(test)]
@@ -96,6 +102,7 @@ mod tests {
             parse(" blurdybloop (uidnext MESSAGES)\r\n"),
             Ok(("blurdybloop".to_owned(), vec![StatusItem::UidNext, StatusItem::Messages]))
         );
+        assert_eq!(parse(" x (SIZE RECENT SIZE)\r\n").unwrap().1.len(), 2);
         for item in StatusItem::ALL {
             assert_eq!(parse(&format!(" x ({})\r\n", item.name())).unwrap().1, [item]);
         }
