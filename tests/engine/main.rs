@@ -16,6 +16,7 @@ mod duties;
 mod erasure;
 mod failures;
 mod fairness;
+mod filing;
 mod filter;
 mod incoming;
 mod journal;
