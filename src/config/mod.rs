@@ -23,6 +23,7 @@ pub use content::{
 pub use directory::{DirectorySettings, FetchSettings, HttpsUrl, PublishSettings};
 pub use dns::{DnsSettings, Dnssec};
 pub use error::{ConfigError, ConfigErrors, Place};
+pub use imap::ImapSettings;
 pub use journal::JournalSettings;
 pub use limits::{LimitSettings, LoginSettings};
 pub use objects::{BucketSettings, ObjectSettings};
@@ -45,6 +46,7 @@ mod content;
 mod directory;
 mod dns;
 mod error;
+mod imap;
 mod journal;
 mod limits;
 mod objects;
@@ -103,6 +105,8 @@ pub struct Config {
     pub registry: RegistrySettings,
     /// `[login]`
     pub login: LoginSettings,
+    /// `[imap]`
+    pub imap: ImapSettings,
     /// `[limits]`
     pub limits: LimitSettings,
     /// `[plans.*]`
@@ -381,6 +385,7 @@ impl Config {
             journal: JournalSettings::read(reader),
             registry: RegistrySettings::read(reader),
             login: LoginSettings::read(reader),
+            imap: ImapSettings::read(reader),
             limits: LimitSettings::read(reader),
             plans: plans::read(reader),
             log: LogSettings::read(reader),

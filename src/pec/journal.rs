@@ -93,13 +93,17 @@ pub enum JournalEvent {
     QueueReleased,
     /// An operator gave a queued message up; the detail says why.
     QueueDropped,
+    /// An operator lets an account read a service account.
+    Shared,
+    /// An operator ends that.
+    Unshared,
     /// Records of the journal were disposed of after their time; the detail says which.
     Disposed,
 }
 
 impl JournalEvent {
     /// All of them, in the order in which they are declared.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::Submission,
         Self::Acceptance,
         Self::NonAcceptance,
@@ -123,6 +127,8 @@ impl JournalEvent {
         Self::QueueHeld,
         Self::QueueReleased,
         Self::QueueDropped,
+        Self::Shared,
+        Self::Unshared,
         Self::Disposed,
     ];
 
@@ -158,6 +164,8 @@ impl JournalEvent {
             Self::QueueHeld => "queue-held",
             Self::QueueReleased => "queue-released",
             Self::QueueDropped => "queue-dropped",
+            Self::Shared => "account-shared",
+            Self::Unshared => "account-unshared",
             Self::Disposed => "disposed",
         }
     }

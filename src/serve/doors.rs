@@ -208,6 +208,9 @@ fn imap_settings(config: &Config) -> imap::ServerSettings {
         usize::try_from(config.limits.imap_literal_octets_max.0).unwrap_or(usize::MAX);
     settings.limits.append_octets_max = config.limits.relay_message_octets_max.0;
     settings.limits.header_octets_max = config.limits.header_octets_max.0;
+    settings.limits.list_patterns_max = config.imap.list_patterns_max;
+    settings.limits.list_pattern_octets_max =
+        usize::try_from(config.imap.list_pattern_octets_max.0).unwrap_or(usize::MAX);
     settings.time_zone = jiff::tz::get!("Europe/Rome");
     settings
 }

@@ -3,5 +3,6 @@
 mod accounts;
 mod fixture;
 mod logins;
+mod operators;
 mod outbox;
 mod processes;
