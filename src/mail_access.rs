@@ -52,7 +52,7 @@ impl StoreMailAccess {
 
     /// Lets the accounts `operators` set the space of accounts of `registry`.
     #[must_use]
-    pub fn with_operators(self, registry: Arc<Registry>, operators: Vec<AccountAddress>) -> Self {
+    pub fn with_operators(self, registry: Arc<Registry>, operators: &[AccountAddress]) -> Self {
         let operators = Some(Arc::new(Operators::new(registry, operators)));
         Self { operators, ..self }
     }

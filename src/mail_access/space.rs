@@ -22,7 +22,7 @@ pub(super) struct Operators {
 }
 
 impl Operators {
-    pub(super) fn new(registry: Arc<Registry>, addresses: Vec<AccountAddress>) -> Self {
+    pub(super) fn new(registry: Arc<Registry>, addresses: &[AccountAddress]) -> Self {
         let addresses = addresses.iter().map(ToString::to_string).collect();
         Self { registry, addresses }
     }

@@ -191,7 +191,7 @@ fn mail_access(
     let operators = operators.context("imap.quota_operators has what is no address")?;
     let append_octets_max = config.limits.relay_message_octets_max.0;
     Ok(StoreMailAccess::new(Arc::clone(store), append_octets_max)
-        .with_operators(Arc::clone(registry), operators))
+        .with_operators(Arc::clone(registry), &operators))
 }
 
 async fn authenticator(

@@ -47,7 +47,7 @@ impl House {
         .unwrap();
         apply_pending(&fixture.registry, &*store).await.unwrap();
         let mail = StoreMailAccess::new(Arc::clone(&store), 1 << 20)
-            .with_operators(fixture.registry.clone(), vec![at(OPERATOR)]);
+            .with_operators(fixture.registry.clone(), &[at(OPERATOR)]);
         Self { fixture, store, mail }
     }
 

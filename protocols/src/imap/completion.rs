@@ -119,27 +119,6 @@ pub(crate) fn refusal(error: &StoreError) -> Completion {
             "CANNOT",
             "Questa cartella non si puo' eliminare o rinominare / This mailbox cannot be deleted or renamed",
         ),
-        StoreError::SpecialUseTaken(_) => Completion::no(
-            "USEATTR",
-            "Un'altra cartella ha gia' quell'uso / Another mailbox has that use already",
-        ),
-        StoreError::TooManyAnnotations(limit) => Completion::no(
-            "METADATA TOOMANY",
-            format!(
-                "Una casella tiene {limit} annotazioni: eliminarne / An account keeps {limit} annotations: remove some"
-            ),
-        ),
-        StoreError::AnnotationTooLarge(limit) => Completion {
-            code: Some(format!("METADATA MAXSIZE {limit}").into()),
-            ..Completion::no(
-                "",
-                "Annotazione troppo lunga: accorciarla / Annotation too long: shorten it",
-            )
-        },
-        StoreError::OtherAccount => Completion::no(
-            "CANNOT",
-            "Cartella di un'altra casella: scaricare i messaggi e caricarli nella propria / Mailbox of another account: download the messages and append them to your own",
-        ),
         StoreError::NoSuchMessage { .. } => expunged(),
         // Not UNAVAILABLE, which invites to try again (RFC 5530 §3).
         StoreError::Erased { .. } => Completion::no(
@@ -181,6 +160,34 @@ pub(crate) fn refusal(error: &StoreError) -> Completion {
                 "Dati danneggiati nell'archivio, segnalato ai gestori / Damaged data in the store, reported to the operators",
             )
         }
+        other => refusal_of_attributes(other),
+    }
+}
+
+/// [`refusal`] of what is said of mailboxes, and of what should not happen.
+fn refusal_of_attributes(error: &StoreError) -> Completion {
+    match error {
+        StoreError::SpecialUseTaken(_) => Completion::no(
+            "USEATTR",
+            "Un'altra cartella ha gia' quell'uso / Another mailbox has that use already",
+        ),
+        StoreError::TooManyAnnotations(limit) => Completion::no(
+            "METADATA TOOMANY",
+            format!(
+                "Una casella tiene {limit} annotazioni: eliminarne / An account keeps {limit} annotations: remove some"
+            ),
+        ),
+        StoreError::AnnotationTooLarge(limit) => Completion {
+            code: Some(format!("METADATA MAXSIZE {limit}").into()),
+            ..Completion::no(
+                "",
+                "Annotazione troppo lunga: accorciarla / Annotation too long: shorten it",
+            )
+        },
+        StoreError::OtherAccount => Completion::no(
+            "CANNOT",
+            "Cartella di un'altra casella: scaricare i messaggi e caricarli nella propria / Mailbox of another account: download the messages and append them to your own",
+        ),
         other => {
             log(other);
             Completion::no(

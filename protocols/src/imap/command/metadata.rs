@@ -55,7 +55,7 @@ pub(super) fn response(
     let mut told: Vec<(&str, Option<&[u8]>)> = Vec::new();
     let mut known = BTreeSet::new();
     let mut longest_left_out = None;
-    for entry in &wanted.entries {
+    for entry in &wanted.names {
         let mut found =
             annotations.iter().filter(|found| entry.covers(&found.entry, wanted.depth)).peekable();
         let name = entry.as_str();

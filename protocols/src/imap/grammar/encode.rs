@@ -169,7 +169,7 @@ fn write_entries(out: &mut Vec<u8>, wanted: &Entries) {
     };
     let size_max = wanted.size_max.map(|octets| format!(" MAXSIZE {octets}")).unwrap_or_default();
     out.extend_from_slice(format!("(DEPTH {depth}{size_max}) (").as_bytes());
-    for (index, entry) in wanted.entries.iter().enumerate() {
+    for (index, entry) in wanted.names.iter().enumerate() {
         if index > 0 {
             out.push(b' ');
         }

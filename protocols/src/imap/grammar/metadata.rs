@@ -68,7 +68,7 @@ pub(crate) enum Depth {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Entries {
     /// At least one.
-    pub(crate) entries: Vec<Entry>,
+    pub(crate) names: Vec<Entry>,
     pub(crate) depth: Depth,
     /// Longer values are left out (RFC 5464 §4.2.1).
     pub(crate) size_max: Option<u64>,
@@ -101,7 +101,7 @@ pub(super) fn parse_get(mut reader: Reader<'_>) -> Result<GetMetadata, ParseErro
     let mailbox = reader.mailbox()?;
     reader.expect_space()?;
     if before {
-        wanted.entries = entries(&mut reader)?;
+        wanted.names = entries(&mut reader)?;
     } else {
         wanted = entries_with_options(&mut reader)?;
     }
@@ -118,7 +118,7 @@ pub(super) fn entries_with_options(reader: &mut Reader<'_>) -> Result<Entries, P
         options(reader, &mut wanted)?;
         reader.expect_space()?;
     }
-    wanted.entries = entries(reader)?;
+    wanted.names = entries(reader)?;
     Ok(wanted)
 }
 
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn the_examples_of_rfc_5464_are_read() {
         let get = parse_get(reader(" \"\" /shared/comment\r\n")).unwrap();
-        assert_eq!((get.mailbox.as_str(), get.wanted.entries.len()), ("", 1));
+        assert_eq!((get.mailbox.as_str(), get.wanted.names.len()), ("", 1));
         let get =
             parse_get(reader(" (MAXSIZE 1024) \"INBOX\" (/shared/comment /private/comment)\r\n"));
         assert_eq!(get.unwrap().wanted.size_max, Some(1_024));
