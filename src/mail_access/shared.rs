@@ -86,11 +86,11 @@ pub(super) fn changes(reader: &Account, shared: &[SharedAccount]) -> watch::Rece
     let (told, changes) = watch::channel(0);
     let told = Arc::new(told);
     for account in shared.iter().map(|shared| &shared.account).chain([reader]) {
-        let (mut changed, told) = (account.changes(), Arc::clone(&told));
+        let (mut source, told) = (account.changes(), Arc::clone(&told));
         tokio::spawn(async move {
             loop {
                 tokio::select! {
-                    change = changed.changed() => match change {
+                    change = source.changed() => match change {
                         Ok(()) => told.send_modify(|count| *count += 1),
                         Err(_) => return,
                     },
