@@ -261,7 +261,7 @@ async fn mailboxes_of_an_account_are_bounded() {
         outcome,
         Err(StoreError::OverQuota { resource: "mailboxes", used: 40, limit: 40 })
     ));
-    anna.delete_mailbox("m5").await.expect("delete");
+    anna.delete_mailbox("m6").await.expect("delete");
     let two_levels = anna.create_mailbox("a/b", None).await;
     assert!(two_levels.is_err(), "the level above needs a place too");
     assert!(!names(&anna).await.contains(&"a".to_owned()), "and is not left behind");
