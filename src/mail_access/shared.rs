@@ -86,8 +86,10 @@ pub(super) fn changes(reader: &Account, shared: &[SharedAccount]) -> watch::Rece
     let (told, changes) = watch::channel(0);
     let told = Arc::new(told);
     for account in shared.iter().map(|shared| &shared.account).chain([reader]) {
-        let (mut source, told) = (account.changes(), Arc::clone(&told));
+        let (account, told) = (account.clone(), Arc::clone(&told));
+        // The account stays open for as long as somebody listens: with its last handle its changes end.
         tokio::spawn(async move {
+            let mut source = account.changes();
             loop {
                 tokio::select! {
                     change = source.changed() => match change {

@@ -161,6 +161,8 @@ const REPAIRS: [Sentence; 38] = [
         "contatori e uso sono di nuovo d'accordo con le righe",
     ),
     ("the mailbox has neither name nor rows", "la cartella non ha né nome né righe"),
+    ("its mailbox is gone", "la sua cartella non esiste più"),
+    ("no such account is read", "la casella da leggere non esiste"),
     ("no mailbox is called that", "nessuna cartella si chiama così"),
     ("its name {} leads to it again", "il nome {} porta di nuovo lì"),
     (
