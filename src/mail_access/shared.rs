@@ -86,10 +86,11 @@ pub(super) fn changes(reader: &Account, shared: &[SharedAccount]) -> watch::Rece
     let (told, changes) = watch::channel(0);
     let told = Arc::new(told);
     for account in shared.iter().map(|shared| &shared.account).chain([reader]) {
-        let (account, told) = (account.clone(), Arc::clone(&told));
-        // The account stays open for as long as somebody listens: with its last handle its changes end.
+        let (mut source, told) = (account.changes(), Arc::clone(&told));
+        // With the last handle on an account its changes end: one stays with whoever listens.
+        let open = account.clone();
         tokio::spawn(async move {
-            let mut source = account.changes();
+            let _open = open;
             loop {
                 tokio::select! {
                     change = source.changed() => match change {
