@@ -111,7 +111,7 @@ const DAMAGES: [Sentence; 39] = [
 ];
 
 /// What `repair` did, would do, or had to leave.
-const REPAIRS: [Sentence; 38] = [
+const REPAIRS: [Sentence; 40] = [
     ("{}: taken out", "{}: tolta"),
     ("its key names no account", "la chiave non nomina una casella"),
     ("its key is none of the family's", "la chiave non è della famiglia"),
