@@ -3,16 +3,25 @@
 //! Invariants: a message is appended whole or not at all; octets on their way in are bounded by
 //! the limit, and the store spools them (`storage::octets`).
 //!
+//! * [`shared`]: mailboxes of other accounts, read-only. * [`space`]: what operators set.
+//!
 //! Not here: sessions (`protocols`), mailboxes themselves (`storage::account`).
 
-use std::{fmt, sync::Arc};
+mod shared;
+mod space;
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use protocols::access::{
-    AccountUse, AppendAttributes, AppendSink, Identity, MailAccess, MailAccount, MailboxEntry,
-    ResourceUse, SpecialUse,
+    AccountUse, Annotation, AppendAttributes, AppendSink, Identity, MailAccess, MailAccount,
+    MailboxEntry, ResourceUse, SetQuotaError, SpecialUse,
 };
 use storage::{
-    account::{Account, quota::QuotaRule, tree},
+    account::{
+        Account, MailboxListing,
+        quota::{Quota, QuotaRule},
+        tree,
+    },
     catalog::engine::Batch,
     error::StoreError,
     ids::{MailboxId, Uid, UidValidity},
@@ -24,17 +33,28 @@ use storage::{
     store::Store,
 };
 
+use self::{shared::Place, space::Operators};
+use crate::registry::{Registry, address::AccountAddress};
+
 /// Opens accounts of one store.
 #[derive(Debug)]
 pub struct StoreMailAccess {
     store: Arc<Store>,
     append_octets_max: u64,
+    operators: Option<Arc<Operators>>,
 }
 
 impl StoreMailAccess {
     /// Accounts of `store`, into which messages of at most `append_octets_max` are appended.
     pub fn new(store: Arc<Store>, append_octets_max: u64) -> Self {
-        Self { store, append_octets_max }
+        Self { store, append_octets_max, operators: None }
+    }
+
+    /// Lets the accounts `operators` set the space of accounts of `registry`.
+    #[must_use]
+    pub fn with_operators(self, registry: Arc<Registry>, operators: &[AccountAddress]) -> Self {
+        let operators = Some(Arc::new(Operators::new(registry, operators)));
+        Self { operators, ..self }
     }
 }
 
@@ -42,8 +62,17 @@ impl StoreMailAccess {
 impl MailAccess for StoreMailAccess {
     async fn open(&self, identity: &Identity) -> Result<Arc<dyn MailAccount>, StoreError> {
         let account = self.store.account(identity.account_id).await?;
-        let store = Arc::clone(&self.store);
-        Ok(Arc::new(LiveMailAccount { store, account, append_octets_max: self.append_octets_max }))
+        let shared = shared::of(&self.store, &account).await?;
+        let operators =
+            self.operators.as_ref().filter(|operators| operators.has(&identity.address));
+        Ok(Arc::new(LiveMailAccount {
+            store: Arc::clone(&self.store),
+            changes: shared::changes(&account, &shared),
+            account,
+            append_octets_max: self.append_octets_max,
+            operators: operators.cloned(),
+            address: identity.address.clone(),
+        }))
     }
 }
 
@@ -53,40 +82,62 @@ struct LiveMailAccount {
     store: Arc<Store>,
     account: Account,
     append_octets_max: u64,
+    /// Changes of the account, and of those that it could read when it was opened.
+    changes: tokio::sync::watch::Receiver<u64>,
+    /// Set when an operator is logged in.
+    operators: Option<Arc<Operators>>,
+    address: String,
+}
+
+impl LiveMailAccount {
+    async fn place<'n>(&self, name: &'n str) -> Result<Place<'n>, StoreError> {
+        shared::place(&self.store, &self.account, name).await
+    }
 }
 
 #[async_trait::async_trait]
 impl MailAccount for LiveMailAccount {
     async fn list(&self) -> Result<Vec<MailboxEntry>, StoreError> {
-        let listing = self.account.mailboxes().await?;
-        let entry = |listed: storage::account::MailboxListing| MailboxEntry {
-            name: listed.name,
-            mailbox_id: listed.mailbox_id,
-            subscribed: listed.subscribed,
-            special_use: listed.special_use.map(special_use),
-            read_only: false,
-        };
-        Ok(listing.into_iter().map(entry).collect())
+        let own = self.account.mailboxes().await?.into_iter().map(own_entry);
+        let mut entries: BTreeMap<String, MailboxEntry> =
+            own.map(|entry| (entry.name.clone(), entry)).collect();
+        for shared in shared::of(&self.store, &self.account).await? {
+            shared.list(&mut entries).await?;
+        }
+        let mut entries: Vec<MailboxEntry> = entries.into_values().collect();
+        entries.sort_by_key(|entry| entry.name != "INBOX");
+        Ok(entries)
     }
 
     async fn open(&self, name: &str) -> Result<Arc<dyn MailboxView>, StoreError> {
-        let mailbox = self.account.mailbox_by_name(name).await?;
-        Ok(mailbox)
+        let view: Arc<dyn MailboxView> = match self.place(name).await? {
+            Place::Own => self.account.mailbox_by_name(name).await?,
+            Place::Shared(shared, name) => shared.open(&self.account, name).await?,
+        };
+        Ok(view)
     }
 
     async fn status(&self, name: &str) -> Result<MailboxState, StoreError> {
-        self.account.mailbox_by_name(name).await?.state().await
+        self.open(name).await?.state().await
     }
 
-    async fn create(&self, name: &str) -> Result<MailboxId, StoreError> {
-        self.account.create_mailbox(name, None).await
+    async fn create(
+        &self,
+        name: &str,
+        special_use: Option<SpecialUse>,
+    ) -> Result<MailboxId, StoreError> {
+        own(name)?;
+        self.account.create_mailbox(name, special_use.map(kept_use)).await
     }
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        own(name)?;
         self.account.delete_mailbox(name).await
     }
 
     async fn rename(&self, from: &str, to: &str) -> Result<(), StoreError> {
+        own(from)?;
+        own(to)?;
         self.account.rename_mailbox(from, to).await
     }
 
@@ -95,6 +146,9 @@ impl MailAccount for LiveMailAccount {
     }
 
     async fn append(&self, name: &str) -> Result<Box<dyn AppendSink>, StoreError> {
+        if let Place::Shared(..) = self.place(name).await? {
+            return Err(StoreError::ReadOnly);
+        }
         let mailbox = self.account.mailbox_by_name(name).await?.id();
         Ok(Box::new(StoreAppend {
             store: Arc::clone(&self.store),
@@ -108,17 +162,103 @@ impl MailAccount for LiveMailAccount {
     }
 
     async fn quota(&self) -> Result<AccountUse, StoreError> {
-        let quota = self.account.quota().await?;
-        let of = |used, limit| ResourceUse { used, limit };
-        Ok(AccountUse {
-            octets: of(quota.used_octets, quota.limit_octets),
-            messages: of(quota.used_messages, quota.limit_messages),
-            mailboxes: of(quota.used_mailboxes, Some(quota.limit_mailboxes)),
-        })
+        Ok(usage(&self.account.quota().await?))
+    }
+
+    async fn annotations(&self, mailbox: Option<&str>) -> Result<Vec<Annotation>, StoreError> {
+        let Some(name) = mailbox else {
+            return Ok(annotations(self.account.annotations(None).await?));
+        };
+        match self.place(name).await? {
+            Place::Own => {
+                let id = self.account.mailbox_by_name(name).await?.id();
+                Ok(annotations(self.account.annotations(Some(id)).await?))
+            }
+            Place::Shared(shared, name) => {
+                let mut found = annotations(shared.annotations(name).await?);
+                found.retain(|annotation| annotation.entry.starts_with("/shared/"));
+                Ok(found)
+            }
+        }
+    }
+
+    async fn annotate(
+        &self,
+        mailbox: Option<&str>,
+        changes: Vec<(String, Option<Vec<u8>>)>,
+    ) -> Result<(), StoreError> {
+        let mailbox = match mailbox {
+            None => None,
+            Some(name) => match self.place(name).await? {
+                Place::Own => Some(self.account.mailbox_by_name(name).await?.id()),
+                Place::Shared(..) => return Err(StoreError::ReadOnly),
+            },
+        };
+        let changes = changes.into_iter().map(|(entry, value)| (entry, value.map(Into::into)));
+        self.account.annotate(mailbox, changes.collect()).await
+    }
+
+    fn is_operator(&self) -> bool {
+        self.operators.is_some()
+    }
+
+    async fn quota_of(&self, address: &str) -> Result<AccountUse, SetQuotaError> {
+        let operators = self.operators.as_ref().ok_or(SetQuotaError::NotOperator)?;
+        operators.quota_of(&self.store, address).await
+    }
+
+    async fn set_space(
+        &self,
+        address: Option<&str>,
+        octets: u64,
+    ) -> Result<AccountUse, SetQuotaError> {
+        let operators = self.operators.as_ref().ok_or(SetQuotaError::NotOperator)?;
+        operators.set_space(&self.store, address.unwrap_or(&self.address), octets).await
     }
 
     fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
-        self.account.changes()
+        self.changes.clone()
+    }
+}
+
+/// Refuses to change what others share, or to put anything in its place.
+fn own(name: &str) -> Result<(), StoreError> {
+    if protocols::access::is_of_others(name) { Err(StoreError::ReadOnly) } else { Ok(()) }
+}
+
+fn own_entry(listed: MailboxListing) -> MailboxEntry {
+    MailboxEntry {
+        name: listed.name,
+        mailbox_id: listed.mailbox_id,
+        subscribed: listed.subscribed,
+        special_use: listed.special_use.map(special_use),
+        read_only: false,
+    }
+}
+
+fn annotations(found: Vec<(String, bytes::Bytes)>) -> Vec<Annotation> {
+    let annotation =
+        |(entry, value): (String, bytes::Bytes)| Annotation { entry, value: value.to_vec() };
+    found.into_iter().map(annotation).collect()
+}
+
+/// Usage and limits as sessions tell them.
+fn usage(quota: &Quota) -> AccountUse {
+    let of = |used, limit| ResourceUse { used, limit };
+    AccountUse {
+        octets: of(quota.used_octets, quota.limit_octets),
+        messages: of(quota.used_messages, quota.limit_messages),
+        mailboxes: of(quota.used_mailboxes, Some(quota.limit_mailboxes)),
+    }
+}
+
+fn kept_use(special_use: SpecialUse) -> tree::SpecialUse {
+    match special_use {
+        SpecialUse::Archive => tree::SpecialUse::Archive,
+        SpecialUse::Drafts => tree::SpecialUse::Drafts,
+        SpecialUse::Junk => tree::SpecialUse::Junk,
+        SpecialUse::Sent => tree::SpecialUse::Sent,
+        SpecialUse::Trash => tree::SpecialUse::Trash,
     }
 }
 

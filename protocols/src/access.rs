@@ -17,7 +17,7 @@ use storage::{
     mailbox::{
         append::Replaced,
         flags::Flags,
-        view::{MailboxState, MailboxView},
+        view::{Access, MailboxState, MailboxView},
     },
 };
 use trust::clock::UnixMillis;
@@ -143,6 +143,16 @@ pub trait Authenticator: Send + Sync + 'static {
     }
 }
 
+/// The first level of the names of mailboxes that other accounts share (RFC 2342 §4), as in
+/// `Altri utenti/posta@pec.example/INBOX`. Nobody can create anything there.
+pub const OTHER_USERS: &str = "Altri utenti";
+
+/// Says whether `name` stands among the mailboxes of other accounts.
+#[must_use]
+pub fn is_of_others(name: &str) -> bool {
+    name.strip_prefix(OTHER_USERS).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// Opens the mail of somebody who is logged in.
 #[async_trait::async_trait]
 pub trait MailAccess: Send + Sync + 'static {
@@ -163,6 +173,23 @@ pub enum SpecialUse {
     Sent,
     /// `\Trash`
     Trash,
+}
+
+impl SpecialUse {
+    /// Every use.
+    pub const ALL: [Self; 5] = [Self::Archive, Self::Drafts, Self::Junk, Self::Sent, Self::Trash];
+
+    /// The attribute that stands for it.
+    #[must_use]
+    pub fn attribute(self) -> &'static str {
+        match self {
+            Self::Archive => "\\Archive",
+            Self::Drafts => "\\Drafts",
+            Self::Junk => "\\Junk",
+            Self::Sent => "\\Sent",
+            Self::Trash => "\\Trash",
+        }
+    }
 }
 
 /// One name of the tree.
@@ -199,6 +226,36 @@ pub struct AccountUse {
     pub messages: ResourceUse,
     /// Mailboxes (MAILBOX).
     pub mailboxes: ResourceUse,
+}
+
+/// Something noted about a mailbox, or about the server by the account (RFC 5464 §3).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Annotation {
+    /// The entry's name in lower case: `/private/comment`.
+    pub entry: String,
+    /// Its value, any octets.
+    pub value: Vec<u8>,
+}
+
+/// Why space was not set. The text goes to whoever asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetQuotaError {
+    /// The account is no operator's.
+    #[error("only operators set space: the others buy it")]
+    NotOperator,
+    /// There is no such account.
+    #[error("no account has the address {0}: check it")]
+    NoSuchAccount(String),
+    /// The plan of the account does not allow it.
+    #[error("the plan of {0} does not allow that space")]
+    PlanForbids(String),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The registry cannot answer now.
+    #[error("the registry cannot take the change now: try again later")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// What a new message gets besides its octets.
@@ -246,8 +303,23 @@ pub trait MailAccount: Send + Sync + 'static {
     /// Returns the counters of a mailbox without opening it.
     async fn status(&self, name: &str) -> Result<MailboxState, StoreError>;
 
-    /// Creates a mailbox and what is missing above it (RFC 9051 §6.3.4).
-    async fn create(&self, name: &str) -> Result<MailboxId, StoreError>;
+    /// Finds a mailbox that messages of this account's mailboxes can be copied to.
+    /// [`StoreError::NoSuchMailboxName`], [`StoreError::ReadOnly`].
+    async fn destination(&self, name: &str) -> Result<MailboxId, StoreError> {
+        let view = self.open(name).await?;
+        if view.access() == Access::ReadOnly {
+            return Err(StoreError::ReadOnly);
+        }
+        Ok(view.state().await?.mailbox_id)
+    }
+
+    /// Creates a mailbox and what is missing above it (RFC 9051 §6.3.4), for `special_use`
+    /// (RFC 6154 §3): [`StoreError::SpecialUseTaken`] when another mailbox has it.
+    async fn create(
+        &self,
+        name: &str,
+        special_use: Option<SpecialUse>,
+    ) -> Result<MailboxId, StoreError>;
 
     /// Deletes a mailbox with its messages; one with children below becomes `\Noselect`.
     async fn delete(&self, name: &str) -> Result<(), StoreError>;
@@ -264,6 +336,39 @@ pub trait MailAccount: Send + Sync + 'static {
 
     /// Usage and limits, of one instant.
     async fn quota(&self) -> Result<AccountUse, StoreError>;
+
+    /// Returns what is noted about a mailbox, or with `None` about the server, ordered by entry. Of
+    /// a mailbox that another account shares: only what begins with `/shared/`.
+    async fn annotations(&self, mailbox: Option<&str>) -> Result<Vec<Annotation>, StoreError>;
+
+    /// Notes values, or forgets entries whose value is `None`, all or nothing and durably
+    /// (RFC 5464 §4.3). [`StoreError::TooManyAnnotations`], [`StoreError::AnnotationTooLarge`],
+    /// [`StoreError::OverQuota`] of `annotation octets`, [`StoreError::ReadOnly`].
+    async fn annotate(
+        &self,
+        mailbox: Option<&str>,
+        changes: Vec<(String, Option<Vec<u8>>)>,
+    ) -> Result<(), StoreError>;
+
+    /// Whether an operator is logged in, who may ask for the quota of others and set it.
+    fn is_operator(&self) -> bool {
+        false
+    }
+
+    /// Usage and limits of the account with `address`, for an operator.
+    async fn quota_of(&self, _address: &str) -> Result<AccountUse, SetQuotaError> {
+        Err(SetQuotaError::NotOperator)
+    }
+
+    /// Gives the account with `address`, or with `None` this one, space for `octets`, rounded up to
+    /// what can be had, and returns usage and limits then.
+    async fn set_space(
+        &self,
+        _address: Option<&str>,
+        _octets: u64,
+    ) -> Result<AccountUse, SetQuotaError> {
+        Err(SetQuotaError::NotOperator)
+    }
 
     /// Returns a receiver that is marked changed after every committed change of the account.
     fn changes(&self) -> tokio::sync::watch::Receiver<u64>;

@@ -8,6 +8,7 @@
 pub use crate::{
     imap::fuzz::imap_search,
     imap::imap_command,
+    imap::round_trip as imap_tree,
     sasl::scram::fuzz::scram,
     smtp::server::fuzz::{chunks, data},
 };
@@ -20,7 +21,7 @@ use crate::{
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("smtp_command", command),
     ("smtp_data", data),
     ("smtp_chunks", chunks),
@@ -28,6 +29,7 @@ pub const TARGETS: [Target; 7] = [
     ("imap_command", imap_command),
     ("proxy_header", proxy_header),
     ("imap_search", imap_search),
+    ("imap_tree", imap_tree),
 ];
 
 /// A command line of any octets is refused, or writes as one line that reads as the same command.

@@ -148,7 +148,7 @@ async fn every_state_has_its_commands_only() {
 #[tokio::test]
 async fn list_shows_the_tree_as_in_rfc_3501_section_6_3_8() {
     let account = MemoryAccount::new();
-    for name in ["Attività", "Inviata", "foo/bar", "foo/baz/qux"] {
+    for name in ["Attività", "Inviati", "foo/bar", "foo/baz/qux"] {
         account.make(name);
     }
     let mut client = logged_in(&account).await;
@@ -160,7 +160,7 @@ async fn list_shows_the_tree_as_in_rfc_3501_section_6_3_8() {
         client.command("a LIST \"\" %").await,
         "* LIST (\\HasNoChildren) \"/\" Attivit&AOA-\r\n\
          * LIST (\\HasNoChildren) \"/\" INBOX\r\n\
-         * LIST (\\HasNoChildren \\Sent) \"/\" Inviata\r\n\
+         * LIST (\\HasNoChildren \\Sent) \"/\" Inviati\r\n\
          * LIST (\\Noselect \\HasChildren) \"/\" foo\r\n\
          a OK LIST\r\n"
     );

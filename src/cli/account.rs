@@ -18,6 +18,7 @@ use crate::{
         address::AccountAddress,
         owner::OwnerId,
         plan::{Plan, PlanLimits},
+        receipts::ReceiptsPlace,
     },
     texts::Text,
 };
@@ -52,12 +53,12 @@ pub(super) enum AccountCommand {
     Show(Addressed),
     #[command(
         about = say(
-            "Cambia tipo o spazio di una casella, o se riceve posta ordinaria",
-            "Changes plan or space of an account, or whether it takes ordinary mail",
+            "Cambia tipo o spazio di una casella, se riceve posta ordinaria, dove vanno le ricevute",
+            "Changes plan or space of an account, whether it takes ordinary mail, where receipts go",
         ),
         after_help = say(
-            "Esempi:\n  ceralacca account set maria.rossi@pec.example --plan avanzata\n  ceralacca account set maria.rossi@pec.example --add-space 2\n  ceralacca account set maria.rossi@pec.example --ordinary-mail refuse\n\nCon refuse la casella riceve solo posta certificata, ricevute, avvisi e i rapporti di mancata consegna di ciò che ha inviato; chi le scrive posta ordinaria è avvertito.",
-            "Examples:\n  ceralacca account set maria.rossi@pec.example --plan avanzata\n  ceralacca account set maria.rossi@pec.example --add-space 2\n  ceralacca account set maria.rossi@pec.example --ordinary-mail refuse\n\nWith refuse the account takes certified mail, receipts, notices and the failure reports of what it has sent only; who sends it ordinary mail is told.",
+            "Esempi:\n  ceralacca account set maria.rossi@pec.example --plan avanzata\n  ceralacca account set maria.rossi@pec.example --add-space 2\n  ceralacca account set maria.rossi@pec.example --ordinary-mail refuse\n  ceralacca account set maria.rossi@pec.example --receipts ricevute\n\nCon refuse la casella riceve solo posta certificata, ricevute, avvisi e i rapporti di mancata consegna di ciò che ha inviato; chi le scrive posta ordinaria è avvertito.",
+            "Examples:\n  ceralacca account set maria.rossi@pec.example --plan avanzata\n  ceralacca account set maria.rossi@pec.example --add-space 2\n  ceralacca account set maria.rossi@pec.example --ordinary-mail refuse\n  ceralacca account set maria.rossi@pec.example --receipts ricevute\n\nWith refuse the account takes certified mail, receipts, notices and the failure reports of what it has sent only; who sends it ordinary mail is told.",
         ),
     )]
     Set(SetArguments),
@@ -153,6 +154,8 @@ pub(super) struct Changes {
     add_space: Option<u32>,
     #[arg(long, value_enum, help = say("Posta ordinaria: wrap in busta di anomalia, refuse rifiutata", "Ordinary mail: wrap in an anomaly envelope, or refuse"))]
     ordinary_mail: Option<OrdinaryMailArgument>,
+    #[arg(long, value_enum, help = say("Ricevute: inbox, sent accanto al messaggio inviato, ricevute nella cartella Ricevute", "Receipts: inbox, sent beside the message sent, ricevute in the mailbox Ricevute"))]
+    receipts: Option<ReceiptsPlace>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
@@ -251,6 +254,9 @@ async fn set(arguments: SetArguments, site: &Site<'_>) -> Result<RegisteredAccou
         let only = argument == OrdinaryMailArgument::Refuse;
         account = registry.set_certified_mail_only(&address, only).await?;
     }
+    if let Some(receipts) = changes.receipts {
+        account = registry.set_receipts(&address, receipts).await?;
+    }
     Ok(account)
 }
 
@@ -272,6 +278,8 @@ struct AccountView {
     password_set: bool,
     /// `wrap` or `refuse`.
     ordinary_mail: &'static str,
+    /// `inbox`, `sent` or `ricevute`.
+    receipts: &'static str,
     /// Whether the store has the last change; false until the server has taken it over.
     in_store: bool,
     version: u64,
@@ -301,6 +309,7 @@ impl AccountView {
             messages_per_minute_max: limits.messages_per_minute_max,
             password_set: account.has_password,
             ordinary_mail: if account.certified_mail_only { "refuse" } else { "wrap" },
+            receipts: account.receipts.name(),
             in_store: account.applied_version == account.version,
             version: account.version,
             created_at: instant(account.created_at),
@@ -355,6 +364,7 @@ impl Shown for AccountView {
             (Text::fixed("INVII AL GIORNO / AL MINUTO", "MESSAGES A DAY / A MINUTE"), day),
             (Text::fixed("PASSWORD IMPOSTATA", "PASSWORD SET"), yes(self.password_set)),
             (Text::fixed("POSTA ORDINARIA", "ORDINARY MAIL"), self.ordinary_mail.to_owned()),
+            (Text::fixed("RICEVUTE", "RECEIPTS"), self.receipts.to_owned()),
             (Text::fixed("RECEPITA DAL SERVER", "TAKEN OVER BY THE SERVER"), yes(self.in_store)),
             (Text::fixed("CREATA", "CREATED"), self.created_at.clone()),
             (Text::fixed("CHIUSA", "CLOSED"), self.closed_at.clone().unwrap_or_default()),

@@ -4,7 +4,10 @@ use std::path::Path;
 
 use clap::Subcommand;
 
-use super::{account::AccountCommand, failure::Failure, operation, output::Output, say};
+use super::{
+    account::AccountCommand, account_share::ShareArguments, failure::Failure, operation,
+    output::Output, say,
+};
 use crate::{
     config::units::Octets,
     control::operations::quota::{AccountQuota, QuotaOutcome},
@@ -23,6 +26,16 @@ pub(super) enum AccountCommands {
         ),
     )]
     Quota(QuotaArguments),
+    #[command(
+        about = say("Lascia leggere una casella di servizio a un operatore", "Lets an operator read a service account"),
+        after_help = say(
+            "Esempio:\n  ceralacca account share posta-certificata@pec.example --with operatore@pec.example\n\nL'operatore la trova via IMAP sotto \"Altri utenti\", in sola lettura. Resta scritto nel giornale.",
+            "Example:\n  ceralacca account share posta-certificata@pec.example --with operatore@pec.example\n\nThe operator finds it by IMAP below \"Altri utenti\", read-only. It is noted in the journal.",
+        ),
+    )]
+    Share(ShareArguments),
+    #[command(about = say("Toglie a un operatore una casella di servizio", "Takes a service account away from an operator"))]
+    Unshare(ShareArguments),
 }
 
 #[derive(Debug, clap::Args)]

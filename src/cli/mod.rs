@@ -30,6 +30,7 @@ use output::Output;
 
 mod account;
 mod account_quota;
+mod account_share;
 mod backup;
 mod config;
 mod dates;
@@ -243,6 +244,12 @@ fn execute(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Quarantine(command) => command.run(file.as_deref(), output),
         Command::Account(account_quota::AccountCommands::Quota(arguments)) => {
             account_quota::run(file.as_deref(), output, &arguments)
+        }
+        Command::Account(account_quota::AccountCommands::Share(arguments)) => {
+            account_share::run(file.as_deref(), output, &arguments, true)
+        }
+        Command::Account(account_quota::AccountCommands::Unshare(arguments)) => {
+            account_share::run(file.as_deref(), output, &arguments, false)
         }
         Command::Account(account_quota::AccountCommands::Account(command)) => {
             with_registry(file.as_deref(), async |site| command.run(site, output).await)

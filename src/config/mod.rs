@@ -23,6 +23,7 @@ pub use content::{
 pub use directory::{DirectorySettings, FetchSettings, HttpsUrl, PublishSettings};
 pub use dns::{DnsSettings, Dnssec};
 pub use error::{ConfigError, ConfigErrors, Place};
+pub use imap::ImapSettings;
 pub use journal::JournalSettings;
 pub use limits::{LimitSettings, LoginSettings, Pop3Settings};
 pub use oauth::{IssuerKeySettings, OauthSettings};
@@ -47,6 +48,7 @@ mod content;
 mod directory;
 mod dns;
 mod error;
+mod imap;
 mod journal;
 mod limits;
 mod oauth;
@@ -113,6 +115,8 @@ pub struct Config {
     pub oauth: Option<OauthSettings>,
     /// `[pop3]`
     pub pop3: Pop3Settings,
+    /// `[imap]`
+    pub imap: ImapSettings,
     /// `[limits]`
     pub limits: LimitSettings,
     /// `[plans.*]`
@@ -404,6 +408,7 @@ impl Config {
             login: LoginSettings::read(reader),
             oauth: OauthSettings::read(reader),
             pop3: Pop3Settings::read(reader),
+            imap: ImapSettings::read(reader),
             limits: LimitSettings::read(reader),
             plans: plans::read(reader),
             log: LogSettings::read(reader),

@@ -3,7 +3,7 @@
 //! Each recipient of each message is one row of `delivery_work` that goes through two steps, each
 //! one batch:
 //!
-//! 1. The message is appended to the recipient's INBOX, or found undeliverable. The same batch
+//! 1. The message is appended to the recipient's INBOX (a receipt where he files them), or found undeliverable. The same batch
 //!    takes the delivery's key in `incoming_seen`, so that a repeat is recognised.
 //! 2. The delivery receipt, or the non-delivery notice, is made and handed over: into the
 //!    sender's mailbox when he is ours, into the outgoing queue otherwise. Only valid transport
@@ -37,7 +37,7 @@ use trust::clock::UnixMillis;
 use super::{
     dsn,
     engine::{PecEngine, PecError},
-    infected, issue,
+    filing, infected, issue,
     journal::JournalEvent,
     notices,
     records::{
@@ -201,17 +201,18 @@ async fn append(
         IncomingKind::Notification | IncomingKind::Anomaly => QuotaRule::Exempt,
         IncomingKind::TransportEnvelope => QuotaRule::Enforce,
     };
-    account
-        .append(AppendRequest {
-            mailbox: inbox,
-            message: &held.to_staged(),
-            flags: Flags::default(),
-            internal_date: Some(instant),
-            charged_octets: notices::charged_octets(engine, record, account_id, held).await?,
-            quota,
-            also,
-        })
-        .await?;
+    let message = held.to_staged();
+    let request = AppendRequest {
+        mailbox: inbox,
+        message: &message,
+        flags: Flags::default(),
+        internal_date: Some(instant),
+        charged_octets: notices::charged_octets(engine, record, account_id, held).await?,
+        quota,
+        also,
+    };
+    let transmission = notices::own_transmission(engine, record).await?;
+    filing::append(&account, transmission.as_ref(), request).await?;
     if let Some(due) = report {
         engine.queue().announce(due, engine.now());
     }

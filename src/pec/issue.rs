@@ -26,6 +26,7 @@ use super::{
     engine::{PecEngine, PecError},
     envelope::AnomalyReason,
     facts::{ReceiptType, Recipient, RecipientPlace, TransmissionFacts, receipt_due},
+    filing,
     header::{Field, Header},
     header_addresses::parse_addresses,
     identifier::PecIdentifier,
@@ -33,8 +34,8 @@ use super::{
     issuer::{Issuer, Unsealed},
     receipt::{Delivered, DeliveryFault},
     records::{
-        AnomalyKind, Due, IncomingRecord, QueueKind, QueueRecipient, QueueRecord, draw_held_id,
-        sender_class,
+        AnomalyKind, Due, IncomingRecord, QueueKind, QueueRecipient, QueueRecord, TRANSMISSIONS,
+        TransmissionRecord, draw_held_id, sender_class,
     },
     shared_message::ParsedEnvelope,
 };
@@ -213,7 +214,7 @@ pub async fn non_delivery(
         .await
 }
 
-/// Appends an issued message to the INBOX of the sender's account together with `also`, and notes it
+/// Appends an issued message where the sender's account files receipts (`filing`) together with `also`, and notes it
 /// with its transmission. When the account is gone, the rest is applied all the same: journal and
 /// transmission keep what was certified.
 pub async fn put_into_senders_mailbox(
@@ -224,6 +225,8 @@ pub async fn put_into_senders_mailbox(
     mut also: Batch,
 ) -> Result<(), PecError> {
     let staged = engine.stage(&issued.octets).await?;
+    let key = artefact.transmission.0;
+    let transmission = engine.record::<TransmissionRecord>(TRANSMISSIONS, &key).await?;
     let held = draw_held_id(engine.now(), engine.random());
     artefacts::hold(artefact, engine.store(), held, &issued.message_id, &staged, &mut also);
     let account = match engine.store().account(account_id).await {
@@ -236,17 +239,17 @@ pub async fn put_into_senders_mailbox(
         Err(error) => return Err(error.into()),
     };
     let inbox = account.mailbox_by_name(INBOX).await?.id();
-    account
-        .append(AppendRequest {
-            mailbox: inbox,
-            message: &staged,
-            flags: Flags::default(),
-            internal_date: Some(engine.now()),
-            charged_octets: Some(staged.size().saturating_sub(issued.embedded_octets)),
-            quota: QuotaRule::Exempt,
-            also,
-        })
-        .await?;
+    let request = AppendRequest {
+        mailbox: inbox,
+        message: &staged,
+        flags: Flags::default(),
+        internal_date: Some(engine.now()),
+        charged_octets: Some(staged.size().saturating_sub(issued.embedded_octets)),
+        quota: QuotaRule::Exempt,
+        also,
+    };
+    let transmission = transmission.as_ref().map(|(record, _)| record);
+    filing::append(&account, transmission, request).await?;
     Ok(())
 }
 

@@ -114,6 +114,10 @@ events! {
     QueueReleased = "queue-released",
     /// An operator gave a queued message up; the detail says why.
     QueueDropped = "queue-dropped",
+    /// An operator lets an account read a service account.
+    Shared = "account-shared",
+    /// An operator ends that.
+    Unshared = "account-unshared",
     /// Records of the journal were disposed of after their time; the detail says which.
     Disposed = "disposed",
 }

@@ -27,6 +27,7 @@ pub mod engine;
 pub mod envelope;
 pub mod erasure;
 pub mod facts;
+pub mod filing;
 pub mod formal;
 pub mod frame;
 pub mod header;

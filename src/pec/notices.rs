@@ -49,17 +49,22 @@ pub async fn charged_octets(
     account_id: AccountId,
     held: &HeldMessage,
 ) -> Result<Option<u64>, PecError> {
+    let Some(transmission) = own_transmission(engine, record).await? else { return Ok(None) };
+    let own = transmission.account_id == account_id.0;
+    Ok(own.then(|| held.size().saturating_sub(embedded_octets(&held.summary().body))))
+}
+
+/// The transmission of ours that a receipt or notice is about, when it is known and the receipt is owed.
+pub async fn own_transmission(
+    engine: &PecEngine,
+    record: &DeliveryRecord,
+) -> Result<Option<TransmissionRecord>, PecError> {
     let is_owed = record.kind() == IncomingKind::Notification && !record.not_owed;
     if !is_owed || record.transmission.is_empty() {
         return Ok(None);
     }
-    let Some((transmission, _)) =
-        engine.record::<TransmissionRecord>(TRANSMISSIONS, &record.transmission).await?
-    else {
-        return Ok(None);
-    };
-    let own = transmission.account_id == account_id.0;
-    Ok(own.then(|| held.size().saturating_sub(embedded_octets(&held.summary().body))))
+    let found = engine.record(TRANSMISSIONS, &record.transmission).await?;
+    Ok(found.map(|(transmission, _)| transmission))
 }
 
 /// Octets of the messages embedded in `part`, whatever the depth.

@@ -16,6 +16,7 @@ use super::{
     outbox::{self, AccountChange},
     owner::{OwnerId, check_name},
     plan::Plan,
+    receipts::ReceiptsPlace,
 };
 use crate::config::DomainName;
 
@@ -84,6 +85,8 @@ pub struct RegisteredAccount {
     pub has_password: bool,
     /// Whether mail that is not certified is refused.
     pub certified_mail_only: bool,
+    /// Where receipts are filed.
+    pub receipts: ReceiptsPlace,
 }
 
 /// What a new account needs.
@@ -121,7 +124,7 @@ pub struct AccountFilter {
 }
 
 const COLUMNS: &str = "SELECT account_id, address, owner_id, plan, increments, state, \
-    block_reason, created_at, changed_at, closed_at, version, applied_version, limits, certified_mail_only, \
+    block_reason, created_at, changed_at, closed_at, version, applied_version, limits, certified_mail_only, receipts, \
     EXISTS (SELECT 1 FROM credentials WHERE credentials.account_id = accounts.account_id) \
     AS has_password FROM accounts";
 
@@ -154,6 +157,7 @@ impl Registry {
             applied_version: 0,
             has_password: false,
             certified_mail_only: false,
+            receipts: ReceiptsPlace::default(),
         };
         self.check_increments(&account)?;
         account.id = insert(&mut transaction, &account, domain_id).await?;
@@ -374,7 +378,7 @@ impl Registry {
         Ok(refreshed)
     }
 
-    async fn change_account(
+    pub(super) async fn change_account(
         &self,
         address: &AccountAddress,
         change: impl FnOnce(&mut RegisteredAccount) -> Result<(), RegistryError> + Send,
@@ -496,7 +500,8 @@ async fn update(
 ) -> Result<(), RegistryError> {
     sqlx::query(
         "UPDATE accounts SET plan = ?, increments = ?, state = ?, block_reason = ?, \
-         changed_at = ?, closed_at = ?, version = ?, certified_mail_only = ? WHERE account_id = ?",
+         changed_at = ?, closed_at = ?, version = ?, certified_mail_only = ?, receipts = ? \
+         WHERE account_id = ?",
     )
     .bind(account.plan.name())
     .bind(account.increments)
@@ -506,6 +511,7 @@ async fn update(
     .bind(account.closed_at.map(|instant| instant.0))
     .bind(account.version.cast_signed())
     .bind(account.certified_mail_only)
+    .bind(account.receipts.name())
     .bind(account.id.0.cast_signed())
     .execute(&mut **transaction)
     .await
@@ -574,5 +580,6 @@ fn account_of(row: &SqliteRow) -> Result<RegisteredAccount, sqlx::Error> {
         applied_version: number("applied_version")?,
         has_password: row.try_get("has_password")?,
         certified_mail_only: row.try_get("certified_mail_only")?,
+        receipts: ReceiptsPlace::of_name(&text("receipts")?),
     })
 }

@@ -26,6 +26,7 @@ pub mod outbox;
 pub mod owner;
 pub mod password;
 pub mod plan;
+pub mod receipts;
 pub(crate) mod recent;
 mod secret;
 mod throttle;

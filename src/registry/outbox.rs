@@ -21,6 +21,7 @@ use super::{
     database::Registry,
     error::RegistryError,
     plan::PlanLimits,
+    receipts::ReceiptsPlace,
 };
 use crate::metrics_names;
 
@@ -55,6 +56,9 @@ pub struct AccountChange {
     /// Whether ordinary mail is refused. A change of a version before this one says nothing of it.
     #[serde(default)]
     pub certified_mail_only: bool,
+    /// Where receipts are filed. A change of a version before this one says INBOX.
+    #[serde(default)]
+    pub receipts: ReceiptsPlace,
 }
 
 impl AccountChange {
@@ -72,6 +76,7 @@ impl AccountChange {
             messages_per_day_max: limits.messages_per_day_max,
             service: account.owner.is_none(),
             certified_mail_only: account.certified_mail_only,
+            receipts: account.receipts,
         }
     }
 
@@ -95,6 +100,7 @@ impl AccountChange {
             quota_messages: None,
             quota_mailboxes: None,
             certified_mail_only: self.certified_mail_only,
+            receipts: self.receipts.kept(),
         }
     }
 }

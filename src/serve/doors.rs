@@ -242,6 +242,9 @@ fn imap_settings(config: &Config, sessions: Arc<SessionLimits>) -> imap::ServerS
     settings.limits.contexts_max = config.limits.imap_contexts_max;
     settings.limits.append_octets_max = config.limits.relay_message_octets_max.0;
     settings.limits.header_octets_max = config.limits.header_octets_max.0;
+    settings.limits.list_patterns_max = config.imap.list_patterns_max;
+    settings.limits.list_pattern_octets_max =
+        usize::try_from(config.imap.list_pattern_octets_max.0).unwrap_or(usize::MAX);
     settings.time_zone = jiff::tz::get!("Europe/Rome");
     settings
 }

@@ -133,9 +133,10 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
 
     let tls = TlsContext::from_pem(&credentials.tls.chain_pem()?, &credentials.tls.key.to_pem()?)
         .context("taking the TLS certificate into use")?;
+    let mail = mail_access(&config, &registry, &store)?;
     let filter = content::filter(&config);
     let incoming = incoming_point(&config, &engine.engine, &names, filter.clone());
-    let rooms = rooms(&config, &engine.engine, authenticator, incoming);
+    let rooms = rooms(mail, &engine.engine, authenticator, incoming);
     let mut doors = Doors::open(&config, &tls, rooms, &stopping).await?;
     directory::open_door(&config, &credentials, &directory, &mut doors).await?;
     let parts = Beside { config: &config, credentials: &credentials, directory: &directory };
@@ -178,18 +179,31 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
 
 /// What stands behind the doors.
 fn rooms(
-    config: &Config,
+    mail: StoreMailAccess,
     engine: &Arc<PecEngine>,
     authenticator: RegistryAuthenticator,
     incoming_point: IncomingPoint,
 ) -> Rooms {
-    let octets_max = config.limits.relay_message_octets_max.0;
     Rooms {
         authenticator: Arc::new(authenticator),
-        mail: Arc::new(StoreMailAccess::new(Arc::clone(engine.store()), octets_max)),
+        mail: Arc::new(mail),
         access_point: Arc::new(AccessPoint::new(Arc::clone(engine))),
         incoming_point: Arc::new(incoming_point),
     }
+}
+
+/// The mail of holders, with the operators that `[imap]` names.
+fn mail_access(
+    config: &Config,
+    registry: &Arc<Registry>,
+    store: &Arc<Store>,
+) -> anyhow::Result<StoreMailAccess> {
+    let operators: Result<Vec<AccountAddress>, _> =
+        config.imap.quota_operators.iter().map(|address| address.parse()).collect();
+    let operators = operators.context("imap.quota_operators has what is no address")?;
+    let append_octets_max = config.limits.relay_message_octets_max.0;
+    Ok(StoreMailAccess::new(Arc::clone(store), append_octets_max)
+        .with_operators(Arc::clone(registry), &operators))
 }
 
 async fn authenticator(

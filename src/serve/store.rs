@@ -92,7 +92,12 @@ pub async fn open_on(
             cold_compression_level: config.collector.cold_compression_level.into(),
             ..OctetStoreConfig::default()
         },
-        limits: StoreLimits::default(),
+        limits: StoreLimits {
+            annotations_per_account_max: config.imap.annotations_per_account_max.into(),
+            annotation_octets_per_account_max: config.imap.annotation_octets_per_account_max.0,
+            annotation_octets_max: config.imap.annotation_octets_max.0,
+            ..StoreLimits::default()
+        },
     };
     Store::open(store, objects, clock, random)
         .await

@@ -111,7 +111,7 @@ const DAMAGES: [Sentence; 39] = [
 ];
 
 /// What `repair` did, would do, or had to leave.
-const REPAIRS: [Sentence; 38] = [
+const REPAIRS: [Sentence; 40] = [
     ("{}: taken out", "{}: tolta"),
     ("its key names no account", "la chiave non nomina una casella"),
     ("its key is none of the family's", "la chiave non è della famiglia"),
@@ -161,6 +161,8 @@ const REPAIRS: [Sentence; 38] = [
         "contatori e uso sono di nuovo d'accordo con le righe",
     ),
     ("the mailbox has neither name nor rows", "la cartella non ha né nome né righe"),
+    ("its mailbox is gone", "la sua cartella non esiste più"),
+    ("no such account is read", "la casella da leggere non esiste"),
     ("no mailbox is called that", "nessuna cartella si chiama così"),
     ("its name {} leads to it again", "il nome {} porta di nuovo lì"),
     (

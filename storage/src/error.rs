@@ -36,6 +36,18 @@ pub enum StoreError {
     /// INBOX and system mailboxes stay (RFC 9051 §6.3.5).
     #[error("{0:?} cannot be deleted or renamed this way")]
     ProtectedMailbox(String),
+    /// Another mailbox of the account has that special use (RFC 6154 §3).
+    #[error("mailbox {0:?} has that special use already: take it from there first")]
+    SpecialUseTaken(String),
+    /// The account has as many annotations as it may have.
+    #[error("an account keeps {0} annotations at most: remove some first")]
+    TooManyAnnotations(u64),
+    /// The value of an annotation is too long.
+    #[error("the value of an annotation has {0} octets at most: shorten it")]
+    AnnotationTooLarge(u64),
+    /// Messages of another account cannot be copied by the server.
+    #[error("the mailbox belongs to another account: read the message and append it instead")]
+    OtherAccount,
     /// The address belongs to another account.
     #[error("{address} belongs to account {account} already: give that one another address first")]
     AddressTaken {

@@ -88,6 +88,12 @@ pub struct StoreConfig {
 pub struct StoreLimits {
     /// Mailboxes, and subscriptions, of one account. 10,000.
     pub mailboxes_per_account_max: u64,
+    /// Annotations of one account, of all its mailboxes together. 1,000.
+    pub annotations_per_account_max: u64,
+    /// Octets of the names and values of all annotations of one account. 256 KiB.
+    pub annotation_octets_per_account_max: u64,
+    /// Octets of the value of one annotation. 16 KiB.
+    pub annotation_octets_max: u64,
     /// Rows that one COPY or MOVE may name; it is one batch. 100,000, at most 2²².
     pub rows_per_batch_max: usize,
     /// Rows of one step of a change that may be done in steps. 1,000.
@@ -110,6 +116,9 @@ impl Default for StoreLimits {
     fn default() -> Self {
         Self {
             mailboxes_per_account_max: 10_000,
+            annotations_per_account_max: 1_000,
+            annotation_octets_per_account_max: 256 << 10,
+            annotation_octets_max: 16 << 10,
             rows_per_batch_max: 100_000,
             rows_per_step_max: 1_000,
             queued_changes_max: 1_024,

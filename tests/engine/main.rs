@@ -17,6 +17,7 @@ mod dying;
 mod erasure;
 mod failures;
 mod fairness;
+mod filing;
 mod filter;
 mod incoming;
 mod journal;

@@ -6,6 +6,7 @@ mod fixture;
 #[path = "../support/issuer.rs"]
 mod issuer;
 mod logins;
+mod operators;
 mod outbox;
 mod processes;
 mod tokens;

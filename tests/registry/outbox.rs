@@ -5,6 +5,7 @@ use ceralacca::registry::{
     account::AccountState,
     outbox::{AccountChange, OutboxError, Round, apply_pending},
     plan::{Plan, Plans},
+    receipts::ReceiptsPlace,
 };
 
 use crate::fixture::{Fixture, RecordingSink, at, reopen};
@@ -75,6 +76,26 @@ async fn raised_limits_reach_the_open_accounts_of_that_plan_at_the_next_start() 
     let last = sink.taken.lock().unwrap().last().cloned().unwrap();
     assert_eq!((last.address.as_str(), last.recipients_max), ("base@pec.example", 80));
     assert_eq!(last.version, 2);
+}
+
+#[tokio::test]
+async fn where_receipts_are_filed_is_told_to_the_store() {
+    let fixture = Fixture::new().await;
+    let sink = RecordingSink::default();
+    let address = fixture.add("anna@pec.example").await;
+    let changed = fixture.registry.set_receipts(&address, ReceiptsPlace::Ricevute).await.unwrap();
+    assert_eq!((changed.receipts, changed.version), (ReceiptsPlace::Ricevute, 2));
+    let read = fixture.registry.account(&address).await.unwrap();
+    assert_eq!(read.receipts, ReceiptsPlace::Ricevute);
+    apply_pending(&fixture.registry, &sink).await.unwrap();
+    let taken = sink.taken.lock().unwrap().clone();
+    let told: Vec<_> = taken.iter().map(|change| change.receipts).collect();
+    assert_eq!(told, [ReceiptsPlace::Inbox, ReceiptsPlace::Ricevute]);
+    let mut old = serde_json::to_value(&taken[1]).unwrap();
+    assert_eq!(old["receipts"], "ricevute");
+    old.as_object_mut().unwrap().remove("receipts");
+    let old: AccountChange = serde_json::from_value(old).unwrap();
+    assert_eq!(old.receipts, ReceiptsPlace::Inbox);
 }
 
 /// Rows that a version before the third migration wrote say nothing of ordinary mail.

@@ -4,7 +4,7 @@ mod replay;
 use super::TARGETS;
 
 /// What mutations put in.
-const TOKENS: [&str; 51] = [
+const TOKENS: [&str; 59] = [
     "\r\n",
     "\r",
     "\n",
@@ -56,6 +56,14 @@ const TOKENS: [&str; 51] = [
     "IN (subtree (",
     "REVERSE ",
     "CHARSET ",
+    " (",
+    ") ",
+    "{3+}\r\n",
+    "~{2}\r\n",
+    "\"\\\"",
+    " RETURN (STATUS (SIZE))",
+    "/private/",
+    "(DEPTH 1)",
 ];
 
 fn replay(target: &str) {
@@ -85,6 +93,11 @@ fn seeds_of_scram_and_their_mutations_are_refused() {
 #[test]
 fn seeds_of_imap_searches_and_their_mutations_are_refused_or_read_the_same() {
     replay("imap_search");
+}
+
+#[test]
+fn seeds_of_commands_about_the_tree_and_their_mutations_are_refused_or_read_the_same() {
+    replay("imap_tree");
 }
 
 #[test]

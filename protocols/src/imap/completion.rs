@@ -160,6 +160,34 @@ pub(crate) fn refusal(error: &StoreError) -> Completion {
                 "Dati danneggiati nell'archivio, segnalato ai gestori / Damaged data in the store, reported to the operators",
             )
         }
+        other => refusal_of_attributes(other),
+    }
+}
+
+/// [`refusal`] of what is said of mailboxes, and of what should not happen.
+fn refusal_of_attributes(error: &StoreError) -> Completion {
+    match error {
+        StoreError::SpecialUseTaken(_) => Completion::no(
+            "USEATTR",
+            "Un'altra cartella ha gia' quell'uso / Another mailbox has that use already",
+        ),
+        StoreError::TooManyAnnotations(limit) => Completion::no(
+            "METADATA TOOMANY",
+            format!(
+                "Una casella tiene {limit} annotazioni: eliminarne / An account keeps {limit} annotations: remove some"
+            ),
+        ),
+        StoreError::AnnotationTooLarge(limit) => Completion {
+            code: Some(format!("METADATA MAXSIZE {limit}").into()),
+            ..Completion::no(
+                "",
+                "Annotazione troppo lunga: accorciarla / Annotation too long: shorten it",
+            )
+        },
+        StoreError::OtherAccount => Completion::no(
+            "CANNOT",
+            "Cartella di un'altra casella: scaricare i messaggi e caricarli nella propria / Mailbox of another account: download the messages and append them to your own",
+        ),
         other => {
             log(other);
             Completion::no(
@@ -196,6 +224,10 @@ mod tests {
             StoreError::ProtectedMailbox("INBOX".to_owned()),
             StoreError::OverQuota { resource: "octets", used: 1, limit: 2 },
             StoreError::ReadOnly,
+            StoreError::SpecialUseTaken("ò".to_owned()),
+            StoreError::TooManyAnnotations(3),
+            StoreError::AnnotationTooLarge(4),
+            StoreError::OtherAccount,
             StoreError::Exhausted("UIDs"),
             StoreError::Conflict,
             StoreError::Erased { object: "è".to_owned(), at: trust::clock::UnixMillis(0) },

@@ -40,6 +40,10 @@ pub struct ImapLimits {
     pub sort_octets_max: usize,
     /// Searches of a session whose changes are told (RFC 5267 §4.3).
     pub contexts_max: usize,
+    /// Patterns of one LIST (RFC 5258 §3).
+    pub list_patterns_max: usize,
+    /// Octets of all patterns of one LIST; no name is longer than 1,000.
+    pub list_pattern_octets_max: usize,
     /// Octets of a header that SEARCH and HEADER.FIELDS look at.
     pub header_octets_max: u64,
     /// How long a session may be silent once logged in (RFC 3501 §5.4: at least 30 minutes).
@@ -73,6 +77,8 @@ impl Default for ImapLimits {
             search_saved_max: 1_000_000,
             sort_octets_max: 64 * 1024 * 1024,
             contexts_max: 16,
+            list_patterns_max: 100,
+            list_pattern_octets_max: 4_000,
             header_octets_max: 16 * 1024 * 1024,
             idle_time_max: Duration::from_mins(30),
             login_time_max: Duration::from_mins(1),

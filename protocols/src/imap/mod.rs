@@ -33,6 +33,8 @@ mod session;
 mod text;
 
 #[cfg(any(test, fuzzing))]
+pub use grammar::encode_tree::round_trip;
+#[cfg(any(test, fuzzing))]
 pub use grammar::fuzz::imap_command;
 pub use limits::ImapLimits;
 pub use server::{Server, ServerSettings};

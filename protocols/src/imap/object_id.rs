@@ -1,16 +1,31 @@
-//! Identifiers that stay with mailboxes and messages (RFC 8474).
+//! Object identifiers (RFC 8474): names of mailboxes and messages that no RENAME or MOVE changes.
 //!
-//! A letter tells the kinds apart, as in the examples there: no identifier of one kind is ever one
-//! of another.
+//! Invariant: no two mailboxes, and no two messages, that one login can see have the same. Their numbers
+//! are counted by account, so one that another account shares has the account's number in front. A
+//! letter tells the kinds apart, as in the examples there.
 
-use storage::ids::{EmailNumber, MailboxId};
+use storage::{
+    ids::{EmailNumber, MailboxId},
+    mailbox::view::MailboxView,
+};
 
-/// MAILBOXID (RFC 8474 §4).
-pub(crate) fn mailbox(id: MailboxId) -> String {
+/// The MAILBOXID of the mailbox `id` behind `view` (RFC 8474 §4): `F` and its number.
+pub(crate) fn mailbox_id(view: &dyn MailboxView, id: MailboxId) -> String {
+    match view.other_account() {
+        Some(account) => format!("F{account}-{id}"),
+        None => own_mailbox_id(id),
+    }
+}
+
+/// As [`mailbox_id`], of a mailbox of the account itself.
+pub(crate) fn own_mailbox_id(id: MailboxId) -> String {
     format!("F{id}")
 }
 
-/// EMAILID (RFC 8474 §5.1): the same for every copy of a message.
-pub(crate) fn email(number: EmailNumber) -> String {
-    format!("M{number}")
+/// The EMAILID of a message behind `view` (RFC 8474 §5.1): the same for every copy of it.
+pub(crate) fn email_id(view: &dyn MailboxView, number: EmailNumber) -> String {
+    match view.other_account() {
+        Some(account) => format!("M{account}-{number}"),
+        None => format!("M{number}"),
+    }
 }

@@ -510,9 +510,7 @@ async fn authenticated<S: Stream>(
 ) -> Done {
     match command {
         Command::Select(select) => command::select::select(context, state, &select).await,
-        Command::List { reference, pattern } => {
-            stay(command::list::list(context, state, &reference, &pattern).await)
-        }
+        Command::List(list) => stay(command::list::list(context, state, &list).await),
         Command::Lsub { reference, pattern } => {
             stay(command::lsub::lsub(context, state, &reference, &pattern).await)
         }
@@ -525,9 +523,17 @@ async fn authenticated<S: Stream>(
         Command::GetQuotaRoot { mailbox } => {
             stay(command::getquota::get_quota_root(context, state, &mailbox).await)
         }
-        Command::Create { mailbox } => stay(command::create::create(state, &mailbox).await),
+        Command::SetQuota(set) => stay(command::setquota::set_quota(context, state, &set).await),
+        Command::Acl(acl) => stay(command::acl::acl(context, state, &acl).await),
+        Command::GetMetadata(get) => stay(command::metadata::get(context, state, &get).await),
+        Command::SetMetadata(set) => stay(command::metadata::set(state, set).await),
+        Command::Create { mailbox, special_use } => {
+            stay(command::create::create(context, state, &mailbox, special_use).await)
+        }
         Command::Delete { mailbox } => stay(command::delete::delete(state, &mailbox).await),
-        Command::Rename { from, to } => stay(command::rename::rename(state, &from, &to).await),
+        Command::Rename { from, to } => {
+            stay(command::rename::rename(context, state, &from, &to).await)
+        }
         Command::Subscribe { mailbox, subscribed } => {
             stay(command::subscribe::subscribe(state, &mailbox, subscribed).await)
         }
@@ -536,7 +542,7 @@ async fn authenticated<S: Stream>(
         Command::MultiSearch(search) => {
             stay(command::esearch::esearch(context, state, None, search).await)
         }
-        Command::Namespace => stay(command::namespace::namespace(context).await),
+        Command::Namespace => stay(command::namespace::namespace(context, state).await),
         Command::Idle => stay(command::idle::idle(context, state, None).await),
         Command::Unauthenticate => Ok(command::unauthenticate::unauthenticate(context)),
         _ => Err(wrong_state().into()),

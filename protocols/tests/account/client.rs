@@ -13,7 +13,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::memory::{ADDRESS, MemoryAccount, OneAccount, OneLogin};
+use super::{
+    handle::OneAccount,
+    memory::{ADDRESS, MemoryAccount, OneLogin},
+};
 
 /// How long a test waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -30,7 +30,8 @@ use storage::{
 use tokio::sync::watch;
 use trust::{clock::UnixMillis, digest::Sha256Digest};
 
-use super::{message::summarize, view::MemoryView};
+pub(crate) use super::handle::OneAccount;
+use super::message::summarize;
 
 pub(crate) const ADDRESS: &str = "anna.rossi@pec.example";
 pub(crate) const PASSWORD: &str = "ceralacca \"1\"";
@@ -52,17 +53,22 @@ pub(super) struct Mailbox {
     pub(super) expunge_floor: ModSeq,
     /// Whether it keeps modification sequences.
     pub(super) keeps_mod_seq: bool,
-    read_only: bool,
+    pub(super) read_only: bool,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Tree {
     pub(super) mailboxes: BTreeMap<String, Mailbox>,
-    subscribed: BTreeSet<String>,
+    pub(super) subscribed: BTreeSet<String>,
+    pub(super) special_uses: BTreeMap<MailboxId, SpecialUse>,
+    /// By mailbox, 0 for the server, and entry.
+    pub(super) annotations: BTreeMap<(MailboxId, String), Vec<u8>>,
+    /// The space of other accounts, when an operator is logged in.
+    pub(super) spaces: Option<BTreeMap<String, u64>>,
     pub(super) messages: HashMap<EmailNumber, (Bytes, Arc<Summary>)>,
     pub(super) mod_seq: u64,
     counter: u32,
-    limit: Option<u64>,
+    pub(super) limit: Option<u64>,
     /// Messages from this octet on cannot be read.
     pub(super) damaged_from: Option<u64>,
     pub(super) erased: BTreeSet<EmailNumber>,
@@ -72,7 +78,7 @@ pub(super) struct Tree {
 #[derive(Debug)]
 pub(crate) struct MemoryAccount {
     tree: Mutex<Tree>,
-    changes: watch::Sender<u64>,
+    pub(super) changes: watch::Sender<u64>,
     pub(crate) reads: AtomicU64,
     pub(crate) summaries: AtomicU64,
     pub(crate) appended_octets: AtomicU64,
@@ -120,11 +126,20 @@ impl MemoryAccount {
                 read_only: false,
             },
         );
+        if name == "Inviati" {
+            tree.special_uses.insert(MailboxId(number.into()), SpecialUse::Sent);
+        }
     }
 
     /// Makes a mailbox that only a snapshot would have.
     pub(crate) fn make_read_only(&self, name: &str) {
         self.tree().mailboxes.get_mut(name).unwrap().read_only = true;
+    }
+
+    /// Makes an operator log in, with other accounts and their space.
+    pub(crate) fn make_operator(&self, spaces: &[(&str, u64)]) {
+        let spaces = spaces.iter().map(|(address, octets)| ((*address).to_owned(), *octets));
+        self.tree().spaces = Some(spaces.collect());
     }
 
     /// Makes a mailbox that keeps no modification sequences.
@@ -172,7 +187,13 @@ impl MemoryAccount {
         self.add(name, octets, Flags::default(), NOW).1
     }
 
-    fn add(&self, name: &str, octets: &[u8], flags: Flags, date: UnixMillis) -> (UidValidity, Uid) {
+    pub(super) fn add(
+        &self,
+        name: &str,
+        octets: &[u8],
+        flags: Flags,
+        date: UnixMillis,
+    ) -> (UidValidity, Uid) {
         let mut tree = self.tree();
         tree.mod_seq += 1;
         let mod_seq = ModSeq(tree.mod_seq);
@@ -249,7 +270,7 @@ impl MemoryAccount {
     }
 }
 
-fn missing(name: &str) -> StoreError {
+pub(super) fn missing(name: &str) -> StoreError {
     StoreError::NoSuchMailboxName(name.to_owned())
 }
 
@@ -299,170 +320,5 @@ impl Authenticator for OneLogin {
     ) -> Result<Identity, LoginError> {
         let identity = Identity { account_id: ACCOUNT, address: login.to_owned() };
         if proven { Ok(identity) } else { Err(LoginError::BadCredentials) }
-    }
-}
-
-/// Gives everybody the one account.
-#[derive(Debug)]
-pub(crate) struct OneAccount(pub(crate) Arc<MemoryAccount>);
-
-#[derive(Debug)]
-struct Handle(Arc<MemoryAccount>);
-
-#[async_trait::async_trait]
-impl MailAccess for OneAccount {
-    async fn open(&self, _identity: &Identity) -> Result<Arc<dyn MailAccount>, StoreError> {
-        Ok(Arc::new(Handle(Arc::clone(&self.0))))
-    }
-}
-
-#[async_trait::async_trait]
-impl MailAccount for Handle {
-    async fn list(&self) -> Result<Vec<MailboxEntry>, StoreError> {
-        let tree = self.0.tree();
-        let mut names: BTreeSet<String> = tree.subscribed.clone();
-        for name in tree.mailboxes.keys() {
-            names.insert(name.clone());
-            names.extend(name.match_indices('/').map(|(end, _)| name[..end].to_owned()));
-        }
-        Ok(names
-            .into_iter()
-            .map(|name| MailboxEntry {
-                mailbox_id: tree.mailboxes.get(&name).map(|mailbox| mailbox.id),
-                subscribed: tree.subscribed.contains(&name),
-                special_use: (name == "Inviata").then_some(SpecialUse::Sent),
-                read_only: tree.mailboxes.get(&name).is_some_and(|mailbox| mailbox.read_only),
-                name,
-            })
-            .collect())
-    }
-
-    async fn open(&self, name: &str) -> Result<Arc<dyn MailboxView>, StoreError> {
-        let tree = self.0.tree();
-        let mailbox = tree.mailboxes.get(name).ok_or_else(|| missing(name))?;
-        let access = if mailbox.read_only { Access::ReadOnly } else { Access::ReadWrite };
-        Ok(Arc::new(MemoryView { account: Arc::clone(&self.0), id: mailbox.id, access }))
-    }
-
-    async fn status(&self, name: &str) -> Result<MailboxState, StoreError> {
-        self.open(name).await?.state().await
-    }
-
-    async fn create(&self, name: &str) -> Result<MailboxId, StoreError> {
-        if self.0.tree().mailboxes.contains_key(name) {
-            return Err(StoreError::MailboxExists(name.to_owned()));
-        }
-        self.0.make(name);
-        Ok(self.0.tree().mailboxes[name].id)
-    }
-
-    async fn delete(&self, name: &str) -> Result<(), StoreError> {
-        if name == "INBOX" {
-            return Err(StoreError::ProtectedMailbox(name.to_owned()));
-        }
-        self.0.tree().mailboxes.remove(name).ok_or_else(|| missing(name))?;
-        self.0.announce();
-        Ok(())
-    }
-
-    async fn rename(&self, from: &str, to: &str) -> Result<(), StoreError> {
-        let mut tree = self.0.tree();
-        if tree.mailboxes.contains_key(to) {
-            return Err(StoreError::MailboxExists(to.to_owned()));
-        }
-        let mailbox = tree.mailboxes.remove(from).ok_or_else(|| missing(from))?;
-        tree.mailboxes.insert(to.to_owned(), mailbox);
-        Ok(())
-    }
-
-    async fn subscribe(&self, name: &str, subscribed: bool) -> Result<(), StoreError> {
-        let mut tree = self.0.tree();
-        if subscribed {
-            tree.subscribed.insert(name.to_owned());
-        } else {
-            tree.subscribed.remove(name);
-        }
-        Ok(())
-    }
-
-    async fn append(&self, name: &str) -> Result<Box<dyn AppendSink>, StoreError> {
-        let tree = self.0.tree();
-        let mailbox = tree.mailboxes.get(name).ok_or_else(|| missing(name))?;
-        if mailbox.read_only {
-            return Err(StoreError::ReadOnly);
-        }
-        let (account, name) = (Arc::clone(&self.0), name.to_owned());
-        Ok(Box::new(Sink { account, name, messages: Vec::new() }))
-    }
-
-    async fn quota(&self) -> Result<AccountUse, StoreError> {
-        let tree = self.0.tree();
-        let rows = || tree.mailboxes.values().flat_map(|mailbox| &mailbox.rows);
-        let of = |used, limit| ResourceUse { used, limit };
-        Ok(AccountUse {
-            octets: of(rows().map(|row| row.charged_octets).sum(), tree.limit),
-            messages: of(rows().count() as u64, None),
-            mailboxes: of(tree.mailboxes.len() as u64, Some(10)),
-        })
-    }
-
-    fn changes(&self) -> watch::Receiver<u64> {
-        self.0.changes.subscribe()
-    }
-}
-
-struct Sink {
-    account: Arc<MemoryAccount>,
-    name: String,
-    messages: Vec<(AppendAttributes, Vec<u8>)>,
-}
-
-#[async_trait::async_trait]
-impl AppendSink for Sink {
-    async fn begin(
-        &mut self,
-        size: Option<u64>,
-        attributes: AppendAttributes,
-    ) -> Result<(), StoreError> {
-        let limit = self.account.tree().limit;
-        if let Some(limit) = limit.filter(|limit| size.is_some_and(|size| size > *limit)) {
-            return Err(StoreError::OverQuota { resource: "octets", used: 0, limit });
-        }
-        self.messages.push((attributes, Vec::new()));
-        Ok(())
-    }
-
-    async fn write(&mut self, octets: &[u8]) -> Result<(), StoreError> {
-        self.account.appended_octets.fetch_add(octets.len() as u64, Ordering::SeqCst);
-        self.messages.last_mut().unwrap().1.extend_from_slice(octets);
-        Ok(())
-    }
-
-    async fn finish(
-        self: Box<Self>,
-        replaced: Option<Replaced>,
-    ) -> Result<(UidValidity, Vec<Uid>), StoreError> {
-        if let Some(Replaced { mailbox, uid }) = replaced {
-            let name = {
-                let tree = self.account.tree();
-                let (name, of) = tree.mailboxes.iter().find(|(_, of)| of.id == mailbox).unwrap();
-                let there = of.rows.iter().any(|row| row.uid == uid);
-                there.then(|| name.clone()).ok_or(StoreError::NoSuchUid {
-                    account: ACCOUNT,
-                    mailbox,
-                    uid,
-                })?
-            };
-            self.account.expunge(&name, uid.get());
-        }
-        let mut uids = Vec::new();
-        let mut uid_validity = self.account.tree().mailboxes[&self.name].uid_validity;
-        for (attributes, octets) in self.messages {
-            let date = attributes.internal_date.unwrap_or(NOW);
-            let (validity, uid) = self.account.add(&self.name, &octets, attributes.flags, date);
-            uid_validity = validity;
-            uids.push(uid);
-        }
-        Ok((uid_validity, uids))
     }
 }

@@ -7,9 +7,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use protocols::access::is_of_others;
 use storage::{
     error::StoreError,
-    ids::{EmailNumber, MailboxId, ModSeq, Uid},
+    ids::{AccountId, EmailNumber, MailboxId, ModSeq, Uid},
     mailbox::{
         flags::{FlagChange, Flags},
         view::{Access, Changes, Copied, MailboxState, MailboxView, MessageRow},
@@ -94,6 +95,13 @@ fn highest(mailbox: &Mailbox, mod_seq: u64) -> ModSeq {
 impl MailboxView for MemoryView {
     fn access(&self) -> Access {
         self.access
+    }
+
+    fn other_account(&self) -> Option<AccountId> {
+        let tree = self.account.tree();
+        let mut mailboxes = tree.mailboxes.iter();
+        let found = mailboxes.find(|(_, mailbox)| mailbox.id == self.id);
+        found.filter(|(name, _)| is_of_others(name)).map(|_| AccountId(9))
     }
 
     async fn state(&self) -> Result<MailboxState, StoreError> {

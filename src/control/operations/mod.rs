@@ -16,6 +16,7 @@ pub mod rebuild_index;
 pub mod repair;
 pub mod scrub;
 pub mod service_levels;
+pub mod share;
 pub mod stats;
 pub mod take_over;
 pub mod transmission;
@@ -54,6 +55,7 @@ pub fn served() -> Operations {
         .with::<queue::QueueChange>()
         .with::<scrub::StoreScrub>()
         .with::<service_levels::ServiceLevels>()
+        .with::<share::AccountShare>()
         .with::<stats::StoreStats>()
         .with::<transmission::TransmissionList>()
         .with::<transmission::TransmissionShow>()

@@ -2,7 +2,7 @@
 
 use storage::{
     account::{Account, quota::QuotaRule, settings::AccountSettings},
-    catalog::engine::Batch,
+    catalog::engine::{Batch, Scan},
     held::HeldId,
     ids::{AccountId, EmailNumber, MailboxId},
     mailbox::{append::AppendRequest, flags::Flags, view::MailboxView as _},
@@ -14,9 +14,13 @@ use trust::random::{RandomSource as _, SeededRandom};
 
 use super::{
     scrub::StoreScrub,
+    share::{AccountShare, ShareOutcome},
     stats::{CacheView, StoreStats},
 };
-use crate::control::{Kind, Operation, OperationError, Run, Site, tests::site};
+use crate::{
+    control::{Kind, Operation, OperationError, Run, Site, tests::site},
+    pec::records::{JOURNAL, JournalRecord, decode},
+};
 
 /// Octets of an attachment that does not compress.
 const ATTACHMENT_OCTETS: usize = 30_000;
@@ -181,4 +185,48 @@ async fn a_scrub_names_the_messages_and_accounts_that_need_a_damaged_chunk_and_n
     }
     site.registry.close().await;
     site.store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_service_account_is_shared_once_with_its_journal_record_and_no_other_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = site(folder.path()).await;
+    account(&site.store, 1, "anna@pec.example").await;
+    account(&site.store, 2, "bruno@pec.example").await;
+    let settings = AccountSettings {
+        address: "posta@pec.example".to_owned(),
+        service: true,
+        ..AccountSettings::default()
+    };
+    site.store.apply_account(AccountId(3), 1, settings).await.unwrap();
+    let share = async |account: &str, with: &str, granted| {
+        let request = AccountShare { account: account.to_owned(), with: with.to_owned(), granted };
+        run(&request, &site).await
+    };
+    let journal = async || {
+        let scan = Scan::prefix(JOURNAL, b"", 10);
+        let entries = site.store.engine().scan(&scan).await.unwrap();
+        let events = entries.iter().map(|(key, value)| {
+            decode::<JournalRecord>(JOURNAL, key, value).map(|record| record.event).unwrap()
+        });
+        events.collect::<Vec<_>>()
+    };
+    let ShareOutcome { changed, granted, .. } =
+        share("POSTA@pec.example", "anna@pec.example", true).await.unwrap();
+    assert!(changed && granted);
+    assert!(!share("posta@pec.example", "anna@pec.example", true).await.unwrap().changed);
+    assert_eq!(journal().await, ["account-shared"]);
+    let granted = site.store.account(AccountId(1)).await.unwrap().granted().await.unwrap();
+    assert_eq!(granted, [AccountId(3)]);
+    for (account, with, kind) in [
+        ("bruno@pec.example", "anna@pec.example", Kind::Invalid),
+        ("posta@pec.example", "posta@pec.example", Kind::Invalid),
+        ("posta@pec.example", "nessuno@pec.example", Kind::NotFound),
+        ("nessuno@pec.example", "anna@pec.example", Kind::NotFound),
+    ] {
+        assert_eq!(share(account, with, true).await.unwrap_err().kind, kind, "{account} {with}");
+    }
+    assert!(share("posta@pec.example", "anna@pec.example", false).await.unwrap().changed);
+    assert!(!share("posta@pec.example", "anna@pec.example", false).await.unwrap().changed);
+    assert_eq!(journal().await, ["account-shared", "account-unshared"]);
 }

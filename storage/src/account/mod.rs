@@ -6,14 +6,17 @@
 //! * [`settings`]: state and limits, as the registry gave them.
 //! * [`tree`], [`name`]: mailboxes and their names.
 //! * [`quota`]: usage, exact at every instant.
+//! * [`annotations`]: what is noted about mailboxes. [`grants`]: whose mailboxes may be read.
 //! * [`erase`]: takes the octets of a message away and leaves its place.
 //! * [`headers`]: what is searched for in messages, many messages at once.
 //! * [`draft`]: the next state of an account while changes are worked out.
 //!
 //! Not here: rows (`mailbox`), passwords and owners (the registry).
 
+pub(crate) mod annotations;
 pub(crate) mod draft;
 pub mod erase;
+pub mod grants;
 pub mod headers;
 pub mod name;
 pub(crate) mod queue;
@@ -31,7 +34,9 @@ use tokio::sync::watch;
 use trust::clock::UnixMillis;
 
 use self::{
+    annotations::Annotate,
     erase::{EraseMessage, EraseRequest},
+    grants::ChangeGrant,
     headers::page::MessageHeaders,
     name::{INBOX, MailboxName},
     queue::AccountQueue,
@@ -43,7 +48,7 @@ use self::{
 };
 use crate::{
     catalog::{
-        engine::{Entries, Family, Reader, Scan},
+        engine::{Batch, Entries, Family, Reader, Scan},
         keys,
         pages::Pages,
         records::{
@@ -240,6 +245,42 @@ impl Account {
         special_use: Option<SpecialUse>,
     ) -> Result<(), StoreError> {
         self.queue.submit(&self.core, SetSpecialUse { mailbox, special_use }).await
+    }
+
+    /// Returns what is noted about a mailbox, or with `None` about the account, by name.
+    pub async fn annotations(
+        &self,
+        mailbox: Option<MailboxId>,
+    ) -> Result<Vec<(String, Bytes)>, StoreError> {
+        annotations::read(&*self.core.engine, self.id, mailbox).await
+    }
+
+    /// Notes values about a mailbox, or with `None` about the account; forgets entries whose value
+    /// is `None`. All or nothing, durably. [`StoreError::NoSuchMailbox`],
+    /// [`StoreError::AnnotationTooLarge`], [`StoreError::TooManyAnnotations`],
+    /// [`StoreError::OverQuota`] of `annotation octets`.
+    pub async fn annotate(
+        &self,
+        mailbox: Option<MailboxId>,
+        changes: Vec<(String, Option<Bytes>)>,
+    ) -> Result<(), StoreError> {
+        self.queue.submit(&self.core, Annotate { mailbox, changes }).await
+    }
+
+    /// Returns the accounts that this one may read besides itself, ascending.
+    pub async fn granted(&self) -> Result<Vec<AccountId>, StoreError> {
+        grants::read(&*self.core.engine, self.id).await
+    }
+
+    /// Lets this account read `read`, or ends that. Says whether anything changed; `also` is
+    /// applied in the same batch, and only if so. [`StoreError::LimitExceeded`].
+    pub async fn grant(
+        &self,
+        read: AccountId,
+        granted: bool,
+        also: Batch,
+    ) -> Result<bool, StoreError> {
+        self.queue.submit(&self.core, ChangeGrant { read, granted, also }).await
     }
 
     /// Appends a message durably. [`StoreError::NoSuchMailbox`], [`StoreError::OverQuota`],

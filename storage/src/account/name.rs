@@ -4,7 +4,7 @@
 //! capitals however the client wrote it, also as the first level of a longer name
 //! (RFC 9051 §5.1). Modified UTF-7 is the protocol's affair.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
@@ -26,6 +26,16 @@ pub const LEVEL_OCTETS_MAX: usize = 255;
 /// Levels of a name.
 pub const LEVELS_MAX: usize = 20;
 
+/// Brings `text`, a name or a pattern of names, into normalisation form C. What is longer than a
+/// name can be stays as it is: it names nothing, and its work is bounded so.
+#[must_use]
+pub fn normalised(text: &str) -> Cow<'_, str> {
+    if text.len() > NAME_OCTETS_MAX || is_nfc(text) {
+        return text.into();
+    }
+    text.nfc().collect::<String>().into()
+}
+
 /// A valid name.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct MailboxName(String);
@@ -46,7 +56,7 @@ impl MailboxName {
         if text.len() > NAME_OCTETS_MAX {
             return Err(invalid("it is longer than 1,000 octets"));
         }
-        let mut name: String = if is_nfc(text) { text.to_owned() } else { text.nfc().collect() };
+        let mut name = normalised(text).into_owned();
         if name.ends_with(SEPARATOR) {
             name.pop();
         }

@@ -28,6 +28,37 @@ pub enum AccountState {
     Closed,
 }
 
+/// Where receipts of what an account sends are filed. Kept for the floor above.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ReceiptsPlace {
+    /// In INBOX.
+    #[default]
+    Inbox,
+    /// In the mailbox that has the message sent, else in INBOX.
+    Sent,
+    /// In a mailbox of their own.
+    Ricevute,
+}
+
+impl ReceiptsPlace {
+    fn number(self) -> u32 {
+        match self {
+            Self::Inbox => 0,
+            Self::Sent => 1,
+            Self::Ricevute => 2,
+        }
+    }
+
+    /// Unknown ones, written by a newer program, are INBOX.
+    fn of_number(number: u32) -> Self {
+        match number {
+            1 => Self::Sent,
+            2 => Self::Ricevute,
+            _ => Self::Inbox,
+        }
+    }
+}
+
 /// What the registry says about an account.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct AccountSettings {
@@ -55,6 +86,8 @@ pub struct AccountSettings {
     pub quota_mailboxes: Option<u64>,
     /// Mail that is not certified is refused. Kept for the floor above.
     pub certified_mail_only: bool,
+    /// Where receipts are filed.
+    pub receipts: ReceiptsPlace,
 }
 
 /// What [`Store::apply_account`](crate::store::Store::apply_account) did.
@@ -88,6 +121,7 @@ impl AccountSettings {
             quota_messages: self.quota_messages,
             quota_mailboxes: self.quota_mailboxes,
             certified_mail_only: self.certified_mail_only,
+            receipts: self.receipts.number(),
         }
     }
 
@@ -115,6 +149,7 @@ impl AccountSettings {
             quota_messages: record.quota_messages,
             quota_mailboxes: record.quota_mailboxes,
             certified_mail_only: record.certified_mail_only,
+            receipts: ReceiptsPlace::of_number(record.receipts),
         })
     }
 }

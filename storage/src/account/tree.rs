@@ -10,6 +10,7 @@
 //! * Subscriptions are names, not mailboxes (RFC 9051 §6.3.7), and outlive them.
 
 use super::{
+    annotations,
     draft::Draft,
     name::{INBOX, MailboxName},
     queue::Change,
@@ -69,12 +70,13 @@ impl SpecialUse {
 }
 
 /// What every account is created with, subscribed to all of it.
-const DEFAULT_MAILBOXES: [(&str, Option<SpecialUse>); 5] = [
+const DEFAULT_MAILBOXES: [(&str, Option<SpecialUse>); 6] = [
     (INBOX, None),
     ("Bozze", Some(SpecialUse::Drafts)),
-    ("Inviata", Some(SpecialUse::Sent)),
+    ("Inviati", Some(SpecialUse::Sent)),
+    ("Archivio", Some(SpecialUse::Archive)),
+    ("Posta indesiderata", Some(SpecialUse::Junk)),
     ("Cestino", Some(SpecialUse::Trash)),
-    ("Indesiderata", Some(SpecialUse::Junk)),
 ];
 
 /// Blocks that one step of deleting a mailbox removes.
@@ -178,9 +180,30 @@ impl Change for CreateMailbox {
         if find(draft, &self.name).await?.is_some() {
             return Err(StoreError::MailboxExists(self.name.to_string()));
         }
+        if let Some(special_use) = self.special_use
+            && let Some(other) = with_special_use(draft, special_use).await?
+        {
+            return Err(StoreError::SpecialUseTaken(other));
+        }
         add_above(draft, &self.name).await?;
         add_mailbox(draft, &self.name, self.special_use).await
     }
+}
+
+/// The name of the mailbox that is for `special_use`.
+async fn with_special_use(
+    draft: &Draft<'_>,
+    special_use: SpecialUse,
+) -> Result<Option<String>, StoreError> {
+    let prefix = keys::account(draft.account);
+    let names = draft.scan_prefix(keys::MAILBOX_NAMES, &prefix, usize::MAX).await?;
+    for (key, value) in &names {
+        let (name, id) = name_at(key, value)?;
+        if draft.mailbox(id).await?.special_use == SpecialUse::number(Some(special_use)) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 /// Which mailbox [`DeleteMailbox`] deletes.
@@ -214,6 +237,7 @@ impl Change for DeleteMailbox {
         let mut mailbox = OpenMailbox { id, record };
         if !mailbox.record.deleting {
             delete_name(draft, &mailbox.record.name);
+            annotations::forget(draft, id).await?;
             mailbox.record.deleting = true;
             draft.head()?.mailboxes = draft.head()?.mailboxes.saturating_sub(1);
             let pending = IndexRecord { id: id.0 };

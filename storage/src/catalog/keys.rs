@@ -55,6 +55,12 @@ pub const MAILBOX_BLOCKS: Family = Family("mailbox_blocks");
 /// Blocks of headers, and under EmailNumber 0 the list of them. Key: AccountId (8), first
 /// EmailNumber (8). Nobody needs them: see `account::headers`.
 pub const HEADER_BLOCKS: Family = Family("header_blocks");
+/// What is noted about mailboxes, and under MailboxId 0 about the account itself (RFC 5464). Key:
+/// AccountId (8), MailboxId (8), the entry's name, ASCII.
+pub const ANNOTATIONS: Family = Family("annotations");
+/// Accounts whose mailboxes an account may read. Key: AccountId of who reads (8), AccountId of who
+/// is read (8).
+pub const ACCOUNT_GRANTS: Family = Family("account_grants");
 /// Messages owned by a record of a floor above. Key: HeldId (16).
 pub const HELD_MESSAGES: Family = Family("held_messages");
 /// What a repair replaced or took out. Key: number (8), ascending.
@@ -64,7 +70,7 @@ pub const REPAIR_LOG: Family = Family("repair_log");
 pub const FORMAT_KEY: &[u8] = b"format";
 
 /// The families whose keys begin with an AccountId.
-pub const OF_ACCOUNTS: [Family; 16] = [
+pub const OF_ACCOUNTS: [Family; 18] = [
     ACCOUNTS,
     ACCOUNT_HEADS,
     SUBSCRIPTIONS,
@@ -81,6 +87,8 @@ pub const OF_ACCOUNTS: [Family; 16] = [
     QUOTA_WARNINGS,
     MAILBOX_BLOCKS,
     HEADER_BLOCKS,
+    ANNOTATIONS,
+    ACCOUNT_GRANTS,
 ];
 
 /// Every family declared here.
@@ -158,6 +166,22 @@ pub fn mod_seq(account: AccountId, mailbox: MailboxId, mod_seq: ModSeq) -> Bytes
 #[must_use]
 pub fn message(account: AccountId, email_number: EmailNumber) -> Bytes {
     numbers(&[account.0, email_number.0])
+}
+
+/// The key in [`ANNOTATIONS`]; `None` is the account itself.
+#[must_use]
+pub fn annotation(account: AccountId, mailbox: Option<MailboxId>, entry: &str) -> Bytes {
+    let mut key = BytesMut::with_capacity(16 + entry.len());
+    key.put_u64(account.0);
+    key.put_u64(mailbox.map_or(0, |mailbox| mailbox.0));
+    key.put_slice(entry.as_bytes());
+    key.freeze()
+}
+
+/// The key in [`ACCOUNT_GRANTS`].
+#[must_use]
+pub fn grant(reader: AccountId, read: AccountId) -> Bytes {
+    numbers(&[reader.0, read.0])
 }
 
 /// The key in [`QUOTA_WARNINGS`].

@@ -103,6 +103,9 @@ pub(crate) struct AccountRecord {
     /// Ordinary mail is refused.
     #[prost(bool, tag = "13")]
     pub(crate) certified_mail_only: bool,
+    /// Where receipts go: 0 INBOX, 1 beside the message sent, 2 a mailbox of their own.
+    #[prost(uint32, tag = "14")]
+    pub(crate) receipts: u32,
 }
 
 /// Value in [`keys::ACCOUNT_HEADS`]. Every change of an account expects and rewrites it.
@@ -243,6 +246,21 @@ pub(crate) struct ReferencesRecord {
     /// Rows of the message, 2 or more.
     #[prost(uint64, tag = "1")]
     pub(crate) rows: u64,
+}
+
+/// Value in [`keys::ANNOTATIONS`].
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct AnnotationRecord {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) value: Bytes,
+}
+
+/// Value in [`keys::ACCOUNT_GRANTS`].
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct GrantRecord {
+    /// Since when, in milliseconds since 1970.
+    #[prost(sint64, tag = "1")]
+    pub(crate) at: i64,
 }
 
 /// Value in [`keys::HELD_MESSAGES`].

@@ -19,6 +19,7 @@ mod account;
 mod blocks;
 mod fault;
 mod messages;
+mod notes;
 mod orphans;
 
 use std::sync::Arc;

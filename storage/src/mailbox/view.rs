@@ -16,7 +16,7 @@ use super::flags::{FlagChange, Flags};
 use crate::{
     account::headers::page::MessageHeaders,
     error::StoreError,
-    ids::{EmailNumber, MailboxId, ModSeq, Uid, UidValidity},
+    ids::{AccountId, EmailNumber, MailboxId, ModSeq, Uid, UidValidity},
     summary::Summary,
 };
 
@@ -130,6 +130,12 @@ pub enum Access {
 pub trait MailboxView: Send + Sync + 'static {
     /// Says whether changes are possible at all.
     fn access(&self) -> Access;
+
+    /// The account whose mailbox it is, where that is not the one that reads it: numbers of two
+    /// accounts say nothing about each other.
+    fn other_account(&self) -> Option<AccountId> {
+        None
+    }
 
     /// Returns the counters. [`StoreError::NoSuchMailbox`] when it was deleted meanwhile.
     async fn state(&self) -> Result<MailboxState, StoreError>;

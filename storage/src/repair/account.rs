@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use trust::digest::Sha256Digest;
 
-use super::{LOST_NUMBERS, PAGE, RECOVERED, Repairer, mailboxes, messages, readable};
+use super::{LOST_NUMBERS, PAGE, RECOVERED, Repairer, mailboxes, messages, notes, readable};
 use crate::{
     account::{read, scan_all, settings::AccountSettings, tree},
     catalog::{
@@ -72,7 +72,7 @@ pub(super) async fn repair(repairer: &mut Repairer<'_>, id: AccountId) -> Result
     patient.expunge_log(repairer).await?;
     messages::repair(repairer, &mut patient).await?;
     mailboxes::settle(repairer, &mut patient).await?;
-    Ok(())
+    notes::repair(repairer, &patient).await
 }
 
 /// Size and digest of what stands under a message's key, erased or not.
@@ -121,6 +121,7 @@ impl Patient {
             (keys::QUOTA_WARNINGS, 16),
             (keys::MAILBOX_BLOCKS, 20),
             (keys::HEADER_BLOCKS, 16),
+            (keys::ACCOUNT_GRANTS, 16),
         ];
         for (family, octets) in families {
             let mut pages = self.pages(family);

@@ -30,6 +30,7 @@ mod addresses;
 pub mod log;
 mod mailboxes;
 mod messages;
+mod notes;
 #[cfg(test)]
 mod tests;
 

@@ -33,7 +33,7 @@ async fn entry(account: &Account, name: &str) -> MailboxListing {
 }
 
 #[tokio::test]
-async fn a_new_account_has_inbox_and_the_four_mailboxes_that_clients_look_for() {
+async fn a_new_account_has_inbox_and_the_five_mailboxes_that_clients_look_for() {
     let (house, anna) = House::with_anna().await;
     let listing = anna.mailboxes().await.expect("list");
     let found: Vec<_> = listing
@@ -44,10 +44,11 @@ async fn a_new_account_has_inbox_and_the_four_mailboxes_that_clients_look_for() 
         found,
         [
             ("INBOX", None, true),
+            ("Archivio", Some(SpecialUse::Archive), true),
             ("Bozze", Some(SpecialUse::Drafts), true),
             ("Cestino", Some(SpecialUse::Trash), true),
-            ("Indesiderata", Some(SpecialUse::Junk), true),
-            ("Inviata", Some(SpecialUse::Sent), true),
+            ("Inviati", Some(SpecialUse::Sent), true),
+            ("Posta indesiderata", Some(SpecialUse::Junk), true),
         ]
     );
     house.is_sound().await;
@@ -243,14 +244,16 @@ async fn one_mailbox_at_most_has_each_special_use() {
     let new = anna.create_mailbox("Spedita", None).await.expect("create");
     anna.set_special_use(new, Some(SpecialUse::Sent)).await.expect("set");
     assert_eq!(entry(&anna, "Spedita").await.special_use, Some(SpecialUse::Sent));
-    assert_eq!(entry(&anna, "Inviata").await.special_use, None);
+    assert_eq!(entry(&anna, "Inviati").await.special_use, None);
+    let taken = anna.create_mailbox("Spedite", Some(SpecialUse::Sent)).await;
+    assert!(matches!(taken, Err(StoreError::SpecialUseTaken(name)) if name == "Spedita"));
     house.is_sound().await;
 }
 
 #[tokio::test]
 async fn mailboxes_of_an_account_are_bounded() {
     let (house, anna) = House::with_anna().await;
-    for number in 5..40 {
+    for number in 6..40 {
         anna.create_mailbox(&format!("m{number}"), None).await.expect("create");
     }
     let outcome = anna.create_mailbox("a/b", None).await;
@@ -258,7 +261,7 @@ async fn mailboxes_of_an_account_are_bounded() {
         outcome,
         Err(StoreError::OverQuota { resource: "mailboxes", used: 40, limit: 40 })
     ));
-    anna.delete_mailbox("m5").await.expect("delete");
+    anna.delete_mailbox("m6").await.expect("delete");
     let two_levels = anna.create_mailbox("a/b", None).await;
     assert!(two_levels.is_err(), "the level above needs a place too");
     assert!(!names(&anna).await.contains(&"a".to_owned()), "and is not left behind");

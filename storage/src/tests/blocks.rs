@@ -222,7 +222,7 @@ async fn blocks_made_with_another_size_are_built_anew() {
     again.is_sound().await;
 }
 
-const NAMES: [&str; 3] = ["INBOX", "Inviata", "Lavori"];
+const NAMES: [&str; 3] = ["INBOX", "Inviati", "Lavori"];
 
 #[derive(Clone, Debug)]
 enum Operation {

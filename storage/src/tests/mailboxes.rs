@@ -190,7 +190,7 @@ async fn a_copy_shares_the_message_and_is_charged_like_its_source() {
 async fn a_move_takes_the_rows_away_and_changes_no_usage() {
     let (house, anna) = House::with_anna().await;
     let inbox = inbox(&anna).await;
-    let sent = anna.mailbox_by_name("Inviata").await.expect("Inviata");
+    let sent = anna.mailbox_by_name("Inviati").await.expect("Inviati");
     let uids = house.fill(&anna, &inbox, 3).await;
     let since = inbox.state().await.expect("state").highest_mod_seq;
     let quota = anna.quota().await.expect("quota");

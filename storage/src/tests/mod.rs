@@ -1,6 +1,7 @@
 //! The store as a whole, through its public face.
 
 mod accounts;
+mod annotations;
 mod blocks;
 mod check;
 mod collector;

@@ -25,7 +25,7 @@ use crate::{
     store::{Store, StoreLimits},
 };
 
-const NAMES: [&str; 5] = ["INBOX", "Inviata", "Cestino", "Lavori", "Lavori/2026"];
+const NAMES: [&str; 5] = ["INBOX", "Inviati", "Cestino", "Lavori", "Lavori/2026"];
 
 #[derive(Clone, Debug)]
 enum Operation {
@@ -67,7 +67,7 @@ struct ModelMailbox {
 type Model = BTreeMap<&'static str, ModelMailbox>;
 
 fn first_model() -> Model {
-    let names = ["INBOX", "Inviata", "Cestino"];
+    let names = ["INBOX", "Inviati", "Cestino"];
     names.into_iter().map(|name| (name, ModelMailbox::default())).collect()
 }
 

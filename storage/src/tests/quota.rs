@@ -62,7 +62,7 @@ async fn receipts_are_stored_over_quota_and_room_can_always_be_made() {
         limit_octets: Some(size),
         used_messages: 2,
         limit_messages: None,
-        used_mailboxes: 5,
+        used_mailboxes: 6,
         limit_mailboxes: 40,
     };
     assert_eq!(quota, expected);
@@ -120,7 +120,7 @@ async fn limits_of_messages_and_of_mailboxes_are_checked_in_the_batch() {
     let anna = house.create(ANNA, "anna@pec.example", None).await;
     let limited = AccountSettings {
         quota_messages: Some(2),
-        quota_mailboxes: Some(6),
+        quota_mailboxes: Some(7),
         ..settings("anna@pec.example", None)
     };
     house.store.apply_account(ANNA, 2, limited).await.expect("limit");
@@ -136,14 +136,14 @@ async fn limits_of_messages_and_of_mailboxes_are_checked_in_the_batch() {
     let copy = inbox.copy(&[first], trash.id()).await;
     assert!(matches!(copy, Err(StoreError::OverQuota { resource: "messages", .. })));
     inbox.move_to(&[first], trash.id()).await.expect("a move is never refused");
-    anna.create_mailbox("Sesta", None).await.expect("the sixth mailbox");
-    let seventh = anna.create_mailbox("Settima", None).await;
+    anna.create_mailbox("Settima", None).await.expect("the seventh mailbox");
+    let eighth = anna.create_mailbox("Ottava", None).await;
     assert!(matches!(
-        seventh,
-        Err(StoreError::OverQuota { resource: "mailboxes", used: 6, limit: 6 })
+        eighth,
+        Err(StoreError::OverQuota { resource: "mailboxes", used: 7, limit: 7 })
     ));
     let quota = anna.quota().await.expect("quota");
-    assert_eq!((quota.limit_messages, quota.limit_mailboxes), (Some(2), 6));
+    assert_eq!((quota.limit_messages, quota.limit_mailboxes), (Some(2), 7));
     house.is_sound().await;
 }
 

@@ -22,11 +22,17 @@ const SEARCHES: &str = "ESEARCH SEARCHRES WITHIN SORT SORT=DISPLAY ESORT THREAD=
                         THREAD=REFERENCES THREAD=REFS CONTEXT=SEARCH CONTEXT=SORT MULTISEARCH \
                         I18NLEVEL=1";
 
+/// The tree of mailboxes and what is noted about it: RFC 5258, RFC 5819, RFC 8440, RFC 9590,
+/// RFC 6154, RFC 8438, RFC 4314, RFC 5464, RFC 9208, in this order. APPENDLIMIT (RFC 7889) has its
+/// value behind it.
+const TREE: &str = " LIST-EXTENDED LIST-STATUS LIST-MYRIGHTS LIST-METADATA CREATE-SPECIAL-USE \
+                    STATUS=SIZE ACL RIGHTS=texk METADATA QUOTASET APPENDLIMIT=";
+
 /// The capabilities at this point of a session. Without TLS nobody may log in
 /// (RFC 3501 §6.2.3, §11.1).
 pub(crate) fn list<S>(context: &Context<S>, authenticated: bool) -> String {
-    let mut list = format!("{ALWAYS} {SEARCHES}");
     let limits = &context.server.settings.limits;
+    let mut list = format!("{ALWAYS} {SEARCHES}{TREE}{}", limits.append_octets_max);
     // One or the other (RFC 9738 §3).
     match limits.message_limit {
         Some(limit) => list.extend([" MESSAGELIMIT=", &limit.to_string()]),

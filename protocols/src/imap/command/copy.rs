@@ -58,8 +58,8 @@ pub(super) fn messages(
 
 /// Finds the destination; without one the client may create it (RFC 3501 §6.4.7).
 pub(super) async fn find(state: &Authenticated, name: &str) -> Result<MailboxId, Failure> {
-    match state.account.status(name).await {
-        Ok(counters) => Ok(counters.mailbox_id),
+    match state.account.destination(name).await {
+        Ok(destination) => Ok(destination),
         Err(StoreError::NoSuchMailboxName(_)) => Err(try_create().into()),
         Err(error) => Err(error.into()),
     }

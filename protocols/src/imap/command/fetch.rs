@@ -354,6 +354,7 @@ impl Answerer<'_> {
     /// An item that is answered without reading the message.
     fn attribute(&self, summary: &Summary, item: &FetchItem) -> Answer {
         let attributes = Attributes {
+            view: self.mailbox.view.as_ref(),
             row: self.row,
             summary,
             recent: self.mailbox.shows_recent(self.row.uid, self.enabled),

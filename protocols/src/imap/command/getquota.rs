@@ -1,9 +1,10 @@
 //! GETQUOTA and GETQUOTAROOT (RFC 9208 §4.1.1, §4.1.2): one quota root for the whole account.
 //!
-//! SETQUOTA is not offered: space is bought, not set.
+//! An operator may ask for the root of any account, by its address.
 
+use super::setquota::refused;
 use crate::{
-    access::ResourceUse,
+    access::{AccountUse, ResourceUse, is_of_others},
     imap::{
         completion::{CommandResult, Completion, Failure},
         grammar::write,
@@ -16,43 +17,69 @@ use crate::{
 const ROOT: &[u8] = b"Casella";
 
 /// Octets of a unit of STORAGE (RFC 9208 §5.1).
-const STORAGE_UNIT: u64 = 1_024;
+pub(super) const STORAGE_UNIT: u64 = 1_024;
 
 pub(crate) async fn get_quota<S: Stream>(
     context: &mut Context<S>,
     state: &Authenticated,
     root: &[u8],
 ) -> CommandResult {
-    if root != ROOT {
-        let text = "Esiste solo la quota \"Casella\" / The only quota root is \"Casella\"";
-        return Err(Completion::no("NONEXISTENT", text).into());
-    }
-    write_quota(context, state).await?;
+    let usage = match address_of(root)? {
+        None => state.account.quota().await?,
+        Some(address) if state.account.is_operator() => {
+            state.account.quota_of(address).await.map_err(|error| refused(&error))?
+        }
+        Some(_) => return Err(no_such_root().into()),
+    };
+    write_quota(context, root, &usage).await?;
     Ok(Completion::ok("GETQUOTA"))
 }
 
-/// A mailbox that does not exist has the root that it would be created under.
+/// The address that a root names; `None` for the root of whoever is logged in.
+pub(super) fn address_of(root: &[u8]) -> Result<Option<&str>, Completion> {
+    if root == ROOT {
+        return Ok(None);
+    }
+    match std::str::from_utf8(root) {
+        Ok(address) if address.contains('@') => Ok(Some(address)),
+        _ => Err(no_such_root()),
+    }
+}
+
+fn no_such_root() -> Completion {
+    let text = "Esiste solo la quota \"Casella\" / The only quota root is \"Casella\"";
+    Completion::no("NONEXISTENT", text)
+}
+
+/// A mailbox that does not exist has the root that it would be created under. What another account
+/// shares takes no space of this one, and its space is not told.
 pub(crate) async fn get_quota_root<S: Stream>(
     context: &mut Context<S>,
     state: &Authenticated,
     mailbox: &str,
 ) -> CommandResult {
+    let own = !is_of_others(mailbox);
     let mut line = b"* QUOTAROOT ".to_vec();
     write::mailbox(&mut line, mailbox, context.enabled.names());
-    line.push(b' ');
-    line.extend_from_slice(ROOT);
+    if own {
+        line.push(b' ');
+        line.extend_from_slice(ROOT);
+    }
     line.extend_from_slice(b"\r\n");
     context.frame.put(&line).await?;
-    write_quota(context, state).await?;
+    if own {
+        let usage = state.account.quota().await?;
+        write_quota(context, ROOT, &usage).await?;
+    }
     Ok(Completion::ok("GETQUOTAROOT"))
 }
 
 /// The QUOTA response, with every resource that has a limit (RFC 9208 §4.2.1).
-async fn write_quota<S: Stream>(
+pub(super) async fn write_quota<S: Stream>(
     context: &mut Context<S>,
-    state: &Authenticated,
+    root: &[u8],
+    usage: &AccountUse,
 ) -> Result<(), Failure> {
-    let usage = state.account.quota().await?;
     let resources = [
         ("STORAGE", units(usage.octets)),
         ("MESSAGE", usage.messages),
@@ -64,9 +91,10 @@ async fn write_quota<S: Stream>(
             limit.map(|limit| format!("{name} {used} {limit}"))
         })
         .collect();
-    let root = String::from_utf8_lossy(ROOT);
-    let line = format!("* QUOTA {root} ({})\r\n", limited.join(" "));
-    Ok(context.frame.put(line.as_bytes()).await?)
+    let mut line = b"* QUOTA ".to_vec();
+    write::astring(&mut line, root);
+    line.extend_from_slice(format!(" ({})\r\n", limited.join(" ")).as_bytes());
+    Ok(context.frame.put(&line).await?)
 }
 
 /// Octets in units of STORAGE, both rounded up, so that what is full reads as full.

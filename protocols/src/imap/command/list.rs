@@ -1,62 +1,243 @@
-//! LIST (RFC 3501 §6.3.8), with `\HasChildren` (RFC 3348 §3) and special uses (RFC 6154 §2).
+//! LIST (RFC 3501 §6.3.8), extended (RFC 5258, RFC 9051 §6.3.9), with what may be returned beside
+//! it: special uses (RFC 6154 §5), counters (RFC 5819), rights (RFC 8440), annotations (RFC 9590).
+//!
+//! The tree is read once, and every pattern is tried on every name in a time that their lengths
+//! bound.
 
+use std::collections::BTreeSet;
+
+use storage::{error::StoreError, mailbox::view::Access};
+
+use super::{
+    acl, metadata,
+    pattern::{Pattern, patterns},
+    status,
+};
 use crate::{
-    access::{MailboxEntry, SpecialUse},
+    access::MailboxEntry,
     imap::{
-        completion::{CommandResult, Completion},
-        grammar::{mailbox_name::NameForm, write},
+        completion::{CommandResult, Completion, Failure, refusal},
+        grammar::{
+            list::{ListCommand, Return, Selection},
+            mailbox_name::NameForm,
+            write,
+        },
         session::{Authenticated, Context},
     },
     lines::Stream,
 };
 
+/// Names that are tried before other sessions have their turn.
+const NAMES_PER_TURN: usize = 64;
+
 pub(crate) async fn list<S: Stream>(
     context: &mut Context<S>,
     state: &mut Authenticated,
-    reference: &str,
-    pattern: &str,
+    command: &ListCommand,
 ) -> CommandResult {
-    // An empty pattern asks for the delimiter (RFC 3501 §6.3.8).
-    if pattern.is_empty() {
+    // An empty pattern asks for the delimiter (RFC 3501 §6.3.8), in the plain form only
+    // (RFC 5258 §3).
+    if !command.extended && command.patterns.iter().all(String::is_empty) {
         context.frame.put(b"* LIST (\\Noselect) \"/\" \"\"\r\n").await?;
         return Ok(Completion::ok("LIST"));
     }
-    let names = context.enabled.names();
-    let pattern = Pattern::new(reference, pattern);
+    let octets_max = context.server.settings.limits.list_pattern_octets_max;
+    let patterns = patterns(&command.reference, &command.patterns, octets_max)?;
     let entries = state.account.list().await?;
-    for entry in &entries {
-        let has_children = has_children(&entries, &entry.name);
-        // A name that is only subscribed to is LSUB's affair.
-        if !pattern.matches(&entry.name) || (entry.mailbox_id.is_none() && !has_children) {
-            continue;
-        }
-        let line = line("LIST", &entry.name, names, &attributes(entry, has_children));
+    let listing = Listing::new(command, &patterns, &entries).await;
+    let mut longest_left_out = None;
+    for (entry, matched) in entries.iter().zip(&listing.matched) {
+        let Some(line) = listing.line(entry, *matched, context) else { continue };
         context.frame.put(&line).await?;
+        if entry.mailbox_id.is_some() {
+            let left_out = beside(context, state, command, entry).await?;
+            longest_left_out = longest_left_out.max(left_out);
+        }
     }
-    Ok(Completion::ok("LIST"))
-}
-
-fn has_children(entries: &[MailboxEntry], name: &str) -> bool {
-    entries.iter().any(|other| {
-        other.mailbox_id.is_some()
-            && other.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'))
+    Ok(match longest_left_out {
+        Some(octets) => Completion::ok_with(format!("METADATA LONGENTRIES {octets}"), "LIST"),
+        None => Completion::ok("LIST"),
     })
 }
 
-fn attributes(entry: &MailboxEntry, has_children: bool) -> Vec<&'static str> {
-    let mut attributes = Vec::new();
-    if entry.mailbox_id.is_none() {
-        attributes.push("\\Noselect");
+/// Sends what else is wanted of a mailbox. Returns the octets of the longest annotation that was
+/// left out.
+async fn beside<S: Stream>(
+    context: &mut Context<S>,
+    state: &Authenticated,
+    command: &ListCommand,
+    entry: &MailboxEntry,
+) -> Result<Option<u64>, Failure> {
+    let mut longest_left_out = None;
+    for wanted in &command.returns {
+        let line = match wanted {
+            Return::Subscribed | Return::Children | Return::SpecialUse => continue,
+            Return::MyRights => {
+                let access = if entry.read_only { Access::ReadOnly } else { Access::ReadWrite };
+                acl::my_rights_line(context, &entry.name, access)
+            }
+            Return::Status(items) => {
+                match status::line(context, state, &entry.name, items).await {
+                    Ok(line) => line,
+                    // It went while the list was sent.
+                    Err(Failure::Refused(gone)) if is_gone(&gone) => continue,
+                    Err(failure) => return Err(failure),
+                }
+            }
+            Return::Metadata(entries) => {
+                let annotations = match state.account.annotations(Some(&entry.name)).await {
+                    Err(error) if is_gone(&refusal(&error)) => continue,
+                    read => read?,
+                };
+                let names = context.enabled.names();
+                let response = metadata::response(&entry.name, entries, &annotations, names);
+                longest_left_out = longest_left_out.max(response.longest_left_out);
+                response.line
+            }
+        };
+        context.frame.put(&line).await?;
     }
-    attributes.push(if has_children { "\\HasChildren" } else { "\\HasNoChildren" });
-    attributes.extend(entry.special_use.map(|special_use| match special_use {
-        SpecialUse::Archive => "\\Archive",
-        SpecialUse::Drafts => "\\Drafts",
-        SpecialUse::Junk => "\\Junk",
-        SpecialUse::Sent => "\\Sent",
-        SpecialUse::Trash => "\\Trash",
-    }));
-    attributes
+    Ok(longest_left_out)
+}
+
+fn is_gone(completion: &Completion) -> bool {
+    *completion == refusal(&StoreError::NoSuchMailboxName(String::new()))
+}
+
+/// Which names of a tree a command wants.
+struct Listing<'a> {
+    command: &'a ListCommand,
+    /// The names of mailboxes that exist.
+    existing: BTreeSet<&'a str>,
+    /// For each entry whether a pattern matches it.
+    matched: Vec<bool>,
+    /// Names that are selected and that no pattern matches, by option.
+    unmatched: Vec<(Selection, BTreeSet<&'a str>)>,
+}
+
+impl<'a> Listing<'a> {
+    async fn new(
+        command: &'a ListCommand,
+        patterns: &[Pattern],
+        entries: &'a [MailboxEntry],
+    ) -> Self {
+        let mut matched = Vec::with_capacity(entries.len());
+        for entry in entries {
+            matched.push(patterns.iter().any(|pattern| pattern.matches(&entry.name)));
+            if matched.len() % NAMES_PER_TURN == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let existing = entries.iter().filter(|entry| entry.mailbox_id.is_some());
+        let mut this = Self {
+            command,
+            existing: existing.map(|entry| entry.name.as_str()).collect(),
+            matched,
+            unmatched: Vec::new(),
+        };
+        if command.selection.contains(&Selection::RecursiveMatch) {
+            for &option in &command.selection {
+                let wanted = |(entry, matched): &(&MailboxEntry, &bool)| {
+                    !**matched && this.selected(entry) && has(entry, option) == Some(true)
+                };
+                let names = entries.iter().zip(&this.matched).filter(wanted);
+                let names = names.map(|(entry, _)| entry.name.as_str()).collect();
+                this.unmatched.push((option, names));
+            }
+        }
+        this
+    }
+
+    /// Whether every option that selects is true of `entry`.
+    fn selected(&self, entry: &MailboxEntry) -> bool {
+        self.command.selection.iter().all(|option| has(entry, *option) != Some(false))
+    }
+
+    fn selects(&self) -> bool {
+        self.command
+            .selection
+            .iter()
+            .any(|option| matches!(option, Selection::Subscribed | Selection::SpecialUse))
+    }
+
+    /// The response for `entry`, if the command wants it.
+    fn line<S>(
+        &self,
+        entry: &MailboxEntry,
+        matched: bool,
+        context: &Context<S>,
+    ) -> Option<Vec<u8>> {
+        if !matched {
+            return None;
+        }
+        let has_children = is_above(&self.existing, &entry.name);
+        // What a parent must tell of selected names below it that are not listed themselves
+        // (RFC 5258 §3.5).
+        let below: Vec<&str> = self
+            .unmatched
+            .iter()
+            .filter(|(_, names)| is_above(names, &entry.name))
+            .map(|(option, _)| option.name())
+            .collect();
+        let wanted = if self.selects() {
+            self.selected(entry) || !below.is_empty()
+        } else {
+            // A name that is only subscribed to is told to those who ask for such.
+            entry.mailbox_id.is_some() || has_children
+        };
+        if !wanted {
+            return None;
+        }
+        let attributes = self.attributes(entry, has_children, context.enabled.rev2);
+        let names = context.enabled.names();
+        let mut line = line("LIST", &entry.name, names, &attributes);
+        if !below.is_empty() {
+            let options: Vec<_> = below.iter().map(|option| format!("\"{option}\"")).collect();
+            line.truncate(line.len() - 2);
+            let item = format!(" (\"CHILDINFO\" ({}))\r\n", options.join(" "));
+            line.extend_from_slice(item.as_bytes());
+        }
+        Some(line)
+    }
+
+    fn attributes(
+        &self,
+        entry: &MailboxEntry,
+        has_children: bool,
+        rev2: bool,
+    ) -> Vec<&'static str> {
+        let ListCommand { extended, selection, returns, .. } = self.command;
+        let mut attributes = Vec::new();
+        if entry.mailbox_id.is_none() {
+            attributes.push(if *extended || rev2 { "\\NonExistent" } else { "\\Noselect" });
+        }
+        let tells_subscribed =
+            selection.contains(&Selection::Subscribed) || returns.contains(&Return::Subscribed);
+        if tells_subscribed && entry.subscribed {
+            attributes.push("\\Subscribed");
+        }
+        if !extended || returns.contains(&Return::Children) {
+            attributes.push(if has_children { "\\HasChildren" } else { "\\HasNoChildren" });
+        }
+        // Told whether or not it is asked for (RFC 6154 §2).
+        attributes.extend(entry.special_use.map(crate::access::SpecialUse::attribute));
+        attributes
+    }
+}
+
+/// Whether `option` is true of `entry`; `None` for one that selects nothing: no mailbox is remote.
+fn has(entry: &MailboxEntry, option: Selection) -> Option<bool> {
+    match option {
+        Selection::Subscribed => Some(entry.subscribed),
+        Selection::SpecialUse => Some(entry.special_use.is_some()),
+        Selection::Remote | Selection::RecursiveMatch => None,
+    }
+}
+
+/// Whether one of `names` is below `name`.
+fn is_above(names: &BTreeSet<&str>, name: &str) -> bool {
+    let prefix = format!("{name}/");
+    names.range(prefix.as_str()..).next().is_some_and(|next| next.starts_with(&prefix))
 }
 
 /// A LIST or LSUB response.
@@ -67,90 +248,13 @@ pub(super) fn line(response: &str, name: &str, names: NameForm, attributes: &[&s
     line
 }
 
-/// A reference and a mailbox name with wildcards, as one pattern.
-pub(super) struct Pattern(Vec<char>);
-
-impl Pattern {
-    pub(super) fn new(reference: &str, pattern: &str) -> Self {
-        let mut whole: Vec<char> = reference.chars().chain(pattern.chars()).collect();
-        // INBOX is compared without case (RFC 3501 §5.1).
-        let inbox = whole.iter().take(5).collect::<String>();
-        if inbox.eq_ignore_ascii_case("INBOX") && whole.get(5).is_none_or(|c| "/*%".contains(*c)) {
-            whole.splice(..5, "INBOX".chars());
-        }
-        // Runs of wildcards mean the strongest of them.
-        whole.dedup_by(|next, kept| match (*kept, *next) {
-            ('*' | '%', '*' | '%') => {
-                *kept = if *kept == '*' || *next == '*' { '*' } else { '%' };
-                true
-            }
-            _ => false,
-        });
-        Self(whole)
-    }
-
-    /// Matches by the set of pattern positions that the name so far can have reached, so that the
-    /// time is bounded by the product of the lengths.
-    pub(super) fn matches(&self, name: &str) -> bool {
-        let mut reached = vec![false; self.0.len() + 1];
-        reached[0] = true;
-        self.pass_wildcards(&mut reached);
-        for character in name.chars() {
-            let mut next = vec![false; reached.len()];
-            for (position, pattern) in self.0.iter().enumerate().filter(|(at, _)| reached[*at]) {
-                match pattern {
-                    '*' => next[position] = true,
-                    '%' => next[position] |= character != '/',
-                    other => next[position + 1] |= *other == character,
-                }
-            }
-            self.pass_wildcards(&mut next);
-            reached = next;
-        }
-        reached[self.0.len()]
-    }
-
-    fn pass_wildcards(&self, reached: &mut [bool]) {
-        for (position, pattern) in self.0.iter().enumerate() {
-            if reached[position] && matches!(pattern, '*' | '%') {
-                reached[position + 1] = true;
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn wildcards_match_as_in_rfc_3501_section_6_3_8() {
-        for (reference, pattern, name, matches) in [
-            ("", "*", "a/b/c", true),
-            ("", "%", "a", true),
-            ("", "%", "a/b", false),
-            ("", "a/%", "a/b", true),
-            ("a/", "%", "a/b", true),
-            ("", "%/%", "a/b", true),
-            ("", "*c", "a/b/c", true),
-            ("", "inbox", "INBOX", true),
-            ("", "inbox/*", "INBOX/x", true),
-            ("", "inboxes", "INBOXes", false),
-            ("", "%*", "a/b", true),
-            ("", "a", "ab", false),
-            ("", "Attività%", "Attività 2026", true),
-        ] {
-            assert_eq!(
-                Pattern::new(reference, pattern).matches(name),
-                matches,
-                "{reference}{pattern} {name}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_pattern_of_many_wildcards_takes_no_exponential_time() {
-        let pattern = Pattern::new("", &"*a".repeat(1_000));
-        assert!(!pattern.matches(&"a".repeat(999)));
-    }
+/// The LIST response that tells the name of a mailbox to who called it otherwise
+/// (RFC 9051 §6.3.9.7).
+pub(crate) fn old_name_line(name: &str, asked: &str, names: NameForm) -> Vec<u8> {
+    let mut line = line("LIST", name, names, &[]);
+    line.truncate(line.len() - 2);
+    line.extend_from_slice(b" (\"OLDNAME\" (");
+    write::mailbox(&mut line, asked, names);
+    line.extend_from_slice(b"))\r\n");
+    line
 }

@@ -4,6 +4,7 @@
 //! A command takes the state that it needs and returns its completion; untagged responses go to
 //! the frame on the way. What others have changed is reported by the session, not here.
 
+pub(crate) mod acl;
 pub(crate) mod append;
 mod append_url;
 pub(crate) mod authenticate;
@@ -24,12 +25,15 @@ pub(crate) mod list;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod lsub;
+pub(crate) mod metadata;
 pub(crate) mod r#move;
 pub(crate) mod namespace;
 pub(crate) mod noop;
+mod pattern;
 pub(crate) mod rename;
 pub(crate) mod search;
 pub(crate) mod select;
+pub(crate) mod setquota;
 pub(crate) mod sort;
 pub(crate) mod starttls;
 pub(crate) mod status;

@@ -55,7 +55,8 @@ pub(crate) async fn select<S: Stream>(
         Some(told) => format!("* OK [HIGHESTMODSEQ {told}] MODSEQ\r\n"),
         None => "* OK [NOMODSEQ] Senza MODSEQ / No MODSEQ kept\r\n".to_owned(),
     });
-    line(format!("* OK [MAILBOXID ({})] Ok\r\n", object_id::mailbox(counters.mailbox_id)));
+    let mailbox_id = object_id::mailbox_id(&*mailbox.view, counters.mailbox_id);
+    line(format!("* OK [MAILBOXID ({mailbox_id})] Ok\r\n"));
     if rev2 {
         put_list(&mut out, &select.mailbox, context);
     }

@@ -1,11 +1,16 @@
-//! STATUS (RFC 3501 §6.3.10, RFC 9208 §4.1.4, RFC 7162 §3.1.7).
+//! STATUS (RFC 3501 §6.3.10, RFC 9051 §6.3.11), with the items of RFC 9208 §4.1.4, RFC 8438 §2,
+//! RFC 7162 §3.1.7, RFC 8474 §4.3 and RFC 7889 §3.1.
 
-use storage::mailbox::view::MailboxState;
+use storage::{
+    ids::Uid,
+    mailbox::view::{Access, MailboxState, MailboxView},
+};
 
 use crate::{
     imap::{
         completion::{CommandResult, Completion, Failure},
         grammar::{StatusItem, write},
+        object_id,
         session::{Authenticated, Context},
     },
     lines::Stream,
@@ -17,56 +22,70 @@ pub(crate) async fn status<S: Stream>(
     name: &str,
     items: &[StatusItem],
 ) -> CommandResult {
-    let counters = state.account.status(name).await?;
-    let mut values = Vec::with_capacity(items.len());
-    for item in items {
-        values.push(match item {
-            StatusItem::Messages => format!("MESSAGES {}", counters.exists),
-            StatusItem::Recent => format!("RECENT {}", recent(state, name, &counters).await?),
-            // A mailbox without a next UID can be written to no more; 2³² − 1 is the last.
-            StatusItem::UidNext => {
-                format!("UIDNEXT {}", counters.uid_next.map_or(u32::MAX, storage::ids::Uid::get))
-            }
-            StatusItem::UidValidity => format!("UIDVALIDITY {}", counters.uid_validity),
-            StatusItem::Unseen => format!("UNSEEN {}", counters.unseen),
-            StatusItem::HighestModSeq => format!("HIGHESTMODSEQ {}", counters.highest_mod_seq),
-            StatusItem::Deleted => format!("DELETED {}", counters.deleted),
-            StatusItem::DeletedStorage => {
-                format!("DELETED-STORAGE {}", deleted_octets(state, name, &counters).await?)
-            }
-        });
-    }
-    let mut line = b"* STATUS ".to_vec();
-    write::mailbox(&mut line, name, context.enabled.names());
-    line.extend_from_slice(format!(" ({})\r\n", values.join(" ")).as_bytes());
+    let line = line(context, state, name, items).await?;
     context.frame.put(&line).await?;
     Ok(Completion::ok("STATUS"))
 }
 
-/// The octets that EXPUNGE would give back (RFC 9208 §4.1.4).
-async fn deleted_octets(
+/// The STATUS response for the mailbox `name`.
+pub(super) async fn line<S: Stream>(
+    context: &mut Context<S>,
     state: &Authenticated,
     name: &str,
-    counters: &MailboxState,
-) -> Result<u64, Failure> {
+    items: &[StatusItem],
+) -> Result<Vec<u8>, Failure> {
+    let view = state.account.open(name).await?;
+    let counters = view.state().await?;
+    let append_octets_max = context.server.settings.limits.append_octets_max;
+    let mut values = Vec::with_capacity(items.len());
+    for item in items {
+        let value = match item {
+            StatusItem::Messages => counters.exists.to_string(),
+            StatusItem::Recent => recent(&*view, &counters).await?.to_string(),
+            // A mailbox without a next UID can be written to no more; 2³² − 1 is the last.
+            StatusItem::UidNext => counters.uid_next.map_or(u32::MAX, Uid::get).to_string(),
+            StatusItem::UidValidity => counters.uid_validity.to_string(),
+            StatusItem::Unseen => counters.unseen.to_string(),
+            StatusItem::Deleted => counters.deleted.to_string(),
+            StatusItem::DeletedStorage => deleted_octets(&*view, &counters).await?.to_string(),
+            StatusItem::Size => counters.octets.to_string(),
+            StatusItem::HighestModSeq => {
+                // Asking for it says that the client knows of it (RFC 7162 §3.1).
+                context.enabled.condstore = true;
+                counters.highest_mod_seq.to_string()
+            }
+            StatusItem::MailboxId => {
+                format!("({})", object_id::mailbox_id(&*view, counters.mailbox_id))
+            }
+            StatusItem::AppendLimit => match view.access() {
+                Access::ReadWrite => append_octets_max.to_string(),
+                Access::ReadOnly => "0".to_owned(),
+            },
+        };
+        values.push(format!("{} {value}", item.name()));
+    }
+    let mut line = b"* STATUS ".to_vec();
+    write::mailbox(&mut line, name, context.enabled.names());
+    line.extend_from_slice(format!(" ({})\r\n", values.join(" ")).as_bytes());
+    Ok(line)
+}
+
+/// The octets that EXPUNGE would give back (RFC 9208 §4.1.4).
+async fn deleted_octets(view: &dyn MailboxView, counters: &MailboxState) -> Result<u64, Failure> {
     if counters.deleted == 0 {
         return Ok(0);
     }
-    let (_, rows) = state.account.open(name).await?.rows().await?;
+    let (_, rows) = view.rows().await?;
     let deleted = rows.iter().filter(|row| row.flags.deleted);
     Ok(deleted.map(|row| row.charged_octets).sum())
 }
 
 /// Counts the messages that no session has been told of.
-async fn recent(
-    state: &Authenticated,
-    name: &str,
-    counters: &MailboxState,
-) -> Result<usize, Failure> {
+async fn recent(view: &dyn MailboxView, counters: &MailboxState) -> Result<usize, Failure> {
     let Some(from) = counters.recent_from else { return Ok(0) };
     if counters.exists == 0 || counters.uid_next.is_some_and(|next| from >= next) {
         return Ok(0);
     }
-    let (_, rows) = state.account.open(name).await?.list().await?;
+    let (_, rows) = view.list().await?;
     Ok(rows.len() - rows.partition_point(|row| row.uid < from))
 }

@@ -51,10 +51,6 @@ pub(super) fn command(octets: &[u8], names: NameForm) -> Result<Command, ParseEr
 /// Parses the commands that name mailboxes or messages.
 fn with_names(body: CommandBody<'_>, names: NameForm) -> Result<Command, ParseError> {
     Ok(match body {
-        CommandBody::List { reference, mailbox_wildcard } => Command::List {
-            reference: name(&reference, names)?,
-            pattern: pattern(&mailbox_wildcard, names)?,
-        },
         CommandBody::Lsub { reference, mailbox_wildcard } => Command::Lsub {
             reference: name(&reference, names)?,
             pattern: pattern(&mailbox_wildcard, names)?,
@@ -63,7 +59,6 @@ fn with_names(body: CommandBody<'_>, names: NameForm) -> Result<Command, ParseEr
         CommandBody::GetQuotaRoot { mailbox } => {
             Command::GetQuotaRoot { mailbox: name(&mailbox, names)? }
         }
-        CommandBody::Create { mailbox } => Command::Create { mailbox: name(&mailbox, names)? },
         CommandBody::Delete { mailbox } => Command::Delete { mailbox: name(&mailbox, names)? },
         CommandBody::Rename { from, to } => {
             Command::Rename { from: name(&from, names)?, to: name(&to, names)? }

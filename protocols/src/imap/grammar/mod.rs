@@ -8,20 +8,27 @@
 //!
 //! Not here: lines and literals (`frame`), what commands do (`command`).
 
+pub(crate) mod acl;
 pub(crate) mod append;
 pub(crate) mod cancel_update;
 pub(crate) mod codec;
+pub(crate) mod create;
 pub(crate) mod enable;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod encode;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod encode_tree;
 pub(crate) mod fetch;
 pub(crate) mod flag;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+pub(crate) mod list;
 pub(crate) mod mailbox_name;
 pub(crate) mod message_url;
+pub(crate) mod metadata;
 pub(crate) mod multisearch;
 pub(crate) mod partial_range;
+pub(crate) mod quota;
 pub(crate) mod reader;
 pub(crate) mod results;
 pub(crate) mod search;
@@ -35,10 +42,15 @@ pub(crate) mod uid_batches;
 pub(crate) mod write;
 
 use self::{
+    acl::AclCommand,
     append::{Script, Step},
+    create::UseAttributes,
     enable::Extension,
+    list::ListCommand,
     mailbox_name::NameForm,
+    metadata::{GetMetadata, SetMetadata},
     multisearch::MultiSearch,
+    quota::SetQuota,
     reader::Reader,
     search::{SearchCommand, SearchKey},
     sequence::SequenceSet,
@@ -47,6 +59,7 @@ use self::{
 pub(crate) use self::{
     fetch::{Fetch, FetchItem, Section, SectionText},
     select::Select,
+    status::StatusItem,
     store::Store,
     uid_batches::UidBatches,
 };
@@ -89,10 +102,10 @@ pub(crate) enum Command {
         script: Script,
         steps: Vec<Step>,
     },
+    StartTls,
     Enable {
         extensions: Vec<Extension>,
     },
-    StartTls,
     Login {
         login: String,
         password: String,
@@ -101,10 +114,7 @@ pub(crate) enum Command {
         mechanism: String,
         initial_response: Option<Vec<u8>>,
     },
-    List {
-        reference: String,
-        pattern: String,
-    },
+    List(ListCommand),
     Lsub {
         reference: String,
         pattern: String,
@@ -119,9 +129,14 @@ pub(crate) enum Command {
     GetQuotaRoot {
         mailbox: String,
     },
+    SetQuota(SetQuota),
+    Acl(AclCommand),
+    GetMetadata(GetMetadata),
+    SetMetadata(SetMetadata),
     Select(Select),
     Create {
         mailbox: String,
+        special_use: UseAttributes,
     },
     Delete {
         mailbox: String,
@@ -230,20 +245,6 @@ impl Command {
     }
 }
 
-/// What STATUS tells (RFC 3501 §6.3.10, RFC 9051 §6.3.11 for DELETED,
-/// RFC 9208 §4.1.4 for DELETED-STORAGE, RFC 7162 §3.1.7 for HIGHESTMODSEQ).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum StatusItem {
-    Messages,
-    Recent,
-    UidNext,
-    UidValidity,
-    Unseen,
-    Deleted,
-    DeletedStorage,
-    HighestModSeq,
-}
-
 /// Why octets are no command. The text goes to the peer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum ParseError {
@@ -304,6 +305,7 @@ fn ours(
             Command::Move { set, mailbox, uid }
         }
         (b"EXPUNGE", _) => Command::Expunge { uids: expunged(reader, uid)? },
+        (b"LIST", false) => Command::List(list::parse(reader, limits.list_patterns_max)?),
         (b"STATUS", false) => {
             let (mailbox, items) = status::parse(reader)?;
             Command::Status { mailbox, items }
@@ -314,6 +316,14 @@ fn ours(
         (b"THREAD", _) => Command::Thread(sort::parse_thread(reader, uid, limits)?),
         (b"ESEARCH", false) => Command::MultiSearch(multisearch::parse(reader, limits)?),
         (b"CANCELUPDATE", false) => Command::CancelUpdate { tags: cancel_update::parse(reader)? },
+        (b"CREATE", false) => {
+            let (mailbox, special_use) = create::parse(reader)?;
+            Command::Create { mailbox, special_use }
+        }
+        (b"SETQUOTA", false) => Command::SetQuota(quota::parse(reader)?),
+        (b"GETMETADATA", false) => Command::GetMetadata(metadata::parse_get(reader)?),
+        (b"SETMETADATA", false) => Command::SetMetadata(metadata::parse_set(reader)?),
+        (word, false) => return Ok(acl::parse(word, reader)?.map(Command::Acl)),
         _ => return Ok(None),
     }))
 }

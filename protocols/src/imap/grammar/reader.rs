@@ -89,7 +89,8 @@ impl<'a> Reader<'a> {
         let ends = |octet: &u8| matches!(octet, b' ' | b'(' | b')' | b'"' | b'{' | b'\r' | b'\n');
         let length = self.rest.iter().position(ends).unwrap_or(self.rest.len());
         let (word, rest) = self.rest.split_at(length);
-        if word.is_empty() {
+        // NUL stands nowhere but in a literal8 (RFC 9051 §9 CHAR).
+        if word.is_empty() || word.contains(&0) {
             return Err(SYNTAX);
         }
         self.rest = rest;
@@ -159,13 +160,24 @@ impl<'a> Reader<'a> {
 
     /// Takes a literal: `{n}` or `{n+}`, line end, octets without NUL.
     fn literal(&mut self) -> Result<&'a [u8], ParseError> {
+        let octets = self.announced()?;
+        if octets.contains(&0) { Err(SYNTAX) } else { Ok(octets) }
+    }
+
+    fn announced(&mut self) -> Result<&'a [u8], ParseError> {
         let line = self.rest.iter().position(|&octet| octet == b'\n').ok_or(SYNTAX)?;
         let (announcement, rest) = self.rest.split_at(line + 1);
         let digits: Vec<u8> = announcement.iter().copied().filter(u8::is_ascii_digit).collect();
         let length: usize = String::from_utf8_lossy(&digits).parse().map_err(|_| SYNTAX)?;
         let octets = rest.get(..length).ok_or(SYNTAX)?;
         self.rest = &rest[length..];
-        if octets.contains(&0) { Err(SYNTAX) } else { Ok(octets) }
+        Ok(octets)
+    }
+
+    /// `literal8`: `~{n}` or `~{n+}`, line end, any octets (RFC 9051 §9).
+    pub(crate) fn literal8(&mut self) -> Result<&'a [u8], ParseError> {
+        self.expect(b'~')?;
+        self.announced()
     }
 
     /// `number64`
@@ -280,7 +292,9 @@ mod tests {
 
     #[test]
     fn what_is_no_string_is_refused() {
-        for wrong in ["\"a\r\n", "\"a\\b\"\r\n", "{4}\r\nabc", "{9}\r\n", "(\r\n", "\r\n", ""] {
+        for wrong in
+            ["\"a\r\n", "\"a\\b\"\r\n", "{4}\r\nabc", "{9}\r\n", "(\r\n", "a\0b\r\n", "\r\n", ""]
+        {
             assert_eq!(reader(wrong).astring(), Err(SYNTAX), "{wrong}");
         }
         assert_eq!(reader("{2}\r\n\0a\r\n").astring(), Err(SYNTAX));

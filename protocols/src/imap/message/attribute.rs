@@ -2,7 +2,10 @@
 //! summary.
 
 use jiff::tz::TimeZone;
-use storage::{mailbox::view::ListedMessage, summary::Summary};
+use storage::{
+    mailbox::view::{ListedMessage, MailboxView},
+    summary::Summary,
+};
 
 use super::{
     body_structure::{Form, write_body},
@@ -18,6 +21,7 @@ use crate::imap::{
 
 /// One message and how it is told.
 pub(crate) struct Attributes<'a> {
+    pub(crate) view: &'a dyn MailboxView,
     pub(crate) row: &'a ListedMessage,
     pub(crate) summary: &'a Summary,
     /// Whether the message is `\Recent`.
@@ -36,7 +40,7 @@ impl Attributes<'_> {
             FetchItem::Rfc822Size => put(format!("RFC822.SIZE {}", row.size)),
             FetchItem::ModSeq => put(format!("MODSEQ ({})", row.mod_seq)),
             FetchItem::EmailId => {
-                put(format!("EMAILID ({})", object_id::email(row.email_number)));
+                put(format!("EMAILID ({})", object_id::email_id(self.view, row.email_number)));
             }
             // The store keeps no threads (RFC 8474 §5.2).
             FetchItem::ThreadId => put("THREADID NIL".to_owned()),

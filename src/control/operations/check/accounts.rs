@@ -158,6 +158,7 @@ fn different(told: &AccountSettings, found: &AccountSettings, limits: bool) -> V
         (Setting::Plan, told.plan != found.plan),
         (Setting::Service, told.service != found.service),
         (Setting::OrdinaryMail, told.certified_mail_only != found.certified_mail_only),
+        (Setting::Receipts, told.receipts != found.receipts),
         (Setting::Limits, limits && limits_of(told) != limits_of(found)),
     ];
     let differ = named.into_iter().filter(|(_, differ)| *differ);

@@ -67,6 +67,7 @@ pub(super) enum Setting {
     Plan,
     Service,
     OrdinaryMail,
+    Receipts,
     Limits,
 }
 
@@ -91,6 +92,10 @@ impl Setting {
             Self::OrdinaryMail => Text::fixed(
                 "la posta ordinaria non è trattata come dice il registro",
                 "ordinary mail is not treated as the registry says",
+            ),
+            Self::Receipts => Text::fixed(
+                "le ricevute non sono archiviate come dice il registro",
+                "receipts are not filed as the registry says",
             ),
             Self::Limits => Text::fixed(
                 "i limiti non sono quelli del registro",

@@ -52,7 +52,7 @@ fn a_collector_that_does_not_look_again_before_it_sweeps_is_found() {
 
 #[test]
 fn a_shared_chunk_that_stays_condemned_is_found() {
-    is_found(PlantedBug::DedupHitKeepsCondemnation, 1_109, &LOST_OCTETS);
+    is_found(PlantedBug::DedupHitKeepsCondemnation, 1_209, &LOST_OCTETS);
 }
 
 #[test]

@@ -1,0 +1,119 @@
+//! Patterns of LIST and LSUB (RFC 3501 §6.3.8): names in which `*` stands for anything and `%` for
+//! anything within a level.
+//!
+//! Not here: which of the names that match are wanted (`list`, `lsub`).
+
+use storage::account::name::{NAME_OCTETS_MAX, normalised};
+
+use crate::imap::completion::Completion;
+
+/// The patterns of one command, each behind `reference`. Longer ones than `octets_max` in all are
+/// refused: names are tried on each of them.
+pub(super) fn patterns(
+    reference: &str,
+    patterns: &[String],
+    octets_max: usize,
+) -> Result<Vec<Pattern>, Completion> {
+    let octets: usize = patterns.iter().map(|pattern| pattern.len() + reference.len()).sum();
+    if octets > octets_max {
+        return Err(Completion::no(
+            "LIMIT",
+            "Modelli di nomi troppo lunghi / The patterns of names are too long",
+        ));
+    }
+    Ok(patterns.iter().map(|pattern| Pattern::new(reference, pattern)).collect())
+}
+
+/// A reference and a mailbox name with wildcards, as one pattern.
+#[derive(Debug)]
+pub(super) struct Pattern(Vec<char>);
+
+impl Pattern {
+    pub(super) fn new(reference: &str, pattern: &str) -> Self {
+        // Names stand in normalisation form C (RFC 9051 §5.1).
+        let mut whole: Vec<char> = normalised(&format!("{reference}{pattern}")).chars().collect();
+        // INBOX is compared without case (RFC 3501 §5.1).
+        let inbox = whole.iter().take(5).collect::<String>();
+        if inbox.eq_ignore_ascii_case("INBOX") && whole.get(5).is_none_or(|c| "/*%".contains(*c)) {
+            whole.splice(..5, "INBOX".chars());
+        }
+        // Runs of wildcards mean the strongest of them.
+        whole.dedup_by(|next, kept| match (*kept, *next) {
+            ('*' | '%', '*' | '%') => {
+                *kept = if *kept == '*' || *next == '*' { '*' } else { '%' };
+                true
+            }
+            _ => false,
+        });
+        Self(whole)
+    }
+
+    /// Matches by the set of pattern positions that the name so far can have reached, so that the
+    /// time is bounded by the product of the lengths.
+    pub(super) fn matches(&self, name: &str) -> bool {
+        if self.0.iter().filter(|c| !matches!(c, '*' | '%')).count() > NAME_OCTETS_MAX {
+            return false;
+        }
+        let mut reached = vec![false; self.0.len() + 1];
+        reached[0] = true;
+        self.pass_wildcards(&mut reached);
+        for character in name.chars() {
+            let mut next = vec![false; reached.len()];
+            for (position, pattern) in self.0.iter().enumerate().filter(|(at, _)| reached[*at]) {
+                match pattern {
+                    '*' => next[position] = true,
+                    '%' => next[position] |= character != '/',
+                    other => next[position + 1] |= *other == character,
+                }
+            }
+            self.pass_wildcards(&mut next);
+            reached = next;
+        }
+        reached[self.0.len()]
+    }
+
+    fn pass_wildcards(&self, reached: &mut [bool]) {
+        for (position, pattern) in self.0.iter().enumerate() {
+            if reached[position] && matches!(pattern, '*' | '%') {
+                reached[position + 1] = true;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wildcards_match_as_in_rfc_3501_section_6_3_8() {
+        for (reference, pattern, name, matches) in [
+            ("", "*", "a/b/c", true),
+            ("", "%", "a", true),
+            ("", "%", "a/b", false),
+            ("", "a/%", "a/b", true),
+            ("a/", "%", "a/b", true),
+            ("", "%/%", "a/b", true),
+            ("", "*c", "a/b/c", true),
+            ("", "inbox", "INBOX", true),
+            ("", "inbox/*", "INBOX/x", true),
+            ("", "inboxes", "INBOXes", false),
+            ("", "%*", "a/b", true),
+            ("", "a", "ab", false),
+            ("", "Attività%", "Attività 2026", true),
+            ("", "Attivita\u{300}%", "Attività 2026", true),
+        ] {
+            assert_eq!(
+                Pattern::new(reference, pattern).matches(name),
+                matches,
+                "{reference}{pattern} {name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_pattern_of_many_wildcards_takes_no_exponential_time() {
+        let pattern = Pattern::new("", &"*a".repeat(1_000));
+        assert!(!pattern.matches(&"a".repeat(999)));
+    }
+}

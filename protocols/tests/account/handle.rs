@@ -1,0 +1,280 @@
+//! The account in memory as sessions see it.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+};
+
+use protocols::access::{
+    AccountUse, Annotation, AppendAttributes, AppendSink, Identity, MailAccess, MailAccount,
+    MailboxEntry, ResourceUse, SetQuotaError, SpecialUse, is_of_others,
+};
+use storage::{
+    error::StoreError,
+    ids::{MailboxId, Uid, UidValidity},
+    mailbox::{
+        append::Replaced,
+        view::{Access, MailboxState, MailboxView},
+    },
+};
+use tokio::sync::watch;
+
+use super::{
+    memory::{ACCOUNT, ADDRESS, MemoryAccount, NOW, Tree, missing},
+    view::MemoryView,
+};
+
+/// Gives everybody the one account.
+#[derive(Debug)]
+pub(crate) struct OneAccount(pub(crate) Arc<MemoryAccount>);
+
+#[derive(Debug)]
+struct Handle(Arc<MemoryAccount>);
+
+#[async_trait::async_trait]
+impl MailAccess for OneAccount {
+    async fn open(&self, _identity: &Identity) -> Result<Arc<dyn MailAccount>, StoreError> {
+        Ok(Arc::new(Handle(Arc::clone(&self.0))))
+    }
+}
+
+#[async_trait::async_trait]
+impl MailAccount for Handle {
+    async fn list(&self) -> Result<Vec<MailboxEntry>, StoreError> {
+        let tree = self.0.tree();
+        let mut names: BTreeSet<String> = BTreeSet::new();
+        for name in tree.mailboxes.keys().chain(&tree.subscribed) {
+            names.insert(name.clone());
+            names.extend(name.match_indices('/').map(|(end, _)| name[..end].to_owned()));
+        }
+        Ok(names
+            .into_iter()
+            .map(|name| MailboxEntry {
+                mailbox_id: tree.mailboxes.get(&name).map(|mailbox| mailbox.id),
+                subscribed: tree.subscribed.contains(&name),
+                special_use: tree
+                    .mailboxes
+                    .get(&name)
+                    .and_then(|mailbox| tree.special_uses.get(&mailbox.id).copied()),
+                read_only: tree.mailboxes.get(&name).is_some_and(|mailbox| mailbox.read_only),
+                name,
+            })
+            .collect())
+    }
+
+    async fn open(&self, name: &str) -> Result<Arc<dyn MailboxView>, StoreError> {
+        let tree = self.0.tree();
+        let mailbox = tree.mailboxes.get(name).ok_or_else(|| missing(name))?;
+        let access = if mailbox.read_only { Access::ReadOnly } else { Access::ReadWrite };
+        Ok(Arc::new(MemoryView { account: Arc::clone(&self.0), id: mailbox.id, access }))
+    }
+
+    async fn status(&self, name: &str) -> Result<MailboxState, StoreError> {
+        self.open(name).await?.state().await
+    }
+
+    async fn create(
+        &self,
+        name: &str,
+        special_use: Option<SpecialUse>,
+    ) -> Result<MailboxId, StoreError> {
+        if self.0.tree().mailboxes.contains_key(name) {
+            return Err(StoreError::MailboxExists(name.to_owned()));
+        }
+        let taken = |other: &SpecialUse| Some(*other) == special_use;
+        if self.0.tree().special_uses.values().any(taken) {
+            return Err(StoreError::SpecialUseTaken(name.to_owned()));
+        }
+        self.0.make(name);
+        let id = self.0.tree().mailboxes[name].id;
+        if let Some(special_use) = special_use {
+            self.0.tree().special_uses.insert(id, special_use);
+        }
+        Ok(id)
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        if name == "INBOX" {
+            return Err(StoreError::ProtectedMailbox(name.to_owned()));
+        }
+        self.0.tree().mailboxes.remove(name).ok_or_else(|| missing(name))?;
+        self.0.announce();
+        Ok(())
+    }
+
+    async fn rename(&self, from: &str, to: &str) -> Result<(), StoreError> {
+        let mut tree = self.0.tree();
+        if tree.mailboxes.contains_key(to) {
+            return Err(StoreError::MailboxExists(to.to_owned()));
+        }
+        let mailbox = tree.mailboxes.remove(from).ok_or_else(|| missing(from))?;
+        tree.mailboxes.insert(to.to_owned(), mailbox);
+        Ok(())
+    }
+
+    async fn subscribe(&self, name: &str, subscribed: bool) -> Result<(), StoreError> {
+        let mut tree = self.0.tree();
+        if subscribed {
+            tree.subscribed.insert(name.to_owned());
+        } else {
+            tree.subscribed.remove(name);
+        }
+        Ok(())
+    }
+
+    async fn append(&self, name: &str) -> Result<Box<dyn AppendSink>, StoreError> {
+        let tree = self.0.tree();
+        let mailbox = tree.mailboxes.get(name).ok_or_else(|| missing(name))?;
+        if mailbox.read_only {
+            return Err(StoreError::ReadOnly);
+        }
+        let (account, name) = (Arc::clone(&self.0), name.to_owned());
+        Ok(Box::new(Sink { account, name, messages: Vec::new() }))
+    }
+
+    async fn quota(&self) -> Result<AccountUse, StoreError> {
+        let tree = self.0.tree();
+        let rows = || tree.mailboxes.values().flat_map(|mailbox| &mailbox.rows);
+        let of = |used, limit| ResourceUse { used, limit };
+        Ok(AccountUse {
+            octets: of(rows().map(|row| row.charged_octets).sum(), tree.limit),
+            messages: of(rows().count() as u64, None),
+            mailboxes: of(tree.mailboxes.len() as u64, Some(10)),
+        })
+    }
+
+    async fn annotations(&self, mailbox: Option<&str>) -> Result<Vec<Annotation>, StoreError> {
+        let tree = self.0.tree();
+        let id = place(&tree, mailbox)?;
+        let shared_only = mailbox.is_some_and(is_of_others);
+        let of_mailbox = tree.annotations.iter().filter(|((place, _), _)| *place == id);
+        Ok(of_mailbox
+            .filter(|((_, entry), _)| !shared_only || entry.starts_with("/shared/"))
+            .map(|((_, entry), value)| Annotation { entry: entry.clone(), value: value.clone() })
+            .collect())
+    }
+
+    async fn annotate(
+        &self,
+        mailbox: Option<&str>,
+        changes: Vec<(String, Option<Vec<u8>>)>,
+    ) -> Result<(), StoreError> {
+        let mut tree = self.0.tree();
+        let id = place(&tree, mailbox)?;
+        let too_large = |(_, value): &(String, Option<Vec<u8>>)| {
+            value.as_ref().is_some_and(|value| value.len() > 1_024)
+        };
+        if changes.iter().any(too_large) {
+            return Err(StoreError::AnnotationTooLarge(1_024));
+        }
+        let mut annotations = tree.annotations.clone();
+        for (entry, value) in changes {
+            match value {
+                Some(value) => annotations.insert((id, entry), value),
+                None => annotations.remove(&(id, entry)),
+            };
+        }
+        if annotations.len() > 10 {
+            return Err(StoreError::TooManyAnnotations(10));
+        }
+        tree.annotations = annotations;
+        Ok(())
+    }
+
+    fn is_operator(&self) -> bool {
+        self.0.tree().spaces.is_some()
+    }
+
+    async fn quota_of(&self, address: &str) -> Result<AccountUse, SetQuotaError> {
+        let tree = self.0.tree();
+        let space = tree.spaces.as_ref().and_then(|spaces| spaces.get(address)).copied();
+        let limit = space.ok_or_else(|| SetQuotaError::NoSuchAccount(address.to_owned()))?;
+        Ok(AccountUse {
+            octets: ResourceUse { used: 0, limit: Some(limit) },
+            ..AccountUse::default()
+        })
+    }
+
+    async fn set_space(
+        &self,
+        address: Option<&str>,
+        octets: u64,
+    ) -> Result<AccountUse, SetQuotaError> {
+        // In steps of 1 GB, as space is bought, and 5 at most.
+        let address = address.unwrap_or(ADDRESS);
+        if octets > 5 << 30 {
+            return Err(SetQuotaError::PlanForbids(address.to_owned()));
+        }
+        let octets = octets.next_multiple_of(1 << 30);
+        self.quota_of(address).await?;
+        if let Some(spaces) = &mut self.0.tree().spaces {
+            spaces.insert(address.to_owned(), octets);
+        }
+        self.quota_of(address).await
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
+    }
+}
+
+struct Sink {
+    account: Arc<MemoryAccount>,
+    name: String,
+    messages: Vec<(AppendAttributes, Vec<u8>)>,
+}
+
+#[async_trait::async_trait]
+impl AppendSink for Sink {
+    async fn begin(
+        &mut self,
+        size: Option<u64>,
+        attributes: AppendAttributes,
+    ) -> Result<(), StoreError> {
+        let limit = self.account.tree().limit;
+        if let Some(limit) = limit.filter(|limit| size.is_some_and(|size| size > *limit)) {
+            return Err(StoreError::OverQuota { resource: "octets", used: 0, limit });
+        }
+        self.messages.push((attributes, Vec::new()));
+        Ok(())
+    }
+
+    async fn write(&mut self, octets: &[u8]) -> Result<(), StoreError> {
+        self.account.appended_octets.fetch_add(octets.len() as u64, Ordering::SeqCst);
+        self.messages.last_mut().unwrap().1.extend_from_slice(octets);
+        Ok(())
+    }
+
+    async fn finish(
+        self: Box<Self>,
+        replaced: Option<Replaced>,
+    ) -> Result<(UidValidity, Vec<Uid>), StoreError> {
+        if let Some(Replaced { mailbox, uid }) = replaced {
+            let name = {
+                let tree = self.account.tree();
+                let (name, of) = tree.mailboxes.iter().find(|(_, of)| of.id == mailbox).unwrap();
+                let there = of.rows.iter().any(|row| row.uid == uid);
+                there.then(|| name.clone()).ok_or(StoreError::NoSuchUid {
+                    account: ACCOUNT,
+                    mailbox,
+                    uid,
+                })?
+            };
+            self.account.expunge(&name, uid.get());
+        }
+        let mut uids = Vec::new();
+        let mut uid_validity = self.account.tree().mailboxes[&self.name].uid_validity;
+        for (attributes, octets) in self.messages {
+            let date = attributes.internal_date.unwrap_or(NOW);
+            let (validity, uid) = self.account.add(&self.name, &octets, attributes.flags, date);
+            uid_validity = validity;
+            uids.push(uid);
+        }
+        Ok((uid_validity, uids))
+    }
+}
+
+fn place(tree: &Tree, mailbox: Option<&str>) -> Result<MailboxId, StoreError> {
+    let Some(name) = mailbox else { return Ok(MailboxId(0)) };
+    tree.mailboxes.get(name).map(|mailbox| mailbox.id).ok_or_else(|| missing(name))
+}
