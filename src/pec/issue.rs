@@ -194,7 +194,8 @@ pub async fn delivery(
     issue(engine, embedded, move |issuer| {
         let original = entity.get(envelope.original.clone()).unwrap_or_default();
         let delivered = Delivered { recipient: &recipient, requested, due, original, hash };
-        issuer.delivery_receipt(&envelope.data.facts, &instant, &delivered)
+        let brief = (due == ReceiptType::Brief).then(|| envelope.attachments(original, hash));
+        issuer.delivery_receipt_with(&envelope.data.facts, &instant, &delivered, brief)
     })
     .await
 }
