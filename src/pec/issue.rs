@@ -50,6 +50,18 @@ pub struct Issued {
     pub embedded_octets: u64,
 }
 
+/// Octets of a receipt or notice beside the message that it includes.
+const NOTICE_OCTETS: u64 = 16 * 1024;
+/// Octets that one recipient takes in it, in text, HTML and certification data.
+const RECIPIENT_OCTETS: u64 = 1024;
+
+/// Octets of a receipt or notice that names so many recipients, for which memory is reserved; the message that it
+/// includes is not among them.
+pub(super) fn notice_octets(recipients: usize) -> u64 {
+    let recipients = u64::try_from(recipients).unwrap_or(u64::MAX);
+    recipients.saturating_mul(RECIPIENT_OCTETS).saturating_add(NOTICE_OCTETS)
+}
+
 /// Builds and signs on the blocking pool.
 pub(super) async fn issue(
     engine: &Arc<PecEngine>,
