@@ -232,9 +232,10 @@ pub async fn put_into_senders_mailbox(
     engine: &Arc<PecEngine>,
     account_id: AccountId,
     issued: &Issued,
-    artefact: Artefact,
+    mut artefact: Artefact,
     mut also: Batch,
 ) -> Result<(), PecError> {
+    artefact.while_held(&**engine.store().engine(), &mut also).await?;
     let staged = engine.stage(&issued.octets).await?;
     let held = draw_held_id(engine.now(), engine.random());
     artefacts::hold(artefact, engine.store(), held, &issued.message_id, &staged, &mut also);
