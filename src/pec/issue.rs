@@ -26,7 +26,7 @@ use super::{
     encoded_word::decode,
     engine::{PecEngine, PecError},
     envelope::AnomalyReason,
-    facts::{ReceiptType, Recipient, RecipientPlace, TransmissionFacts, receipt_due},
+    facts::{ReceiptType, Recipient, RecipientPlace, TransmissionFacts, quotable, receipt_due},
     header::{Field, Header},
     header_addresses::parse_addresses,
     identifier::PecIdentifier,
@@ -301,7 +301,7 @@ pub fn facts_of_original(
         recipients,
         reply_to: reply_to
             .map_or_else(|| sender.as_str().to_owned(), |address| address.as_str().to_owned()),
-        subject: header.value("Subject").map(|raw| decode(&raw)),
+        subject: header.value("Subject").map(|raw| quotable(decode(&raw))),
         message_id,
     };
     (facts, header.text("X-TipoRicevuta").and_then(|text| ReceiptType::from_text(&text)))

@@ -81,7 +81,7 @@ pub async fn answer_delivery(
     record: &DeliveryRecord,
 ) -> Result<(), PecError> {
     let held = engine.held(&record.message, &record.recipient).await?;
-    let _memory = engine.reserve(held.size()).await?;
+    let _memory = engine.reserve(held.size().saturating_add(issue::notice_octets(1))).await?;
     let octets = engine.read_held(&held).await?;
     let (PecMessage::TransportEnvelope(envelope), entity) = classify_again(engine, octets).await?
     else {
