@@ -27,9 +27,10 @@ use crate::pec::{
     journal::{self, JournalEvent},
     records::{
         DELIVERY_WORK, DeliveryRecord, Due, HELD_FOR_OPERATOR, INCOMING_MESSAGES, INCOMING_WORK,
-        IncomingRecord, JournalRecord, OUTGOING_ORDER, OUTGOING_QUEUE, QueueId, QueueRecord,
-        RecipientRecord, RecipientState, TIME_LIMITS, TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK,
-        TRANSMISSIONS, TransmissionRecord, decode, encode, indexed_key, write_queued,
+        IncomingRecord, JournalRecord, OUTGOING_ORDER, OUTGOING_QUEUE, QueueId, QueueKind,
+        QueueRecord, RecipientRecord, RecipientState, TIME_LIMITS, TRANSMISSION_RECIPIENTS,
+        TRANSMISSION_WORK, TRANSMISSIONS, TransmissionRecord, decode, encode, indexed_key,
+        write_queued,
     },
     time_limits::Deadline,
 };
@@ -357,6 +358,10 @@ pub async fn release(
         if duty == Duty::Sending {
             let mut queued: QueueRecord = decode(OUTGOING_QUEUE, &row, &record.value)?;
             queued.next_attempt_millis = now.0;
+            if queued.kind() != QueueKind::TransportEnvelope {
+                // The time in which it waited for the operator is not its own: nothing else answers for it.
+                queued.queued_millis = now.0;
+            }
             let id = QueueId::from_octets(OUTGOING_QUEUE, &row)?;
             write_queued(&mut batch, id, None, Some(&queued));
             again = queued.due(id);

@@ -7,6 +7,7 @@
 //!   delivery point, and the end of this duty are one batch.
 //! * One envelope serves all recipients (RFC 6109 §3.1.5); it keeps the transmission's instant.
 //! * Receipts are stored whatever space the sender has left.
+//! * What was taken is answered: when it cannot be read any more, by a notice from the records.
 //!
 //! Not here: taking the message (`access_point`), sending and delivering (`queue`,
 //! `delivery_point`).
@@ -20,6 +21,7 @@ use storage::{
     held::HeldId,
     ids::AccountId,
 };
+use tokio::sync::OwnedSemaphorePermit;
 use trust::clock::UnixMillis;
 
 use super::{
@@ -62,7 +64,10 @@ pub async fn accept(engine: &Arc<PecEngine>, id: TransmissionId) -> Result<(), P
         engine.record::<TransmissionRecord>(TRANSMISSIONS, &id.0).await?.ok_or_else(gone)?;
     let case = Case::read(engine, id, record, value).await?;
     let done = match case.record.state() {
-        TransmissionState::Submitted => case.accept(engine).await,
+        TransmissionState::Submitted => match case.original(engine).await? {
+            Some(original) => case.accept(engine, original).await,
+            None => case.with_nothing_left().refuse(engine).await,
+        },
         TransmissionState::Refused => case.refuse(engine).await,
         TransmissionState::Accepted | TransmissionState::Rejected => Ok(()),
     };
@@ -217,6 +222,18 @@ async fn facts_of_envelope(
     }
 }
 
+/// What the sender reads of a message that was taken and cannot be read any more.
+const LOST: &str =
+    "per un guasto del gestore il messaggio non può più essere letto: va inviato di nuovo";
+
+/// A message as it was submitted.
+struct Original {
+    header: Header,
+    octets: Bytes,
+    /// For what is made of it.
+    _memory: OwnedSemaphorePermit,
+}
+
 /// One transmission being brought past the access point.
 struct Case {
     id: TransmissionId,
@@ -281,6 +298,7 @@ impl Case {
 
     /// The notice that the message was not accepted.
     async fn refuse(&self, engine: &Arc<PecEngine>) -> Result<(), PecError> {
+        let _memory = engine.reserve(issue::notice_octets(self.rows.len())).await?;
         let facts = recorded_facts(&self.identifier, &self.record, self.recipients());
         let (notice, event, fault) = match (&self.record.fault, &self.record.threat) {
             // The formal checks come first (RFC 6109 §3.1.1).
@@ -308,16 +326,35 @@ impl Case {
         issue::put_into_senders_mailbox(engine, account, &notice, artefact, batch).await
     }
 
+    /// The message as it was submitted; `None` when it cannot be read now or ever.
+    async fn original(&self, engine: &PecEngine) -> Result<Option<Original>, PecError> {
+        let whose = format!("transmission {}", self.id);
+        let read = async {
+            let held = engine.held(&self.record.original, &whose).await?;
+            // The original, the envelope around it, and the envelope signed; the receipt beside them.
+            let beside = issue::notice_octets(self.rows.len());
+            let memory = engine.reserve(held.size().saturating_add(beside)).await?;
+            let octets = engine.read_held(&held).await?;
+            let (header, _) = Header::parse(&octets).map_err(|fault| PecError::Inconsistent {
+                object: format!("transmission {}", self.id),
+                detail: fault.to_string(),
+            })?;
+            Ok(Original { header, octets, _memory: memory })
+        }
+        .await;
+        unless_damaged(&self.id, read)
+    }
+
+    /// The same transmission, not accepted because its message was lost after it was taken: its sender hears so,
+    /// and can send it again.
+    fn with_nothing_left(mut self) -> Self {
+        self.record.fault = Some(LOST.to_owned());
+        self
+    }
+
     /// The acceptance receipt and the envelope.
-    async fn accept(&self, engine: &Arc<PecEngine>) -> Result<(), PecError> {
-        let held = engine.held(&self.record.original, &format!("transmission {}", self.id)).await?;
-        // The original, the envelope around it, and the envelope signed.
-        let _memory = engine.reserve(held.size()).await?;
-        let original = engine.read_held(&held).await?;
-        let (header, _) = Header::parse(&original).map_err(|fault| PecError::Inconsistent {
-            object: format!("transmission {}", self.id),
-            detail: fault.to_string(),
-        })?;
+    async fn accept(&self, engine: &Arc<PecEngine>, original: Original) -> Result<(), PecError> {
+        let Original { header, octets: original, _memory } = original;
         let (facts, receipt_type) = issue::facts_of_original(
             &header,
             &self.sender,

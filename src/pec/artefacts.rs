@@ -17,7 +17,7 @@
 use bytes::Bytes;
 use prost::Message;
 use storage::{
-    catalog::engine::{Batch, Family, Reader, Scan},
+    catalog::engine::{Batch, Expected, Family, Reader, Scan},
     catalog::pages::Pages,
     error::StoreError,
     held::{HeldId, HeldMessage},
@@ -28,7 +28,7 @@ use trust::{clock::UnixMillis, digest::Sha256Digest};
 use super::{
     daticert::{CertificationData, Event},
     journal::index::{TERM_OCTETS, TermKind, term},
-    records::{TransmissionId, TransmissionRecord, decode, encode},
+    records::{TRANSMISSIONS, TransmissionId, TransmissionRecord, decode, encode},
 };
 
 /// What was made for a transmission, or received about it.
@@ -43,6 +43,10 @@ pub const RECIPIENT: u8 = 2;
 
 /// Messages of one kind that are noted for each recipient, though they moved none on.
 pub const RECEIVED_MAX: usize = 8;
+
+/// Octets that a received message may have beyond those of the original, for its octets to be held; all of one
+/// kind that moved none on have as much for each recipient.
+pub const RECEIVED_BESIDE_OCTETS: u64 = 256 * 1024;
 
 /// Rows read at a time.
 const PAGE: usize = 500;
@@ -180,6 +184,33 @@ impl Artefact {
         }
     }
 
+    /// Asks, before its row is made, whether the transmission still holds its original; `batch` then holds only as
+    /// long as it does. What is noted while it lets go would be held until the records go.
+    ///
+    /// # Errors
+    ///
+    /// As [`of_transmission`].
+    pub async fn while_held(
+        &mut self,
+        reader: &(impl Reader + ?Sized),
+        batch: &mut Batch,
+    ) -> Result<(), StoreError> {
+        if !self.keeps {
+            return Ok(());
+        }
+        let key = self.transmission.key();
+        let Some(value) = reader.get(TRANSMISSIONS, &key).await? else {
+            self.keeps = false;
+            return Ok(());
+        };
+        let record: TransmissionRecord = decode(TRANSMISSIONS, &key, &value)?;
+        self.keeps = !record.original.is_empty();
+        if self.keeps {
+            batch.expect(TRANSMISSIONS, key, Expected::Value(value));
+        }
+        Ok(())
+    }
+
     /// Adds its row to `batch`; `held` is the name under which its octets are.
     pub fn note(
         self,
@@ -305,25 +336,53 @@ fn kind_prefix(id: TransmissionId, kind: ArtefactKind) -> Vec<u8> {
     [&id.0[..], &[kind]].concat()
 }
 
-/// Whether fewer than `most` artefacts of `kind` are noted with a transmission.
+/// Octets that a received message may have for its octets to be held with the transmission `id`.
 ///
 /// # Errors
 ///
-/// What the engine says.
-pub async fn are_fewer(
+/// As [`of_transmission`].
+pub async fn received_octets_max(
+    reader: &(impl Reader + ?Sized),
+    id: TransmissionId,
+) -> Result<u64, StoreError> {
+    let original = original(reader, id).await?;
+    Ok(original.map_or(0, |row| row.size).saturating_add(RECEIVED_BESIDE_OCTETS))
+}
+
+/// What is noted of one kind.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Noted {
+    /// Artefacts.
+    pub count: usize,
+    /// Octets of those that are held.
+    pub held_octets: u64,
+}
+
+/// How many artefacts of `kind` are noted with a transmission, counted until there are `most`.
+///
+/// # Errors
+///
+/// As [`of_transmission`].
+pub async fn noted(
     reader: &(impl Reader + ?Sized),
     id: TransmissionId,
     kind: ArtefactKind,
     most: usize,
-) -> Result<bool, StoreError> {
-    let prefix = kind_prefix(id, kind);
-    let (mut pages, mut count) = (Pages::prefix(TRANSMISSION_ARTEFACTS, &prefix, PAGE), 0);
-    while count < most
+) -> Result<Noted, StoreError> {
+    let mut pages = Pages::prefix(TRANSMISSION_ARTEFACTS, &kind_prefix(id, kind), PAGE);
+    let mut noted = Noted::default();
+    while noted.count < most
         && let Some(page) = pages.next(reader).await?
     {
-        count += page.len();
+        for (key, value) in page {
+            let record: ArtefactRecord = decode(TRANSMISSION_ARTEFACTS, &key, &value)?;
+            noted.count += 1;
+            if !record.held.is_empty() {
+                noted.held_octets = noted.held_octets.saturating_add(record.size);
+            }
+        }
     }
-    Ok(count < most)
+    Ok(noted)
 }
 
 /// Digest and size of a message that is held.

@@ -8,7 +8,7 @@
 //! The rule says that the hash is taken over the part as encoded; what other providers do is not
 //! known for all of them, so that [`BriefHash`] is a setting.
 
-use std::{borrow::Cow, fmt::Write as _, ops::Range};
+use std::{fmt::Write as _, ops::Range};
 
 use trust::digest::sha1_hex;
 
@@ -35,31 +35,42 @@ pub enum BriefHash {
     Decoded,
 }
 
-/// Returns the pieces of `original` with its attachments replaced. What cannot be parsed stays as
-/// it is: the receipt then holds more than it had to, never less.
-pub fn brief_original(original: &[u8], hash: BriefHash) -> Vec<Cow<'_, [u8]>> {
-    let mut replacements = Vec::new();
-    if let Ok(message) = Entity::parse(original, 0..original.len()) {
-        match message.content_type().value.as_str() {
-            "application/pkcs7-mime" | "application/x-pkcs7-mime" => {}
-            "multipart/signed" => {
-                let signed = message.parts(original).and_then(|parts| parts.into_iter().next());
-                if let Some(signed) = signed {
-                    find(original, signed, hash, 1, &mut replacements);
+/// The attachments of an original, and what stands in their places in a brief receipt.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Attachments(Vec<(Range<usize>, Vec<u8>)>);
+
+impl Attachments {
+    /// Finds those of `original`. What cannot be parsed has none: the receipt then holds more than it had to,
+    /// never less.
+    pub fn find(original: &[u8], hash: BriefHash) -> Self {
+        let mut replacements = Vec::new();
+        if let Ok(message) = Entity::parse(original, 0..original.len()) {
+            match message.content_type().value.as_str() {
+                "application/pkcs7-mime" | "application/x-pkcs7-mime" => {}
+                "multipart/signed" => {
+                    let signed = message.parts(original).and_then(|parts| parts.into_iter().next());
+                    if let Some(signed) = signed {
+                        find(original, signed, hash, 1, &mut replacements);
+                    }
                 }
+                _ => find(original, message.range, hash, 0, &mut replacements),
             }
-            _ => find(original, message.range, hash, 0, &mut replacements),
         }
+        Self(replacements)
     }
-    let mut pieces = Vec::with_capacity(replacements.len() * 2 + 1);
-    let mut at = 0;
-    for (range, replacement) in replacements {
-        pieces.push(Cow::Borrowed(original.get(at..range.start).unwrap_or_default()));
-        pieces.push(Cow::Owned(replacement));
-        at = range.end;
+
+    /// The pieces of `original`, in which they were found, with the attachments replaced.
+    pub fn replaced<'a>(&'a self, original: &'a [u8]) -> Vec<&'a [u8]> {
+        let mut pieces = Vec::with_capacity(self.0.len() * 2 + 1);
+        let mut at = 0;
+        for (range, replacement) in &self.0 {
+            pieces.push(original.get(at..range.start).unwrap_or_default());
+            pieces.push(replacement);
+            at = range.end;
+        }
+        pieces.push(original.get(at..).unwrap_or_default());
+        pieces
     }
-    pieces.push(Cow::Borrowed(original.get(at..).unwrap_or_default()));
-    pieces
 }
 
 /// Finds the attachments inside `range`, in order.
@@ -145,8 +156,8 @@ mod tests {
     use super::*;
 
     fn brief(original: &str, hash: BriefHash) -> String {
-        let pieces = brief_original(original.as_bytes(), hash);
-        String::from_utf8(pieces.concat()).unwrap()
+        let attachments = Attachments::find(original.as_bytes(), hash);
+        String::from_utf8(attachments.replaced(original.as_bytes()).concat()).unwrap()
     }
 
     fn mixed(parts: &str) -> String {

@@ -12,12 +12,16 @@
 //! Not here: the signature itself (`trust::smime`), whether the signer may speak for the domain of
 //! From ([`super::directory`]).
 
-use std::ops::Range;
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 use super::{
     address::Address,
+    brief::{Attachments, BriefHash},
     daticert::{CertificationData, DeliveryFailure, Event, RefusalCause},
-    facts::ReceiptType,
+    facts::{MESSAGE_ID_OCTETS_MAX, ReceiptType, quotable},
     frame::{DATICERT_NAME, POSTACERT_NAME},
     header::Header,
     header_addresses::parse_addresses,
@@ -52,6 +56,15 @@ pub struct ReceivedEnvelope {
     pub to: Vec<Address>,
     /// The readable addresses of Cc.
     pub cc: Vec<Address>,
+    /// The attachments of the original, once somebody has asked for them.
+    attachments: Arc<OnceLock<Attachments>>,
+}
+
+impl ReceivedEnvelope {
+    /// The attachments of the envelope's `original`: hashed once, however many recipients get a brief receipt.
+    pub fn attachments(&self, original: &[u8], hash: BriefHash) -> &Attachments {
+        self.attachments.get_or_init(|| Attachments::find(original, hash))
+    }
 }
 
 /// A well-formed receipt or notice.
@@ -128,7 +141,12 @@ fn read(header: &Header, entity: &[u8]) -> Result<PecMessage, MalformedReason> {
                 parse_addresses(&value).unwrap_or_default()
             };
             let (to, cc) = (readable("To"), readable("Cc"));
-            let envelope = ReceivedEnvelope { from, data, original, receipt, to, cc };
+            let attachments = Arc::default();
+            // What is issued about it quotes these.
+            let mut data = data;
+            data.facts.subject = data.facts.subject.map(quotable);
+            data.facts.message_id.take_if(|id| id.len() > MESSAGE_ID_OCTETS_MAX);
+            let envelope = ReceivedEnvelope { from, data, original, receipt, to, cc, attachments };
             Ok(PecMessage::TransportEnvelope(Box::new(envelope)))
         }
         Marker::Notice(name) => {
@@ -225,7 +243,6 @@ mod tests {
 
     use super::*;
     use crate::pec::{
-        brief::BriefHash,
         fixture::{facts, issuer, noon},
         issuer::Unsealed,
         receipt::{Delivered, DeliveryFault},
@@ -267,6 +284,16 @@ mod tests {
         assert_eq!(envelope.receipt, ReceiptType::Brief);
         assert_eq!(envelope.to, ["bruno@beta.example".parse().unwrap()]);
         assert_eq!(envelope.from.as_str(), "posta-certificata@pec.alfa.example");
+    }
+
+    #[test]
+    fn attachments_are_looked_for_once_for_all_who_share_an_envelope() {
+        let unsealed = envelope();
+        let PecMessage::TransportEnvelope(one) = judged(&unsealed) else { panic!() };
+        let other = one.clone();
+        let original = &unsealed.entity[one.original.clone()];
+        let found = one.attachments(original, BriefHash::Encoded);
+        assert!(std::ptr::eq(found, other.attachments(original, BriefHash::Encoded)));
     }
 
     #[test]

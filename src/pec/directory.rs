@@ -13,7 +13,7 @@
 //!
 //! Not here: fetching, publishing and the signature around the file ([`crate::directory`]).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use trust::digest::sha1_hex;
 
@@ -254,6 +254,8 @@ pub struct Directory {
     records: Vec<ProviderRecord>,
     by_hash: HashMap<String, Vec<usize>>,
     by_domain: HashMap<Domain, usize>,
+    /// The domains of the service mailboxes, which their records need not manage.
+    of_services: HashSet<Domain>,
 }
 
 impl Directory {
@@ -278,7 +280,9 @@ impl Directory {
                 }
             }
         }
-        Ok(Self { location: None, records, by_hash, by_domain })
+        let services = records.iter().map(|record| record.service_mailbox.domain().clone());
+        let of_services = services.collect();
+        Ok(Self { location: None, records, by_hash, by_domain, of_services })
     }
 
     /// Reads the LDIF file of one provider or of the whole directory, signature already removed
@@ -360,7 +364,7 @@ impl Directory {
     /// How many providers there are, environments of one not counted.
     pub fn provider_count(&self) -> usize {
         let names = self.records.iter().map(|record| record.name.trim().to_lowercase());
-        names.collect::<std::collections::HashSet<_>>().len()
+        names.collect::<HashSet<_>>().len()
     }
 
     /// The records that list the certificate with this hash, in either case.
@@ -378,6 +382,11 @@ impl Directory {
             .iter()
             .filter_map(|index| self.records.get(*index))
             .find(|record| record.has_certificate(&hash, der))
+    }
+
+    /// Whether mail to `domain` goes to a provider: one manages it, or has its service mailbox there.
+    pub fn is_a_providers(&self, domain: &Domain) -> bool {
+        self.by_domain.contains_key(domain) || self.of_services.contains(domain)
     }
 
     /// The record that manages `domain`.

@@ -122,7 +122,7 @@ pub async fn trim_expunge_logs(store: &Store, before: UnixMillis) -> Result<(), 
 }
 
 /// When a time-ordered id was drawn.
-fn drawn(id: &[u8]) -> UnixMillis {
+pub(super) fn drawn(id: &[u8]) -> UnixMillis {
     let millis = id.iter().take(6).fold(0, |millis, &octet| millis << 8 | i64::from(octet));
     UnixMillis(millis)
 }

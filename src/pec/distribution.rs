@@ -25,7 +25,7 @@ use super::{
     classify::{self, PecMessage, ReceivedNotice},
     daticert::{CertificationData, Event},
     engine::{PecEngine, PecError},
-    facts::TransmissionFacts,
+    facts::{TransmissionFacts, quotable},
     header::Header,
     infected::tell_sender,
     instant::CertifiedInstant,
@@ -249,7 +249,9 @@ async fn pass_on(
     let owner = transmission.as_ref().map(|(id, _)| id.0.to_vec()).unwrap_or_default();
     let mut batch = hand_to_delivery_point(id, record, &record.message, &owner);
     let mut delivered = None;
-    if let Some((id, transmission)) = &transmission {
+    if let Some((id, transmission)) = &transmission
+        && is_heard(engine, record, data, (*id, transmission)).await?
+    {
         let moved = note(engine, &mut batch, (*id, transmission), record, data, held).await?;
         match (&data.event, moved) {
             (Event::VirusDetection { detail, .. }, Some(recipient)) => {
@@ -267,6 +269,27 @@ async fn pass_on(
         engine.count_delay(DelayKind::Delivery, &domain, UnixMillis(began));
     }
     Ok(())
+}
+
+/// Whether the message goes to somebody for whom what it says is meant: what nobody gets who should changes
+/// nothing, so that time limits run on and he hears of his message all the same.
+async fn is_heard(
+    engine: &PecEngine,
+    record: &IncomingRecord,
+    data: &CertificationData,
+    (id, transmission): (TransmissionId, &TransmissionRecord),
+) -> Result<bool, PecError> {
+    let sender = Some(AccountId(transmission.account_id));
+    for recipient in &record.recipients {
+        if is_meant_for(engine, &data.event, sender, recipient).await? {
+            return Ok(true);
+        }
+    }
+    tracing::warn!(
+        transmission = %id, provider = record.provider, event = data.event.kind(),
+        "a receipt that does not come for the sender of its transmission goes to its mailbox, and changes nothing"
+    );
+    Ok(false)
 }
 
 /// The transmission of a PEC msgid, when it is one of ours.
@@ -302,8 +325,8 @@ pub(super) async fn is_meant_for(
     Ok(found.is_some_and(|(account_id, _)| account_id == sender))
 }
 
-/// The recipients that `data` speaks of, none for all of the signer's, and what it says of them; `None`
-/// when it says nothing that their state depends on.
+/// The recipients that `data` speaks of and what it says of them; `None` when it says nothing that their state
+/// depends on. Nobody is spoken of by what only the sender's own provider issues.
 fn spoken_of(
     data: &CertificationData,
     signer_manages: &dyn Fn(&Address) -> bool,
@@ -326,18 +349,19 @@ fn spoken_of(
             let state = (theirs.len() == 1).then_some(RecipientState::Infected);
             (state, theirs)
         }
-        event => (
-            None,
-            event.recipient().and_then(|text| Address::parse(text).ok()).into_iter().collect(),
-        ),
+        Event::TransportEnvelope { .. }
+        | Event::Acceptance
+        | Event::NonAcceptance { .. }
+        | Event::TimeLimit { .. } => (None, Vec::new()),
     }
 }
 
 /// Notes what `data` says of recipients, and the message itself with the transmission; returns the last
 /// recipient that moved on.
 ///
-/// The message is noted when its signer speaks for one of his own recipients. What moves no recipient on is
-/// noted as long as there are not too many of its kind: no provider fills our store with repetitions.
+/// The message is noted when its signer speaks for one of his own recipients, with its octets unless it is much
+/// larger than the message it speaks of. What moves no recipient on is noted as long as there are not too many of
+/// its kind, nor too many octets: no provider fills our store.
 async fn note(
     engine: &PecEngine,
     batch: &mut Batch,
@@ -350,22 +374,32 @@ async fn note(
     if !own {
         tracing::warn!(
             transmission = %id, provider = record.provider, event = data.event.kind(),
-            "a receipt of a provider that manages none of the recipients it speaks of goes to its mailbox, \
-             and is not noted with the transmission"
+            "a receipt whose signer has no say about a recipient in it goes to its mailbox, and is not noted \
+             with the transmission"
         );
         return Ok(None);
     }
     let kind = ArtefactKind::of_event(&data.event);
     let most = artefacts::RECEIVED_MAX.saturating_mul(transmission.recipients as usize);
     let reader = &**engine.store().engine();
-    if moved.is_some() || artefacts::are_fewer(reader, id, kind, most).await? {
-        let instant = UnixMillis(record.instant_millis);
-        let (of, mailboxes) = ((id, transmission), &record.recipients);
-        let artefact = artefacts::received(of, data, instant, &record.provider, mailboxes);
-        let message_id = String::from_utf8_lossy(&record.message_id).trim().to_owned();
-        // The incoming message is named once more: it stays as long as the transmission's own.
-        artefact.note(batch, &message_id, artefacts::of_held(held), &record.message);
+    let one = artefacts::received_octets_max(reader, id).await?;
+    let mut room = one;
+    if moved.is_none() {
+        let noted = artefacts::noted(reader, id, kind, most).await?;
+        if noted.count >= most {
+            return Ok(moved);
+        }
+        let all = one.saturating_mul(transmission.recipients.into());
+        room = one.min(all.saturating_sub(noted.held_octets));
     }
+    let instant = UnixMillis(record.instant_millis);
+    let (of, mailboxes) = ((id, transmission), &record.recipients);
+    let mut artefact = artefacts::received(of, data, instant, &record.provider, mailboxes);
+    artefact.keeps &= held.size() <= room;
+    artefact.while_held(reader, batch).await?;
+    let message_id = quotable(String::from_utf8_lossy(&record.message_id).trim().to_owned());
+    // The incoming message is named once more: it stays as long as the transmission's own.
+    artefact.note(batch, &message_id, artefacts::of_held(held), &record.message);
     Ok(moved)
 }
 
@@ -386,8 +420,6 @@ async fn note_states(
             .is_some_and(|provider| provider.is_of(&record.provider))
     };
     let (state, speaks_of) = spoken_of(data, &signer_manages);
-    // What names nobody is about all of the signer's recipients.
-    let all = state.is_none() && speaks_of.is_empty();
     let (mut own, mut moved) = (false, None);
     for index in 0..transmission.recipients {
         let key = indexed_key(&id.0, index);
@@ -398,7 +430,7 @@ async fn note_states(
         };
         let Ok(address) = Address::parse(&row.address) else { continue };
         // Somebody else's provider cannot speak for this recipient; states only move forward.
-        if !(all || speaks_of.contains(&address)) || !signer_manages(&address) {
+        if !speaks_of.contains(&address) || !signer_manages(&address) {
             continue;
         }
         own = true;

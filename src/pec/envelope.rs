@@ -10,7 +10,7 @@ use super::{
     address::quoted,
     daticert::Event,
     encoded_word::fold,
-    facts::{ReceiptType, TransmissionFacts},
+    facts::{ReceiptType, SUBJECT_CHARACTERS_MAX, TransmissionFacts, quotable},
     frame::{Included, entity},
     header::{Field, Header},
     instant::CertifiedInstant,
@@ -22,7 +22,9 @@ use super::{
 pub const TRANSPORT_PREFIX: &str = "POSTA CERTIFICATA: ";
 /// The subject prefix of the anomaly envelope.
 pub const ANOMALY_PREFIX: &str = "ANOMALIA MESSAGGIO: ";
-/// Octets that an unfolded subject may have to be repeated as it is written.
+/// Octets that a subject may have to be repeated as it is written: encoded words take more than characters.
+const RAW_SUBJECT_MAX: usize = 8 * SUBJECT_CHARACTERS_MAX;
+/// Octets that a word of an unfolded subject may have for that.
 const RAW_SUBJECT_WORD_MAX: usize = 900;
 
 /// Why a received message is not certified, told in the anomaly envelope.
@@ -104,7 +106,8 @@ impl Issuer {
         reason: AnomalyReason,
         message: Included<'_>,
     ) -> Unsealed {
-        let decoded = received.value("Subject").map(|raw| super::encoded_word::decode(&raw));
+        let decoded = received.value("Subject");
+        let decoded = decoded.map(|raw| quotable(super::encoded_word::decode(&raw)));
         let mut header = self.envelope_header("errore", received, sender, at);
         header.push(inherited_subject(ANOMALY_PREFIX, received, decoded.as_deref()));
         let message_id = if let Some(field) = received.first("Message-ID") {
@@ -206,6 +209,7 @@ fn inherited_subject(prefix: &str, inner: &Header, decoded: Option<&str>) -> Fie
     let raw = inner.value("Subject").and_then(|raw| String::from_utf8(raw).ok());
     let sound = |raw: &String| {
         !raw.is_empty()
+            && raw.len() <= RAW_SUBJECT_MAX
             && raw.bytes().all(|octet| matches!(octet, b'\t' | b' '..=b'~'))
             && raw.split(' ').all(|word| word.len() <= RAW_SUBJECT_WORD_MAX)
     };

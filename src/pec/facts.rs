@@ -108,6 +108,28 @@ pub fn receipt_due(requested: ReceiptType, place: RecipientPlace) -> ReceiptType
     }
 }
 
+/// Characters of a subject that receipts, envelopes and the journal quote. More is refused at the access point,
+/// and left out of what other providers and senders of ordinary mail write: what is quoted for each recipient,
+/// and kept for thirty months, must have an end.
+pub const SUBJECT_CHARACTERS_MAX: usize = 1_000;
+
+/// Octets of a Message-ID that is quoted, with its brackets: a line (RFC 5322 §2.1.1). A longer one is left out.
+pub const MESSAGE_ID_OCTETS_MAX: usize = 998;
+
+/// The last character of a text that was cut.
+const CUT: char = '…';
+
+/// `text` with [`SUBJECT_CHARACTERS_MAX`] characters at most; the last one tells that there were more.
+#[must_use]
+pub fn quotable(mut text: String) -> String {
+    if text.char_indices().nth(SUBJECT_CHARACTERS_MAX).is_some() {
+        let end = text.char_indices().nth(SUBJECT_CHARACTERS_MAX - 1).map_or(0, |(at, _)| at);
+        text.truncate(end);
+        text.push(CUT);
+    }
+    text
+}
+
 /// The facts of one transmission, the same in all its artefacts.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TransmissionFacts {

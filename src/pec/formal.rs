@@ -13,7 +13,10 @@ use std::collections::BTreeSet;
 use super::{
     address::Address,
     encoded_word::decode,
-    facts::{ReceiptType, Recipient, TransmissionFacts},
+    facts::{
+        MESSAGE_ID_OCTETS_MAX, ReceiptType, Recipient, SUBJECT_CHARACTERS_MAX, TransmissionFacts,
+        quotable,
+    },
     header::{Header, HeaderFault, LINE_OCTETS_MAX},
     header_addresses::{AddressListFault, parse_addresses},
     identifier::PecIdentifier,
@@ -105,7 +108,7 @@ pub fn refused_transmission(
         sender: reverse_path.as_str().to_owned(),
         recipients,
         reply_to: reverse_path.as_str().to_owned(),
-        subject: header.and_then(subject).map(|subject| subject.text),
+        subject: header.and_then(subject).map(|subject| quotable(subject.text)),
         message_id: header.and_then(message_id),
     }
 }
@@ -125,6 +128,8 @@ pub enum FormalCheck {
     ForwardPaths,
     /// Bcc has no value.
     Bcc,
+    /// The subject is short enough to be quoted ([`SUBJECT_CHARACTERS_MAX`]).
+    Subject,
     /// Size, and size times recipients, are within the limits.
     Size,
     /// The number of recipients is within the limit.
@@ -198,13 +203,15 @@ pub fn check(
             "the message has blind carbon-copy recipients (Bcc)",
         ));
     }
+    let subject = subject(header);
+    check_subject(subject.as_ref())?;
     check_limits(forward_paths.len(), size, limits)?;
     Ok(OriginalFacts {
         reply_to: reply_to(header, &from),
         from,
         to,
         cc,
-        subject: subject(header),
+        subject,
         message_id: message_id(header),
         receipt_type: header.text("X-TipoRicevuta").and_then(|text| ReceiptType::from_text(&text)),
     })
@@ -300,6 +307,23 @@ fn check_forward_paths(
     Ok(())
 }
 
+fn check_subject(subject: Option<&Subject>) -> Result<(), FormalFault> {
+    let characters = subject.map_or(0, |subject| subject.text.chars().count());
+    if characters <= SUBJECT_CHARACTERS_MAX {
+        return Ok(());
+    }
+    Err(FormalFault::new(
+        FormalCheck::Subject,
+        format!(
+            "l'oggetto del messaggio ({characters} caratteri) supera il limite di \
+             {SUBJECT_CHARACTERS_MAX} caratteri"
+        ),
+        format!(
+            "the subject has {characters} characters, more than the limit of {SUBJECT_CHARACTERS_MAX}"
+        ),
+    ))
+}
+
 fn check_limits(recipients: usize, size: u64, limits: &FormalLimits) -> Result<(), FormalFault> {
     if size > limits.message_octets_max {
         let max = limits.message_octets_max;
@@ -337,12 +361,12 @@ fn subject(header: &Header) -> Option<Subject> {
     Some(Subject { text: decode(&raw), raw })
 }
 
-/// The Message-ID as text fit for a header field and for XML; `None` when empty.
+/// The Message-ID as text fit for a header field and for XML; `None` when empty, or too long to be quoted.
 fn message_id(header: &Header) -> Option<String> {
     let value = header.value("Message-ID")?;
     let text: String =
         value.iter().filter(|o| o.is_ascii_graphic()).map(|o| char::from(*o)).collect();
-    (!text.is_empty()).then_some(text)
+    (1..=MESSAGE_ID_OCTETS_MAX).contains(&text.len()).then_some(text)
 }
 
 /// Reply-To when it can be read, else the author: it is only quoted, never answered to (RFC 6109
@@ -454,6 +478,16 @@ mod tests {
                 both,
                 9999,
                 FormalCheck::Bcc,
+            ),
+            (
+                GOOD.replace(
+                    "=?utf-8?Q?Citt=C3=A0?=",
+                    &format!("{}fine", "citta\r\n ".repeat(200)),
+                ),
+                "anna@alfa.example",
+                both,
+                9999,
+                FormalCheck::Subject,
             ),
             (GOOD.to_owned(), "anna@alfa.example", both, 1001, FormalCheck::Size),
             (

@@ -52,6 +52,7 @@ use super::{
     dsn,
     encoded_word::decode,
     engine::{OrdinaryMail, PecEngine},
+    facts::quotable,
     header::Header,
     issue,
     memory::SMALL_OCTETS_MAX,
@@ -522,7 +523,7 @@ fn judge(engine: &PecEngine, octets: &[u8], trace_octets: usize) -> Result<Judge
         subject: header
             .as_ref()
             .and_then(|header| header.value("Subject"))
-            .map(|raw| decode(&raw))
+            .map(|raw| quotable(decode(&raw)))
             .unwrap_or_default(),
         anomaly: AnomalyKind::OrdinaryMail,
         reason: "not signed".to_owned(),

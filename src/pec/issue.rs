@@ -25,7 +25,7 @@ use super::{
     encoded_word::decode,
     engine::{PecEngine, PecError},
     envelope::AnomalyReason,
-    facts::{ReceiptType, Recipient, RecipientPlace, TransmissionFacts, receipt_due},
+    facts::{ReceiptType, Recipient, RecipientPlace, TransmissionFacts, quotable, receipt_due},
     filing,
     header::{Field, Header},
     header_addresses::parse_addresses,
@@ -49,6 +49,18 @@ pub struct Issued {
     pub message_id: String,
     /// Octets of the original inside, which are not charged to its sender.
     pub embedded_octets: u64,
+}
+
+/// Octets of a receipt or notice beside the message that it includes.
+const NOTICE_OCTETS: u64 = 16 * 1024;
+/// Octets that one recipient takes in it, in text, HTML and certification data.
+const RECIPIENT_OCTETS: u64 = 1024;
+
+/// Octets of a receipt or notice that names so many recipients, for which memory is reserved; the message that it
+/// includes is not among them.
+pub(super) fn notice_octets(recipients: usize) -> u64 {
+    let recipients = u64::try_from(recipients).unwrap_or(u64::MAX);
+    recipients.saturating_mul(RECIPIENT_OCTETS).saturating_add(NOTICE_OCTETS)
 }
 
 /// Builds and signs on the blocking pool.
@@ -196,7 +208,8 @@ pub(super) async fn delivery(
         let ParsedEnvelope { envelope, entity } = &*parsed;
         let original = entity.get(envelope.original.clone()).unwrap_or_default();
         let delivered = Delivered { recipient: &recipient, requested, due, original, hash };
-        issuer.delivery_receipt(&envelope.data.facts, &instant, &delivered)
+        let brief = (due == ReceiptType::Brief).then(|| envelope.attachments(original, hash));
+        issuer.delivery_receipt_with(&envelope.data.facts, &instant, &delivered, brief)
     })
     .await
 }
@@ -221,9 +234,10 @@ pub async fn put_into_senders_mailbox(
     engine: &Arc<PecEngine>,
     account_id: AccountId,
     issued: &Issued,
-    artefact: Artefact,
+    mut artefact: Artefact,
     mut also: Batch,
 ) -> Result<(), PecError> {
+    artefact.while_held(&**engine.store().engine(), &mut also).await?;
     let staged = engine.stage(&issued.octets).await?;
     let key = artefact.transmission.0;
     let transmission = engine.record::<TransmissionRecord>(TRANSMISSIONS, &key).await?;
@@ -291,7 +305,7 @@ pub fn facts_of_original(
         recipients,
         reply_to: reply_to
             .map_or_else(|| sender.as_str().to_owned(), |address| address.as_str().to_owned()),
-        subject: header.value("Subject").map(|raw| decode(&raw)),
+        subject: header.value("Subject").map(|raw| quotable(decode(&raw))),
         message_id,
     };
     (facts, header.text("X-TipoRicevuta").and_then(|text| ReceiptType::from_text(&text)))

@@ -30,7 +30,10 @@ pub mod verify;
 use storage::catalog::engine::Batch;
 use trust::clock::UnixMillis;
 
-use super::records::{JOURNAL, JournalRecord, encode};
+use super::{
+    facts::quotable,
+    records::{JOURNAL, JournalRecord, encode},
+};
 
 /// Declares the events with the words that stand in the journal, once.
 macro_rules! events {
@@ -131,6 +134,9 @@ pub fn write(
     mut record: JournalRecord,
 ) {
     record.instant_millis = instant.0;
+    // Both come from headers, and stand in a record for each recipient.
+    record.subject = quotable(record.subject);
+    record.message_id = quotable(record.message_id);
     event.word().clone_into(&mut record.event);
     batch.append_numbered(JOURNAL, node.to_be_bytes().to_vec(), encode(&record));
 }

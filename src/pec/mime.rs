@@ -7,7 +7,7 @@
 //! Not here: transfer encodings of message bodies at rest (`storage`), the header itself
 //! ([`super::header`]).
 
-use std::ops::Range;
+use std::{collections::BTreeMap, ops::Range};
 
 use base64::{Engine as _, engine::general_purpose};
 
@@ -18,6 +18,9 @@ use super::{
 
 /// Parts one multipart may have.
 pub const PARTS_MAX: usize = 1000;
+
+/// Parameters one field may have; one with more counts as one without any.
+const PARAMETERS_MAX: usize = 256;
 
 /// A structured MIME field: its value and its parameters (RFC 2045 §5.1).
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -31,41 +34,53 @@ pub struct Structured {
 impl Structured {
     /// Reads an unfolded value. Never fails: what is not a parameter is left out.
     pub fn parse(value: &[u8]) -> Self {
-        let mut pieces = split_outside_quotes(value).into_iter();
-        let first = pieces.next().unwrap_or_default();
-        let value = without_comment(&first).to_ascii_lowercase();
-        let parameters = pieces
-            .filter_map(|piece| {
-                let (name, value) = piece.split_once('=')?;
-                Some((name.trim().to_ascii_lowercase(), unquoted(value.trim())))
-            })
-            .collect();
+        let mut pieces = split_outside_quotes(value);
+        let value = without_comment(&pieces.next().unwrap_or_default()).to_ascii_lowercase();
+        let mut parameters = Vec::new();
+        for (count, piece) in pieces.enumerate() {
+            if count == PARAMETERS_MAX {
+                parameters.clear();
+                break;
+            }
+            parameters.extend(
+                piece.split_once('=').map(|(name, value)| {
+                    (name.trim().to_ascii_lowercase(), unquoted(value.trim()))
+                }),
+            );
+        }
         Self { value, parameters }
     }
 
     /// The value of the parameter `name` (lower case), its RFC 2231 forms put together and
     /// decoded, encoded words (which no rule allows here and many programs write) decoded too.
     pub fn parameter(&self, name: &str) -> Option<String> {
-        let plain = |wanted: &str| {
-            self.parameters.iter().find(|(name, _)| name == wanted).map(|(_, value)| value)
-        };
-        if let Some(value) = plain(name) {
-            return Some(decode(value.as_bytes()));
-        }
-        if let Some(value) = plain(&format!("{name}*")) {
-            return Some(extended(value));
-        }
-        let mut joined = String::new();
-        for index in 0..PARTS_MAX {
-            if let Some(value) = plain(&format!("{name}*{index}")) {
-                joined.push_str(value);
-            } else if let Some(value) = plain(&format!("{name}*{index}*")) {
-                joined.push_str(value);
-            } else {
-                break;
+        let (mut plain, mut whole) = (None, None);
+        // Sections by number, each with the star of an encoded one.
+        let mut sections: BTreeMap<usize, (&str, bool)> = BTreeMap::new();
+        let mut encoded = false;
+        for (known, value) in &self.parameters {
+            let Some(form) = known.strip_prefix(name) else { continue };
+            match form {
+                "" => plain = plain.or(Some(value)),
+                "*" => whole = whole.or(Some(value)),
+                _ => {
+                    let Some((number, is_encoded)) = section(form) else { continue };
+                    encoded |= number == 0 && is_encoded;
+                    let kept = sections.entry(number).or_insert((value, is_encoded));
+                    if kept.1 && !is_encoded {
+                        *kept = (value, false);
+                    }
+                }
             }
         }
-        let encoded = plain(&format!("{name}*0*")).is_some();
+        if let Some(value) = plain {
+            return Some(decode(value.as_bytes()));
+        }
+        if let Some(value) = whole {
+            return Some(extended(value));
+        }
+        let in_order = sections.into_iter().zip(0..).take_while(|((number, _), at)| number == at);
+        let joined: String = in_order.map(|((_, (value, _)), _)| value).collect();
         match joined.is_empty() {
             true => None,
             false if encoded => Some(extended(&joined)),
@@ -105,25 +120,35 @@ fn extended(value: &str) -> String {
     encoding.decode_without_bom_handling(&octets).0.into_owned()
 }
 
-fn split_outside_quotes(value: &[u8]) -> Vec<String> {
-    let mut pieces = vec![Vec::new()];
-    let (mut quoted, mut escaped) = (false, false);
-    for &octet in value {
-        if octet == b';' && !quoted {
-            pieces.push(Vec::new());
-            continue;
-        }
-        match octet {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            _ => {}
-        }
-        if let Some(piece) = pieces.last_mut() {
-            piece.push(octet);
-        }
-    }
-    pieces.iter().map(|piece| String::from_utf8_lossy(piece).into_owned()).collect()
+/// The number of a section of a parameter (`*0`, `*1*`), and whether it is encoded (RFC 2231 §3, §4.1).
+fn section(form: &str) -> Option<(usize, bool)> {
+    let number = form.strip_prefix('*')?;
+    let (digits, encoded) = number.strip_suffix('*').map_or((number, false), |rest| (rest, true));
+    let canonical = digits == "0" || !digits.starts_with(['0', '+']);
+    let number = digits.parse().ok().filter(|_| canonical)?;
+    Some((number, encoded))
+}
+
+/// The pieces between semicolons, found as they are asked for.
+fn split_outside_quotes(value: &[u8]) -> impl Iterator<Item = String> {
+    let mut rest = Some(value);
+    std::iter::from_fn(move || {
+        let octets = rest?;
+        let (mut quoted, mut escaped) = (false, false);
+        let end = octets.iter().position(|&octet| {
+            match octet {
+                b';' if !quoted => return true,
+                _ if escaped => escaped = false,
+                b'\\' if quoted => escaped = true,
+                b'"' => quoted = !quoted,
+                _ => {}
+            }
+            false
+        });
+        rest = end.and_then(|end| octets.get(end + 1..));
+        let piece = octets.get(..end.unwrap_or(octets.len())).unwrap_or_default();
+        Some(String::from_utf8_lossy(piece).into_owned())
+    })
 }
 
 fn without_comment(text: &str) -> &str {
@@ -336,6 +361,8 @@ mod tests {
             ("a/b; name*0*=iso-8859-1''Perch%E9; name*1=\".pdf\"", "name", Some("Perché.pdf")),
             ("a/b; name*0=uno; name*1=due", "name", Some("unodue")),
             ("a/b; name=\"=?utf-8?Q?citt=C3=A0.pdf?=\"", "name", Some("città.pdf")),
+            ("a/b; name*1*=due%21; name*0*=utf-8''uno; name*3=no", "name", Some("unodue!")),
+            ("a/b; name*0*=a; name*0=b; name*01=c", "name", Some("b")),
             ("a/b", "name", None),
         ] {
             let field = Structured::parse(value.as_bytes());
@@ -343,6 +370,19 @@ mod tests {
             assert_eq!(field.has_parameter(name), expected.is_some(), "{value}");
         }
         assert_eq!(Structured::parse(b"Multipart/Signed ; a=b").value, "multipart/signed");
+    }
+
+    /// A field of a megabyte would be searched for a long time otherwise, for each of a thousand sections.
+    #[test]
+    fn a_field_with_too_many_parameters_counts_as_one_without() {
+        let field = |count: usize| {
+            let more = ";a=b".repeat(count - 1);
+            Structured::parse(format!("a/b{more};name=x").as_bytes())
+        };
+        assert_eq!(field(PARAMETERS_MAX).parameter("name").as_deref(), Some("x"));
+        let beyond = field(PARAMETERS_MAX + 1);
+        assert_eq!((beyond.value.as_str(), beyond.parameters.len()), ("a/b", 0));
+        assert!(!beyond.has_parameter("name"));
     }
 
     #[test]

@@ -86,7 +86,7 @@ pub(super) async fn answer_delivery(
     record: &DeliveryRecord,
 ) -> Result<(), PecError> {
     let held = shared.held(engine, record).await?;
-    let _memory = engine.reserve(held.size()).await?;
+    let _memory = engine.reserve(held.size().saturating_add(issue::notice_octets(1))).await?;
     let parsed = shared.envelope(engine, record, &held).await?;
     let instant = CertifiedInstant::new(UnixMillis(record.instant_millis));
     let facts = &parsed.envelope.data.facts;

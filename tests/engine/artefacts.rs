@@ -2,15 +2,20 @@
 
 use ceralacca::pec::{
     address::Address,
-    artefacts::{ArtefactKind, TRANSMISSION_ARTEFACTS, TRANSMISSION_INDEX, of_transmission},
+    artefacts::{
+        Artefact, ArtefactKind, TRANSMISSION_ARTEFACTS, TRANSMISSION_INDEX, of_transmission,
+    },
     disposal::dispose,
     records::{
         RecipientState, TRANSMISSION_IDENTIFIERS, TRANSMISSION_RECIPIENTS, TRANSMISSIONS,
-        TransmissionId, held_id,
+        TransmissionId, TransmissionRecord, decode, held_id,
     },
     transmissions::{self, Selection},
 };
-use storage::catalog::keys::HELD_MESSAGES;
+use storage::{
+    catalog::{engine::Batch, keys::HELD_MESSAGES},
+    error::StoreError,
+};
 use trust::{clock::Clock as _, digest::Sha256Digest};
 
 use crate::{
@@ -177,5 +182,42 @@ async fn octets_go_with_the_original_and_the_rows_when_the_journals_time_is_over
     ] {
         assert!(provider.entries(family).await.is_empty(), "{family:?}");
     }
+    provider.stop().await;
+}
+
+/// What is noted at the same time as the transmission lets go would be held for thirty months.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_held_under_a_transmission_that_lets_go_meanwhile() {
+    let provider = Provider::start_without_looks().await;
+    let message = written(BRUNO.address, CARLA.address, "", "ciao");
+    let taken = provider.submit(BRUNO, &[CARLA.address], &message).await.expect("taken");
+    provider.settle().await;
+    let id = only(&provider, &taken.identifier).await;
+    let store = provider.engine.store();
+    let engine = &**store.engine();
+    let value = engine.get(TRANSMISSIONS, &id.0).await.expect("read").expect("a record");
+    let record: TransmissionRecord = decode(TRANSMISSIONS, &id.0, &value).expect("a record");
+    let now = provider.engine.now();
+    let late = || {
+        let kind = ArtefactKind::DeliveryReceipt;
+        Artefact::to_sender((id, &record), kind, now, Vec::new(), "Alfa PEC")
+    };
+    let (mut artefact, mut batch) = (late(), Batch::default());
+    artefact.while_held(engine, &mut batch).await.expect("read");
+    assert!(artefact.keeps);
+    artefact.note(
+        &mut batch,
+        "<tardi@alfa.example>",
+        (Sha256Digest::of(b"x"), 1),
+        &record.original,
+    );
+    provider.clock.advance(31 * DAY);
+    let report = dispose(store, provider.engine.now(), 30 * DAY).await.expect("a round");
+    assert_eq!(report.transmissions, 1);
+    let refused = store.commit(batch).await.expect_err("it has let go");
+    assert!(matches!(refused, StoreError::Conflict), "{refused}");
+    let (mut artefact, mut batch) = (late(), Batch::default());
+    artefact.while_held(engine, &mut batch).await.expect("read");
+    assert!(!artefact.keeps, "and is noted without octets");
     provider.stop().await;
 }

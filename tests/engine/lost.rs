@@ -1,8 +1,12 @@
 //! Queued messages whose octets are lost or damaged: nobody else gets them, and their senders hear of it.
 
 use ceralacca::pec::{
+    daticert::{Event, RefusalCause},
     engine::EngineSettings,
-    records::{OUTGOING_QUEUE, RecipientRecord, RecipientState},
+    records::{
+        OUTGOING_QUEUE, RecipientRecord, RecipientState, TRANSMISSION_RECIPIENTS,
+        TRANSMISSION_WORK, TRANSMISSIONS, TransmissionRecord, TransmissionState, decode, encode,
+    },
 };
 use storage::catalog::{
     engine::{Batch, Family},
@@ -71,4 +75,40 @@ async fn the_sender_of_a_lost_ordinary_message_has_his_report() {
         let fields = report.status_fields().expect("fields");
         assert!(fields.contains("Final-Recipient: rfc822; ospite@posta.example\r\n"), "{fields}");
     }
+}
+
+/// Client and program have done their part, and no time limit runs before the envelope is sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sender_of_a_message_that_is_lost_before_its_acceptance_has_a_notice() {
+    let provider = Provider::start().await;
+    let message = written(BRUNO.address, ANNA, "", "ciao");
+    provider.submit(BRUNO, &[ANNA], &message).await.expect("taken");
+    provider.settle().await;
+    // As it was before its acceptance, but for the original.
+    let mut batch = Batch::default();
+    let (key, value) = provider.entries(TRANSMISSIONS).await.remove(0);
+    let mut record: TransmissionRecord = decode(TRANSMISSIONS, &key, &value).expect("a record");
+    record.set_state(TransmissionState::Submitted);
+    (record.original, record.envelope) = (vec![9; 16], Vec::new());
+    batch.put(TRANSMISSIONS, key.clone(), encode(&record));
+    let (row_key, value) = provider.entries(TRANSMISSION_RECIPIENTS).await.remove(0);
+    let mut row: RecipientRecord =
+        decode(TRANSMISSION_RECIPIENTS, &row_key, &value).expect("a row");
+    row.set_state(RecipientState::Submitted);
+    batch.put(TRANSMISSION_RECIPIENTS, row_key, encode(&row));
+    batch.put(TRANSMISSION_WORK, key, Vec::new());
+    provider.engine.store().commit(batch).await.expect("lost");
+    provider.settle().await;
+    let notice = provider.newest(BRUNO).await;
+    assert_eq!(notice.kind(), "non-accettazione");
+    let Event::NonAcceptance { cause: RefusalCause::Formal, detail: Some(detail) } =
+        &notice.data().event
+    else {
+        panic!("{:?}", notice.data().event)
+    };
+    assert!(detail.contains("va inviato di nuovo"), "{detail}");
+    let facts = &notice.data().facts;
+    assert_eq!((facts.sender.as_str(), facts.subject.as_deref()), (BRUNO.address, Some("Offerta")));
+    assert_eq!(provider.recipients().await[0].state(), RecipientState::Rejected);
+    provider.stop().await;
 }

@@ -44,6 +44,7 @@ mod receipts;
 mod service_levels;
 mod signing;
 mod space;
+mod subjects;
 mod three_providers;
 mod time_limits;
 mod tls;

@@ -1,19 +1,22 @@
 //! The outgoing queue against servers that answer well, badly and not at all.
 
-use std::net::TcpListener;
+use std::{net::TcpListener, sync::Arc};
 
-use ceralacca::pec::{
-    engine::EngineSettings,
-    records::{
-        DestinationRecord, OUTGOING_DESTINATIONS, OUTGOING_ORDER, OUTGOING_QUEUE, QueueRecord,
-        RecipientRecord, RecipientState, decode,
+use ceralacca::{
+    backup::held::{hold_all, release},
+    pec::{
+        engine::EngineSettings,
+        records::{
+            DestinationRecord, OUTGOING_DESTINATIONS, OUTGOING_ORDER, OUTGOING_QUEUE, QueueRecord,
+            RecipientRecord, RecipientState, decode,
+        },
     },
 };
-use storage::catalog::engine::Batch;
+use storage::{backup::manifest::CheckpointName, catalog::engine::Batch};
 
 use crate::{
     letter::{kinds, written},
-    network::ANNA,
+    network::{ANNA, Foreign},
     peer::{Manner, Peer},
     provider::{BRUNO, CARLA, DARIO, Holder, Provider, eventually, relay_to},
 };
@@ -102,6 +105,66 @@ async fn what_cannot_be_sent_within_a_day_is_told_by_the_notices_of_the_rules_an
     assert_eq!(states, [RecipientState::Expired]);
     let events = provider.events().await;
     assert!(events[3..].iter().any(|event| event == "relay-failed"), "{events:?}");
+    provider.stop().await;
+}
+
+/// An envelope of Alfa has come; its two receipts wait.
+async fn owing_receipts(provider: &Provider) {
+    let envelope = Foreign::alfa().envelope(&[BRUNO.address], "ciao");
+    provider.relay(ANNA, &[BRUNO.address], &envelope).await.expect("taken");
+    provider.settle().await;
+    assert_eq!(provider.entries(OUTGOING_QUEUE).await.len(), 2);
+}
+
+/// Nobody is told of a receipt that never leaves: the sender would keep the notice that nothing was heard.
+#[tokio::test(flavor = "multi_thread")]
+async fn receipts_that_waited_while_the_server_stood_still_are_sent_and_given_up_a_day_later() {
+    let peer = Peer::willing().await;
+    for (port, sent) in [(peer.port, 2), (closed_port(), 0)] {
+        let mut provider = Provider::start_with(settings()).await;
+        owing_receipts(&provider).await;
+        provider.clock.advance(30 * HOUR_MILLIS);
+        provider.run_queue_by(&[(ALFA, port), ("alfa.example", port)]);
+        if sent == 0 {
+            eventually("both destinations have failed", async || {
+                (provider.entries(OUTGOING_DESTINATIONS).await.len() == 2).then_some(())
+            })
+            .await;
+            assert_eq!(
+                provider.entries(OUTGOING_QUEUE).await.len(),
+                2,
+                "they were tried, and wait"
+            );
+            provider.clock.advance(24 * HOUR_MILLIS);
+        }
+        empty(&provider).await;
+        let events = provider.events().await;
+        let count = |word: &str| events.iter().filter(|event| *event == word).count();
+        assert_eq!((count("relayed"), count("relay-failed")), (sent, 2 - sent), "{events:?}");
+        provider.stop().await;
+    }
+    assert_eq!(peer.transactions().len(), 2);
+}
+
+/// After a restore the operator asks the other providers first, and lets the duties go when he knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn receipts_that_an_operator_releases_after_a_day_are_sent() {
+    let peer = Peer::willing().await;
+    let mut provider = Provider::start_with(settings()).await;
+    owing_receipts(&provider).await;
+    let store = Arc::clone(provider.engine.store());
+    let checkpoint = CheckpointName { epoch: 1, instant: provider.engine.now() };
+    let held = hold_all(&**store.engine(), checkpoint, provider.engine.now()).await.expect("held");
+    assert_eq!(held, 2);
+    provider.run_queue_by(&[(ALFA, peer.port), ("alfa.example", peer.port)]);
+    provider.clock.advance(30 * HOUR_MILLIS);
+    let now = provider.engine.now();
+    let released = release(&**store.engine(), None, 1, now).await.expect("released");
+    for due in released.requeued {
+        provider.engine.queue().announce(due, now);
+    }
+    empty(&provider).await;
+    assert_eq!(peer.transactions().len(), 2);
     provider.stop().await;
 }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use ceralacca::pec::{
     address::{Address, Domain},
-    artefacts::{ArtefactKind, ArtefactRecord, RECEIVED_MAX, TRANSMISSION_ARTEFACTS},
+    artefacts::{
+        ArtefactKind, ArtefactRecord, RECEIVED_BESIDE_OCTETS, RECEIVED_MAX, TRANSMISSION_ARTEFACTS,
+    },
     brief::BriefHash,
     delivery_point::deliver_all,
     directory::Directory,
@@ -254,5 +256,95 @@ async fn a_provider_that_repeats_itself_is_noted_so_many_times_and_no_more() {
     }
     assert_eq!(received(&provider).await, RECEIVED_MAX);
     assert_eq!(provider.inbox(BRUNO).await.len(), 1 + RECEIVED_MAX + 3);
+    provider.stop().await;
+}
+
+/// Its sender would have neither the receipt nor a notice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_moves_nobody_on_unless_it_comes_for_whom_it_is_meant() {
+    let (provider, envelope) = with_a_transmission().await;
+    let service = provider.engine.issuer().service_address.clone();
+    provider.set(DARIO, |settings| settings.address = service.to_string()).await;
+    provider.engine.replace_domains(
+        ["pec.beta.example", "beta.example"].into_iter().map(str::to_owned).collect(),
+    );
+    let (alfa, from) = (Foreign::alfa(), ALFA.service_address());
+    let facts = &envelope.data().facts;
+    let charge = alfa.issuer.take_charge_receipt(facts, &alfa.now(), &[anna()], &service);
+    let fault = DeliveryFault::unknown_mailbox();
+    let failure = alfa.issuer.non_delivery_notice(facts, &alfa.now(), &anna(), &fault);
+    let receipt = delivery(&alfa, &envelope);
+    for (unsealed, to) in [
+        (&charge, CARLA.address),
+        (&failure, CARLA.address),
+        (&failure, service.as_str()),
+        (&receipt, CARLA.address),
+        (&receipt, service.as_str()),
+    ] {
+        provider.relay(&from, &[to], &alfa.seal(unsealed)).await.expect("taken");
+        provider.settle().await;
+        assert_eq!(states(&provider).await, [RecipientState::Accepted]);
+    }
+    assert_eq!(received(&provider).await, 0);
+    // Beside others it comes for him too.
+    let both = [BRUNO.address, CARLA.address];
+    provider.relay(&from, &both, &alfa.seal(&receipt)).await.expect("taken");
+    provider.settle().await;
+    assert_eq!(states(&provider).await, [RecipientState::Delivered]);
+    assert_eq!(kinds(&provider.inbox(BRUNO).await), ["accettazione", "avvenuta-consegna"]);
+    provider.stop().await;
+}
+
+/// Who takes a message in certifies nothing of how it was sent: a proof would have two acceptances.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_the_senders_provider_issues_is_not_noted_from_another() {
+    let (provider, envelope) = with_a_transmission().await;
+    let alfa = Foreign::alfa();
+    let (facts, at) = (&envelope.data().facts, alfa.now());
+    for unsealed in [
+        alfa.issuer.acceptance_receipt(facts, &at),
+        alfa.issuer.formal_non_acceptance_notice(facts, &at, "un motivo"),
+    ] {
+        let receipt = alfa.seal(&unsealed);
+        provider.relay(&ALFA.service_address(), &[BRUNO.address], &receipt).await.expect("taken");
+        provider.settle().await;
+    }
+    assert_eq!(received(&provider).await, 0);
+    assert_eq!(provider.inbox(BRUNO).await.len(), 3, "they go to the mailbox");
+    provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_much_larger_than_what_was_sent_is_noted_without_its_octets() {
+    let (provider, envelope) = with_a_transmission().await;
+    let alfa = Foreign::alfa();
+    for more in [RECEIVED_BESIDE_OCTETS, 0] {
+        let sent = envelope.included().expect("the original");
+        let more = "x\r\n".repeat(usize::try_from(more / 3 + 1).expect("a size"));
+        let delivered = Delivered {
+            recipient: &anna(),
+            requested: ReceiptType::Complete,
+            due: ReceiptType::Complete,
+            original: &[sent, more.as_bytes()].concat(),
+            hash: BriefHash::Encoded,
+        };
+        let receipt = alfa.seal(&alfa.issuer.delivery_receipt(
+            &envelope.data().facts,
+            &alfa.now(),
+            &delivered,
+        ));
+        provider.relay(&ALFA.service_address(), &[BRUNO.address], &receipt).await.expect("taken");
+        provider.settle().await;
+        provider.clock.advance(1_000);
+    }
+    let rows = provider.entries(TRANSMISSION_ARTEFACTS).await;
+    let rows = rows.iter().map(|(key, value)| {
+        decode::<ArtefactRecord>(TRANSMISSION_ARTEFACTS, key, value).expect("a row")
+    });
+    let held: Vec<bool> = rows
+        .filter(|row| row.kind() == ArtefactKind::DeliveryReceipt)
+        .map(|row| !row.held.is_empty())
+        .collect();
+    assert_eq!(held, [false, true]);
     provider.stop().await;
 }

@@ -12,6 +12,7 @@ use std::{
 
 use ceralacca::pec::{
     destination::Destinations,
+    directory::Directory,
     engine::EngineSettings,
     lookups::{Answer, Exchange, Kind, Lookups, NamesError, TlsaRecord},
     queue::IdleConnections,
@@ -35,7 +36,7 @@ use trust::{
 
 use crate::{
     letter::{kinds, written},
-    network::{ANNA, authority},
+    network::{self, ANNA, Foreign, authority, directory},
     peer::Peer,
     provider::{BRUNO, Provider, eventually},
 };
@@ -299,6 +300,36 @@ async fn between_providers_there_is_tls_or_no_mail_unless_the_configuration_says
         }
         provider.stop().await;
     }
+}
+
+/// An entry may write a service mailbox whose domain it does not manage (RFC 6109 §4.5): take-charge receipts go
+/// there, with sender, recipients and subject of certified mail.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_domain_of_a_service_mailbox_is_a_providers_though_no_entry_manages_it() {
+    let dns = Dns::new(Table::default());
+    let peer = Peer::willing().await;
+    let tls = policies(None, ConfiguredTls::Opportunistic).secure_between_providers();
+    let provider = provider(&dns, peer.port, tls).await;
+    let mut records = directory().records().to_vec();
+    records[0].service_mailbox = "ricevute@servizi.example".parse().expect("an address");
+    provider.engine.replace_directory(Arc::new(Directory::new(records).expect("a directory")));
+    let envelope = Foreign::alfa().envelope(&[BRUNO.address], "ciao");
+    provider
+        .relay(&network::ALFA.service_address(), &[BRUNO.address], &envelope)
+        .await
+        .expect("taken");
+    provider.settle().await;
+    let record = eventually("the destination is left alone", async || {
+        let rows = provider.entries(OUTGOING_DESTINATIONS).await;
+        let read = |(key, value): &(bytes::Bytes, bytes::Bytes)| {
+            decode::<DestinationRecord>(OUTGOING_DESTINATIONS, key, value).expect("a record")
+        };
+        rows.iter().map(read).find(|record| record.domain == "servizi.example")
+    })
+    .await;
+    assert!(record.policy && record.last_error.contains("which is required"), "{record:?}");
+    assert!(peer.transactions().is_empty());
+    provider.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,6 +25,7 @@ use super::Judged;
 use crate::pec::{
     distribution::CONFLICTS_MAX,
     engine::{PecEngine, PecError},
+    facts::quotable,
     journal::JournalEvent,
     pressure::RoomPromise,
     quarantine::{self, FoundAt, Infected, QuarantineId},
@@ -129,7 +130,7 @@ impl Arrival<'_> {
     fn journal_record(&self, recipients: Vec<String>) -> JournalRecord {
         let Judged { message_id, subject, provider, reason, .. } = &self.judged;
         JournalRecord {
-            message_id: String::from_utf8_lossy(message_id).into_owned(),
+            message_id: quotable(String::from_utf8_lossy(message_id).into_owned()),
             sender: self.reverse_path.clone(),
             recipients,
             subject: subject.clone(),

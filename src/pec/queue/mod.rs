@@ -25,7 +25,10 @@ mod schedule;
 mod sweep;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -56,6 +59,8 @@ pub struct QueueHandle {
 struct Shared {
     schedule: Mutex<Schedule>,
     changed: Notify,
+    /// When messages began to be sent, in milliseconds since the epoch; 0 = not yet.
+    began_millis: AtomicI64,
 }
 
 impl QueueHandle {
@@ -68,7 +73,13 @@ impl QueueHandle {
             connections: settings.connections_max.max(1),
         };
         let schedule = Mutex::new(Schedule::new(bounds));
-        Self { shared: Arc::new(Shared { schedule, changed: Notify::new() }) }
+        let began_millis = AtomicI64::new(0);
+        Self { shared: Arc::new(Shared { schedule, changed: Notify::new(), began_millis }) }
+    }
+
+    /// Since when messages are sent.
+    pub(in crate::pec) fn began(&self) -> UnixMillis {
+        UnixMillis(self.shared.began_millis.load(Ordering::Relaxed))
     }
 
     fn schedule(&self) -> MutexGuard<'_, Schedule> {
@@ -264,6 +275,7 @@ const SURVEY_ANYWAY_MILLIS: i64 = 60_000;
 /// Runs the queue until `shutdown` turns true; connections then finish the message they are at.
 pub async fn run(engine: Arc<PecEngine>, relay: Arc<Relay>, mut shutdown: watch::Receiver<bool>) {
     let queue = engine.queue().clone();
+    queue.shared.began_millis.store(engine.now().0, Ordering::Relaxed);
     let mut tasks = JoinSet::new();
     order::begin(&engine, &queue).await;
     tasks.spawn(sweep::run(Arc::clone(&engine), shutdown.clone()));

@@ -20,6 +20,7 @@ use super::order::forget_failure;
 use crate::{
     metrics_names,
     pec::{
+        disposal::drawn,
         engine::{PecEngine, PecError},
         records::{Due, OUTGOING_QUEUE, QueueId, QueueKind, QueueRecord, decode},
         relay,
@@ -139,11 +140,15 @@ async fn pass(
         let complete = page.len() < PAGE;
         for (key, value) in page {
             let Some(record) = readable(&key, &value) else { continue };
-            let age_millis = engine.now().0.saturating_sub(record.queued_millis);
-            if age_millis < least || *shutdown.borrow() {
+            let age_millis = |since: i64| engine.now().0.saturating_sub(since);
+            if age_millis(drawn(&key).0) < least || *shutdown.borrow() {
                 return Ok(stays.unwrap_or(key));
             }
             scan.start = [key.as_ref(), &[0]].concat().into();
+            // A release has given it a new age: it is found by a later look from the first row on.
+            if age_millis(record.queued_millis) < least {
+                continue;
+            }
             let id = QueueId::from_octets(OUTGOING_QUEUE, &key)?;
             if age.concerns(&record) && !settled(engine, id, age).await {
                 stays.get_or_insert(key);

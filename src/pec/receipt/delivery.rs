@@ -3,7 +3,7 @@
 use super::{Notice, NoticeKind};
 use crate::pec::{
     address::Address,
-    brief::{BriefHash, brief_original},
+    brief::{Attachments, BriefHash},
     daticert::{DeliveryFailure, Event},
     facts::{ReceiptType, TransmissionFacts},
     instant::CertifiedInstant,
@@ -140,6 +140,19 @@ impl Issuer {
         at: &CertifiedInstant,
         delivered: &Delivered<'_>,
     ) -> Unsealed {
+        let Delivered { due, original, hash, .. } = *delivered;
+        let attachments = (due == ReceiptType::Brief).then(|| Attachments::find(original, hash));
+        self.delivery_receipt_with(facts, at, delivered, attachments.as_ref())
+    }
+
+    /// The same, when the attachments of the original are known: a brief receipt has their hashes.
+    pub(in crate::pec) fn delivery_receipt_with(
+        &self,
+        facts: &TransmissionFacts,
+        at: &CertifiedInstant,
+        delivered: &Delivered<'_>,
+        attachments: Option<&Attachments>,
+    ) -> Unsealed {
         let heading = match delivered.due {
             ReceiptType::Complete => "Ricevuta di avvenuta consegna",
             ReceiptType::Brief => "Ricevuta di avvenuta consegna breve",
@@ -158,12 +171,8 @@ impl Issuer {
                 identifier(facts),
             ],
         };
-        let brief = match delivered.due {
-            ReceiptType::Brief => brief_original(delivered.original, delivered.hash),
-            ReceiptType::Complete => vec![delivered.original.into()],
-            ReceiptType::Concise => Vec::new(),
-        };
-        let pieces: Vec<&[u8]> = brief.iter().map(AsRef::as_ref).collect();
+        let original = delivered.original;
+        let pieces = attachments.map_or_else(|| vec![original], |known| known.replaced(original));
         let included = (delivered.due != ReceiptType::Concise).then_some(pieces.as_slice());
         let event =
             Event::Delivery { receipt: delivered.requested, recipient: recipient.to_string() };

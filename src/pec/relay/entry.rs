@@ -156,7 +156,12 @@ impl Entry {
         if self.record.is_dropped() {
             return Some(Fate::Refused(Refusal::ours(DeliveryFault::dropped())));
         }
-        let age_millis = engine.now().0.saturating_sub(self.record.queued_millis);
+        let mut since_millis = self.record.queued_millis;
+        if self.record.kind() != QueueKind::TransportEnvelope {
+            // Nobody is told that an answer was lost: while this server stood still no time was over for it.
+            since_millis = since_millis.max(engine.queue().began().0);
+        }
+        let age_millis = engine.now().0.saturating_sub(since_millis);
         let settings = engine.settings();
         let mut lifetime_millis = settings.queue_lifetime_millis;
         if self.record.kind() == QueueKind::TransportEnvelope && !self.record.ordinary {

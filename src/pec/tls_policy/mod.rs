@@ -191,8 +191,7 @@ impl TlsPolicies {
     fn otherwise(&self, engine: &PecEngine, domain: &str) -> (PolicySource, TlsPolicy) {
         let of_a_provider = self.between_providers
             && self.every < ConfiguredTls::Require
-            && Domain::parse(domain)
-                .is_ok_and(|domain| engine.directory().provider_of_domain(&domain).is_some());
+            && Domain::parse(domain).is_ok_and(|domain| engine.directory().is_a_providers(&domain));
         if of_a_provider {
             (PolicySource::Directory, self.policy(ConfiguredTls::Require))
         } else {

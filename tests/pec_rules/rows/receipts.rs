@@ -2,7 +2,7 @@
 //! notice says of a failure (§3.3.3).
 
 use ceralacca::pec::{
-    brief::{BriefHash, brief_original},
+    brief::{Attachments, BriefHash},
     facts::{ReceiptType, RecipientPlace, receipt_due},
     receipt::DeliveryFault,
 };
@@ -86,8 +86,8 @@ const TEXT: &str = "Content-Type: text/plain\r\n\r\nciao";
 const HASH: &str = "d8bce9746547bb7743e5933fbf0fc4f2d2cbcad3";
 
 fn brief(original: &str) -> String {
-    let pieces = brief_original(original.as_bytes(), BriefHash::Encoded);
-    String::from_utf8(pieces.concat()).expect("ASCII")
+    let attachments = Attachments::find(original.as_bytes(), BriefHash::Encoded);
+    String::from_utf8(attachments.replaced(original.as_bytes()).concat()).expect("ASCII")
 }
 
 fn mixed(part: &str) -> String {
@@ -168,7 +168,8 @@ fn brief_rule_8_the_hash_is_of_the_part_as_it_stands_unless_switched() {
     let original =
         mixed("Content-Type: a/b; name=c\r\nContent-Transfer-Encoding: base64\r\n\r\nYWJj");
     assert!(brief(&original).contains(HASH));
-    let decoded = brief_original(original.as_bytes(), BriefHash::Decoded).concat();
+    let decoded = Attachments::find(original.as_bytes(), BriefHash::Decoded);
+    let decoded = decoded.replaced(original.as_bytes()).concat();
     // FIPS 180-4, the example message "abc".
     let abc = "a9993e364706816aba3e25717850c26c9cd0d89d";
     assert!(String::from_utf8_lossy(&decoded).contains(abc));

@@ -82,6 +82,13 @@ fn access_check_5_bcc_has_a_value() {
     assert!(judged(&format!("{BOTH}Bcc: \r\n"), &[B, C], 10).is_ok(), "it may be empty");
 }
 
+/// The rules set no limit; what is quoted in every receipt needs one.
+#[test]
+fn access_check_5_subject_is_too_long_to_be_quoted() {
+    let long = format!("{BOTH}Subject: inizio{}\r\n", "\r\n parola".repeat(150));
+    assert_eq!(fault(&long, &[B, C], 9_999), FormalCheck::Subject);
+}
+
 #[test]
 fn access_check_6_size_and_size_by_recipients() {
     let one = "From: anna@alfa.example\r\nTo: b@beta.example\r\n";
