@@ -226,7 +226,7 @@ async fn silent() -> (HttpTimestampSource, TcpListener) {
     let port = listener.local_addr().expect("an address").port();
     let config = HttpTimestampConfig {
         url: format!("http://127.0.0.1:{port}/tsr"),
-        timeout: Duration::from_secs(600),
+        timeout: Duration::from_mins(10),
         trusted: TrustedAuthorities::new(Vec::new()),
     };
     let source = HttpTimestampSource::new(config, Arc::new(SystemRandom)).expect("a client");

@@ -90,7 +90,7 @@ fn whole_certificates_in_the_layout_of_the_standard_are_found_by_their_octets() 
         issued.certificate
     };
     let [first, second, of_beta, stranger] = ["Alfa", "Alfa", "Beta", "Alfa"].map(issue);
-    let folded = |certificate: &Certificate| {
+    let printed = |certificate: &Certificate| {
         let text = STANDARD.encode(certificate.to_der());
         let lines = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap());
         format!("providerCertificate;binary::\n {}\n", lines.collect::<Vec<_>>().join("\n "))
@@ -108,7 +108,7 @@ fn whole_certificates_in_the_layout_of_the_standard_are_found_by_their_octets() 
             record += &hash(certificate);
         }
         for certificate in certificates {
-            record += &folded(certificate);
+            record += &printed(certificate);
         }
         record
             + &format!(

@@ -183,15 +183,8 @@ impl Keeper {
 
     async fn save(&self, stamping: bool, kept: &mut Kept) {
         let now = self.engine.now();
-        while stamping {
-            match self.close_period(now).await {
-                Ok(true) => kept.pieces += 1,
-                Ok(false) => break,
-                Err(error) => {
-                    kept.failures.push(("piece", error));
-                    break;
-                }
-            }
+        if stamping {
+            self.close_periods(now, kept).await;
         }
         let mut tries = Tries::default();
         loop {
@@ -215,6 +208,16 @@ impl Keeper {
         }
         // What cannot be read was told of by the steps.
         kept.saved_until = self.saved_until().await.ok().flatten();
+    }
+
+    async fn close_periods(&self, now: UnixMillis, kept: &mut Kept) {
+        loop {
+            match self.close_period(now).await {
+                Ok(true) => kept.pieces += 1,
+                Ok(false) => return,
+                Err(error) => return kept.failures.push(("piece", error)),
+            }
+        }
     }
 
     /// Makes the piece of the first period that is over; false when none is.

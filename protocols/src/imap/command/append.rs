@@ -4,7 +4,7 @@
 //! Messages go from the socket to the store piece by piece, and come in together or not at all. What
 //! is known to fail fails before a synchronising client sends anything.
 
-use storage::{error::StoreError, mailbox::append::Replaced};
+use storage::{error::StoreError, ids::Uid, mailbox::append::Replaced};
 
 use super::{copy::try_create, expunge::check_writable};
 use crate::{
@@ -241,8 +241,7 @@ async fn finish<S: Stream>(
         Err(StoreError::NoSuchUid { .. }) => return Err(expunged().into()),
         Err(error) => return Err(failed(&error).into()),
     };
-    let code =
-        format!("APPENDUID {uid_validity} {}", write_set(uids.into_iter().map(|uid| uid.get())));
+    let code = format!("APPENDUID {uid_validity} {}", write_set(uids.into_iter().map(Uid::get)));
     match (replaced, selected) {
         (Some(Replaced { uid, .. }), Some(mailbox)) => {
             // The client learns where the new message is before the old one goes (RFC 8508 §3.4).
