@@ -28,8 +28,8 @@ pub(super) enum AccountCommand {
     #[command(
         about = say("Crea una casella", "Creates an account"),
         after_help = say(
-            "Esempi:\n  ceralacca account add maria.rossi@pec.example --owner 1 --generate\n  ceralacca account add ufficio@pec.example --owner 2 --plan massiva-base --password-stdin < password.txt\n\nSenza password la casella riceve ma nessuno vi entra, finché non si usa `account password`.",
-            "Examples:\n  ceralacca account add maria.rossi@pec.example --owner 1 --generate\n  ceralacca account add ufficio@pec.example --owner 2 --plan massiva-base --password-stdin < password.txt\n\nWithout a password the account receives, but nobody gets in until `account password` is used.",
+            "Esempi:\n  ceralacca account add maria.rossi@pec.example --owner 1 --generate\n  ceralacca account add ufficio@pec.example --owner 2 --plan massiva-base --password-stdin < password.txt\n\nSenza password la casella riceve, e vi si entra solo con un token di [oauth], finché non si usa `account password`.",
+            "Examples:\n  ceralacca account add maria.rossi@pec.example --owner 1 --generate\n  ceralacca account add ufficio@pec.example --owner 2 --plan massiva-base --password-stdin < password.txt\n\nWithout a password the account receives, and only a token of [oauth] lets its holder in until `account password` is used.",
         ),
     )]
     Add {

@@ -150,7 +150,7 @@ settings! {
     imap_contexts_max: usize = 16, COUNT,
         "Ricerche di una sessione IMAP di cui si annunciano i cambiamenti.",
         "Searches of an IMAP session whose changes are told.";
-    sessions_per_account_max: usize = 64, COUNT,
+    sessions_per_account_max: usize = 32, COUNT,
         "Sessioni IMAP e POP3 autenticate di una stessa casella.",
         "Sessions of IMAP and POP3 of one account that are logged in.";
     sessions_per_address_max: usize = 60, COUNT,

@@ -34,6 +34,7 @@ pub use receipts::ReceiptsSettings;
 pub use value::{DomainName, HostPort, ListenAddress, NotADomainName, NotHostPort};
 
 use protocols::net::proxy::Network;
+use trust::digest::Sha256Digest;
 
 use crate::{
     registry::plan::Plans,
@@ -208,10 +209,12 @@ impl DataSettings {
         self.folder.join("directory")
     }
 
-    /// The copy of the keys of the issuer of `[oauth]`.
+    /// The copy of the keys that `issuer` publishes at `url`: each has a name of its own, so that the
+    /// keys of an issuer that was given up are never taken for those of another.
     #[must_use]
-    pub fn issuer_keys_file(&self) -> PathBuf {
-        self.folder.join("issuer_keys.json")
+    pub fn issuer_keys_file(&self, issuer: &str, url: &str) -> PathBuf {
+        let whose = Sha256Digest::of(format!("{issuer}\n{url}").as_bytes());
+        self.folder.join(format!("issuer_keys-{}.json", hex::encode(&whose.0[..8])))
     }
 
     /// Keys and certificates of the development authority.

@@ -250,3 +250,12 @@ fn servers_of_names_are_addresses_and_words_are_words() {
     let dns = config.expect("right").dns;
     assert_eq!((dns.servers, dns.dnssec), (vec!["[::1]:53".parse().unwrap()], Dnssec::Validate));
 }
+
+#[test]
+fn each_issuer_and_address_has_a_copy_of_its_keys_of_its_own() {
+    let data = Config::default().data;
+    let of = |issuer, url| data.issuer_keys_file(issuer, url);
+    let one = of("https://a.example", "https://a.example/jwks");
+    assert_ne!(one, of("https://b.example", "https://a.example/jwks"));
+    assert_ne!(one, of("https://a.example", "https://a.example/other"));
+}

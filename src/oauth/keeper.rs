@@ -4,6 +4,7 @@
 //!
 //! * The last good set counts until another one comes; one from the server is kept in the data
 //!   folder, so that a restart does not depend on the server.
+//! * A set without keys is a set: who has withdrawn them lets nobody in.
 //! * A token with an unknown key makes the keys be read again, at most once in
 //!   `oauth.keys_retry`, whoever sends how many.
 //!
@@ -66,10 +67,15 @@ impl KeyKeeper {
     /// When the configured file cannot be used. A copy that cannot is passed over with a warning.
     pub fn open(settings: &IssuerKeySettings, source: KeySource) -> anyhow::Result<Arc<Self>> {
         let current = match &source {
-            KeySource::File(file) => Some(read(file)?),
-            KeySource::Server { copy, .. } if copy.exists() => {
-                read(copy).inspect_err(|error| tracing::warn!(?error, "keys are fetched anew")).ok()
-            }
+            KeySource::File(file) => Some(Arc::new(
+                read(file)?
+                    .with_some()
+                    .with_context(|| format!("reading the keys in {}", file.display()))?,
+            )),
+            KeySource::Server { copy, .. } if copy.exists() => read(copy)
+                .map(Arc::new)
+                .inspect_err(|error| tracing::warn!(?error, "keys are fetched anew"))
+                .ok(),
             KeySource::Server { .. } => None,
         };
         Ok(Arc::new(Self {
@@ -129,7 +135,7 @@ impl KeyKeeper {
 
     async fn read(&self, validators: &mut Validators) -> anyhow::Result<Option<KeySet>> {
         let (fetcher, copy) = match &self.source {
-            KeySource::File(file) => return Ok(Some(read(file)?.as_ref().clone())),
+            KeySource::File(file) => return Ok(Some(read(file)?)),
             KeySource::Server { fetcher, copy } => (fetcher, copy),
         };
         let url = &fetcher.url;
@@ -145,9 +151,9 @@ impl KeyKeeper {
     }
 }
 
-fn read(file: &PathBuf) -> anyhow::Result<Arc<KeySet>> {
+fn read(file: &PathBuf) -> anyhow::Result<KeySet> {
     let octets =
         std::fs::read(file).with_context(|| format!("reading the keys in {}", file.display()))?;
     let keys = KeySet::read(&octets);
-    Ok(Arc::new(keys.with_context(|| format!("reading the keys in {}", file.display()))?))
+    keys.with_context(|| format!("reading the keys in {}", file.display()))
 }

@@ -84,16 +84,26 @@ impl fmt::Debug for KeySet {
 }
 
 impl KeySet {
-    /// Reads a set. Keys of other kinds are passed over (RFC 7517 §5).
+    /// Reads a set. Keys of other kinds are passed over (RFC 7517 §5); a set without any other is one
+    /// too: an issuer that has withdrawn its keys says so.
     ///
     /// # Errors
     ///
-    /// When there is none that can be used.
+    /// When it is no set.
     pub fn read(octets: &[u8]) -> Result<Self, KeySetError> {
         let set: JwkSet = serde_json::from_slice(octets).map_err(KeySetError::NotASet)?;
         let usable = |value| serde_json::from_value(value).ok().and_then(|jwk| usable(&jwk));
         let keys: Vec<_> = set.keys.into_iter().filter_map(usable).take(KEYS_MAX).collect();
-        if keys.is_empty() { Err(KeySetError::NoUsableKey) } else { Ok(Self(keys)) }
+        Ok(Self(keys))
+    }
+
+    /// The set, where it has a key.
+    ///
+    /// # Errors
+    ///
+    /// When it has none that can be used.
+    pub fn with_some(self) -> Result<Self, KeySetError> {
+        if self.0.is_empty() { Err(KeySetError::NoUsableKey) } else { Ok(self) }
     }
 
     /// Whether a key in it is of the name and the kind that the token speaks of.

@@ -36,7 +36,10 @@ pub enum TokenError {
     /// It is no JWT, or one of a kind that is not taken.
     #[error("the token is no signed JWT of a kind that is taken: {0}")]
     Malformed(&'static str),
-    /// No key of the issuer fits it.
+    /// The issuer has no key of the name and the kind that it speaks of, as far as is known here.
+    #[error("the issuer has no such key, or has had it for less than oauth.keys_retry")]
+    UnknownKey,
+    /// A key of the issuer fits it, and does not verify it.
     #[error("no key of the issuer verifies the token")]
     Signature,
     /// It was signed, and does not count here or now.
@@ -49,7 +52,8 @@ pub enum TokenError {
 
 impl TokenError {
     /// Whether somebody made it up. One that the issuer did sign, and that has expired, is what an
-    /// honest client sends that has not looked at its clock.
+    /// honest client sends that has not looked at its clock; one with an unknown key is what it sends
+    /// while the issuer changes its keys and they cannot be read.
     #[must_use]
     pub fn is_forged(&self) -> bool {
         matches!(self, Self::Malformed(_) | Self::Signature)
@@ -96,8 +100,15 @@ impl TokenVerifier {
             // The issuer may have begun to sign with another key since.
             keys = self.keys.read_again().await.ok_or(TokenError::NoKeys)?;
         }
+        if !keys.may_verify(&token) {
+            return Err(TokenError::UnknownKey);
+        }
         if !keys.verify(&token) {
-            return Err(TokenError::Signature);
+            // A new key may have the name of the old one, or none.
+            keys = self.keys.read_again().await.ok_or(TokenError::NoKeys)?;
+            if !keys.verify(&token) {
+                return Err(TokenError::Signature);
+            }
         }
         self.rules.login(&token, self.clock.now().seconds())
     }

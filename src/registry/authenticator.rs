@@ -80,8 +80,9 @@ struct Known {
     identity: Identity,
     state: AccountState,
     in_store: bool,
-    argon2: String,
-    scram: ScramVerifier,
+    /// `None` without a password: such an account is entered by tokens alone.
+    argon2: Option<String>,
+    scram: Option<ScramVerifier>,
 }
 
 /// Somebody who says who he is.
@@ -180,7 +181,8 @@ impl RegistryAuthenticator {
             self.still_allowed(&mut who, Wants::Answer).await?;
             return Err(self.failed(&who));
         };
-        let hash = who.known.as_ref().map_or(&self.nobody, |known| &known.argon2).clone();
+        let hash = who.known.as_ref().and_then(|known| known.argon2.as_ref());
+        let hash = hash.unwrap_or(&self.nobody).clone();
         let tags = self.tags(&who, &hash, &password)?;
         // A turn is only taken for an answer: a device with an old password must not use up its
         // network's, nor a try that finds no time.
@@ -353,7 +355,7 @@ impl RegistryAuthenticator {
         let row = sqlx::query(
             "SELECT account_id, state, applied_version, argon2, scram_salt, scram_iterations, \
              scram_stored_key, scram_server_key FROM accounts \
-             JOIN credentials USING (account_id) WHERE address = ?",
+             LEFT JOIN credentials USING (account_id) WHERE address = ?",
         )
         .bind(&address)
         .fetch_optional(&self.registry.pool)
@@ -421,8 +423,10 @@ fn admitted(known: Known) -> Result<Identity, LoginError> {
     }
 }
 
-fn verifier_of(row: &sqlx::sqlite::SqliteRow) -> Result<ScramVerifier, RegistryError> {
+fn verifier_of(row: &sqlx::sqlite::SqliteRow) -> Result<Option<ScramVerifier>, RegistryError> {
     let failed = RegistryError::database("read a login");
+    let salt: Option<Vec<u8>> = row.try_get("scram_salt").map_err(failed)?;
+    let Some(salt) = salt else { return Ok(None) };
     let key = |column: &str| -> Result<[u8; 32], RegistryError> {
         let octets: Vec<u8> = row.try_get(column).map_err(failed)?;
         octets.try_into().map_err(|_| RegistryError::Database {
@@ -430,12 +434,12 @@ fn verifier_of(row: &sqlx::sqlite::SqliteRow) -> Result<ScramVerifier, RegistryE
             source: format!("{column} has not 32 octets: set the password again").into(),
         })
     };
-    Ok(ScramVerifier {
-        salt: row.try_get("scram_salt").map_err(failed)?,
+    Ok(Some(ScramVerifier {
+        salt,
         iterations: row.try_get("scram_iterations").map_err(failed)?,
         stored_key: key("scram_stored_key")?,
         server_key: key("scram_server_key")?,
-    })
+    }))
 }
 
 fn unavailable(cause: impl Into<Cause>) -> LoginError {

@@ -63,6 +63,7 @@ fn source(config: &Config, names: &Names) -> anyhow::Result<KeySource> {
         }
     };
     let lookups: Arc<dyn Lookups> = Arc::new(names.clone());
+    let copy = config.data.issuer_keys_file(&settings.issuer, &url.to_string());
     let fetcher = Fetcher {
         url,
         lookups: lookups.for_one_destination(),
@@ -71,5 +72,5 @@ fn source(config: &Config, names: &Names) -> anyhow::Result<KeySource> {
         octets_max: keys.octets_max.0,
         accept: "application/jwk-set+json, application/json, */*;q=0.1",
     };
-    Ok(KeySource::Server { fetcher, copy: config.data.issuer_keys_file() })
+    Ok(KeySource::Server { fetcher, copy })
 }

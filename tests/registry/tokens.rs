@@ -110,3 +110,37 @@ async fn forged_tokens_count_as_failures_and_expired_ones_do_not() {
     let stopped = place.enter(Some(ANNA), &good).await;
     assert!(matches!(stopped, Err(LoginError::TooManyFailures)), "{stopped:?}");
 }
+
+#[tokio::test]
+async fn a_token_opens_an_account_without_a_password_that_no_password_opens() {
+    let place = Place::new(Config::default().login).await;
+    let carla = "carla@pec.example";
+    place.fixture.add(carla).await;
+    apply_pending(&place.fixture.registry, &RecordingSink::default()).await.unwrap();
+    let token = place.pair.token(&claims(carla, NOW + 60));
+    assert_eq!(place.enter(None, &token).await.unwrap().address, carla);
+    let peer: IpAddr = "192.0.2.1".parse().unwrap();
+    for password in ["", "tavolo lampada fiume"] {
+        let by_password =
+            place.authenticator.verify_password(Protocol::Imap, peer, carla, password).await;
+        assert!(matches!(by_password, Err(LoginError::BadCredentials)), "{by_password:?}");
+    }
+    let keys = place.authenticator.scram_keys(Protocol::Imap, peer, carla).await.unwrap();
+    let proven =
+        place.authenticator.scram_settled(Protocol::Imap, peer, carla, &keys.verifier, true);
+    assert!(matches!(proven.await, Err(LoginError::BadCredentials)));
+}
+
+#[tokio::test]
+async fn tokens_without_a_login_do_not_fail_for_each_other() {
+    let settings =
+        LoginSettings { failures_per_account_and_address_max: 3, ..Config::default().login };
+    let place = Place::new(settings).await;
+    let stranger = IssuerPair::elliptic("one");
+    for later in 60..70 {
+        let forged = place.enter(None, &stranger.token(&claims(ANNA, NOW + later))).await;
+        assert!(matches!(forged, Err(LoginError::BadCredentials)), "{forged:?}");
+    }
+    let good = place.pair.token(&claims(ANNA, NOW + 60));
+    assert!(place.enter(None, &good).await.is_ok(), "who sends none of these has not failed");
+}

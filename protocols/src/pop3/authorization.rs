@@ -101,7 +101,10 @@ impl<S: Stream> Session<S> {
                     let line = line.map_err(|_| Disconnect::LoginTimedOut)??;
                     // `*` cancels (RFC 5034 §4), and is no base64 either.
                     let Ok(octets) = STANDARD.decode(line.trim_ascii_end()) else {
-                        return Ok(Reply::Wrong(texts::UNDECODABLE));
+                        return match exchange.refused() {
+                            Some(error) => self.enter(Err(error)).await,
+                            None => Ok(Reply::Wrong(texts::UNDECODABLE)),
+                        };
                     };
                     response = Some(octets);
                 }

@@ -104,6 +104,15 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// How the exchange ended already, when the client gives it up instead of answering: a token that
+    /// was refused stays a failed login (RFC 7628 §3.2.3).
+    pub fn refused(&mut self) -> Option<LoginError> {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::TokenRefused(error) => Some(error),
+            _ => None,
+        }
+    }
+
     fn ask(&mut self, state: State, challenge: &[u8]) -> Step {
         self.state = state;
         Step::Challenge(challenge.to_vec())

@@ -86,8 +86,8 @@ impl RegistryAuthenticator {
         let mut claim = self.claimed(peer, login).await?;
         self.still_allowed(&mut claim, Wants::Challenge).await?;
         let Claim { digest, known, .. } = claim;
-        let verifier = if let Some(known) = known {
-            known.scram
+        let verifier = if let Some(verifier) = known.and_then(|known| known.scram) {
+            verifier
         } else {
             let rounds = self.rounds().await.map_err(unavailable)?;
             decoy(&self.decoy_key, digest, &rounds).map_err(unavailable)?
@@ -107,7 +107,7 @@ impl RegistryAuthenticator {
         let mut claim = self.claimed(peer, login).await?;
         self.still_allowed(&mut claim, Wants::Answer).await?;
         // A new password makes the old one void at once, also in the middle of an exchange.
-        let same = claim.known.as_ref().is_some_and(|known| known.scram == *verifier);
+        let same = claim.known.as_ref().is_some_and(|known| known.scram.as_ref() == Some(verifier));
         if proven && same { self.entered(claim) } else { Err(self.failed(&claim)) }
     }
 }

@@ -1,7 +1,7 @@
 //! Logins by a token (RFC 7628), whose claim is the address of the account.
 //!
 //! A token that was made up counts as a failure like a wrong password, of the login that its bearer
-//! gave; one that the issuer has signed and that has expired does not: that is a client whose
+//! gave, or, where he gave none, of the token itself: others who give none have not failed. One that the issuer has signed and that has expired does not: that is a client whose
 //! clock or memory is bad, and nobody guesses by it.
 //!
 //! Not here: what makes a token right ([`crate::oauth`]).
@@ -21,7 +21,7 @@ impl RegistryAuthenticator {
         token: &str,
     ) -> Result<Identity, LoginError> {
         let tokens = self.tokens.as_ref().ok_or(LoginError::BadCredentials)?;
-        let claim = self.claimed(peer, login.unwrap_or_default()).await?;
+        let claim = self.claimed(peer, login.unwrap_or(token)).await?;
         let name = match tokens.verify(token).await {
             Ok(name) => name,
             Err(error @ TokenError::NoKeys) => return Err(unavailable(error)),

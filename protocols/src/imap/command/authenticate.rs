@@ -40,7 +40,13 @@ pub(crate) async fn authenticate<S: Stream>(
     let mut response = initial_response;
     loop {
         match exchange.step(response.as_deref()).await {
-            Step::Challenge(challenge) => response = Some(ask(context, state, &challenge).await?),
+            Step::Challenge(challenge) => match ask(context, state, &challenge).await {
+                Err(Failure::Refused(cancelled)) => {
+                    let Some(error) = exchange.refused() else { return Err(cancelled.into()) };
+                    return enter(context, state, Err(error)).await;
+                }
+                answer => response = Some(answer?),
+            },
             Step::Done(outcome) => return enter(context, state, outcome).await,
         }
     }
