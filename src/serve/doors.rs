@@ -26,10 +26,15 @@ use protocols::{
         transport::Transport,
     },
 };
+use storage::store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, ListenAddress, Pop3Settings};
+use crate::{
+    config::{Config, ListenAddress, Pop3Settings},
+    mail_access::StoreMailAccess,
+    registry::{Registry, address::AccountAddress},
+};
 
 /// What stands behind the doors.
 pub struct Rooms {
@@ -41,6 +46,24 @@ pub struct Rooms {
     pub access_point: Arc<dyn Transport>,
     /// Takes messages from other servers.
     pub incoming_point: Arc<dyn Transport>,
+}
+
+/// The mail of holders, with the operators that `[imap]` names.
+///
+/// # Errors
+///
+/// When what is named is no address.
+pub fn mail_access(
+    config: &Config,
+    registry: &Arc<Registry>,
+    store: &Arc<Store>,
+) -> anyhow::Result<StoreMailAccess> {
+    let operators: Result<Vec<AccountAddress>, _> =
+        config.imap.quota_operators.iter().map(|address| address.parse()).collect();
+    let operators = operators.context("imap.quota_operators has what is no address")?;
+    let append_octets_max = config.limits.relay_message_octets_max.0;
+    Ok(StoreMailAccess::new(Arc::clone(store), append_octets_max)
+        .with_operators(Arc::clone(registry), &operators))
 }
 
 impl fmt::Debug for Rooms {

@@ -133,7 +133,7 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
 
     let tls = TlsContext::from_pem(&credentials.tls.chain_pem()?, &credentials.tls.key.to_pem()?)
         .context("taking the TLS certificate into use")?;
-    let mail = mail_access(&config, &registry, &store)?;
+    let mail = doors::mail_access(&config, &registry, &store)?;
     let filter = content::filter(&config);
     let incoming = incoming_point(&config, &engine.engine, &names, filter.clone());
     let rooms = rooms(mail, &engine.engine, authenticator, incoming);
@@ -190,20 +190,6 @@ fn rooms(
         access_point: Arc::new(AccessPoint::new(Arc::clone(engine))),
         incoming_point: Arc::new(incoming_point),
     }
-}
-
-/// The mail of holders, with the operators that `[imap]` names.
-fn mail_access(
-    config: &Config,
-    registry: &Arc<Registry>,
-    store: &Arc<Store>,
-) -> anyhow::Result<StoreMailAccess> {
-    let operators: Result<Vec<AccountAddress>, _> =
-        config.imap.quota_operators.iter().map(|address| address.parse()).collect();
-    let operators = operators.context("imap.quota_operators has what is no address")?;
-    let append_octets_max = config.limits.relay_message_octets_max.0;
-    Ok(StoreMailAccess::new(Arc::clone(store), append_octets_max)
-        .with_operators(Arc::clone(registry), &operators))
 }
 
 async fn authenticator(
