@@ -434,8 +434,9 @@ impl DirectoryKeeper {
         }
         changes.tell();
         let now = self.clock.now().0;
-        self.keep_past(&state, &copy, false);
+        let before = state.current.clone().zip(state.notes.current.clone());
         self.take((&mut state, notes), &octets, copy, now)?;
+        self.keep_past(&state, before, false);
         Ok(Outcome::Changed(changes))
     }
 
@@ -458,25 +459,6 @@ impl DirectoryKeeper {
             Some((changes, why)) => (changes, Some(why)),
             None => (changes.unwrap_or_default(), None),
         })
-    }
-
-    /// Keeps what a copy that is taken is compared with on days to come. An operator has seen what he accepts:
-    /// it is compared with nothing before it.
-    fn keep_past(&self, state: &State, copy: &SignedDirectory, accepted: bool) {
-        let keep = || {
-            let before = (state.current.as_ref(), state.notes.current.as_ref());
-            if accepted {
-                self.past.forget()?;
-            } else if let (Some(current), Some(note)) = before
-                && self.past.is_empty()?
-            {
-                self.past.keep(&current.directory, UnixMillis(note.fetched_millis))?;
-            }
-            self.past.keep(&copy.directory, self.clock.now())
-        };
-        if let Err(error) = keep() {
-            tracing::error!(%error, "the directory of today was not kept to compare with: a slow drain may not be seen");
-        }
     }
 
     fn note(copy: &SignedDirectory, fetched_millis: i64, confirmed_millis: i64) -> CopyNote {
@@ -557,8 +539,8 @@ impl DirectoryKeeper {
         let (notes, now) = (state.notes.clone(), self.clock.now().0);
         let fetched = notes.held.as_ref().map_or(now, |note| note.fetched_millis);
         changes.tell();
-        self.keep_past(&state, &copy, true);
         self.take((&mut state, notes), &octets, copy, fetched)?;
+        self.keep_past(&state, None, true);
         Ok(Some(changes))
     }
 

@@ -37,9 +37,9 @@ use super::{
     issue::{self, Issued},
     journal::JournalEvent,
     records::{
-        DELIVERY_WORK, DeliveryRecord, DeliveryStage, Due, IncomingKind, JournalRecord, QueueKind,
-        QueueRecipient, QueueRecord, RecipientRecord, RecipientState, ReturnedPart, Seen,
-        TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK, TRANSMISSIONS, TransmissionId,
+        DELIVERY_WORK, DeliveryRecord, DeliveryStage, Due, IncomingKind, JournalRecord, KnownBy,
+        QueueKind, QueueRecipient, QueueRecord, RecipientRecord, RecipientState, ReturnedPart,
+        Seen, TRANSMISSION_RECIPIENTS, TRANSMISSION_WORK, TRANSMISSIONS, TransmissionId,
         TransmissionRecord, TransmissionState, encode, indexed_key, seen_key,
     },
     time_limits,
@@ -473,7 +473,7 @@ impl Case {
             recipient: recipient.as_str().to_owned(),
             seen_key: seen_key(
                 b"",
-                Some(self.record.identifier.as_bytes()),
+                KnownBy::Name(self.record.identifier.as_bytes()),
                 b"",
                 Seen::Delivered(recipient.folded()),
             )

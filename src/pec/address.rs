@@ -22,7 +22,7 @@ use idna::AsciiDenyList;
 use protocols::smtp::grammar::Mailbox;
 
 /// Octets a path may have without its angle brackets (RFC 5321 §4.5.3.1.3).
-const ADDRESS_OCTETS_MAX: usize = 254;
+pub(super) const ADDRESS_OCTETS_MAX: usize = 254;
 /// Octets a local part may have (RFC 5321 §4.5.3.1.1).
 const LOCAL_PART_OCTETS_MAX: usize = 64;
 /// Octets a domain may have as text (RFC 1035 §3.1).

@@ -162,6 +162,13 @@ pub struct Artefact {
     pub keeps: bool,
 }
 
+/// Whether what is made for the transmission of `record` is held with it. An original with a virus is in
+/// quarantine, and never was the transmission's: what comes of it is held until disposal finds it
+/// ([`holds_any`]), and again in the next round when it comes after that.
+fn keeps(record: &TransmissionRecord) -> bool {
+    !record.original.is_empty() || record.threat.is_some()
+}
+
 impl Artefact {
     /// What is made for the transmission `id` and put into its sender's mailbox.
     #[must_use]
@@ -179,8 +186,7 @@ impl Artefact {
             recipients,
             issuer: issuer.to_owned(),
             mailbox: record.sender.clone(),
-            // An original with a virus is in quarantine, and never was the transmission's.
-            keeps: !record.original.is_empty() || record.threat.is_some(),
+            keeps: keeps(record),
         }
     }
 
@@ -204,7 +210,7 @@ impl Artefact {
             return Ok(());
         };
         let record: TransmissionRecord = decode(TRANSMISSIONS, &key, &value)?;
-        self.keeps = !record.original.is_empty();
+        self.keeps = keeps(&record);
         if self.keeps {
             batch.expect(TRANSMISSIONS, key, Expected::Value(value));
         }

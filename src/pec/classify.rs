@@ -18,7 +18,7 @@ use std::{
 };
 
 use super::{
-    address::Address,
+    address::{ADDRESS_OCTETS_MAX, Address},
     brief::{Attachments, BriefHash},
     daticert::{CertificationData, DeliveryFailure, Event, RefusalCause},
     facts::{MESSAGE_ID_OCTETS_MAX, ReceiptType, quotable},
@@ -102,6 +102,9 @@ pub enum MalformedReason {
     /// `postacert.eml` is missing, doubled or re-encoded.
     #[error("there is not exactly one unencoded postacert.eml")]
     Postacert,
+    /// A sender, or where to reply, that is longer than the rules of mail let it be.
+    #[error("the certification data have a sender or an address for replies that is too long")]
+    TooLong,
     /// Marker fields and certification data name different kinds.
     #[error("the marker fields and the certification data disagree")]
     Disagreement,
@@ -109,6 +112,9 @@ pub enum MalformedReason {
     #[error("the Message-ID of the envelope is not the PEC identifier")]
     Identifier,
 }
+
+/// Octets of `risposte`: some providers write the whole Reply-To, of which a line has no more (RFC 5322 §2.1.1).
+const REPLY_TO_OCTETS_MAX: usize = 998;
 
 /// Judges a message by its top-level `header` and its signed `entity`.
 pub fn classify(header: &Header, entity: &[u8]) -> PecMessage {
@@ -142,8 +148,13 @@ fn read(header: &Header, entity: &[u8]) -> Result<PecMessage, MalformedReason> {
             };
             let (to, cc) = (readable("To"), readable("Cc"));
             let attachments = Arc::default();
-            // What is issued about it quotes these.
+            // What is issued about it quotes these, for each recipient.
             let mut data = data;
+            if data.facts.sender.len() > ADDRESS_OCTETS_MAX
+                || data.facts.reply_to.len() > REPLY_TO_OCTETS_MAX
+            {
+                return Err(MalformedReason::TooLong);
+            }
             data.facts.subject = data.facts.subject.map(quotable);
             data.facts.message_id.take_if(|id| id.len() > MESSAGE_ID_OCTETS_MAX);
             let envelope = ReceivedEnvelope { from, data, original, receipt, to, cc, attachments };
@@ -243,6 +254,7 @@ mod tests {
 
     use super::*;
     use crate::pec::{
+        facts::TransmissionFacts,
         fixture::{facts, issuer, noon},
         issuer::Unsealed,
         receipt::{Delivered, DeliveryFault},
@@ -324,6 +336,21 @@ mod tests {
             assert_eq!(notice.included.is_some(), kind == NoticeKind::Delivery);
             assert_eq!(Some(notice.data), unsealed.data);
         }
+    }
+
+    /// Each receipt repeats them, and the journal the sender.
+    #[test]
+    fn an_envelope_with_a_sender_or_an_address_for_replies_of_any_length_is_malformed() {
+        let long = format!("{}@alfa.example", "a".repeat(4_000_000));
+        let (submitted, _) = Header::parse(SUBMITTED).unwrap();
+        let judged = |facts: &TransmissionFacts| {
+            let made = issuer().transport_envelope(facts, &noon(), &submitted, None, &[SUBMITTED]);
+            reason(&made.header, &made.entity)
+        };
+        assert_eq!(judged(&facts()), None);
+        let too_long = Some(MalformedReason::TooLong);
+        assert_eq!(judged(&TransmissionFacts { sender: long.clone(), ..facts() }), too_long);
+        assert_eq!(judged(&TransmissionFacts { reply_to: long, ..facts() }), too_long);
     }
 
     #[test]

@@ -121,9 +121,16 @@ const CUT: char = '…';
 
 /// `text` with [`SUBJECT_CHARACTERS_MAX`] characters at most; the last one tells that there were more.
 #[must_use]
-pub fn quotable(mut text: String) -> String {
-    if text.char_indices().nth(SUBJECT_CHARACTERS_MAX).is_some() {
-        let end = text.char_indices().nth(SUBJECT_CHARACTERS_MAX - 1).map_or(0, |(at, _)| at);
+pub fn quotable(text: String) -> String {
+    shortened(text, SUBJECT_CHARACTERS_MAX)
+}
+
+/// `text` with so many characters at most; the last one tells that there were more.
+#[must_use]
+pub fn shortened(mut text: String, characters_max: usize) -> String {
+    if text.char_indices().nth(characters_max).is_some() {
+        let last = characters_max.saturating_sub(1);
+        let end = text.char_indices().nth(last).map_or(0, |(at, _)| at);
         text.truncate(end);
         text.push(CUT);
     }

@@ -3,8 +3,10 @@
 //!
 //! * The place is found before the batch that appends; when it goes in between, the receipt goes to
 //!   INBOX. A receipt is never lost, and never put twice, for the sake of its place.
-//! * Only the newest messages of each mailbox are looked at: a receipt comes soon after what it is
-//!   about.
+//! * Whatever goes wrong while the place is looked for, a damaged mailbox among them, the receipt goes to
+//!   INBOX, with a warning.
+//! * Only the newest messages of each mailbox are looked at, and so many in all: a receipt comes soon after
+//!   what it is about. It never lies among drafts, junk or what is thrown away, where clients remove it.
 //!
 //! Not here: what is appended, and with what else (`issue`, `delivery_point`).
 
@@ -29,6 +31,9 @@ pub const RECEIPTS: &str = "Ricevute";
 /// Messages of a mailbox, the newest, among which the message sent is looked for.
 const LOOKED_AT_MAX: usize = 5_000;
 
+/// Messages of an account among which it is looked for. A mailbox counts as one at least.
+const LOOKED_AT_IN_ALL_MAX: usize = 20_000;
+
 /// Messages whose headers are read at a time.
 const PAGE: usize = 500;
 
@@ -45,7 +50,11 @@ pub async fn append(
 ) -> Result<Appended, StoreError> {
     let inbox = account.mailbox_by_name(INBOX).await?.id();
     request.mailbox = match transmission.filter(|record| record.account_id == account.id().0) {
-        Some(record) => place(account, record, inbox).await?,
+        Some(record) => place(account, record, inbox).await.unwrap_or_else(|error| {
+            let (account, transmission) = (account.id(), &record.identifier);
+            tracing::warn!(%account, transmission, %error, "the place of a receipt was not found: it goes into INBOX");
+            inbox
+        }),
         None => inbox,
     };
     let again = AppendRequest { mailbox: inbox, ..request.clone() };
@@ -99,15 +108,20 @@ async fn beside(
     let mut wanted = vec![format!("<{}>", transmission.identifier)];
     wanted.extend(transmission.client_message_id.clone());
     let mut mailboxes: Vec<MailboxListing> = account.mailboxes().await?;
+    mailboxes.retain(|listed| !is_passing(listed.special_use));
     // What has just come into INBOX is no copy of what was sent: it is looked at last.
     mailboxes.sort_by_key(|listed| match (listed.special_use, listed.mailbox_id) {
         (Some(SpecialUse::Sent), _) => 0,
         (_, Some(id)) if id == inbox => 2,
         _ => 1,
     });
+    let mut left = LOOKED_AT_IN_ALL_MAX;
     for listed in mailboxes {
         let Some(id) = listed.mailbox_id else { continue };
-        match holds(account, id, &wanted).await {
+        if left == 0 {
+            break;
+        }
+        match holds(account, id, &wanted, &mut left).await {
             Ok(true) => return Ok(Some(id)),
             Ok(false) | Err(StoreError::NoSuchMailbox { .. }) => {}
             Err(error) => return Err(error),
@@ -116,15 +130,23 @@ async fn beside(
     Ok(None)
 }
 
-/// Whether one of the newest messages of `mailbox` has one of the `wanted` identifiers.
+/// Whether what lies in a mailbox of that use is removed unread, or is no message that was sent.
+fn is_passing(special_use: Option<SpecialUse>) -> bool {
+    matches!(special_use, Some(SpecialUse::Trash | SpecialUse::Junk | SpecialUse::Drafts))
+}
+
+/// Whether one of the newest messages of `mailbox`, `left` at most, has one of the `wanted` identifiers; what is
+/// looked at is taken from `left`.
 async fn holds(
     account: &Account,
     mailbox: MailboxId,
     wanted: &[String],
+    left: &mut usize,
 ) -> Result<bool, StoreError> {
     let (_, rows) = account.mailbox(mailbox).await?.list().await?;
     let newest: Vec<EmailNumber> =
-        rows.iter().rev().take(LOOKED_AT_MAX).map(|row| row.email_number).collect();
+        rows.iter().rev().take(LOOKED_AT_MAX.min(*left)).map(|row| row.email_number).collect();
+    *left = left.saturating_sub(newest.len().max(1));
     for page in newest.chunks(PAGE) {
         let mut found = account.headers(page).await?.into_iter().flatten();
         let has_it = |id: Option<&str>| {

@@ -31,7 +31,7 @@ use storage::catalog::engine::Batch;
 use trust::clock::UnixMillis;
 
 use super::{
-    facts::quotable,
+    facts::{quotable, shortened},
     records::{JOURNAL, JournalRecord, encode},
 };
 
@@ -125,6 +125,21 @@ events! {
     Disposed = "disposed",
 }
 
+/// The most characters of a sender: an address is shorter (RFC 5321 §4.5.3.1.3).
+const SENDER_CHARACTERS_MAX: usize = 320;
+
+/// The most characters of a detail.
+const DETAIL_CHARACTERS_MAX: usize = 4_000;
+
+/// Cuts what others have written and what stands in a record for each recipient.
+fn bounded(mut record: JournalRecord) -> JournalRecord {
+    record.subject = quotable(record.subject);
+    record.message_id = quotable(record.message_id);
+    record.sender = shortened(record.sender, SENDER_CHARACTERS_MAX);
+    record.detail = shortened(record.detail, DETAIL_CHARACTERS_MAX);
+    record
+}
+
 /// Adds `record` to `batch` as what happened at `instant` on `node`.
 pub fn write(
     batch: &mut Batch,
@@ -134,9 +149,28 @@ pub fn write(
     mut record: JournalRecord,
 ) {
     record.instant_millis = instant.0;
-    // Both come from headers, and stand in a record for each recipient.
-    record.subject = quotable(record.subject);
-    record.message_id = quotable(record.message_id);
+    let mut record = bounded(record);
     event.word().clone_into(&mut record.event);
     batch.append_numbered(JOURNAL, node.to_be_bytes().to_vec(), encode(&record));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_have_written_is_cut_in_every_record() {
+        let long = || "à".repeat(1_000_000);
+        let record = JournalRecord {
+            subject: long(),
+            message_id: long(),
+            sender: long(),
+            detail: long(),
+            ..JournalRecord::default()
+        };
+        assert!(encode(&bounded(record)).len() < 16_000);
+        let sender = "anna@pec.alfa.example".to_owned();
+        let record = JournalRecord { sender, ..JournalRecord::default() };
+        assert_eq!(bounded(record.clone()), record);
+    }
 }

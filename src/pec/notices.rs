@@ -20,7 +20,7 @@ use storage::{
     ids::AccountId,
     summary::BodyPart,
 };
-
+use tokio::sync::OwnedSemaphorePermit;
 use trust::clock::UnixMillis;
 
 use super::{
@@ -36,7 +36,7 @@ use super::{
         JournalRecord, RecipientRecord, RecipientState, TRANSMISSION_RECIPIENTS, TRANSMISSIONS,
         TransmissionId, TransmissionRecord, encode, indexed_key,
     },
-    shared_message::SharedMessage,
+    shared_message::{ParsedEnvelope, SharedMessage},
 };
 use crate::service_levels::delays::DelayKind;
 
@@ -86,8 +86,7 @@ pub(super) async fn answer_delivery(
     record: &DeliveryRecord,
 ) -> Result<(), PecError> {
     let held = shared.held(engine, record).await?;
-    let _memory = engine.reserve(held.size().saturating_add(issue::notice_octets(1))).await?;
-    let parsed = shared.envelope(engine, record, &held).await?;
+    let (_memory, parsed) = reserved(engine, shared, record, &held).await?;
     let instant = CertifiedInstant::new(UnixMillis(record.instant_millis));
     let facts = &parsed.envelope.data.facts;
     let recipient = Address::parse(&record.recipient).map_err(|_| PecError::Inconsistent {
@@ -121,6 +120,28 @@ pub(super) async fn answer_delivery(
         send_answer(engine, batch, &answer, &facts.sender).await
     } else {
         answer_own_sender(engine, batch, record, &answer, state).await
+    }
+}
+
+/// The envelope, and memory for an answer that names all recipients of its certification data. How many they are
+/// is known once it is read; then what was reserved is given back first, since who holds some while waiting for
+/// more waits for ever.
+async fn reserved(
+    engine: &Arc<PecEngine>,
+    shared: &SharedMessage,
+    record: &DeliveryRecord,
+    held: &HeldMessage,
+) -> Result<(OwnedSemaphorePermit, Arc<ParsedEnvelope>), PecError> {
+    let octets = |recipients| held.size().saturating_add(issue::notice_octets(recipients));
+    let mut recipients = 1;
+    loop {
+        let memory = engine.reserve(octets(recipients)).await?;
+        let parsed = shared.envelope(engine, record, held).await?;
+        let named = parsed.envelope.data.facts.recipients.len();
+        if named <= recipients {
+            return Ok((memory, parsed));
+        }
+        recipients = named;
     }
 }
 

@@ -29,15 +29,17 @@
 use bytes::Bytes;
 use prost::Message;
 use storage::{catalog::engine::Family, error::StoreError, held::HeldId};
-use trust::{clock::UnixMillis, digest::Sha256Hasher, random::RandomSource};
+use trust::{clock::UnixMillis, random::RandomSource};
 
 mod queue;
+mod seen;
 
 pub use queue::{
     DestinationRecord, Due, LaneId, OUTGOING_DESTINATIONS, OUTGOING_ORDER, PolicyRecord, QueueKind,
     QueueRecipient, QueueRecord, RECEIVING_POLICIES, RecipientAsked, ReturnedPart, sender_class,
     write_queued,
 };
+pub use seen::{KnownBy, Seen, recognised_by, seen_key};
 
 /// One submitted message and all that follows from it.
 pub const TRANSMISSIONS: Family = Family("transmissions");
@@ -196,65 +198,6 @@ pub fn indexed_key(owner: &[u8], index: u32) -> Bytes {
     key.extend_from_slice(owner);
     key.extend_from_slice(&index.to_be_bytes());
     key.into()
-}
-
-/// What a key in `incoming_seen` remembers.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Seen<'a> {
-    /// The incoming point took the message for this recipient.
-    Taken(&'a str),
-    /// The delivery point delivered it to him, or found that it cannot.
-    Delivered(&'a str),
-    /// It has a virus and is in quarantine, whoever it was for.
-    Quarantined,
-}
-
-/// The key under which a message is remembered: SHA-256 over the word `taken`, `delivered` or
-/// `quarantined`, the signer certificate's SHA-256, the Message-ID, the SHA-256 of the signed entity, and the
-/// recipient in lower case, each preceded by its length as a u64. What is in quarantine has neither Message-ID
-/// nor recipient: nobody has signed those. Certified mail has no part for a Message-ID at all
-/// ([`recognised_by`]).
-///
-/// Ordinary mail has no signer and no signed entity: the whole message stands for the entity. The
-/// word keeps the two points apart: what the one has taken the other has still to deliver.
-pub fn seen_key(
-    signer: &[u8],
-    message_id: Option<&[u8]>,
-    entity_digest: &[u8],
-    seen: Seen<'_>,
-) -> Bytes {
-    let (word, recipient) = match seen {
-        Seen::Taken(recipient) => ("taken", recipient),
-        Seen::Delivered(recipient) => ("delivered", recipient),
-        Seen::Quarantined => ("quarantined", ""),
-    };
-    let recipient = recipient.to_ascii_lowercase();
-    let mut hasher = Sha256Hasher::default();
-    let parts = [Some(word.as_bytes()), Some(signer), message_id, Some(entity_digest)];
-    for part in parts.into_iter().flatten().chain([recipient.as_bytes()]) {
-        hasher.update(&(part.len() as u64).to_be_bytes());
-        hasher.update(part);
-    }
-    Bytes::copy_from_slice(&hasher.finish().0)
-}
-
-/// What a message that came in is told from others by, beside signer and octets: its Message-ID, but for
-/// certified mail. Its identifier is among what is signed; the field above it is not, and whoever has such a
-/// message can write there what he likes.
-///
-/// What nobody has signed and has no Message-ID is only itself: what a device sends every night with the same
-/// octets is another message every night.
-pub fn recognised_by<'a>(
-    kind: IncomingKind,
-    signer: &[u8],
-    message_id: &'a [u8],
-    id: &'a IncomingId,
-) -> Option<&'a [u8]> {
-    match kind {
-        IncomingKind::TransportEnvelope | IncomingKind::Notification => None,
-        IncomingKind::Anomaly if signer.is_empty() && message_id.is_empty() => Some(&id.0),
-        IncomingKind::Anomaly => Some(message_id),
-    }
 }
 
 /// Where a transmission stands.

@@ -72,9 +72,9 @@ fn curl_logs_in_by_a_token_on_every_protocol() {
     let letter = provider.file("letter", LETTER);
     let submission = format!("smtps://localhost:{}", ports.submissions);
     let letter = letter.display().to_string();
-    let options =
+    let sending =
         ["--url", &submission, "--mail-from", ANNA, "--mail-rcpt", BRUNO, "--upload-file", &letter];
-    let sent = curl(&provider, ANNA, &anna, &options);
+    let sent = curl(&provider, ANNA, &anna, &sending);
     assert_eq!(sent.status, 0, "{}", sent.complaint);
     assert_eq!(provider.wait_for_messages(BRUNO, 1), 1);
     let url = format!("imap://localhost:{}/INBOX/;UID=1", ports.imap);

@@ -373,6 +373,37 @@ async fn a_copy_that_could_not_be_kept_is_fetched_again_and_not_taken_for_the_on
     assert_eq!(names(&keeper).await, ["Alfa", "Beta", "Gamma"]);
 }
 
+/// The past of a copy that is not in use would hide what goes between.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_later_copies_are_compared_with_stays_when_an_accepted_copy_cannot_be_kept() {
+    let world = World::new();
+    let central = Central::start(&world, &world.sign(&ldif(&TEN), "agency"));
+    let alfa = Alfa::new(&world, &central.url());
+    let keeper = alfa.open(&world).await.expect("opened");
+    let past = || {
+        let folder = alfa.copy().with_file_name("past");
+        let entries = std::fs::read_dir(folder).expect("the past");
+        let read = |entry: std::io::Result<std::fs::DirEntry>| {
+            let path = entry.expect("an entry").path();
+            (path.clone(), std::fs::read(path).expect("a day"))
+        };
+        entries.map(read).collect::<Vec<_>>()
+    };
+    let before = past();
+    assert_eq!(before.len(), 1);
+    central.give(&world.sign(&ldif(&TEN[..5]), "agency"));
+    assert!(matches!(keeper.fetch().await.expect("fetched"), Outcome::Held { .. }));
+    let held = keeper.status().await.held.expect("a copy that waits");
+    // No file takes the place of a folder that has something in it.
+    std::fs::remove_file(alfa.copy()).expect("removed");
+    std::fs::create_dir_all(alfa.copy().join("in-the-way")).expect("a folder");
+    keeper.accept(&held.digest).await.expect_err("it is not kept");
+    assert!(past() == before, "nothing was accepted");
+    std::fs::remove_dir_all(alfa.copy()).expect("removed");
+    keeper.accept(&held.digest).await.expect("taken").expect("one");
+    assert!(past() != before);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_copy_put_back_on_disk_is_refused_and_what_replaces_it_is_still_weighed() {
     let world = World::new();

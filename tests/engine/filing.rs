@@ -3,7 +3,10 @@
 use ceralacca::pec::filing::RECEIPTS;
 use storage::{
     account::{quota::QuotaRule, settings::ReceiptsPlace},
-    catalog::engine::Batch,
+    catalog::{
+        engine::Batch,
+        keys::{self, MAILBOXES},
+    },
     mailbox::{append::AppendRequest, flags::Flags, view::MailboxView as _},
 };
 
@@ -97,5 +100,33 @@ async fn receipts_go_into_inbox_unless_told_otherwise() {
     keep_copy(&provider, "Inviati", &message).await;
     exchange(&provider, &message).await;
     assert_eq!((count(&provider, "Inviati").await, count(&provider, "INBOX").await), (1, 2));
+    provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn receipts_never_lie_among_drafts_or_what_is_thrown_away() {
+    let provider = filing(ReceiptsPlace::Sent).await;
+    let message = written(BRUNO.address, CARLA.address, "", "ciao");
+    for passing in ["Bozze", "Cestino"] {
+        keep_copy(&provider, passing, &message).await;
+    }
+    exchange(&provider, &message).await;
+    for (mailbox, messages) in [("Bozze", 1), ("Cestino", 1), ("INBOX", 2)] {
+        assert_eq!(count(&provider, mailbox).await, messages, "{mailbox}");
+    }
+    provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn receipts_go_into_inbox_when_another_mailbox_is_damaged() {
+    let provider = filing(ReceiptsPlace::Sent).await;
+    let account = provider.engine.store().account(BRUNO.id).await.expect("an account");
+    let archive = account.mailbox_by_name("Archivio").await.expect("a mailbox").id();
+    let mut batch = Batch::default();
+    batch.put(MAILBOXES, keys::mailbox(BRUNO.id, archive), b"damaged".to_vec());
+    provider.engine.store().commit(batch).await.expect("written");
+    exchange(&provider, &written(BRUNO.address, CARLA.address, "", "ciao")).await;
+    assert_eq!(count(&provider, "INBOX").await, 2);
+    assert_eq!(provider.rows(CARLA).await.len(), 1, "what he sent has arrived");
     provider.stop().await;
 }

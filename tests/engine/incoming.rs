@@ -2,7 +2,7 @@
 
 use ceralacca::pec::{
     daticert::Event,
-    records::{INCOMING_MESSAGES, INCOMING_SEEN, Seen, seen_key},
+    records::{INCOMING_MESSAGES, INCOMING_SEEN, KnownBy, Seen, seen_key},
 };
 use storage::catalog::engine::Batch;
 use trust::digest::Sha256Digest;
@@ -147,7 +147,7 @@ async fn an_envelope_that_an_older_version_took_is_known_again() {
     let signer = Sha256Digest::of(letter.signer.to_der()).0;
     let message_id = letter.header.value("Message-ID").expect("an id");
     let digest = Sha256Digest::of(&letter.entity).0;
-    let key = seen_key(&signer, Some(&message_id), &digest, Seen::Taken(BRUNO.address));
+    let key = seen_key(&signer, KnownBy::Name(&message_id), &digest, Seen::Taken(BRUNO.address));
     let mut batch = Batch::default();
     batch.put(INCOMING_SEEN, key, provider.engine.now().0.to_be_bytes().to_vec());
     provider.engine.store().commit(batch).await.expect("written");
@@ -155,6 +155,25 @@ async fn an_envelope_that_an_older_version_took_is_known_again() {
     provider.settle().await;
     assert_eq!(provider.events().await, ["repeat"]);
     assert!(provider.rows(BRUNO).await.is_empty());
+    provider.stop().await;
+}
+
+/// One envelope serves all its recipients: one of them can bring ours a malformed copy before it comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_envelope_of_which_a_malformed_copy_came_first_is_delivered_and_answered() {
+    let provider = Provider::start().await;
+    let envelope = Foreign::alfa().envelope(&[BRUNO.address], "ciao");
+    let malformed = exchanged(&envelope, "X-Trasporto", "X-Altro");
+    for _ in 0..2 {
+        provider.relay(SERVICE, &[BRUNO.address], &malformed).await.expect("taken");
+        provider.settle().await;
+    }
+    assert_eq!(kinds(&provider.inbox(BRUNO).await), ["errore"], "a repeat is known");
+    assert!(provider.queued().await.is_empty(), "nothing is answered to an anomaly");
+    provider.relay(SERVICE, &[BRUNO.address], &envelope).await.expect("taken");
+    provider.settle().await;
+    assert_eq!(kinds(&provider.inbox(BRUNO).await), ["errore", "posta-certificata"]);
+    assert_eq!(provider.queued().await.len(), 2, "taken in charge and delivered");
     provider.stop().await;
 }
 

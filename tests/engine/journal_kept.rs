@@ -71,6 +71,31 @@ async fn every_minute_with_records_has_a_seal_and_nothing_is_sealed_twice() {
     keeping.provider.stop().await;
 }
 
+/// As at the first start, and at the first after a restore.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_tasks_that_seal_at_the_same_time_are_not_taken_for_somebody_who_tampers() {
+    let keeping = Keeping::start().await;
+    let keeper = Arc::new(keeping.keeper_with(keeping.stamps.clone()));
+    let rounds = 400;
+    for _ in 0..rounds {
+        keeping.log(1).await;
+        let mut tasks = JoinSet::new();
+        for _ in 0..2 {
+            let keeper = Arc::clone(&keeper);
+            tasks.spawn(async move {
+                let mut kept = Kept::default();
+                keeper.seal(&mut kept).await;
+                kept
+            });
+        }
+        for kept in tasks.join_all().await {
+            assert!(kept.failures.is_empty(), "{:?}", kept.failures);
+        }
+    }
+    assert_eq!(keeping.whole().await.seals, rounds);
+    keeping.provider.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_day_has_one_piece_without_a_gap_and_public_tools_verify_it() {
     let keeping = Keeping::start().await;

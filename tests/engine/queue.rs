@@ -146,6 +146,31 @@ async fn receipts_that_waited_while_the_server_stood_still_are_sent_and_given_up
     assert_eq!(peer.transactions().len(), 2);
 }
 
+/// Otherwise nothing would ever end on a server that is started each night.
+#[tokio::test(flavor = "multi_thread")]
+async fn receipts_that_were_tried_are_given_up_in_time_however_often_the_server_is_started() {
+    let peer = Peer::start(|command, _| {
+        command.starts_with("RCPT").then_some(Manner::Say("451 4.3.0 later"))
+    })
+    .await;
+    let mut provider = Provider::start_with(settings()).await;
+    owing_receipts(&provider).await;
+    let routes = [(ALFA, peer.port), ("alfa.example", peer.port)];
+    provider.run_queue_by(&routes);
+    eventually("both were tried", async || {
+        let queued = provider.queued().await;
+        queued.iter().all(|(record, _)| record.attempts > 0).then_some(())
+    })
+    .await;
+    provider.stop_queue().await;
+    provider.clock.advance(24 * HOUR_MILLIS);
+    provider.run_queue_by(&routes);
+    empty(&provider).await;
+    let events = provider.events().await;
+    assert_eq!(events.iter().filter(|event| *event == "relay-failed").count(), 2, "{events:?}");
+    provider.stop().await;
+}
+
 /// After a restore the operator asks the other providers first, and lets the duties go when he knows.
 #[tokio::test(flavor = "multi_thread")]
 async fn receipts_that_an_operator_releases_after_a_day_are_sent() {

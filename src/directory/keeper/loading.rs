@@ -1,4 +1,4 @@
-//! The copies as a start finds them on disk.
+//! The copies as a start finds them on disk, and what of one that is taken stays to compare with.
 //!
 //! Not here: what is fetched later ([`super`]), the files ([`crate::directory::copies`]).
 
@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use trust::digest::Sha256Digest;
+use trust::{clock::UnixMillis, digest::Sha256Digest};
 
-use super::{DirectoryKeeper, Held};
+use super::{DirectoryKeeper, Held, State};
 use crate::directory::{
-    copies::{Notes, Which},
+    copies::{CopyNote, Notes, Which},
     signed::{CopyRefused, Own, SignedDirectory, SignerRule},
     status::Outcome,
 };
@@ -137,5 +137,29 @@ impl DirectoryKeeper {
             "it was signed before the last copy that was taken: an old one was put there"
         );
         Ok((copy, another))
+    }
+
+    /// Keeps what the copy just taken, which follows `before`, is compared with on days to come. An operator
+    /// has seen what he accepts: it is compared with nothing before it.
+    pub(super) fn keep_past(
+        &self,
+        state: &State,
+        before: Option<(Arc<SignedDirectory>, CopyNote)>,
+        accepted: bool,
+    ) {
+        let keep = || {
+            if accepted {
+                self.past.forget()?;
+            } else if let Some((current, note)) = before
+                && self.past.is_empty()?
+            {
+                self.past.keep(&current.directory, UnixMillis(note.fetched_millis))?;
+            }
+            let Some(copy) = &state.current else { return Ok(()) };
+            self.past.keep(&copy.directory, self.clock.now())
+        };
+        if let Err(error) = keep() {
+            tracing::error!(%error, "the directory of today was not kept to compare with: a slow drain may not be seen");
+        }
     }
 }

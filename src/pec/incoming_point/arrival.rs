@@ -31,8 +31,8 @@ use crate::pec::{
     quarantine::{self, FoundAt, Infected, QuarantineId},
     records::{
         INCOMING_MESSAGES, INCOMING_SEEN, INCOMING_WORK, IncomingId, IncomingKind, IncomingRecord,
-        JournalRecord, RecipientAsked, ReturnedPart, Seen, encode, recognised_by, seen_key,
-        sender_class,
+        JournalRecord, KnownBy, RecipientAsked, ReturnedPart, Seen, encode, recognised_by,
+        seen_key, sender_class,
     },
     refusals,
     work::{Work, work_value},
@@ -95,13 +95,14 @@ impl Arrival<'_> {
     /// changes it would have the same kept again.
     fn quarantined_key(&self) -> Bytes {
         let Judged { signer, entity_digest, .. } = &self.judged;
-        seen_key(signer, Some(b""), &entity_digest.0, Seen::Quarantined)
+        seen_key(signer, KnownBy::Name(b""), &entity_digest.0, Seen::Quarantined)
     }
 
-    /// The key that certified mail had in versions that looked at its Message-ID.
+    /// The key that all mail had in versions that looked at the Message-ID of certified mail, too. This one
+    /// writes it for nothing that has a signer.
     fn former_key(&self, recipient: &str) -> Bytes {
         let Judged { signer, message_id, entity_digest, .. } = &self.judged;
-        seen_key(signer, Some(message_id), &entity_digest.0, Seen::Taken(recipient))
+        seen_key(signer, KnownBy::Name(message_id), &entity_digest.0, Seen::Taken(recipient))
     }
 
     /// The recipients for whom this message is new, and those for whom it was taken before: a

@@ -120,6 +120,9 @@ pub struct Keeper {
     trusted: TrustedAuthorities,
     kept_months: u32,
     prepared: Mutex<Option<Prepared>>,
+    /// One seal at a time: two tasks of a server seal, and who finds a seal of the other's behind a head that was
+    /// read before it would tell of tampering.
+    sealing: Mutex<()>,
 }
 
 /// A statement that waits for its time stamp: as long as the service does not answer, the day is not read
@@ -143,7 +146,15 @@ impl Keeper {
         kept_months: u32,
     ) -> Self {
         let kept_months = kept_months.max(KEPT_MONTHS_MIN);
-        Self { engine, objects, stamps, trusted, kept_months, prepared: Mutex::default() }
+        Self {
+            engine,
+            objects,
+            stamps,
+            trusted,
+            kept_months,
+            prepared: Mutex::default(),
+            sealing: Mutex::default(),
+        }
     }
 
     fn node(&self) -> u64 {
@@ -160,6 +171,7 @@ impl Keeper {
 
     /// Seals what was not sealed yet.
     pub async fn seal(&self, kept: &mut Kept) {
+        let _one = self.sealing.lock().await;
         let (engine, now) = (&**self.engine.store().engine(), self.engine.now());
         match sealer::seal(engine, self.node(), self.engine.settings().epoch, now).await {
             Ok(sealed) => kept.sealed = sealed,

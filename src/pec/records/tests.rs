@@ -61,10 +61,13 @@ fn ids_ascend_with_time() {
 #[test]
 fn the_parts_of_a_seen_key_cannot_be_shifted_into_each_other() {
     let delivery = |signer: &[u8], message_id: &[u8], to| {
-        seen_key(signer, Some(message_id), b"d", Seen::Delivered(to))
+        seen_key(signer, KnownBy::Name(message_id), b"d", Seen::Delivered(to))
     };
     // Nothing that nobody has signed passes for certified mail, so that it is taken for a repeat.
-    assert_ne!(delivery(b"a", b"", "x"), seen_key(b"a", None, b"d", Seen::Delivered("x")));
+    assert_ne!(
+        delivery(b"a", b"", "x"),
+        seen_key(b"a", KnownBy::Entity, b"d", Seen::Delivered("x"))
+    );
     assert_ne!(delivery(b"ab", b"c", "x"), delivery(b"a", b"bc", "x"));
     assert_eq!(delivery(b"a", b"b", "A@b.test"), delivery(b"a", b"b", "a@B.test"));
 }
@@ -73,7 +76,7 @@ fn the_parts_of_a_seen_key_cannot_be_shifted_into_each_other() {
 #[test]
 fn what_was_taken_is_not_yet_delivered() {
     assert_ne!(
-        seen_key(b"s", None, b"d", Seen::Taken("a@b.test")),
-        seen_key(b"s", None, b"d", Seen::Delivered("a@b.test")),
+        seen_key(b"s", KnownBy::Entity, b"d", Seen::Taken("a@b.test")),
+        seen_key(b"s", KnownBy::Entity, b"d", Seen::Delivered("a@b.test")),
     );
 }

@@ -157,8 +157,9 @@ impl Entry {
             return Some(Fate::Refused(Refusal::ours(DeliveryFault::dropped())));
         }
         let mut since_millis = self.record.queued_millis;
-        if self.record.kind() != QueueKind::TransportEnvelope {
-            // Nobody is told that an answer was lost: while this server stood still no time was over for it.
+        if self.record.kind() == QueueKind::Notification && self.record.attempts == 0 {
+            // Nobody is told that an answer was lost: while this server stood still no time was over for it. It
+            // is so once: what was tried ends, however often the server is started.
             since_millis = since_millis.max(engine.queue().began().0);
         }
         let age_millis = engine.now().0.saturating_sub(since_millis);
