@@ -153,6 +153,13 @@ pub fn is_of_others(name: &str) -> bool {
     name.strip_prefix(OTHER_USERS).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// The account whose mailbox `name` is, as it is named there; `None` = the holder's own.
+#[must_use]
+pub fn owner_of(name: &str) -> Option<&str> {
+    let below = name.strip_prefix(OTHER_USERS)?.strip_prefix('/')?;
+    Some(below.split_once('/').map_or(below, |(owner, _)| owner))
+}
+
 /// Opens the mail of somebody who is logged in.
 #[async_trait::async_trait]
 pub trait MailAccess: Send + Sync + 'static {

@@ -66,7 +66,7 @@ impl MailAccount for Handle {
         let tree = self.0.tree();
         let mailbox = tree.mailboxes.get(name).ok_or_else(|| missing(name))?;
         let access = if mailbox.read_only { Access::ReadOnly } else { Access::ReadWrite };
-        Ok(Arc::new(MemoryView { account: Arc::clone(&self.0), id: mailbox.id, access }))
+        Ok(Arc::new(MemoryView { account: Arc::clone(&self.0), key: mailbox.key, access }))
     }
 
     async fn status(&self, name: &str) -> Result<MailboxState, StoreError> {
