@@ -53,7 +53,10 @@ pub(crate) async fn append<S: Stream>(
 ) -> CommandResult {
     let (mut script, mut steps) = match begun {
         Ok(begun) => begun,
-        Err(error) => return refuse(context, literal, error.into()).await,
+        Err(error) => {
+            let octets_max = context.server.settings.limits.append_octets_max;
+            return refuse(context, literal, octets_max, error.into()).await;
+        }
     };
     let mut coming = open(state, selected.as_deref(), &script).await;
     loop {
@@ -92,7 +95,10 @@ pub(crate) async fn append<S: Stream>(
         literal = next;
         steps = match more {
             Ok(steps) => steps,
-            Err(error) => return refuse(context, literal, error.into()).await,
+            Err(error) => {
+                let octets_max = context.server.settings.limits.append_octets_max;
+                return refuse(context, literal, octets_max, error.into()).await;
+            }
         };
     }
 }
@@ -149,8 +155,9 @@ async fn begin<S: Stream>(
             "Troppi messaggi in un comando / Too many messages in one command",
         ));
     }
-    if size == Some(0) {
-        return Err(Completion::no("CANNOT", "Messaggio vuoto / The message is empty"));
+    let before_is_empty = messages.count > 1 && messages.octets == 0;
+    if size == Some(0) || before_is_empty {
+        return Err(empty());
     }
     if size.is_some_and(|size| size > limits.append_octets_max) {
         return Err(literal_too_large());
@@ -227,6 +234,10 @@ fn holds_nul(eight_bit: bool) -> Completion {
     )
 }
 
+fn empty() -> Completion {
+    Completion::no("CANNOT", "Messaggio vuoto / The message is empty")
+}
+
 async fn finish<S: Stream>(
     context: &mut Context<S>,
     selected: Option<&mut SelectedMailbox>,
@@ -234,7 +245,7 @@ async fn finish<S: Stream>(
 ) -> CommandResult {
     let Messages { sink, replaced, octets, .. } = messages;
     if octets == 0 {
-        return Err(Completion::no("CANNOT", "Messaggio vuoto / The message is empty").into());
+        return Err(empty().into());
     }
     let (uid_validity, uids) = match sink.finish(replaced).await {
         Ok(appended) => appended,
@@ -255,14 +266,14 @@ async fn finish<S: Stream>(
 }
 
 /// Refuses the command. A client that waits does not send its literal; what comes unasked is read and
-/// forgotten, up to the end of the command (RFC 7888 §4).
+/// forgotten, up to the end of the command or a literal of more than `octets_max` (RFC 7888 §4).
 pub(crate) async fn refuse<S: Stream>(
     context: &mut Context<S>,
     mut literal: Option<Literal>,
+    octets_max: u64,
     completion: Completion,
 ) -> CommandResult {
-    let limits = &context.server.settings.limits;
-    let (octets_max, messages_max) = (limits.append_octets_max, limits.append_messages_max);
+    let messages_max = context.server.settings.limits.append_messages_max;
     for _ in 0..messages_max {
         let Some(coming) = literal.filter(|literal| !literal.synchronising) else {
             return Err(completion.into());

@@ -128,6 +128,11 @@ impl Script {
         &self.target
     }
 
+    /// Whether it names the message that it replaces by sequence number.
+    pub(crate) fn names_numbers(&self) -> bool {
+        self.target.replace.as_ref().is_some_and(|replace| !replace.uid)
+    }
+
     /// Reads what stands behind the last literal, up to the next one or the end of the command. After an
     /// error the script is as it was.
     pub(crate) fn feed(&mut self, octets: &[u8]) -> Result<Vec<Step>, ParseError> {
