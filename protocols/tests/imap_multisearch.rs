@@ -150,4 +150,13 @@ async fn mailboxes_of_two_accounts_with_one_number_are_two() {
     let personal = answers(&mut client, "IN (personal) ALL").await;
     assert_eq!(personal.len(), 5, "{personal:?}");
     assert_eq!(personal[0], own);
+    // So are numbers of messages.
+    let answer = client.command("f UID FETCH 1 EMAILID").await;
+    let (_, id) = answer.split_once("EMAILID (").unwrap();
+    let (id, _) = id.split_once(')').unwrap();
+    let (_, number) = id.split_once('-').unwrap();
+    let found = client.command(&format!("g UID SEARCH EMAILID {id}")).await;
+    assert_eq!(found, "* SEARCH 1\r\ng OK SEARCH\r\n");
+    let found = client.command(&format!("h UID SEARCH EMAILID M{number}")).await;
+    assert_eq!(found, "* SEARCH\r\nh OK SEARCH\r\n");
 }

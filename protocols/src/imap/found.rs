@@ -106,7 +106,7 @@ impl<'a> Searched<'a> {
             Some(mailbox) if program.is_of_selection() => ranges(&mailbox.saved),
             _ => Vec::new(),
         };
-        program.resolve(largest_number, largest_uid, &saved);
+        program.resolve(largest_number, largest_uid, &saved, self.view.other_account());
         program
     }
 
