@@ -278,13 +278,18 @@ pub struct AppendAttributes {
 /// the mailbox as it was.
 #[async_trait::async_trait]
 pub trait AppendSink: Send {
-    /// Ends the message before and begins the next, of `size` octets where that is known. Refuses at
+    /// Ends the message before and begins the next, of `size` octets where that is known and takes
+    /// space that nothing gives back. Refuses at
     /// once what cannot succeed: [`StoreError::OverQuota`], [`StoreError::LimitExceeded`].
     async fn begin(
         &mut self,
         size: Option<u64>,
         attributes: AppendAttributes,
     ) -> Result<(), StoreError>;
+
+    /// Says that the message that was begun last gets `octets` more than was known. Refuses as
+    /// [`Self::begin`] does.
+    async fn expect(&mut self, octets: u64) -> Result<(), StoreError>;
 
     /// Takes the next octets of the message that was begun last, in pieces of any size.
     async fn write(&mut self, octets: &[u8]) -> Result<(), StoreError>;

@@ -282,3 +282,48 @@ async fn before_login_no_literal_of_append_holds_the_connection() {
     let answer = client.line().await;
     assert!(answer.starts_with("* BYE Accesso non effettuato in tempo"), "{answer}");
 }
+
+#[tokio::test]
+async fn parts_are_counted_before_they_are_copied() {
+    let account = MemoryAccount::new();
+    account.deliver("INBOX", LETTER.as_bytes());
+    let mut client = in_inbox(&account).await;
+    let urls = |count: usize| vec!["URL \"/INBOX/;UID=1/;PARTIAL=0.1\""; count].join(" ");
+    let answer = client.command(&format!("a APPEND INBOX CATENATE ({})", urls(100))).await;
+    assert!(answer.contains("\r\na OK [APPENDUID 1 2]"), "{answer}");
+    assert_eq!(texts(&account, "INBOX")[1], "S".repeat(100));
+    let answer = client.command(&format!("b APPEND INBOX CATENATE ({})", urls(101))).await;
+    assert!(answer.starts_with("b BAD "), "{answer}");
+    // A full account copies nothing.
+    account.set_limit(10);
+    let before = account.appended_octets.load(std::sync::atomic::Ordering::SeqCst);
+    for part in ["URL \"/INBOX/;UID=1\"", "TEXT {11+}\r\nSubject: x\n"] {
+        let answer = client.command(&format!("c APPEND INBOX CATENATE ({part})")).await;
+        assert!(answer.starts_with("c NO [OVERQUOTA]"), "{part}: {answer}");
+    }
+    assert_eq!(account.appended_octets.load(std::sync::atomic::Ordering::SeqCst), before);
+    // What replaces a message needs no space beside it.
+    let answer = client.command("d REPLACE 1 INBOX CATENATE (URL \"/INBOX/;UID=1\")").await;
+    assert!(answer.contains("\r\nd OK REPLACE\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_url_names_mailboxes_in_utf_8() {
+    let account = MemoryAccount::new();
+    for (name, text) in [("A&-B", ONE), ("A&B", TWO), ("Perché", TWO)] {
+        account.make(name);
+        account.deliver(name, text.as_bytes());
+    }
+    let mut client = logged_in(&account).await;
+    for (url, text) in [
+        ("/A&-B/;UID=1", ONE),
+        ("/A&B/;UID=1", TWO),
+        ("/Perch%C3%A9/;UID=1", TWO),
+        // As commands name it, where no mailbox is called so.
+        ("/Perch&AOk-/;UID=1", TWO),
+    ] {
+        let answer = client.command(&format!("a APPEND INBOX CATENATE (URL \"{url}\")")).await;
+        assert!(answer.starts_with("a OK [APPENDUID "), "{url}: {answer}");
+        assert_eq!(texts(&account, "INBOX").last().unwrap(), text, "{url}");
+    }
+}

@@ -246,6 +246,7 @@ impl<S: Stream> Session<S> {
             State::NotAuthenticated(state) => (state.deadline, Disconnect::LoginTimedOut),
             _ => (Instant::now() + idle_time_max, Disconnect::IdleTimedOut),
         };
+        self.context.frame.set_appends(!matches!(self.state, State::NotAuthenticated(_)));
         self.context.frame.flush().await?;
         tokio::select! {
             biased;
@@ -260,8 +261,8 @@ impl<S: Stream> Session<S> {
         let (tag, completion) = match incoming {
             Incoming::Command(octets) => self.carry_out(&octets).await?,
             Incoming::Append { tag, begun, literal } => {
-                let replaces = |script: &Script| script.target().replace.is_some();
-                let expunges = begun.as_ref().is_ok_and(|(script, _)| replaces(script));
+                let expunges =
+                    matches!(&begun, Ok((script, _)) if script.target().replace.is_some());
                 let told = self.told();
                 let appended = self.append(begun, Some(literal)).await;
                 let completion = settle(appended)?;
@@ -307,17 +308,12 @@ impl<S: Stream> Session<S> {
     ) -> Result<Completion, Failure> {
         let context = &mut self.context;
         let limits = &context.server.settings.limits;
-        match &self.state {
-            State::NotAuthenticated(state) => {
-                let octets_max = limits.literal_octets_max as u64;
-                let refused = command::append::refuse(context, literal, octets_max, completion);
-                state.in_time(refused).await?
-            }
-            _ => {
-                let octets_max = limits.append_octets_max;
-                command::append::refuse(context, literal, octets_max, completion).await
-            }
-        }
+        let State::NotAuthenticated(state) = &self.state else {
+            let octets_max = limits.append_octets_max;
+            return command::append::refuse(context, literal, octets_max, completion).await;
+        };
+        let octets_max = limits.literal_octets_max as u64;
+        state.in_time(command::append::refuse(context, literal, octets_max, completion)).await?
     }
 
     async fn carry_out(&mut self, octets: &[u8]) -> Result<(Option<Tag>, Completion), Disconnect> {

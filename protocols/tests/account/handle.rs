@@ -231,12 +231,17 @@ impl AppendSink for Sink {
         size: Option<u64>,
         attributes: AppendAttributes,
     ) -> Result<(), StoreError> {
-        let limit = self.account.tree().limit;
-        if let Some(limit) = limit.filter(|limit| size.is_some_and(|size| size > *limit)) {
-            return Err(StoreError::OverQuota { resource: "octets", used: 0, limit });
-        }
+        self.expect(size.unwrap_or(0)).await?;
         self.messages.push((attributes, Vec::new()));
         Ok(())
+    }
+
+    async fn expect(&mut self, octets: u64) -> Result<(), StoreError> {
+        let limit = self.account.tree().limit;
+        match limit.filter(|limit| octets > *limit) {
+            Some(limit) => Err(StoreError::OverQuota { resource: "octets", used: 0, limit }),
+            None => Ok(()),
+        }
     }
 
     async fn write(&mut self, octets: &[u8]) -> Result<(), StoreError> {

@@ -10,7 +10,7 @@ use super::{copy::try_create, expunge::check_writable};
 use crate::{
     access::{AppendAttributes, AppendSink},
     imap::{
-        command::append_url::copy_url,
+        command::append_url::{Destination, Sources, copy_url},
         completion::{CommandResult, Completion, Failure, expunged, refusal},
         frame::Literal,
         grammar::{
@@ -42,6 +42,8 @@ struct Messages {
     count: usize,
     /// Octets of the one that is coming.
     octets: u64,
+    /// Whether the store knows its size.
+    announced: bool,
 }
 
 pub(crate) async fn append<S: Stream>(
@@ -59,6 +61,7 @@ pub(crate) async fn append<S: Stream>(
         }
     };
     let mut coming = open(state, selected.as_deref(), &script).await;
+    let mut opened = None;
     loop {
         for step in steps {
             match step {
@@ -68,21 +71,21 @@ pub(crate) async fn append<S: Stream>(
                     coming = begin(context, coming, size, attributes).await;
                 }
                 Step::Url(url) => {
-                    coming = match coming {
-                        Ok(mut messages) => {
-                            let limit = context.server.settings.limits.append_octets_max;
-                            let (sink, left) = (&mut *messages.sink, limit - messages.octets);
-                            let selected = selected.as_deref();
-                            match copy_url(context, state, selected, &url, sink, left).await {
-                                Ok(octets) => {
-                                    messages.octets += octets;
-                                    Ok(messages)
-                                }
-                                Err(completion) => Err(completion),
-                            }
+                    if let Ok(messages) = &mut coming {
+                        context.frame.take_turns().await?;
+                        if context.stopping.is_cancelled() {
+                            return Err(Disconnect::Stopping.into());
                         }
-                        refused => refused,
-                    };
+                        let from = Sources { state, selected: selected.as_deref() };
+                        let limit = context.server.settings.limits.append_octets_max;
+                        let (left, counted) =
+                            (limit - messages.octets, messages.replaced.is_none());
+                        let sink = Destination { sink: &mut *messages.sink, left, counted };
+                        match copy_url(context, &from, &mut opened, &url, sink).await {
+                            Ok(octets) => messages.octets += octets,
+                            Err(completion) => coming = Err(completion),
+                        }
+                    }
                 }
                 Step::Literal { eight_bit } => {
                     let announced = literal.ok_or_else(announced_nothing)?;
@@ -115,7 +118,7 @@ async fn open(
         None => None,
     };
     let sink = state.account.append(&target.mailbox).await.map_err(|error| failed(&error))?;
-    Ok(Messages { sink, replaced, count: 0, octets: 0 })
+    Ok(Messages { sink, replaced, count: 0, octets: 0, announced: false })
 }
 
 /// The one message that REPLACE names (RFC 8508 §3.2).
@@ -165,7 +168,7 @@ async fn begin<S: Stream>(
     // What is replaced gives its space back in the same step.
     let counted = if messages.replaced.is_some() { None } else { size };
     messages.sink.begin(counted, attributes).await.map_err(|error| failed(&error))?;
-    messages.octets = 0;
+    (messages.octets, messages.announced) = (0, counted.is_some());
     Ok(messages)
 }
 
@@ -192,9 +195,12 @@ async fn take_literal<S: Stream>(
 ) -> Result<Coming, Failure> {
     let limit = context.server.settings.limits.append_octets_max;
     if let Ok(messages) = &mut coming {
+        let counted = messages.announced || messages.replaced.is_some();
         messages.octets = messages.octets.saturating_add(literal.octets);
         if messages.octets > limit {
             coming = Err(literal_too_large());
+        } else if !counted && let Err(error) = messages.sink.expect(literal.octets).await {
+            coming = Err(failed(&error));
         }
     }
     if literal.synchronising {
