@@ -312,15 +312,22 @@ impl AppendSink for StoreAppend {
         attributes: AppendAttributes,
     ) -> Result<(), StoreError> {
         self.end_message().await?;
-        let size = size.unwrap_or(0);
-        if size > self.octets_max {
+        if let Some(size) = size {
+            self.expect(size).await?;
+        }
+        self.current = Some((self.store.message_writer(), attributes));
+        Ok(())
+    }
+
+    async fn expect(&mut self, octets: u64) -> Result<(), StoreError> {
+        if octets > self.octets_max {
             return Err(StoreError::LimitExceeded {
                 what: "the message",
                 limit: self.octets_max,
                 remedy: "reduce its attachments",
             });
         }
-        self.announced = self.announced.saturating_add(size);
+        self.announced = self.announced.saturating_add(octets);
         let quota = self.account.quota().await?;
         if let Some(limit) = quota.limit_octets
             && quota.used_octets.saturating_add(self.announced) > limit
@@ -328,7 +335,6 @@ impl AppendSink for StoreAppend {
             let used = quota.used_octets;
             return Err(StoreError::OverQuota { resource: "octets", used, limit });
         }
-        self.current = Some((self.store.message_writer(), attributes));
         Ok(())
     }
 

@@ -153,6 +153,13 @@ pub fn is_of_others(name: &str) -> bool {
     name.strip_prefix(OTHER_USERS).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// The account whose mailbox `name` is, as it is named there; `None` = the holder's own.
+#[must_use]
+pub fn owner_of(name: &str) -> Option<&str> {
+    let below = name.strip_prefix(OTHER_USERS)?.strip_prefix('/')?;
+    Some(below.split_once('/').map_or(below, |(owner, _)| owner))
+}
+
 /// Opens the mail of somebody who is logged in.
 #[async_trait::async_trait]
 pub trait MailAccess: Send + Sync + 'static {
@@ -271,13 +278,18 @@ pub struct AppendAttributes {
 /// the mailbox as it was.
 #[async_trait::async_trait]
 pub trait AppendSink: Send {
-    /// Ends the message before and begins the next, of `size` octets where that is known. Refuses at
+    /// Ends the message before and begins the next, of `size` octets where that is known and takes
+    /// space that nothing gives back. Refuses at
     /// once what cannot succeed: [`StoreError::OverQuota`], [`StoreError::LimitExceeded`].
     async fn begin(
         &mut self,
         size: Option<u64>,
         attributes: AppendAttributes,
     ) -> Result<(), StoreError>;
+
+    /// Says that the message that was begun last gets `octets` more than was known. Refuses as
+    /// [`Self::begin`] does.
+    async fn expect(&mut self, octets: u64) -> Result<(), StoreError>;
 
     /// Takes the next octets of the message that was begun last, in pieces of any size.
     async fn write(&mut self, octets: &[u8]) -> Result<(), StoreError>;

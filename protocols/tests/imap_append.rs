@@ -7,6 +7,7 @@ use account::{
     client::{Client, in_inbox, logged_in},
     memory::MemoryAccount,
 };
+use protocols::imap::{ImapLimits, ServerSettings};
 
 const ONE: &str = "Subject: uno\r\n\r\nuno\r\n";
 const TWO: &str = "Subject: due\r\n\r\ndue\r\n";
@@ -66,7 +67,6 @@ async fn of_several_messages_all_come_in_or_none() {
 
 #[tokio::test]
 async fn the_number_of_messages_in_one_command_is_bounded() {
-    use protocols::imap::{ImapLimits, ServerSettings};
     let account = MemoryAccount::new();
     let limits = ImapLimits { append_messages_max: 2, ..ImapLimits::default() };
     let settings = ServerSettings { limits, ..ServerSettings::default() };
@@ -136,7 +136,6 @@ async fn a_url_that_names_nothing_is_told_and_nothing_comes_in() {
 
 #[tokio::test]
 async fn a_message_put_together_is_no_larger_than_any_other() {
-    use protocols::imap::{ImapLimits, ServerSettings};
     let account = MemoryAccount::new();
     account.deliver("INBOX", LETTER.as_bytes());
     let limits = ImapLimits { append_octets_max: 300, ..ImapLimits::default() };
@@ -216,4 +215,115 @@ async fn what_cannot_be_replaced_stays() {
     client.command("d UNSELECT").await;
     assert!(client.command("e REPLACE 1 INBOX {3+}\r\na:b").await.starts_with("e BAD "));
     assert_eq!(texts(&account, "INBOX"), [ONE, TWO]);
+}
+
+#[tokio::test]
+async fn with_uid_only_replace_takes_no_message_number() {
+    let account = MemoryAccount::new();
+    account.deliver("INBOX", ONE.as_bytes());
+    let mut client = logged_in(&account).await;
+    client.command("e ENABLE UIDONLY QRESYNC").await;
+    client.command("s SELECT INBOX").await;
+    // Refused before the message is asked for, or with all that comes unasked.
+    for command in [
+        "a REPLACE 1 INBOX {20}",
+        "a REPLACE 1 INBOX {3+}\r\na:b",
+        "a REPLACE 1 INBOX CATENATE (TEXT {3+}\r\na:b TEXT {1+}\r\nc)",
+        "a REPLACE 1 INBOX CATENATE (URL \"/INBOX/;UID=1\")",
+        "a ESEARCH IN (selected) 1:2",
+    ] {
+        let answer = client.command(command).await;
+        assert!(answer.starts_with("a BAD [UIDREQUIRED] "), "{command}: {answer}");
+    }
+    assert_eq!(texts(&account, "INBOX"), [ONE]);
+    let command = format!("b UID REPLACE 1 INBOX {{{}+}}\r\n{TWO}", TWO.len());
+    let answer = client.command(&command).await;
+    assert!(answer.contains("* VANISHED 1\r\n"), "{answer}");
+    assert!(answer.contains("\r\nb OK [HIGHESTMODSEQ "), "{answer}");
+    assert_eq!(texts(&account, "INBOX"), [TWO]);
+}
+
+#[tokio::test]
+async fn no_message_of_several_is_empty() {
+    let account = MemoryAccount::new();
+    let mut client = logged_in(&account).await;
+    for command in [
+        "a APPEND INBOX CATENATE (TEXT {0+}\r\n) {5+}\r\nhello",
+        "a APPEND INBOX {5+}\r\nhello CATENATE (TEXT {0+}\r\n)",
+        "a APPEND INBOX {5+}\r\nhello {0+}\r\n",
+    ] {
+        let answer = client.command(command).await;
+        assert!(answer.starts_with("a NO [CANNOT] "), "{command}: {answer}");
+    }
+    assert_eq!(texts(&account, "INBOX"), [""; 0]);
+}
+
+#[tokio::test]
+async fn before_login_no_literal_of_append_holds_the_connection() {
+    let account = MemoryAccount::new();
+    let mut client = account::client::connect_with(&account, ServerSettings::default()).await;
+    client.line().await;
+    let answer = client.command("a APPEND INBOX {5+}\r\nhello").await;
+    assert!(answer.starts_with("a BAD "), "{answer}");
+    // Larger than the literals of other commands: the end.
+    client.send("b APPEND INBOX {75497472+}\r\n").await;
+    let answer = client.line().await;
+    assert!(answer.starts_with("b BAD [TOOBIG] "), "{answer}");
+    assert!(client.line().await.starts_with("* BYE "));
+
+    let limits = ImapLimits {
+        login_time_max: std::time::Duration::from_millis(300),
+        ..ImapLimits::default()
+    };
+    let settings = ServerSettings { limits, ..ServerSettings::default() };
+    let mut client = account::client::connect_with(&account, settings).await;
+    client.line().await;
+    client.send("c APPEND INBOX {5+}\r\nhel").await;
+    let answer = client.line().await;
+    assert!(answer.starts_with("* BYE Accesso non effettuato in tempo"), "{answer}");
+}
+
+#[tokio::test]
+async fn parts_are_counted_before_they_are_copied() {
+    let account = MemoryAccount::new();
+    account.deliver("INBOX", LETTER.as_bytes());
+    let mut client = in_inbox(&account).await;
+    let urls = |count: usize| vec!["URL \"/INBOX/;UID=1/;PARTIAL=0.1\""; count].join(" ");
+    let answer = client.command(&format!("a APPEND INBOX CATENATE ({})", urls(100))).await;
+    assert!(answer.contains("\r\na OK [APPENDUID 1 2]"), "{answer}");
+    assert_eq!(texts(&account, "INBOX")[1], "S".repeat(100));
+    let answer = client.command(&format!("b APPEND INBOX CATENATE ({})", urls(101))).await;
+    assert!(answer.starts_with("b BAD "), "{answer}");
+    // A full account copies nothing.
+    account.set_limit(10);
+    let before = account.appended_octets.load(std::sync::atomic::Ordering::SeqCst);
+    for part in ["URL \"/INBOX/;UID=1\"", "TEXT {11+}\r\nSubject: x\n"] {
+        let answer = client.command(&format!("c APPEND INBOX CATENATE ({part})")).await;
+        assert!(answer.starts_with("c NO [OVERQUOTA]"), "{part}: {answer}");
+    }
+    assert_eq!(account.appended_octets.load(std::sync::atomic::Ordering::SeqCst), before);
+    // What replaces a message needs no space beside it.
+    let answer = client.command("d REPLACE 1 INBOX CATENATE (URL \"/INBOX/;UID=1\")").await;
+    assert!(answer.contains("\r\nd OK REPLACE\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_url_names_mailboxes_in_utf_8() {
+    let account = MemoryAccount::new();
+    for (name, text) in [("A&-B", ONE), ("A&B", TWO), ("Perché", TWO)] {
+        account.make(name);
+        account.deliver(name, text.as_bytes());
+    }
+    let mut client = logged_in(&account).await;
+    for (url, text) in [
+        ("/A&-B/;UID=1", ONE),
+        ("/A&B/;UID=1", TWO),
+        ("/Perch%C3%A9/;UID=1", TWO),
+        // As commands name it, where no mailbox is called so.
+        ("/Perch&AOk-/;UID=1", TWO),
+    ] {
+        let answer = client.command(&format!("a APPEND INBOX CATENATE (URL \"{url}\")")).await;
+        assert!(answer.starts_with("a OK [APPENDUID "), "{url}: {answer}");
+        assert_eq!(texts(&account, "INBOX").last().unwrap(), text, "{url}");
+    }
 }

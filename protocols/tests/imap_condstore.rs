@@ -43,9 +43,12 @@ async fn select_tells_the_highest_modification_sequence_or_that_there_is_none() 
     let answer = client.command("a EXAMINE Vecchia").await;
     assert!(answer.contains("* OK [NOMODSEQ] ") && !answer.contains("HIGHESTMODSEQ"), "{answer}");
     client.command("a SELECT Vecchia").await;
-    for command in
-        ["FETCH 1 MODSEQ", "FETCH 1 FLAGS (CHANGEDSINCE 1)", "STORE 1 (UNCHANGEDSINCE 1) FLAGS ()"]
-    {
+    for command in [
+        "FETCH 1 MODSEQ",
+        "FETCH 1 FLAGS (CHANGEDSINCE 1)",
+        "STORE 1 (UNCHANGEDSINCE 1) FLAGS ()",
+        "SEARCH MODSEQ 1",
+    ] {
         assert!(client.command(&format!("a {command}")).await.starts_with("a BAD "), "{command}");
     }
     let answer = client.command("a STORE 1 FLAGS (\\Seen)").await;
@@ -60,6 +63,11 @@ async fn each_command_that_asks_for_modification_sequences_has_all_later_changes
         "UID FETCH 1 FLAGS (CHANGEDSINCE 9)",
         "STORE 1 (UNCHANGEDSINCE 0) +FLAGS (\\Seen)",
         "STATUS INBOX (HIGHESTMODSEQ)",
+        "LIST \"\" INBOX RETURN (STATUS (HIGHESTMODSEQ))",
+        "SEARCH MODSEQ 1",
+        "UID SORT (DATE) UTF-8 MODSEQ 1",
+        "THREAD REFERENCES UTF-8 MODSEQ 1",
+        "ESEARCH IN (inboxes) MODSEQ 1",
     ] {
         let account = with_messages(1);
         let mut client = in_inbox(&account).await;
@@ -226,4 +234,17 @@ async fn no_client_is_told_a_sequence_beyond_an_expunge_that_it_has_not_been_tol
     let answer = client.command("b FETCH 1 MODSEQ").await;
     assert!(answer.starts_with("* OK [HIGHESTMODSEQ 4] "), "{answer}");
     assert_eq!(account.mod_seq(), 5);
+}
+
+#[tokio::test]
+async fn what_another_session_changes_during_a_conditional_store_is_told() {
+    let account = with_messages(2);
+    let mut client = condstore(&account).await;
+    account.flag("INBOX", 2, Flags { flagged: true, ..Flags::default() });
+    // Behind the change of message 1, and before its refusal for message 2 is looked at.
+    account.flag_next("INBOX", 1, Flags { deleted: true, ..Flags::default() });
+    let answer = client.command("a STORE 1:2 (UNCHANGEDSINCE 3) FLAGS (\\Seen)").await;
+    assert!(answer.contains("FLAGS (\\Deleted \\Recent) MODSEQ (6))\r\n"), "{answer}");
+    assert!(!answer.contains("MODSEQ (5)"), "{answer}");
+    assert_eq!(client.command("b SEARCH DELETED").await, "* SEARCH 1\r\nb OK SEARCH\r\n");
 }

@@ -171,8 +171,10 @@ async fn ages_are_counted_from_the_clock() {
 async fn mod_seqs_are_searched_for_and_told() {
     let account = six();
     let mut client = in_inbox(&account).await;
-    // Flags were changed as the 8th, 9th and 10th change of the account.
-    expect(&mut client, "SEARCH MODSEQ 8", "* SEARCH 2 4 5 (MODSEQ 10)\r\n").await;
+    // Flags were changed as the 8th, 9th and 10th change of the account. Who asks is told where the
+    // mailbox stands.
+    let told = "* OK [HIGHESTMODSEQ 10] MODSEQ\r\n* SEARCH 2 4 5 (MODSEQ 10)\r\n";
+    expect(&mut client, "SEARCH MODSEQ 8", told).await;
     let entry = "SEARCH MODSEQ \"/flags/\\\\draft\" all 9";
     expect(&mut client, entry, "* SEARCH 4 5 (MODSEQ 10)\r\n").await;
     expect(&mut client, "SEARCH MODSEQ 11", "* SEARCH\r\n").await;

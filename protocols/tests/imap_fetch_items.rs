@@ -69,6 +69,18 @@ async fn an_unknown_transfer_encoding_is_said_and_costs_no_other_message() {
 }
 
 #[tokio::test]
+async fn a_message_of_which_nothing_can_be_sent_stays_unseen() {
+    let (account, mut client) = with_mixed().await;
+    account.deliver("INBOX", MIXED.replace("x-uuencode", "7bit").as_bytes());
+    client.command("n NOOP").await;
+    let answer = client.command("a UID FETCH 1:2 BINARY[3]").await;
+    assert!(answer.contains("* 2 FETCH (UID 2 BINARY[3] ~{5}\r\nbegin FLAGS (\\Seen"), "{answer}");
+    assert!(answer.contains("\r\na NO [UNKNOWN-CTE] ") && !answer.contains("UID 1 "), "{answer}");
+    let seen: Vec<bool> = account.messages("INBOX").iter().map(|message| message.1.seen).collect();
+    assert_eq!(seen, [false, true]);
+}
+
+#[tokio::test]
 async fn binary_marks_seen_as_body_does() {
     let (account, mut client) = with_mixed().await;
     client.command("a FETCH 1 (BINARY.PEEK[1] BINARY.SIZE[1])").await;

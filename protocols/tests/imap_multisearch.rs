@@ -128,3 +128,35 @@ async fn mailboxes_are_bounded() {
     let names = client.command("a ESEARCH IN (mailboxes (a b c d)) SEEN").await;
     assert!(names.starts_with("a BAD "), "{names}");
 }
+
+/// Numbers of mailboxes are counted for each account by itself.
+#[tokio::test]
+async fn mailboxes_of_two_accounts_with_one_number_are_two() {
+    let account = tree();
+    let shared = "Altri utenti/posta@pec.example/INBOX";
+    account.make_shared(shared, "INBOX");
+    account.deliver(shared, b"Subject: x\r\n\r\n");
+    account.deliver(shared, b"Subject: x\r\n\r\n");
+    let mut client = logged_in(&account).await;
+    client.command(&format!("s SELECT \"{shared}\"")).await;
+    let own = line("INBOX", 1, "ALL 1");
+    let other = line(&format!("\"{shared}\""), 1, "ALL 1:2");
+    let both = format!("IN (mailboxes (INBOX \"{shared}\")) ALL");
+    let mut found = answers(&mut client, &both).await;
+    found.sort();
+    assert_eq!(found, [other.clone(), own.clone()]);
+    assert_eq!(answers(&mut client, "IN (selected) ALL").await, [other]);
+    assert_eq!(answers(&mut client, "IN (mailboxes INBOX) ALL").await, [own.clone()]);
+    let personal = answers(&mut client, "IN (personal) ALL").await;
+    assert_eq!(personal.len(), 5, "{personal:?}");
+    assert_eq!(personal[0], own);
+    // So are numbers of messages.
+    let answer = client.command("f UID FETCH 1 EMAILID").await;
+    let (_, id) = answer.split_once("EMAILID (").unwrap();
+    let (id, _) = id.split_once(')').unwrap();
+    let (_, number) = id.split_once('-').unwrap();
+    let found = client.command(&format!("g UID SEARCH EMAILID {id}")).await;
+    assert_eq!(found, "* SEARCH 1\r\ng OK SEARCH\r\n");
+    let found = client.command(&format!("h UID SEARCH EMAILID M{number}")).await;
+    assert_eq!(found, "* SEARCH\r\nh OK SEARCH\r\n");
+}

@@ -18,6 +18,7 @@ use storage::{
 };
 
 use super::{
+    command::fetch::no_mod_seq,
     completion::{Completion, Failure},
     grammar::{
         mailbox_name::NameForm,
@@ -61,6 +62,10 @@ impl<'a> Searched<'a> {
         context: &mut Context<S>,
         program: &SearchProgram,
     ) -> Result<Vec<usize>, Failure> {
+        // RFC 7162 §3.1.2.2.
+        if self.selected.is_some_and(|mailbox| !mailbox.keeps_mod_seq()) && program.asks_mod_seq() {
+            return Err(no_mod_seq().into());
+        }
         let all: Vec<usize> = (0..self.rows.len()).collect();
         self.find_among(context, program, &all).await
     }
@@ -101,7 +106,7 @@ impl<'a> Searched<'a> {
             Some(mailbox) if program.is_of_selection() => ranges(&mailbox.saved),
             _ => Vec::new(),
         };
-        program.resolve(largest_number, largest_uid, &saved);
+        program.resolve(largest_number, largest_uid, &saved, self.view.other_account());
         program
     }
 

@@ -222,9 +222,9 @@ fn simple_key(key: &SearchKey) -> String {
         SearchKey::Younger(seconds) => format!("YOUNGER {seconds}"),
         SearchKey::Older(seconds) => format!("OLDER {seconds}"),
         SearchKey::ModSeq(mod_seq) => format!("MODSEQ {mod_seq}"),
-        SearchKey::EmailId(number) => {
-            format!("EMAILID {}", number.map_or("X".to_owned(), |number| format!("M{number}")))
-        }
+        SearchKey::EmailId(None) => "EMAILID X".to_owned(),
+        SearchKey::EmailId(Some((None, number))) => format!("EMAILID M{number}"),
+        SearchKey::EmailId(Some((Some(of), number))) => format!("EMAILID M{of}-{number}"),
         SearchKey::ThreadId => "THREADID X".to_owned(),
         SearchKey::Larger(octets) => format!("LARGER {octets}"),
         SearchKey::Smaller(octets) => format!("SMALLER {octets}"),

@@ -21,6 +21,7 @@ mod found;
 mod frame;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod goodbye;
 mod grammar;
 mod limits;
 mod message;

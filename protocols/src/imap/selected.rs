@@ -34,13 +34,18 @@ use super::{
         write,
     },
 };
-use crate::lines::{Disconnect, Stream};
+use crate::{
+    access::owner_of,
+    lines::{Disconnect, Stream},
+};
 
 /// A mailbox selected by one session.
 pub(crate) struct SelectedMailbox {
     pub(crate) view: Arc<dyn MailboxView>,
     /// Whether the session may change it: SELECT of a mailbox that is not read-only itself.
     pub(crate) writable: bool,
+    /// The other account whose it is, as [`crate::access::owner_of`] names it.
+    pub(crate) owner: Option<String>,
     rows: Vec<ListedMessage>,
     mod_seq: ModSeq,
     /// The modification sequence up to which the client has been told everything.
@@ -48,7 +53,7 @@ pub(crate) struct SelectedMailbox {
     recent: BTreeSet<Uid>,
     /// Messages that are gone while the client still counts them.
     expunged: BTreeSet<Uid>,
-    /// Rows that are new since the client was last told a number.
+    /// Rows that are new since the client was last told a number, ascending.
     arrived: Vec<ListedMessage>,
     /// Messages whose new row the client has not been told, and whether their flags differ.
     changed: BTreeMap<Uid, bool>,
@@ -71,9 +76,10 @@ pub(crate) struct Told {
 }
 
 impl SelectedMailbox {
-    /// Reads the mailbox. A writable selection takes the `\Recent` of its new messages.
+    /// Reads the mailbox, selected as `name`. A writable selection takes the `\Recent` of its new messages.
     pub(crate) async fn open(
         view: Arc<dyn MailboxView>,
+        name: &str,
         examine: bool,
     ) -> Result<Self, StoreError> {
         let writable = !examine && view.access() == Access::ReadWrite;
@@ -87,6 +93,7 @@ impl SelectedMailbox {
         Ok(Self {
             view,
             writable,
+            owner: owner_of(name).map(str::to_owned),
             rows,
             mod_seq,
             told: mod_seq,
@@ -220,12 +227,11 @@ impl SelectedMailbox {
             let present: BTreeSet<Uid> = rows.iter().map(|row| row.uid).collect();
             let known = self.rows.iter().map(|row| row.uid);
             self.expunged.extend(known.filter(|uid| !present.contains(uid)));
+            self.arrived.retain(|row| present.contains(&row.uid));
             self.learn_listed(rows);
             self.mod_seq = mod_seq;
         } else {
-            for uid in changes.expunged {
-                self.forget(uid);
-            }
+            self.forget_all(&changes.expunged.into_iter().collect());
             self.learn(changes.changed);
             self.mod_seq = changes.up_to;
         }
@@ -255,28 +261,38 @@ impl SelectedMailbox {
                     *self.changed.entry(row.uid).or_default() |= reflagged;
                 }
                 self.rows[index] = row;
-            } else if let Some(index) = self.arrived.iter().position(|known| known.uid == row.uid) {
-                self.arrived[index] = row;
             } else if last_known.is_none_or(|last| row.uid > last) {
-                self.arrived.push(row);
+                match self.arrived.binary_search_by_key(&row.uid, |known| known.uid) {
+                    Ok(index) => self.arrived[index] = row,
+                    Err(index) => self.arrived.insert(index, row),
+                }
             }
         }
     }
 
     /// Takes in that a message is gone.
     pub(crate) fn forget(&mut self, uid: Uid) {
-        if self.index_of(uid).is_some() {
-            self.expunged.insert(uid);
-        }
-        self.arrived.retain(|row| row.uid != uid);
+        self.forget_all(&BTreeSet::from([uid]));
     }
 
-    /// Takes in rows whose flags the client is told otherwise, or can work out itself.
+    fn forget_all(&mut self, gone: &BTreeSet<Uid>) {
+        let counted = gone.iter().copied().filter(|uid| self.counts(*uid));
+        let counted: Vec<Uid> = counted.collect();
+        self.expunged.extend(counted);
+        self.arrived.retain(|row| !gone.contains(&row.uid));
+    }
+
+    /// Takes in rows whose flags the client is told otherwise, or can work out itself. What was learnt
+    /// meanwhile of a later change stays, and is told.
     pub(crate) fn learn_quietly(&mut self, rows: Vec<MessageRow>) {
         for row in rows {
+            let index = self.index_of(row.uid);
+            if index.is_some_and(|index| self.rows[index].mod_seq > row.mod_seq) {
+                continue;
+            }
             self.learn_keywords(&row.flags);
             self.changed.remove(&row.uid);
-            if let Some(index) = self.index_of(row.uid) {
+            if let Some(index) = index {
                 self.rows[index] = row.into();
             }
         }
@@ -299,7 +315,6 @@ impl SelectedMailbox {
             self.report_expunged(frame, enabled).await?;
         }
         if !self.arrived.is_empty() {
-            self.arrived.sort_by_key(|row| row.uid);
             self.batches.1 += self.arrived.len();
             self.rows.append(&mut self.arrived);
             let mut told = format!("* {} EXISTS\r\n", self.rows.len());

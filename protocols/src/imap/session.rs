@@ -22,8 +22,9 @@ use super::{
     command,
     completion::{Completion, Condition, Failure},
     contexts,
-    enabled::Enabled,
+    enabled::{Enabled, uid_required},
     frame::{Frame, Incoming, Literal},
+    goodbye,
     grammar::{
         self, Command, ParseError, Tag,
         append::{Script, Step},
@@ -184,7 +185,7 @@ impl<S: Stream> Session<S> {
                     let Context { peer, address, .. } = &self.context;
                     tracing::debug!(%peer, address, %disconnect, cause, "IMAP session ended");
                     // A peer that cannot be reached any more misses nothing.
-                    let _ = self.say_goodbye(&disconnect).await;
+                    let _ = goodbye::say(&mut self.context, &disconnect).await;
                     break;
                 }
             }
@@ -245,6 +246,7 @@ impl<S: Stream> Session<S> {
             State::NotAuthenticated(state) => (state.deadline, Disconnect::LoginTimedOut),
             _ => (Instant::now() + idle_time_max, Disconnect::IdleTimedOut),
         };
+        self.context.frame.set_appends(!matches!(self.state, State::NotAuthenticated(_)));
         self.context.frame.flush().await?;
         tokio::select! {
             biased;
@@ -259,10 +261,12 @@ impl<S: Stream> Session<S> {
         let (tag, completion) = match incoming {
             Incoming::Command(octets) => self.carry_out(&octets).await?,
             Incoming::Append { tag, begun, literal } => {
+                let expunges =
+                    matches!(&begun, Ok((script, _)) if script.target().replace.is_some());
+                let told = self.told();
                 let appended = self.append(begun, Some(literal)).await;
                 let completion = settle(appended)?;
-                self.report(true).await?;
-                (Some(tag), completion)
+                (Some(tag), self.settled(completion, true, expunges, told).await?)
             }
             Incoming::LiteralRefused { tag } => (tag, command::append::literal_too_large()),
         };
@@ -276,6 +280,13 @@ impl<S: Stream> Session<S> {
         literal: Option<Literal>,
     ) -> Result<Completion, Failure> {
         let context = &mut self.context;
+        // Before the message is asked for.
+        if let Ok((script, _)) = &begun
+            && context.enabled.uid_only
+            && script.names_numbers()
+        {
+            return self.refuse(literal, uid_required()).await;
+        }
         match &mut self.state {
             State::Authenticated(state) => {
                 command::append::append(context, state, None, begun, literal).await
@@ -284,8 +295,25 @@ impl<S: Stream> Session<S> {
                 let Selected { authenticated, mailbox } = &mut **selected;
                 command::append::append(context, authenticated, Some(mailbox), begun, literal).await
             }
-            _ => command::append::refuse(context, literal, wrong_state()).await,
+            _ => self.refuse(literal, wrong_state()).await,
         }
+    }
+
+    /// Refuses APPEND, with the literals that come unasked: before a login in the time for that, and
+    /// none that is larger than other commands' may be.
+    async fn refuse(
+        &mut self,
+        literal: Option<Literal>,
+        completion: Completion,
+    ) -> Result<Completion, Failure> {
+        let context = &mut self.context;
+        let limits = &context.server.settings.limits;
+        let State::NotAuthenticated(state) = &self.state else {
+            let octets_max = limits.append_octets_max;
+            return command::append::refuse(context, literal, octets_max, completion).await;
+        };
+        let octets_max = limits.literal_octets_max as u64;
+        state.in_time(command::append::refuse(context, literal, octets_max, completion)).await?
     }
 
     async fn carry_out(&mut self, octets: &[u8]) -> Result<(Option<Tag>, Completion), Disconnect> {
@@ -308,7 +336,7 @@ impl<S: Stream> Session<S> {
         }
         let (numbers_may_change, expunges) = (command.lets_numbers_change(), command.expunges());
         let told = self.told();
-        let mut completion = match self.dispatch(command, tag.as_ref()).await {
+        let completion = match self.dispatch(command, tag.as_ref()).await {
             Ok((completion, transition)) => {
                 self.follow(transition);
                 completion
@@ -316,14 +344,27 @@ impl<S: Stream> Session<S> {
             Err(Failure::Refused(completion)) => completion,
             Err(Failure::Disconnected(disconnect)) => return Err(disconnect),
         };
-        self.report(numbers_may_change).await?;
+        let completion = self.settled(completion, numbers_may_change, expunges, told).await?;
+        Ok((tag, completion))
+    }
+
+    /// Tells what has changed by the end of a command. One that `expunges` says where the mailbox
+    /// stands then; `told` is where the client stood before.
+    async fn settled(
+        &mut self,
+        mut completion: Completion,
+        numbers_may_change: bool,
+        expunges: bool,
+        told: Option<ModSeq>,
+    ) -> Result<Completion, Disconnect> {
+        self.report(numbers_may_change, expunges).await?;
         if expunges && self.context.enabled.qresync && completion.condition == Condition::Ok {
             // What the client has been told by now (RFC 7162 §3.2.7, §3.2.9).
             let now = self.told().filter(|now| Some(*now) > told && completion.code.is_none());
             completion.code =
                 now.map(|now| format!("HIGHESTMODSEQ {now}").into()).or(completion.code);
         }
-        Ok((tag, completion))
+        Ok(completion)
     }
 
     /// The modification sequence up to which the client knows the selected mailbox.
@@ -400,10 +441,11 @@ impl<S: Stream> Session<S> {
         };
     }
 
-    /// Tells the client what others have changed in its mailbox.
-    async fn report(&mut self, numbers_may_change: bool) -> Result<(), Disconnect> {
+    /// Tells the client what others have changed in its mailbox. After a change of its own, `changed`,
+    /// the mailbox is asked even if nobody has announced that yet.
+    async fn report(&mut self, numbers_may_change: bool, changed: bool) -> Result<(), Disconnect> {
         let State::Selected(selected) = &mut self.state else { return Ok(()) };
-        if selected.authenticated.changes.has_changed().unwrap_or(false) {
+        if changed || selected.authenticated.changes.has_changed().unwrap_or(false) {
             selected.authenticated.changes.mark_unchanged();
             match selected.mailbox.refresh().await {
                 // What cannot be read now is told after the next command.
@@ -430,41 +472,6 @@ impl<S: Stream> Session<S> {
             self.bad_commands = 0;
         }
         Ok(())
-    }
-
-    /// Says why the connection ends, where there is somebody to read it (RFC 3501 §7.1.5).
-    async fn say_goodbye(&mut self, disconnect: &Disconnect) -> Result<(), Disconnect> {
-        let text = match disconnect {
-            Disconnect::Closed | Disconnect::Io(_) | Disconnect::WriteTimedOut => return Ok(()),
-            // Nothing but silence can follow half a literal.
-            Disconnect::MessageUnreadable(error) => {
-                let address = &self.context.address;
-                tracing::error!(address, %error, "a message could not be read to its end");
-                return Ok(());
-            }
-            Disconnect::IdleTimedOut => "Sessione inattiva / Session idle for too long",
-            Disconnect::LoginTimedOut => "Accesso non effettuato in tempo / No login in time",
-            Disconnect::LineTooLong(_) => "Riga troppo lunga / Line too long",
-            Disconnect::LiteralTooLarge(_) => "Dati troppo grandi / Literal too large",
-            Disconnect::TooManyErrors => "Troppi errori / Too many errors",
-            Disconnect::OctetsBeforeTls => {
-                "Nulla puo' seguire STARTTLS prima di TLS / Nothing may follow STARTTLS before TLS"
-            }
-            Disconnect::MailboxDeleted => "Cartella eliminata / The mailbox was deleted",
-            Disconnect::Stopping => "Server in chiusura, riconnettersi / Server stops, reconnect",
-        };
-        let frame = &mut self.context.frame;
-        if let Disconnect::LineTooLong(_) | Disconnect::LiteralTooLarge(_) = disconnect {
-            let tag = frame.unfinished_tag().map_or("*", Tag::as_str);
-            let refused = Completion {
-                code: matches!(disconnect, Disconnect::LiteralTooLarge(_)).then(|| "TOOBIG".into()),
-                ..Completion::bad(text)
-            };
-            let line = refused.line(tag);
-            frame.put(line.as_bytes()).await?;
-        }
-        frame.put(format!("* BYE {text}\r\n").as_bytes()).await?;
-        frame.flush().await
     }
 }
 

@@ -66,7 +66,7 @@ impl MailAccount for Handle {
         let tree = self.0.tree();
         let mailbox = tree.mailboxes.get(name).ok_or_else(|| missing(name))?;
         let access = if mailbox.read_only { Access::ReadOnly } else { Access::ReadWrite };
-        Ok(Arc::new(MemoryView { account: Arc::clone(&self.0), id: mailbox.id, access }))
+        Ok(Arc::new(MemoryView { account: Arc::clone(&self.0), key: mailbox.key, access }))
     }
 
     async fn status(&self, name: &str) -> Result<MailboxState, StoreError> {
@@ -231,12 +231,17 @@ impl AppendSink for Sink {
         size: Option<u64>,
         attributes: AppendAttributes,
     ) -> Result<(), StoreError> {
-        let limit = self.account.tree().limit;
-        if let Some(limit) = limit.filter(|limit| size.is_some_and(|size| size > *limit)) {
-            return Err(StoreError::OverQuota { resource: "octets", used: 0, limit });
-        }
+        self.expect(size.unwrap_or(0)).await?;
         self.messages.push((attributes, Vec::new()));
         Ok(())
+    }
+
+    async fn expect(&mut self, octets: u64) -> Result<(), StoreError> {
+        let limit = self.account.tree().limit;
+        match limit.filter(|limit| octets > *limit) {
+            Some(limit) => Err(StoreError::OverQuota { resource: "octets", used: 0, limit }),
+            None => Ok(()),
+        }
     }
 
     async fn write(&mut self, octets: &[u8]) -> Result<(), StoreError> {

@@ -43,6 +43,8 @@ pub(super) const ACCOUNT: AccountId = AccountId(1);
 
 #[derive(Debug)]
 pub(super) struct Mailbox {
+    /// Unlike the number, its own among mailboxes of all accounts.
+    pub(super) key: u32,
     pub(super) id: MailboxId,
     pub(super) uid_validity: UidValidity,
     pub(super) uid_next: u32,
@@ -72,6 +74,8 @@ pub(super) struct Tree {
     /// Messages from this octet on cannot be read.
     pub(super) damaged_from: Option<u64>,
     pub(super) erased: BTreeSet<EmailNumber>,
+    /// What another session sets right behind the next change of flags: mailbox, UID, flags.
+    pub(super) flags_next: Option<(String, u32, Flags)>,
 }
 
 /// An account and everything that may be done to it from outside a session.
@@ -115,6 +119,7 @@ impl MemoryAccount {
         tree.mailboxes.insert(
             name.to_owned(),
             Mailbox {
+                key: number,
                 id: MailboxId(number.into()),
                 uid_validity: UidValidity(number.try_into().unwrap()),
                 uid_next: 1,
@@ -129,6 +134,16 @@ impl MemoryAccount {
         if name == "Inviati" {
             tree.special_uses.insert(MailboxId(number.into()), SpecialUse::Sent);
         }
+    }
+
+    /// Makes a mailbox of another account that has the number and UIDVALIDITY of one of its own.
+    pub(crate) fn make_shared(&self, name: &str, as_own: &str) {
+        self.make(name);
+        let mut tree = self.tree();
+        let own = &tree.mailboxes[as_own];
+        let (id, uid_validity) = (own.id, own.uid_validity);
+        let shared = tree.mailboxes.get_mut(name).unwrap();
+        (shared.id, shared.uid_validity) = (id, uid_validity);
     }
 
     /// Makes a mailbox that only a snapshot would have.
@@ -232,6 +247,11 @@ impl MemoryAccount {
         row.mod_seq = mod_seq;
         drop(tree);
         self.announce();
+    }
+
+    /// Changes flags as another session would, right behind the next change of flags.
+    pub(crate) fn flag_next(&self, name: &str, uid: u32, flags: Flags) {
+        self.tree().flags_next = Some((name.to_owned(), uid, flags));
     }
 
     /// Expunges as another session would.

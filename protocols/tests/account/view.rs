@@ -27,7 +27,7 @@ const SAVED: UnixMillis = UnixMillis(NOW.0 + 3_600_000);
 #[derive(Debug)]
 pub(super) struct MemoryView {
     pub(super) account: Arc<MemoryAccount>,
-    pub(super) id: MailboxId,
+    pub(super) key: u32,
     pub(super) access: Access,
 }
 
@@ -38,10 +38,9 @@ impl MemoryView {
     ) -> Result<T, StoreError> {
         let mut tree = self.account.tree();
         let Tree { mailboxes, mod_seq, .. } = &mut *tree;
-        let mailbox = mailboxes
-            .values_mut()
-            .find(|mailbox| mailbox.id == self.id)
-            .ok_or(StoreError::NoSuchMailbox { account: ACCOUNT, mailbox: self.id })?;
+        let mailbox = mailboxes.values_mut().find(|mailbox| mailbox.key == self.key).ok_or(
+            StoreError::NoSuchMailbox { account: ACCOUNT, mailbox: MailboxId(self.key.into()) },
+        )?;
         act(mailbox, mod_seq)
     }
 
@@ -100,7 +99,7 @@ impl MailboxView for MemoryView {
     fn other_account(&self) -> Option<AccountId> {
         let tree = self.account.tree();
         let mut mailboxes = tree.mailboxes.iter();
-        let found = mailboxes.find(|(_, mailbox)| mailbox.id == self.id);
+        let found = mailboxes.find(|(_, mailbox)| mailbox.key == self.key);
         found.filter(|(name, _)| is_of_others(name)).map(|_| AccountId(9))
     }
 
@@ -217,6 +216,10 @@ impl MailboxView for MemoryView {
             Ok((rows, refused))
         })?;
         self.account.announce();
+        let next = self.account.tree().flags_next.take();
+        if let Some((name, uid, flags)) = next {
+            self.account.flag(&name, uid, flags);
+        }
         Ok(stored)
     }
 

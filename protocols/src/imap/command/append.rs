@@ -10,7 +10,7 @@ use super::{copy::try_create, expunge::check_writable};
 use crate::{
     access::{AppendAttributes, AppendSink},
     imap::{
-        command::append_url::copy_url,
+        command::append_url::{Destination, Sources, copy_url},
         completion::{CommandResult, Completion, Failure, expunged, refusal},
         frame::Literal,
         grammar::{
@@ -42,6 +42,8 @@ struct Messages {
     count: usize,
     /// Octets of the one that is coming.
     octets: u64,
+    /// Whether the store knows its size.
+    announced: bool,
 }
 
 pub(crate) async fn append<S: Stream>(
@@ -53,9 +55,13 @@ pub(crate) async fn append<S: Stream>(
 ) -> CommandResult {
     let (mut script, mut steps) = match begun {
         Ok(begun) => begun,
-        Err(error) => return refuse(context, literal, error.into()).await,
+        Err(error) => {
+            let octets_max = context.server.settings.limits.append_octets_max;
+            return refuse(context, literal, octets_max, error.into()).await;
+        }
     };
     let mut coming = open(state, selected.as_deref(), &script).await;
+    let mut opened = None;
     loop {
         for step in steps {
             match step {
@@ -65,21 +71,21 @@ pub(crate) async fn append<S: Stream>(
                     coming = begin(context, coming, size, attributes).await;
                 }
                 Step::Url(url) => {
-                    coming = match coming {
-                        Ok(mut messages) => {
-                            let limit = context.server.settings.limits.append_octets_max;
-                            let (sink, left) = (&mut *messages.sink, limit - messages.octets);
-                            let selected = selected.as_deref();
-                            match copy_url(context, state, selected, &url, sink, left).await {
-                                Ok(octets) => {
-                                    messages.octets += octets;
-                                    Ok(messages)
-                                }
-                                Err(completion) => Err(completion),
-                            }
+                    if let Ok(messages) = &mut coming {
+                        context.frame.take_turns().await?;
+                        if context.stopping.is_cancelled() {
+                            return Err(Disconnect::Stopping.into());
                         }
-                        refused => refused,
-                    };
+                        let from = Sources { state, selected: selected.as_deref() };
+                        let limit = context.server.settings.limits.append_octets_max;
+                        let (left, counted) =
+                            (limit - messages.octets, messages.replaced.is_none());
+                        let sink = Destination { sink: &mut *messages.sink, left, counted };
+                        match copy_url(context, &from, &mut opened, &url, sink).await {
+                            Ok(octets) => messages.octets += octets,
+                            Err(completion) => coming = Err(completion),
+                        }
+                    }
                 }
                 Step::Literal { eight_bit } => {
                     let announced = literal.ok_or_else(announced_nothing)?;
@@ -92,7 +98,10 @@ pub(crate) async fn append<S: Stream>(
         literal = next;
         steps = match more {
             Ok(steps) => steps,
-            Err(error) => return refuse(context, literal, error.into()).await,
+            Err(error) => {
+                let octets_max = context.server.settings.limits.append_octets_max;
+                return refuse(context, literal, octets_max, error.into()).await;
+            }
         };
     }
 }
@@ -109,7 +118,7 @@ async fn open(
         None => None,
     };
     let sink = state.account.append(&target.mailbox).await.map_err(|error| failed(&error))?;
-    Ok(Messages { sink, replaced, count: 0, octets: 0 })
+    Ok(Messages { sink, replaced, count: 0, octets: 0, announced: false })
 }
 
 /// The one message that REPLACE names (RFC 8508 §3.2).
@@ -149,8 +158,9 @@ async fn begin<S: Stream>(
             "Troppi messaggi in un comando / Too many messages in one command",
         ));
     }
-    if size == Some(0) {
-        return Err(Completion::no("CANNOT", "Messaggio vuoto / The message is empty"));
+    let before_is_empty = messages.count > 1 && messages.octets == 0;
+    if size == Some(0) || before_is_empty {
+        return Err(empty());
     }
     if size.is_some_and(|size| size > limits.append_octets_max) {
         return Err(literal_too_large());
@@ -158,7 +168,7 @@ async fn begin<S: Stream>(
     // What is replaced gives its space back in the same step.
     let counted = if messages.replaced.is_some() { None } else { size };
     messages.sink.begin(counted, attributes).await.map_err(|error| failed(&error))?;
-    messages.octets = 0;
+    (messages.octets, messages.announced) = (0, counted.is_some());
     Ok(messages)
 }
 
@@ -185,9 +195,12 @@ async fn take_literal<S: Stream>(
 ) -> Result<Coming, Failure> {
     let limit = context.server.settings.limits.append_octets_max;
     if let Ok(messages) = &mut coming {
+        let counted = messages.announced || messages.replaced.is_some();
         messages.octets = messages.octets.saturating_add(literal.octets);
         if messages.octets > limit {
             coming = Err(literal_too_large());
+        } else if !counted && let Err(error) = messages.sink.expect(literal.octets).await {
+            coming = Err(failed(&error));
         }
     }
     if literal.synchronising {
@@ -227,6 +240,10 @@ fn holds_nul(eight_bit: bool) -> Completion {
     )
 }
 
+fn empty() -> Completion {
+    Completion::no("CANNOT", "Messaggio vuoto / The message is empty")
+}
+
 async fn finish<S: Stream>(
     context: &mut Context<S>,
     selected: Option<&mut SelectedMailbox>,
@@ -234,7 +251,7 @@ async fn finish<S: Stream>(
 ) -> CommandResult {
     let Messages { sink, replaced, octets, .. } = messages;
     if octets == 0 {
-        return Err(Completion::no("CANNOT", "Messaggio vuoto / The message is empty").into());
+        return Err(empty().into());
     }
     let (uid_validity, uids) = match sink.finish(replaced).await {
         Ok(appended) => appended,
@@ -255,14 +272,14 @@ async fn finish<S: Stream>(
 }
 
 /// Refuses the command. A client that waits does not send its literal; what comes unasked is read and
-/// forgotten, up to the end of the command (RFC 7888 §4).
+/// forgotten, up to the end of the command or a literal of more than `octets_max` (RFC 7888 §4).
 pub(crate) async fn refuse<S: Stream>(
     context: &mut Context<S>,
     mut literal: Option<Literal>,
+    octets_max: u64,
     completion: Completion,
 ) -> CommandResult {
-    let limits = &context.server.settings.limits;
-    let (octets_max, messages_max) = (limits.append_octets_max, limits.append_messages_max);
+    let messages_max = context.server.settings.limits.append_messages_max;
     for _ in 0..messages_max {
         let Some(coming) = literal.filter(|literal| !literal.synchronising) else {
             return Err(completion.into());

@@ -1,7 +1,12 @@
 //! CATENATE's URLs: octets of a message that is here already, into the one that is being appended
 //! (RFC 4469 §3).
 
-use storage::{error::StoreError, ids::EmailNumber, mailbox::view::MailboxView};
+use std::sync::Arc;
+
+use storage::{
+    error::StoreError,
+    mailbox::view::{ListedMessage, MailboxView},
+};
 
 use super::append::{failed, literal_too_large};
 use crate::{
@@ -18,31 +23,70 @@ use crate::{
     },
 };
 
-/// Writes what `url` names into `sink`, at most `octets_max` octets, and returns how many.
+/// Where URLs find messages.
+pub(super) struct Sources<'a> {
+    pub(super) state: &'a Authenticated,
+    pub(super) selected: Option<&'a SelectedMailbox>,
+}
+
+/// Where their octets go.
+pub(super) struct Destination<'a> {
+    pub(super) sink: &'a mut dyn AppendSink,
+    /// How many more octets the message may have.
+    pub(super) left: u64,
+    /// Whether they need space that nothing gives back.
+    pub(super) counted: bool,
+}
+
+/// The mailbox that a URL was in last, and its messages: many URLs of one command are in one.
+pub(super) struct Opened {
+    name: String,
+    view: Arc<dyn MailboxView>,
+    rows: Vec<ListedMessage>,
+}
+
+/// Writes what `url` names into `to`, and returns how many octets that is.
 pub(super) async fn copy_url<S>(
     context: &Context<S>,
-    state: &Authenticated,
-    selected: Option<&SelectedMailbox>,
+    from: &Sources<'_>,
+    opened: &mut Option<Opened>,
     url: &MessageUrl,
-    sink: &mut dyn AppendSink,
-    octets_max: u64,
+    to: Destination<'_>,
 ) -> Result<u64, Completion> {
     let header_octets_max = context.server.settings.limits.header_octets_max;
-    if let Some(name) = &url.mailbox {
-        let view = state.account.open(name).await.map_err(|error| unusable(url, &error))?;
-        return copy(&*view, None, header_octets_max, url, sink, octets_max).await;
-    }
-    let mailbox = selected.ok_or_else(|| bad_url(url))?;
-    copy(&*mailbox.view, Some(mailbox), header_octets_max, url, sink, octets_max).await
+    let (view, rows): (&dyn MailboxView, _) = match &url.mailbox {
+        Some(name) => {
+            let found = match opened.take().filter(|opened| opened.name == *name) {
+                Some(found) => found,
+                None => open(from.state, url, name).await.map_err(|error| unusable(url, &error))?,
+            };
+            let found = opened.insert(found);
+            (&*found.view, found.rows.as_slice())
+        }
+        None => {
+            let mailbox = from.selected.ok_or_else(|| bad_url(url))?;
+            (&*mailbox.view, mailbox.rows())
+        }
+    };
+    copy(view, rows, header_octets_max, url, to).await
+}
+
+/// Opens the mailbox that `url` calls `name`.
+async fn open(state: &Authenticated, url: &MessageUrl, name: &str) -> Result<Opened, StoreError> {
+    let view = match (state.account.open(name).await, &url.or_mailbox) {
+        (Err(StoreError::NoSuchMailboxName(_)), Some(other)) => state.account.open(other).await?,
+        (opened, _) => opened?,
+    };
+    let (_, rows) = view.list().await?;
+    Ok(Opened { name: name.to_owned(), view, rows })
 }
 
 async fn copy(
     view: &dyn MailboxView,
-    selected: Option<&SelectedMailbox>,
+    rows: &[ListedMessage],
     header_octets_max: u64,
     url: &MessageUrl,
-    sink: &mut dyn AppendSink,
-    octets_max: u64,
+    to: Destination<'_>,
 ) -> Result<u64, Completion> {
     let unusable = |error: StoreError| unusable(url, &error);
     if let Some(expected) = url.uid_validity {
@@ -51,7 +95,9 @@ async fn copy(
             return Err(bad_url(url));
         }
     }
-    let number = find(view, selected, url).await?;
+    let found = rows.binary_search_by_key(&url.uid, |row| row.uid).ok();
+    let row = found.and_then(|index| rows.get(index)).ok_or_else(|| bad_url(url))?;
+    let number = row.email_number;
     let summary = view.summary(number).await.map_err(unusable)?;
     let named = match &url.section {
         None => Some(Octets::range(0..summary.size)),
@@ -64,35 +110,22 @@ async fn copy(
         let count = count.map_or(u64::MAX, |count| count.get().into());
         octets = octets.part(origin.into(), count);
     }
-    if octets.length() > octets_max {
+    if octets.length() > to.left {
         return Err(literal_too_large());
+    }
+    if to.counted {
+        to.sink.expect(octets.length()).await.map_err(|error| failed(&error))?;
     }
     for range in &octets.ranges {
         let mut position = range.start;
         while position < range.end {
             let piece = read(view, number, position..range.end).await.map_err(unusable)?;
             position += piece.len() as u64;
-            sink.write(&piece).await.map_err(|error| failed(&error))?;
+            to.sink.write(&piece).await.map_err(|error| failed(&error))?;
         }
     }
-    sink.write(octets.tail).await.map_err(|error| failed(&error))?;
+    to.sink.write(octets.tail).await.map_err(|error| failed(&error))?;
     Ok(octets.length())
-}
-
-async fn find(
-    view: &dyn MailboxView,
-    selected: Option<&SelectedMailbox>,
-    url: &MessageUrl,
-) -> Result<EmailNumber, Completion> {
-    let of_list;
-    let rows = if let Some(mailbox) = selected {
-        mailbox.rows()
-    } else {
-        of_list = view.list().await.map_err(|error| unusable(url, &error))?.1;
-        &of_list
-    };
-    let found = rows.binary_search_by_key(&url.uid, |row| row.uid).ok();
-    found.and_then(|index| rows.get(index)).map(|row| row.email_number).ok_or_else(|| bad_url(url))
 }
 
 /// RFC 4469 §4.1.

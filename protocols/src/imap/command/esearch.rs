@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use storage::{error::StoreError, ids::MailboxId, mailbox::view::MailboxView};
 
 use crate::{
-    access::MailboxEntry,
+    access::{MailboxEntry, is_of_others, owner_of},
     imap::{
         completion::{CommandResult, Completion, Failure},
         contexts,
@@ -38,16 +38,16 @@ pub(crate) async fn esearch<S: Stream>(
         let text = "SAVE, $ e numeri di messaggio valgono solo per la cartella aperta / SAVE, $ and message numbers are for the selected mailbox only";
         return Err(Completion::bad(text).into());
     }
-    context.enabled.condstore |= search.program.asks_mod_seq();
     let entries = state.account.list().await?;
     let mut wanted = wanted(&entries, &search.sources);
     if let Some(mailbox) = mailbox {
-        let id = mailbox.view.state().await?.mailbox_id;
-        if selected || wanted.iter().any(|(of, _)| *of == id) {
-            wanted.retain(|(of, _)| *of != id);
-            let of_it = |entry: &&MailboxEntry| entry.mailbox_id == Some(id);
+        let owner = mailbox.owner.clone();
+        let it = (owner.as_deref(), mailbox.view.state().await?.mailbox_id);
+        if selected || wanted.iter().any(|(of, _)| *of == it) {
+            wanted.retain(|(of, _)| *of != it);
+            let named = entries.iter().find(|entry| identity(entry) == Some(it));
             // A mailbox that was deleted meanwhile has no name to answer by.
-            if let Some(entry) = entries.iter().find(of_it) {
+            if let Some(entry) = named {
                 let done = in_selected(context, mailbox, &search, &entry.name).await;
                 settle_saved(mailbox, Some(&search.results), done)?;
             }
@@ -68,8 +68,15 @@ pub(crate) async fn esearch<S: Stream>(
     Ok(Completion::ok("ESEARCH"))
 }
 
+/// What makes a mailbox this one whatever its name: whose it is, and its number there.
+type Identity<'e> = (Option<&'e str>, MailboxId);
+
+fn identity(entry: &MailboxEntry) -> Option<Identity<'_>> {
+    Some((owner_of(&entry.name), entry.mailbox_id?))
+}
+
 /// The mailboxes that `sources` name, each once, in the order of the tree.
-fn wanted<'e>(entries: &'e [MailboxEntry], sources: &[Source]) -> Vec<(MailboxId, &'e str)> {
+fn wanted<'e>(entries: &'e [MailboxEntry], sources: &[Source]) -> Vec<(Identity<'e>, &'e str)> {
     let is_of = |entry: &MailboxEntry, source: &Source| {
         let below = |top: &String| {
             entry.name.strip_prefix(top.as_str()).and_then(|rest| rest.strip_prefix('/'))
@@ -78,7 +85,7 @@ fn wanted<'e>(entries: &'e [MailboxEntry], sources: &[Source]) -> Vec<(MailboxId
         match source {
             Source::Selected | Source::SelectedDelayed => false,
             Source::Inboxes => entry.name == "INBOX",
-            Source::Personal => true,
+            Source::Personal => !is_of_others(&entry.name),
             Source::Subscribed => entry.subscribed,
             Source::Mailboxes(names) => is_one(names),
             Source::Subtree(tops) => is_one(tops) || tops.iter().any(|top| below(top).is_some()),
@@ -91,8 +98,8 @@ fn wanted<'e>(entries: &'e [MailboxEntry], sources: &[Source]) -> Vec<(MailboxId
     let mut known = BTreeSet::new();
     let of_any = |entry: &&MailboxEntry| sources.iter().any(|source| is_of(entry, source));
     let named = entries.iter().filter(of_any);
-    let mailboxes = named.filter_map(|entry| Some((entry.mailbox_id?, entry.name.as_str())));
-    mailboxes.filter(|(id, _)| known.insert(*id)).collect()
+    let mailboxes = named.filter_map(|entry| Some((identity(entry)?, entry.name.as_str())));
+    mailboxes.filter(|(it, _)| known.insert(*it)).collect()
 }
 
 /// Searches through what the client knows of its selected mailbox.

@@ -67,12 +67,20 @@ pub(crate) async fn fetch<S: Stream>(
     let marks_seen = mailbox.writable && fetch.items.iter().any(FetchItem::marks_seen);
     let mut outcome = Outcome::default();
     for batch in named.chunks(SEEN_BATCH) {
-        let newly_seen = if marks_seen { mark_seen(mailbox, batch).await? } else { Vec::new() };
+        let newly_seen = if marks_seen {
+            mark_seen(context, mailbox, batch, &fetch.items).await?
+        } else {
+            Vec::new()
+        };
         for &index in batch {
             let Some(row) = mailbox.rows().get(index) else { continue };
             let with_flags = newly_seen.binary_search(&row.uid).is_ok();
+            let uid = row.uid;
             let answered =
                 fetch_message(context, mailbox, index, row, &fetch.items, with_flags).await?;
+            if with_flags && answered.is_err() {
+                mailbox.tell_again(uid);
+            }
             outcome.take(answered, fetch.uid);
         }
     }
@@ -90,7 +98,7 @@ pub(crate) async fn fetch<S: Stream>(
 }
 
 /// The mailbox keeps no modification sequences (RFC 7162 §3.1.2.2).
-pub(super) fn no_mod_seq() -> Completion {
+pub(crate) fn no_mod_seq() -> Completion {
     Completion::bad("Cartella senza MODSEQ / This mailbox keeps no MODSEQ")
 }
 
@@ -216,14 +224,28 @@ impl Outcome {
     }
 }
 
-/// Sets `\Seen` where it is missing; returns the messages that got it, ascending.
-async fn mark_seen(mailbox: &mut SelectedMailbox, batch: &[usize]) -> Result<Vec<Uid>, Failure> {
-    let unseen: Vec<Uid> = batch
-        .iter()
-        .filter_map(|&index| mailbox.rows().get(index))
-        .filter(|row| !row.flags.seen && !mailbox.is_expunged(row.uid))
-        .map(|row| row.uid)
-        .collect();
+/// Sets `\Seen` where it is missing and `items` can be answered; returns the messages that got it,
+/// ascending. A message of which nothing will be sent has not been read.
+async fn mark_seen<S: Stream>(
+    context: &Context<S>,
+    mailbox: &mut SelectedMailbox,
+    batch: &[usize],
+    items: &[FetchItem],
+) -> Result<Vec<Uid>, Failure> {
+    let (settings, enabled) = (&context.server.settings, context.enabled);
+    // Whole messages are answered whatever is in them.
+    let may_fail = items.iter().any(needs_summary);
+    let mut unseen = Vec::new();
+    for row in batch.iter().filter_map(|&index| mailbox.rows().get(index)) {
+        if row.flags.seen || mailbox.is_expunged(row.uid) {
+            continue;
+        }
+        let answerer = Answerer { settings, enabled, mailbox, row };
+        if !may_fail || answerer.answers(items, false).await.is_ok() {
+            unseen.push(row.uid);
+        }
+    }
+    unseen.sort_unstable();
     if unseen.is_empty() {
         return Ok(unseen);
     }

@@ -33,7 +33,6 @@ async fn carry_out<S: Stream>(
     contexts::check_tag(context, mailbox, results)?;
     let SearchCommand { program, uid, .. } = search;
     let mod_seq = program.asks_mod_seq();
-    context.enabled.condstore |= mod_seq;
     let found = Searched::selected(mailbox).find(context, &program).await?;
     let telling = Telling { response: "SEARCH", uid, mod_seq, mailbox: None };
     telling.answer(context, mailbox, results, &found).await?;

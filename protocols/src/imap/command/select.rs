@@ -25,8 +25,9 @@ pub(crate) async fn select<S: Stream>(
     select: &Select,
 ) -> Done {
     let view = state.account.open(&select.mailbox).await?;
-    let mailbox = SelectedMailbox::open(view, select.read_only).await?;
-    let counters = mailbox.view.state().await?;
+    // First, so that UIDNEXT is not ahead of the messages that are counted.
+    let counters = view.state().await?;
+    let mailbox = SelectedMailbox::open(view, &select.mailbox, select.read_only).await?;
     let rev2 = context.enabled.rev2;
     let mut out = mailbox.flags_response();
     let mut line = |text: String| out.extend_from_slice(text.as_bytes());

@@ -31,7 +31,6 @@ async fn carry_out<S: Stream>(
     let SortCommand { criteria, results, program, uid } = command;
     contexts::check_tag(context, mailbox, results.as_ref())?;
     let mod_seq = program.asks_mod_seq();
-    context.enabled.condstore |= mod_seq;
     let searched = Searched::selected(mailbox);
     let found = searched.find(context, &program).await?;
     let keyed = keyed(context, &searched, &criteria, &found).await?;

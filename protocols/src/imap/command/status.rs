@@ -49,11 +49,7 @@ pub(super) async fn line<S: Stream>(
             StatusItem::Deleted => counters.deleted.to_string(),
             StatusItem::DeletedStorage => deleted_octets(&*view, &counters).await?.to_string(),
             StatusItem::Size => counters.octets.to_string(),
-            StatusItem::HighestModSeq => {
-                // Asking for it says that the client knows of it (RFC 7162 §3.1).
-                context.enabled.condstore = true;
-                counters.highest_mod_seq.to_string()
-            }
+            StatusItem::HighestModSeq => counters.highest_mod_seq.to_string(),
             StatusItem::MailboxId => {
                 format!("({})", object_id::mailbox_id(&*view, counters.mailbox_id))
             }

@@ -28,7 +28,6 @@ pub(crate) async fn thread<S: Stream>(
     command: ThreadCommand,
 ) -> CommandResult {
     let ThreadCommand { threading, program, uid } = command;
-    context.enabled.condstore |= program.asks_mod_seq();
     let octets_max = context.server.settings.limits.sort_octets_max;
     let searched = Searched::selected(mailbox);
     let found = searched.find(context, &program).await?;

@@ -53,6 +53,8 @@ pub(crate) struct Frame<S> {
     literal_octets_max: usize,
     literal_time_max: Duration,
     enabled: Enabled,
+    /// Whether messages may be appended.
+    appends: bool,
     /// The tag of the command that is being read, for the answer to one that cannot be.
     unfinished_tag: Option<Tag>,
 }
@@ -72,6 +74,7 @@ impl<S: Stream> Frame<S> {
             literal_octets_max: limits.literal_octets_max,
             literal_time_max: limits.literal_time_max,
             enabled: Enabled::default(),
+            appends: false,
             unfinished_tag: None,
         }
     }
@@ -81,12 +84,17 @@ impl<S: Stream> Frame<S> {
         self.enabled = enabled;
     }
 
+    /// Says whether messages may be appended.
+    pub(crate) fn set_appends(&mut self, appends: bool) {
+        self.appends = appends;
+    }
+
     /// Waits for a command. Not to be cancelled once its first line has come, unless the
     /// connection ends.
     pub(crate) async fn command(&mut self) -> Result<Incoming, Disconnect> {
         let mut command = Vec::new();
         let mut line_octets = 0;
-        let mut literal_octets: usize = 0;
+        let (mut literals, mut literal_octets) = (0_usize, 0_usize);
         self.unfinished_tag = None;
         loop {
             let line = self.line(self.line_octets_max - line_octets).await?;
@@ -100,9 +108,11 @@ impl<S: Stream> Frame<S> {
             };
             let before = &command[..command.len() - announcement];
             let (names, utf8) = (self.enabled.names(), self.enabled.utf8_accept);
-            if let (Some(tag), Some(begun)) =
-                (&self.unfinished_tag, append::begin(before, names, utf8))
-            {
+            // Nobody appends before a login: the first literal tells whether it is tried.
+            let looked_at = self.appends || literals == 0;
+            literals += 1;
+            let begun = if looked_at { append::begin(before, names, utf8) } else { None };
+            if let (Some(tag), Some(begun)) = (&self.unfinished_tag, begun) {
                 return Ok(Incoming::Append { tag: tag.clone(), begun, literal });
             }
             let octets = usize::try_from(literal.octets).unwrap_or(usize::MAX);

@@ -19,6 +19,9 @@ use super::{
 /// Parts of one message that CATENATE puts together.
 const PARTS_MAX: usize = 1_000;
 
+/// Those of them that are octets of other messages.
+const URLS_MAX: usize = 100;
+
 /// What a message replaces (RFC 8508 §3).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Replace {
@@ -66,6 +69,7 @@ pub(crate) struct Script {
     target: Target,
     place: Place,
     parts: usize,
+    urls: usize,
     utf8_accept: bool,
     names: NameForm,
 }
@@ -117,7 +121,7 @@ fn head(
     }
     let mailbox = reader.mailbox()?;
     let target = Target { mailbox, replace };
-    let mut script = Script { target, place: Place::First, parts: 0, utf8_accept, names };
+    let mut script = Script { target, place: Place::First, parts: 0, urls: 0, utf8_accept, names };
     let steps = script.read(reader)?;
     Ok((script, steps))
 }
@@ -126,6 +130,11 @@ impl Script {
     /// Into which mailbox, and in place of what.
     pub(crate) fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// Whether it names the message that it replaces by sequence number.
+    pub(crate) fn names_numbers(&self) -> bool {
+        self.target.replace.as_ref().is_some_and(|replace| !replace.uid)
     }
 
     /// Reads what stands behind the last literal, up to the next one or the end of the command. After an
@@ -188,7 +197,7 @@ impl Script {
             internal_date = Some(date_time(reader)?);
             reader.expect_space()?;
         }
-        self.parts = 0;
+        (self.parts, self.urls) = (0, 0);
         if reader.take_keyword(b"CATENATE") {
             reader.expect_space()?;
             reader.expect(b'(')?;
@@ -222,6 +231,10 @@ impl Script {
         }
         match reader.keyword()?.as_slice() {
             b"URL" => {
+                self.urls += 1;
+                if self.urls > URLS_MAX {
+                    return Err(ParseError::Syntax("Troppi URL / Too many URLs"));
+                }
                 reader.expect_space()?;
                 if reader.at_literal().is_ok() {
                     return Err(ARGUMENT);

@@ -20,6 +20,9 @@ use super::{
 pub(crate) struct MessageUrl {
     /// The mailbox; `None` = the selected one.
     pub(crate) mailbox: Option<String>,
+    /// The mailbox that is meant if there is none of that name: what the client wrote, read in the form
+    /// in which its commands name mailboxes.
+    pub(crate) or_mailbox: Option<String>,
     /// The UIDVALIDITY under which the UID was seen.
     pub(crate) uid_validity: Option<NonZeroU32>,
     pub(crate) uid: Uid,
@@ -38,15 +41,15 @@ const BAD_URL: ParseError = ParseError::Impossible {
 
 impl MessageUrl {
     /// Reads a URL; it cannot hold what cannot stand in a response code.
-    pub(crate) fn parse(octets: &[u8], _names: NameForm) -> Result<Self, ParseError> {
+    pub(crate) fn parse(octets: &[u8], names: NameForm) -> Result<Self, ParseError> {
         let text = std::str::from_utf8(octets).map_err(|_| BAD_URL)?;
         if !text.bytes().all(|octet| octet.is_ascii_graphic() && !matches!(octet, b'"' | b'\\')) {
             return Err(BAD_URL);
         }
-        Self::read(text).ok_or(BAD_URL)
+        Self::read(text, names).ok_or(BAD_URL)
     }
 
-    fn read(text: &str) -> Option<Self> {
+    fn read(text: &str, names: NameForm) -> Option<Self> {
         // `/mailbox[;UIDVALIDITY=n]/;UID=n[/;SECTION=s][/;PARTIAL=r]`, or from `;UID=` on.
         let (mailbox, mut rest) = match text.strip_prefix('/') {
             Some(path) if !path.starts_with(';') && !path.starts_with('/') => {
@@ -66,9 +69,14 @@ impl MessageUrl {
                     None => None,
                 };
                 let name = unescape(&named[..at.unwrap_or(named.len())])?;
-                let name = mailbox_name::decode(name.as_bytes()).unwrap_or(name);
                 (Some(canonical(name)), uid_validity)
             }
+        };
+        let or_mailbox = match &mailbox {
+            Some(name) if names == NameForm::ModifiedUtf7 => {
+                mailbox_name::decode(name.as_bytes()).map(canonical).filter(|other| other != name)
+            }
+            _ => None,
         };
         let uid = take(&mut rest, ";UID=")?;
         let uid = Uid::new(uid.parse().ok()?)?;
@@ -84,7 +92,8 @@ impl MessageUrl {
             }),
         };
         let text = text.to_owned();
-        rest.is_empty().then_some(Self { mailbox, uid_validity, uid, section, partial, text })
+        let url = Self { mailbox, or_mailbox, uid_validity, uid, section, partial, text };
+        rest.is_empty().then_some(url)
     }
 }
 
@@ -144,6 +153,13 @@ mod tests {
         assert_eq!(read("/;UID=3").unwrap().mailbox, None);
         assert_eq!(read(";UID=3/;PARTIAL=4").unwrap().partial, Some((4, None)));
         assert_eq!(read("/Attivit%C3%A0/;UID=1").unwrap().mailbox.as_deref(), Some("Attività"));
+        let url = read("/A&-B/;UID=1").unwrap();
+        assert_eq!(
+            (url.mailbox.as_deref(), url.or_mailbox.as_deref()),
+            (Some("A&-B"), Some("A&B"))
+        );
+        let url = MessageUrl::parse(b"/A&-B/;UID=1", NameForm::Utf8).unwrap();
+        assert_eq!((url.mailbox.as_deref(), url.or_mailbox), (Some("A&-B"), None));
         assert_eq!(read("/a/b/;UID=1").unwrap().mailbox.as_deref(), Some("a/b"));
     }
 

@@ -46,13 +46,13 @@ use self::{
     append::{Script, Step},
     create::UseAttributes,
     enable::Extension,
-    list::ListCommand,
+    list::{ListCommand, Return},
     mailbox_name::NameForm,
     metadata::{GetMetadata, SetMetadata},
     multisearch::MultiSearch,
     quota::SetQuota,
     reader::Reader,
-    search::{SearchCommand, SearchKey},
+    search::SearchCommand,
     sequence::SequenceSet,
     sort::{SortCommand, ThreadCommand},
 };
@@ -185,7 +185,8 @@ impl Command {
     /// for FETCH, STORE and SEARCH by sequence number, whose numbers must stay true
     /// (RFC 3501 §7.4.1, RFC 7162 §3.2.10.2).
     pub(crate) fn lets_numbers_change(&self) -> bool {
-        matches!(self, Self::Copy { .. } | Self::Move { .. }) || !self.names_numbers()
+        matches!(self, Self::Copy { .. } | Self::Move { .. } | Self::Append { .. })
+            || !self.names_numbers()
     }
 
     /// Says whether it names messages by sequence number, or is answered with such numbers.
@@ -195,15 +196,11 @@ impl Command {
             | Self::Store(Store { uid, .. })
             | Self::Copy { uid, .. }
             | Self::Move { uid, .. } => !uid,
+            Self::Append { script, .. } => script.names_numbers(),
+            Self::MultiSearch(MultiSearch { program, .. }) => program.names_numbers(),
             Self::Search(SearchCommand { program, uid, .. })
             | Self::Sort(SortCommand { program, uid, .. })
-            | Self::Thread(ThreadCommand { program, uid, .. }) => {
-                let mut numbers = !uid;
-                program.visit(|key| {
-                    numbers |= matches!(key, SearchKey::Sequence(SequenceSet::Ranges(_)));
-                });
-                numbers
-            }
+            | Self::Thread(ThreadCommand { program, uid, .. }) => !uid || program.names_numbers(),
             _ => false,
         }
     }
@@ -218,13 +215,24 @@ impl Command {
             }
             Self::Store(store) => store.unchanged_since.is_some(),
             Self::Status { items, .. } => items.contains(&StatusItem::HighestModSeq),
+            Self::List(list) => list.returns.iter().any(|wanted| match wanted {
+                Return::Status(items) => items.contains(&StatusItem::HighestModSeq),
+                _ => false,
+            }),
+            Self::Search(SearchCommand { program, .. })
+            | Self::Sort(SortCommand { program, .. })
+            | Self::Thread(ThreadCommand { program, .. })
+            | Self::MultiSearch(MultiSearch { program, .. }) => program.asks_mod_seq(),
             _ => false,
         }
     }
 
     /// Says whether it removes messages from the selected mailbox and tells so.
     pub(crate) fn expunges(&self) -> bool {
-        matches!(self, Self::Expunge { .. } | Self::Move { .. })
+        match self {
+            Self::Append { script, .. } => script.target().replace.is_some(),
+            _ => matches!(self, Self::Expunge { .. } | Self::Move { .. }),
+        }
     }
 
     /// The ranges of all sequence sets in the command.

@@ -10,7 +10,7 @@
 use std::ops::RangeInclusive;
 
 use jiff::civil::Date;
-use storage::{mailbox::flags::Keyword, text::fold};
+use storage::{ids::AccountId, mailbox::flags::Keyword, text::fold};
 
 use super::{
     ParseError,
@@ -103,8 +103,9 @@ pub(crate) enum SearchKey {
     Older(u32),
     /// Changed at this MODSEQ or later (RFC 7162 §3.1.5).
     ModSeq(u64),
-    /// The identifier of a message (RFC 8474 §6); `None` = one that no message here can have.
-    EmailId(Option<u64>),
+    /// The identifier of a message (RFC 8474 §6): the other account whose it is, and its number there;
+    /// `None` = one that no message here can have.
+    EmailId(Option<(Option<AccountId>, u64)>),
     /// The identifier of a thread: no message here has one.
     ThreadId,
     Larger(u64),
@@ -151,6 +152,7 @@ impl SearchProgram {
         largest_number: u32,
         largest_uid: u32,
         saved: &[RangeInclusive<u32>],
+        account: Option<AccountId>,
     ) {
         let mut waiting: Vec<&mut SearchKey> = self.keys.iter_mut().collect();
         while let Some(key) = waiting.pop() {
@@ -170,6 +172,7 @@ impl SearchProgram {
                 SearchKey::Uid(set) => {
                     *key = SearchKey::Ranges { uid: true, ranges: set.resolve(largest_uid) };
                 }
+                SearchKey::EmailId(id) if id.is_some_and(|(of, _)| of != account) => *id = None,
                 _ => {}
             }
         }
@@ -185,6 +188,11 @@ impl SearchProgram {
     /// Says whether a key asks for MODSEQs: the answer then tells one (RFC 7162 §3.1.5).
     pub(crate) fn asks_mod_seq(&self) -> bool {
         self.has(|key| matches!(key, SearchKey::ModSeq(_)))
+    }
+
+    /// Says whether a key names messages by sequence number.
+    pub(crate) fn names_numbers(&self) -> bool {
+        self.has(|key| matches!(key, SearchKey::Sequence(SequenceSet::Ranges(_))))
     }
 
     /// Says whether a key means something in one session's selected mailbox only: sequence numbers
@@ -392,10 +400,16 @@ impl Parser<'_, '_> {
     }
 }
 
-/// The number of the message that EMAILID calls so: `M` and the digits that FETCH writes.
-fn email_id(written: &[u8]) -> Option<u64> {
+/// The message that EMAILID calls so, as FETCH writes it: `M`, the account if it is another one's,
+/// and the number.
+fn email_id(written: &[u8]) -> Option<(Option<AccountId>, u64)> {
     let digits = std::str::from_utf8(written.strip_prefix(b"M")?).ok()?;
-    digits.parse().ok().filter(|number: &u64| number.to_string() == digits)
+    let number =
+        |digits: &str| digits.parse().ok().filter(|number: &u64| number.to_string() == digits);
+    Some(match digits.split_once('-') {
+        Some((account, digits)) => (Some(AccountId(number(account)?)), number(digits)?),
+        None => (None, number(digits)?),
+    })
 }
 
 fn flag_key(name: &[u8]) -> Option<SearchKey> {
@@ -484,7 +498,9 @@ mod tests {
             ("SaveDateSupported", SearchKey::SaveDateSupported),
             ("MODSEQ 620162338", SearchKey::ModSeq(620_162_338)),
             ("MODSEQ \"/flags/\\\\draft\" all 0", SearchKey::ModSeq(0)),
-            ("EMAILID M17", SearchKey::EmailId(Some(17))),
+            ("EMAILID M17", SearchKey::EmailId(Some((None, 17)))),
+            ("EMAILID M4-17", SearchKey::EmailId(Some((Some(AccountId(4)), 17)))),
+            ("EMAILID M4-", SearchKey::EmailId(None)),
             ("EMAILID M017", SearchKey::EmailId(None)),
             ("EMAILID x-_", SearchKey::EmailId(None)),
             ("THREADID T1", SearchKey::ThreadId),

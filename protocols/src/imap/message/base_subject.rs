@@ -1,5 +1,8 @@
 //! What a subject says without marks of replies, forwards and lists (RFC 5256 §2.1).
 
+/// Letters of a subject that are looked at: more are in no honest one.
+const LETTERS_MAX: usize = 1_000;
+
 /// A base subject, and whether a mark of a reply or forward was taken away.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct BaseSubject {
@@ -8,9 +11,11 @@ pub(crate) struct BaseSubject {
 }
 
 impl BaseSubject {
-    /// Takes the base out of a decoded subject, in any case. The steps are numbered as in the RFC.
+    /// Takes the base out of a decoded subject, in any case: of its first [`LETTERS_MAX`] letters, in
+    /// time that grows no faster than they. The steps are numbered as in the RFC.
     pub(crate) fn of(subject: &str) -> Self {
-        let whole = one_space(subject); // 1
+        let end = subject.char_indices().nth(LETTERS_MAX).map_or(subject.len(), |(end, _)| end);
+        let whole = one_space(&subject[..end]); // 1
         let mut rest = whole.as_str();
         let mut is_reply = false;
         loop {
@@ -22,14 +27,20 @@ impl BaseSubject {
             loop {
                 if let Some(after) = rest.strip_prefix(' ') {
                     rest = after; // 3, a space
-                } else if let Some(after) = leader(rest) {
+                    continue;
+                }
+                let (last, behind) = blobs(rest);
+                if let Some(after) = leader(behind) {
                     rest = after; // 3
                     is_reply = true;
-                } else if let Some(after) = blob(rest).filter(|after| !after.is_empty()) {
-                    rest = after; // 4
-                } else {
+                    continue;
+                }
+                // No leader behind one of these blobs, so none behind those that follow it.
+                let base = if behind.is_empty() { last } else { behind };
+                if base.len() == rest.len() {
                     break; // 5
                 }
+                rest = base; // 4
             }
             match strip_prefix(rest, "[fwd:").and_then(|inside| inside.strip_suffix(']')) {
                 Some(inside) => rest = inside, // 6
@@ -53,14 +64,19 @@ fn one_space(text: &str) -> String {
     out
 }
 
-/// What follows `*subj-blob subj-refwd`.
-fn leader(text: &str) -> Option<&str> {
-    let mut rest = text;
+/// The last of the blobs that `text` begins with and what follows it, and what follows them all.
+fn blobs(text: &str) -> (&str, &str) {
+    let (mut last, mut rest) = (text, text);
     while let Some(after) = blob(rest) {
-        rest = after;
+        (last, rest) = (rest, after);
     }
-    let rest = strip_prefix(rest, "re").or_else(|| {
-        let after = strip_prefix(rest, "fw")?;
+    (last, rest)
+}
+
+/// What follows `subj-refwd`.
+fn leader(text: &str) -> Option<&str> {
+    let rest = strip_prefix(text, "re").or_else(|| {
+        let after = strip_prefix(text, "fw")?;
         Some(strip_prefix(after, "d").unwrap_or(after))
     })?;
     let rest = rest.trim_start_matches(' ');
@@ -118,6 +134,14 @@ mod tests {
             let expected = BaseSubject { text: base.to_owned(), is_reply };
             assert_eq!(BaseSubject::of(subject), expected, "{subject}");
         }
+    }
+
+    #[test]
+    fn the_longest_subject_is_looked_at_once() {
+        let marks = "[a]".repeat(350_000);
+        assert_eq!(BaseSubject::of(&marks).text.chars().next(), Some('['));
+        let long = "è".repeat(LETTERS_MAX + 1);
+        assert_eq!(BaseSubject::of(&long).text, "è".repeat(LETTERS_MAX));
     }
 
     proptest! {

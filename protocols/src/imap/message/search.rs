@@ -182,7 +182,9 @@ impl Search<'_> {
             SearchKey::Younger(seconds) => Some(self.age(row) <= i64::from(*seconds)),
             SearchKey::Older(seconds) => Some(self.age(row) >= i64::from(*seconds)),
             SearchKey::ModSeq(mod_seq) => Some(row.mod_seq.0 >= *mod_seq),
-            SearchKey::EmailId(number) => Some(*number == Some(row.email_number.0)),
+            SearchKey::EmailId(id) => {
+                Some(id.is_some_and(|(_, number)| number == row.email_number.0))
+            }
             SearchKey::Larger(octets) => Some(row.size > *octets),
             SearchKey::Smaller(octets) => Some(row.size < *octets),
             SearchKey::SentDate(comparison, date) => known.headers.as_ref().map(|headers| {
