@@ -48,12 +48,7 @@ impl Enabled {
         // Match data pair numbers with UIDs (RFC 9586 §3.7).
         let with_numbers = resync.is_some_and(|resync| resync.matched.is_some());
         if self.uid_only && (command.names_numbers() || with_numbers) {
-            return Err(Completion {
-                code: Some("UIDREQUIRED".into()),
-                ..Completion::bad(
-                    "UIDONLY: solo UID, non numeri / Message numbers are not allowed once UIDONLY is enabled",
-                )
-            });
+            return Err(uid_required());
         }
         let vanished = matches!(command, Command::Fetch(Fetch { vanished: true, .. }));
         // RFC 7162 §3.2.5, §3.2.6.
@@ -61,5 +56,15 @@ impl Enabled {
             return Err(Completion::bad("Prima ENABLE QRESYNC / ENABLE QRESYNC first"));
         }
         Ok(())
+    }
+}
+
+/// Message numbers after ENABLE UIDONLY (RFC 9586 §3.1).
+pub(crate) fn uid_required() -> Completion {
+    Completion {
+        code: Some("UIDREQUIRED".into()),
+        ..Completion::bad(
+            "UIDONLY: solo UID, non numeri / Message numbers are not allowed once UIDONLY is enabled",
+        )
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     imap::{
         command::append_url::copy_url,
         completion::{CommandResult, Completion, Failure, expunged, refusal},
+        enabled::uid_required,
         frame::Literal,
         grammar::{
             ParseError,
@@ -55,7 +56,12 @@ pub(crate) async fn append<S: Stream>(
         Ok(begun) => begun,
         Err(error) => return refuse(context, literal, error.into()).await,
     };
-    let mut coming = open(state, selected.as_deref(), &script).await;
+    let by_number = script.target().replace.as_ref().is_some_and(|replace| !replace.uid);
+    let mut coming = if by_number && context.enabled.uid_only {
+        Err(uid_required())
+    } else {
+        open(state, selected.as_deref(), &script).await
+    };
     loop {
         for step in steps {
             match step {

@@ -52,7 +52,7 @@ use self::{
     multisearch::MultiSearch,
     quota::SetQuota,
     reader::Reader,
-    search::{SearchCommand, SearchKey},
+    search::SearchCommand,
     sequence::SequenceSet,
     sort::{SortCommand, ThreadCommand},
 };
@@ -185,7 +185,8 @@ impl Command {
     /// for FETCH, STORE and SEARCH by sequence number, whose numbers must stay true
     /// (RFC 3501 §7.4.1, RFC 7162 §3.2.10.2).
     pub(crate) fn lets_numbers_change(&self) -> bool {
-        matches!(self, Self::Copy { .. } | Self::Move { .. }) || !self.names_numbers()
+        matches!(self, Self::Copy { .. } | Self::Move { .. } | Self::Append { .. })
+            || !self.names_numbers()
     }
 
     /// Says whether it names messages by sequence number, or is answered with such numbers.
@@ -197,12 +198,11 @@ impl Command {
             | Self::Move { uid, .. } => !uid,
             Self::Search(SearchCommand { program, uid, .. })
             | Self::Sort(SortCommand { program, uid, .. })
-            | Self::Thread(ThreadCommand { program, uid, .. }) => {
-                let mut numbers = !uid;
-                program.visit(|key| {
-                    numbers |= matches!(key, SearchKey::Sequence(SequenceSet::Ranges(_)));
-                });
-                numbers
+            | Self::Thread(ThreadCommand { program, uid, .. }) => !uid || program.names_numbers(),
+            // Its answers name UIDs only (RFC 7377 §2.1).
+            Self::MultiSearch(search) => search.program.names_numbers(),
+            Self::Append { script, .. } => {
+                script.target().replace.as_ref().is_some_and(|replace| !replace.uid)
             }
             _ => false,
         }

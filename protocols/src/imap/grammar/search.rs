@@ -187,6 +187,11 @@ impl SearchProgram {
         self.has(|key| matches!(key, SearchKey::ModSeq(_)))
     }
 
+    /// Says whether a key names messages by sequence number.
+    pub(crate) fn names_numbers(&self) -> bool {
+        self.has(|key| matches!(key, SearchKey::Sequence(SequenceSet::Ranges(_))))
+    }
+
     /// Says whether a key means something in one session's selected mailbox only: sequence numbers
     /// and `$`.
     pub(crate) fn is_of_selection(&self) -> bool {
