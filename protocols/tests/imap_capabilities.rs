@@ -143,7 +143,13 @@ const COVERED: &[(&str, &[&str])] = &[
     ("RIGHTS=texk", &["the_owner_has_every_right_on_live_mailboxes"]),
     ("METADATA", &["annotations_are_set_told_and_removed_as_in_rfc_5464"]),
     ("APPENDLIMIT=75497472", &["the_largest_message_is_announced_and_told_by_mailbox"]),
-    ("MESSAGELIMIT=1000", &["a_command_works_on_the_newest_messages_and_says_where_to_go_on"]),
+    (
+        "MESSAGELIMIT=1000",
+        &[
+            "a_command_works_on_the_newest_messages_and_says_where_to_go_on",
+            "a_search_goes_on_before_or_after_a_uid",
+        ],
+    ),
     ("SAVELIMIT=100000", &["copies_are_limited_where_nothing_else_is"]),
     (
         "PARTIAL",

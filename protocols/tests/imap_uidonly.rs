@@ -315,3 +315,25 @@ async fn no_command_gets_past_uidonly_by_another_name() {
     let answer = client.command("c UID REPLACE 1 Altra {3+}\r\na:b").await;
     assert!(answer.contains("* VANISHED 1\r\n"), "{answer}");
 }
+
+/// RFC 9738 §3.2.
+#[tokio::test]
+async fn a_search_goes_on_before_or_after_a_uid() {
+    let account = with_messages(5);
+    let mut client = uid_only(&account).await;
+    for (criteria, found) in [
+        ("UIDAFTER 3", " 4 5"),
+        ("UIDBEFORE 3", " 1 2"),
+        ("UIDAFTER 1 UIDBEFORE 4", " 2 3"),
+        ("UIDAFTER 5", ""),
+        ("UIDBEFORE 1", ""),
+        ("NOT UIDAFTER 4294967295", " 1 2 3 4 5"),
+    ] {
+        let answer = client.command(&format!("a UID SEARCH {criteria}")).await;
+        assert_eq!(answer, format!("* SEARCH{found}\r\na OK SEARCH\r\n"), "{criteria}");
+    }
+    for wrong in ["UIDAFTER 0", "UIDBEFORE *", "UIDAFTER 1:2", "UIDBEFORE"] {
+        let answer = client.command(&format!("b UID SEARCH {wrong}")).await;
+        assert!(answer.starts_with("b BAD "), "{wrong}: {answer}");
+    }
+}

@@ -247,8 +247,10 @@ async fn finish<S: Stream>(
         Err(StoreError::NoSuchUid { .. }) => return Err(expunged().into()),
         Err(error) => return Err(failed(&error).into()),
     };
-    let code =
-        format!("APPENDUID {uid_validity} {}", write_set(uids.into_iter().map(|uid| uid.get())));
+    let code = format!(
+        "APPENDUID {uid_validity} {}",
+        write_set(uids.into_iter().map(storage::ids::Uid::get))
+    );
     match (replaced, selected) {
         (Some(Replaced { uid, .. }), Some(mailbox)) => {
             // The client learns where the new message is before the old one goes (RFC 8508 §3.4).

@@ -28,16 +28,12 @@ pub(super) async fn copy_url<S>(
     octets_max: u64,
 ) -> Result<u64, Completion> {
     let header_octets_max = context.server.settings.limits.header_octets_max;
-    match &url.mailbox {
-        Some(name) => {
-            let view = state.account.open(name).await.map_err(|error| unusable(url, &error))?;
-            copy(&*view, None, header_octets_max, url, sink, octets_max).await
-        }
-        None => {
-            let mailbox = selected.ok_or_else(|| bad_url(url))?;
-            copy(&*mailbox.view, Some(mailbox), header_octets_max, url, sink, octets_max).await
-        }
+    if let Some(name) = &url.mailbox {
+        let view = state.account.open(name).await.map_err(|error| unusable(url, &error))?;
+        return copy(&*view, None, header_octets_max, url, sink, octets_max).await;
     }
+    let mailbox = selected.ok_or_else(|| bad_url(url))?;
+    copy(&*mailbox.view, Some(mailbox), header_octets_max, url, sink, octets_max).await
 }
 
 async fn copy(
@@ -89,12 +85,11 @@ async fn find(
     url: &MessageUrl,
 ) -> Result<EmailNumber, Completion> {
     let of_list;
-    let rows = match selected {
-        Some(mailbox) => mailbox.rows(),
-        None => {
-            of_list = view.list().await.map_err(|error| unusable(url, &error))?.1;
-            &of_list
-        }
+    let rows = if let Some(mailbox) = selected {
+        mailbox.rows()
+    } else {
+        of_list = view.list().await.map_err(|error| unusable(url, &error))?.1;
+        &of_list
     };
     let found = rows.binary_search_by_key(&url.uid, |row| row.uid).ok();
     found.and_then(|index| rows.get(index)).map(|row| row.email_number).ok_or_else(|| bad_url(url))
