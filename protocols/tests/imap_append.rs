@@ -190,6 +190,10 @@ async fn a_message_takes_the_place_of_another() {
     assert!(answer.contains("* OK [APPENDUID 2 1]") && answer.contains("EXPUNGE"), "{answer}");
     assert_eq!(texts(&account, "INBOX"), [TWO]);
     assert_eq!(texts(&account, "Bozze"), [ONE]);
+    // Without a literal it is another path to the same end.
+    let answer = client.command("c REPLACE 1 Bozze CATENATE (URL \"/INBOX/;UID=2\")").await;
+    assert!(answer.contains("* 1 EXPUNGE\r\n") && answer.ends_with("c OK REPLACE\r\n"), "{answer}");
+    assert_eq!(texts(&account, "Bozze"), [ONE, TWO]);
 }
 
 #[tokio::test]

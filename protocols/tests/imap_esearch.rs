@@ -132,6 +132,32 @@ async fn what_is_saved_stands_for_itself_until_it_is_expunged() {
     expect(&mut client, "UID SEARCH $", "* SEARCH\r\n").await;
 }
 
+/// RFC 5182 §2.1: `$` stands wherever a set of messages does.
+#[tokio::test]
+async fn what_is_saved_is_fetched_stored_copied_and_moved() {
+    let account = six();
+    account.make("Copie");
+    let mut client = in_inbox(&account).await;
+    client.command("s UID SEARCH RETURN (SAVE) FLAGGED").await;
+    for command in ["FETCH $ UID", "UID FETCH $ UID"] {
+        let answer = "* 2 FETCH (UID 2)\r\n* 4 FETCH (UID 4)\r\n* 5 FETCH (UID 5)\r\n";
+        let told = client.command(&format!("a {command}")).await;
+        assert_eq!(told, format!("{answer}a OK FETCH\r\n"), "{command}");
+    }
+    for (command, flag) in [("STORE", "Uno"), ("UID STORE", "Due")] {
+        let told = client.command(&format!("a {command} $ +FLAGS.SILENT ({flag})")).await;
+        assert!(told.ends_with("a OK STORE\r\n"), "{told}");
+        expect(&mut client, &format!("SEARCH KEYWORD {flag}"), "* SEARCH 2 4 5\r\n").await;
+    }
+    let copied = client.command("c UID COPY $ Copie").await;
+    assert!(copied.starts_with("c OK [COPYUID 2 2,4:5 1:3] "), "{copied}");
+    let moved = client.command("m MOVE $ Copie").await;
+    assert!(moved.starts_with("* OK [COPYUID 2 2,4:5 4:6] "), "{moved}");
+    // Nothing is left that it could stand for, and that is no error.
+    assert_eq!(client.command("f FETCH $ UID").await, "f OK FETCH\r\n");
+    expect(&mut client, "SEARCH $", "* SEARCH\r\n").await;
+}
+
 #[tokio::test]
 async fn a_search_that_is_refused_saves_nothing_and_a_wrong_one_changes_nothing() {
     let account = six();

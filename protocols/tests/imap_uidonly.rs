@@ -280,3 +280,60 @@ async fn copies_are_limited_where_nothing_else_is() {
     assert!(client.command("d FETCH 1:3 UID").await.ends_with("d OK FETCH\r\n"));
     assert!(client.command("e MOVE 1:3 Altra").await.ends_with("e OK MOVE\r\n"));
 }
+
+#[tokio::test]
+async fn no_command_gets_past_uidonly_by_another_name() {
+    let account = with_messages(2);
+    account.make("Altra");
+    let mut client = uid_only(&account).await;
+    for command in [
+        "FETCH $ FLAGS",
+        "FETCH * FLAGS",
+        "SEARCH UID 1",
+        "SEARCH RETURN (COUNT) ALL",
+        "UID SEARCH OR UID 1 (NOT 2)",
+        "SORT (SUBJECT) UTF-8 ALL",
+        "UID SORT (SUBJECT) UTF-8 1:2",
+        "THREAD REFERENCES UTF-8 ALL",
+        "UID THREAD REFERENCES UTF-8 FLAGGED 1",
+        "ESEARCH IN (selected) 1",
+        "REPLACE 1 Altra {3+}\r\na:b",
+        "REPLACE 1 Altra CATENATE (URL \"/INBOX/;UID=1\")",
+    ] {
+        let answer = client.command(&format!("a {command}")).await;
+        assert!(answer.starts_with("a BAD [UIDREQUIRED] "), "{command}: {answer}");
+    }
+    assert!(account.messages("Altra").is_empty() && account.messages("INBOX").len() == 2);
+    for (command, answer) in [
+        ("UID SORT (SUBJECT) UTF-8 UID 1:2", "* SORT 1 2\r\nb OK SORT\r\n"),
+        ("UID SEARCH RETURN (SAVE) ALL", "b OK SEARCH\r\n"),
+        ("UID SEARCH $", "* SEARCH 1 2\r\nb OK SEARCH\r\n"),
+        ("UID THREAD ORDEREDSUBJECT UTF-8 UID 1", "* THREAD (1)\r\nb OK THREAD\r\n"),
+    ] {
+        assert_eq!(client.command(&format!("b {command}")).await, answer);
+    }
+    let answer = client.command("c UID REPLACE 1 Altra {3+}\r\na:b").await;
+    assert!(answer.contains("* VANISHED 1\r\n"), "{answer}");
+}
+
+/// RFC 9738 §3.2.
+#[tokio::test]
+async fn a_search_goes_on_before_or_after_a_uid() {
+    let account = with_messages(5);
+    let mut client = uid_only(&account).await;
+    for (criteria, found) in [
+        ("UIDAFTER 3", " 4 5"),
+        ("UIDBEFORE 3", " 1 2"),
+        ("UIDAFTER 1 UIDBEFORE 4", " 2 3"),
+        ("UIDAFTER 5", ""),
+        ("UIDBEFORE 1", ""),
+        ("NOT UIDAFTER 4294967295", " 1 2 3 4 5"),
+    ] {
+        let answer = client.command(&format!("a UID SEARCH {criteria}")).await;
+        assert_eq!(answer, format!("* SEARCH{found}\r\na OK SEARCH\r\n"), "{criteria}");
+    }
+    for wrong in ["UIDAFTER 0", "UIDBEFORE *", "UIDAFTER 1:2", "UIDBEFORE"] {
+        let answer = client.command(&format!("b UID SEARCH {wrong}")).await;
+        assert!(answer.starts_with("b BAD "), "{wrong}: {answer}");
+    }
+}

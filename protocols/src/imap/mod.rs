@@ -1,4 +1,5 @@
-//! IMAP4rev1 (RFC 3501) and the extensions that [`capability`](command::capability) lists.
+//! IMAP4rev1 (RFC 3501), IMAP4rev2 (RFC 9051) once it is enabled, and the extensions that
+//! [`capability`](command::capability) lists.
 //!
 //! * [`frame`]: lines and literals. [`grammar`]: commands and responses as values and octets.
 //! * [`session`]: states and their commands; [`command`]: one file per command.

@@ -366,6 +366,9 @@ impl Parser<'_, '_> {
             b"LARGER" => SearchKey::Larger(self.reader.number()?),
             b"SMALLER" => SearchKey::Smaller(self.reader.number()?),
             b"UID" => SearchKey::Uid(self.reader.sequence_set()?),
+            // Not `*`, which may be below what is named (RFC 9738 §3.2).
+            b"UIDAFTER" => not_uids(&format!("1:{}", self.reader.nonzero()?))?,
+            b"UIDBEFORE" => not_uids(&format!("{}:{}", self.reader.nonzero()?, u32::MAX))?,
             _ => return Err(SYNTAX),
         })
     }
@@ -398,6 +401,12 @@ impl Parser<'_, '_> {
         let octets = self.reader.astring()?;
         std::str::from_utf8(&octets).map(fold).map_err(|_| BAD_CHARSET)
     }
+}
+
+/// All messages but those with UIDs in `range`.
+fn not_uids(range: &str) -> Result<SearchKey, ParseError> {
+    let set = SequenceSet::parse(range.as_bytes()).ok_or(SYNTAX)?;
+    Ok(SearchKey::Not(Box::new(SearchKey::Uid(set))))
 }
 
 /// The message that EMAILID calls so, as FETCH writes it: `M`, the account if it is another one's,
