@@ -146,7 +146,7 @@ async fn mailboxes_of_two_accounts_with_one_number_are_two() {
     found.sort();
     assert_eq!(found, [other.clone(), own.clone()]);
     assert_eq!(answers(&mut client, "IN (selected) ALL").await, [other]);
-    assert_eq!(answers(&mut client, "IN (mailboxes INBOX) ALL").await, [own.clone()]);
+    assert_eq!(answers(&mut client, "IN (mailboxes INBOX) ALL").await, std::slice::from_ref(&own));
     let personal = answers(&mut client, "IN (personal) ALL").await;
     assert_eq!(personal.len(), 5, "{personal:?}");
     assert_eq!(personal[0], own);

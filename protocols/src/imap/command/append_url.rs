@@ -54,21 +54,16 @@ pub(super) async fn copy_url<S>(
     to: Destination<'_>,
 ) -> Result<u64, Completion> {
     let header_octets_max = context.server.settings.limits.header_octets_max;
-    let (view, rows): (&dyn MailboxView, _) = match &url.mailbox {
-        Some(name) => {
-            let found = match opened.take().filter(|opened| opened.name == *name) {
-                Some(found) => found,
-                None => open(from.state, url, name).await.map_err(|error| unusable(url, &error))?,
-            };
-            let found = opened.insert(found);
-            (&*found.view, found.rows.as_slice())
-        }
-        None => {
-            let mailbox = from.selected.ok_or_else(|| bad_url(url))?;
-            (&*mailbox.view, mailbox.rows())
-        }
+    let Some(name) = &url.mailbox else {
+        let mailbox = from.selected.ok_or_else(|| bad_url(url))?;
+        return copy(&*mailbox.view, mailbox.rows(), header_octets_max, url, to).await;
     };
-    copy(view, rows, header_octets_max, url, to).await
+    let found = match opened.take().filter(|opened| opened.name == *name) {
+        Some(found) => found,
+        None => open(from.state, url, name).await.map_err(|error| unusable(url, &error))?,
+    };
+    let found = opened.insert(found);
+    copy(&*found.view, &found.rows, header_octets_max, url, to).await
 }
 
 /// Opens the mailbox that `url` calls `name`.

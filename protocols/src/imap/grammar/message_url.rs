@@ -49,7 +49,7 @@ impl MessageUrl {
         Self::read(text, names).ok_or(BAD_URL)
     }
 
-    fn read(text: &str, names: NameForm) -> Option<Self> {
+    fn read(text: &str, form: NameForm) -> Option<Self> {
         // `/mailbox[;UIDVALIDITY=n]/;UID=n[/;SECTION=s][/;PARTIAL=r]`, or from `;UID=` on.
         let (mailbox, mut rest) = match text.strip_prefix('/') {
             Some(path) if !path.starts_with(';') && !path.starts_with('/') => {
@@ -73,7 +73,7 @@ impl MessageUrl {
             }
         };
         let or_mailbox = match &mailbox {
-            Some(name) if names == NameForm::ModifiedUtf7 => {
+            Some(name) if form == NameForm::ModifiedUtf7 => {
                 mailbox_name::decode(name.as_bytes()).map(canonical).filter(|other| other != name)
             }
             _ => None,
