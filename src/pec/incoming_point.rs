@@ -20,6 +20,7 @@
 
 mod answers;
 mod arrival;
+mod origin;
 
 use std::sync::Arc;
 
@@ -42,19 +43,18 @@ use trust::{
 use self::{
     answers::Receipt,
     arrival::{Arrival, store_incoming},
+    origin::{chain_of_causes, from_is_managed},
 };
 use super::{
     address::{Address, ReportAddress},
     arriving::{Arrived, Arriving},
     classify::{self, PecMessage},
     content::{self, SpamFilter},
-    directory::{Directory, ProviderRecord},
     dsn,
     encoded_word::decode,
     engine::{OrdinaryMail, PecEngine},
     facts::quotable,
     header::Header,
-    issue,
     memory::SMALL_OCTETS_MAX,
     records::{AnomalyKind, IncomingId, IncomingKind, RecipientAsked},
     refusals,
@@ -576,27 +576,4 @@ fn judge(engine: &PecEngine, octets: &[u8], trace_octets: usize) -> Result<Judge
         }
     }
     Ok(judged)
-}
-
-/// T5: the domain of From is among the provider's own (RFC 6109 §7), or that of its service mailbox
-/// when no other provider manages it: a record may write any mailbox.
-fn from_is_managed(header: &Header, provider: &ProviderRecord, directory: &Directory) -> bool {
-    let nobody_elses = |domain| {
-        directory.provider_of_domain(domain).is_none_or(|other| other.is_of(&provider.name))
-    };
-    issue::addresses(header, "From").first().is_some_and(|from| {
-        let domain = from.domain();
-        provider.manages(domain)
-            || (provider.service_mailbox.domain() == domain && nobody_elses(domain))
-    })
-}
-
-fn chain_of_causes(error: &VerifyError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }

@@ -49,3 +49,4 @@ mod three_providers;
 mod time_limits;
 mod tls;
 mod virus;
+mod virus_notices;

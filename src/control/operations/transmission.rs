@@ -18,48 +18,23 @@ use crate::{
         daticert::CertificationData,
         header::Header,
         mime::Entity,
-        records::{
-            RecipientRecord, RecipientState, TransmissionId, TransmissionState, decode, held_id,
-        },
+        records::{RecipientRecord, TransmissionId, TransmissionState, decode, held_id},
         transmissions::{self, Listed, Selection, Transmission},
     },
     serve,
     texts::Text,
 };
 
+mod states;
+
+use self::states::STATES;
+pub(crate) use self::states::word;
+
 /// Transmissions of one answer, at most.
 pub const PAGE_MAX: usize = 200;
 
 /// Octets of one piece of an artefact.
 const PIECE_OCTETS: u64 = 4 << 20;
-
-/// The states of a recipient.
-const STATES: [RecipientState; 9] = [
-    RecipientState::Submitted,
-    RecipientState::Accepted,
-    RecipientState::Relayed,
-    RecipientState::TakenInCharge,
-    RecipientState::Delivered,
-    RecipientState::Failed,
-    RecipientState::Rejected,
-    RecipientState::Expired,
-    RecipientState::Infected,
-];
-
-/// The word for a state, for programs.
-pub(crate) fn word(state: RecipientState) -> &'static str {
-    match state {
-        RecipientState::Submitted => "submitted",
-        RecipientState::Accepted => "accepted",
-        RecipientState::Relayed => "relayed",
-        RecipientState::TakenInCharge => "taken-in-charge",
-        RecipientState::Delivered => "delivered",
-        RecipientState::Failed => "failed",
-        RecipientState::Rejected => "rejected",
-        RecipientState::Expired => "expired",
-        RecipientState::Infected => "infected",
-    }
-}
 
 /// Asks for transmissions.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::pec::records::RecipientState;
 
 #[test]
 fn every_state_that_a_record_can_have_has_a_word_of_its_own_and_can_be_asked_for() {
