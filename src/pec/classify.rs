@@ -345,7 +345,8 @@ mod tests {
         let (submitted, _) = Header::parse(SUBMITTED).unwrap();
         let judged = |facts: &TransmissionFacts| {
             let made = issuer().transport_envelope(facts, &noon(), &submitted, None, &[SUBMITTED]);
-            reason(&made.header, &made.entity)
+            // What stands above the signed entity has its own bound.
+            reason(&envelope().header, &made.entity)
         };
         assert_eq!(judged(&facts()), None);
         let too_long = Some(MalformedReason::TooLong);
