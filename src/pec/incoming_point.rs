@@ -505,10 +505,9 @@ impl Judged {
     }
 }
 
-/// Makes the tests in order: signature existence, origin, validity, formal correctness, domain.
-fn judge(engine: &PecEngine, octets: &[u8], trace_octets: usize) -> Result<Judged, VerifyError> {
-    let header = Header::parse(octets).ok().map(|(header, _)| header);
-    let mut judged = Judged {
+/// What a message is before anything speaks for it: ordinary mail that nobody has signed.
+fn unsigned(header: Option<&Header>, octets: &[u8], trace_octets: usize) -> Judged {
+    Judged {
         kind: IncomingKind::Anomaly,
         from_provider: false,
         signer: Vec::new(),
@@ -516,12 +515,8 @@ fn judge(engine: &PecEngine, octets: &[u8], trace_octets: usize) -> Result<Judge
         mail_receipt: String::new(),
         entity_digest: Sha256Digest::of(octets.get(trace_octets..).unwrap_or_default()),
         receipt: None,
-        message_id: header
-            .as_ref()
-            .and_then(|header| header.value("Message-ID"))
-            .unwrap_or_default(),
+        message_id: header.and_then(|header| header.value("Message-ID")).unwrap_or_default(),
         subject: header
-            .as_ref()
             .and_then(|header| header.value("Subject"))
             .map(|raw| quotable(decode(&raw)))
             .unwrap_or_default(),
@@ -529,7 +524,13 @@ fn judge(engine: &PecEngine, octets: &[u8], trace_octets: usize) -> Result<Judge
         reason: "not signed".to_owned(),
         authentication_results: String::new(),
         spam_status: String::new(),
-    };
+    }
+}
+
+/// Makes the tests in order: signature existence, origin, validity, formal correctness, domain.
+fn judge(engine: &PecEngine, octets: &[u8], trace_octets: usize) -> Result<Judged, VerifyError> {
+    let header = Header::parse(octets).ok().map(|(header, _)| header);
+    let mut judged = unsigned(header.as_ref(), octets, trace_octets);
     let Some(signed) = find_signed(octets) else {
         return Ok(judged);
     };
