@@ -14,10 +14,8 @@ use std::{
 
 use ceralacca::mail_access::StoreMailAccess;
 use protocols::{
-    access::{Authenticator, Identity, LoginError, Protocol, ScramKeys},
     imap::{Server, ServerSettings},
     net::stream::ChannelBindings,
-    sasl::scram::ScramVerifier,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Failure,
     line::{Goal, Line},
+    logins::Everybody,
     select::{ACCOUNT, MESSAGES, SENDER, furnished},
 };
 
@@ -67,7 +66,8 @@ async fn answered(folder: &Path, command: &str, told: &str) -> Result<Duration, 
     let (store, account, inbox) = furnished(folder).await?;
     drop((account, inbox));
     let mail = Arc::new(StoreMailAccess::new(Arc::clone(&store), 1 << 20));
-    let server = Server::new(ServerSettings::default(), Arc::new(Anybody), mail);
+    let server =
+        Server::new(ServerSettings::default(), Arc::new(Everybody(|_| Some(ACCOUNT))), mail);
     let (mut client, stream) = tokio::io::duplex(STREAM_OCTETS);
     let stopping = CancellationToken::new();
     let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -110,42 +110,5 @@ async fn ask(client: &mut DuplexStream, command: &str) -> Result<String, Failure
                 Err(text.into())
             };
         }
-    }
-}
-
-/// Lets everybody in, to the one account.
-#[derive(Debug)]
-struct Anybody;
-
-#[async_trait::async_trait]
-impl Authenticator for Anybody {
-    async fn verify_password(
-        &self,
-        _protocol: Protocol,
-        _peer: IpAddr,
-        login: &str,
-        _password: &str,
-    ) -> Result<Identity, LoginError> {
-        Ok(Identity { account_id: ACCOUNT, address: login.to_owned() })
-    }
-
-    async fn scram_keys(
-        &self,
-        _protocol: Protocol,
-        _peer: IpAddr,
-        _login: &str,
-    ) -> Result<ScramKeys, LoginError> {
-        Err(LoginError::BadCredentials)
-    }
-
-    async fn scram_settled(
-        &self,
-        _protocol: Protocol,
-        _peer: IpAddr,
-        _login: &str,
-        _verifier: &ScramVerifier,
-        _proven: bool,
-    ) -> Result<Identity, LoginError> {
-        Err(LoginError::BadCredentials)
     }
 }

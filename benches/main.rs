@@ -16,7 +16,13 @@ mod dictionary;
 mod growth;
 mod house;
 mod imap;
+mod imap_client;
+mod imap_fetch;
+mod imap_idle;
+mod imap_mix;
+mod imap_servers;
 mod line;
+mod logins;
 mod massive;
 mod memory;
 mod messages;
@@ -34,7 +40,7 @@ use std::{io::Write as _, process::ExitCode};
 use line::Line;
 
 /// A measure by its name.
-const MEASURES: [(&str, Measure); 23] = [
+const MEASURES: [(&str, Measure); 27] = [
     ("append", append::measure),
     ("append_1mb", append_1mb::measure),
     ("read_cold", read::cold),
@@ -58,6 +64,10 @@ const MEASURES: [(&str, Measure); 23] = [
     ("header_search_gain", select::header_search_gain),
     ("imap_select", imap::select),
     ("imap_search", imap::search),
+    ("imap_fetch", imap_fetch::measure),
+    ("imap_mix", imap_mix::mix),
+    ("imap_login", imap_mix::login),
+    ("imap_idle", imap_idle::measure),
 ];
 
 /// Takes a measure.

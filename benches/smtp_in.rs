@@ -10,7 +10,7 @@
 //! the connections.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -18,7 +18,6 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use protocols::{
-    access::{Authenticator, Identity, LoginError, Protocol, ScramKeys},
     net::{
         Listener,
         limits::{ConnectionLimits, ConnectionLimitsSettings},
@@ -26,10 +25,9 @@ use protocols::{
         stream::ConnectionStream,
         tls::{TlsClient, TlsContext},
     },
-    sasl::scram::ScramVerifier,
     smtp::server::{ServerSettings, SmtpServer},
 };
-use storage::octets::OctetStoreConfig;
+use storage::{ids::AccountId, octets::OctetStoreConfig};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     net::{TcpListener, TcpStream},
@@ -43,6 +41,7 @@ use crate::{
     append::{Share, append_all, timed},
     house::{self, House},
     line::{Goal, Line},
+    logins::Everybody,
     messages,
     provider::{Provider, RECIPIENT, holder},
 };
@@ -128,7 +127,7 @@ impl Site {
         let server = SmtpServer::submission(
             ServerSettings::new("mail.alfa.example"),
             provider.access_point().clone(),
-            Arc::new(Everybody),
+            Arc::new(Everybody(holder_of)),
             None,
         );
         let limits = ConnectionLimits::new(ConnectionLimitsSettings {
@@ -244,45 +243,7 @@ impl Client {
     }
 }
 
-/// Lets every holder in: hashing passwords is no part of taking in.
-struct Everybody;
-
-#[async_trait::async_trait]
-impl Authenticator for Everybody {
-    async fn verify_password(
-        &self,
-        _protocol: Protocol,
-        _peer: IpAddr,
-        login: &str,
-        password: &str,
-    ) -> Result<Identity, LoginError> {
-        let connection = (0..CONNECTIONS).find(|connection| holder(*connection) == login);
-        match connection {
-            Some(connection) if password == PASSWORD => Ok(Identity {
-                account_id: Provider::holder_id(connection),
-                address: login.to_owned(),
-            }),
-            _ => Err(LoginError::BadCredentials),
-        }
-    }
-
-    async fn scram_keys(
-        &self,
-        _protocol: Protocol,
-        _peer: IpAddr,
-        _login: &str,
-    ) -> Result<ScramKeys, LoginError> {
-        Err(LoginError::BadCredentials)
-    }
-
-    async fn scram_settled(
-        &self,
-        _protocol: Protocol,
-        _peer: IpAddr,
-        _login: &str,
-        _verifier: &ScramVerifier,
-        _proven: bool,
-    ) -> Result<Identity, LoginError> {
-        Err(LoginError::BadCredentials)
-    }
+fn holder_of(login: &str) -> Option<AccountId> {
+    let connection = (0..CONNECTIONS).find(|connection| holder(*connection) == login)?;
+    Some(Provider::holder_id(connection))
 }
