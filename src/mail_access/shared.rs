@@ -16,7 +16,10 @@ use std::{
 use bytes::Bytes;
 use protocols::access::{MailboxEntry, OTHER_USERS, is_of_others};
 use storage::{
-    account::{Account, headers::page::MessageHeaders},
+    account::{
+        Account,
+        headers::page::{HeaderFields, MessageHeaders},
+    },
     error::StoreError,
     ids::{AccountId, EmailNumber, MailboxId, ModSeq, Uid},
     mailbox::{
@@ -218,8 +221,9 @@ impl MailboxView for SharedMailbox {
     async fn headers(
         &self,
         email_numbers: &[EmailNumber],
+        fields: HeaderFields,
     ) -> Result<Vec<Option<MessageHeaders>>, StoreError> {
-        MailboxView::headers(self.granted().await?, email_numbers).await
+        MailboxView::headers(self.granted().await?, email_numbers, fields).await
     }
 
     async fn read(

@@ -12,7 +12,9 @@
 
 use storage::{
     account::{
-        Account, MailboxListing, headers::page::HeaderField, settings::ReceiptsPlace,
+        Account, MailboxListing,
+        headers::page::{HeaderField, HeaderFields},
+        settings::ReceiptsPlace,
         tree::SpecialUse,
     },
     error::StoreError,
@@ -148,7 +150,8 @@ async fn holds(
         rows.iter().rev().take(LOOKED_AT_MAX.min(*left)).map(|row| row.email_number).collect();
     *left = left.saturating_sub(newest.len().max(1));
     for page in newest.chunks(PAGE) {
-        let mut found = account.headers(page).await?.into_iter().flatten();
+        let fields = HeaderFields::NONE.with(HeaderField::MessageId);
+        let mut found = account.headers(page, fields).await?.into_iter().flatten();
         let has_it = |id: Option<&str>| {
             id.is_some_and(|id| wanted.iter().any(|wanted| wanted.trim() == id.trim()))
         };

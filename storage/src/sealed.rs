@@ -7,6 +7,10 @@
 //! octets 37..    one zstd frame (RFC 8878) of the plain value
 //! ```
 //!
+//! A value *in parts* has, from octet 33, the number of its parts (u8), then of each part the octets of its
+//! plain value and of its frame (u32 each), then the frames one after the other: who needs one
+//! part decompresses no other.
+//!
 //! * Nobody needs such a value: what cannot be read is passed over and built again, so there is no
 //!   error here, only [`Unreadable`].
 //! * A value that stands under another key than it was made for is damaged too.
@@ -22,7 +26,6 @@ use bytes::Bytes;
 use crate::error::StoreError;
 
 const DIGEST_OCTETS: usize = 32;
-const HEADER_OCTETS: usize = 1 + DIGEST_OCTETS + 4;
 const COMPRESSION_LEVEL: i32 = 3;
 
 /// Why a value is passed over.
@@ -43,23 +46,48 @@ fn digest(key: &[u8], version: u8, rest: &[u8]) -> [u8; DIGEST_OCTETS] {
     *hasher.finalize().as_bytes()
 }
 
-/// Seals `plain`, which is to stand under `key`. Fails only when memory does.
-pub(crate) fn seal(version: u8, key: &[u8], plain: &[u8]) -> Result<Bytes, StoreError> {
-    let compress = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Engine {
-        operation: "compress a block",
-        source,
-    };
-    let frame = zstd::bulk::compress(plain, COMPRESSION_LEVEL);
-    let frame = frame.map_err(|error| compress(Box::new(error)))?;
-    let length = u32::try_from(plain.len()).map_err(|error| compress(Box::new(error)))?;
-    let mut value = Vec::with_capacity(HEADER_OCTETS + frame.len());
+fn not_compressed(source: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+    StoreError::Engine { operation: "compress a block", source: Box::new(source) }
+}
+
+/// The octets of a plain value, as they are written, and its frame.
+fn compressed(plain: &[u8]) -> Result<([u8; 4], Vec<u8>), StoreError> {
+    let frame = zstd::bulk::compress(plain, COMPRESSION_LEVEL).map_err(not_compressed)?;
+    Ok((u32::try_from(plain.len()).map_err(not_compressed)?.to_be_bytes(), frame))
+}
+
+/// What stands under `key` when `rest` is what its digest is over.
+fn sealed(version: u8, key: &[u8], rest: &[&[u8]]) -> Bytes {
+    let octets: usize = rest.iter().map(|some| some.len()).sum();
+    let mut value = Vec::with_capacity(1 + DIGEST_OCTETS + octets);
     value.push(version);
     value.extend_from_slice(&[0; DIGEST_OCTETS]);
-    value.extend_from_slice(&length.to_be_bytes());
-    value.extend_from_slice(&frame);
+    for some in rest {
+        value.extend_from_slice(some);
+    }
     let digest = digest(key, version, &value[1 + DIGEST_OCTETS..]);
     value[1..=DIGEST_OCTETS].copy_from_slice(&digest);
-    Ok(value.into())
+    value.into()
+}
+
+/// Seals `plain`, which is to stand under `key`. Fails only when memory does.
+pub(crate) fn seal(version: u8, key: &[u8], plain: &[u8]) -> Result<Bytes, StoreError> {
+    let (length, frame) = compressed(plain)?;
+    Ok(sealed(version, key, &[&length, &frame]))
+}
+
+/// Seals `parts`, at most 255, which are to stand under `key` together. Fails only when memory does.
+pub(crate) fn seal_parts(version: u8, key: &[u8], parts: &[Vec<u8>]) -> Result<Bytes, StoreError> {
+    let mut table = vec![u8::try_from(parts.len()).map_err(not_compressed)?];
+    let mut frames = Vec::new();
+    for part in parts {
+        let (length, frame) = compressed(part)?;
+        table.extend_from_slice(&length);
+        let octets = u32::try_from(frame.len()).map_err(not_compressed)?;
+        table.extend_from_slice(&octets.to_be_bytes());
+        frames.extend_from_slice(&frame);
+    }
+    Ok(sealed(version, key, &[&table, &frames]))
 }
 
 /// The mark of a sealed value; zeros for what is too short to be one.
@@ -88,22 +116,79 @@ impl Opener {
         value: &[u8],
         plain_octets_max: usize,
     ) -> Result<Vec<u8>, Unreadable> {
-        let (&version, rest) = value.split_first().ok_or(Unreadable::Damaged)?;
-        let (found, rest) = rest.split_first_chunk::<DIGEST_OCTETS>().ok_or(Unreadable::Damaged)?;
-        if *found != digest(key, version, rest) {
+        let (_, rest) = verified(known, key, value)?;
+        let (length, frame) = length(rest).ok_or(Unreadable::Damaged)?;
+        if length > plain_octets_max {
             return Err(Unreadable::Damaged);
         }
-        if version > known {
-            return Err(Unreadable::TooNew);
-        }
-        let (length, frame) = rest.split_first_chunk().ok_or(Unreadable::Damaged)?;
-        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
-        if version == 0 || length > plain_octets_max {
-            return Err(Unreadable::Damaged);
-        }
-        let plain = self.0.decompress(frame, length).map_err(|_| Unreadable::Damaged)?;
-        if plain.len() == length { Ok(plain) } else { Err(Unreadable::Damaged) }
+        self.decompress(frame, length).ok_or(Unreadable::Damaged)
     }
+
+    /// The plain values of those parts of what stands under `key` that are `wanted` by their place;
+    /// the others stay as they are, `None`. Of version `known`, with `count` parts that together
+    /// are at most `plain_octets_max` long.
+    pub(crate) fn open_parts(
+        &mut self,
+        known: u8,
+        key: &[u8],
+        value: &[u8],
+        count: usize,
+        plain_octets_max: usize,
+        wanted: impl Fn(usize) -> bool,
+    ) -> Result<Vec<Option<Vec<u8>>>, Unreadable> {
+        let (version, rest) = verified(known, key, value)?;
+        if version != known {
+            return Err(Unreadable::Damaged);
+        }
+        self.parts(rest, count, plain_octets_max, wanted).ok_or(Unreadable::Damaged)
+    }
+
+    fn parts(
+        &mut self,
+        rest: &[u8],
+        count: usize,
+        plain_octets_max: usize,
+        wanted: impl Fn(usize) -> bool,
+    ) -> Option<Vec<Option<Vec<u8>>>> {
+        let (&written, mut table) = rest.split_first()?;
+        let mut frames = table.get(count.checked_mul(8)?..)?;
+        let (mut parts, mut plain) = (Vec::with_capacity(count), 0_usize);
+        for part in 0..count.min(usize::from(written)) {
+            let (octets, after) = length(table)?;
+            let (in_frame, after) = length(after)?;
+            let (frame, more) = frames.split_at_checked(in_frame)?;
+            (table, frames) = (after, more);
+            plain = plain.checked_add(octets).filter(|octets| *octets <= plain_octets_max)?;
+            parts.push(match wanted(part) {
+                true => Some(self.decompress(frame, octets)?),
+                false => None,
+            });
+        }
+        (usize::from(written) == count && frames.is_empty()).then_some(parts)
+    }
+
+    fn decompress(&mut self, frame: &[u8], octets: usize) -> Option<Vec<u8>> {
+        self.0.decompress(frame, octets).ok().filter(|plain| plain.len() == octets)
+    }
+}
+
+/// The version of a value and what stands behind its digest, when that is right and the version is
+/// at most `known`.
+fn verified<'v>(known: u8, key: &[u8], value: &'v [u8]) -> Result<(u8, &'v [u8]), Unreadable> {
+    let (&version, rest) = value.split_first().ok_or(Unreadable::Damaged)?;
+    let (found, rest) = rest.split_first_chunk::<DIGEST_OCTETS>().ok_or(Unreadable::Damaged)?;
+    match version {
+        _ if *found != digest(key, version, rest) => Err(Unreadable::Damaged),
+        0 => Err(Unreadable::Damaged),
+        _ if version > known => Err(Unreadable::TooNew),
+        _ => Ok((version, rest)),
+    }
+}
+
+/// A length, and what follows it.
+fn length(octets: &[u8]) -> Option<(usize, &[u8])> {
+    let (length, rest) = octets.split_first_chunk()?;
+    Some((usize::try_from(u32::from_be_bytes(*length)).ok()?, rest))
 }
 
 /// Appends a number.
@@ -217,6 +302,39 @@ mod tests {
         assert_eq!(open(b"key", &newer), Err(Unreadable::TooNew));
         let long = seal(1, b"key", &vec![0; (1 << 20) + 1]).expect("seal");
         assert_eq!(open(b"key", &long), Err(Unreadable::Damaged));
+    }
+
+    #[test]
+    fn of_a_value_in_parts_only_what_is_wanted_is_opened() {
+        let parts = [b"uno uno uno".to_vec(), Vec::new(), b"tre".to_vec()];
+        let value = seal_parts(2, b"key", &parts).expect("seal");
+        let mut opener = Opener::new().expect("memory");
+        let mut open = |value: &[u8], count, octets_max, wanted: &[usize]| {
+            opener.open_parts(2, b"key", value, count, octets_max, |part| wanted.contains(&part))
+        };
+        let [one, two, three] = parts.map(Some);
+        assert_eq!(open(&value, 3, 14, &[0, 1, 2]), Ok(vec![one.clone(), two, three]));
+        assert_eq!(open(&value, 3, 14, &[0]), Ok(vec![one, None, None]));
+        assert_eq!(open(&value, 3, 13, &[0]), Err(Unreadable::Damaged), "above the bound");
+        for count in [0, 1, 2, 4, 300] {
+            assert_eq!(open(&value, count, 14, &[]), Err(Unreadable::Damaged), "{count} parts");
+        }
+        for octet in 0..value.len() {
+            let mut changed = value.to_vec();
+            changed[octet] ^= 1;
+            assert_eq!(open(&changed, 3, 14, &[]), Err(Unreadable::Damaged), "octet {octet}");
+            assert!(open(&value[..octet], 3, 14, &[]).is_err());
+        }
+        let whole = seal(1, b"key", b"in one piece").expect("seal");
+        assert_eq!(open(&whole, 3, 14, &[]), Err(Unreadable::Damaged), "an older version");
+        let newer = seal_parts(3, b"key", &[]).expect("seal");
+        assert_eq!(open(&newer, 0, 14, &[]), Err(Unreadable::TooNew));
+        let more = sealed(2, b"key", &[&value[33..], b"more"]);
+        assert_eq!(
+            open(&more, 3, 14, &[]),
+            Err(Unreadable::Damaged),
+            "octets after the last frame"
+        );
     }
 
     #[test]

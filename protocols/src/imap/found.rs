@@ -12,7 +12,7 @@
 use std::{borrow::Cow, collections::BTreeSet, ops::RangeInclusive, sync::Arc};
 
 use storage::{
-    account::headers::page::MessageHeaders,
+    account::headers::page::{HeaderFields, MessageHeaders},
     ids::{EmailNumber, Uid, UidValidity},
     mailbox::view::{ListedMessage, MailboxView},
 };
@@ -121,12 +121,13 @@ impl<'a> Searched<'a> {
         Some(Candidate { view: self.view, row, number, recent })
     }
 
-    /// Reads what is kept of the headers of the rows at `indexes`, some thousand at a time, and hands
+    /// Reads what is kept of the `fields` of the rows at `indexes`, some thousand at a time, and hands
     /// each to `take`; `None` for a message that is gone.
     pub(crate) async fn with_headers<S: Stream>(
         &self,
         context: &mut Context<S>,
         indexes: &[usize],
+        fields: HeaderFields,
         mut take: impl FnMut(usize, &ListedMessage, Option<MessageHeaders>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         for (turn, some) in indexes.chunks(MESSAGES_AT_ONCE).enumerate() {
@@ -136,7 +137,7 @@ impl<'a> Searched<'a> {
             let rows: Vec<(usize, &ListedMessage)> =
                 some.iter().filter_map(|index| Some((*index, self.rows.get(*index)?))).collect();
             let numbers: Vec<EmailNumber> = rows.iter().map(|(_, row)| row.email_number).collect();
-            let headers = self.view.headers(&numbers).await?;
+            let headers = self.view.headers(&numbers, fields).await?;
             for ((index, row), headers) in rows.into_iter().zip(headers) {
                 take(index, row, headers)?;
             }

@@ -37,7 +37,7 @@ use self::{
     annotations::Annotate,
     erase::{EraseMessage, EraseRequest},
     grants::ChangeGrant,
-    headers::page::MessageHeaders,
+    headers::page::{HeaderFields, MessageHeaders},
     name::{INBOX, MailboxName},
     queue::AccountQueue,
     quota::{Quota, QuotaWarning},
@@ -330,13 +330,14 @@ impl Account {
         Summary::decode(&octets, || message_name(self.id, email_number)).map(Arc::new)
     }
 
-    /// Returns what is searched for in the headers of messages, in the order asked; `None` for one
-    /// that is gone. A message that went lately may still be answered.
+    /// Returns what is searched for in the headers of messages, with the texts of `fields` at least,
+    /// in the order asked; `None` for one that is gone. A message that went lately may still be answered.
     pub async fn headers(
         &self,
         email_numbers: &[EmailNumber],
+        fields: HeaderFields,
     ) -> Result<Vec<Option<MessageHeaders>>, StoreError> {
-        Ok(headers::read::headers(self, email_numbers).await?.0)
+        Ok(headers::read::headers(self, email_numbers, fields).await?.0)
     }
 
     async fn message_value(

@@ -7,7 +7,10 @@ use super::{Fault, Invariant, Reporter, account::Checked, pass_over};
 use crate::{
     account::{
         after,
-        headers::{page::MessageHeaders, read},
+        headers::{
+            page::{HeaderFields, MessageHeaders},
+            read,
+        },
         message_name,
     },
     catalog::{
@@ -44,7 +47,9 @@ async fn headers(checked: &Checked<'_>, reporter: &mut Reporter<'_>) -> Result<(
         let found = checked.snapshot.scan(&scan).await?;
         let Some((key, value)) = found.first() else { return Ok(()) };
         scan.start = after(key);
-        let Some((_, page)) = read::open(&mut opener, window, key, value) else { continue };
+        let Some((_, page)) = read::open(&mut opener, window, key, value, HeaderFields::ALL) else {
+            continue;
+        };
         for number in page.numbers() {
             let key = keys::message(account, *number);
             // What cannot be read of summaries is reported with them.

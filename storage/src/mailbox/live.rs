@@ -26,7 +26,11 @@ use super::{
 };
 use crate::{
     account::{
-        Account, draft::Draft, headers::page::MessageHeaders, message_name, queue::Change,
+        Account,
+        draft::Draft,
+        headers::page::{HeaderFields, MessageHeaders},
+        message_name,
+        queue::Change,
         read as read_record, scan_all,
     },
     catalog::{
@@ -240,8 +244,9 @@ impl MailboxView for LiveMailbox {
     async fn headers(
         &self,
         email_numbers: &[EmailNumber],
+        fields: HeaderFields,
     ) -> Result<Vec<Option<MessageHeaders>>, StoreError> {
-        self.account.headers(email_numbers).await
+        self.account.headers(email_numbers, fields).await
     }
 
     async fn read(

@@ -14,7 +14,7 @@ use trust::{clock::UnixMillis, digest::Sha256Digest};
 
 use super::flags::{FlagChange, Flags};
 use crate::{
-    account::headers::page::MessageHeaders,
+    account::headers::page::{HeaderFields, MessageHeaders},
     error::StoreError,
     ids::{AccountId, EmailNumber, MailboxId, ModSeq, Uid, UidValidity},
     summary::Summary,
@@ -167,13 +167,16 @@ pub trait MailboxView: Send + Sync + 'static {
         Ok(BTreeSet::new())
     }
 
-    /// Returns what is searched for in the headers of messages, in the order asked; `None` for one
-    /// that is gone. One that went lately may still be answered. It takes memory for the headers of
+    /// Returns what is searched for in the headers of messages, with the texts of `fields` at least,
+    /// in the order asked; `None` for one that is gone. One that went lately may still be answered. It takes memory for the headers of
     /// all: ask for some thousand at a time.
     async fn headers(
         &self,
         email_numbers: &[EmailNumber],
+        fields: HeaderFields,
     ) -> Result<Vec<Option<MessageHeaders>>, StoreError> {
+        // A summary has all fields.
+        let _ = fields;
         let mut headers = Vec::with_capacity(email_numbers.len());
         for number in email_numbers {
             headers.push(match self.summary(*number).await {

@@ -61,9 +61,9 @@ pub(crate) async fn keyed<S: Stream>(
         keyed.push((key, index));
         if octets > octets_max { Err(Failure::from(too_many())) } else { Ok(()) }
     };
-    if sort::needs_headers(criteria) {
+    if let Some(fields) = sort::fields(criteria) {
         searched
-            .with_headers(context, indexes, |index, row, headers| {
+            .with_headers(context, indexes, fields, |index, row, headers| {
                 take(sort::key(criteria, row, headers.as_ref()), index)
             })
             .await?;

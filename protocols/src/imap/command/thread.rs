@@ -1,6 +1,6 @@
 //! THREAD and UID THREAD (RFC 5256 §3).
 
-use storage::account::headers::page::{HeaderField, MessageHeaders};
+use storage::account::headers::page::{HeaderField, HeaderFields, MessageHeaders};
 
 use crate::{
     imap::{
@@ -35,7 +35,7 @@ pub(crate) async fn thread<S: Stream>(
     let mut octets = 0;
     let mut messages = Vec::with_capacity(found.len());
     searched
-        .with_headers(context, &found, |index, row, headers| {
+        .with_headers(context, &found, fields(threading), |index, row, headers| {
             let headers = headers.as_ref();
             let mut message = Message {
                 number: number(searched.rows, index, uid),
@@ -64,6 +64,14 @@ pub(crate) async fn thread<S: Stream>(
     }
     context.frame.put(b"\r\n").await?;
     Ok(Completion::ok("THREAD"))
+}
+
+/// The fields that [`relate`] reads.
+fn fields(threading: Threading) -> HeaderFields {
+    let subject = (threading != Threading::Refs).then_some(HeaderField::Subject);
+    let identifiers = [HeaderField::MessageId, HeaderField::InReplyTo, HeaderField::References];
+    let identifiers = identifiers.into_iter().filter(|_| threading != Threading::OrderedSubject);
+    subject.into_iter().chain(identifiers).collect()
 }
 
 /// Fills in what the headers say of other messages. `In-Reply-To` counts where there are no

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use jiff::{civil::Date, tz::TimeZone};
 use storage::{
-    account::headers::page::{HeaderField, MessageHeaders, SentDate},
+    account::headers::page::{HeaderField, HeaderFields, MessageHeaders, SentDate},
     error::StoreError,
     ids::EmailNumber,
     mailbox::view::{ListedMessage, MailboxView},
@@ -96,20 +96,35 @@ impl Search<'_> {
         Ok(found)
     }
 
+    /// The fields that keys ask for; `None` when nothing that is kept of headers is of use.
+    fn fields(&self) -> Option<HeaderFields> {
+        let mut fields = None;
+        let mut ask = |field: Option<HeaderField>| {
+            let others = fields.unwrap_or_default();
+            fields = Some(field.map_or(others, |field| HeaderFields::with(others, field)));
+        };
+        self.program.visit(|key| match key {
+            SearchKey::Envelope { field, .. } => ask(Some(kept(*field))),
+            SearchKey::SentDate(..) => ask(None),
+            SearchKey::Header { name, .. } => {
+                if let Some(field) = kept_field(name) {
+                    ask(Some(field));
+                }
+            }
+            _ => {}
+        });
+        fields
+    }
+
     /// What is kept of the headers of `numbers`, where a key asks for it.
     async fn headers(
         &self,
         candidates: &[Candidate<'_>],
         numbers: &[EmailNumber],
     ) -> Result<Vec<Asked>, StoreError> {
-        let of_use = self.program.has(|key| match key {
-            SearchKey::Envelope { .. } | SearchKey::SentDate(..) => true,
-            SearchKey::Header { name, .. } => kept_field(name).is_some(),
-            _ => false,
-        });
-        match candidates.first() {
-            Some(candidate) if of_use && !numbers.is_empty() => {
-                let headers = candidate.view.headers(numbers).await?;
+        match (candidates.first(), self.fields()) {
+            (Some(candidate), Some(fields)) if !numbers.is_empty() => {
+                let headers = candidate.view.headers(numbers, fields).await?;
                 Ok(headers.into_iter().map(|one| one.map_or(Asked::Gone, Asked::Headers)).collect())
             }
             _ => Ok(Vec::new()),

@@ -8,7 +8,7 @@
 use std::cmp::Ordering;
 
 use storage::{
-    account::headers::page::{HeaderField, MessageHeaders},
+    account::headers::page::{HeaderField, HeaderFields, MessageHeaders},
     mailbox::view::ListedMessage,
 };
 
@@ -25,9 +25,22 @@ pub(crate) enum Value {
 /// What the criteria of a sort find in a message, in their order.
 pub(crate) type SortKey = Box<[Value]>;
 
-/// Says whether headers are needed for `criteria`.
-pub(crate) fn needs_headers(criteria: &[Criterion]) -> bool {
-    criteria.iter().any(|criterion| !matches!(criterion.by, SortBy::Arrival | SortBy::Size))
+/// The header fields that `criteria` read; `None` when rows alone tell.
+pub(crate) fn fields(criteria: &[Criterion]) -> Option<HeaderFields> {
+    let mut fields = None;
+    for criterion in criteria {
+        let field = match criterion.by {
+            SortBy::Arrival | SortBy::Size => continue,
+            SortBy::Date => None,
+            SortBy::Cc => Some(HeaderField::Cc),
+            SortBy::From | SortBy::DisplayFrom => Some(HeaderField::From),
+            SortBy::To | SortBy::DisplayTo => Some(HeaderField::To),
+            SortBy::Subject => Some(HeaderField::Subject),
+        };
+        let others: HeaderFields = fields.unwrap_or_default();
+        fields = Some(field.map_or(others, |field| others.with(field)));
+    }
+    fields
 }
 
 /// What `criteria` find in a message.

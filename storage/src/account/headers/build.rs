@@ -10,7 +10,12 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{SPARSE, VERSION, list::HeaderList, page::HeaderPage, read::open};
+use super::{
+    BLOCK_VERSION, SPARSE,
+    list::HeaderList,
+    page::{HeaderFields, HeaderPage},
+    read::open,
+};
 use crate::{
     account::{Account, after, draft::Draft, message_name, queue::Change, read},
     catalog::{
@@ -22,7 +27,7 @@ use crate::{
     error::StoreError,
     ids::{AccountId, EmailNumber},
     mailbox::blocks::build::{BlockReport, Pace},
-    sealed::{Opener, seal},
+    sealed::{Opener, seal_parts},
     summary::Summary,
 };
 
@@ -133,7 +138,7 @@ async fn is_readable(
 ) -> Result<bool, StoreError> {
     let key = keys::message(account, first);
     let value = snapshot.get(keys::HEADER_BLOCKS, &key).await?;
-    Ok(value.is_some_and(|value| open(opener, span, &key, &value).is_some()))
+    Ok(value.is_some_and(|value| open(opener, span, &key, &value, HeaderFields::ALL).is_some()))
 }
 
 /// Whether more than half of the entries are of messages that are gone: there are no more messages
@@ -191,7 +196,8 @@ impl Plan {
                 step.delete.push(key);
             } else {
                 self.list.set(window, Some(page.len() as u64));
-                step.put.push((key.clone(), seal(VERSION, &key, &page.encode(before))?));
+                let block = seal_parts(BLOCK_VERSION, &key, &page.encode(before))?;
+                step.put.push((key, block));
             }
         }
         step.list = self.list.seal(account)?;
@@ -213,7 +219,7 @@ async fn page_of_window(
         end: Some(key(before.saturating_add(u64::from(numbers)))),
         ..Scan::prefix(keys::SUMMARIES, &keys::account(account), PAGE)
     });
-    let (mut page, mut read) = (HeaderPage::default(), 0);
+    let (mut page, mut read) = (HeaderPage::new(), 0);
     while let Some(found) = pages.next(snapshot).await? {
         read += found.len() as u64;
         for (key, value) in &found {

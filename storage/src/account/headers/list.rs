@@ -12,7 +12,7 @@
 
 use bytes::Bytes;
 
-use super::{LIST_OCTETS_MAX, VERSION};
+use super::{LIST_OCTETS_MAX, LIST_VERSION};
 use crate::{
     account::draft::Draft,
     catalog::keys,
@@ -73,12 +73,12 @@ impl HeaderList {
             put_number(&mut plain, *messages);
             next = window.wrapping_add(1);
         }
-        seal(VERSION, &Self::key(account), &plain)
+        seal(LIST_VERSION, &Self::key(account), &plain)
     }
 
     /// Reads a list; `None` when it cannot be read.
     pub(crate) fn open(opener: &mut Opener, account: AccountId, value: &[u8]) -> Option<Self> {
-        let plain = opener.open(VERSION, &Self::key(account), value, LIST_OCTETS_MAX).ok()?;
+        let plain = opener.open(LIST_VERSION, &Self::key(account), value, LIST_OCTETS_MAX).ok()?;
         let mut plain = Plain::new(&plain);
         let span = u32::try_from(plain.number()?).ok().filter(|span| *span > 0)?;
         let (removals, windows) = (plain.number()?, plain.number()?);

@@ -23,8 +23,12 @@ pub(crate) mod list;
 pub mod page;
 pub(crate) mod read;
 
-/// The version octet of blocks and lists.
-const VERSION: u8 = 1;
+/// The version octet of lists.
+const LIST_VERSION: u8 = 1;
+
+/// The version octet of blocks. Those of version 1 were in one part: they are passed over, and
+/// built again.
+const BLOCK_VERSION: u8 = 2;
 
 /// Octets of a block's plain value at most.
 const PLAIN_OCTETS_MAX: usize = 4 << 20;

@@ -1,6 +1,7 @@
-//! Headers of many messages, in columns; a block is such a page made small.
+//! Headers of many messages, in columns; a block is such a page made small, part by part.
 //!
 //! ```text
+//! part 0
 //! number: messages, at least 1
 //! column: EmailNumber, a number: by how much above the one before; the first, above the last
 //!         number before the window
@@ -9,7 +10,7 @@
 //!         from 0
 //! column, of those with a date: seconds that the sender's clock was ahead of UTC, a difference
 //!         from 0
-//! then for From, To, Cc, Bcc, Subject, Message-ID, In-Reply-To, References, one after the other:
+//! parts 1 to 8: From, To, Cc, Bcc, Subject, Message-ID, In-Reply-To, References
 //!     column: octets of the text and 1, a number; 0 = the message has no such field
 //!     octets: the texts one after the other, UTF-8
 //! ```
@@ -51,6 +52,41 @@ pub enum HeaderField {
 }
 
 const FIELDS: usize = 8;
+
+/// Parts of a block: numbers and dates, and each field.
+pub(crate) const PARTS: usize = 1 + FIELDS;
+
+/// Fields whose texts are asked for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct HeaderFields(u8);
+
+impl HeaderFields {
+    /// No text: dates alone.
+    pub const NONE: Self = Self(0);
+    /// All there are.
+    pub const ALL: Self = Self(u8::MAX);
+
+    /// These and `field`.
+    #[must_use]
+    pub const fn with(self, field: HeaderField) -> Self {
+        Self(self.0 | 1 << field as u8)
+    }
+
+    fn has(self, field: usize) -> bool {
+        self.0 >> field & 1 == 1
+    }
+
+    /// Whether the part of a block is needed for these.
+    pub(crate) fn need(self, part: usize) -> bool {
+        part.checked_sub(1).is_none_or(|field| self.has(field))
+    }
+}
+
+impl FromIterator<HeaderField> for HeaderFields {
+    fn from_iter<I: IntoIterator<Item = HeaderField>>(fields: I) -> Self {
+        fields.into_iter().fold(Self::NONE, Self::with)
+    }
+}
 
 /// Between two addresses. It is taken out of the texts themselves.
 const BETWEEN: char = '\0';
@@ -105,7 +141,7 @@ impl SentDate {
     }
 }
 
-/// What is searched for in one message.
+/// What is searched for in one message. Its texts are of the fields that were asked for.
 #[derive(Clone, Debug)]
 pub struct MessageHeaders {
     page: Arc<HeaderPage>,
@@ -116,14 +152,16 @@ impl MessageHeaders {
     /// The headers that `summary` has.
     #[must_use]
     pub fn of(email_number: EmailNumber, summary: &Summary) -> Self {
-        let mut page = HeaderPage::default();
+        let mut page = HeaderPage::new();
         page.push(email_number, summary);
         Self { page: Arc::new(page), index: 0 }
     }
 
-    /// The text of a field, addresses with U+0000 between them; `None` when it is absent.
+    /// The text of a field that was asked for, addresses with U+0000 between them; `None` when it
+    /// is absent.
     #[must_use]
     pub fn text(&self, field: HeaderField) -> Option<&str> {
+        debug_assert!(self.page.fields.has(field as usize), "{field:?} was not asked for");
         self.page.columns[field as usize].text(self.index)
     }
 
@@ -160,8 +198,10 @@ impl PartialEq for MessageHeaders {
 }
 
 /// The headers of some messages, ascending by EmailNumber.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct HeaderPage {
+    /// Whose texts it has.
+    fields: HeaderFields,
     numbers: Vec<EmailNumber>,
     sent: Vec<Option<SentDate>>,
     columns: [Column; FIELDS],
@@ -186,6 +226,31 @@ impl Column {
         let start = index.checked_sub(1).and_then(|before| self.ends.get(before));
         let (end, present) = *self.ends.get(index)?;
         self.text.get(start.map_or(0, |(end, _)| *end)..end).filter(|_| present)
+    }
+}
+
+impl Column {
+    fn encode(&self, count: usize) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.text.len() + 2 * count);
+        for index in 0..count {
+            put_number(&mut out, self.text(index).map_or(0, |text| text.len() as u64 + 1));
+        }
+        out.extend_from_slice(self.text.as_bytes());
+        out
+    }
+
+    fn decode(count: usize, plain: &[u8]) -> Option<Self> {
+        let mut plain = Plain::new(plain);
+        let mut ends = Vec::with_capacity(count);
+        let mut end = 0_usize;
+        for _ in 0..count {
+            let length = usize::try_from(plain.number()?).ok()?;
+            end = end.checked_add(length.saturating_sub(1))?;
+            ends.push((end, length > 0));
+        }
+        let text = std::str::from_utf8(plain.octets(end)?).ok()?.to_owned();
+        plain.finish()?;
+        ends.iter().all(|(end, _)| text.is_char_boundary(*end)).then_some(Self { text, ends })
     }
 }
 
@@ -224,6 +289,16 @@ fn address_text(address: &Address) -> String {
 }
 
 impl HeaderPage {
+    /// A page of no messages.
+    pub(crate) fn new() -> Self {
+        Self::of_fields(HeaderFields::ALL)
+    }
+
+    fn of_fields(fields: HeaderFields) -> Self {
+        let (numbers, sent) = (Vec::new(), Vec::new());
+        Self { fields, numbers, sent, columns: Default::default(), octets: 0 }
+    }
+
     /// Adds a message, whatever its length. Numbers must ascend for [`HeaderPage::find`].
     pub(crate) fn push(&mut self, email_number: EmailNumber, summary: &Summary) {
         self.add(email_number, summary.envelope.date.as_deref(), &texts_of(summary));
@@ -260,7 +335,29 @@ impl HeaderPage {
     /// The headers of a message that it has.
     pub(crate) fn find(self: &Arc<Self>, email_number: EmailNumber) -> Option<MessageHeaders> {
         let index = self.numbers.binary_search(&email_number).ok()?;
-        Some(MessageHeaders { page: Arc::clone(self), index })
+        Some(self.at(index))
+    }
+
+    /// Hands the headers of those of `asked`, which ascend, that it has to `take`, with their place
+    /// in `asked`.
+    pub(crate) fn find_each(
+        self: &Arc<Self>,
+        asked: &[EmailNumber],
+        mut take: impl FnMut(usize, MessageHeaders),
+    ) {
+        let mut index = 0;
+        for (place, number) in asked.iter().enumerate() {
+            while self.numbers.get(index).is_some_and(|here| here < number) {
+                index += 1;
+            }
+            if self.numbers.get(index) == Some(number) {
+                take(place, self.at(index));
+            }
+        }
+    }
+
+    fn at(self: &Arc<Self>, index: usize) -> MessageHeaders {
+        MessageHeaders { page: Arc::clone(self), index }
     }
 
     /// The numbers of its messages.
@@ -268,9 +365,9 @@ impl HeaderPage {
         &self.numbers
     }
 
-    /// The plain value of the block of the window after the number `before`.
-    pub(crate) fn encode(&self, before: u64) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.octets + 16 * self.len());
+    /// The parts of the block of the window after the number `before`.
+    pub(crate) fn encode(&self, before: u64) -> Vec<Vec<u8>> {
+        let mut out = Vec::with_capacity(16 * self.len());
         put_number(&mut out, self.len() as u64);
         let mut last = before;
         for number in &self.numbers {
@@ -287,22 +384,25 @@ impl HeaderPage {
         for sent in self.sent.iter().flatten() {
             put_difference(&mut out, i64::from(sent.offset_seconds).cast_unsigned(), 0);
         }
-        for column in &self.columns {
-            for index in 0..self.len() {
-                put_number(&mut out, column.text(index).map_or(0, |text| text.len() as u64 + 1));
-            }
-            out.extend_from_slice(column.text.as_bytes());
-        }
-        out
+        let mut parts = vec![out];
+        parts.extend(self.columns.iter().map(|column| column.encode(self.len())));
+        parts
     }
 
-    /// The page of a plain value, of the window of `span` numbers after `before`. `None` = it is
-    /// damaged.
-    pub(crate) fn decode(before: u64, span: u32, plain: &[u8]) -> Option<Self> {
-        let mut plain = Plain::new(plain);
+    /// The page of the parts of a block of the window of `span` numbers after `before`: the first
+    /// and those that `fields` need. `None` = it is damaged.
+    pub(crate) fn decode(
+        before: u64,
+        span: u32,
+        fields: HeaderFields,
+        parts: &[Option<Vec<u8>>],
+    ) -> Option<Self> {
+        let (first, texts) = parts.split_first()?;
+        let mut plain = Plain::new(first.as_deref()?);
         let count =
             plain.count().filter(|count| *count >= 1 && *count as u64 <= u64::from(span))?;
-        let mut page = Self { numbers: Vec::with_capacity(count), ..Self::default() };
+        let mut page = Self::of_fields(fields);
+        page.numbers.reserve(count);
         let (last_of_window, mut last) = (before.checked_add(u64::from(span))?, before);
         for _ in 0..count {
             let above = plain.number().filter(|above| *above > 0)?;
@@ -310,22 +410,13 @@ impl HeaderPage {
             page.numbers.push(EmailNumber(last));
         }
         page.sent = dates(&mut plain, count)?;
-        for column in &mut page.columns {
-            column.ends.reserve(count);
-            let mut end = 0_usize;
-            for _ in 0..count {
-                let length = usize::try_from(plain.number()?).ok()?;
-                end = end.checked_add(length.saturating_sub(1))?;
-                column.ends.push((end, length > 0));
-            }
-            std::str::from_utf8(plain.octets(end)?).ok()?.clone_into(&mut column.text);
-            let whole = |(end, _): &(usize, bool)| column.text.is_char_boundary(*end);
-            if !column.ends.iter().all(whole) {
-                return None;
-            }
-            page.octets += column.text.len();
-        }
         plain.finish()?;
+        for (field, column) in page.columns.iter_mut().enumerate() {
+            if fields.has(field) {
+                *column = Column::decode(count, texts.get(field)?.as_deref()?)?;
+                page.octets += column.text.len();
+            }
+        }
         Some(page)
     }
 }
@@ -423,7 +514,7 @@ mod tests {
     fn a_message_with_very_long_headers_is_left_to_its_summary() {
         let mut long = summary();
         long.envelope.subject = Some(vec![b'a'; TEXT_OCTETS_MAX + 1]);
-        let mut page = HeaderPage::default();
+        let mut page = HeaderPage::new();
         page.push_bounded(EmailNumber(1), &long);
         page.push_bounded(EmailNumber(2), &summary());
         assert_eq!(page.numbers(), [EmailNumber(2)]);
@@ -438,7 +529,7 @@ mod tests {
         fn a_block_gives_back_its_page(
             messages in prop::collection::btree_map(11_u64..=40, (texts(), any::<bool>()), 1..20),
         ) {
-            let mut page = HeaderPage::default();
+            let mut page = HeaderPage::new();
             for (number, (texts, dated)) in messages {
                 let mut summary = summary();
                 let octets = |text: &Option<String>| text.clone().map(String::into_bytes);
@@ -451,22 +542,53 @@ mod tests {
                 }
                 page.push_bounded(EmailNumber(number), &summary);
             }
-            let plain = page.encode(10);
+            let parts: Vec<_> = page.encode(10).into_iter().map(Some).collect();
             let page = Arc::new(page);
-            let decoded = Arc::new(HeaderPage::decode(10, 30, &plain).expect("a page"));
+            let decode = |fields, parts: &[_]| HeaderPage::decode(10, 30, fields, parts);
+            let decoded = Arc::new(decode(HeaderFields::ALL, &parts).expect("a page"));
             prop_assert_eq!(decoded.numbers(), page.numbers());
-            for number in page.numbers() {
-                prop_assert_eq!(decoded.find(*number), page.find(*number));
+            let mut found = Vec::new();
+            decoded.find_each(&(1..=50).map(EmailNumber).collect::<Vec<_>>(), |place, headers| {
+                found.push((EmailNumber(place as u64 + 1), headers));
+            });
+            prop_assert_eq!(found.len(), page.len());
+            for (number, headers) in found {
+                prop_assert_eq!(Some(headers), page.find(number));
             }
-            prop_assert!(HeaderPage::decode(10, 30, &plain[..plain.len() - 1]).is_none());
-            prop_assert!(HeaderPage::decode(10, 30, &[&plain[..], &[0]].concat()).is_none());
+            for part in 0..PARTS {
+                let whole = parts[part].clone().expect("every part");
+                let mut changed = parts.clone();
+                changed[part] = Some([&whole[..], &[0]].concat());
+                prop_assert!(decode(HeaderFields::ALL, &changed).is_none());
+                changed[part] = whole.split_last().map(|(_, shorter)| shorter.to_vec());
+                prop_assert!(decode(HeaderFields::ALL, &changed).is_none());
+            }
+            let subjects = HeaderFields::NONE.with(HeaderField::Subject);
+            let parts: Vec<_> = parts
+                .into_iter()
+                .enumerate()
+                .map(|(part, octets)| octets.filter(|_| subjects.need(part)))
+                .collect();
+            let some = Arc::new(decode(subjects, &parts).expect("a page"));
+            for number in page.numbers() {
+                let subject = some.find(*number);
+                let subject = subject.as_ref().map(|headers| headers.text(HeaderField::Subject));
+                let whole = page.find(*number);
+                prop_assert_eq!(
+                    subject,
+                    whole.as_ref().map(|headers| headers.text(HeaderField::Subject))
+                );
+            }
         }
 
         #[test]
         fn octets_that_are_no_page_are_none_and_never_a_panic(
-            octets in prop::collection::vec(prop_oneof![0..4_u8, any::<u8>()], 0..200),
+            parts in prop::collection::vec(
+                prop::option::weighted(0.9, prop::collection::vec(prop_oneof![0..4_u8, any::<u8>()], 0..40)),
+                0..10,
+            ),
         ) {
-            if let Some(page) = HeaderPage::decode(0, 8, &octets) {
+            if let Some(page) = HeaderPage::decode(0, 8, HeaderFields::ALL, &parts) {
                 prop_assert!(page.len() <= 8);
                 let page = Arc::new(page);
                 for number in page.numbers() {
