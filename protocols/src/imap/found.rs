@@ -112,13 +112,11 @@ impl<'a> Searched<'a> {
 
     fn candidate(&self, index: usize) -> Option<Candidate<'a>> {
         let row = self.rows.get(index)?;
-        let recent = match self.selected {
-            Some(mailbox) if mailbox.is_expunged(row.uid) => return None,
-            Some(mailbox) => mailbox.is_recent(row.uid),
-            None => false,
-        };
+        if self.selected.is_some_and(|mailbox| mailbox.is_expunged(row.uid)) {
+            return None;
+        }
         let number = u32::try_from(index + 1).ok()?;
-        Some(Candidate { view: self.view, row, number, recent })
+        Some(Candidate { view: self.view, row, number, selected: self.selected })
     }
 
     /// Reads what is kept of the `fields` of the rows at `indexes`, some thousand at a time, and hands

@@ -28,6 +28,7 @@ use super::{
 use crate::imap::{
     grammar::search::{Area, DateComparison, EnvelopeField, SearchKey, SearchProgram, SystemFlag},
     limits::ImapLimits,
+    selected::SelectedMailbox,
     text::transfer_encoding::TransferDecoder,
 };
 
@@ -40,7 +41,14 @@ pub(crate) struct Candidate<'a> {
     pub(crate) row: &'a ListedMessage,
     /// Its sequence number.
     pub(crate) number: u32,
-    pub(crate) recent: bool,
+    /// The session's mailbox, which knows what is `\Recent` in it.
+    pub(crate) selected: Option<&'a SelectedMailbox>,
+}
+
+impl Candidate<'_> {
+    fn is_recent(&self) -> bool {
+        self.selected.is_some_and(|mailbox| mailbox.is_recent(self.row.uid))
+    }
 }
 
 /// A search program whose sets are resolved against one mailbox.
@@ -81,13 +89,16 @@ impl Search<'_> {
         let mut headers = self.headers(candidates, &numbers).await?.into_iter();
         let mut found = Vec::new();
         for (candidate, verdict) in candidates.iter().zip(verdicts) {
-            let matches = match verdict {
+            let asked = if verdict.is_none() { headers.next() } else { None };
+            let kept = match asked {
+                Some(Asked::Gone) => continue,
+                Some(Asked::Headers(headers)) => Some(headers),
+                None => None,
+            };
+            let known = Known { headers: kept, ..Known::default() };
+            let matches = match verdict.or_else(|| self.all(candidate, &known)) {
                 Some(verdict) => verdict,
-                None => match headers.next() {
-                    Some(Asked::Gone) => false,
-                    Some(Asked::Headers(headers)) => self.judge(candidate, Some(headers)).await?,
-                    None => self.judge(candidate, None).await?,
-                },
+                None => self.judge(candidate, known).await?,
             };
             if matches {
                 found.push(candidate.number);
@@ -131,26 +142,23 @@ impl Search<'_> {
         }
     }
 
-    async fn judge(
-        &self,
+    /// Judges a message by its header, and then by its content.
+    async fn judge<'p>(
+        &'p self,
         candidate: &Candidate<'_>,
-        headers: Option<MessageHeaders>,
+        known: Known<'p>,
     ) -> Result<bool, StoreError> {
-        match self.judge_whole(candidate, headers).await {
+        match self.judge_whole(candidate, known).await {
             Err(StoreError::NoSuchMessage { .. }) => Ok(false),
             other => other,
         }
     }
 
-    async fn judge_whole(
-        &self,
+    async fn judge_whole<'p>(
+        &'p self,
         candidate: &Candidate<'_>,
-        headers: Option<MessageHeaders>,
+        mut known: Known<'p>,
     ) -> Result<bool, StoreError> {
-        let mut known = Known { headers, ..Known::default() };
-        if let Some(verdict) = self.all(candidate, &known) {
-            return Ok(verdict);
-        }
         // Reading a message is work: others get their turn.
         tokio::task::yield_now().await;
         let summary = candidate.view.summary(candidate.row.email_number).await?;
@@ -183,7 +191,7 @@ impl Search<'_> {
             SearchKey::Ranges { uid: true, ranges } => Some(contains(ranges, row.uid.get())),
             // Sets are resolved before the first message is judged; no message has a thread's identifier.
             SearchKey::Sequence(_) | SearchKey::Uid(_) | SearchKey::ThreadId => Some(false),
-            SearchKey::New => Some(candidate.recent && !row.flags.seen),
+            SearchKey::New => Some(!row.flags.seen && candidate.is_recent()),
             SearchKey::Flag { flag, set } => Some(has_flag(candidate, *flag) == *set),
             SearchKey::Keyword { keyword, set } => {
                 Some(row.flags.keywords.contains(keyword) == *set)
@@ -316,7 +324,7 @@ fn has_flag(candidate: &Candidate<'_>, flag: SystemFlag) -> bool {
         SystemFlag::Draft => flags.draft,
         SystemFlag::Flagged => flags.flagged,
         SystemFlag::Seen => flags.seen,
-        SystemFlag::Recent => candidate.recent,
+        SystemFlag::Recent => candidate.is_recent(),
     }
 }
 
