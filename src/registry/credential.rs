@@ -6,12 +6,15 @@
 //!
 //! Not here: the exchange in which a proof is checked (`protocols::sasl`).
 
-use argon2::{Argon2, PasswordHasher as _, PasswordVerifier as _, password_hash};
+use argon2::{
+    CustomizedPasswordHasher as _, Params, PasswordVerifier as _,
+    password_hash::{self, phc::PasswordHash},
+};
 use openssl::error::ErrorStack;
 use protocols::sasl::scram::ScramVerifier;
 use trust::random::RandomSource;
 
-use super::password::PreparedPassword;
+use super::{hashing::ReusingArgon2, password::PreparedPassword};
 
 /// Rounds of PBKDF2 behind a new SCRAM verifier. RFC 7677 §4 asks for 4,096 at least; more,
 /// because the verifier would otherwise be the weaker of the two. Cyrus SASL, by which many clients
@@ -63,15 +66,16 @@ pub fn hash(
 ) -> Result<String, CredentialError> {
     let mut salt = [0; SALT_OCTETS];
     random.fill(&mut salt);
-    Argon2::default()
-        .hash_password_with_salt(password.as_octets(), &salt)
+    ReusingArgon2
+        .hash_password_customized(password.as_octets(), &salt, None, None, Params::DEFAULT)
         .map(|hash| hash.to_string())
         .map_err(CredentialError::Hash)
 }
 
 /// Says whether `password` is the one behind the PHC string `hash`. Blocks as [`hash`] does.
 pub fn verify(password: &PreparedPassword, hash: &str) -> Result<bool, CredentialError> {
-    match Argon2::default().verify_password(password.as_octets(), hash) {
+    let hash = PasswordHash::new(hash).map_err(|error| CredentialError::Hash(error.into()))?;
+    match ReusingArgon2.verify_password(password.as_octets(), &hash) {
         Ok(()) => Ok(true),
         Err(password_hash::Error::PasswordInvalid) => Ok(false),
         Err(error) => Err(CredentialError::Hash(error)),

@@ -21,6 +21,7 @@ pub mod credential;
 mod database;
 pub mod domain;
 mod error;
+mod hashing;
 mod login_source;
 pub mod outbox;
 pub mod owner;
