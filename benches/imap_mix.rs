@@ -7,8 +7,9 @@
 //! size. Every command counts, connecting does not. A client of `imap_login` connects, logs in and logs
 //! out, and logins are counted.
 //!
-//! Both servers are processes of their own, on the same disk; rounds take turns, and the one that is
-//! not asked is idle. The clients share the processors with the server: what they use is told beside.
+//! The servers are processes of their own, on the same disk; rounds take turns, each with another first, and
+//! those that are not asked are idle. The clients share the processors with the server: what they use is
+//! told beside, and so is what Dovecot does with login processes that are kept.
 
 use std::{
     path::Path,
@@ -22,11 +23,12 @@ use crate::{
     Failure,
     house::per_second,
     imap_client::ImapClient,
-    imap_servers::{ImapServer, login_command},
+    imap_servers::{ImapServer, LoginProcesses, login_command},
     line::{Goal, Line},
     messages,
 };
 
+const SERVERS: usize = 3;
 const CLIENTS: usize = 50;
 const MESSAGES_PER_ACCOUNT: usize = 100;
 const ROUNDS: usize = 3;
@@ -63,20 +65,29 @@ fn compare(
     // A folder of the system's that users of other processes may look into, and that is on a disk.
     let folder = tempfile::Builder::new().prefix("ceralacca-bench").tempdir_in("/var/tmp")?;
     open_to_others(folder.path())?;
-    let (own, other) = (folder.path().join("ceralacca"), folder.path().join("dovecot"));
-    std::fs::create_dir(&own)?;
-    std::fs::create_dir(&other)?;
-    let servers = [ImapServer::program(&own, CLIENTS)?, ImapServer::dovecot(&other, CLIENTS)?];
+    let [own, other, kept] = ["ceralacca", "dovecot", "kept"].map(|name| folder.path().join(name));
+    for folder in [&own, &other, &kept] {
+        std::fs::create_dir(folder)?;
+    }
+    let servers = [
+        ImapServer::program(&own, CLIENTS)?,
+        ImapServer::dovecot(&other, CLIENTS, LoginProcesses::OfOneLogin)?,
+        ImapServer::dovecot(&kept, CLIENTS, LoginProcesses::Kept)?,
+    ];
     let threads = std::thread::available_parallelism()?.get();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(threads).enable_all().build()?;
-    let [value, limit] = runtime.block_on(rounds(name, &servers, work))?;
+    let [value, limit, _] = runtime.block_on(rounds(name, &servers, work))?;
     Ok(Line { name, unit, value, limit, goal })
 }
 
 /// What each server does in a second.
-async fn rounds(name: &str, servers: &[ImapServer; 2], work: Work) -> Result<[f64; 2], Failure> {
-    let mut done = [(0, Duration::ZERO, 0.0); 2];
+async fn rounds(
+    name: &str,
+    servers: &[ImapServer; SERVERS],
+    work: Work,
+) -> Result<[f64; SERVERS], Failure> {
+    let mut done = [(0, Duration::ZERO, 0.0); SERVERS];
     for server in servers {
         all_clients(server, Task::Fill).await?;
     }
@@ -84,23 +95,26 @@ async fn rounds(name: &str, servers: &[ImapServer; 2], work: Work) -> Result<[f6
         Work::Mix => Task::Mix,
         Work::Login => Task::Login,
     };
-    for _ in 0..ROUNDS {
-        for (server, (count, time, processor)) in servers.iter().zip(&mut done) {
+    for round in 0..ROUNDS {
+        for turn in 0..SERVERS {
+            let server = (round + turn) % SERVERS;
+            let (server, (count, time, processor)) = (&servers[server], &mut done[server]);
             let (began, used) = (Instant::now(), processor_seconds()?);
             *count += all_clients(server, task).await?;
             *time += began.elapsed();
             *processor += processor_seconds()? - used;
         }
     }
-    for (server, (_, time, processor)) in servers.iter().zip(done) {
+    let mut rates = [0.0; SERVERS];
+    for ((server, (count, time, processor)), rate) in servers.iter().zip(done).zip(&mut rates) {
+        *rate = per_second(count, time)?;
         crate::tell(&format!(
-            "NOTE {name}: {} was asked for {:.1} s, in which the clients used {processor:.1} s of the processors",
+            "NOTE {name}: {} did {rate:.1} a second in {:.1} s, in which the clients used {processor:.1} s of the processors",
             server.name,
             time.as_secs_f64(),
         ));
     }
-    let [(own, own_time, _), (other, other_time, _)] = done;
-    Ok([per_second(own, own_time)?, per_second(other, other_time)?])
+    Ok(rates)
 }
 
 #[derive(Clone, Copy)]

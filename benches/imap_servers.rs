@@ -1,9 +1,10 @@
 //! Servers of IMAP as processes of their own: this program, and Debian's Dovecot for comparison. Both
 //! have the same accounts and passwords and the same TLS key, on the same disk.
 //!
-//! Dovecot is as Debian sets it up, but for what the comparison needs: Maildir, the accounts in
+//! Dovecot is Debian's, with its own defaults but for what the comparison needs: Maildir, the accounts in
 //! a file with the scheme that its own `doveadm pw` chooses, and its cache of logins switched on, as this
-//! program remembers them too. The bounds of this program on connections are raised: all of them come
+//! program remembers them too. By default it starts a process for each login (`service_count = 1`);
+//! [`LoginProcesses::Kept`] is what its manual advises for speed. The bounds of this program on connections are raised: all of them come
 //! from one address.
 
 use std::{
@@ -30,7 +31,17 @@ const STOP_TIME_MAX: Duration = Duration::from_mins(1);
 pub(crate) struct ImapServer {
     pub(crate) name: &'static str,
     pub(crate) address: SocketAddr,
+    command: Command,
     process: Child,
+}
+
+/// How Dovecot lets people in.
+#[derive(Clone, Copy)]
+pub(crate) enum LoginProcesses {
+    /// A process for each connection, as it is by default.
+    OfOneLogin,
+    /// One process for each processor, for all connections.
+    Kept,
 }
 
 impl ImapServer {
@@ -62,7 +73,11 @@ impl ImapServer {
 
     /// Dovecot with `accounts` accounts, in `folder`, which everybody may look into: its processes change
     /// to users of their own, so this one is root's.
-    pub(crate) fn dovecot(folder: &Path, accounts: usize) -> Result<Self, Failure> {
+    pub(crate) fn dovecot(
+        folder: &Path,
+        accounts: usize,
+        processes: LoginProcesses,
+    ) -> Result<Self, Failure> {
         let address = free_address()?;
         write_tls(folder)?;
         let mail = folder.join("mail");
@@ -76,10 +91,14 @@ impl ImapServer {
         }
         std::fs::write(folder.join("users"), users)?;
         let config = folder.join("dovecot.conf");
-        std::fs::write(&config, dovecot_config(folder, address))?;
+        std::fs::write(&config, dovecot_config(folder, address, processes)?)?;
         let mut command = Command::new("dovecot");
         command.arg("-F").arg("-c").arg(&config);
-        Self::start("dovecot", address, command)
+        let name = match processes {
+            LoginProcesses::OfOneLogin => "dovecot",
+            LoginProcesses::Kept => "dovecot with login processes that are kept",
+        };
+        Self::start(name, address, command)
     }
 
     fn start(
@@ -88,15 +107,39 @@ impl ImapServer {
         mut command: Command,
     ) -> Result<Self, Failure> {
         let process = command.stdin(Stdio::null()).spawn()?;
-        let server = Self { name, address, process };
+        let server = Self { name, address, command, process };
+        server.wait()?;
+        Ok(server)
+    }
+
+    /// Ends the process and starts another on what it left.
+    pub(crate) fn restart(&mut self) -> Result<(), Failure> {
+        self.stop();
+        self.process = self.command.spawn()?;
+        self.wait()
+    }
+
+    fn wait(&self) -> Result<(), Failure> {
         let began = Instant::now();
-        while TcpStream::connect(address).is_err() {
+        while TcpStream::connect(self.address).is_err() {
             if began.elapsed() > START_TIME_MAX {
-                return Err(format!("{name} does not listen").into());
+                return Err(format!("{} does not listen", self.name).into());
             }
             sleep(Duration::from_millis(50));
         }
-        Ok(server)
+        Ok(())
+    }
+
+    fn stop(&mut self) {
+        let id = self.process.id().to_string();
+        // A process that has ended already needs no signal.
+        let _ = Command::new("kill").args(["-TERM", &id]).status();
+        let began = Instant::now();
+        while matches!(self.process.try_wait(), Ok(None)) && began.elapsed() < STOP_TIME_MAX {
+            sleep(Duration::from_millis(50));
+        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 
     /// KiB of memory that the process has of its own, files not counted.
@@ -110,15 +153,7 @@ impl ImapServer {
 
 impl Drop for ImapServer {
     fn drop(&mut self) {
-        let id = self.process.id().to_string();
-        // A process that has ended already needs no signal.
-        let _ = Command::new("kill").args(["-TERM", &id]).status();
-        let began = Instant::now();
-        while matches!(self.process.try_wait(), Ok(None)) && began.elapsed() < STOP_TIME_MAX {
-            sleep(Duration::from_millis(50));
-        }
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.stop();
     }
 }
 
@@ -162,20 +197,31 @@ fn program_config(address: SocketAddr) -> String {
     )
 }
 
-fn dovecot_config(folder: &Path, address: SocketAddr) -> String {
+fn dovecot_config(
+    folder: &Path,
+    address: SocketAddr,
+    processes: LoginProcesses,
+) -> Result<String, Failure> {
     let folder = folder.display();
-    format!(
+    let processes = match processes {
+        LoginProcesses::OfOneLogin => String::new(),
+        LoginProcesses::Kept => {
+            let processors = std::thread::available_parallelism()?;
+            format!("  service_count = 0\n  process_min_avail = {processors}\n")
+        }
+    };
+    Ok(format!(
         "protocols = imap\nlisten = {ip}\nbase_dir = {folder}/run\nstate_dir = {folder}/state\n\
          log_path = {folder}/dovecot.log\nssl = required\nssl_cert = <{folder}/tls.pem\n\
          ssl_key = <{folder}/tls.key\nmail_location = maildir:{folder}/mail/%u\n\
          first_valid_uid = 1\nfirst_valid_gid = 1\nauth_cache_size = 10 M\n\
          passdb {{\n  driver = passwd-file\n  args = {folder}/users\n}}\n\
          userdb {{\n  driver = static\n  args = uid=mail gid=mail home={folder}/mail/%u\n}}\n\
-         service imap-login {{\n  inet_listener imap {{\n    port = 0\n  }}\n\
+         service imap-login {{\n{processes}  inet_listener imap {{\n    port = 0\n  }}\n\
            inet_listener imaps {{\n    port = {port}\n    ssl = yes\n  }}\n}}\n",
         ip = address.ip(),
         port = address.port(),
-    )
+    ))
 }
 
 /// What a command printed; it has the password to read.

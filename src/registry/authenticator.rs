@@ -43,6 +43,7 @@ use super::{
     credential::{self, CredentialError},
     database::Registry,
     error::RegistryError,
+    hashing::HashingMemory,
     password::PreparedPassword,
     recent::Recent,
     throttle::{Mistake, Source, Throttle, Verdict},
@@ -67,6 +68,7 @@ pub struct RegistryAuthenticator {
     /// What an unknown login is compared with.
     nobody: String,
     hashings: Arc<Semaphore>,
+    hashing_memory: Arc<HashingMemory>,
     waiting: AtomicUsize,
     /// Sources that got in since the start, and whether the registry has been told.
     sources: Mutex<Recent<(AccountId, Source), bool>>,
@@ -155,6 +157,7 @@ impl RegistryAuthenticator {
             random,
             nobody,
             hashings: Arc::new(Semaphore::new(settings.hashings_max)),
+            hashing_memory: Arc::new(HashingMemory::keeping(settings.hashings_max)),
             waiting: AtomicUsize::new(0),
             sources: Mutex::new(Recent::new(settings.sources_remembered_max)),
             source_turn: Arc::new(Semaphore::new(1)),
@@ -311,8 +314,9 @@ impl RegistryAuthenticator {
         }
         let password = password.clone();
         let started = Instant::now();
+        let memory = Arc::clone(&self.hashing_memory);
         let right = tokio::task::spawn_blocking(move || {
-            let right = credential::verify(&password, &hash);
+            let right = credential::verify(&password, &hash, &memory);
             drop(permit);
             right
         })

@@ -14,7 +14,10 @@ use openssl::error::ErrorStack;
 use protocols::sasl::scram::ScramVerifier;
 use trust::random::RandomSource;
 
-use super::{hashing::ReusingArgon2, password::PreparedPassword};
+use super::{
+    hashing::{HashingMemory, ReusingArgon2},
+    password::PreparedPassword,
+};
 
 /// Rounds of PBKDF2 behind a new SCRAM verifier. RFC 7677 §4 asks for 4,096 at least; more,
 /// because the verifier would otherwise be the weaker of the two. Cyrus SASL, by which many clients
@@ -66,16 +69,20 @@ pub fn hash(
 ) -> Result<String, CredentialError> {
     let mut salt = [0; SALT_OCTETS];
     random.fill(&mut salt);
-    ReusingArgon2
+    ReusingArgon2(&HashingMemory::keeping(0))
         .hash_password_customized(password.as_octets(), &salt, None, None, Params::DEFAULT)
         .map(|hash| hash.to_string())
         .map_err(CredentialError::Hash)
 }
 
 /// Says whether `password` is the one behind the PHC string `hash`. Blocks as [`hash`] does.
-pub fn verify(password: &PreparedPassword, hash: &str) -> Result<bool, CredentialError> {
+pub(super) fn verify(
+    password: &PreparedPassword,
+    hash: &str,
+    memory: &HashingMemory,
+) -> Result<bool, CredentialError> {
     let hash = PasswordHash::new(hash).map_err(|error| CredentialError::Hash(error.into()))?;
-    match ReusingArgon2.verify_password(password.as_octets(), &hash) {
+    match ReusingArgon2(memory).verify_password(password.as_octets(), &hash) {
         Ok(()) => Ok(true),
         Err(password_hash::Error::PasswordInvalid) => Ok(false),
         Err(error) => Err(CredentialError::Hash(error)),
@@ -98,8 +105,9 @@ mod tests {
         assert!(first.argon2.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", first.argon2);
         assert_ne!(first.argon2, second.argon2);
         assert_ne!(first.scram, second.scram);
-        assert!(verify(&right, &first.argon2).expect("a hash"));
-        assert!(!verify(&wrong, &first.argon2).expect("a hash"));
-        assert!(verify(&right, "not a hash").is_err());
+        let memory = HashingMemory::keeping(1);
+        assert!(verify(&right, &first.argon2, &memory).expect("a hash"));
+        assert!(!verify(&wrong, &first.argon2, &memory).expect("a hash"));
+        assert!(verify(&right, "not a hash", &memory).is_err());
     }
 }

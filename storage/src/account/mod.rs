@@ -330,7 +330,7 @@ impl Account {
         Summary::decode(&octets, || message_name(self.id, email_number)).map(Arc::new)
     }
 
-    /// Returns what is searched for in the headers of messages, with the texts of `fields` at least,
+    /// Returns what is searched for in the headers of messages, with the texts of `fields` alone,
     /// in the order asked; `None` for one that is gone. A message that went lately may still be answered.
     pub async fn headers(
         &self,

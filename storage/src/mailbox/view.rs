@@ -167,7 +167,7 @@ pub trait MailboxView: Send + Sync + 'static {
         Ok(BTreeSet::new())
     }
 
-    /// Returns what is searched for in the headers of messages, with the texts of `fields` at least,
+    /// Returns what is searched for in the headers of messages, with the texts of `fields` alone,
     /// in the order asked; `None` for one that is gone. One that went lately may still be answered. It takes memory for the headers of
     /// all: ask for some thousand at a time.
     async fn headers(
@@ -175,12 +175,10 @@ pub trait MailboxView: Send + Sync + 'static {
         email_numbers: &[EmailNumber],
         fields: HeaderFields,
     ) -> Result<Vec<Option<MessageHeaders>>, StoreError> {
-        // A summary has all fields.
-        let _ = fields;
         let mut headers = Vec::with_capacity(email_numbers.len());
         for number in email_numbers {
             headers.push(match self.summary(*number).await {
-                Ok(summary) => Some(MessageHeaders::of(*number, &summary)),
+                Ok(summary) => Some(MessageHeaders::of_fields(*number, &summary, fields)),
                 Err(StoreError::NoSuchMessage { .. }) => None,
                 Err(error) => return Err(error),
             });

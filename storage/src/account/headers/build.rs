@@ -219,7 +219,7 @@ async fn page_of_window(
         end: Some(key(before.saturating_add(u64::from(numbers)))),
         ..Scan::prefix(keys::SUMMARIES, &keys::account(account), PAGE)
     });
-    let (mut page, mut read) = (HeaderPage::new(), 0);
+    let (mut page, mut read) = (HeaderPage::new(HeaderFields::ALL), 0);
     while let Some(found) = pages.next(snapshot).await? {
         read += found.len() as u64;
         for (key, value) in &found {

@@ -152,7 +152,13 @@ impl MessageHeaders {
     /// The headers that `summary` has.
     #[must_use]
     pub fn of(email_number: EmailNumber, summary: &Summary) -> Self {
-        let mut page = HeaderPage::new();
+        Self::of_fields(email_number, summary, HeaderFields::ALL)
+    }
+
+    /// Those of `fields` alone.
+    #[must_use]
+    pub fn of_fields(email_number: EmailNumber, summary: &Summary, fields: HeaderFields) -> Self {
+        let mut page = HeaderPage::new(fields);
         page.push(email_number, summary);
         Self { page: Arc::new(page), index: 0 }
     }
@@ -289,12 +295,8 @@ fn address_text(address: &Address) -> String {
 }
 
 impl HeaderPage {
-    /// A page of no messages.
-    pub(crate) fn new() -> Self {
-        Self::of_fields(HeaderFields::ALL)
-    }
-
-    fn of_fields(fields: HeaderFields) -> Self {
+    /// A page of no messages, of which `fields` may be asked for.
+    pub(crate) fn new(fields: HeaderFields) -> Self {
         let (numbers, sent) = (Vec::new(), Vec::new());
         Self { fields, numbers, sent, columns: Default::default(), octets: 0 }
     }
@@ -401,7 +403,7 @@ impl HeaderPage {
         let mut plain = Plain::new(first.as_deref()?);
         let count =
             plain.count().filter(|count| *count >= 1 && *count as u64 <= u64::from(span))?;
-        let mut page = Self::of_fields(fields);
+        let mut page = Self::new(fields);
         page.numbers.reserve(count);
         let (last_of_window, mut last) = (before.checked_add(u64::from(span))?, before);
         for _ in 0..count {
@@ -514,7 +516,7 @@ mod tests {
     fn a_message_with_very_long_headers_is_left_to_its_summary() {
         let mut long = summary();
         long.envelope.subject = Some(vec![b'a'; TEXT_OCTETS_MAX + 1]);
-        let mut page = HeaderPage::new();
+        let mut page = HeaderPage::new(HeaderFields::ALL);
         page.push_bounded(EmailNumber(1), &long);
         page.push_bounded(EmailNumber(2), &summary());
         assert_eq!(page.numbers(), [EmailNumber(2)]);
@@ -529,7 +531,7 @@ mod tests {
         fn a_block_gives_back_its_page(
             messages in prop::collection::btree_map(11_u64..=40, (texts(), any::<bool>()), 1..20),
         ) {
-            let mut page = HeaderPage::new();
+            let mut page = HeaderPage::new(HeaderFields::ALL);
             for (number, (texts, dated)) in messages {
                 let mut summary = summary();
                 let octets = |text: &Option<String>| text.clone().map(String::into_bytes);

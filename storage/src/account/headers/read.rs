@@ -57,7 +57,7 @@ async fn ascending(
     let places: Vec<usize> = (0..asked.len()).filter(missing).collect();
     for some in places.chunks(SUMMARIES_AT_ONCE) {
         let numbers: Vec<EmailNumber> = some.iter().map(|place| asked[*place]).collect();
-        let page = page_of(&*account.core.engine, account, &numbers).await?;
+        let page = page_of(&*account.core.engine, account, &numbers, fields).await?;
         Arc::new(page).find_each(&numbers, |place, headers| found[some[place]] = Some(headers));
     }
     Ok((found, blocks))
@@ -129,10 +129,11 @@ async fn page_of(
     reader: &(impl Reader + ?Sized),
     account: &Account,
     numbers: &[EmailNumber],
+    fields: HeaderFields,
 ) -> Result<HeaderPage, StoreError> {
     let key = |number: &EmailNumber| (keys::SUMMARIES, keys::message(account.id(), *number));
     let values = reader.multi_get(&numbers.iter().map(key).collect::<Vec<_>>()).await?;
-    let mut page = HeaderPage::new();
+    let mut page = HeaderPage::new(fields);
     for (number, value) in numbers.iter().zip(values) {
         let Some(value) = value else { continue };
         page.push(*number, &Summary::decode(&value, || message_name(account.id(), *number))?);
