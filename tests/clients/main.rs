@@ -1,5 +1,5 @@
 //! Foreign mail clients against a running provider: curl, swaks, msmtp, gsasl, nodemailer, fetchmail, mbsync,
-//! Python's imaplib, poplib and smtplib, IMAPClient; and HAProxy in front.
+//! offlineimap, Python's imaplib, poplib and smtplib, IMAPClient; and HAProxy in front.
 //!
 //! Each test starts a provider of its own. A client that is absent fails its test with the command that
 //! installs it.
@@ -15,9 +15,12 @@ mod balancer;
 mod doors;
 mod erasure;
 mod logins;
+mod maildir;
 mod provider;
 mod quota;
 mod reading;
+mod samples;
 mod submission;
 mod tokens;
 mod transmissions;
+mod two_way;
