@@ -12,6 +12,7 @@ mod issuer;
 mod support;
 
 mod balancer;
+mod curl;
 mod doors;
 mod erasure;
 mod logins;
