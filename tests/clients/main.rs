@@ -18,6 +18,7 @@ mod erasure;
 mod logins;
 mod maildir;
 mod provider;
+mod python;
 mod quota;
 mod reading;
 mod samples;
