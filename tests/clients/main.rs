@@ -15,6 +15,7 @@ mod balancer;
 mod curl;
 mod doors;
 mod erasure;
+mod fetchmail;
 mod logins;
 mod maildir;
 mod provider;
