@@ -6,13 +6,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    process::Command,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use crate::{
     maildir::{Maildirs, Tree},
     provider::{ANNA, BRUNO, PASSWORD, Provider, run},
-    samples::{Octets, View, replaced},
+    samples::{Octets, View, name_of, replaced},
+    support::wait_until,
 };
 
 /// A program between an account and a Maildir.
@@ -231,25 +234,29 @@ fn without_tuid(octets: &Octets) -> Octets {
     Octets(lines.filter(|line| !line.starts_with(b"X-TUID: ")).flatten().copied().collect())
 }
 
-#[test]
-fn offlineimap_and_the_account_stay_the_same_while_both_change() {
-    let provider = Provider::start();
+/// A configuration of offlineimap with `more` for the server's side; its file.
+fn offlineimaprc(provider: &Provider, more: &str) -> PathBuf {
     let folder = provider.folder.display();
     let configuration = format!(
         "[general]\naccounts = anna\nmetadata = {folder}/offlineimap\nui = basic\nsocktimeout = 20\n\n\
-         [Account anna]\nlocalrepository = near\nremoterepository = far\n\n\
+         [Account anna]\nlocalrepository = near\nremoterepository = far\nautorefresh = 10\n\n\
          [Repository near]\ntype = Maildir\nlocalfolders = {folder}/mail\ncustomflag_a = $Importante\n\n\
          [Repository far]\ntype = IMAP\nremotehost = localhost\nremoteport = {port}\nremoteuser = {ANNA}\n\
-         remotepass = {PASSWORD}\nssl = yes\nsslcacertfile = {authority}\n",
+         remotepass = {PASSWORD}\nssl = yes\nsslcacertfile = {authority}\n{more}",
         port = provider.ports.imaps,
         authority = provider.own_authority().display(),
     );
-    let file = provider.file("offlineimaprc", &configuration);
-    let root = provider.folder.join("mail");
+    provider.file("offlineimaprc", &configuration)
+}
+
+#[test]
+fn offlineimap_and_the_account_stay_the_same_while_both_change() {
+    let provider = Provider::start();
+    let file = offlineimaprc(&provider, "");
     let one = Synchroniser {
         provider: &provider,
         address: ANNA,
-        maildirs: Maildirs { root, separator: "." },
+        maildirs: Maildirs { root: provider.folder.join("mail"), separator: "." },
         run: Box::new(move || {
             let mut command = Command::new("offlineimap");
             command.arg("-c").arg(&file).arg("-o");
@@ -260,6 +267,45 @@ fn offlineimap_and_the_account_stay_the_same_while_both_change() {
         cleaned: as_offlineimap_writes,
     };
     both_sides_change_twice(&one, "Sa");
+    hears_of_new_mail(&one);
+}
+
+/// It refreshes every ten minutes; what comes sooner it has from IDLE. Whether it waits already nobody is told, so
+/// that a message comes every two seconds until one is there.
+fn hears_of_new_mail(one: &Synchroniser<'_>) {
+    let samples = one.provider.samples();
+    let more = "idlefolders = ['Archivio']\nkeepalive = 60\nholdconnectionopen = yes\n";
+    let file = offlineimaprc(one.provider, more);
+    let log = std::fs::File::create(one.provider.folder.join("offlineimap.log")).unwrap();
+    let mut command = Command::new("offlineimap");
+    command.arg("-c").arg(file).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    let _waiting = Ended(command.spawn().expect("offlineimap runs: run `scripts/bootstrap test`"));
+    let mut next = samples.keys();
+    let mut put = Instant::now();
+    wait_until("offlineimap hears of new mail", || {
+        if put.elapsed() > Duration::from_secs(2)
+            && let Some(name) = next.next()
+        {
+            one.far(&[&format!("put Archivio {name}")]);
+            put = Instant::now();
+        }
+        // Looked at once a message is whole: a file in `tmp` is not seen.
+        let tree = one.maildirs.files();
+        let inside = |path: &PathBuf| path.starts_with(one.maildirs.root.join("Archivio"));
+        let mut heard =
+            tree.iter().filter(|(path, _)| inside(path)).filter_map(|(_, octets)| octets.as_ref());
+        heard.next().is_some_and(|octets| *octets == samples[&name_of(&octets.0)].with_lf())
+    });
+}
+
+/// A process that ends with the test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// offlineimap takes messages apart and puts them together again: of all samples only the broken one changes, which gets
