@@ -1,4 +1,4 @@
-//! Foreign mail clients against a running provider: curl, swaks, msmtp, gsasl, nodemailer, fetchmail, mbsync,
+//! Foreign mail clients against a running provider: curl, swaks, msmtp, gsasl, nodemailer, imapflow, fetchmail, mbsync,
 //! offlineimap, Python's imaplib, poplib and smtplib, IMAPClient; and HAProxy in front.
 //!
 //! Each test starts a provider of its own. A client that is absent fails its test with the command that
@@ -16,6 +16,7 @@ mod curl;
 mod doors;
 mod erasure;
 mod fetchmail;
+mod imapflow;
 mod logins;
 mod maildir;
 mod provider;
