@@ -1,5 +1,5 @@
 //! Foreign mail clients against a running provider: curl, swaks, msmtp, gsasl, nodemailer, imapflow, fetchmail, mbsync,
-//! offlineimap, Python's imaplib, poplib and smtplib, IMAPClient; and HAProxy in front.
+//! offlineimap, neomutt, Python's imaplib, poplib and smtplib, IMAPClient; and HAProxy in front.
 //!
 //! Each test starts a provider of its own. A client that is absent fails its test with the command that
 //! installs it.
@@ -19,6 +19,7 @@ mod fetchmail;
 mod imapflow;
 mod logins;
 mod maildir;
+mod neomutt;
 mod provider;
 mod python;
 mod quota;
