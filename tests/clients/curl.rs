@@ -105,8 +105,9 @@ fn search(provider: &Provider, samples: &BTreeMap<String, Octets>) {
         ("HEADER%20X-Vuoto%20%22%22", &["rotto"]),
     ] {
         let found = provider.transfer(&["--url", &format!("{inbox}?{query}")]);
-        let expected = names.iter().map(|name| format!(" {}", number(name))).collect::<String>();
-        assert_eq!(found.trim_end(), format!("* SEARCH{expected}"), "{query}");
+        let mut expected = vec!["* SEARCH".to_owned()];
+        expected.extend(names.iter().map(|name| number(name).to_string()));
+        assert_eq!(found.trim_end(), expected.join(" "), "{query}");
     }
 }
 

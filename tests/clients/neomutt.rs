@@ -56,13 +56,14 @@ fn neomutt_reads_copies_saves_marks_and_deletes_and_uploads_a_maildir() {
     let copied = Maildirs { root: provider.folder.join("copied"), separator: "/" };
 
     // A name here is in no other Message-ID.
-    let mut keys =
+    let mut keys = vec![
         "<tag-pattern>~i 'punti@|otto-bit@'<enter><tag-prefix><copy-message>=Pratiche/Città<enter>"
-            .to_owned();
+            .to_owned(),
+    ];
     for name in samples.keys() {
-        keys +=
-            &format!("<limit>~i {name}@<enter><pipe-message>cat > {}<enter>", read(name).display());
-        keys += &format!("<copy-message>{}/all<enter>", copied.root.display());
+        let pipe = format!("<pipe-message>cat > {}<enter>", read(name).display());
+        let copy = format!("<copy-message>{}/all<enter>", copied.root.display());
+        keys.push(format!("<limit>~i {name}@<enter>{pipe}{copy}"));
     }
     for (name, key) in [
         ("senza-fine", "<save-message>=Archivio<enter>"),
@@ -71,10 +72,11 @@ fn neomutt_reads_copies_saves_marks_and_deletes_and_uploads_a_maildir() {
         ("annidato", "<set-flag>r"),
         ("semplice", "<display-message><exit>"),
     ] {
-        keys += &format!("<limit>~i {name}@<enter>{key}");
+        keys.push(format!("<limit>~i {name}@<enter>{key}"));
     }
+    keys.push("<limit>all<enter><sync-mailbox><quit>".to_owned());
     std::fs::create_dir(&copied.root).unwrap();
-    neomutt(&provider, &imaps, "+INBOX", &(keys + "<limit>all<enter><sync-mailbox><quit>"));
+    neomutt(&provider, &imaps, "+INBOX", &keys.concat());
     for (name, sample) in &samples {
         let piped = Octets(std::fs::read(read(name)).unwrap());
         assert_eq!(without_own_fields(&piped), sample.with_lf(), "{name}");
