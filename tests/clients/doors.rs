@@ -88,6 +88,7 @@ fn fetchmail(provider: &Provider, server: &str, file: &str, more: &[&str]) -> Pr
     let mut command = Command::new("fetchmail");
     command.args(["--nosyslog", "--nodetach", "--norewrite", "--invisible", "--nosoftbounce"]);
     command.args(more).arg("--idfile").arg(provider.folder.join("fetched-before"));
+    command.arg("--pidfile").arg(provider.folder.join("fetchmail.pid"));
     command.arg("-f").arg(file);
     command.env("FETCHMAILHOME", &provider.folder);
     run(command)

@@ -1,5 +1,5 @@
-//! Foreign mail clients against a running provider: curl, swaks, msmtp, gsasl, nodemailer, fetchmail, mbsync,
-//! Python's imaplib, poplib and smtplib, IMAPClient; and HAProxy in front.
+//! Foreign mail clients against a running provider: curl, swaks, msmtp, gsasl, nodemailer, imapflow, fetchmail, mbsync,
+//! offlineimap, neomutt, Python's imaplib, poplib and smtplib, IMAPClient; and HAProxy in front.
 //!
 //! Each test starts a provider of its own. A client that is absent fails its test with the command that
 //! installs it.
@@ -12,12 +12,20 @@ mod issuer;
 mod support;
 
 mod balancer;
+mod curl;
 mod doors;
 mod erasure;
+mod fetchmail;
+mod imapflow;
 mod logins;
+mod maildir;
+mod neomutt;
 mod provider;
+mod python;
 mod quota;
 mod reading;
+mod samples;
 mod submission;
 mod tokens;
 mod transmissions;
+mod two_way;

@@ -63,6 +63,7 @@ impl Provider {
         command.envs(ports.map(|(name, port)| (name, port.to_string())));
         command.env("SENDER", ANNA).env("RECIPIENT", BRUNO).env("PASSWORD", PASSWORD);
         command.env("AUTHORITY", self.own_authority());
+        command.env("SAMPLES", self.folder.join("samples"));
     }
 
     /// A file in the test's folder.

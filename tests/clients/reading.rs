@@ -74,6 +74,7 @@ fn fetchmail_fetches_over_pop3_and_deletes() {
     command
         .args(["--nosyslog", "--nodetach", "--norewrite", "--invisible", "--all", "-f"])
         .arg(file);
+    command.arg("--pidfile").arg(provider.folder.join("fetchmail.pid"));
     command.env("FETCHMAILHOME", &provider.folder);
     let fetched = run(command);
     assert_eq!(fetched.status, 0, "{}{}", fetched.text, fetched.complaint);

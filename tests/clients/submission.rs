@@ -1,8 +1,11 @@
 //! Submission: what is accepted comes back as receipts, what is wrong gets the standard's answer.
 
-use std::{path::Path, process::Command};
+use std::process::Command;
 
-use crate::provider::{ANNA, BRUNO, PASSWORD, Printed, Provider, run, run_with_input};
+use crate::{
+    imapflow::node_script,
+    provider::{ANNA, BRUNO, PASSWORD, Printed, Provider, run, run_with_input},
+};
 
 /// A message of Anna's to Bruno.
 pub(crate) const LETTER: &str = "Message-ID: <1@client.example>\r\nDate: Sat, 21 Nov 2026 10:00:00 +0100\r\n\
@@ -118,16 +121,7 @@ fn msmtp_submits_after_starttls() {
 #[test]
 fn nodemailer_submits_over_a_pool_and_reads_refusals() {
     let provider = Provider::start();
-    let modules = std::env::var("CERALACCA_NODE_MODULES").unwrap_or_else(|_| {
-        let cache = std::env::var("XDG_CACHE_HOME")
-            .unwrap_or_else(|_| format!("{}/.cache", std::env::var("HOME").unwrap_or_default()));
-        format!("{cache}/ceralacca/npm/node_modules")
-    });
-    let mut command = Command::new("node");
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/npm/submit.js"));
-    command.env("NODEMAILER", modules);
-    provider.tell(&mut command);
-    let sent = run(command);
+    let sent = run(node_script(&provider, "submit.js"));
     assert_eq!(sent.status, 0, "{}", sent.complaint);
     assert_eq!(provider.wait_for_messages(BRUNO, 3), 3);
 }

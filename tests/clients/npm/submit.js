@@ -4,7 +4,7 @@
 
 const assert = require("node:assert");
 const fs = require("node:fs");
-const nodemailer = require(`${process.env.NODEMAILER}/nodemailer`);
+const nodemailer = require(`${process.env.NODE_MODULES}/nodemailer`);
 
 const { SENDER, RECIPIENT, PASSWORD, SUBMISSIONS, SUBMISSION, AUTHORITY } = process.env;
 const tls = { ca: fs.readFileSync(AUTHORITY) };
