@@ -4,6 +4,7 @@
 //! identities and mail, [`smtp::transport`] for messages on their way.
 
 pub mod access;
+mod deflate;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod imap;

@@ -58,6 +58,9 @@ pub struct ImapLimits {
     pub bad_commands_max: u32,
     /// Failed logins of one session.
     pub failed_logins_max: u32,
+    /// Whether COMPRESS is offered (RFC 4978): 51 KiB of each session that uses it, and 259 KiB
+    /// more while it is answered.
+    pub compress: bool,
 }
 
 impl Default for ImapLimits {
@@ -86,6 +89,7 @@ impl Default for ImapLimits {
             write_time_max: Duration::from_mins(2),
             bad_commands_max: 20,
             failed_logins_max: 3,
+            compress: true,
         }
     }
 }

@@ -462,7 +462,7 @@ impl<S: Stream> Session<S> {
         completion: &Completion,
     ) -> Result<(), Disconnect> {
         let line = completion.line(tag.map_or("*", Tag::as_str));
-        self.context.frame.put(line.as_bytes()).await?;
+        self.context.frame.complete(line.as_bytes()).await?;
         if completion.condition == Condition::Bad {
             self.bad_commands += 1;
             if self.bad_commands >= self.context.server.settings.limits.bad_commands_max {
@@ -552,6 +552,7 @@ async fn authenticated<S: Stream>(
         Command::Namespace => stay(command::namespace::namespace(context, state).await),
         Command::Idle => stay(command::idle::idle(context, state, None).await),
         Command::Unauthenticate => Ok(command::unauthenticate::unauthenticate(context)),
+        Command::Compress => stay(command::compress::compress(context)),
         _ => Err(wrong_state().into()),
     }
 }

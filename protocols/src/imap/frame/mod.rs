@@ -57,6 +57,15 @@ pub(crate) struct Frame<S> {
     appends: bool,
     /// The tag of the command that is being read, for the answer to one that cannot be.
     unfinished_tag: Option<Tag>,
+    /// What happens to compression once the command is answered.
+    compression: Option<Compression>,
+}
+
+/// Where compression begins or ends (RFC 4978 §3, RFC 8437 §3).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Compression {
+    Begins,
+    Ends,
 }
 
 impl<S> fmt::Debug for Frame<S> {
@@ -76,6 +85,7 @@ impl<S: Stream> Frame<S> {
             enabled: Enabled::default(),
             appends: false,
             unfinished_tag: None,
+            compression: None,
         }
     }
 
@@ -217,6 +227,28 @@ impl<S: Stream> Frame<S> {
     /// Adds `octets` to the output.
     pub(crate) async fn put(&mut self, octets: &[u8]) -> Result<(), Disconnect> {
         self.lines.put(octets).await
+    }
+
+    /// Adds the tagged response of a command to the output. Right behind it compression begins or
+    /// ends where the command asked for that.
+    pub(crate) async fn complete(&mut self, line: &[u8]) -> Result<(), Disconnect> {
+        self.put(line).await?;
+        match self.compression.take() {
+            None => Ok(()),
+            Some(Compression::Begins) => self.lines.begin_deflate().await,
+            Some(Compression::Ends) => self.lines.end_deflate().await,
+        }
+    }
+
+    /// Whether octets are compressed.
+    pub(crate) fn is_compressed(&self) -> bool {
+        self.lines.is_deflated()
+    }
+
+    /// Says what happens to compression behind the tagged response of the command that is carried
+    /// out.
+    pub(crate) fn set_compression(&mut self, compression: Compression) {
+        self.compression = Some(compression);
     }
 
     /// Sends all output.

@@ -151,6 +151,8 @@ pub(crate) enum Command {
     },
     Namespace,
     Unauthenticate,
+    /// COMPRESS DEFLATE
+    Compress,
     Idle,
     Check,
     Close,
@@ -299,6 +301,7 @@ fn ours(
             reader.end()?;
             Command::Unauthenticate
         }
+        (b"COMPRESS", false) => compress(reader)?,
         (b"ENABLE", false) => Command::Enable { extensions: enable::parse(reader)? },
         (b"SELECT", false) => Command::Select(select::parse(reader, false)?),
         (b"EXAMINE", false) => Command::Select(select::parse(reader, true)?),
@@ -334,6 +337,16 @@ fn ours(
         (word, false) => return Ok(acl::parse(word, reader)?.map(Command::Acl)),
         _ => return Ok(None),
     }))
+}
+
+/// Parses what follows the word COMPRESS (RFC 4978 §5).
+fn compress(mut reader: Reader<'_>) -> Result<Command, ParseError> {
+    reader.expect_space()?;
+    if !reader.take_keyword(b"DEFLATE") {
+        return Err(ParseError::Syntax("C'e' solo DEFLATE / There is only DEFLATE"));
+    }
+    reader.end()?;
+    Ok(Command::Compress)
 }
 
 /// Parses what follows the word COPY or MOVE (RFC 9051 §9 `copy`, `move`).
