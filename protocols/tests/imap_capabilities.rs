@@ -158,6 +158,8 @@ const COVERED: &[(&str, &[&str])] = &[
         &[
             "a_command_works_on_the_newest_messages_and_says_where_to_go_on",
             "a_search_goes_on_before_or_after_a_uid",
+            "a_search_looks_through_the_newest_messages_and_says_where_to_go_on",
+            "what_cannot_be_done_in_parts_is_refused",
         ],
     ),
     ("SAVELIMIT=100000", &["copies_are_limited_where_nothing_else_is"]),
@@ -206,7 +208,7 @@ const COVERED: &[(&str, &[&str])] = &[
 ];
 
 /// The files in which these transcripts stand.
-const TRANSCRIPTS: [&str; 23] = [
+const TRANSCRIPTS: [&str; 24] = [
     include_str!("imap_acl.rs"),
     include_str!("imap_append.rs"),
     include_str!("imap_compress.rs"),
@@ -217,6 +219,7 @@ const TRANSCRIPTS: [&str; 23] = [
     include_str!("imap_hostile.rs"),
     include_str!("imap_list.rs"),
     include_str!("imap_logins.rs"),
+    include_str!("imap_message_limit.rs"),
     include_str!("imap_messages.rs"),
     include_str!("imap_metadata.rs"),
     include_str!("imap_multisearch.rs"),

@@ -20,7 +20,7 @@ pub struct ImapLimits {
     pub sequence_ranges_max: usize,
     /// Items of one list: what FETCH asks for, header fields of one item, flags.
     pub items_max: usize,
-    /// Messages that one FETCH, STORE, COPY, MOVE or UID EXPUNGE works on, announced as
+    /// Messages that one FETCH, SEARCH, STORE, COPY, MOVE or UID EXPUNGE works on, announced as
     /// MESSAGELIMIT (RFC 9738 §3; at least 1,000). Clients that do not know the extension see only
     /// the newest messages of a larger mailbox (§4.1), so it is unset unless asked for.
     pub message_limit: Option<NonZeroU32>,

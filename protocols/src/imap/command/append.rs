@@ -18,6 +18,7 @@ use crate::{
             append::{Replace, Script, Step},
             sequence::write_set,
         },
+        message_limit,
         selected::SelectedMailbox,
         session::{Authenticated, Context},
     },
@@ -152,6 +153,11 @@ async fn begin<S: Stream>(
     let mut messages = coming?;
     let limits = &context.server.settings.limits;
     messages.count += 1;
+    // RFC 9738 §3, §3.1.
+    let announced = limits.message_limit.unwrap_or(limits.save_limit);
+    if messages.count as u64 > u64::from(announced.get()) {
+        return Err(message_limit::too_many(announced));
+    }
     if messages.count > limits.append_messages_max {
         return Err(Completion::no(
             "LIMIT",
