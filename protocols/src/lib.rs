@@ -10,6 +10,7 @@ pub mod fuzz;
 pub mod imap;
 mod lines;
 pub mod net;
+mod pace;
 pub mod pop3;
 pub mod sasl;
 pub mod sessions;

@@ -60,6 +60,9 @@ pub(crate) enum Disconnect {
     /// The peer sent nothing for too long.
     #[error("the peer was idle for too long")]
     IdleTimedOut,
+    /// A message comes too slowly.
+    #[error("a message came more slowly than it may")]
+    TooSlow,
     /// The peer did not log in in time.
     #[error("the peer did not log in in time")]
     LoginTimedOut,

@@ -19,6 +19,7 @@ pub(crate) async fn say<S: Stream>(
             return Ok(());
         }
         Disconnect::IdleTimedOut => "Sessione inattiva / Session idle for too long",
+        Disconnect::TooSlow => "Messaggio troppo lento / The message comes too slowly",
         Disconnect::LoginTimedOut => "Accesso non effettuato in tempo / No login in time",
         Disconnect::LineTooLong(_) => "Riga troppo lunga / Line too long",
         Disconnect::LiteralTooLarge(_) => "Dati troppo grandi / Literal too large",

@@ -14,6 +14,12 @@ pub struct ImapLimits {
     /// Octets of a message that APPEND may announce: the largest submission and its transport
     /// envelope.
     pub append_octets_max: u64,
+    /// How long a message of APPEND may take, whatever its size.
+    pub append_time_max: Duration,
+    /// After how long it must have come at `append_octets_per_second_min`.
+    pub append_grace: Duration,
+    /// Octets of it per second, on average since its beginning; who sends slower is given up.
+    pub append_octets_per_second_min: u64,
     /// Messages of one APPEND.
     pub append_messages_max: usize,
     /// Ranges in the sequence sets of one command.
@@ -69,6 +75,9 @@ impl Default for ImapLimits {
             line_octets_max: 64 * 1024,
             literal_octets_max: 64 * 1024,
             append_octets_max: 72 * 1024 * 1024,
+            append_time_max: Duration::from_hours(1),
+            append_grace: Duration::from_mins(5),
+            append_octets_per_second_min: 1_000,
             append_messages_max: 100,
             sequence_ranges_max: 16_384,
             items_max: 200,

@@ -67,6 +67,7 @@ pub(crate) async fn append<S: Stream>(
         for step in steps {
             match step {
                 Step::Begin { flags, internal_date, whole } => {
+                    context.frame.begin_message();
                     let size = literal.filter(|_| whole).map(|literal| literal.octets);
                     let attributes = AppendAttributes { flags, internal_date };
                     coming = begin(context, coming, size, attributes).await;
@@ -83,7 +84,10 @@ pub(crate) async fn append<S: Stream>(
                             (limit - messages.octets, messages.replaced.is_none());
                         let sink = Destination { sink: &mut *messages.sink, left, counted };
                         match copy_url(context, &from, &mut opened, &url, sink).await {
-                            Ok(octets) => messages.octets += octets,
+                            Ok(octets) => {
+                                messages.octets += octets;
+                                context.frame.count(octets);
+                            }
                             Err(completion) => coming = Err(completion),
                         }
                     }
@@ -286,6 +290,7 @@ pub(crate) async fn refuse<S: Stream>(
     completion: Completion,
 ) -> CommandResult {
     let messages_max = context.server.settings.limits.append_messages_max;
+    context.frame.begin_message();
     for _ in 0..messages_max {
         let Some(coming) = literal.filter(|literal| !literal.synchronising) else {
             return Err(completion.into());

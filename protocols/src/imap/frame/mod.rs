@@ -8,13 +8,15 @@
 //! * A literal that is too large is refused before a synchronising client sends it. One that
 //!   comes unasked (LITERAL+) cannot be told from the next command without reading it all, so
 //!   the connection ends instead.
+//! * A message of APPEND, and what stands in the command behind it, must come at a pace
+//!   ([`Frame::begin_message`]): a peer that sends an octet now and then holds no session for ever.
 //!
 //! Not here: the grammar of commands (`grammar`), what they do (`command`).
 
 use std::{fmt, time::Duration};
 
 use bytes::BytesMut;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
     enabled::Enabled,
@@ -24,7 +26,10 @@ use super::{
     },
     limits::ImapLimits,
 };
-use crate::lines::{Disconnect, Lines, Stream};
+use crate::{
+    lines::{Disconnect, Lines, Stream},
+    pace::Pace,
+};
 
 /// A literal that was announced.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -57,6 +62,9 @@ pub(crate) struct Frame<S> {
     appends: bool,
     /// The tag of the command that is being read, for the answer to one that cannot be.
     unfinished_tag: Option<Tag>,
+    message_pace: Pace,
+    /// The message of APPEND that is coming: when it began, and how many of its octets are here.
+    message: Option<(Instant, u64)>,
     /// What happens to compression once the command is answered.
     compression: Option<Compression>,
 }
@@ -85,6 +93,12 @@ impl<S: Stream> Frame<S> {
             enabled: Enabled::default(),
             appends: false,
             unfinished_tag: None,
+            message_pace: Pace {
+                grace: limits.append_grace,
+                time_max: limits.append_time_max,
+                octets_per_second_min: limits.append_octets_per_second_min,
+            },
+            message: None,
             compression: None,
         }
     }
@@ -105,7 +119,7 @@ impl<S: Stream> Frame<S> {
         let mut command = Vec::new();
         let mut line_octets = 0;
         let (mut literals, mut literal_octets) = (0_usize, 0_usize);
-        self.unfinished_tag = None;
+        (self.unfinished_tag, self.message) = (None, None);
         loop {
             let line = self.line(self.line_octets_max - line_octets).await?;
             line_octets += line.len();
@@ -200,7 +214,30 @@ impl<S: Stream> Frame<S> {
 
     /// Waits for a line that is no command: the rest of one, SASL data, DONE.
     pub(crate) async fn line(&mut self, octets_max: usize) -> Result<BytesMut, Disconnect> {
-        self.lines.line(octets_max).await
+        let late = self.message_deadline();
+        let line = self.lines.line(octets_max);
+        match late {
+            None => line.await,
+            Some(late) => timeout_at(late, line).await.map_err(|_| Disconnect::TooSlow)?,
+        }
+    }
+
+    /// Says that a message of APPEND begins: from here to the next command or message the peer must
+    /// send at a pace.
+    pub(crate) fn begin_message(&mut self) {
+        self.message = Some((Instant::now(), 0));
+    }
+
+    /// Counts octets of the message that are here without having been sent.
+    pub(crate) fn count(&mut self, octets: u64) {
+        if let Some((_, here)) = &mut self.message {
+            *here = here.saturating_add(octets);
+        }
+    }
+
+    /// When more of the message must have come.
+    fn message_deadline(&self) -> Option<Instant> {
+        self.message.map(|(begun, octets)| self.message_pace.deadline(begun, octets))
     }
 
     /// Tells the client to send the literal it announced.
@@ -210,8 +247,16 @@ impl<S: Stream> Frame<S> {
 
     /// Waits for the next octets of a literal that has `missing` octets still to come.
     pub(crate) async fn literal_piece(&mut self, missing: usize) -> Result<BytesMut, Disconnect> {
+        let late = self.message_deadline();
         let piece = self.lines.octets(missing);
-        timeout(self.literal_time_max, piece).await.map_err(|_| Disconnect::IdleTimedOut)?
+        let piece = timeout(self.literal_time_max, piece);
+        let piece = match late {
+            None => piece.await,
+            Some(late) => timeout_at(late, piece).await.map_err(|_| Disconnect::TooSlow)?,
+        };
+        let piece = piece.map_err(|_| Disconnect::IdleTimedOut)??;
+        self.count(piece.len() as u64);
+        Ok(piece)
     }
 
     /// Lets other tasks have their turn in long work, which ends when the client has gone away.
