@@ -75,7 +75,7 @@ impl Slow {
 }
 
 const TOO_SLOW: &str = "* BYE Messaggio troppo lento / The message comes too slowly\r\n";
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// Asserts that the connection ended after `minutes`.
 fn ended(after: (String, Duration), minutes: u32) {

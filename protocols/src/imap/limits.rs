@@ -22,6 +22,10 @@ pub struct ImapLimits {
     pub append_octets_per_second_min: u64,
     /// Messages of one APPEND.
     pub append_messages_max: usize,
+    /// Parts of one message that CATENATE puts together (RFC 4469).
+    pub append_parts_max: usize,
+    /// Those of them that are octets of other messages.
+    pub append_urls_max: usize,
     /// Ranges in the sequence sets of one command.
     pub sequence_ranges_max: usize,
     /// Items of one list: what FETCH asks for, header fields of one item, flags.
@@ -79,6 +83,8 @@ impl Default for ImapLimits {
             append_grace: Duration::from_mins(5),
             append_octets_per_second_min: 1_000,
             append_messages_max: 100,
+            append_parts_max: 1_000,
+            append_urls_max: 100,
             sequence_ranges_max: 16_384,
             items_max: 200,
             message_limit: None,

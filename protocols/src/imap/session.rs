@@ -23,12 +23,9 @@ use super::{
     completion::{Completion, Condition, Failure},
     contexts,
     enabled::{Enabled, uid_required},
-    frame::{Frame, Incoming, Literal},
+    frame::{Frame, Incoming, Literal, ReadAppend},
     goodbye,
-    grammar::{
-        self, Command, ParseError, Tag,
-        append::{Script, Step},
-    },
+    grammar::{self, Command, Tag},
     selected::SelectedMailbox,
     server::Shared,
 };
@@ -276,7 +273,7 @@ impl<S: Stream> Session<S> {
     /// APPEND and REPLACE, whose messages are read while they are carried out.
     async fn append(
         &mut self,
-        begun: Result<(Script, Vec<Step>), ParseError>,
+        begun: ReadAppend,
         literal: Option<Literal>,
     ) -> Result<Completion, Failure> {
         let context = &mut self.context;

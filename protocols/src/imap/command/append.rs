@@ -12,9 +12,8 @@ use crate::{
     imap::{
         command::append_url::{Destination, Sources, copy_url},
         completion::{CommandResult, Completion, Failure, expunged, refusal},
-        frame::Literal,
+        frame::{Literal, ReadAppend},
         grammar::{
-            ParseError,
             append::{Replace, Script, Step},
             sequence::write_set,
         },
@@ -51,7 +50,7 @@ pub(crate) async fn append<S: Stream>(
     context: &mut Context<S>,
     state: &Authenticated,
     mut selected: Option<&mut SelectedMailbox>,
-    begun: Result<(Script, Vec<Step>), ParseError>,
+    begun: ReadAppend,
     mut literal: Option<Literal>,
 ) -> CommandResult {
     let (mut script, mut steps) = match begun {
@@ -99,10 +98,10 @@ pub(crate) async fn append<S: Stream>(
                 Step::End => return finish(context, selected.take(), coming?).await,
             }
         }
-        let (more, next) = context.frame.after_message(&mut script).await?;
+        let (more, next) = context.frame.after_message(script).await?;
         literal = next;
-        steps = match more {
-            Ok(steps) => steps,
+        (script, steps) = match more {
+            Ok(read) => read,
             Err(error) => {
                 let octets_max = context.server.settings.limits.append_octets_max;
                 return refuse(context, literal, octets_max, error.into()).await;

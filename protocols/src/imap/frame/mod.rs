@@ -22,7 +22,9 @@ use super::{
     enabled::Enabled,
     grammar::{
         ParseError, Tag,
-        append::{self, Script, Step},
+        append::{self, Form, Progress, Reading, Script, Step},
+        mailbox_name::NameForm,
+        reader::SYNTAX,
     },
     limits::ImapLimits,
 };
@@ -40,13 +42,16 @@ pub(crate) struct Literal {
     pub(crate) synchronising: bool,
 }
 
+/// APPEND or REPLACE as far as it was read, and what comes next of it.
+pub(crate) type ReadAppend = Result<(Script, Vec<Step>), ParseError>;
+
 /// What the peer sent.
 #[derive(Debug)]
 pub(crate) enum Incoming {
     /// A whole command, literals inside.
     Command(Vec<u8>),
     /// APPEND or REPLACE up to its first message.
-    Append { tag: Tag, begun: Result<(Script, Vec<Step>), ParseError>, literal: Literal },
+    Append { tag: Tag, begun: ReadAppend, literal: Literal },
     /// A command whose literal is too large; the client has not sent it.
     LiteralRefused { tag: Option<Tag> },
 }
@@ -57,6 +62,7 @@ pub(crate) struct Frame<S> {
     line_octets_max: usize,
     literal_octets_max: usize,
     literal_time_max: Duration,
+    append_form: Form,
     enabled: Enabled,
     /// Whether messages may be appended.
     appends: bool,
@@ -90,6 +96,7 @@ impl<S: Stream> Frame<S> {
             line_octets_max: limits.line_octets_max,
             literal_octets_max: limits.literal_octets_max,
             literal_time_max: limits.literal_time_max,
+            append_form: Form::new(NameForm::ModifiedUtf7, false, limits),
             enabled: Enabled::default(),
             appends: false,
             unfinished_tag: None,
@@ -106,6 +113,8 @@ impl<S: Stream> Frame<S> {
     /// Reads commands as a client writes them that has enabled `enabled`.
     pub(crate) fn set_enabled(&mut self, enabled: Enabled) {
         self.enabled = enabled;
+        self.append_form.names = enabled.names();
+        self.append_form.utf8_accept = enabled.utf8_accept;
     }
 
     /// Says whether messages may be appended.
@@ -119,6 +128,7 @@ impl<S: Stream> Frame<S> {
         let mut command = Vec::new();
         let mut line_octets = 0;
         let (mut literals, mut literal_octets) = (0_usize, 0_usize);
+        let mut reading: Option<Reading> = None;
         (self.unfinished_tag, self.message) = (None, None);
         loop {
             let line = self.line(self.line_octets_max - line_octets).await?;
@@ -131,11 +141,23 @@ impl<S: Stream> Frame<S> {
                 return Ok(Incoming::Command(command));
             };
             let before = &command[..command.len() - announcement];
-            let (names, utf8) = (self.enabled.names(), self.enabled.utf8_accept);
             // Nobody appends before a login: the first literal tells whether it is tried.
             let looked_at = self.appends || literals == 0;
             literals += 1;
-            let begun = if looked_at { append::begin(before, names, utf8) } else { None };
+            let progress = match reading.take() {
+                _ if !looked_at => None,
+                Some(reading) => Some(reading.go_on(before)),
+                None => append::begin(before, self.append_form),
+            };
+            let begun = match progress {
+                None => None,
+                Some(Ok(Progress::Argument(more))) => {
+                    reading = Some(more);
+                    None
+                }
+                Some(Ok(Progress::Steps(script, steps))) => Some(Ok((script, steps))),
+                Some(Err(error)) => Some(Err(error)),
+            };
             if let (Some(tag), Some(begun)) = (&self.unfinished_tag, begun) {
                 return Ok(Incoming::Append { tag: tag.clone(), begun, literal });
             }
@@ -155,19 +177,26 @@ impl<S: Stream> Frame<S> {
     /// end of the command. The literal is that message's.
     pub(crate) async fn after_message(
         &mut self,
-        script: &mut Script,
-    ) -> Result<(Result<Vec<Step>, ParseError>, Option<Literal>), Disconnect> {
+        script: Script,
+    ) -> Result<(ReadAppend, Option<Literal>), Disconnect> {
+        let mut reading = Reading::behind(script);
         let mut octets = Vec::new();
         let (mut line_octets, mut literal_octets) = (0, 0_usize);
         loop {
             let line = self.line(self.line_octets_max - line_octets).await?;
             line_octets += line.len();
             octets.extend_from_slice(&line);
-            let Some((announcement, literal)) = announced_literal(&line) else {
-                return Ok((script.feed(&octets), None));
-            };
-            match script.feed(&octets[..octets.len() - announcement]) {
-                Err(append::ARGUMENT) => {
+            let announced = announced_literal(&line);
+            let before = octets.len() - announced.map_or(0, |(announcement, _)| announcement);
+            let literal = announced.map(|(_, literal)| literal);
+            match (reading.go_on(&octets[..before]), literal) {
+                (Ok(Progress::Steps(script, steps)), _) => {
+                    return Ok((Ok((script, steps)), literal));
+                }
+                (Err(error), _) => return Ok((Err(error), literal)),
+                (Ok(Progress::Argument(_)), None) => return Ok((Err(SYNTAX), None)),
+                (Ok(Progress::Argument(more)), Some(literal)) => {
+                    reading = more;
                     let length = usize::try_from(literal.octets).unwrap_or(usize::MAX);
                     literal_octets = literal_octets.saturating_add(length);
                     if literal_octets > self.literal_octets_max {
@@ -175,7 +204,6 @@ impl<S: Stream> Frame<S> {
                     }
                     self.take_literal(&mut octets, literal).await?;
                 }
-                steps => return Ok((steps, Some(literal))),
             }
         }
     }

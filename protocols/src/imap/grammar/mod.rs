@@ -43,7 +43,7 @@ pub(crate) mod write;
 
 use self::{
     acl::AclCommand,
-    append::{Script, Step},
+    append::{Form, Progress, Script, Step},
     create::UseAttributes,
     enable::Extension,
     list::{ListCommand, Return},
@@ -287,8 +287,11 @@ fn ours(
     names: NameForm,
     limits: &ImapLimits,
 ) -> Result<Option<Command>, ParseError> {
-    if let Some(begun) = append::begin(octets, names, false) {
-        return begun.map(|(script, steps)| Some(Command::Append { script, steps }));
+    if let Some(begun) = append::begin(octets, Form::new(names, false, limits)) {
+        return match begun? {
+            Progress::Steps(script, steps) => Ok(Some(Command::Append { script, steps })),
+            Progress::Argument(_) => Err(reader::SYNTAX),
+        };
     }
     let mut reader = Reader::new(octets, names);
     if reader.word().is_err() || !reader.space() {
