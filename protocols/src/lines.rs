@@ -9,6 +9,8 @@
 //!   peer that does not read costs one piece of memory and then its connection.
 //! * Waiting for input first sends all output; answers to pipelined commands share their writes.
 //! * A wait that is cancelled loses no octet.
+//! * Where octets are compressed ([`Lines::begin_deflate`]) all bounds are those of the octets that
+//!   are read and written here, not of what they are compressed to.
 //!
 //! Not here: literals (`imap::frame`), sockets, TLS and listeners (`net`).
 
@@ -19,6 +21,8 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::timeout,
 };
+
+use crate::deflate::{Corrupt, Layered};
 
 /// Octets asked of the stream at a time.
 const READ_OCTETS: usize = 4 * 1024;
@@ -49,13 +53,16 @@ pub(crate) enum Disconnect {
     Closed,
     /// The connection failed.
     #[error("the connection failed")]
-    Io(#[from] io::Error),
+    Io(#[source] io::Error),
     /// The peer does not read what it asked for.
     #[error("the peer did not read its answer in time")]
     WriteTimedOut,
     /// The peer sent nothing for too long.
     #[error("the peer was idle for too long")]
     IdleTimedOut,
+    /// A message comes too slowly.
+    #[error("a message came more slowly than it may")]
+    TooSlow,
     /// The peer did not log in in time.
     #[error("the peer did not log in in time")]
     LoginTimedOut,
@@ -76,6 +83,13 @@ pub(crate) enum Disconnect {
     /// (RFC 9051 §6.2.1, RFC 2595 §4).
     #[error("octets came behind the command that starts TLS")]
     OctetsBeforeTls,
+    /// What came under COMPRESS is not DEFLATE (RFC 4978 §3).
+    #[error("compressed octets of the peer cannot be decompressed")]
+    Corrupt,
+    /// Octets came behind the command that ends compression, of which nobody knows whether they are
+    /// compressed.
+    #[error("octets came behind the command that ends compression")]
+    OctetsBehindCompression,
     /// The selected mailbox was deleted by somebody else (RFC 2180 §3).
     #[error("the selected mailbox was deleted")]
     MailboxDeleted,
@@ -84,21 +98,39 @@ pub(crate) enum Disconnect {
     Stopping,
 }
 
+impl From<io::Error> for Disconnect {
+    fn from(error: io::Error) -> Self {
+        match error.get_ref() {
+            Some(inner) if inner.is::<Corrupt>() => Self::Corrupt,
+            _ => Self::Io(error),
+        }
+    }
+}
+
 /// A stream with its input and output buffers.
 #[derive(Debug)]
 pub(crate) struct Lines<S> {
-    stream: S,
+    stream: Layered<S>,
     input: BytesMut,
     /// How much of `input` is known to hold no line feed.
     scanned: usize,
     output: BytesMut,
+    /// Whether octets were written to the stream that it may still hold.
+    unflushed: bool,
     write_time_max: Duration,
 }
 
 impl<S: Stream> Lines<S> {
     /// Wraps `stream`; no piece of output may take longer than `write_time_max`.
     pub(crate) fn new(stream: S, write_time_max: Duration) -> Self {
-        Self { stream, input: BytesMut::new(), scanned: 0, output: BytesMut::new(), write_time_max }
+        Self {
+            stream: Layered::new(stream),
+            input: BytesMut::new(),
+            scanned: 0,
+            output: BytesMut::new(),
+            unflushed: false,
+            write_time_max,
+        }
     }
 
     /// Waits for a line and returns it with its line end (LF, mostly after CR).
@@ -176,13 +208,14 @@ impl<S: Stream> Lines<S> {
 
     /// Sends all output.
     pub(crate) async fn flush(&mut self) -> Result<(), Disconnect> {
-        if self.output.is_empty() {
+        if self.output.is_empty() && !self.unflushed {
             return Ok(());
         }
         self.send().await?;
         timeout(self.write_time_max, self.stream.flush())
             .await
             .map_err(|_| Disconnect::WriteTimedOut)??;
+        self.unflushed = false;
         if self.output.capacity() > KEPT_OCTETS {
             self.output = BytesMut::new();
         }
@@ -200,11 +233,39 @@ impl<S: Stream> Lines<S> {
     /// the clear must never be read as if it had come under TLS.
     pub(crate) async fn into_stream(mut self) -> Result<S, Disconnect> {
         self.flush().await?;
-        if self.has_input() { Err(Disconnect::OctetsBeforeTls) } else { Ok(self.stream) }
+        if self.has_input() {
+            Err(Disconnect::OctetsBeforeTls)
+        } else {
+            Ok(self.stream.into_below())
+        }
+    }
+
+    /// Whether octets are compressed, both ways.
+    pub(crate) fn is_deflated(&self) -> bool {
+        self.stream.is_deflated()
+    }
+
+    /// Compresses behind what was put so far; what has come and nobody has taken is compressed
+    /// already, so that nothing said in the clear is read as said behind that point.
+    pub(crate) async fn begin_deflate(&mut self) -> Result<(), Disconnect> {
+        self.flush().await?;
+        self.scanned = 0;
+        self.stream.begin(std::mem::take(&mut self.input));
+        Ok(())
+    }
+
+    /// Compresses no more behind what was put so far.
+    pub(crate) async fn end_deflate(&mut self) -> Result<(), Disconnect> {
+        self.flush().await?;
+        if self.has_input() || !self.stream.end() {
+            return Err(Disconnect::OctetsBehindCompression);
+        }
+        Ok(())
     }
 
     async fn send(&mut self) -> Result<(), Disconnect> {
         let sending = async {
+            self.unflushed |= self.output.has_remaining();
             while self.output.has_remaining() {
                 // Octet by octet accounted for: a wait cancelled here resumes where it stopped.
                 let written = self.stream.write(&self.output).await?;
@@ -226,11 +287,12 @@ impl<S: Stream> Lines<S> {
         }
         let linger = async {
             let _ = self.stream.shutdown().await;
+            let stream = self.stream.below();
             let mut discarded = 0;
             while discarded < LINGER_OCTETS_MAX {
                 self.input.clear();
                 self.input.reserve(READ_OCTETS);
-                match self.stream.read_buf(&mut self.input).await {
+                match stream.read_buf(&mut self.input).await {
                     Ok(read) if read > 0 => discarded += read,
                     _ => return,
                 }

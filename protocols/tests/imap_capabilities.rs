@@ -103,6 +103,16 @@ const COVERED: &[(&str, &[&str])] = &[
     ),
     ("UIDBATCHES", &["batches_hold_equally_many_messages_from_the_newest_on"]),
     ("UNAUTHENTICATE", &["unauthenticate_goes_back_to_where_the_connection_was_before_its_login"]),
+    (
+        "COMPRESS=DEFLATE",
+        &[
+            "compression_begins_behind_its_ok_and_is_offered_until_then",
+            "large_literals_stream_both_ways",
+            "idle_tells_changes_under_compression",
+            "octets_behind_the_command_count_as_compressed",
+            "python_compresses_and_decompresses_under_tls",
+        ],
+    ),
     ("ESEARCH", &["results_are_told_as_rfc_4731_says"]),
     (
         "SEARCHRES",
@@ -148,6 +158,8 @@ const COVERED: &[(&str, &[&str])] = &[
         &[
             "a_command_works_on_the_newest_messages_and_says_where_to_go_on",
             "a_search_goes_on_before_or_after_a_uid",
+            "a_search_looks_through_the_newest_messages_and_says_where_to_go_on",
+            "what_cannot_be_done_in_parts_is_refused",
         ],
     ),
     ("SAVELIMIT=100000", &["copies_are_limited_where_nothing_else_is"]),
@@ -196,9 +208,10 @@ const COVERED: &[(&str, &[&str])] = &[
 ];
 
 /// The files in which these transcripts stand.
-const TRANSCRIPTS: [&str; 22] = [
+const TRANSCRIPTS: [&str; 24] = [
     include_str!("imap_acl.rs"),
     include_str!("imap_append.rs"),
+    include_str!("imap_compress.rs"),
     include_str!("imap_condstore.rs"),
     include_str!("imap_context.rs"),
     include_str!("imap_esearch.rs"),
@@ -206,6 +219,7 @@ const TRANSCRIPTS: [&str; 22] = [
     include_str!("imap_hostile.rs"),
     include_str!("imap_list.rs"),
     include_str!("imap_logins.rs"),
+    include_str!("imap_message_limit.rs"),
     include_str!("imap_messages.rs"),
     include_str!("imap_metadata.rs"),
     include_str!("imap_multisearch.rs"),

@@ -264,3 +264,29 @@ async fn a_client_that_goes_away_ends_its_search() {
     }
     assert!(before - searched < 6_000, "{before}");
 }
+
+/// RFC 6855 §3; RFC 5256 §5, where SORT and THREAD have no form without a charset.
+#[tokio::test]
+async fn a_search_names_no_charset_once_utf8_is_enabled() {
+    let account = MemoryAccount::new();
+    account.deliver("INBOX", "Subject: perché\r\n\r\ny\r\n".as_bytes());
+    let mut client = logged_in(&account).await;
+    client.command("a ENABLE UTF8=ACCEPT").await;
+    client.command("b SELECT INBOX").await;
+    for refused in [
+        "SEARCH CHARSET UTF-8 ALL",
+        "UID SEARCH RETURN (COUNT) charset US-ASCII ALL",
+        "ESEARCH IN (selected) CHARSET UTF-8 ALL",
+    ] {
+        let answer = client.command(&format!("c {refused}")).await;
+        assert!(answer.starts_with("c BAD Dopo UTF8=ACCEPT "), "{refused}: {answer}");
+    }
+    for (taken, found) in [
+        ("SEARCH SUBJECT \"perché\"", "* SEARCH 1"),
+        ("SORT (SUBJECT) UTF-8 SUBJECT \"perché\"", "* SORT 1"),
+        ("THREAD REFERENCES UTF-8 SUBJECT \"perché\"", "* THREAD (1)"),
+    ] {
+        let answer = client.command(&format!("d {taken}")).await;
+        assert!(answer.starts_with(&format!("{found}\r\nd OK ")), "{taken}: {answer}");
+    }
+}

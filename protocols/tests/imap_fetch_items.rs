@@ -217,7 +217,8 @@ async fn strings_stand_between_quotes_in_utf_8_once_the_client_reads_them() {
     account.deliver("INBOX", b"Subject: \xe8\r\n\r\nperch\xc3\xa9\r\n");
     let mut client = in_inbox(&account).await;
     let answer = client.command("a FETCH 1 (ENVELOPE BODYSTRUCTURE)").await;
-    assert!(answer.contains("{7}\r\nperché ") && answer.contains("{7}\r\nNicolò "), "{answer}");
+    assert!(answer.contains("(NIL \"=?UTF-8?B?cGVyY2jDqQ==?=\" "), "{answer}");
+    assert!(answer.contains("((\"=?UTF-8?B?Tmljb2zDsg==?=\" NIL \"nicolo\" "), "{answer}");
     for extension in ["UTF8=ACCEPT", "IMAP4rev2"] {
         let mut client = logged_in(&account).await;
         client.command(&format!("e ENABLE {extension}")).await;
@@ -251,4 +252,33 @@ async fn imap4rev2_knows_no_recent_and_names_the_mailbox_that_is_selected() {
     let answer = in_inbox(&account).await.command("f EXAMINE Attivit&AOA-").await;
     assert!(answer.contains("RECENT\r\n") && answer.contains("[UNSEEN 1]"), "{answer}");
     assert!(!answer.contains("* LIST"), "{answer}");
+}
+
+/// RFC 6855 §7, §8: headers in UTF-8 (RFC 6532) and who has not enabled UTF-8. A signature may cover
+/// them, and a message whose octets differ is another: so they go out as they came.
+#[tokio::test]
+async fn octets_of_a_message_in_utf_8_are_the_same_for_every_client() {
+    let account = MemoryAccount::new();
+    account.deliver("INBOX", EIGHT_BIT.as_bytes());
+    let header = EIGHT_BIT.split_inclusive("\r\n\r\n").next().unwrap();
+    for enabled in [None, Some("UTF8=ACCEPT"), Some("IMAP4rev2")] {
+        let mut client = logged_in(&account).await;
+        if let Some(extension) = enabled {
+            client.command(&format!("e ENABLE {extension}")).await;
+        }
+        client.command("s SELECT INBOX").await;
+        for (item, octets) in [
+            ("BODY.PEEK[]", EIGHT_BIT),
+            ("RFC822", EIGHT_BIT),
+            ("BODY.PEEK[HEADER]", header),
+            ("RFC822.HEADER", header),
+            ("BODY.PEEK[HEADER.FIELDS (SUBJECT)]", "Subject: perché\r\n\r\n"),
+        ] {
+            let answer = client.command(&format!("a FETCH 1 {item}")).await;
+            let literal = format!(" {{{}}}\r\n{octets}", octets.len());
+            assert!(answer.contains(&literal), "{enabled:?} {item}: {answer}");
+        }
+        let answer = client.command("b FETCH 1 RFC822.SIZE").await;
+        assert!(answer.contains(&format!("RFC822.SIZE {}", EIGHT_BIT.len())), "{answer}");
+    }
 }

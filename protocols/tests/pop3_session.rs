@@ -203,3 +203,26 @@ async fn auth_logs_in_by_every_mechanism_that_capa_names() {
     assert!(scram.believes(signature.strip_prefix("+ ").unwrap().trim_end()));
     assert!(client.pop3("").await.starts_with("+OK 2 "));
 }
+
+/// RFC 6856 and headers in UTF-8 (RFC 6532): a client that has not said UTF8 gets the octets that came,
+/// all of them, and none is stopped by a message that it could not take.
+#[tokio::test]
+async fn octets_of_a_message_in_utf_8_are_the_same_without_utf8() {
+    let account = MemoryAccount::new();
+    let header = "From: \"Nicolò\" <nicolo@pec.example>\r\nSubject: perché\r\n\r\n";
+    let mail = format!("{header}così\r\nsia\r\n");
+    account.deliver("INBOX", mail.as_bytes());
+    let server = server(&account);
+    for utf8 in [false, true] {
+        let mut client = greeted(&server).await;
+        if utf8 {
+            assert!(client.pop3("UTF8").await.starts_with("+OK"));
+        }
+        client.pop3(&format!("USER {ADDRESS}")).await;
+        assert!(client.pop3(&format!("PASS {PASSWORD}")).await.starts_with("+OK 1 "));
+        let octets = format!("+OK {} octets\r\n", mail.len());
+        assert_eq!(client.pop3_lines("RETR 1").await, format!("{octets}{mail}.\r\n"));
+        assert_eq!(client.pop3_lines("TOP 1 1").await, format!("{octets}{header}così\r\n.\r\n"));
+        client.pop3("QUIT").await;
+    }
+}

@@ -1,9 +1,12 @@
 //! `[imap]`: what only IMAP has.
 
-use super::{reader::Reader, units::Octets};
+use super::{
+    reader::{Reader, Section},
+    units::{Millis, Octets},
+};
 use crate::texts::Text;
 
-/// `[imap]`: annotations, patterns of LIST, and who sets space.
+/// `[imap]`: annotations, lists in commands, APPEND, compression, and who sets space.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ImapSettings {
     /// Addresses of accounts that may set the space of others (SETQUOTA).
@@ -18,6 +21,29 @@ pub struct ImapSettings {
     pub list_patterns_max: usize,
     /// Octets of all patterns of one LIST.
     pub list_pattern_octets_max: Octets,
+    /// Items of one list in other commands.
+    pub items_max: usize,
+    /// Whether COMPRESS is offered.
+    pub compress: bool,
+    /// APPEND and REPLACE.
+    pub append: AppendSettings,
+}
+
+/// The settings of `[imap]` that begin with `append_`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AppendSettings {
+    /// Messages of one command.
+    pub messages_max: usize,
+    /// Parts of one message (CATENATE).
+    pub parts_max: usize,
+    /// Those of them that are octets of other messages.
+    pub urls_max: usize,
+    /// How long a message may take, whatever its size.
+    pub timeout: Millis,
+    /// After how long it must come at `octets_per_second_min`.
+    pub grace: Millis,
+    /// Octets of it per second, on average.
+    pub octets_per_second_min: Octets,
 }
 
 const SIZE: (Octets, Octets) = (Octets::kilobytes(1), Octets::megabytes(16));
@@ -27,8 +53,8 @@ impl ImapSettings {
         let mut section = reader.section(
             "imap",
             Text::fixed(
-                "Annotazioni, elenchi di cartelle e chi imposta lo spazio via IMAP.",
-                "Annotations, lists of mailboxes, and who sets space by IMAP.",
+                "Annotazioni, elenchi nei comandi, aggiunta di messaggi, compressione e chi imposta lo spazio via IMAP.",
+                "Annotations, lists in commands, appending of messages, compression, and who sets space by IMAP.",
             ),
         );
         Self {
@@ -80,6 +106,90 @@ impl ImapSettings {
                 Text::fixed(
                     "Ottetti di tutti i modelli di un LIST.",
                     "Octets of all patterns of one LIST.",
+                ),
+            ),
+            items_max: items_max(&mut section),
+            compress: compress(&mut section),
+            append: AppendSettings::read(&mut section),
+        }
+    }
+}
+
+fn items_max(section: &mut Section<'_, '_>) -> usize {
+    section.within(
+        "items_max",
+        200,
+        (20, 100_000),
+        Text::fixed(
+            "Voci di un elenco in un altro comando: dati chiesti con FETCH, campi d'intestazione di uno di essi, flag.",
+            "Items of one list in another command: what FETCH asks for, header fields of one item, flags.",
+        ),
+    )
+}
+
+fn compress(section: &mut Section<'_, '_>) -> bool {
+    section.key(
+        "compress",
+        true,
+        Text::fixed(
+            "Se offrire la compressione (COMPRESS=DEFLATE): una sessione che la usa tiene 51 KB in più, e altri 259 KB mentre riceve una risposta.",
+            "Whether to offer compression (COMPRESS=DEFLATE): a session that uses it keeps 51 KB more, and another 259 KB while it is answered.",
+        ),
+    )
+}
+
+impl AppendSettings {
+    fn read(section: &mut Section<'_, '_>) -> Self {
+        Self {
+            messages_max: section.within(
+                "append_messages_max",
+                100,
+                (1, 100_000),
+                Text::fixed("Messaggi di un APPEND.", "Messages of one APPEND."),
+            ),
+            parts_max: section.within(
+                "append_parts_max",
+                1_000,
+                (1, 100_000),
+                Text::fixed(
+                    "Parti con cui si può comporre un messaggio (CATENATE).",
+                    "Parts that a message may be put together from (CATENATE).",
+                ),
+            ),
+            urls_max: section.within(
+                "append_urls_max",
+                100,
+                (1, 100_000),
+                Text::fixed(
+                    "Quante di esse possono essere ottetti di altri messaggi (URL).",
+                    "How many of them may be octets of other messages (URL).",
+                ),
+            ),
+            timeout: section.within(
+                "append_timeout",
+                Millis::hours(1),
+                (Millis::minutes(1), Millis::hours(24)),
+                Text::fixed(
+                    "Tempo di un messaggio intero via APPEND o REPLACE, qualunque sia la sua dimensione.",
+                    "Time of a whole message by APPEND or REPLACE, whatever its size.",
+                ),
+            ),
+            grace: section.within(
+                "append_grace",
+                Millis::minutes(5),
+                (Millis::seconds(1), Millis::hours(24)),
+                Text::fixed(
+                    "Tempo dopo il quale un messaggio deve arrivare ad append_octets_per_second_min.",
+                    "Time after which a message must come at append_octets_per_second_min.",
+                ),
+            ),
+            octets_per_second_min: section.within(
+                "append_octets_per_second_min",
+                Octets::kilobytes(1),
+                (Octets(1), Octets::megabytes(1)),
+                Text::fixed(
+                    "Ottetti al secondo, in media: chi è più lento perde la connessione.",
+                    "Octets per second, on average: who is slower loses the connection.",
                 ),
             ),
         }

@@ -23,7 +23,7 @@ pub use content::{
 pub use directory::{DirectorySettings, FetchSettings, HttpsUrl, PublishSettings};
 pub use dns::{DnsSettings, Dnssec};
 pub use error::{ConfigError, ConfigErrors, Place};
-pub use imap::ImapSettings;
+pub use imap::{AppendSettings, ImapSettings};
 pub use journal::JournalSettings;
 pub use limits::{LimitSettings, LoginSettings, Pop3Settings};
 pub use oauth::{IssuerKeySettings, OauthSettings};

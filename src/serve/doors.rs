@@ -31,7 +31,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{Config, ListenAddress, Pop3Settings},
+    config::{AppendSettings, Config, ListenAddress, Pop3Settings},
     mail_access::StoreMailAccess,
     registry::{Registry, address::AccountAddress},
 };
@@ -268,8 +268,20 @@ fn imap_settings(config: &Config, sessions: Arc<SessionLimits>) -> imap::ServerS
     settings.limits.list_patterns_max = config.imap.list_patterns_max;
     settings.limits.list_pattern_octets_max =
         usize::try_from(config.imap.list_pattern_octets_max.0).unwrap_or(usize::MAX);
+    settings.limits.items_max = config.imap.items_max;
+    settings.limits.compress = config.imap.compress;
+    set_append(&mut settings.limits, &config.imap.append);
     settings.time_zone = jiff::tz::get!("Europe/Rome");
     settings
+}
+
+fn set_append(limits: &mut imap::ImapLimits, append: &AppendSettings) {
+    limits.append_messages_max = append.messages_max;
+    limits.append_parts_max = append.parts_max;
+    limits.append_urls_max = append.urls_max;
+    limits.append_time_max = append.timeout.duration();
+    limits.append_grace = append.grace.duration();
+    limits.append_octets_per_second_min = append.octets_per_second_min.0;
 }
 
 fn pop3_limits(config: &Config) -> pop3::Pop3Limits {

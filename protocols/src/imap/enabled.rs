@@ -4,7 +4,10 @@
 
 use super::{
     completion::Completion,
-    grammar::{Command, Fetch, mailbox_name::NameForm, write::Strings},
+    grammar::{
+        Command, Fetch, mailbox_name::NameForm, multisearch::MultiSearch, search::SearchCommand,
+        write::Strings,
+    },
 };
 
 /// The switches of one session.
@@ -49,6 +52,18 @@ impl Enabled {
         let with_numbers = resync.is_some_and(|resync| resync.matched.is_some());
         if self.uid_only && (command.names_numbers() || with_numbers) {
             return Err(uid_required());
+        }
+        // RFC 6855 §3. SORT and THREAD have no form without a charset (RFC 5256 §5), and IMAP4rev2
+        // alone takes one (RFC 9051 §6.4.4).
+        let charset = matches!(
+            command,
+            Command::Search(SearchCommand { charset: true, .. })
+                | Command::MultiSearch(MultiSearch { charset: true, .. })
+        );
+        if self.utf8_accept && charset {
+            return Err(Completion::bad(
+                "Dopo UTF8=ACCEPT i criteri sono in UTF-8, senza CHARSET / Once UTF8=ACCEPT is enabled, search in UTF-8 without CHARSET",
+            ));
         }
         let vanished = matches!(command, Command::Fetch(Fetch { vanished: true, .. }));
         // RFC 7162 §3.2.5, §3.2.6.

@@ -28,6 +28,7 @@ use super::{
         write,
     },
     message::search::{Candidate, Search},
+    message_limit::{self, Exceeded},
     selected::SelectedMailbox,
     session::Context,
 };
@@ -62,12 +63,58 @@ impl<'a> Searched<'a> {
         context: &mut Context<S>,
         program: &SearchProgram,
     ) -> Result<Vec<usize>, Failure> {
-        // RFC 7162 §3.1.2.2.
+        self.check_mod_seq(program)?;
+        let all: Vec<usize> = (0..self.rows.len()).collect();
+        self.find_among(context, program, &all).await
+    }
+
+    /// As [`Self::find`], among the newest messages that `program` names where they are more than
+    /// one command works on (RFC 9738 §3.1).
+    pub(crate) async fn find_newest<S: Stream>(
+        &self,
+        context: &mut Context<S>,
+        program: &SearchProgram,
+    ) -> Result<(Vec<usize>, Option<Exceeded>), Failure> {
+        let Some(limit) = context.server.settings.limits.message_limit else {
+            return Ok((self.find(context, program).await?, None));
+        };
+        self.check_mod_seq(program)?;
+        let mut named = self.named(program);
+        let exceeded = message_limit::cut(self.rows, &mut named, Some(limit));
+        Ok((self.find_among(context, program, &named).await?, exceeded))
+    }
+
+    /// Refuses a search whose answer would be wrong in parts where `program` names more messages
+    /// than one command works on; `worked_on` counts those of a command in several mailboxes.
+    pub(crate) fn admit<S>(
+        &self,
+        context: &Context<S>,
+        program: &SearchProgram,
+        worked_on: &mut usize,
+    ) -> Result<(), Completion> {
+        let Some(limit) = context.server.settings.limits.message_limit else { return Ok(()) };
+        *worked_on = worked_on.saturating_add(self.named(program).len());
+        let most = usize::try_from(limit.get()).unwrap_or(usize::MAX);
+        if *worked_on > most { Err(message_limit::too_many(limit)) } else { Ok(()) }
+    }
+
+    /// The rows that the sets of `program` name, as ascending indexes.
+    fn named(&self, program: &SearchProgram) -> Vec<usize> {
+        let program = self.resolved(program);
+        let names = |index: &usize| {
+            let of_row =
+                |candidate: Candidate<'_>| program.names(candidate.number, candidate.row.uid.get());
+            self.candidate(*index).is_some_and(of_row)
+        };
+        (0..self.rows.len()).filter(names).collect()
+    }
+
+    /// RFC 7162 §3.1.2.2.
+    fn check_mod_seq(&self, program: &SearchProgram) -> Result<(), Failure> {
         if self.selected.is_some_and(|mailbox| !mailbox.keeps_mod_seq()) && program.asks_mod_seq() {
             return Err(no_mod_seq().into());
         }
-        let all: Vec<usize> = (0..self.rows.len()).collect();
-        self.find_among(context, program, &all).await
+        Ok(())
     }
 
     /// As [`Self::find`], of the rows at `indexes`, which ascend.

@@ -45,9 +45,10 @@ pub fn imap_search(input: &[u8]) {
 fn written(command: &Command) -> Option<Vec<u8>> {
     let mut out = b"a ".to_vec();
     match command {
-        Command::Search(SearchCommand { results, program, uid }) => {
+        Command::Search(SearchCommand { results, program, charset, uid }) => {
             put(&mut out, if *uid { "UID SEARCH" } else { "SEARCH" });
             put_results(&mut out, results.as_ref());
+            put(&mut out, if *charset { " CHARSET UTF-8" } else { "" });
             put_program(&mut out, program);
         }
         Command::Sort(SortCommand { criteria, results, program, uid }) => {
@@ -68,7 +69,7 @@ fn written(command: &Command) -> Option<Vec<u8>> {
             put(&mut out, &format!(" {} UTF-8", Threading::ALL.into_iter().find(of)?.1));
             put_program(&mut out, program);
         }
-        Command::MultiSearch(MultiSearch { sources, results, program }) => {
+        Command::MultiSearch(MultiSearch { sources, results, program, charset }) => {
             put(&mut out, "ESEARCH IN (");
             for (index, source) in sources.iter().enumerate() {
                 put(&mut out, if index > 0 { " " } else { "" });
@@ -76,6 +77,7 @@ fn written(command: &Command) -> Option<Vec<u8>> {
             }
             put(&mut out, ")");
             put_results(&mut out, Some(results));
+            put(&mut out, if *charset { " CHARSET UTF-8" } else { "" });
             put_program(&mut out, program);
         }
         Command::CancelUpdate { tags } => {

@@ -19,12 +19,17 @@ pub(crate) async fn say<S: Stream>(
             return Ok(());
         }
         Disconnect::IdleTimedOut => "Sessione inattiva / Session idle for too long",
+        Disconnect::TooSlow => "Messaggio troppo lento / The message comes too slowly",
         Disconnect::LoginTimedOut => "Accesso non effettuato in tempo / No login in time",
         Disconnect::LineTooLong(_) => "Riga troppo lunga / Line too long",
         Disconnect::LiteralTooLarge(_) => "Dati troppo grandi / Literal too large",
         Disconnect::TooManyErrors => "Troppi errori / Too many errors",
         Disconnect::OctetsBeforeTls => {
             "Nulla puo' seguire STARTTLS prima di TLS / Nothing may follow STARTTLS before TLS"
+        }
+        Disconnect::Corrupt => "Compressione non valida / What came is not DEFLATE",
+        Disconnect::OctetsBehindCompression => {
+            "Nulla puo' seguire UNAUTHENTICATE sotto compressione / Nothing may follow UNAUTHENTICATE under compression"
         }
         Disconnect::MailboxDeleted => "Cartella eliminata / The mailbox was deleted",
         Disconnect::Stopping => "Server in chiusura, riconnettersi / Server stops, reconnect",

@@ -14,13 +14,23 @@ pub struct ImapLimits {
     /// Octets of a message that APPEND may announce: the largest submission and its transport
     /// envelope.
     pub append_octets_max: u64,
+    /// How long a message of APPEND may take, whatever its size.
+    pub append_time_max: Duration,
+    /// After how long it must have come at `append_octets_per_second_min`.
+    pub append_grace: Duration,
+    /// Octets of it per second, on average since its beginning; who sends slower is given up.
+    pub append_octets_per_second_min: u64,
     /// Messages of one APPEND.
     pub append_messages_max: usize,
+    /// Parts of one message that CATENATE puts together (RFC 4469).
+    pub append_parts_max: usize,
+    /// Those of them that are octets of other messages.
+    pub append_urls_max: usize,
     /// Ranges in the sequence sets of one command.
     pub sequence_ranges_max: usize,
     /// Items of one list: what FETCH asks for, header fields of one item, flags.
     pub items_max: usize,
-    /// Messages that one FETCH, STORE, COPY, MOVE or UID EXPUNGE works on, announced as
+    /// Messages that one FETCH, SEARCH, STORE, COPY, MOVE or UID EXPUNGE works on, announced as
     /// MESSAGELIMIT (RFC 9738 §3; at least 1,000). Clients that do not know the extension see only
     /// the newest messages of a larger mailbox (§4.1), so it is unset unless asked for.
     pub message_limit: Option<NonZeroU32>,
@@ -58,6 +68,9 @@ pub struct ImapLimits {
     pub bad_commands_max: u32,
     /// Failed logins of one session.
     pub failed_logins_max: u32,
+    /// Whether COMPRESS is offered (RFC 4978): 51 KiB of each session that uses it, and 259 KiB
+    /// more while it is answered.
+    pub compress: bool,
 }
 
 impl Default for ImapLimits {
@@ -66,7 +79,12 @@ impl Default for ImapLimits {
             line_octets_max: 64 * 1024,
             literal_octets_max: 64 * 1024,
             append_octets_max: 72 * 1024 * 1024,
+            append_time_max: Duration::from_hours(1),
+            append_grace: Duration::from_mins(5),
+            append_octets_per_second_min: 1_000,
             append_messages_max: 100,
+            append_parts_max: 1_000,
+            append_urls_max: 100,
             sequence_ranges_max: 16_384,
             items_max: 200,
             message_limit: None,
@@ -86,6 +104,7 @@ impl Default for ImapLimits {
             write_time_max: Duration::from_mins(2),
             bad_commands_max: 20,
             failed_logins_max: 3,
+            compress: true,
         }
     }
 }

@@ -1,16 +1,16 @@
 //! How many messages one command works on (RFC 9738).
 //!
 //! Invariant: what is worked on are the newest of the messages named, and the client is told
-//! where to go on.
+//! where to go on. SEARCH works on those that its sets and UIDAFTER and UIDBEFORE name, and on all
+//! where none does: so the client goes on with UIDBEFORE (§3.2). What cannot be done in parts is
+//! refused where it names too many: COPY, SORT and THREAD, and ESEARCH in several mailboxes, which
+//! count together.
 
 use std::num::NonZeroU32;
 
-use storage::ids::Uid;
+use storage::{ids::Uid, mailbox::view::ListedMessage};
 
-use super::{
-    completion::{Completion, Condition},
-    selected::SelectedMailbox,
-};
+use super::completion::{Completion, Condition};
 
 /// A command named more messages than it may work on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -45,15 +45,16 @@ impl Exceeded {
     }
 }
 
-/// The refusal of a page that is larger than a command may be (RFC 9738 §3.1).
-pub(crate) fn page_too_large(limit: NonZeroU32) -> Completion {
+/// The refusal of a command that names more messages than it may and is not done in parts
+/// (RFC 9738 §3.1).
+pub(crate) fn too_many(limit: NonZeroU32) -> Completion {
     let code = format!("MESSAGELIMIT {limit}");
     Completion { condition: Condition::No, ..Completion::ok_with(code, TEXT) }
 }
 
-/// Cuts `indexes`, ascending, to the last `limit` of them.
+/// Cuts `indexes` of `rows`, ascending, to the last `limit` of them.
 pub(crate) fn cut(
-    mailbox: &SelectedMailbox,
+    rows: &[ListedMessage],
     indexes: &mut Vec<usize>,
     limit: Option<NonZeroU32>,
 ) -> Option<Exceeded> {
@@ -61,6 +62,6 @@ pub(crate) fn cut(
     let most = usize::try_from(limit.get()).unwrap_or(usize::MAX);
     let surplus = indexes.len().checked_sub(most).filter(|surplus| *surplus > 0)?;
     indexes.drain(..surplus);
-    let last = indexes.first().and_then(|&index| mailbox.rows().get(index))?.uid;
+    let last = indexes.first().and_then(|&index| rows.get(index))?.uid;
     Some(Exceeded { limit, last })
 }

@@ -23,12 +23,9 @@ use super::{
     completion::{Completion, Condition, Failure},
     contexts,
     enabled::{Enabled, uid_required},
-    frame::{Frame, Incoming, Literal},
+    frame::{Frame, Incoming, Literal, ReadAppend},
     goodbye,
-    grammar::{
-        self, Command, ParseError, Tag,
-        append::{Script, Step},
-    },
+    grammar::{self, Command, Tag},
     selected::SelectedMailbox,
     server::Shared,
 };
@@ -276,7 +273,7 @@ impl<S: Stream> Session<S> {
     /// APPEND and REPLACE, whose messages are read while they are carried out.
     async fn append(
         &mut self,
-        begun: Result<(Script, Vec<Step>), ParseError>,
+        begun: ReadAppend,
         literal: Option<Literal>,
     ) -> Result<Completion, Failure> {
         let context = &mut self.context;
@@ -462,7 +459,7 @@ impl<S: Stream> Session<S> {
         completion: &Completion,
     ) -> Result<(), Disconnect> {
         let line = completion.line(tag.map_or("*", Tag::as_str));
-        self.context.frame.put(line.as_bytes()).await?;
+        self.context.frame.complete(line.as_bytes()).await?;
         if completion.condition == Condition::Bad {
             self.bad_commands += 1;
             if self.bad_commands >= self.context.server.settings.limits.bad_commands_max {
@@ -552,6 +549,7 @@ async fn authenticated<S: Stream>(
         Command::Namespace => stay(command::namespace::namespace(context, state).await),
         Command::Idle => stay(command::idle::idle(context, state, None).await),
         Command::Unauthenticate => Ok(command::unauthenticate::unauthenticate(context)),
+        Command::Compress => stay(command::compress::compress(context)),
         _ => Err(wrong_state().into()),
     }
 }

@@ -74,7 +74,9 @@ impl<S: Stream> Session<S> {
 
     /// RETR and TOP: streams a message, up to where `top` stops. Octets go out as they are, also
     /// those of a header in UTF-8 to a client that has not said UTF8, where RFC 6856 §2.1 would have
-    /// it refused: clients that take all messages would stop at it, at every visit.
+    /// it refused: clients that take all messages would stop at it, at every visit, and certified
+    /// mail may not be kept from its holder. A message rewritten for him (RFC 6857, RFC 6858) would be
+    /// another: the octets are what was signed, and what he keeps as proof.
     async fn retrieve(
         &mut self,
         row: &ListedMessage,

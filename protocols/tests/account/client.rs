@@ -87,6 +87,12 @@ pub(crate) async fn in_inbox(account: &Arc<MemoryAccount>) -> Client {
 }
 
 impl Client {
+    /// The same client over another stream; the one that it had, and what it had read of that.
+    pub(crate) fn over(self, stream: TcpStream) -> (Self, TcpStream, Vec<u8>) {
+        let Self { stream: before, buffer, stopping } = self;
+        (Self { stream, buffer: Vec::new(), stopping }, before, buffer)
+    }
+
     pub(crate) async fn send(&mut self, octets: impl AsRef<[u8]>) {
         self.stream.write_all(octets.as_ref()).await.unwrap();
     }

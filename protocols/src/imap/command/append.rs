@@ -12,12 +12,12 @@ use crate::{
     imap::{
         command::append_url::{Destination, Sources, copy_url},
         completion::{CommandResult, Completion, Failure, expunged, refusal},
-        frame::Literal,
+        frame::{Literal, ReadAppend},
         grammar::{
-            ParseError,
             append::{Replace, Script, Step},
             sequence::write_set,
         },
+        message_limit,
         selected::SelectedMailbox,
         session::{Authenticated, Context},
     },
@@ -50,7 +50,7 @@ pub(crate) async fn append<S: Stream>(
     context: &mut Context<S>,
     state: &Authenticated,
     mut selected: Option<&mut SelectedMailbox>,
-    begun: Result<(Script, Vec<Step>), ParseError>,
+    begun: ReadAppend,
     mut literal: Option<Literal>,
 ) -> CommandResult {
     let (mut script, mut steps) = match begun {
@@ -66,6 +66,7 @@ pub(crate) async fn append<S: Stream>(
         for step in steps {
             match step {
                 Step::Begin { flags, internal_date, whole } => {
+                    context.frame.begin_message();
                     let size = literal.filter(|_| whole).map(|literal| literal.octets);
                     let attributes = AppendAttributes { flags, internal_date };
                     coming = begin(context, coming, size, attributes).await;
@@ -82,7 +83,10 @@ pub(crate) async fn append<S: Stream>(
                             (limit - messages.octets, messages.replaced.is_none());
                         let sink = Destination { sink: &mut *messages.sink, left, counted };
                         match copy_url(context, &from, &mut opened, &url, sink).await {
-                            Ok(octets) => messages.octets += octets,
+                            Ok(octets) => {
+                                messages.octets += octets;
+                                context.frame.count(octets);
+                            }
                             Err(completion) => coming = Err(completion),
                         }
                     }
@@ -94,10 +98,10 @@ pub(crate) async fn append<S: Stream>(
                 Step::End => return finish(context, selected.take(), coming?).await,
             }
         }
-        let (more, next) = context.frame.after_message(&mut script).await?;
+        let (more, next) = context.frame.after_message(script).await?;
         literal = next;
-        steps = match more {
-            Ok(steps) => steps,
+        (script, steps) = match more {
+            Ok(read) => read,
             Err(error) => {
                 let octets_max = context.server.settings.limits.append_octets_max;
                 return refuse(context, literal, octets_max, error.into()).await;
@@ -152,6 +156,11 @@ async fn begin<S: Stream>(
     let mut messages = coming?;
     let limits = &context.server.settings.limits;
     messages.count += 1;
+    // RFC 9738 §3, §3.1.
+    let announced = limits.message_limit.unwrap_or(limits.save_limit);
+    if messages.count as u64 > u64::from(announced.get()) {
+        return Err(message_limit::too_many(announced));
+    }
     if messages.count > limits.append_messages_max {
         return Err(Completion::no(
             "LIMIT",
@@ -280,6 +289,7 @@ pub(crate) async fn refuse<S: Stream>(
     completion: Completion,
 ) -> CommandResult {
     let messages_max = context.server.settings.limits.append_messages_max;
+    context.frame.begin_message();
     for _ in 0..messages_max {
         let Some(coming) = literal.filter(|literal| !literal.synchronising) else {
             return Err(completion.into());

@@ -32,7 +32,7 @@ const TREE: &str = " LIST-EXTENDED LIST-STATUS LIST-MYRIGHTS LIST-METADATA CREAT
 
 /// The capabilities at this point of a session. Without TLS nobody may log in
 /// (RFC 3501 §6.2.3, §11.1).
-pub(crate) fn list<S>(context: &Context<S>, authenticated: bool) -> String {
+pub(crate) fn list<S: Stream>(context: &Context<S>, authenticated: bool) -> String {
     let limits = &context.server.settings.limits;
     let mut list = format!("{ALWAYS} {SEARCHES}{TREE}{}", limits.append_octets_max);
     // One or the other (RFC 9738 §3).
@@ -41,6 +41,10 @@ pub(crate) fn list<S>(context: &Context<S>, authenticated: bool) -> String {
         None => list.extend([" SAVELIMIT=", &limits.save_limit.to_string()]),
     }
     match (authenticated, context.encrypted) {
+        // RFC 4978 §1: not where it is active already.
+        (true, _) if limits.compress && !context.frame.is_compressed() => {
+            list.push_str(" COMPRESS=DEFLATE");
+        }
         (true, _) => {}
         (false, true) => {
             for mechanism in context.mechanisms() {

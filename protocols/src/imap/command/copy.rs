@@ -50,7 +50,7 @@ pub(super) fn messages(
     limit: Option<NonZeroU32>,
 ) -> Result<(Vec<Uid>, Option<Exceeded>), Completion> {
     let mut named = mailbox.resolve(set, uid)?;
-    let exceeded = message_limit::cut(mailbox, &mut named, limit);
+    let exceeded = message_limit::cut(mailbox.rows(), &mut named, limit);
     let mut uids = mailbox.uids(&named);
     uids.retain(|&uid| !mailbox.is_expunged(uid));
     if uids.len() < named.len() && !uid { Err(expunged()) } else { Ok((uids, exceeded)) }

@@ -1,7 +1,7 @@
 //! ESEARCH: one search in several mailboxes (RFC 7377 §2).
 //!
 //! Each mailbox is opened, searched and answered by itself, one after the other: what is held is one
-//! list of messages. Names that cannot be opened are passed over (§2.2).
+//! list of messages. A limit on messages is one for all of them (RFC 9738 §3.1). Names that cannot be opened are passed over (§2.2).
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -38,6 +38,7 @@ pub(crate) async fn esearch<S: Stream>(
         let text = "SAVE, $ e numeri di messaggio valgono solo per la cartella aperta / SAVE, $ and message numbers are for the selected mailbox only";
         return Err(Completion::bad(text).into());
     }
+    let mut worked_on = 0;
     let entries = state.account.list().await?;
     let mut wanted = wanted(&entries, &search.sources);
     if let Some(mailbox) = mailbox {
@@ -48,7 +49,8 @@ pub(crate) async fn esearch<S: Stream>(
             let named = entries.iter().find(|entry| identity(entry) == Some(it));
             // A mailbox that was deleted meanwhile has no name to answer by.
             if let Some(entry) = named {
-                let done = in_selected(context, mailbox, &search, &entry.name).await;
+                let named = (&search, entry.name.as_str());
+                let done = in_selected(context, mailbox, named, &mut worked_on).await;
                 settle_saved(mailbox, Some(&search.results), done)?;
             }
         }
@@ -59,7 +61,7 @@ pub(crate) async fn esearch<S: Stream>(
     }
     for (_, name) in wanted {
         context.frame.take_turns().await?;
-        in_other(context, state, &search, name).await?;
+        in_other(context, state, (&search, name), &mut worked_on).await?;
     }
     if search.results.update {
         let tag = context.tag.clone();
@@ -106,10 +108,12 @@ fn wanted<'e>(entries: &'e [MailboxEntry], sources: &[Source]) -> Vec<(Identity<
 async fn in_selected<S: Stream>(
     context: &mut Context<S>,
     mailbox: &mut SelectedMailbox,
-    search: &MultiSearch,
-    name: &str,
+    (search, name): (&MultiSearch, &str),
+    worked_on: &mut usize,
 ) -> Result<(), Failure> {
-    let found = Searched::selected(mailbox).find(context, &search.program).await?;
+    let searched = Searched::selected(mailbox);
+    searched.admit(context, &search.program, worked_on)?;
+    let found = searched.find(context, &search.program).await?;
     let uid_validity = mailbox.view.state().await?.uid_validity;
     let telling = Telling {
         response: "SEARCH",
@@ -131,8 +135,8 @@ async fn in_selected<S: Stream>(
 async fn in_other<S: Stream>(
     context: &mut Context<S>,
     state: &Authenticated,
-    search: &MultiSearch,
-    name: &str,
+    (search, name): (&MultiSearch, &str),
+    worked_on: &mut usize,
 ) -> Result<(), Failure> {
     let opened = open(state, name).await;
     let (view, uid_validity, rows) = match opened {
@@ -141,6 +145,7 @@ async fn in_other<S: Stream>(
         Err(error) => return Err(error.into()),
     };
     let searched = Searched { view: view.as_ref(), rows: &rows, selected: None };
+    searched.admit(context, &search.program, worked_on)?;
     let found = searched.find(context, &search.program).await?;
     if !found.is_empty() && search.results.tell() {
         let telling = Telling {

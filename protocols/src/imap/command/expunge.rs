@@ -23,7 +23,7 @@ pub(crate) async fn expunge<S: Stream>(
     let mut deleted = deleted(mailbox, uids)?;
     // EXPUNGE itself and CLOSE know no limit (RFC 9738 §3.1).
     let limit = context.server.settings.limits.message_limit.filter(|_| uids.is_some());
-    let exceeded = message_limit::cut(mailbox, &mut deleted, limit);
+    let exceeded = message_limit::cut(mailbox.rows(), &mut deleted, limit);
     remove(mailbox, &deleted).await?;
     partly(context, exceeded, "EXPUNGE").await
 }

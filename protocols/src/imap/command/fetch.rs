@@ -113,12 +113,12 @@ fn named<S>(
     let mut named = mailbox.resolve(&fetch.set, fetch.uid)?;
     if let Some(page) = fetch.partial {
         if let Some(limit) = limit.filter(|limit| page.span() > u64::from(limit.get())) {
-            return Err(message_limit::page_too_large(limit));
+            return Err(message_limit::too_many(limit));
         }
         let places = page.places(named.len());
         named = named.get(places).unwrap_or_default().to_vec();
     }
-    let exceeded = message_limit::cut(mailbox, &mut named, limit);
+    let exceeded = message_limit::cut(mailbox.rows(), &mut named, limit);
     // The page is taken first (RFC 9394 §3.4).
     if let Some(since) = fetch.changed_since {
         named.retain(|&index| mailbox.rows().get(index).is_some_and(|row| row.mod_seq > since));

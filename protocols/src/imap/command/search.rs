@@ -6,6 +6,7 @@ use crate::{
         contexts::{self, Asked},
         found::{Searched, Telling, settle_saved},
         grammar::{results::Results, search::SearchCommand},
+        message_limit::Exceeded,
         selected::SelectedMailbox,
         session::Context,
     },
@@ -33,13 +34,19 @@ async fn carry_out<S: Stream>(
     contexts::check_tag(context, mailbox, results)?;
     let SearchCommand { program, uid, .. } = search;
     let mod_seq = program.asks_mod_seq();
-    let found = Searched::selected(mailbox).find(context, &program).await?;
+    let searched = Searched::selected(mailbox);
+    let (found, exceeded) = searched.find_newest(context, &program).await?;
     let telling = Telling { response: "SEARCH", uid, mod_seq, mailbox: None };
     telling.answer(context, mailbox, results, &found).await?;
-    if results.is_some_and(|results| results.update) {
+    let updates = results.is_some_and(|results| results.update);
+    if updates && exceeded.is_some() {
+        // What is told of a part cannot be kept true of the whole.
+        let tag = context.tag.clone();
+        contexts::refuse(context, &tag).await?;
+    } else if updates {
         let asked = Asked { uid, program, criteria: None };
         contexts::add(context, mailbox, asked, found.into_iter().map(|index| (None, index)))
             .await?;
     }
-    Ok(Completion::ok("SEARCH"))
+    Ok(exceeded.map_or(Completion::ok("SEARCH"), Exceeded::completion))
 }

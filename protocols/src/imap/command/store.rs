@@ -33,7 +33,7 @@ pub(crate) async fn store<S: Stream>(
     }
     let mut named = mailbox.resolve(&store.set, store.uid)?;
     let limit = context.server.settings.limits.message_limit;
-    let exceeded = message_limit::cut(mailbox, &mut named, limit);
+    let exceeded = message_limit::cut(mailbox.rows(), &mut named, limit);
     let known: BTreeMap<Uid, (ModSeq, Flags)> = named
         .iter()
         .filter_map(|&index| mailbox.rows().get(index))

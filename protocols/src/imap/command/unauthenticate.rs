@@ -1,18 +1,23 @@
 //! UNAUTHENTICATE (RFC 8437): back to where the connection was before its login.
 //!
 //! What the session knew of the account, the selected mailbox and everything enabled ends with it;
-//! no message is expunged. TLS goes on.
+//! no message is expunged. TLS goes on; compression ends right behind the answer, as all state but
+//! TLS does (§3).
 
 use crate::{
     imap::{
         command::capability,
         completion::Completion,
+        frame::Compression,
         session::{Completed, Context, Transition},
     },
     lines::Stream,
 };
 
-pub(crate) fn unauthenticate<S: Stream>(context: &Context<S>) -> Completed {
+pub(crate) fn unauthenticate<S: Stream>(context: &mut Context<S>) -> Completed {
+    if context.frame.is_compressed() {
+        context.frame.set_compression(Compression::Ends);
+    }
     tracing::info!(peer = %context.peer, address = context.address, "IMAP login given up");
     let code = format!("CAPABILITY {}", capability::list(context, false));
     (Completion::ok_with(code, "Uscito / Logged out of the account"), Transition::Unauthenticate)

@@ -8,23 +8,30 @@
 //! * A literal that is too large is refused before a synchronising client sends it. One that
 //!   comes unasked (LITERAL+) cannot be told from the next command without reading it all, so
 //!   the connection ends instead.
+//! * A message of APPEND, and what stands in the command behind it, must come at a pace
+//!   ([`Frame::begin_message`]): a peer that sends an octet now and then holds no session for ever.
 //!
 //! Not here: the grammar of commands (`grammar`), what they do (`command`).
 
 use std::{fmt, time::Duration};
 
 use bytes::BytesMut;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
     enabled::Enabled,
     grammar::{
         ParseError, Tag,
-        append::{self, Script, Step},
+        append::{self, Form, Progress, Reading, Script, Step},
+        mailbox_name::NameForm,
+        reader::SYNTAX,
     },
     limits::ImapLimits,
 };
-use crate::lines::{Disconnect, Lines, Stream};
+use crate::{
+    lines::{Disconnect, Lines, Stream},
+    pace::Pace,
+};
 
 /// A literal that was announced.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,13 +42,16 @@ pub(crate) struct Literal {
     pub(crate) synchronising: bool,
 }
 
+/// APPEND or REPLACE as far as it was read, and what comes next of it.
+pub(crate) type ReadAppend = Result<(Script, Vec<Step>), ParseError>;
+
 /// What the peer sent.
 #[derive(Debug)]
 pub(crate) enum Incoming {
     /// A whole command, literals inside.
     Command(Vec<u8>),
     /// APPEND or REPLACE up to its first message.
-    Append { tag: Tag, begun: Result<(Script, Vec<Step>), ParseError>, literal: Literal },
+    Append { tag: Tag, begun: ReadAppend, literal: Literal },
     /// A command whose literal is too large; the client has not sent it.
     LiteralRefused { tag: Option<Tag> },
 }
@@ -52,11 +62,24 @@ pub(crate) struct Frame<S> {
     line_octets_max: usize,
     literal_octets_max: usize,
     literal_time_max: Duration,
+    append_form: Form,
     enabled: Enabled,
     /// Whether messages may be appended.
     appends: bool,
     /// The tag of the command that is being read, for the answer to one that cannot be.
     unfinished_tag: Option<Tag>,
+    message_pace: Pace,
+    /// The message of APPEND that is coming: when it began, and how many of its octets are here.
+    message: Option<(Instant, u64)>,
+    /// What happens to compression once the command is answered.
+    compression: Option<Compression>,
+}
+
+/// Where compression begins or ends (RFC 4978 §3, RFC 8437 §3).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Compression {
+    Begins,
+    Ends,
 }
 
 impl<S> fmt::Debug for Frame<S> {
@@ -73,15 +96,25 @@ impl<S: Stream> Frame<S> {
             line_octets_max: limits.line_octets_max,
             literal_octets_max: limits.literal_octets_max,
             literal_time_max: limits.literal_time_max,
+            append_form: Form::new(NameForm::ModifiedUtf7, false, limits),
             enabled: Enabled::default(),
             appends: false,
             unfinished_tag: None,
+            message_pace: Pace {
+                grace: limits.append_grace,
+                time_max: limits.append_time_max,
+                octets_per_second_min: limits.append_octets_per_second_min,
+            },
+            message: None,
+            compression: None,
         }
     }
 
     /// Reads commands as a client writes them that has enabled `enabled`.
     pub(crate) fn set_enabled(&mut self, enabled: Enabled) {
         self.enabled = enabled;
+        self.append_form.names = enabled.names();
+        self.append_form.utf8_accept = enabled.utf8_accept;
     }
 
     /// Says whether messages may be appended.
@@ -95,7 +128,8 @@ impl<S: Stream> Frame<S> {
         let mut command = Vec::new();
         let mut line_octets = 0;
         let (mut literals, mut literal_octets) = (0_usize, 0_usize);
-        self.unfinished_tag = None;
+        let mut reading: Option<Reading> = None;
+        (self.unfinished_tag, self.message) = (None, None);
         loop {
             let line = self.line(self.line_octets_max - line_octets).await?;
             line_octets += line.len();
@@ -107,11 +141,23 @@ impl<S: Stream> Frame<S> {
                 return Ok(Incoming::Command(command));
             };
             let before = &command[..command.len() - announcement];
-            let (names, utf8) = (self.enabled.names(), self.enabled.utf8_accept);
             // Nobody appends before a login: the first literal tells whether it is tried.
             let looked_at = self.appends || literals == 0;
             literals += 1;
-            let begun = if looked_at { append::begin(before, names, utf8) } else { None };
+            let progress = match reading.take() {
+                _ if !looked_at => None,
+                Some(reading) => Some(reading.go_on(before)),
+                None => append::begin(before, self.append_form),
+            };
+            let begun = match progress {
+                None => None,
+                Some(Ok(Progress::Argument(more))) => {
+                    reading = Some(more);
+                    None
+                }
+                Some(Ok(Progress::Steps(script, steps))) => Some(Ok((script, steps))),
+                Some(Err(error)) => Some(Err(error)),
+            };
             if let (Some(tag), Some(begun)) = (&self.unfinished_tag, begun) {
                 return Ok(Incoming::Append { tag: tag.clone(), begun, literal });
             }
@@ -131,19 +177,26 @@ impl<S: Stream> Frame<S> {
     /// end of the command. The literal is that message's.
     pub(crate) async fn after_message(
         &mut self,
-        script: &mut Script,
-    ) -> Result<(Result<Vec<Step>, ParseError>, Option<Literal>), Disconnect> {
+        script: Script,
+    ) -> Result<(ReadAppend, Option<Literal>), Disconnect> {
+        let mut reading = Reading::behind(script);
         let mut octets = Vec::new();
         let (mut line_octets, mut literal_octets) = (0, 0_usize);
         loop {
             let line = self.line(self.line_octets_max - line_octets).await?;
             line_octets += line.len();
             octets.extend_from_slice(&line);
-            let Some((announcement, literal)) = announced_literal(&line) else {
-                return Ok((script.feed(&octets), None));
-            };
-            match script.feed(&octets[..octets.len() - announcement]) {
-                Err(append::ARGUMENT) => {
+            let announced = announced_literal(&line);
+            let before = octets.len() - announced.map_or(0, |(announcement, _)| announcement);
+            let literal = announced.map(|(_, literal)| literal);
+            match (reading.go_on(&octets[..before]), literal) {
+                (Ok(Progress::Steps(script, steps)), _) => {
+                    return Ok((Ok((script, steps)), literal));
+                }
+                (Err(error), _) => return Ok((Err(error), literal)),
+                (Ok(Progress::Argument(_)), None) => return Ok((Err(SYNTAX), None)),
+                (Ok(Progress::Argument(more)), Some(literal)) => {
+                    reading = more;
                     let length = usize::try_from(literal.octets).unwrap_or(usize::MAX);
                     literal_octets = literal_octets.saturating_add(length);
                     if literal_octets > self.literal_octets_max {
@@ -151,7 +204,6 @@ impl<S: Stream> Frame<S> {
                     }
                     self.take_literal(&mut octets, literal).await?;
                 }
-                steps => return Ok((steps, Some(literal))),
             }
         }
     }
@@ -190,7 +242,30 @@ impl<S: Stream> Frame<S> {
 
     /// Waits for a line that is no command: the rest of one, SASL data, DONE.
     pub(crate) async fn line(&mut self, octets_max: usize) -> Result<BytesMut, Disconnect> {
-        self.lines.line(octets_max).await
+        let late = self.message_deadline();
+        let line = self.lines.line(octets_max);
+        match late {
+            None => line.await,
+            Some(late) => timeout_at(late, line).await.map_err(|_| Disconnect::TooSlow)?,
+        }
+    }
+
+    /// Says that a message of APPEND begins: from here to the next command or message the peer must
+    /// send at a pace.
+    pub(crate) fn begin_message(&mut self) {
+        self.message = Some((Instant::now(), 0));
+    }
+
+    /// Counts octets of the message that are here without having been sent.
+    pub(crate) fn count(&mut self, octets: u64) {
+        if let Some((_, here)) = &mut self.message {
+            *here = here.saturating_add(octets);
+        }
+    }
+
+    /// When more of the message must have come.
+    fn message_deadline(&self) -> Option<Instant> {
+        self.message.map(|(begun, octets)| self.message_pace.deadline(begun, octets))
     }
 
     /// Tells the client to send the literal it announced.
@@ -200,8 +275,16 @@ impl<S: Stream> Frame<S> {
 
     /// Waits for the next octets of a literal that has `missing` octets still to come.
     pub(crate) async fn literal_piece(&mut self, missing: usize) -> Result<BytesMut, Disconnect> {
+        let late = self.message_deadline();
         let piece = self.lines.octets(missing);
-        timeout(self.literal_time_max, piece).await.map_err(|_| Disconnect::IdleTimedOut)?
+        let piece = timeout(self.literal_time_max, piece);
+        let piece = match late {
+            None => piece.await,
+            Some(late) => timeout_at(late, piece).await.map_err(|_| Disconnect::TooSlow)?,
+        };
+        let piece = piece.map_err(|_| Disconnect::IdleTimedOut)??;
+        self.count(piece.len() as u64);
+        Ok(piece)
     }
 
     /// Lets other tasks have their turn in long work, which ends when the client has gone away.
@@ -217,6 +300,28 @@ impl<S: Stream> Frame<S> {
     /// Adds `octets` to the output.
     pub(crate) async fn put(&mut self, octets: &[u8]) -> Result<(), Disconnect> {
         self.lines.put(octets).await
+    }
+
+    /// Adds the tagged response of a command to the output. Right behind it compression begins or
+    /// ends where the command asked for that.
+    pub(crate) async fn complete(&mut self, line: &[u8]) -> Result<(), Disconnect> {
+        self.put(line).await?;
+        match self.compression.take() {
+            None => Ok(()),
+            Some(Compression::Begins) => self.lines.begin_deflate().await,
+            Some(Compression::Ends) => self.lines.end_deflate().await,
+        }
+    }
+
+    /// Whether octets are compressed.
+    pub(crate) fn is_compressed(&self) -> bool {
+        self.lines.is_deflated()
+    }
+
+    /// Says what happens to compression behind the tagged response of the command that is carried
+    /// out.
+    pub(crate) fn set_compression(&mut self, compression: Compression) {
+        self.compression = Some(compression);
     }
 
     /// Sends all output.

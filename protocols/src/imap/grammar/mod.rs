@@ -43,7 +43,7 @@ pub(crate) mod write;
 
 use self::{
     acl::AclCommand,
-    append::{Script, Step},
+    append::{Form, Progress, Script, Step},
     create::UseAttributes,
     enable::Extension,
     list::{ListCommand, Return},
@@ -151,6 +151,8 @@ pub(crate) enum Command {
     },
     Namespace,
     Unauthenticate,
+    /// COMPRESS DEFLATE
+    Compress,
     Idle,
     Check,
     Close,
@@ -285,8 +287,11 @@ fn ours(
     names: NameForm,
     limits: &ImapLimits,
 ) -> Result<Option<Command>, ParseError> {
-    if let Some(begun) = append::begin(octets, names, false) {
-        return begun.map(|(script, steps)| Some(Command::Append { script, steps }));
+    if let Some(begun) = append::begin(octets, Form::new(names, false, limits)) {
+        return match begun? {
+            Progress::Steps(script, steps) => Ok(Some(Command::Append { script, steps })),
+            Progress::Argument(_) => Err(reader::SYNTAX),
+        };
     }
     let mut reader = Reader::new(octets, names);
     if reader.word().is_err() || !reader.space() {
@@ -299,6 +304,7 @@ fn ours(
             reader.end()?;
             Command::Unauthenticate
         }
+        (b"COMPRESS", false) => compress(reader)?,
         (b"ENABLE", false) => Command::Enable { extensions: enable::parse(reader)? },
         (b"SELECT", false) => Command::Select(select::parse(reader, false)?),
         (b"EXAMINE", false) => Command::Select(select::parse(reader, true)?),
@@ -334,6 +340,16 @@ fn ours(
         (word, false) => return Ok(acl::parse(word, reader)?.map(Command::Acl)),
         _ => return Ok(None),
     }))
+}
+
+/// Parses what follows the word COMPRESS (RFC 4978 §5).
+fn compress(mut reader: Reader<'_>) -> Result<Command, ParseError> {
+    reader.expect_space()?;
+    if !reader.take_keyword(b"DEFLATE") {
+        return Err(ParseError::Syntax("C'e' solo DEFLATE / There is only DEFLATE"));
+    }
+    reader.end()?;
+    Ok(Command::Compress)
 }
 
 /// Parses what follows the word COPY or MOVE (RFC 9051 §9 `copy`, `move`).

@@ -36,6 +36,8 @@ pub(crate) struct MultiSearch {
     pub(crate) sources: Vec<Source>,
     pub(crate) results: Results,
     pub(crate) program: SearchProgram,
+    /// Whether the charset of its texts is named.
+    pub(crate) charset: bool,
 }
 
 /// Parses what follows the word ESEARCH.
@@ -54,8 +56,8 @@ pub(super) fn parse(
     };
     let all = Results { all: true, ..Results::default() };
     let results = Results::take(&mut reader)?.unwrap_or(all);
-    let program = search::program(reader, limits)?;
-    Ok(MultiSearch { sources, results, program })
+    let (program, charset) = search::program(reader, limits)?;
+    Ok(MultiSearch { sources, results, program, charset })
 }
 
 fn source(reader: &mut Reader<'_>, names_left: &mut usize) -> Result<Source, ParseError> {

@@ -69,6 +69,11 @@ impl<'a> Reader<'a> {
         self.expect(b' ')
     }
 
+    /// How many octets are left.
+    pub(crate) fn left(&self) -> usize {
+        self.rest.len()
+    }
+
     /// The command must end here: a line end, and nothing behind it.
     pub(crate) fn end(&self) -> Result<(), ParseError> {
         if self.at_end() { Ok(()) } else { Err(SYNTAX) }

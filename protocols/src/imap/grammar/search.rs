@@ -26,6 +26,8 @@ pub(crate) struct SearchCommand {
     /// What is told of what is found, in an ESEARCH response; `None` = in a SEARCH response.
     pub(crate) results: Option<Results>,
     pub(crate) program: SearchProgram,
+    /// Whether the charset of its texts is named.
+    pub(crate) charset: bool,
     pub(crate) uid: bool,
 }
 
@@ -178,6 +180,29 @@ impl SearchProgram {
         }
     }
 
+    /// Says whether a message may match by its sequence number and UID, whatever else is asked
+    /// for. Sets must be resolved.
+    pub(crate) fn names(&self, number: u32, uid: u32) -> bool {
+        let mut waiting: Vec<&SearchKey> = self.keys.iter().collect();
+        while let Some(key) = waiting.pop() {
+            let (key, expected) = match key {
+                SearchKey::Not(key) => (&**key, false),
+                key => (key, true),
+            };
+            match key {
+                SearchKey::And(keys) if expected => waiting.extend(keys),
+                SearchKey::Ranges { uid: of_uids, ranges } => {
+                    let value = if *of_uids { uid } else { number };
+                    if contains(ranges, value) != expected {
+                        return false;
+                    }
+                }
+                _ => {}
+            }
+        }
+        true
+    }
+
     /// Says whether `test` holds for some key.
     pub(crate) fn has(&self, test: impl Fn(&SearchKey) -> bool) -> bool {
         let mut has = false;
@@ -213,6 +238,12 @@ impl SearchProgram {
     }
 }
 
+/// Whether `number` is in one of the ascending `ranges`.
+pub(crate) fn contains(ranges: &[RangeInclusive<u32>], number: u32) -> bool {
+    let index = ranges.partition_point(|range| *range.end() < number);
+    ranges.get(index).is_some_and(|range| range.contains(&number))
+}
+
 const SYNTAX: ParseError = ParseError::Syntax("Criteri di ricerca errati / Wrong search criteria");
 const TOO_MANY: ParseError =
     ParseError::Syntax("Troppi criteri di ricerca / Too many search criteria");
@@ -230,22 +261,24 @@ pub(super) fn parse(
     limits: &ImapLimits,
 ) -> Result<SearchCommand, ParseError> {
     let results = Results::take(&mut reader)?;
-    let program = program(reader, limits)?;
-    Ok(SearchCommand { results, program, uid })
+    let (program, charset) = program(reader, limits)?;
+    Ok(SearchCommand { results, program, charset, uid })
 }
 
-/// Parses `[SP "CHARSET" SP charset] 1*(SP search-key)` to the end of the command.
+/// Parses `[SP "CHARSET" SP charset] 1*(SP search-key)` to the end of the command; says whether
+/// there is a charset.
 pub(super) fn program(
     mut reader: Reader<'_>,
     limits: &ImapLimits,
-) -> Result<SearchProgram, ParseError> {
+) -> Result<(SearchProgram, bool), ParseError> {
     let before = reader.clone();
-    if reader.space() && reader.take_keyword(b"CHARSET") && reader.space() {
+    let charset = reader.space() && reader.take_keyword(b"CHARSET") && reader.space();
+    if charset {
         check_charset(&reader.astring().map_err(ours)?)?;
     } else {
         reader = before;
     }
-    keys(reader, limits)
+    Ok((keys(reader, limits)?, charset))
 }
 
 /// Charsets of texts: UTF-8, and what is a part of it.

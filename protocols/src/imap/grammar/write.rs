@@ -3,6 +3,7 @@
 //! Invariant: whatever octets go in, what comes out is one token of RFC 3501 §9. What cannot
 //! stand between quotes becomes a literal.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use storage::mailbox::flags::Flags;
 use trust::clock::UnixMillis;
 
@@ -10,6 +11,9 @@ use super::mailbox_name::{self, NameForm};
 
 /// Octets beyond which a string is written as a literal, because clients bound their lines.
 const QUOTED_OCTETS_MAX: usize = 1_000;
+
+/// Octets that one encoded word is made of: with them it has 72 characters, where 75 are allowed.
+const WORD_OCTETS_MAX: usize = 45;
 
 /// Which octets may stand between quotes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,6 +39,30 @@ pub(crate) fn ntext(out: &mut Vec<u8>, octets: Option<&[u8]>, strings: Strings) 
         Some(octets) => text(out, octets, strings),
         None => out.extend_from_slice(b"NIL"),
     }
+}
+
+/// Writes `nstring` of a subject or a display name: for a client that reads no UTF-8, what is UTF-8
+/// becomes encoded words (RFC 2047 §2), which it reads in headers too (RFC 6855 §7). Other octets,
+/// and text that has encoded words already, stay as they are.
+pub(crate) fn nphrase(out: &mut Vec<u8>, octets: Option<&[u8]>, strings: Strings) {
+    match octets.filter(|_| strings == Strings::Ascii).and_then(encoded_words) {
+        Some(words) => string(out, words.as_bytes()),
+        None => ntext(out, octets, strings),
+    }
+}
+
+/// Encodes text of more than ASCII.
+fn encoded_words(octets: &[u8]) -> Option<String> {
+    let is_text = |text: &&str| !text.is_ascii() && !text.contains("=?");
+    let text = std::str::from_utf8(octets).ok().filter(is_text)?;
+    let mut words: Vec<String> = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (word, more) = rest.split_at(rest.floor_char_boundary(WORD_OCTETS_MAX));
+        words.push(format!("=?UTF-8?B?{}?=", BASE64.encode(word)));
+        rest = more;
+    }
+    Some(words.join(" "))
 }
 
 /// Writes `string`.
@@ -175,5 +203,26 @@ mod tests {
         let instant = UnixMillis(837_596_665_999);
         let zone = jiff::tz::TimeZone::fixed(jiff::tz::offset(-7));
         assert_eq!(written(|out| date_time(out, instant, &zone)), "\"17-Jul-1996 02:44:25 -0700\"");
+    }
+
+    #[test]
+    fn subjects_in_utf_8_become_encoded_words_for_who_reads_no_other() {
+        let written = |octets: &[u8], strings| {
+            let mut out = Vec::new();
+            nphrase(&mut out, Some(octets), strings);
+            String::from_utf8_lossy(&out).into_owned()
+        };
+        assert_eq!(written("perché".as_bytes(), Strings::Ascii), "\"=?UTF-8?B?cGVyY2jDqQ==?=\"");
+        assert_eq!(written("perché".as_bytes(), Strings::Utf8), "\"perché\"");
+        assert_eq!(written(b"perche", Strings::Ascii), "\"perche\"");
+        assert_eq!(written(b"\xe8", Strings::Ascii), "{1}\r\n\u{fffd}");
+        let mixed = "=?UTF-8?Q?=C3=A8?= è";
+        assert_eq!(written(mixed.as_bytes(), Strings::Ascii), format!("{{21}}\r\n{mixed}"));
+        // No letter is cut in two, and white space between words says nothing (RFC 2047 §6.2).
+        let long = "è".repeat(50);
+        let line = written(long.as_bytes(), Strings::Ascii);
+        assert!(line.trim_matches('"').split(' ').all(|word| word.len() <= 75), "{line}");
+        let decoded = storage::text::encoded_word::decode(line.trim_matches('"').as_bytes());
+        assert_eq!(decoded, long);
     }
 }

@@ -1,4 +1,5 @@
-//! ENVELOPE (RFC 3501 §7.4.2).
+//! ENVELOPE (RFC 3501 §7.4.2). To a client that reads no UTF-8 subjects and names are told in encoded
+//! words; an address of more than ASCII, which has no other form, is a literal.
 
 use storage::summary::{Address, Envelope};
 
@@ -9,7 +10,7 @@ pub(crate) fn write_envelope(out: &mut Vec<u8>, envelope: &Envelope, strings: St
     out.push(b'(');
     write::ntext(out, envelope.date.as_deref(), strings);
     out.push(b' ');
-    write::ntext(out, envelope.subject.as_deref(), strings);
+    write::nphrase(out, envelope.subject.as_deref(), strings);
     let sender = if envelope.sender.is_empty() { &envelope.from } else { &envelope.sender };
     let reply_to = if envelope.reply_to.is_empty() { &envelope.from } else { &envelope.reply_to };
     for list in [&envelope.from, sender, reply_to, &envelope.to, &envelope.cc, &envelope.bcc] {
@@ -31,12 +32,9 @@ fn write_addresses(out: &mut Vec<u8>, addresses: &[Address], strings: Strings) {
     out.push(b'(');
     for address in addresses {
         out.push(b'(');
-        for (position, part) in
-            [&address.name, &address.route, &address.mailbox, &address.host].into_iter().enumerate()
-        {
-            if position > 0 {
-                out.push(b' ');
-            }
+        write::nphrase(out, address.name.as_deref(), strings);
+        for part in [&address.route, &address.mailbox, &address.host] {
+            out.push(b' ');
             write::ntext(out, part.as_deref(), strings);
         }
         out.push(b')');

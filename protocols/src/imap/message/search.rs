@@ -26,7 +26,9 @@ use super::{
     content::read,
 };
 use crate::imap::{
-    grammar::search::{Area, DateComparison, EnvelopeField, SearchKey, SearchProgram, SystemFlag},
+    grammar::search::{
+        Area, DateComparison, EnvelopeField, SearchKey, SearchProgram, SystemFlag, contains,
+    },
     limits::ImapLimits,
     selected::SelectedMailbox,
     text::transfer_encoding::TransferDecoder,
@@ -309,11 +311,6 @@ fn every(verdicts: impl IntoIterator<Item = Option<bool>>) -> Option<bool> {
         }
     }
     all
-}
-
-fn contains(ranges: &[std::ops::RangeInclusive<u32>], number: u32) -> bool {
-    let index = ranges.partition_point(|range| *range.end() < number);
-    ranges.get(index).is_some_and(|range| range.contains(&number))
 }
 
 fn has_flag(candidate: &Candidate<'_>, flag: SystemFlag) -> bool {

@@ -9,8 +9,6 @@
 //!
 //! Not here: what is wrong with octets (`data`), who may send when (`transaction`, `chunking`).
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::{
@@ -18,38 +16,23 @@ use super::{
     data::{DataDecoder, DataLimits, Framing, Violation},
     session::{End, Session, ok},
 };
-use crate::smtp::{
-    grammar::Reply,
-    transport::{MessageSink, Peer, Refusal, Service, Taken},
-    wire::INPUT_OCTETS_MAX,
+use crate::{
+    pace::Pace,
+    smtp::{
+        grammar::Reply,
+        transport::{MessageSink, Peer, Refusal, Service, Taken},
+        wire::INPUT_OCTETS_MAX,
+    },
 };
 
 /// Octets read beyond the size limit before the end of a message is no longer waited for.
 const EXCESS_OCTETS_MAX: u64 = 64 * 1024 * 1024;
 
-/// How long octets may be on their way: a while, and then as long as they keep the pace on average.
-#[derive(Clone, Copy, Debug)]
-struct Pace {
-    begun: Instant,
-    grace: Duration,
-    time_max: Duration,
-    octets_per_second_min: u64,
-}
-
-impl Pace {
-    fn new(settings: &ServerSettings) -> Self {
-        Self {
-            begun: Instant::now(),
-            grace: settings.message_grace,
-            time_max: settings.message_time_max,
-            octets_per_second_min: settings.message_octets_per_second_min.max(1),
-        }
-    }
-
-    /// When more must have come than `octets`.
-    fn deadline(&self, octets: u64) -> Instant {
-        let earned = Duration::from_secs(octets / self.octets_per_second_min);
-        self.begun + self.grace.max(earned).min(self.time_max)
+fn pace_of(settings: &ServerSettings) -> Pace {
+    Pace {
+        grace: settings.message_grace,
+        time_max: settings.message_time_max,
+        octets_per_second_min: settings.message_octets_per_second_min,
     }
 }
 
@@ -59,6 +42,7 @@ pub(super) struct Incoming {
     decoder: DataDecoder,
     limits: DataLimits,
     pace: Pace,
+    begun: Instant,
 }
 
 impl std::fmt::Debug for Incoming {
@@ -75,7 +59,7 @@ impl Incoming {
 
     /// When more of the message must have come.
     pub(super) fn deadline(&self) -> Instant {
-        self.pace.deadline(self.decoder.octets())
+        self.pace.deadline(self.begun, self.decoder.octets())
     }
 
     /// Notes that `octets` more are announced.
@@ -141,7 +125,8 @@ impl Session<'_> {
             sink: Ok(sink),
             decoder: DataDecoder::new(framing, limits),
             limits,
-            pace: Pace::new(settings),
+            pace: pace_of(settings),
+            begun: Instant::now(),
         }
     }
 
@@ -170,14 +155,15 @@ impl Session<'_> {
         mut octets: u64,
         mut incoming: Option<&mut Incoming>,
     ) -> Result<(), End> {
-        let (pace, mut dropped) = (Pace::new(&self.server.settings), 0);
+        let (pace, begun, mut dropped) = (pace_of(&self.server.settings), Instant::now(), 0);
         if octets == 0 {
             return Ok(());
         }
         self.wire.make_room(false);
         let mut piece = Vec::with_capacity(INPUT_OCTETS_MAX + 2);
         while octets > 0 {
-            let deadline = incoming.as_ref().map_or(pace.deadline(dropped), |one| one.deadline());
+            let deadline =
+                incoming.as_ref().map_or(pace.deadline(begun, dropped), |one| one.deadline());
             self.more(deadline).await?;
             let buffered = self.wire.buffered();
             let length = buffered.len().min(usize::try_from(octets).unwrap_or(usize::MAX));
