@@ -14,6 +14,7 @@ use crate::{
         contexts,
         found::{Searched, Telling, settle_saved},
         grammar::multisearch::{MultiSearch, Source},
+        progress,
         selected::SelectedMailbox,
         session::{Authenticated, Context},
     },
@@ -40,6 +41,9 @@ pub(crate) async fn esearch<S: Stream>(
     }
     let entries = state.account.list().await?;
     let mut wanted = wanted(&entries, &search.sources);
+    // Of several mailboxes each is counted as one, of one its messages are.
+    let goal = wanted.len();
+    let counts = goal > 1 && context.progress.counts(goal);
     if let Some(mailbox) = mailbox {
         let owner = mailbox.owner.clone();
         let it = (owner.as_deref(), mailbox.view.state().await?.mailbox_id);
@@ -57,9 +61,13 @@ pub(crate) async fn esearch<S: Stream>(
         let text = "Troppe cartelle: cercare in meno / Too many mailboxes: search fewer";
         return Err(Completion::no("LIMIT", text).into());
     }
-    for (_, name) in wanted {
+    for (left, (_, name)) in (0..wanted.len()).rev().zip(wanted) {
+        progress::tell(context).await?;
         context.frame.take_turns().await?;
         in_other(context, state, &search, name).await?;
+        if counts {
+            context.progress.reached(goal - left);
+        }
     }
     if search.results.update {
         let tag = context.tag.clone();
