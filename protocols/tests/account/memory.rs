@@ -151,6 +151,15 @@ impl MemoryAccount {
         self.tree().mailboxes.get_mut(name).unwrap().read_only = true;
     }
 
+    /// Puts a mailbox under another name, which its owner may do.
+    pub(crate) fn move_away(&self, from: &str, to: &str) {
+        let mut tree = self.tree();
+        let mailbox = tree.mailboxes.remove(from).unwrap();
+        tree.mailboxes.insert(to.to_owned(), mailbox);
+        drop(tree);
+        self.announce();
+    }
+
     /// Makes an operator log in, with other accounts and their space.
     pub(crate) fn make_operator(&self, spaces: &[(&str, u64)]) {
         let spaces = spaces.iter().map(|(address, octets)| ((*address).to_owned(), *octets));

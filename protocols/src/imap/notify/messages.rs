@@ -28,8 +28,6 @@ use crate::{
 /// What is known of a mailbox.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Counted {
-    /// Under which name it was told.
-    name: String,
     uid_validity: UidValidity,
     /// One more than the last UID; 2³² when that is taken.
     uid_next: u64,
@@ -39,9 +37,8 @@ pub(super) struct Counted {
 }
 
 impl Counted {
-    fn of(name: &str, state: &MailboxState) -> Self {
+    fn of(state: &MailboxState) -> Self {
         Self {
-            name: name.to_owned(),
             uid_validity: state.uid_validity,
             uid_next: state.uid_next.map_or(1 << 32, |uid| uid.get().into()),
             exists: state.exists,
@@ -55,7 +52,6 @@ impl Counted {
         let rows = mailbox.rows();
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         Self {
-            name: mailbox.name.clone(),
             uid_validity: mailbox.uid_validity,
             uid_next: rows.last().map_or(1, |row| u64::from(row.uid.get()) + 1),
             exists: count(rows.len() - mailbox.own_gone().len().min(rows.len())),
@@ -123,7 +119,7 @@ impl Watched {
                 continue;
             }
             let Some((_, counters)) = open(state, name).await? else { continue };
-            known.insert(it, Counted::of(name, &counters));
+            known.insert(it, Counted::of(&counters));
             if wanted.status {
                 let mut items =
                     vec![StatusItem::Messages, StatusItem::UidNext, StatusItem::UidValidity];
@@ -147,12 +143,6 @@ impl Watched {
         entries: &[MailboxEntry],
     ) -> Result<(), Failure> {
         let places = places(wanted, entries, selected);
-        let replaced: BTreeMap<String, UidValidity> = self
-            .known
-            .iter()
-            .filter(|(it, _)| !places.iter().any(|(place, _, _)| place == *it))
-            .map(|(_, known)| (known.name.clone(), known.uid_validity))
-            .collect();
         for (it, name, messages) in &places {
             let Some((view, now)) = open(state, name).await? else { continue };
             let news = match self.known.get(it) {
@@ -160,17 +150,17 @@ impl Watched {
                     compare(&*view, before, &now, own.among(name), self.own_gone.get(it)).await?
                 }
                 Some(_) => News { renewed: true, ..News::default() },
-                // Where there was nothing before, an empty mailbox is no news.
-                None => News {
-                    renewed: now.exists > 0 || replaced.contains_key(*name),
-                    ..News::default()
-                },
+                // It may stand where another stood. The client knows of one that it has just made.
+                None => {
+                    let renewed = now.exists > 0 || !own.made(name);
+                    News { renewed, ..News::default() }
+                }
             };
             let items = told(news, *messages, context.enabled);
             if !items.is_empty() {
                 put_status(context, state, name, &items).await?;
             }
-            self.known.insert(it.clone(), Counted::of(name, &now));
+            self.known.insert(it.clone(), Counted::of(&now));
             self.own_gone.remove(it);
         }
         self.known.retain(|it, _| places.iter().any(|(place, _, _)| place == it));
@@ -220,7 +210,7 @@ async fn compare(
         news.counted = of_others(changed().filter(|uid| is_new(*uid)), own)
             || of_others(gone.filter(|uid| !is_new(*uid)), own_gone);
     } else {
-        let now = Counted::of("", now);
+        let now = Counted::of(now);
         news.counted = (now.uid_next, now.exists) != (before.uid_next, before.exists);
         news.flags = news.unseen || now.mod_seq != before.mod_seq;
     }

@@ -77,6 +77,16 @@ impl Owns {
         self.among(name).is_some_and(|uids| uids.contains(&uid))
     }
 
+    /// Whether the client has made the mailbox `name`, or subscribed to it.
+    pub(super) fn made(&self, name: &str) -> bool {
+        self.tree.iter().any(|own| match own {
+            Own::Created(made) | Own::Renamed { to: made, .. } | Own::Subscribed(made, true) => {
+                made == name
+            }
+            _ => false,
+        })
+    }
+
     /// The messages that the client put into a mailbox.
     pub(super) fn among(&self, name: &str) -> Option<&BTreeSet<Uid>> {
         self.arrived.get(name)
