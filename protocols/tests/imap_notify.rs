@@ -256,7 +256,8 @@ async fn changed_annotations_are_named() {
     let mut client = logged_in(&account).await;
     let mut other = logged_in(&account).await;
     other.command("a SETMETADATA INBOX (/private/x \"1\")").await;
-    set(&mut client, "(INBOXES (MailboxMetadataChange)) (MAILBOXES no (ServerMetadataChange))").await;
+    set(&mut client, "(INBOXES (MailboxMetadataChange)) (MAILBOXES no (ServerMetadataChange))")
+        .await;
     other.command("b SETMETADATA INBOX (/shared/comment \"2\" /private/x NIL)").await;
     lines(&mut client, &["* METADATA INBOX /private/x /shared/comment"]).await;
     other.command("c SETMETADATA \"\" (/private/comment \"3\")").await;

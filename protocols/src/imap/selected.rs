@@ -93,8 +93,7 @@ impl SelectedMailbox {
         let writable = !examine && view.access() == Access::ReadWrite;
         let state = view.state().await?;
         let (mod_seq, rows) = view.list().await?;
-        let recent_from =
-            if writable { view.claim_recent().await? } else { state.recent_from };
+        let recent_from = if writable { view.claim_recent().await? } else { state.recent_from };
         let recent = recent_from.map_or_else(BTreeSet::new, |from| {
             rows.iter().map(|row| row.uid).filter(|&uid| uid >= from).collect()
         });
@@ -360,7 +359,8 @@ impl SelectedMailbox {
         if moment.flags || !new.is_empty() {
             self.report_keywords(frame).await?;
         }
-        let changed = if moment.flags { std::mem::take(&mut self.changed) } else { BTreeMap::new() };
+        let changed =
+            if moment.flags { std::mem::take(&mut self.changed) } else { BTreeMap::new() };
         for (uid, reflagged) in changed {
             if !reflagged && !enabled.condstore {
                 continue;

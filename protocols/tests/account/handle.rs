@@ -258,6 +258,7 @@ impl AppendSink for Sink {
         self: Box<Self>,
         replaced: Option<Replaced>,
     ) -> Result<(UidValidity, Vec<Uid>), StoreError> {
+        self.account.take_time(self.messages.len()).await;
         if let Some(Replaced { mailbox, uid }) = replaced {
             let name = {
                 let tree = self.account.tree();

@@ -61,6 +61,9 @@ pub(crate) async fn esearch<S: Stream>(
         let text = "Troppe cartelle: cercare in meno / Too many mailboxes: search fewer";
         return Err(Completion::no("LIMIT", text).into());
     }
+    if counts {
+        context.progress.reached(goal - wanted.len());
+    }
     for (left, (_, name)) in (0..wanted.len()).rev().zip(wanted) {
         progress::tell(context).await?;
         context.frame.take_turns().await?;

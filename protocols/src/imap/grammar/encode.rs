@@ -175,8 +175,7 @@ fn events_text(events: Events) -> String {
         (events.mailbox_metadata, "MailboxMetadataChange"),
         (events.server_metadata, "ServerMetadataChange"),
     ];
-    let told: Vec<&str> =
-        words.iter().filter(|(told, _)| *told).map(|(_, word)| *word).collect();
+    let told: Vec<&str> = words.iter().filter(|(told, _)| *told).map(|(_, word)| *word).collect();
     if told.is_empty() { "NONE".to_owned() } else { format!("({})", told.join(" ")) }
 }
 

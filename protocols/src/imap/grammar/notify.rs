@@ -311,7 +311,8 @@ mod tests {
 
     #[test]
     fn events_that_need_others_are_refused_without_them() {
-        for alone in ["MessageNew", "MessageExpunge", "FlagChange", "AnnotationChange MailboxName"] {
+        for alone in ["MessageNew", "MessageExpunge", "FlagChange", "AnnotationChange MailboxName"]
+        {
             assert_eq!(read(&format!("SET (PERSONAL ({alone}))")), Err(INCOMPLETE), "{alone}");
         }
         assert_eq!(read("SET (SELECTED (MessageNew FlagChange))"), Err(INCOMPLETE));

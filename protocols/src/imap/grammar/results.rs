@@ -65,11 +65,7 @@ impl Results {
         Ok(Some(results))
     }
 
-    fn take_option(
-        &mut self,
-        reader: &mut Reader<'_>,
-        items_max: usize,
-    ) -> Result<(), ParseError> {
+    fn take_option(&mut self, reader: &mut Reader<'_>, items_max: usize) -> Result<(), ParseError> {
         match reader.keyword()?.as_slice() {
             b"MIN" => self.min = true,
             b"MAX" => self.max = true,

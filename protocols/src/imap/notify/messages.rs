@@ -203,11 +203,11 @@ async fn compare(
     let changes =
         if keeps_mod_seq { Some(view.changes_since(before.mod_seq).await?) } else { None };
     if let Some(changes) = changes.filter(|changes| !changes.incomplete) {
-        let changed = || changes.changed.iter().map(|row| row.uid);
+        let there = || changes.changed.iter().map(|row| row.uid);
         let gone = changes.expunged.iter().copied();
-        news.flags = changed().any(|uid| !is_new(uid));
+        news.flags = there().any(|uid| !is_new(uid));
         // One that came and went meanwhile was never there.
-        news.counted = of_others(changed().filter(|uid| is_new(*uid)), own)
+        news.counted = of_others(there().filter(|uid| is_new(*uid)), own)
             || of_others(gone.filter(|uid| !is_new(*uid)), own_gone);
     } else {
         let now = Counted::of(now);

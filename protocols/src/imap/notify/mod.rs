@@ -190,8 +190,7 @@ impl Notify {
         let selected = selected.map(|mailbox| (mailbox.owner.clone(), mailbox.id));
         let annotations = self.annotations.begun(state, &wanted, &entries).await?;
         let watched = &self.messages;
-        let watched =
-            watched.begun(context, state, selected.as_ref(), &wanted, &entries).await?;
+        let watched = watched.begun(context, state, selected.as_ref(), &wanted, &entries).await?;
         let known = self.names.take().unwrap_or_else(|| Tree::of(&entries));
         self.names = wants_tree(&wanted).then_some(known);
         (self.annotations, self.messages, self.wanted) = (annotations, watched, Some(wanted));
@@ -230,11 +229,8 @@ impl Notify {
 /// because a mailbox may come under a name from any other.
 fn is_too_much(wanted: &Wanted, entries: &[MailboxEntry], most: usize) -> bool {
     let watched = |entry: &&MailboxEntry| events(wanted, entry) != Events::default();
-    let names = if wants_tree(wanted) {
-        entries.len()
-    } else {
-        entries.iter().filter(watched).count()
-    };
+    let names =
+        if wants_tree(wanted) { entries.len() } else { entries.iter().filter(watched).count() };
     names > most
 }
 

@@ -45,7 +45,8 @@ impl Own {
                 let place = Some(normalised(mailbox)).filter(|name| !name.is_empty());
                 let digest = |value: &Option<Vec<u8>>| value.as_deref().map(Sha256Digest::of);
                 let values = values.iter();
-                let values = values.map(|(entry, value)| (entry.as_str().to_owned(), digest(value)));
+                let values =
+                    values.map(|(entry, value)| (entry.as_str().to_owned(), digest(value)));
                 Self::Annotated(place, values.collect())
             }
             _ => return None,

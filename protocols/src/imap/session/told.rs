@@ -18,7 +18,8 @@ impl<S: Stream> Session<S> {
     /// A command begins.
     pub(super) fn begin(&mut self, tag: &Tag) {
         tag.as_str().clone_into(&mut self.context.tag);
-        self.context.progress = Progress::begun(self.context.server.settings.limits.progress_period);
+        self.context.progress =
+            Progress::begun(self.context.server.settings.limits.progress_period);
     }
 
     /// Tells what has changed by the end of a command. One that `expunges` says where the mailbox
