@@ -181,11 +181,8 @@ async fn tell<S: Stream>(
         contexts.judged.retain(|(uid, _)| !gone.contains(uid));
     }
     let arrived = mailbox.report(&mut context.frame, context.enabled, moment).await?;
-    let changed = if contexts.kept.is_empty() {
-        Vec::new()
-    } else {
-        changed(&contexts.judged, mailbox)
-    };
+    let changed =
+        if contexts.kept.is_empty() { Vec::new() } else { changed(&contexts.judged, mailbox) };
     let mut judged = Vec::with_capacity(contexts.kept.len());
     if !changed.is_empty() {
         for kept in &contexts.kept {

@@ -67,7 +67,7 @@ pub(crate) struct Group {
 /// Mailboxes that need not be selected (RFC 5465 §6.2 to §6.6).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Mailboxes {
-    /// Those that messages are delivered to.
+    /// Those that messages may be delivered to.
     Inboxes,
     /// Every one of the holder's own.
     Personal,

@@ -260,8 +260,8 @@ fn holds(mailboxes: &Mailboxes, name: &str, subscribed: bool) -> bool {
         name.strip_prefix(top.as_str()).is_some_and(|rest| rest.starts_with('/') || rest.is_empty())
     };
     match mailboxes {
-        Mailboxes::Inboxes => name == "INBOX",
-        Mailboxes::Personal => !is_of_others(name),
+        // Receipts are delivered beside the message they are about, wherever that is (§6.3).
+        Mailboxes::Inboxes | Mailboxes::Personal => !is_of_others(name),
         Mailboxes::Subscribed => subscribed,
         Mailboxes::Subtree(tops) => tops.iter().any(is_below),
         Mailboxes::Named(names) => names.iter().any(|one| one == name),
