@@ -95,8 +95,9 @@ fn wanted<'e>(entries: &'e [MailboxEntry], sources: &[Source]) -> Vec<(Identity<
         let is_one = |names: &[String]| names.contains(&entry.name);
         match source {
             Source::Selected | Source::SelectedDelayed => false,
-            Source::Inboxes => entry.name == "INBOX",
-            Source::Personal => !is_of_others(&entry.name),
+            // Receipts are delivered beside the message they are about, wherever that is
+            // (RFC 5465 §6.3).
+            Source::Inboxes | Source::Personal => !is_of_others(&entry.name),
             Source::Subscribed => entry.subscribed,
             Source::Mailboxes(names) => is_one(names),
             Source::Subtree(tops) => is_one(tops) || tops.iter().any(|top| below(top).is_some()),
