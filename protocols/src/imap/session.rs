@@ -566,7 +566,7 @@ async fn selected<S: Stream>(
         }
         Command::Idle => stay(command::idle::idle(context, account, Some(mailbox)).await),
         Command::Notify(set) => {
-            stay(command::notify::notify(context, account, Some(mailbox), set).await)
+            stay(command::notify::notify(context, account, Some(&*mailbox), set).await)
         }
         Command::Enable { .. } => Err(wrong_state().into()),
         other => authenticated(context, account, other).await,

@@ -17,8 +17,8 @@ use crate::{
 /// Sets what is told. Of the selected mailbox the session then tells what has gathered, as for NOOP.
 pub(crate) async fn notify<S: Stream>(
     context: &mut Context<S>,
-    state: &mut Authenticated,
-    mailbox: Option<&mut SelectedMailbox>,
+    state: &Authenticated,
+    mailbox: Option<&SelectedMailbox>,
     command: Notify,
 ) -> CommandResult {
     let Notify::Set(mut wanted) = command else {
@@ -28,25 +28,21 @@ pub(crate) async fn notify<S: Stream>(
     name_as_in_the_tree(&mut wanted);
     // What is set when it fails stays as it was.
     let mut before = std::mem::take(&mut context.notify);
-    let looked = before.set(context, state, mailbox.as_deref(), wanted).await;
+    let looked = before.set(context, state, mailbox, wanted).await;
     context.notify = before;
     if looked? == Looked::Overflow {
         return Err(Completion { condition: Condition::No, ..news::overflow() }.into());
     }
     // Whatever has gathered is told at once.
     context.notify.try_again();
-    if let Some(mailbox) = mailbox {
-        mailbox.refresh().await?;
-    }
     Ok(Completion::ok("NOTIFY"))
 }
 
 fn name_as_in_the_tree(wanted: &mut Wanted) {
     for group in &mut wanted.groups {
         if let Mailboxes::Named(names) | Mailboxes::Subtree(names) = &mut group.mailboxes {
-            for name in names {
-                *name = normalised(name).into_owned();
-            }
+            let written = std::mem::take(names);
+            names.extend(written.iter().map(|name| normalised(name).into_owned()));
         }
     }
 }

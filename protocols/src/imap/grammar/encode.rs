@@ -151,19 +151,19 @@ fn put_notify(out: &mut Vec<u8>, wanted: &Wanted, names: NameForm) {
 }
 
 fn put_mailboxes(out: &mut Vec<u8>, mailboxes: &Mailboxes, names: NameForm) {
-    let (word, list): (&str, &[String]) = match mailboxes {
-        Mailboxes::Inboxes => ("INBOXES", &[]),
-        Mailboxes::Personal => ("PERSONAL", &[]),
-        Mailboxes::Subscribed => ("SUBSCRIBED", &[]),
-        Mailboxes::Subtree(list) => ("SUBTREE", list),
-        Mailboxes::Named(list) => ("MAILBOXES", list),
+    let (word, list) = match mailboxes {
+        Mailboxes::Inboxes => return put(out, "INBOXES"),
+        Mailboxes::Personal => return put(out, "PERSONAL"),
+        Mailboxes::Subscribed => return put(out, "SUBSCRIBED"),
+        Mailboxes::Subtree(list) => ("SUBTREE (", list),
+        Mailboxes::Named(list) => ("MAILBOXES (", list),
     };
     put(out, word);
     for (position, name) in list.iter().enumerate() {
-        put(out, if position == 0 { " (" } else { " " });
+        put(out, if position == 0 { "" } else { " " });
         write::mailbox(out, name, names);
     }
-    put(out, if list.is_empty() { "" } else { ")" });
+    put(out, ")");
 }
 
 fn events_text(events: Events) -> String {

@@ -3,6 +3,8 @@
 //!
 //! Not here: what is told of an event (`notify`).
 
+use std::collections::BTreeSet;
+
 use super::{
     FetchItem, ParseError,
     fetch::take_attributes,
@@ -74,9 +76,9 @@ pub(crate) enum Mailboxes {
     /// Those that the holder subscribes to.
     Subscribed,
     /// These, and all below them.
-    Subtree(Vec<String>),
+    Subtree(BTreeSet<String>),
     /// These.
-    Named(Vec<String>),
+    Named(BTreeSet<String>),
 }
 
 /// What is told of mailboxes that are not selected; nothing at all where `NONE` was said.
@@ -222,7 +224,7 @@ fn other_mailboxes(
     word: &[u8],
     names_left: &mut usize,
 ) -> Result<Mailboxes, ParseError> {
-    let mut names = |reader: &mut Reader<'_>| -> Result<Vec<String>, ParseError> {
+    let mut names = |reader: &mut Reader<'_>| -> Result<BTreeSet<String>, ParseError> {
         reader.expect_space()?;
         let names = if reader.peek() == Some(b'(') {
             reader.list(*names_left, false, Reader::mailbox)?
@@ -230,7 +232,7 @@ fn other_mailboxes(
             vec![reader.mailbox()?]
         };
         *names_left = names_left.checked_sub(names.len()).ok_or(SYNTAX)?;
-        Ok(names)
+        Ok(names.into_iter().collect())
     };
     Ok(match word {
         b"INBOXES" => Mailboxes::Inboxes,
@@ -294,7 +296,7 @@ mod tests {
         assert!(first.status);
         let selected = first.selected.unwrap();
         assert_eq!((selected.delayed, selected.flags, selected.items.len()), (false, false, 2));
-        let lists = Mailboxes::Subtree(vec!["Lists".to_owned()]);
+        let lists = Mailboxes::Subtree(BTreeSet::from(["Lists".to_owned()]));
         let events = Events { messages: Messages::ComeAndGo, ..Events::default() };
         assert_eq!(first.groups, [Group { mailboxes: lists, events }]);
         let second = wanted(
@@ -303,7 +305,7 @@ mod tests {
         let selected = second.selected.unwrap();
         assert_eq!((selected.delayed, selected.flags), (true, true));
         assert_eq!(second.groups.len(), 4);
-        let names = vec!["a".to_owned(), "INBOX".to_owned()];
+        let names = BTreeSet::from(["a".to_owned(), "INBOX".to_owned()]);
         assert_eq!(second.groups[1].mailboxes, Mailboxes::Named(names));
         assert_eq!(second.groups[1].events, Events::default());
         assert_eq!(wanted("SET (SELECTED NONE)").selected, None);

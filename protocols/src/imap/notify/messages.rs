@@ -163,7 +163,8 @@ impl Watched {
             self.known.insert(it.clone(), Counted::of(&now));
             self.own_gone.remove(it);
         }
-        self.known.retain(|it, _| places.iter().any(|(place, _, _)| place == it));
+        let watched: BTreeSet<&Identity> = places.iter().map(|(it, _, _)| it).collect();
+        self.known.retain(|it, _| watched.contains(it));
         self.own_gone.clear();
         Ok(())
     }

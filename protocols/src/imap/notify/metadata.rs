@@ -1,7 +1,7 @@
 //! What is noted about mailboxes and the server, as a client knows it (RFC 5465 §5.6, §5.7): of each
 //! value its digest is kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use storage::error::StoreError;
 use trust::digest::Sha256Digest;
@@ -79,7 +79,8 @@ impl Annotated {
         entries: &[MailboxEntry],
     ) -> Result<(), Failure> {
         let places = places(wanted, entries);
-        self.0.retain(|known, _| places.iter().any(|(place, _)| place == known));
+        let watched: BTreeSet<&Option<Identity>> = places.iter().map(|(place, _)| place).collect();
+        self.0.retain(|known, _| watched.contains(known));
         for (place, name) in places {
             let Some(now) = read(state, name).await? else { continue };
             let before = self.0.entry(place).or_default();

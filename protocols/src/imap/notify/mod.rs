@@ -256,15 +256,15 @@ fn events(wanted: &Wanted, entry: &MailboxEntry) -> Events {
 
 /// Whether a name is among `mailboxes` (RFC 5465 §6). Names are taken as they stand, wildcards too.
 fn holds(mailboxes: &Mailboxes, name: &str, subscribed: bool) -> bool {
-    let is_below = |top: &String| {
-        name.strip_prefix(top.as_str()).is_some_and(|rest| rest.starts_with('/') || rest.is_empty())
-    };
     match mailboxes {
         // Receipts are delivered beside the message they are about, wherever that is (§6.3).
         Mailboxes::Inboxes | Mailboxes::Personal => !is_of_others(name),
         Mailboxes::Subscribed => subscribed,
-        Mailboxes::Subtree(tops) => tops.iter().any(is_below),
-        Mailboxes::Named(names) => names.iter().any(|one| one == name),
+        Mailboxes::Subtree(tops) => {
+            let mut above = name.match_indices('/').map(|(end, _)| &name[..end]);
+            tops.contains(name) || above.any(|name| tops.contains(name))
+        }
+        Mailboxes::Named(names) => names.contains(name),
     }
 }
 
