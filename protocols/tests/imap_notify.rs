@@ -227,6 +227,10 @@ async fn names_that_come_go_and_change_are_listed() {
     assert!(news(&mut client).await.is_empty());
     other.command("h CREATE Quarta").await;
     lines(&mut client, &["* LIST (\\HasNoChildren) \"/\" Quarta"]).await;
+    // A name has children now, though none was made.
+    other.command("i RENAME Quarta Terza/Quarta").await;
+    let renamed = "* LIST (\\HasNoChildren) \"/\" Terza/Quarta (\"OLDNAME\" (Quarta))";
+    lines(&mut client, &["* LIST (\\HasChildren) \"/\" Terza", renamed]).await;
 }
 
 #[tokio::test]
@@ -263,8 +267,10 @@ async fn changed_annotations_are_named() {
     other.command("c SETMETADATA \"\" (/private/comment \"3\")").await;
     lines(&mut client, &["* METADATA \"\" /private/comment"]).await;
     other.command("d SETMETADATA Altro (/private/x \"4\")").await;
-    client.command("e SETMETADATA INBOX (/shared/comment \"5\")").await;
-    client.command("f SETMETADATA \"\" (/private/comment NIL)").await;
+    for change in ["INBOX (/shared/comment \"5\")", "\"\" (/private/comment NIL)"] {
+        let answer = client.command(&format!("e SETMETADATA {change}")).await;
+        assert_eq!(answer, "e OK SETMETADATA\r\n", "{change}");
+    }
     assert!(news(&mut client).await.is_empty());
     other.command("g SETMETADATA INBOX (/shared/comment \"5\" /private/y \"6\")").await;
     lines(&mut client, &["* METADATA INBOX /private/y"]).await;
