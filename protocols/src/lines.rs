@@ -154,6 +154,11 @@ impl<S: Stream> Lines<S> {
         }
     }
 
+    /// Waits until octets of the peer have come, and takes none of them.
+    pub(crate) async fn begun(&mut self) -> Result<(), Disconnect> {
+        if self.has_input() { Ok(()) } else { self.fill().await }
+    }
+
     /// Returns up to `octets_max` octets, at least one, as soon as there are any.
     pub(crate) async fn octets(&mut self, octets_max: usize) -> Result<BytesMut, Disconnect> {
         if self.input.is_empty() {

@@ -198,6 +198,32 @@ const COVERED: &[(&str, &[&str])] = &[
             "binary_and_utf_8_messages_are_taken_but_none_with_nul",
         ],
     ),
+    (
+        "NOTIFY",
+        &[
+            "news_come_while_no_command_is_in_progress",
+            "delayed_expunges_wait_for_a_command_that_lets_numbers_change",
+            "a_selected_mailbox_that_is_not_watched_stays_as_it_was",
+            "news_speak_as_the_client_has_enabled",
+            "flags_elsewhere_are_told_by_modification_sequences_or_by_what_is_unread",
+            "idle_tells_what_notify_asked_for",
+            "names_that_come_go_and_change_are_listed",
+            "subscriptions_are_told_and_followed",
+            "changed_annotations_are_named",
+            "what_cannot_be_told_is_refused",
+            "more_mailboxes_than_may_be_watched_are_refused_or_end_all_notifications",
+            "a_mailbox_that_can_no_longer_be_read_is_dropped_in_silence_and_watched_again_later",
+            "a_new_message_is_described_between_its_number_and_the_searches_it_joins",
+        ],
+    ),
+    (
+        "INPROGRESS",
+        &[
+            "a_long_search_says_how_far_it_is_every_twelve_seconds",
+            "several_mailboxes_are_counted_one_by_one",
+            "what_is_done_in_one_piece_says_that_it_goes_on",
+        ],
+    ),
     ("AUTH=SCRAM-SHA-256-PLUS", &["imap_binds_a_login_to_its_connection"]),
     ("AUTH=SCRAM-SHA-256", &["a_proof_logs_in_and_the_server_proves_itself_too"]),
     ("AUTH=OAUTHBEARER", &["a_token_logs_in_and_a_refused_one_is_told_where_to_get_another"]),
@@ -208,7 +234,7 @@ const COVERED: &[(&str, &[&str])] = &[
 ];
 
 /// The files in which these transcripts stand.
-const TRANSCRIPTS: [&str; 24] = [
+const TRANSCRIPTS: [&str; 26] = [
     include_str!("imap_acl.rs"),
     include_str!("imap_append.rs"),
     include_str!("imap_compress.rs"),
@@ -217,12 +243,14 @@ const TRANSCRIPTS: [&str; 24] = [
     include_str!("imap_esearch.rs"),
     include_str!("imap_fetch_items.rs"),
     include_str!("imap_hostile.rs"),
+    include_str!("imap_inprogress.rs"),
     include_str!("imap_list.rs"),
     include_str!("imap_logins.rs"),
     include_str!("imap_message_limit.rs"),
     include_str!("imap_messages.rs"),
     include_str!("imap_metadata.rs"),
     include_str!("imap_multisearch.rs"),
+    include_str!("imap_notify.rs"),
     include_str!("imap_qresync.rs"),
     include_str!("imap_quota.rs"),
     include_str!("imap_rev2.rs"),
@@ -282,8 +310,12 @@ async fn what_is_announced_is_what_transcripts_cover() {
     for (token, transcripts) in COVERED {
         assert!(!transcripts.is_empty(), "{token}");
         for transcript in *transcripts {
-            let test = format!("#[tokio::test]\nasync fn {transcript}()");
-            assert!(TRANSCRIPTS.iter().any(|text| text.contains(&test)), "{token}: {transcript}");
+            let heads = ["#[tokio::test]", "#[tokio::test(start_paused = true)]"];
+            let test = |head: &&str| {
+                let test = format!("{head}\nasync fn {transcript}()");
+                TRANSCRIPTS.iter().any(|text| text.contains(&test))
+            };
+            assert!(heads.iter().any(test), "{token}: {transcript}");
         }
     }
 }

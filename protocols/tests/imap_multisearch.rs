@@ -54,9 +54,10 @@ async fn mailboxes_are_named_in_every_way() {
         ("SUBTREE (Lavoro/a) mailboxes Lavoro/a", vec![&a, &b]),
         ("personal", vec![&inbox, &work, &a, &b, &why]),
         ("subscribed", vec![&a]),
-        ("inboxes", vec![&inbox]),
+        // Messages may be delivered to any of them (RFC 5465 §6.3).
+        ("inboxes", vec![&inbox, &work, &a, &b, &why]),
         ("selected", vec![&inbox]),
-        ("selected-delayed inboxes", vec![&inbox]),
+        ("selected-delayed mailboxes inbox", vec![&inbox]),
         ("mailboxes Niente", vec![]),
         ("subtree Lav", vec![]),
     ] {

@@ -150,6 +150,12 @@ settings! {
     imap_contexts_max: usize = 16, COUNT,
         "Ricerche di una sessione IMAP di cui si annunciano i cambiamenti.",
         "Searches of an IMAP session whose changes are told.";
+    imap_notify_mailboxes_max: usize = 10_000, COUNT,
+        "Cartelle di cui una sessione IMAP riceve notizie senza chiederle (NOTIFY).",
+        "Mailboxes that an IMAP session is told news of unasked (NOTIFY).";
+    imap_progress_interval: Millis = Millis::seconds(12), TIME,
+        "Ogni quanto un comando IMAP lungo dice a che punto è; lo standard consiglia da 10 a 15 s.",
+        "Every how long a long IMAP command says how far it is; the standard recommends 10 to 15 s.";
     sessions_per_account_max: usize = 32, COUNT,
         "Sessioni IMAP e POP3 autenticate di una stessa casella.",
         "Sessions of IMAP and POP3 of one account that are logged in.";

@@ -17,9 +17,9 @@ use trust::random::SystemRandom;
 
 use crate::fixture::{Fixture, RecordingSink, at, reopen};
 
-const PASSWORD: &str = "tavolo lampada fiume";
+pub(crate) const PASSWORD: &str = "tavolo lampada fiume";
 
-async fn set_password(fixture: &Fixture, address: &str, password: &str) {
+pub(crate) async fn set_password(fixture: &Fixture, address: &str, password: &str) {
     let prepared = PreparedPassword::new(password).unwrap();
     let credential = Credential::make(&prepared, &SystemRandom).unwrap();
     fixture.registry.set_credential(&at(address), &credential).await.unwrap();

@@ -1,4 +1,5 @@
-//! The registry on a real SQLite file: accounts, owners, domains, the outbox, two processes.
+//! The registry on a real SQLite file: accounts, owners, domains, the outbox, two processes, and a session
+//! that watches the store.
 
 mod accounts;
 mod fixture;
@@ -10,3 +11,4 @@ mod operators;
 mod outbox;
 mod processes;
 mod tokens;
+mod watching;

@@ -20,17 +20,17 @@ use trust::random::SeededRandom;
 
 use super::fixture::{Fixture, at};
 
-const OPERATOR: &str = "operatore@pec.example";
-const SERVICE: &str = "posta-certificata@alfa.example";
+pub(crate) const OPERATOR: &str = "operatore@pec.example";
+pub(crate) const SERVICE: &str = "posta-certificata@alfa.example";
 
-struct House {
-    fixture: Fixture,
-    store: Arc<Store>,
+pub(crate) struct House {
+    pub(crate) fixture: Fixture,
+    pub(crate) store: Arc<Store>,
     mail: StoreMailAccess,
 }
 
 impl House {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let fixture = Fixture::new().await;
         fixture.add(OPERATOR).await;
         fixture.add("anna@pec.example").await;
@@ -51,7 +51,7 @@ impl House {
         Self { fixture, store, mail }
     }
 
-    async fn id(&self, address: &str) -> AccountId {
+    pub(crate) async fn id(&self, address: &str) -> AccountId {
         self.store.account_by_address(address).await.unwrap().unwrap().0
     }
 
@@ -60,7 +60,7 @@ impl House {
         self.mail.open(&identity).await.unwrap()
     }
 
-    async fn deliver(&self, address: &str) {
+    pub(crate) async fn deliver(&self, address: &str) {
         let account = self.store.account(self.id(address).await).await.unwrap();
         let mut writer = self.store.message_writer();
         writer.write(b"Subject: x\r\n\r\ny\r\n").await.unwrap();

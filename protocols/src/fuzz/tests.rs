@@ -4,7 +4,7 @@ mod replay;
 use super::TARGETS;
 
 /// What mutations put in.
-const TOKENS: [&str; 59] = [
+const TOKENS: [&str; 62] = [
     "\r\n",
     "\r",
     "\n",
@@ -64,6 +64,9 @@ const TOKENS: [&str; 59] = [
     " RETURN (STATUS (SIZE))",
     "/private/",
     "(DEPTH 1)",
+    "(MessageNew (UID) MessageExpunge)",
+    " (PERSONAL NONE)",
+    "UPDATE (FLAGS)",
 ];
 
 fn replay(target: &str) {

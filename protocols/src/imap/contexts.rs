@@ -11,16 +11,19 @@
 //!
 //! Not here: the first answer (`command::search`, `command::sort`).
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::Range};
 
 use storage::ids::{ModSeq, Uid};
 
 use super::{
-    command::sort::keyed,
+    command::{fetch::tell_new, sort::keyed},
     completion::{Completion, Failure},
     found::{Searched, correlated, number},
-    grammar::{results::Results, search::SearchProgram, sequence::write_set, sort::Criterion},
+    grammar::{
+        FetchItem, results::Results, search::SearchProgram, sequence::write_set, sort::Criterion,
+    },
     message::sort::{self, SortKey},
+    notify::Moment,
     selected::SelectedMailbox,
     session::Context,
 };
@@ -33,6 +36,8 @@ pub(crate) struct Asked {
     pub(crate) program: SearchProgram,
     /// `None` = a SEARCH: its members have no positions.
     pub(crate) criteria: Option<Vec<Criterion>>,
+    /// What is told of a new message that joins (RFC 5465 §7).
+    pub(crate) items: Vec<FetchItem>,
 }
 
 /// One search whose changes are told.
@@ -41,6 +46,14 @@ struct Kept {
     tag: String,
     asked: Asked,
     members: Members,
+}
+
+/// What changes in a context.
+#[derive(Debug)]
+struct Judged {
+    leaving: BTreeSet<Uid>,
+    /// Indexes of rows, ascending.
+    joining: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -141,13 +154,10 @@ pub(crate) async fn refuse<S: Stream>(
 pub(crate) async fn report<S: Stream>(
     context: &mut Context<S>,
     mailbox: &mut SelectedMailbox,
-    numbers_may_change: bool,
+    moment: Moment,
 ) -> Result<(), Disconnect> {
-    if mailbox.contexts.kept.is_empty() {
-        return mailbox.report(&mut context.frame, context.enabled, numbers_may_change).await;
-    }
     let mut contexts = std::mem::take(&mut mailbox.contexts);
-    let told = tell(&mut contexts, context, mailbox, numbers_may_change).await;
+    let told = tell(&mut contexts, context, mailbox, moment).await;
     mailbox.contexts = contexts;
     match told {
         // What cannot be read now is told after the next command.
@@ -160,29 +170,66 @@ async fn tell<S: Stream>(
     contexts: &mut Contexts,
     context: &mut Context<S>,
     mailbox: &mut SelectedMailbox,
-    numbers_may_change: bool,
+    moment: Moment,
 ) -> Result<(), Failure> {
-    if numbers_may_change {
+    let gone = mailbox.gone(moment);
+    if !gone.is_empty() {
         for kept in &mut contexts.kept {
-            let gone = kept.uids().filter(|uid| mailbox.is_expunged(*uid)).collect();
+            let gone = kept.uids().filter(|uid| gone.contains(uid)).collect();
             kept.remove(context, mailbox, &gone).await?;
         }
-        let present = |(uid, _): &(Uid, ModSeq)| !mailbox.is_expunged(*uid);
-        contexts.judged.retain(present);
+        contexts.judged.retain(|(uid, _)| !gone.contains(uid));
     }
-    mailbox.report(&mut context.frame, context.enabled, numbers_may_change).await?;
-    let changed = changed(&contexts.judged, mailbox);
+    let arrived = mailbox.report(&mut context.frame, context.enabled, moment).await?;
+    let changed =
+        if contexts.kept.is_empty() { Vec::new() } else { changed(&contexts.judged, mailbox) };
+    let mut judged = Vec::with_capacity(contexts.kept.len());
+    if !changed.is_empty() {
+        for kept in &contexts.kept {
+            judged.push(kept.judge(context, mailbox, &changed).await?);
+        }
+    }
+    tell_arrived(contexts, context, mailbox, arrived, &judged).await?;
     if changed.is_empty() {
         return Ok(());
     }
-    for kept in &mut contexts.kept {
-        kept.judge(context, mailbox, &changed).await?;
+    for (kept, Judged { leaving, joining }) in contexts.kept.iter_mut().zip(&judged) {
+        kept.remove(context, mailbox, leaving).await?;
+        kept.add(context, mailbox, joining).await?;
     }
     contexts.judged = mailbox.rows().iter().map(|row| (row.uid, row.mod_seq)).collect();
     while contexts.octets() > context.server.settings.limits.sort_octets_max
         && let Some(kept) = contexts.kept.pop()
     {
         refuse(context, &kept.tag).await?;
+    }
+    Ok(())
+}
+
+/// Tells of new messages what the client wants to know of them: all that NOTIFY and the contexts they
+/// join ask for, in one response between EXISTS and ADDTO (RFC 5465 §5.2, §7). Not of those that the
+/// client itself put there.
+async fn tell_arrived<S: Stream>(
+    contexts: &Contexts,
+    context: &mut Context<S>,
+    mailbox: &SelectedMailbox,
+    arrived: Range<usize>,
+    judged: &[Judged],
+) -> Result<(), Disconnect> {
+    for index in arrived {
+        let Some(row) = mailbox.rows().get(index) else { continue };
+        if context.notify.is_own(&mailbox.name, row.uid) {
+            continue;
+        }
+        let mut items = context.notify.new_items().to_vec();
+        for (kept, judged) in contexts.kept.iter().zip(judged) {
+            if judged.joining.binary_search(&index).is_ok() {
+                items.extend(kept.asked.items.iter().cloned());
+            }
+        }
+        if !items.is_empty() {
+            tell_new(context, mailbox, index, items).await?;
+        }
     }
     Ok(())
 }
@@ -209,13 +256,13 @@ impl Kept {
         }
     }
 
-    /// Judges the rows at `changed` again, and tells who joins and who leaves.
+    /// Judges the rows at `changed` again.
     async fn judge<S: Stream>(
-        &mut self,
+        &self,
         context: &mut Context<S>,
         mailbox: &SelectedMailbox,
         changed: &[usize],
-    ) -> Result<(), Failure> {
+    ) -> Result<Judged, Failure> {
         let searched = Searched::selected(mailbox);
         let found = searched.find_among(context, &self.asked.program, changed).await?;
         let uid_of = |index: &usize| mailbox.rows().get(*index).map(|row| row.uid);
@@ -224,11 +271,9 @@ impl Kept {
         let members: BTreeSet<Uid> = self.uids().filter(|uid| judged.contains(uid)).collect();
         let gone = members.difference(&matching).copied();
         // One that is gone leaves when its EXPUNGE is sent.
-        let gone = gone.filter(|uid| !mailbox.is_expunged(*uid)).collect();
-        self.remove(context, mailbox, &gone).await?;
+        let leaving = gone.filter(|uid| !mailbox.is_expunged(*uid)).collect();
         let is_new = |index: &usize| uid_of(index).is_some_and(|uid| !members.contains(&uid));
-        let new: Vec<usize> = found.into_iter().filter(is_new).collect();
-        self.add(context, mailbox, &new).await
+        Ok(Judged { leaving, joining: found.into_iter().filter(is_new).collect() })
     }
 
     /// Tells that `gone` leave: of an order, the last first, so that each position is true.

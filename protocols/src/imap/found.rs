@@ -29,6 +29,7 @@ use super::{
     },
     message::search::{Candidate, Search},
     message_limit::{self, Exceeded},
+    progress,
     selected::SelectedMailbox,
     session::Context,
 };
@@ -133,13 +134,18 @@ impl<'a> Searched<'a> {
             |key: &SearchKey| matches!(key, SearchKey::Content { .. } | SearchKey::Header { .. });
         let at_once = if program.has(reads) { CONTENTS_AT_ONCE } else { MESSAGES_AT_ONCE };
         let mut found = Vec::new();
+        let counts = context.progress.counts(indexes.len());
         for (turn, some) in indexes.chunks(at_once).enumerate() {
             if turn > 0 {
+                progress::tell(context).await?;
                 context.frame.take_turns().await?;
             }
             let candidates: Vec<Candidate<'_>> =
                 some.iter().filter_map(|index| self.candidate(*index)).collect();
-            let numbers = search.find(&candidates).await?;
+            let numbers = progress::during(context, search.find(&candidates)).await??;
+            if counts {
+                context.progress.reached(turn * at_once + some.len());
+            }
             found.extend(numbers.into_iter().map(|number| number as usize - 1));
         }
         Ok(found)
@@ -177,12 +183,13 @@ impl<'a> Searched<'a> {
     ) -> Result<(), Failure> {
         for (turn, some) in indexes.chunks(MESSAGES_AT_ONCE).enumerate() {
             if turn > 0 {
+                progress::tell(context).await?;
                 context.frame.take_turns().await?;
             }
             let rows: Vec<(usize, &ListedMessage)> =
                 some.iter().filter_map(|index| Some((*index, self.rows.get(*index)?))).collect();
             let numbers: Vec<EmailNumber> = rows.iter().map(|(_, row)| row.email_number).collect();
-            let headers = self.view.headers(&numbers, fields).await?;
+            let headers = progress::during(context, self.view.headers(&numbers, fields)).await??;
             for ((index, row), headers) in rows.into_iter().zip(headers) {
                 take(index, row, headers)?;
             }

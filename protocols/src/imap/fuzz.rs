@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::{
     grammar::{
         self, Command,
+        encode::put_items,
         mailbox_name::NameForm,
         multisearch::{MultiSearch, Source},
         results::Results,
@@ -106,12 +107,14 @@ fn put_results(out: &mut Vec<u8>, results: Option<&Results>) {
         (results.count, "COUNT"),
         (results.save, "SAVE"),
         (results.context, "CONTEXT"),
-        (results.update, "UPDATE"),
     ];
     let mut list: Vec<String> =
         words.iter().filter(|(set, _)| *set).map(|(_, word)| (*word).to_owned()).collect();
     list.extend(results.partial.map(|partial| format!("PARTIAL {}", partial.written())));
-    put(out, &format!(" RETURN ({})", list.join(" ")));
+    list.extend(results.update.then(|| "UPDATE".to_owned()));
+    put(out, &format!(" RETURN ({}", list.join(" ")));
+    put_items(out, &results.update_items);
+    put(out, ")");
 }
 
 fn put_source(out: &mut Vec<u8>, source: &Source) {

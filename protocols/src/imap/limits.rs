@@ -50,6 +50,11 @@ pub struct ImapLimits {
     pub sort_octets_max: usize,
     /// Searches of a session whose changes are told (RFC 5267 §4.3).
     pub contexts_max: usize,
+    /// Names in the tree of mailboxes that a session is told news of (RFC 5465 §5.8), and names in
+    /// one NOTIFY.
+    pub notify_mailboxes_max: usize,
+    /// Every how long a command that takes its time says so (RFC 9585 §4: 10 to 15 seconds).
+    pub progress_period: Duration,
     /// Patterns of one LIST (RFC 5258 §3).
     pub list_patterns_max: usize,
     /// Octets of all patterns of one LIST; no name is longer than 1,000.
@@ -95,6 +100,8 @@ impl Default for ImapLimits {
             search_saved_max: 1_000_000,
             sort_octets_max: 64 * 1024 * 1024,
             contexts_max: 16,
+            notify_mailboxes_max: 10_000,
+            progress_period: Duration::from_secs(12),
             list_patterns_max: 100,
             list_pattern_octets_max: 4_000,
             header_octets_max: 16 * 1024 * 1024,

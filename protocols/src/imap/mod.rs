@@ -5,6 +5,8 @@
 //! * [`session`]: states and their commands; [`command`]: one file per command.
 //! * [`selected`]: the stable list of messages behind sequence numbers. [`found`]: what a search
 //!   finds in it, and its answer. [`contexts`]: searches whose changes are told.
+//! * [`progress`]: how far a long command is.
+//! * [`notify`]: mailboxes whose changes are told. [`news`]: when anything is told unasked.
 //! * [`message`]: envelopes, structures, sections, search, order and
 //!   threads. [`text`]: decoding for search.
 //!
@@ -27,7 +29,10 @@ mod grammar;
 mod limits;
 mod message;
 mod message_limit;
+mod news;
+mod notify;
 mod object_id;
+mod progress;
 mod resync;
 mod selected;
 mod server;

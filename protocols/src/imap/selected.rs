@@ -10,13 +10,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ops::RangeInclusive,
+    ops::{Range, RangeInclusive},
     sync::Arc,
 };
 
 use storage::{
+    account::name::normalised,
     error::StoreError,
-    ids::{ModSeq, Uid},
+    ids::{MailboxId, ModSeq, Uid, UidValidity},
     mailbox::{
         flags::{Flags, Keyword},
         view::{Access, ListedMessage, MailboxView, MessageRow},
@@ -33,6 +34,7 @@ use super::{
         sequence::{SequenceSet, write_set},
         write,
     },
+    notify::{Expunged, Moment},
 };
 use crate::{
     access::owner_of,
@@ -44,8 +46,12 @@ pub(crate) struct SelectedMailbox {
     pub(crate) view: Arc<dyn MailboxView>,
     /// Whether the session may change it: SELECT of a mailbox that is not read-only itself.
     pub(crate) writable: bool,
+    /// The name that the client called it by.
+    pub(crate) name: String,
     /// The other account whose it is, as [`crate::access::owner_of`] names it.
     pub(crate) owner: Option<String>,
+    pub(crate) id: MailboxId,
+    pub(crate) uid_validity: UidValidity,
     rows: Vec<ListedMessage>,
     mod_seq: ModSeq,
     /// The modification sequence up to which the client has been told everything.
@@ -53,6 +59,8 @@ pub(crate) struct SelectedMailbox {
     recent: BTreeSet<Uid>,
     /// Messages that are gone while the client still counts them.
     expunged: BTreeSet<Uid>,
+    /// Those of them that the client itself expunged.
+    own_gone: BTreeSet<Uid>,
     /// Rows that are new since the client was last told a number, ascending.
     arrived: Vec<ListedMessage>,
     /// Messages whose new row the client has not been told, and whether their flags differ.
@@ -83,9 +91,9 @@ impl SelectedMailbox {
         examine: bool,
     ) -> Result<Self, StoreError> {
         let writable = !examine && view.access() == Access::ReadWrite;
+        let state = view.state().await?;
         let (mod_seq, rows) = view.list().await?;
-        let recent_from =
-            if writable { view.claim_recent().await? } else { view.state().await?.recent_from };
+        let recent_from = if writable { view.claim_recent().await? } else { state.recent_from };
         let recent = recent_from.map_or_else(BTreeSet::new, |from| {
             rows.iter().map(|row| row.uid).filter(|&uid| uid >= from).collect()
         });
@@ -93,12 +101,16 @@ impl SelectedMailbox {
         Ok(Self {
             view,
             writable,
+            name: normalised(name).into_owned(),
             owner: owner_of(name).map(str::to_owned),
+            id: state.mailbox_id,
+            uid_validity: state.uid_validity,
             rows,
             mod_seq,
             told: mod_seq,
             recent,
             expunged: BTreeSet::new(),
+            own_gone: BTreeSet::new(),
             arrived: Vec::new(),
             changed: BTreeMap::new(),
             saved: BTreeSet::new(),
@@ -138,6 +150,20 @@ impl SelectedMailbox {
     /// Whether a message that the client still counts is gone.
     pub(crate) fn is_expunged(&self, uid: Uid) -> bool {
         self.expunged.contains(&uid)
+    }
+
+    /// The messages that the client still counts and has expunged itself.
+    pub(crate) fn own_gone(&self) -> &BTreeSet<Uid> {
+        &self.own_gone
+    }
+
+    /// The messages that are gone and told so at `moment`.
+    pub(crate) fn gone(&self, moment: Moment) -> BTreeSet<Uid> {
+        match moment.expunged {
+            Expunged::Held => BTreeSet::new(),
+            Expunged::Own => self.expunged.intersection(&self.own_gone).copied().collect(),
+            Expunged::All => self.expunged.clone(),
+        }
     }
 
     /// Whether the client counts a message.
@@ -270,8 +296,11 @@ impl SelectedMailbox {
         }
     }
 
-    /// Takes in that a message is gone.
+    /// Takes in that the client has expunged a message.
     pub(crate) fn forget(&mut self, uid: Uid) {
+        if self.counts(uid) {
+            self.own_gone.insert(uid);
+        }
         self.forget_all(&BTreeSet::from([uid]));
     }
 
@@ -303,18 +332,20 @@ impl SelectedMailbox {
         self.changed.insert(uid, true);
     }
 
-    /// Tells the client what it does not know yet: expunged messages if `numbers_may_change`,
-    /// new ones, new flags (RFC 3501 §5.2, §7.4.1).
+    /// Tells the client what it does not know yet and is told at `moment`: expunged messages, new ones,
+    /// new flags (RFC 3501 §5.2, §7.4.1). Returns where the new ones stand.
     pub(crate) async fn report<S: Stream>(
         &mut self,
         frame: &mut Frame<S>,
         enabled: Enabled,
-        numbers_may_change: bool,
-    ) -> Result<(), Disconnect> {
-        if numbers_may_change && !self.expunged.is_empty() {
-            self.report_expunged(frame, enabled).await?;
+        moment: Moment,
+    ) -> Result<Range<usize>, Disconnect> {
+        let gone = self.gone(moment);
+        if !gone.is_empty() {
+            self.report_expunged(frame, enabled, gone).await?;
         }
-        if !self.arrived.is_empty() {
+        let before = self.rows.len();
+        if moment.arrived && !self.arrived.is_empty() {
             self.batches.1 += self.arrived.len();
             self.rows.append(&mut self.arrived);
             let mut told = format!("* {} EXISTS\r\n", self.rows.len());
@@ -324,8 +355,13 @@ impl SelectedMailbox {
             }
             frame.put(told.as_bytes()).await?;
         }
-        self.report_keywords(frame).await?;
-        for (uid, reflagged) in std::mem::take(&mut self.changed) {
+        let new = before..self.rows.len();
+        if moment.flags || !new.is_empty() {
+            self.report_keywords(frame).await?;
+        }
+        let changed =
+            if moment.flags { std::mem::take(&mut self.changed) } else { BTreeMap::new() };
+        for (uid, reflagged) in changed {
             if !reflagged && !enabled.condstore {
                 continue;
             }
@@ -335,10 +371,10 @@ impl SelectedMailbox {
             }
         }
         // A client that resynchronises from here must not miss what it was not told.
-        if self.expunged.is_empty() {
+        if self.expunged.is_empty() && self.arrived.is_empty() && self.changed.is_empty() {
             self.told = self.mod_seq;
         }
-        Ok(())
+        Ok(new)
     }
 
     /// Sends FLAGS again when there are new keywords (RFC 3501 §7.2.6): before the first FETCH
@@ -357,8 +393,8 @@ impl SelectedMailbox {
         &mut self,
         frame: &mut Frame<S>,
         enabled: Enabled,
+        gone: BTreeSet<Uid>,
     ) -> Result<(), Disconnect> {
-        let gone = std::mem::take(&mut self.expunged);
         // RFC 7162 §3.2.10, RFC 9586 §3.4.
         let by_uid = enabled.uid_only || (enabled.qresync && self.keeps_mod_seq());
         if by_uid {
@@ -373,6 +409,8 @@ impl SelectedMailbox {
             self.recent.remove(uid);
             self.saved.remove(uid);
             self.changed.remove(uid);
+            self.expunged.remove(uid);
+            self.own_gone.remove(uid);
         }
         self.batches.1 += gone.len();
         self.rows.retain(|row| !gone.contains(&row.uid));

@@ -9,9 +9,10 @@
 //!
 //! Not here: what single commands do (`command`).
 
+mod told;
+
 use std::{net::IpAddr, sync::Arc};
 
-use storage::ids::ModSeq;
 use tokio::{
     sync::watch,
     time::{Instant, timeout_at},
@@ -21,11 +22,13 @@ use tokio_util::sync::CancellationToken;
 use super::{
     command,
     completion::{Completion, Condition, Failure},
-    contexts,
     enabled::{Enabled, uid_required},
     frame::{Frame, Incoming, Literal, ReadAppend},
     goodbye,
     grammar::{self, Command, Tag},
+    news,
+    notify::{Notify, Own},
+    progress::Progress,
     selected::SelectedMailbox,
     server::Shared,
 };
@@ -50,6 +53,10 @@ pub(crate) struct Context<S> {
     pub(crate) tag: String,
     /// What the client has enabled.
     pub(crate) enabled: Enabled,
+    /// What it is told unasked.
+    pub(crate) notify: Notify,
+    /// How far the command is that is carried out.
+    pub(crate) progress: Progress,
     /// What a login can be bound to.
     pub(crate) bindings: ChannelBindings,
     /// Whether STARTTLS is offered.
@@ -107,6 +114,15 @@ impl State {
     fn is_over(&self) -> bool {
         matches!(self, Self::Logout | Self::StartTls | Self::Unauthenticated)
     }
+
+    /// The account and the mailbox that are open.
+    fn opened(&mut self) -> Option<(&mut Authenticated, Option<&mut SelectedMailbox>)> {
+        match self {
+            Self::Authenticated(state) => Some((state, None)),
+            Self::Selected(state) => Some((&mut state.authenticated, Some(&mut state.mailbox))),
+            _ => None,
+        }
+    }
 }
 
 /// Where a command leads.
@@ -156,6 +172,8 @@ impl<S: Stream> Session<S> {
             encrypted,
             tag: String::new(),
             enabled,
+            notify: Notify::default(),
+            progress: Progress::default(),
             bindings,
             start_tls,
             stopping,
@@ -245,6 +263,9 @@ impl<S: Stream> Session<S> {
         };
         self.context.frame.set_appends(!matches!(self.state, State::NotAuthenticated(_)));
         self.context.frame.flush().await?;
+        if let Some((state, mailbox)) = self.state.opened() {
+            news::until_command(&mut self.context, state, mailbox, deadline).await?;
+        }
         tokio::select! {
             biased;
             incoming = timeout_at(deadline, self.context.frame.command()) => {
@@ -261,6 +282,7 @@ impl<S: Stream> Session<S> {
                 let expunges =
                     matches!(&begun, Ok((script, _)) if script.target().replace.is_some());
                 let told = self.told();
+                self.begin(&tag);
                 let appended = self.append(begun, Some(literal)).await;
                 let completion = settle(appended)?;
                 (Some(tag), self.settled(completion, true, expunges, told).await?)
@@ -329,13 +351,14 @@ impl<S: Stream> Session<S> {
             return Ok((tag, refused));
         }
         if let Some(tag) = &tag {
-            tag.as_str().clone_into(&mut self.context.tag);
+            self.begin(tag);
         }
         let (numbers_may_change, expunges) = (command.lets_numbers_change(), command.expunges());
-        let told = self.told();
+        let (told, own) = (self.told(), Own::of(&command));
         let completion = match self.dispatch(command, tag.as_ref()).await {
             Ok((completion, transition)) => {
                 self.follow(transition);
+                self.context.notify.did(own);
                 completion
             }
             Err(Failure::Refused(completion)) => completion,
@@ -343,44 +366,6 @@ impl<S: Stream> Session<S> {
         };
         let completion = self.settled(completion, numbers_may_change, expunges, told).await?;
         Ok((tag, completion))
-    }
-
-    /// Tells what has changed by the end of a command. One that `expunges` says where the mailbox
-    /// stands then; `told` is where the client stood before.
-    async fn settled(
-        &mut self,
-        mut completion: Completion,
-        numbers_may_change: bool,
-        expunges: bool,
-        told: Option<ModSeq>,
-    ) -> Result<Completion, Disconnect> {
-        self.report(numbers_may_change, expunges).await?;
-        if expunges && self.context.enabled.qresync && completion.condition == Condition::Ok {
-            // What the client has been told by now (RFC 7162 §3.2.7, §3.2.9).
-            let now = self.told().filter(|now| Some(*now) > told && completion.code.is_none());
-            completion.code =
-                now.map(|now| format!("HIGHESTMODSEQ {now}").into()).or(completion.code);
-        }
-        Ok(completion)
-    }
-
-    /// The modification sequence up to which the client knows the selected mailbox.
-    fn told(&self) -> Option<ModSeq> {
-        match &self.state {
-            State::Selected(selected) => selected.mailbox.told(),
-            _ => None,
-        }
-    }
-
-    /// Begins to tell modification sequences, and where the selected mailbox stands
-    /// (RFC 7162 §3.1).
-    async fn enable_condstore(&mut self) -> Result<(), Disconnect> {
-        if std::mem::replace(&mut self.context.enabled.condstore, true) {
-            return Ok(());
-        }
-        let Some(told) = self.told() else { return Ok(()) };
-        let line = format!("* OK [HIGHESTMODSEQ {told}] MODSEQ\r\n");
-        self.context.frame.put(line.as_bytes()).await
     }
 
     async fn dispatch(&mut self, command: Command, tag: Option<&Tag>) -> Done {
@@ -429,6 +414,7 @@ impl<S: Stream> Session<S> {
                 State::Selected(Box::new(Selected { authenticated, mailbox: *mailbox }))
             }
             (Transition::Deselect, State::Selected(selected)) => {
+                self.context.notify.left(&selected.mailbox);
                 State::Authenticated(selected.authenticated)
             }
             (Transition::Stay | Transition::Deselect | Transition::Select(_), state) => state,
@@ -436,21 +422,6 @@ impl<S: Stream> Session<S> {
             (Transition::StartTls, _) => State::StartTls,
             (Transition::Unauthenticate, _) => State::Unauthenticated,
         };
-    }
-
-    /// Tells the client what others have changed in its mailbox. After a change of its own, `changed`,
-    /// the mailbox is asked even if nobody has announced that yet.
-    async fn report(&mut self, numbers_may_change: bool, changed: bool) -> Result<(), Disconnect> {
-        let State::Selected(selected) = &mut self.state else { return Ok(()) };
-        if changed || selected.authenticated.changes.has_changed().unwrap_or(false) {
-            selected.authenticated.changes.mark_unchanged();
-            match selected.mailbox.refresh().await {
-                // What cannot be read now is told after the next command.
-                Ok(()) | Err(Failure::Refused(_)) => {}
-                Err(Failure::Disconnected(disconnect)) => return Err(disconnect),
-            }
-        }
-        contexts::report(&mut self.context, &mut selected.mailbox, numbers_may_change).await
     }
 
     async fn complete(
@@ -548,6 +519,7 @@ async fn authenticated<S: Stream>(
         }
         Command::Namespace => stay(command::namespace::namespace(context, state).await),
         Command::Idle => stay(command::idle::idle(context, state, None).await),
+        Command::Notify(set) => stay(command::notify::notify(context, state, None, set).await),
         Command::Unauthenticate => Ok(command::unauthenticate::unauthenticate(context)),
         Command::Compress => stay(command::compress::compress(context)),
         _ => Err(wrong_state().into()),
@@ -591,6 +563,9 @@ async fn selected<S: Stream>(
             stay(command::uid_batches::uid_batches(context, mailbox, batches, tag).await)
         }
         Command::Idle => stay(command::idle::idle(context, account, Some(mailbox)).await),
+        Command::Notify(set) => {
+            stay(command::notify::notify(context, account, Some(&*mailbox), set).await)
+        }
         Command::Enable { .. } => Err(wrong_state().into()),
         other => authenticated(context, account, other).await,
     }

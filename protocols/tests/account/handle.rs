@@ -90,6 +90,7 @@ impl MailAccount for Handle {
         if let Some(special_use) = special_use {
             self.0.tree().special_uses.insert(id, special_use);
         }
+        self.0.announce();
         Ok(id)
     }
 
@@ -109,6 +110,7 @@ impl MailAccount for Handle {
         }
         let mailbox = tree.mailboxes.remove(from).ok_or_else(|| missing(from))?;
         tree.mailboxes.insert(to.to_owned(), mailbox);
+        self.0.announce();
         Ok(())
     }
 
@@ -119,6 +121,7 @@ impl MailAccount for Handle {
         } else {
             tree.subscribed.remove(name);
         }
+        self.0.announce();
         Ok(())
     }
 
@@ -178,6 +181,7 @@ impl MailAccount for Handle {
             return Err(StoreError::TooManyAnnotations(10));
         }
         tree.annotations = annotations;
+        self.0.announce();
         Ok(())
     }
 
@@ -254,6 +258,7 @@ impl AppendSink for Sink {
         self: Box<Self>,
         replaced: Option<Replaced>,
     ) -> Result<(UidValidity, Vec<Uid>), StoreError> {
+        self.account.take_time(self.messages.len()).await;
         if let Some(Replaced { mailbox, uid }) = replaced {
             let name = {
                 let tree = self.account.tree();

@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -86,6 +87,8 @@ pub(crate) struct MemoryAccount {
     pub(crate) reads: AtomicU64,
     pub(crate) summaries: AtomicU64,
     pub(crate) appended_octets: AtomicU64,
+    /// Milliseconds that each message takes.
+    pace: AtomicU64,
 }
 
 impl MemoryAccount {
@@ -97,6 +100,7 @@ impl MemoryAccount {
             reads: AtomicU64::new(0),
             summaries: AtomicU64::new(0),
             appended_octets: AtomicU64::new(0),
+            pace: AtomicU64::new(0),
         };
         account.make("INBOX");
         Arc::new(account)
@@ -104,6 +108,19 @@ impl MemoryAccount {
 
     pub(super) fn tree(&self) -> MutexGuard<'_, Tree> {
         self.tree.lock().unwrap()
+    }
+
+    /// Makes reading, copying and appending take so long, each message.
+    pub(crate) fn set_pace(&self, pace: Duration) {
+        self.pace.store(u64::try_from(pace.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    /// Takes the time for `messages`.
+    pub(super) async fn take_time(&self, messages: usize) {
+        let pace = Duration::from_millis(self.pace.load(Ordering::SeqCst));
+        if !pace.is_zero() {
+            tokio::time::sleep(pace * u32::try_from(messages).unwrap()).await;
+        }
     }
 
     pub(super) fn announce(&self) {
@@ -149,6 +166,15 @@ impl MemoryAccount {
     /// Makes a mailbox that only a snapshot would have.
     pub(crate) fn make_read_only(&self, name: &str) {
         self.tree().mailboxes.get_mut(name).unwrap().read_only = true;
+    }
+
+    /// Puts a mailbox under another name, which its owner may do.
+    pub(crate) fn move_away(&self, from: &str, to: &str) {
+        let mut tree = self.tree();
+        let mailbox = tree.mailboxes.remove(from).unwrap();
+        tree.mailboxes.insert(to.to_owned(), mailbox);
+        drop(tree);
+        self.announce();
     }
 
     /// Makes an operator log in, with other accounts and their space.

@@ -157,6 +157,7 @@ impl MailboxView for MemoryView {
 
     async fn summary(&self, email_number: EmailNumber) -> Result<Arc<Summary>, StoreError> {
         self.account.summaries.fetch_add(1, Ordering::SeqCst);
+        self.account.take_time(1).await;
         let tree = self.account.tree();
         let message = tree.messages.get(&email_number);
         message.map(|message| Arc::clone(&message.1)).ok_or_else(|| Self::gone(email_number))
@@ -239,10 +240,12 @@ impl MailboxView for MemoryView {
     }
 
     async fn copy(&self, uids: &[Uid], destination: MailboxId) -> Result<Copied, StoreError> {
+        self.account.take_time(uids.len()).await;
         self.transfer(uids, destination, false)
     }
 
     async fn move_to(&self, uids: &[Uid], destination: MailboxId) -> Result<Copied, StoreError> {
+        self.account.take_time(uids.len()).await;
         self.writable()?;
         self.transfer(uids, destination, true)
     }

@@ -17,7 +17,7 @@ use crate::{
             append::{Replace, Script, Step},
             sequence::write_set,
         },
-        message_limit,
+        message_limit, progress,
         selected::SelectedMailbox,
         session::{Authenticated, Context},
     },
@@ -95,7 +95,10 @@ pub(crate) async fn append<S: Stream>(
                     let announced = literal.ok_or_else(announced_nothing)?;
                     coming = take_literal(context, coming, announced, eight_bit).await?;
                 }
-                Step::End => return finish(context, selected.take(), coming?).await,
+                Step::End => {
+                    let name = &script.target().mailbox;
+                    return finish(context, selected.take(), name, coming?).await;
+                }
             }
         }
         let (more, next) = context.frame.after_message(script).await?;
@@ -256,17 +259,19 @@ fn empty() -> Completion {
 async fn finish<S: Stream>(
     context: &mut Context<S>,
     selected: Option<&mut SelectedMailbox>,
+    name: &str,
     messages: Messages,
 ) -> CommandResult {
     let Messages { sink, replaced, octets, .. } = messages;
     if octets == 0 {
         return Err(empty().into());
     }
-    let (uid_validity, uids) = match sink.finish(replaced).await {
+    let (uid_validity, uids) = match progress::during(context, sink.finish(replaced)).await? {
         Ok(appended) => appended,
         Err(StoreError::NoSuchUid { .. }) => return Err(expunged().into()),
         Err(error) => return Err(failed(&error).into()),
     };
+    context.notify.arrived(name, uids.iter().copied());
     let code = format!("APPENDUID {uid_validity} {}", write_set(uids.into_iter().map(Uid::get)));
     match (replaced, selected) {
         (Some(Replaced { uid, .. }), Some(mailbox)) => {

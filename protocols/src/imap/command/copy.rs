@@ -8,16 +8,20 @@ use storage::{
     mailbox::view::Copied,
 };
 
-use crate::imap::{
-    completion::{CommandResult, Completion, Failure, expunged, refusal},
-    grammar::sequence::{SequenceSet, write_set},
-    message_limit::{self, Exceeded},
-    selected::SelectedMailbox,
-    session::{Authenticated, Context},
+use crate::{
+    imap::{
+        completion::{CommandResult, Completion, Failure, expunged, refusal},
+        grammar::sequence::{SequenceSet, write_set},
+        message_limit::{self, Exceeded},
+        progress,
+        selected::SelectedMailbox,
+        session::{Authenticated, Context},
+    },
+    lines::Stream,
 };
 
-pub(crate) async fn copy<S>(
-    context: &Context<S>,
+pub(crate) async fn copy<S: Stream>(
+    context: &mut Context<S>,
     state: &mut Authenticated,
     mailbox: &mut SelectedMailbox,
     set: &SequenceSet,
@@ -30,11 +34,14 @@ pub(crate) async fn copy<S>(
     if let Some(exceeded) = exceeded {
         return Err(exceeded.refusal().into());
     }
-    let destination = find(state, destination).await?;
+    let name = destination;
+    let destination = find(state, name).await?;
     if uids.is_empty() {
         return Ok(Completion::ok("COPY"));
     }
-    let copied = mailbox.view.copy(&uids, destination).await.map_err(gone_meanwhile)?;
+    let copied = progress::during(context, mailbox.view.copy(&uids, destination)).await?;
+    let copied = copied.map_err(gone_meanwhile)?;
+    context.notify.arrived(name, copied.uids.iter().map(|(_, to)| *to));
     Ok(match copy_uid(&copied) {
         Some(code) => Completion::ok_with(code, "COPY"),
         None => Completion::ok("COPY"),

@@ -44,7 +44,7 @@ pub(super) async fn tell_normalised<S: Stream>(
     name: &str,
 ) -> Result<(), Failure> {
     if context.enabled.rev2 && asked != name {
-        let line = list::old_name_line(name, asked, context.enabled.names());
+        let line = list::old_name_line(name, asked, context.enabled.names(), &[]);
         context.frame.put(&line).await?;
     }
     Ok(())

@@ -14,6 +14,7 @@ use crate::{
         contexts,
         found::{Searched, Telling, settle_saved},
         grammar::multisearch::{MultiSearch, Source},
+        progress,
         selected::SelectedMailbox,
         session::{Authenticated, Context},
     },
@@ -41,6 +42,9 @@ pub(crate) async fn esearch<S: Stream>(
     let mut worked_on = 0;
     let entries = state.account.list().await?;
     let mut wanted = wanted(&entries, &search.sources);
+    // Of several mailboxes each is counted as one, of one its messages are.
+    let goal = wanted.len();
+    let counts = goal > 1 && context.progress.counts(goal);
     if let Some(mailbox) = mailbox {
         let owner = mailbox.owner.clone();
         let it = (owner.as_deref(), mailbox.view.state().await?.mailbox_id);
@@ -59,9 +63,16 @@ pub(crate) async fn esearch<S: Stream>(
         let text = "Troppe cartelle: cercare in meno / Too many mailboxes: search fewer";
         return Err(Completion::no("LIMIT", text).into());
     }
-    for (_, name) in wanted {
+    if counts {
+        context.progress.reached(goal - wanted.len());
+    }
+    for (left, (_, name)) in (0..wanted.len()).rev().zip(wanted) {
+        progress::tell(context).await?;
         context.frame.take_turns().await?;
         in_other(context, state, (&search, name), &mut worked_on).await?;
+        if counts {
+            context.progress.reached(goal - left);
+        }
     }
     if search.results.update {
         let tag = context.tag.clone();
@@ -86,8 +97,9 @@ fn wanted<'e>(entries: &'e [MailboxEntry], sources: &[Source]) -> Vec<(Identity<
         let is_one = |names: &[String]| names.contains(&entry.name);
         match source {
             Source::Selected | Source::SelectedDelayed => false,
-            Source::Inboxes => entry.name == "INBOX",
-            Source::Personal => !is_of_others(&entry.name),
+            // Receipts are delivered beside the message they are about, wherever that is
+            // (RFC 5465 §6.3).
+            Source::Inboxes | Source::Personal => !is_of_others(&entry.name),
             Source::Subscribed => entry.subscribed,
             Source::Mailboxes(names) => is_one(names),
             Source::Subtree(tops) => is_one(tops) || tops.iter().any(|top| below(top).is_some()),

@@ -332,6 +332,30 @@ async fn fetch_message<S: Stream>(
     Ok(outcome.map_err(Unanswered::from))
 }
 
+/// Tells of a new message at `index` what the client wants to know of every such one
+/// (RFC 5465 §5.2). Nobody reads it by that: it stays unseen. Of a message that cannot be read, or is
+/// gone already, nothing is said.
+pub(crate) async fn tell_new<S: Stream>(
+    context: &mut Context<S>,
+    mailbox: &SelectedMailbox,
+    index: usize,
+    mut items: Vec<FetchItem>,
+) -> Result<(), Disconnect> {
+    let Some(row) = mailbox.rows().get(index) else { return Ok(()) };
+    // RFC 7162 §3.1, §3.2.4: what nobody asked for names its UID, and its MODSEQ where that is told.
+    let (uid, mod_seq) = (!context.enabled.uid_only, context.enabled.condstore);
+    let told = [(uid, FetchItem::Uid), (mod_seq && mailbox.keeps_mod_seq(), FetchItem::ModSeq)];
+    for (_, item) in told.into_iter().filter(|(told, _)| *told).rev() {
+        items.retain(|one| *one != item);
+        items.insert(0, item);
+    }
+    if !mailbox.keeps_mod_seq() {
+        items.retain(|item| *item != FetchItem::ModSeq);
+    }
+    fetch_message(context, mailbox, index, row, &items, false).await?.unwrap_or_default();
+    Ok(())
+}
+
 /// Answers of one message.
 struct Answerer<'a> {
     settings: &'a ServerSettings,

@@ -1,11 +1,13 @@
-//! IDLE (RFC 2177 §3): changes are told as they happen.
+//! IDLE (RFC 2177 §3): changes are told as they happen, those that NOTIFY asked for among them
+//! (RFC 5465 §4).
 
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
     imap::{
         completion::{CommandResult, Completion},
-        contexts,
+        news,
+        notify::When,
         selected::SelectedMailbox,
         session::{Authenticated, Context},
     },
@@ -23,19 +25,15 @@ pub(crate) async fn idle<S: Stream>(
     context.frame.put(b"+ In attesa / Idling\r\n").await?;
     let deadline = Instant::now() + context.server.settings.limits.idle_time_max;
     state.changes.mark_changed();
+    let mut announced = true;
     loop {
         tokio::select! {
             biased;
             () = context.stopping.cancelled() => return Err(Disconnect::Stopping.into()),
-            changed = state.changes.changed(), if mailbox.is_some() => {
-                if let Some(mailbox) = mailbox.as_deref_mut() {
-                    mailbox.refresh().await?;
-                    contexts::report(context, mailbox, true).await?;
-                }
-                if changed.is_err() {
-                    // Nobody will report changes any more: the account is being closed.
-                    mailbox = None;
-                }
+            changed = state.changes.changed(), if announced => {
+                // Nobody may report changes any more: the account is being closed.
+                announced = changed.is_ok();
+                news::tell(context, state, mailbox.as_deref_mut(), When::Idle, true).await?;
                 context.frame.flush().await?;
             }
             line = timeout_at(deadline, context.frame.line(DONE_OCTETS_MAX)) => {

@@ -100,7 +100,8 @@ async fn beside<S: Stream>(
     Ok(longest_left_out)
 }
 
-fn is_gone(completion: &Completion) -> bool {
+/// Whether a mailbox was refused because it is not there.
+pub(crate) fn is_gone(completion: &Completion) -> bool {
     *completion == refusal(&StoreError::NoSuchMailboxName(String::new()))
 }
 
@@ -241,17 +242,22 @@ fn is_above(names: &BTreeSet<&str>, name: &str) -> bool {
 }
 
 /// A LIST or LSUB response.
-pub(super) fn line(response: &str, name: &str, names: NameForm, attributes: &[&str]) -> Vec<u8> {
+pub(crate) fn line(response: &str, name: &str, names: NameForm, attributes: &[&str]) -> Vec<u8> {
     let mut line = format!("* {response} ({}) \"/\" ", attributes.join(" ")).into_bytes();
     write::mailbox(&mut line, name, names);
     line.extend_from_slice(b"\r\n");
     line
 }
 
-/// The LIST response that tells the name of a mailbox to who called it otherwise
-/// (RFC 9051 §6.3.9.7).
-pub(crate) fn old_name_line(name: &str, asked: &str, names: NameForm) -> Vec<u8> {
-    let mut line = line("LIST", name, names, &[]);
+/// The LIST response that tells the name of a mailbox to who called it otherwise, or knew it under
+/// another (RFC 9051 §6.3.9.7, RFC 5465 §5.4).
+pub(crate) fn old_name_line(
+    name: &str,
+    asked: &str,
+    names: NameForm,
+    attributes: &[&str],
+) -> Vec<u8> {
+    let mut line = line("LIST", name, names, attributes);
     line.truncate(line.len() - 2);
     line.extend_from_slice(b" (\"OLDNAME\" (");
     write::mailbox(&mut line, asked, names);

@@ -8,6 +8,7 @@ use crate::{
     imap::{
         completion::{CommandResult, Completion},
         grammar::sequence::SequenceSet,
+        progress,
         selected::SelectedMailbox,
         session::{Authenticated, Context},
     },
@@ -26,11 +27,14 @@ pub(crate) async fn r#move<S: Stream>(
     // Unlike COPY it may move a part (RFC 9738 §3.1).
     let limit = context.server.settings.limits.message_limit;
     let (uids, exceeded) = messages(mailbox, set, uid, limit)?;
-    let destination = find(state, destination).await?;
+    let name = destination;
+    let destination = find(state, name).await?;
     if uids.is_empty() {
         return Ok(Completion::ok("MOVE"));
     }
-    let moved = mailbox.view.move_to(&uids, destination).await.map_err(gone_meanwhile)?;
+    let moved = progress::during(context, mailbox.view.move_to(&uids, destination)).await?;
+    let moved = moved.map_err(gone_meanwhile)?;
+    context.notify.arrived(name, moved.uids.iter().map(|(_, to)| *to));
     // The new UIDs come before the EXPUNGE responses (RFC 6851 §4.3), which the session sends.
     if let Some(code) = copy_uid(&moved) {
         context.frame.put(Completion::ok_with(code, "MOVE").line("*").as_bytes()).await?;

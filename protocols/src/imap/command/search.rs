@@ -20,7 +20,7 @@ pub(crate) async fn search<S: Stream>(
 ) -> CommandResult {
     let all = Results { all: true, ..Results::default() };
     // IMAP4rev2 knows no other answer (RFC 9051 §6.4.4).
-    let results = search.results.or(context.enabled.rev2.then_some(all));
+    let results = search.results.clone().or(context.enabled.rev2.then_some(all));
     let done = carry_out(context, mailbox, search, results.as_ref()).await;
     settle_saved(mailbox, results.as_ref(), done)
 }
@@ -44,7 +44,8 @@ async fn carry_out<S: Stream>(
         let tag = context.tag.clone();
         contexts::refuse(context, &tag).await?;
     } else if updates {
-        let asked = Asked { uid, program, criteria: None };
+        let items = results.map(|results| results.update_items.clone()).unwrap_or_default();
+        let asked = Asked { uid, program, criteria: None, items };
         contexts::add(context, mailbox, asked, found.into_iter().map(|index| (None, index)))
             .await?;
     }

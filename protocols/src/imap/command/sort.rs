@@ -7,6 +7,7 @@ use crate::{
         found::{Searched, Telling, in_background, settle_saved, too_many},
         grammar::sort::{Criterion, SortCommand},
         message::sort::{self, SortKey},
+        progress,
         selected::SelectedMailbox,
         session::Context,
     },
@@ -18,7 +19,7 @@ pub(crate) async fn sort<S: Stream>(
     mailbox: &mut SelectedMailbox,
     command: SortCommand,
 ) -> CommandResult {
-    let results = command.results;
+    let results = command.results.clone();
     let done = carry_out(context, mailbox, command).await;
     settle_saved(mailbox, results.as_ref(), done)
 }
@@ -35,12 +36,13 @@ async fn carry_out<S: Stream>(
     searched.admit(context, &program, &mut 0)?;
     let found = searched.find(context, &program).await?;
     let keyed = keyed(context, &searched, &criteria, &found).await?;
-    let sorted = in_order(keyed, criteria.clone()).await?;
+    let sorted = progress::during(context, in_order(keyed, criteria.clone())).await??;
     let found: Vec<usize> = sorted.iter().map(|(_, index)| *index).collect();
     let telling = Telling { response: "SORT", uid, mod_seq, mailbox: None };
     telling.answer(context, mailbox, results.as_ref(), &found).await?;
-    if results.is_some_and(|results| results.update) {
-        let asked = Asked { uid, program, criteria: Some(criteria) };
+    if results.as_ref().is_some_and(|results| results.update) {
+        let items = results.map(|results| results.update_items).unwrap_or_default();
+        let asked = Asked { uid, program, criteria: Some(criteria), items };
         let found = sorted.into_iter().map(|(key, index)| (Some(key), index));
         contexts::add(context, mailbox, asked, found).await?;
     }

@@ -28,7 +28,7 @@ pub(crate) async fn status<S: Stream>(
 }
 
 /// The STATUS response for the mailbox `name`.
-pub(super) async fn line<S: Stream>(
+pub(crate) async fn line<S: Stream>(
     context: &mut Context<S>,
     state: &Authenticated,
     name: &str,

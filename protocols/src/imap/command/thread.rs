@@ -13,6 +13,7 @@ use crate::{
             sort::{collated, sent},
             thread::{Forest, Identifiers, Message},
         },
+        progress,
         selected::SelectedMailbox,
         session::Context,
     },
@@ -57,7 +58,8 @@ pub(crate) async fn thread<S: Stream>(
         .await?;
     let count = identifiers.len();
     drop(identifiers);
-    let threads = in_background(move || Forest::of(&messages, threading, count).written()).await?;
+    let threads = in_background(move || Forest::of(&messages, threading, count).written());
+    let threads = progress::during(context, threads).await??;
     context.frame.put(b"* THREAD").await?;
     if !threads.is_empty() {
         context.frame.put(b" ").await?;

@@ -240,6 +240,11 @@ impl<S: Stream> Frame<S> {
         self.unfinished_tag.as_ref()
     }
 
+    /// Waits until the peer has begun to send something. May be cancelled.
+    pub(crate) async fn begun(&mut self) -> Result<(), Disconnect> {
+        self.lines.begun().await
+    }
+
     /// Waits for a line that is no command: the rest of one, SASL data, DONE.
     pub(crate) async fn line(&mut self, octets_max: usize) -> Result<BytesMut, Disconnect> {
         let late = self.message_deadline();

@@ -8,6 +8,7 @@ use super::{
     Command, Fetch, FetchItem, Select, Store,
     fetch::Partial,
     mailbox_name::NameForm,
+    notify::{Events, Mailboxes, Messages, Notify, Wanted},
     sequence::{SequenceNumber, SequenceSet},
     write,
 };
@@ -37,6 +38,8 @@ pub(crate) fn encode(command: &Command, names: NameForm) -> Option<Vec<u8>> {
                 put(&mut out, &format!(" {from}:{to}"));
             }
         }
+        Command::Notify(Notify::None) => put(&mut out, "NOTIFY NONE"),
+        Command::Notify(Notify::Set(wanted)) => put_notify(&mut out, wanted, names),
         _ => return None,
     }
     out.extend_from_slice(b"\r\n");
@@ -126,6 +129,63 @@ fn put_fetch(out: &mut Vec<u8>, fetch: &Fetch) {
     if !modifiers.is_empty() {
         put(out, &format!(" ({})", modifiers.join(" ")));
     }
+}
+
+fn put_notify(out: &mut Vec<u8>, wanted: &Wanted, names: NameForm) {
+    put(out, if wanted.status { "NOTIFY SET STATUS" } else { "NOTIFY SET" });
+    // A command without any group cannot be said.
+    if let (None, []) = (&wanted.selected, wanted.groups.as_slice()) {
+        put(out, " (SELECTED NONE)");
+    }
+    if let Some(selected) = &wanted.selected {
+        put(out, if selected.delayed { " (SELECTED-DELAYED (" } else { " (SELECTED (" });
+        put(out, "MessageNew");
+        put_items(out, &selected.items);
+        put(out, if selected.flags { " MessageExpunge FlagChange))" } else { " MessageExpunge))" });
+    }
+    for group in &wanted.groups {
+        put(out, " (");
+        put_mailboxes(out, &group.mailboxes, names);
+        put(out, &format!(" {})", events_text(group.events)));
+    }
+}
+
+fn put_mailboxes(out: &mut Vec<u8>, mailboxes: &Mailboxes, names: NameForm) {
+    let (word, list) = match mailboxes {
+        Mailboxes::Inboxes => return put(out, "INBOXES"),
+        Mailboxes::Personal => return put(out, "PERSONAL"),
+        Mailboxes::Subscribed => return put(out, "SUBSCRIBED"),
+        Mailboxes::Subtree(list) => ("SUBTREE (", list),
+        Mailboxes::Named(list) => ("MAILBOXES (", list),
+    };
+    put(out, word);
+    for (position, name) in list.iter().enumerate() {
+        put(out, if position == 0 { "" } else { " " });
+        write::mailbox(out, name, names);
+    }
+    put(out, ")");
+}
+
+fn events_text(events: Events) -> String {
+    let words = [
+        (events.messages >= Messages::ComeAndGo, "MessageNew MessageExpunge"),
+        (events.messages >= Messages::AndFlags, "FlagChange"),
+        (events.names, "MailboxName"),
+        (events.subscriptions, "SubscriptionChange"),
+        (events.mailbox_metadata, "MailboxMetadataChange"),
+        (events.server_metadata, "ServerMetadataChange"),
+    ];
+    let told: Vec<&str> = words.iter().filter(|(told, _)| *told).map(|(_, word)| *word).collect();
+    if told.is_empty() { "NONE".to_owned() } else { format!("({})", told.join(" ")) }
+}
+
+/// Writes ` (item item)`; nothing where there are none.
+pub(crate) fn put_items(out: &mut Vec<u8>, items: &[FetchItem]) {
+    for (position, item) in items.iter().enumerate() {
+        put(out, if position == 0 { " (" } else { " " });
+        put_item(out, item);
+    }
+    put(out, if items.is_empty() { "" } else { ")" });
 }
 
 fn put_item(out: &mut Vec<u8>, item: &FetchItem) {

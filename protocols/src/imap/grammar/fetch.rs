@@ -209,6 +209,23 @@ fn items(reader: &mut Reader<'_>, items_max: usize) -> Result<Vec<FetchItem>, Pa
     Ok(vec![item(reader, items_max)?])
 }
 
+/// Takes `[SP] "(" fetch-att *(SP fetch-att) ")"` if it comes next: items without the macros
+/// (RFC 5465 §8), each once.
+pub(super) fn take_attributes(
+    reader: &mut Reader<'_>,
+    items_max: usize,
+    items: &mut Vec<FetchItem>,
+) -> Result<(), ParseError> {
+    let mut ahead = reader.clone();
+    if !(ahead.peek() == Some(b'(') || (ahead.space() && ahead.peek() == Some(b'('))) {
+        return Ok(());
+    }
+    *reader = ahead;
+    items.extend(reader.list(items_max, false, |reader| item(reader, items_max))?);
+    *items = unique(std::mem::take(items));
+    Ok(())
+}
+
 fn item(reader: &mut Reader<'_>, items_max: usize) -> Result<FetchItem, ParseError> {
     let word = reader.word()?;
     let Some(open) = word.iter().position(|octet| *octet == b'[') else {

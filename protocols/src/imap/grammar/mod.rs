@@ -27,6 +27,7 @@ pub(crate) mod mailbox_name;
 pub(crate) mod message_url;
 pub(crate) mod metadata;
 pub(crate) mod multisearch;
+pub(crate) mod notify;
 pub(crate) mod partial_range;
 pub(crate) mod quota;
 pub(crate) mod reader;
@@ -50,6 +51,7 @@ use self::{
     mailbox_name::NameForm,
     metadata::{GetMetadata, SetMetadata},
     multisearch::MultiSearch,
+    notify::Notify,
     quota::SetQuota,
     reader::Reader,
     search::SearchCommand,
@@ -150,6 +152,7 @@ pub(crate) enum Command {
         subscribed: bool,
     },
     Namespace,
+    Notify(Notify),
     Unauthenticate,
     /// COMPRESS DEFLATE
     Compress,
@@ -330,6 +333,7 @@ fn ours(
         (b"THREAD", _) => Command::Thread(sort::parse_thread(reader, uid, limits)?),
         (b"ESEARCH", false) => Command::MultiSearch(multisearch::parse(reader, limits)?),
         (b"CANCELUPDATE", false) => Command::CancelUpdate { tags: cancel_update::parse(reader)? },
+        (b"NOTIFY", false) => Command::Notify(notify::parse(reader, limits)?),
         (b"CREATE", false) => {
             let (mailbox, special_use) = create::parse(reader)?;
             Command::Create { mailbox, special_use }
@@ -400,6 +404,9 @@ mod tests {
             "a EXPUNGE",
             "a UID EXPUNGE 4:7,*",
             "a UIDBATCHES 2000 10:20",
+            "a NOTIFY NONE",
+            "a NOTIFY SET STATUS (SELECTED (MessageNew (UID BODY.PEEK[HEADER.FIELDS (DATE)]<0.9> UID) MessageExpunge FlagChange)) (SUBTREE (\"a b\" &AOA-) (MessageExpunge MessageNew)) (MAILBOXES inbox (MailboxName))",
+            "a notify set (selected-delayed (messagenew messageexpunge)) (inboxes (subscriptionchange)) (personal none) (subscribed (mailboxmetadatachange servermetadatachange))",
         ] {
             let limits = ImapLimits::default();
             let read = |octets: &[u8]| parse(octets, NameForm::ModifiedUtf7, &limits).unwrap();

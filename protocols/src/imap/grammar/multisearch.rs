@@ -55,7 +55,7 @@ pub(super) fn parse(
         vec![Source::Selected]
     };
     let all = Results { all: true, ..Results::default() };
-    let results = Results::take(&mut reader)?.unwrap_or(all);
+    let results = Results::take(&mut reader, limits.items_max)?.unwrap_or(all);
     let (program, charset) = search::program(reader, limits)?;
     Ok(MultiSearch { sources, results, program, charset })
 }

@@ -4,7 +4,8 @@
 use std::num::NonZeroU32;
 
 use super::{
-    ParseError,
+    FetchItem, ParseError,
+    fetch::take_attributes,
     reader::{Reader, SYNTAX},
 };
 
@@ -12,7 +13,7 @@ use super::{
 const OPTIONS_MAX: usize = 16;
 
 /// What is told of what is found.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Results {
     pub(crate) min: bool,
     pub(crate) max: bool,
@@ -24,6 +25,8 @@ pub(crate) struct Results {
     pub(crate) context: bool,
     /// Whether changes of it are told as they happen.
     pub(crate) update: bool,
+    /// What is told of a new message that joins then, each once (RFC 5465 §7).
+    pub(crate) update_items: Vec<FetchItem>,
     pub(crate) partial: Option<Partial>,
 }
 
@@ -38,14 +41,17 @@ pub(crate) struct Partial {
 
 impl Results {
     /// Takes `SP "RETURN" SP "(" [option *(SP option)] ")"` if it comes next.
-    pub(super) fn take(reader: &mut Reader<'_>) -> Result<Option<Self>, ParseError> {
+    pub(super) fn take(
+        reader: &mut Reader<'_>,
+        items_max: usize,
+    ) -> Result<Option<Self>, ParseError> {
         let before = reader.clone();
         if !(reader.space() && reader.take_keyword(b"RETURN") && reader.space()) {
             *reader = before;
             return Ok(None);
         }
         let mut results = Self::default();
-        reader.list(OPTIONS_MAX, true, |reader| results.take_option(reader))?;
+        reader.list(OPTIONS_MAX, true, |reader| results.take_option(reader, items_max))?;
         // ALL and a part of it cannot both be asked for (RFC 9394 §3.1).
         if results.all && results.partial.is_some() {
             return Err(ParseError::Syntax(
@@ -59,7 +65,7 @@ impl Results {
         Ok(Some(results))
     }
 
-    fn take_option(&mut self, reader: &mut Reader<'_>) -> Result<(), ParseError> {
+    fn take_option(&mut self, reader: &mut Reader<'_>, items_max: usize) -> Result<(), ParseError> {
         match reader.keyword()?.as_slice() {
             b"MIN" => self.min = true,
             b"MAX" => self.max = true,
@@ -67,7 +73,10 @@ impl Results {
             b"COUNT" => self.count = true,
             b"SAVE" => self.save = true,
             b"CONTEXT" => self.context = true,
-            b"UPDATE" => self.update = true,
+            b"UPDATE" => {
+                self.update = true;
+                take_attributes(reader, items_max, &mut self.update_items)?;
+            }
             b"PARTIAL" if self.partial.is_none() => {
                 reader.expect_space()?;
                 self.partial = Some(Partial::parse(reader.word()?).ok_or(SYNTAX)?);
@@ -118,7 +127,7 @@ mod tests {
     use super::{super::mailbox_name::NameForm, *};
 
     fn take(text: &str) -> Result<Option<Results>, ParseError> {
-        Results::take(&mut Reader::new(text.as_bytes(), NameForm::Utf8))
+        Results::take(&mut Reader::new(text.as_bytes(), NameForm::Utf8), 3)
     }
 
     fn partial(text: &str) -> Partial {
@@ -129,12 +138,16 @@ mod tests {
     fn options_are_read() {
         let all = Results { all: true, ..Results::default() };
         assert_eq!(take(" ALL"), Ok(None));
-        assert_eq!(take(" return () x"), Ok(Some(all)));
+        assert_eq!(take(" return () x"), Ok(Some(all.clone())));
         assert_eq!(take(" RETURN (CONTEXT) x"), Ok(Some(Results { context: true, ..all })));
         let some = Results { min: true, count: true, save: true, ..Results::default() };
         assert_eq!(take(" RETURN (min COUNT save) x"), Ok(Some(some)));
         let alone = Results { save: true, ..Results::default() };
         assert_eq!(take(" RETURN (SAVE) x"), Ok(Some(alone)));
+        let items = vec![FetchItem::Uid, FetchItem::Envelope];
+        let told = Results { count: true, update: true, update_items: items, ..Results::default() };
+        assert_eq!(take(" RETURN (COUNT UPDATE (UID envelope uid)) x"), Ok(Some(told.clone())));
+        assert_eq!(take(" RETURN (UPDATE(UID ENVELOPE) COUNT) x"), Ok(Some(told)));
         let part = Results { partial: Some(partial("-1:-100")), ..Results::default() };
         assert_eq!(take(" RETURN (PARTIAL -1:-100) x"), Ok(Some(part)));
         for wrong in [
@@ -145,6 +158,10 @@ mod tests {
             "(PARTIAL +1:2)",
             "(PARTIAL 1)",
             "(X)",
+            "(UPDATE ())",
+            "(UPDATE (FAST))",
+            "(UPDATE (UID UID UID UID))",
+            "(MIN (UID))",
             "(MIN",
             "MIN",
         ] {

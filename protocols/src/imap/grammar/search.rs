@@ -260,7 +260,7 @@ pub(super) fn parse(
     uid: bool,
     limits: &ImapLimits,
 ) -> Result<SearchCommand, ParseError> {
-    let results = Results::take(&mut reader)?;
+    let results = Results::take(&mut reader, limits.items_max)?;
     let (program, charset) = program(reader, limits)?;
     Ok(SearchCommand { results, program, charset, uid })
 }

@@ -112,7 +112,7 @@ pub(super) fn parse(
     uid: bool,
     limits: &ImapLimits,
 ) -> Result<SortCommand, ParseError> {
-    let results = Results::take(&mut reader)?;
+    let results = Results::take(&mut reader, limits.items_max)?;
     reader.expect_space()?;
     let criteria = reader.list(CRITERIA_MAX, false, |reader| {
         let reverse = reader.take_keyword(b"REVERSE");

@@ -1,0 +1,274 @@
+//! What a client asked NOTIFY to tell it (RFC 5465), and what it knows of the mailboxes it watches.
+//!
+//! * [`messages`]: counters. * [`names`]: the tree of names and subscriptions. * [`metadata`]:
+//!   annotations. * [`own`]: what the client did itself and is not told of.
+//!
+//! Invariants:
+//!
+//! * What is told is the difference between what the client was told before and what is there now:
+//!   a change that cannot be read now is told later, and one that was undone meanwhile is not.
+//! * A mailbox that can no longer be read is watched no more and nothing is said of its messages; when
+//!   it can be read again it is watched again (RFC 5465 §5.9). Whatever can be listed here can be read,
+//!   so that no name is ever `\NoAccess`.
+//! * What is kept is bounded by [`notify_mailboxes_max`](super::ImapLimits::notify_mailboxes_max): a
+//!   client that watches more names is told so, and nothing else any more (RFC 5465 §5.8).
+//!
+//! Not here: the moment at which something is told (`news`), the messages of the selected mailbox
+//! (`selected`).
+
+mod messages;
+mod metadata;
+mod names;
+mod own;
+
+use std::collections::BTreeSet;
+
+use storage::ids::{MailboxId, Uid};
+
+pub(crate) use self::own::Own;
+use self::{
+    messages::{Counted, Watched},
+    metadata::Annotated,
+    names::Tree,
+    own::Owns,
+};
+use super::{
+    completion::Failure,
+    grammar::{
+        FetchItem,
+        notify::{Events, Mailboxes, Wanted},
+    },
+    selected::SelectedMailbox,
+    session::{Authenticated, Context},
+};
+use crate::{
+    access::{MailboxEntry, is_of_others, owner_of},
+    lines::Stream,
+};
+
+/// What makes a mailbox this one whatever its name: whose it is, and its number there.
+type Identity = (Option<String>, MailboxId);
+
+fn identity(entry: &MailboxEntry) -> Option<Identity> {
+    Some((owner_of(&entry.name).map(str::to_owned), entry.mailbox_id?))
+}
+
+/// When a client is told something.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum When {
+    /// At the end of a command.
+    Command { numbers_may_change: bool },
+    /// In IDLE.
+    Idle,
+    /// While no command is in progress.
+    Between,
+}
+
+/// What a client is told of its selected mailbox now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Moment {
+    pub(crate) expunged: Expunged,
+    /// Whether new messages are told.
+    pub(crate) arrived: bool,
+    /// Whether changed flags are told.
+    pub(crate) flags: bool,
+}
+
+/// Which expunged messages are told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Expunged {
+    /// None: numbers must not change.
+    Held,
+    /// Those that the client itself expunged.
+    Own,
+    All,
+}
+
+/// Whether everything that was to be told has been.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Looked {
+    All,
+    /// The client watches more names than it may.
+    Overflow,
+}
+
+/// What one session is told that did not ask for it just now.
+#[derive(Debug, Default)]
+pub(crate) struct Notify {
+    /// `None` = NOTIFY was never used: the selected mailbox is told of at the end of commands.
+    wanted: Option<Wanted>,
+    messages: Watched,
+    names: Option<Tree>,
+    annotations: Annotated,
+    own: Owns,
+    /// Whether something could not be read the last time.
+    stale: bool,
+}
+
+impl Notify {
+    /// Whether anything may be told while no command is in progress.
+    pub(crate) fn is_on(&self) -> bool {
+        self.wanted.as_ref().is_some_and(|w| w.selected.is_some() || !w.groups.is_empty())
+    }
+
+    /// Whether the mailboxes have to be looked at although nobody has announced a change.
+    pub(crate) fn is_due(&self) -> bool {
+        self.stale || !self.own.is_empty()
+    }
+
+    /// What of the selected mailbox is told.
+    pub(crate) fn moment(&self, when: When) -> Moment {
+        let numbers_may_change = when != When::Command { numbers_may_change: false };
+        let held = |expunged| if numbers_may_change { expunged } else { Expunged::Held };
+        match self.wanted.as_ref().map(|wanted| &wanted.selected) {
+            None => Moment { expunged: held(Expunged::All), arrived: true, flags: true },
+            Some(None) => Moment { expunged: held(Expunged::Own), arrived: false, flags: false },
+            Some(Some(selected)) => {
+                let waits = when == When::Between && selected.delayed;
+                let expunged = if waits { Expunged::Held } else { held(Expunged::All) };
+                Moment { expunged, arrived: true, flags: selected.flags }
+            }
+        }
+    }
+
+    /// What is told of a new message in the selected mailbox.
+    pub(crate) fn new_items(&self) -> &[FetchItem] {
+        let selected = self.wanted.as_ref().and_then(|wanted| wanted.selected.as_ref());
+        selected.map_or(&[], |selected| &selected.items)
+    }
+
+    /// Nothing is told from now on, as after NOTIFY NONE.
+    pub(crate) fn stop(&mut self) {
+        *self = Self { wanted: Some(Wanted::default()), ..Self::default() };
+    }
+
+    /// Notes that something could not be read.
+    pub(crate) fn try_again(&mut self) {
+        self.stale = self.is_on();
+    }
+
+    /// Notes that the client put messages into the mailbox `name`.
+    pub(crate) fn arrived(&mut self, name: &str, uids: impl IntoIterator<Item = Uid>) {
+        if self.is_on() {
+            self.own.arrived(name, uids);
+        }
+    }
+
+    /// Notes what else the client did.
+    pub(crate) fn did(&mut self, own: Option<Own>) {
+        if let Some(own) = own.filter(|_| self.is_on()) {
+            self.own.did(own);
+        }
+    }
+
+    /// Whether the client itself put a message where it is.
+    pub(crate) fn is_own(&self, name: &str, uid: Uid) -> bool {
+        self.own.has(name, uid)
+    }
+
+    /// The client leaves its selected mailbox: what it was told of it is where watching begins.
+    pub(crate) fn left(&mut self, mailbox: &SelectedMailbox) {
+        if self.is_on() {
+            let it = (mailbox.owner.clone(), mailbox.id);
+            self.messages.left(it, Counted::as_told(mailbox), mailbox.own_gone().clone());
+        }
+    }
+
+    /// Begins to tell what is `wanted`, or goes on as before when that fails. Of what was watched already
+    /// no change is lost. Describes the watched mailboxes where that is wanted.
+    pub(crate) async fn set<S: Stream>(
+        &mut self,
+        context: &mut Context<S>,
+        state: &Authenticated,
+        selected: Option<&SelectedMailbox>,
+        wanted: Wanted,
+    ) -> Result<Looked, Failure> {
+        let entries = state.account.list().await?;
+        if is_too_much(&wanted, &entries, context.server.settings.limits.notify_mailboxes_max) {
+            return Ok(Looked::Overflow);
+        }
+        let selected = selected.map(|mailbox| (mailbox.owner.clone(), mailbox.id));
+        let annotations = self.annotations.begun(state, &wanted, &entries).await?;
+        let watched = &self.messages;
+        let watched = watched.begun(context, state, selected.as_ref(), &wanted, &entries).await?;
+        let known = self.names.take().unwrap_or_else(|| Tree::of(&entries));
+        self.names = wants_tree(&wanted).then_some(known);
+        (self.annotations, self.messages, self.wanted) = (annotations, watched, Some(wanted));
+        Ok(Looked::All)
+    }
+
+    /// Tells what has changed in the watched mailboxes since the last time.
+    pub(crate) async fn look<S: Stream>(
+        &mut self,
+        context: &mut Context<S>,
+        state: &Authenticated,
+        selected: Option<&SelectedMailbox>,
+    ) -> Result<Looked, Failure> {
+        let Some(wanted) = self.wanted.as_ref().filter(|wanted| !wanted.groups.is_empty()) else {
+            (self.own, self.stale) = (Owns::default(), false);
+            return Ok(Looked::All);
+        };
+        self.stale = true;
+        let entries = state.account.list().await?;
+        if is_too_much(wanted, &entries, context.server.settings.limits.notify_mailboxes_max) {
+            return Ok(Looked::Overflow);
+        }
+        let selected = selected.map(|mailbox| (mailbox.owner.clone(), mailbox.id));
+        if let Some(known) = &mut self.names {
+            known.look(context, wanted, &self.own, &entries).await?;
+        }
+        let watched = &mut self.messages;
+        watched.look(context, state, selected.as_ref(), wanted, &self.own, &entries).await?;
+        self.annotations.look(context, state, wanted, &self.own, &entries).await?;
+        (self.own, self.stale) = (Owns::default(), false);
+        Ok(Looked::All)
+    }
+}
+
+/// Whether more names are watched than may be. Who wants to know of names has the whole tree kept,
+/// because a mailbox may come under a name from any other.
+fn is_too_much(wanted: &Wanted, entries: &[MailboxEntry], most: usize) -> bool {
+    let watched = |entry: &&MailboxEntry| events(wanted, entry) != Events::default();
+    let names =
+        if wants_tree(wanted) { entries.len() } else { entries.iter().filter(watched).count() };
+    names > most
+}
+
+fn wants_tree(wanted: &Wanted) -> bool {
+    wanted.groups.iter().any(|group| group.events.names || group.events.subscriptions)
+}
+
+/// All that is wanted of one mailbox: that of every group which holds it.
+fn events(wanted: &Wanted, entry: &MailboxEntry) -> Events {
+    let mut all = Events::default();
+    let groups = wanted.groups.iter();
+    for group in groups.filter(|one| holds(&one.mailboxes, &entry.name, entry.subscribed)) {
+        let Events { messages, names, subscriptions, mailbox_metadata, server_metadata } =
+            group.events;
+        all.messages = all.messages.max(messages);
+        all.names |= names;
+        all.subscriptions |= subscriptions;
+        all.mailbox_metadata |= mailbox_metadata;
+        all.server_metadata |= server_metadata;
+    }
+    all
+}
+
+/// Whether a name is among `mailboxes` (RFC 5465 §6). Names are taken as they stand, wildcards too.
+fn holds(mailboxes: &Mailboxes, name: &str, subscribed: bool) -> bool {
+    match mailboxes {
+        // Receipts are delivered beside the message they are about, wherever that is (§6.3).
+        Mailboxes::Inboxes | Mailboxes::Personal => !is_of_others(name),
+        Mailboxes::Subscribed => subscribed,
+        Mailboxes::Subtree(tops) => {
+            let mut above = name.match_indices('/').map(|(end, _)| &name[..end]);
+            tops.contains(name) || above.any(|name| tops.contains(name))
+        }
+        Mailboxes::Named(names) => names.contains(name),
+    }
+}
+
+/// Those of `uids` that are not `own`.
+fn of_others(uids: impl IntoIterator<Item = Uid>, own: Option<&BTreeSet<Uid>>) -> bool {
+    uids.into_iter().any(|uid| own.is_none_or(|own| !own.contains(&uid)))
+}
