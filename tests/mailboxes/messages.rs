@@ -78,7 +78,9 @@ pub(crate) fn draw(draw: &mut Draw) -> Vec<u8> {
     if draw.once_in(3) && lines.len() > 3 {
         let at = draw.below(lines.len() - 1);
         match draw.below(4) {
-            0 => drop(lines.remove(at)),
+            0 => {
+                lines.remove(at);
+            }
             1 => lines.insert(at, ""),
             2 => lines.insert(at, lines[at]),
             _ => lines.truncate(at + 1),

@@ -167,9 +167,8 @@ impl Reader<'_> {
         while let Some(octet) = self.peek() {
             match octet {
                 b'[' => depth += 1,
-                b']' if depth == 0 => break,
+                b' ' | b'(' | b')' | b']' if depth == 0 => break,
                 b']' => depth -= 1,
-                b' ' | b'(' | b')' if depth == 0 => break,
                 _ => {}
             }
             self.at += 1;

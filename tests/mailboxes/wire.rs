@@ -51,7 +51,7 @@ impl Wire {
 
     /// What was said lately, both ways.
     pub(crate) fn transcript(&self) -> String {
-        self.transcript.iter().map(|line| format!("{line}\n")).collect()
+        self.transcript.iter().flat_map(|line| [line, "\n"]).collect()
     }
 
     fn note(&mut self, who: &str, octets: &[u8]) {
@@ -76,9 +76,8 @@ impl Wire {
         loop {
             let begin = octets.len();
             let read = self.input.read_until(b'\n', &mut octets);
-            if !matches!(read, Ok(1..)) {
-                panic!("the connection ended: {read:?}, after\n{}", self.transcript());
-            }
+            let ended = !matches!(read, Ok(1..));
+            assert!(!ended, "the connection ended: {read:?}, after\n{}", self.transcript());
             let Some(length) = literal_length(&octets[begin..]) else { break };
             let begin = octets.len();
             octets.resize(begin + length, 0);
@@ -120,7 +119,7 @@ impl Wire {
                     if self.read_to(&tag, &mut answer, true) {
                         return answer;
                     }
-                    line = octets.clone();
+                    line.clone_from(octets);
                 }
             }
         }

@@ -37,8 +37,12 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(number: u64, seed: u64, address: SocketAddr, ledger: Arc<Ledger>) -> Self {
-        let kind =
-            [Kind::Plain, Kind::Condstore, Kind::Qresync, Kind::UidOnly][number as usize % 4];
+        let kind = match number % 4 {
+            0 => Kind::Plain,
+            1 => Kind::Condstore,
+            2 => Kind::Qresync,
+            _ => Kind::UidOnly,
+        };
         let draw = Draw::new(seed.wrapping_mul(1_000).wrapping_add(number));
         let (wire, keyword) = (server::connect(address), format!("$C{number}"));
         let mut client = Self { wire, view: View::default(), kind, draw, ledger, address, keyword };
@@ -67,11 +71,10 @@ impl Client {
         let crowded = self.view.slots.len() > CROWDED;
         match self.draw.below(100) {
             0..18 if !crowded => self.append(),
-            0..18 => self.expunge(),
+            0..18 | 56..64 => self.expunge(),
             18..42 => self.store(),
             42..50 if !crowded => self.copy("COPY"),
             42..56 => self.copy("MOVE"),
-            56..64 => self.expunge(),
             64..72 => self.read(),
             72..80 => self.fetch(),
             80..87 => self.search(),
@@ -186,7 +189,7 @@ impl Client {
                 }
                 Response::Data(values) if values[0].atom() == "VANISHED" && values.len() > 2 => {}
                 Response::Data(values) if word(values).is_some_and(|word| word != "RECENT") => {
-                    self.count(exists)
+                    self.count(exists);
                 }
                 _ => {}
             }
@@ -280,12 +283,14 @@ impl Client {
         // While the command is under way it is not known of any of them.
         let before = self.view.own.clone();
         if own {
-            uids.iter().for_each(|uid| drop(self.view.own.remove(uid)));
+            for uid in &uids {
+                self.view.own.remove(uid);
+            }
         }
         let answer = self.say(&command, numbers_stay);
         let refused = modified(&answer);
         for (index, uid) in uids.iter().enumerate().filter(|_| own) {
-            let name = if by_number { self.number_or(index, &set) } else { u64::from(*uid) };
+            let name = if by_number { number_in(&set, index) } else { u64::from(*uid) };
             let state = if refused.contains(&name) { before.get(uid).copied() } else { Some(add) };
             if let Some(state) =
                 state.filter(|_| answer.condition == "OK" && self.view.slot(*uid).is_some())
@@ -293,12 +298,6 @@ impl Client {
                 self.view.own.insert(*uid, state);
             }
         }
-    }
-
-    /// The number of the message at `index` of a set `first:last`.
-    fn number_or(&self, index: usize, set: &str) -> u64 {
-        let first: u64 = set.split(':').next().unwrap_or_default().parse().expect("a number");
-        first + index as u64
     }
 
     fn copy(&mut self, word: &str) {
@@ -437,6 +436,12 @@ fn prefix(by_number: bool) -> (&'static str, Numbers) {
 
 fn set(uids: &[u32]) -> String {
     uids.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// The number of the message at `index` of a set `first:last`.
+fn number_in(set: &str, index: usize) -> u64 {
+    let first: u64 = set.split(':').next().unwrap_or_default().parse().expect("a number");
+    first + index as u64
 }
 
 /// The messages of the code MODIFIED.

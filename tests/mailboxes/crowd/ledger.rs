@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -92,10 +93,8 @@ pub(super) fn octets(id: u64) -> Vec<u8> {
     let lines = id.wrapping_mul(2_654_435_761) % 40;
     let mut text = format!("From: c{id}@pec.example\r\nSubject: n. {id}\r\nX-Id: {id}\r\n\r\n");
     for line in 0..lines {
-        text.push_str(&format!(
-            "riga {line} del messaggio {id}, {}\r\n",
-            id.wrapping_mul(line + 7)
-        ));
+        let number = id.wrapping_mul(line + 7);
+        write!(text, "riga {line} del messaggio {id}, {number}\r\n").expect("a string grows");
     }
     text.into_bytes()
 }

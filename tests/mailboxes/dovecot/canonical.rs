@@ -134,7 +134,7 @@ impl View {
             }
             "SORT" | "THREAD" => {
                 let found: Vec<&Value> = rest.iter().filter(|value| !is_mod_seq(value)).collect();
-                let found = found.iter().map(|value| value.to_string()).collect::<Vec<_>>();
+                let found = found.into_iter().map(Value::to_string).collect::<Vec<_>>();
                 facts.insert(name.atom().to_ascii_lowercase(), found.join(" "));
             }
             "ESEARCH" => esearch(rest, facts),

@@ -9,6 +9,7 @@
 
 mod canonical;
 mod differences;
+mod forms;
 mod known;
 mod pair;
 mod script;

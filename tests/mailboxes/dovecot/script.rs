@@ -8,6 +8,7 @@ use std::path::Path;
 use super::{
     canonical::{View, shown},
     differences::Explained,
+    forms::{ITEMS, KEYS, LISTS, WRONG},
     pair::{Pair, Session},
 };
 use crate::{
@@ -213,24 +214,7 @@ impl Script<'_> {
     }
 
     fn list(&mut self) -> String {
-        let forms = [
-            "LIST \"\" *",
-            "LIST \"\" %",
-            "LIST \"\" \"\"",
-            "LIST Uno/ %",
-            "LIST \"\" Uno*",
-            "LIST \"\" %o/%",
-            "LIST \"\" inbox",
-            "LIST \"\" (INBOX Uno/% T%)",
-            "LIST (SUBSCRIBED) \"\" *",
-            "LIST (SUBSCRIBED RECURSIVEMATCH) \"\" %",
-            "LIST \"\" * RETURN (SUBSCRIBED CHILDREN)",
-            "LIST \"\" % RETURN (CHILDREN)",
-            "LIST \"\" * RETURN (STATUS (MESSAGES UNSEEN UIDNEXT))",
-            "LSUB \"\" *",
-            "LSUB \"\" %",
-        ];
-        (*self.draw.pick(&forms)).to_owned()
+        (*self.draw.pick(&LISTS)).to_owned()
     }
 
     fn append(&mut self, actor: usize, name: &str) {
@@ -338,36 +322,6 @@ impl Script<'_> {
             self.say(actor, &format!("FETCH {number} {form}"));
             return;
         }
-        const ITEMS: [&str; 28] = [
-            "FLAGS",
-            "UID",
-            "INTERNALDATE",
-            "RFC822.SIZE",
-            "ENVELOPE",
-            "ENVELOPE",
-            "BODYSTRUCTURE",
-            "BODYSTRUCTURE",
-            "BODY",
-            "BODY.PEEK[]",
-            "BODY[]",
-            "BODY.PEEK[]<5.20>",
-            "BODY.PEEK[]<100000.5>",
-            "BODY.PEEK[HEADER]",
-            "BODY.PEEK[TEXT]",
-            "BODY.PEEK[TEXT]<0.10>",
-            "BODY.PEEK[HEADER.FIELDS (SUBJECT From x-doppio)]",
-            "BODY.PEEK[HEADER.FIELDS.NOT (Subject TO)]",
-            "BODY.PEEK[1]",
-            "BODY.PEEK[2]",
-            "BODY.PEEK[1.1]",
-            "BODY.PEEK[1.MIME]",
-            "BODY.PEEK[2.MIME]",
-            "BODY.PEEK[1.HEADER]",
-            "BODY.PEEK[1.TEXT]",
-            "RFC822.HEADER",
-            "RFC822",
-            "RFC822.TEXT",
-        ];
         let items = match self.draw.below(8) {
             0 => (*self.draw.pick(&["ALL", "FAST", "FULL"])).to_owned(),
             1 => "(FLAGS MODSEQ)".to_owned(),
@@ -467,52 +421,6 @@ impl Script<'_> {
     }
 
     fn key(&mut self, actor: usize) -> String {
-        const KEYS: [&str; 44] = [
-            "ALL",
-            "ANSWERED",
-            "DELETED",
-            "DRAFT",
-            "FLAGGED",
-            "SEEN",
-            "UNANSWERED",
-            "UNDELETED",
-            "UNDRAFT",
-            "UNFLAGGED",
-            "UNSEEN",
-            "KEYWORD $Uno",
-            "UNKEYWORD Due",
-            "SUBJECT uno",
-            "SUBJECT \"\"",
-            "FROM pec.example",
-            "FROM mario",
-            "TO bruno",
-            "TO Gruppo",
-            "CC x@y",
-            "BCC nascosto",
-            "BODY testo",
-            "TEXT uno",
-            "TEXT perch",
-            "HEADER X-Vuoto \"\"",
-            "HEADER X-Doppio due",
-            "HEADER Message-ID uno@pec",
-            "LARGER 200",
-            "SMALLER 100",
-            "BEFORE 1-Jan-2000",
-            "SINCE 1-Jan-2000",
-            "ON 7-Feb-1994",
-            "ON 8-Feb-1994",
-            "SENTBEFORE 9-Feb-1994",
-            "SENTSINCE 9-Feb-1994",
-            "SENTON 7-Feb-1994",
-            "SENTON 8-Feb-1994",
-            "NOT SEEN",
-            "OR SEEN FLAGGED",
-            "(DELETED NOT SEEN)",
-            "YOUNGER 3600",
-            "OLDER 3600",
-            "NOT (OR SUBJECT re FROM a)",
-            "BODY PDF",
-        ];
         match self.draw.below(6) {
             0 => self.set(actor),
             1 => format!("UID {}", self.uid_set(actor)),
@@ -521,42 +429,7 @@ impl Script<'_> {
     }
 
     fn wrong(&mut self, actor: usize) {
-        let commands = [
-            "FETCH 1",
-            "FETCH 1 (FLAGS",
-            "FETCH 1 NIENTE",
-            "FETCH 0 FLAGS",
-            "FETCH 99999 FLAGS",
-            "UID FETCH 99999 FLAGS",
-            "STORE 1",
-            "STORE 99999 FLAGS (\\Seen)",
-            "STORE 1 +FLAGS (\\Nessuna)",
-            "COPY 1 Nessuna",
-            "COPY 99999 INBOX",
-            "UID MOVE 99999 INBOX",
-            "EXAMINE Nessuna/mai",
-            "STATUS Nessuna (MESSAGES)",
-            "STATUS INBOX (NIENTE)",
-            "STATUS INBOX ()",
-            "CREATE INBOX",
-            "DELETE INBOX",
-            "DELETE Nessuna",
-            "RENAME Nessuna Altra",
-            "NIENTE",
-            "UID NIENTE 1",
-            "SEARCH",
-            "SEARCH NIENTE",
-            "SEARCH BEFORE ieri",
-            "SORT (NIENTE) UTF-8 ALL",
-            "THREAD NIENTE UTF-8 ALL",
-            "LOGIN a b",
-            "ENABLE NIENTE",
-            "FETCH 1 BODY.PEEK[0]",
-            "FETCH 1 BODY[MIME]",
-            "FETCH 1 BODY.PEEK[]<1.0>",
-            "UID EXPUNGE",
-        ];
-        let command = *self.draw.pick(&commands);
+        let command = *self.draw.pick(&WRONG);
         if command.starts_with("SELECT") || command.starts_with("EXAMINE") {
             self.actors[actor].selected = None;
         }
