@@ -77,7 +77,10 @@ pub(crate) fn draw(draw: &mut Draw) -> Vec<u8> {
     let mut lines: Vec<&str> = text.split('\n').collect();
     if draw.once_in(3) && lines.len() > 3 {
         let at = draw.below(lines.len() - 1);
+        // A date that two servers read otherwise would order everything otherwise.
+        let dated = lines[at].starts_with("Date:") || lines[at].starts_with([' ', '\t']);
         match draw.below(4) {
+            _ if dated => {}
             0 => {
                 lines.remove(at);
             }

@@ -200,7 +200,8 @@ impl View {
             "FLAGS" => {
                 let flags = flags(value);
                 self.flags.insert(message, flags.clone());
-                if !asked("STORE")
+                if !asked("QRESYNC")
+                    && !asked("STORE")
                     && !asked("FLAGS")
                     && !asked("FULL")
                     && !asked("ALL")

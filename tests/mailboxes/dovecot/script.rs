@@ -97,9 +97,14 @@ impl Script<'_> {
     }
 
     fn begin(&mut self) {
-        for command in
-            ["LIST \"\" *", "SUBSCRIBE INBOX", "CREATE Uno", "CREATE Due", "ENABLE QRESYNC"]
-        {
+        for command in [
+            "LIST \"\" *",
+            "SUBSCRIBE INBOX",
+            "CREATE Uno",
+            "CREATE Due",
+            "ENABLE QRESYNC",
+            "ENABLE NIENTE",
+        ] {
             self.say(0, command);
         }
         for _ in 0..8 {
@@ -241,22 +246,26 @@ impl Script<'_> {
     }
 
     fn select(&mut self, actor: usize) {
-        let name = *self.draw.pick(&["INBOX", "INBOX", "INBOX", "Uno", "Due", "Tre", "Uno/Sotto"]);
         let closing = self.draw.below(6);
         if self.actors[actor].selected.is_some() && closing < 2 {
             self.say(actor, ["CLOSE", "UNSELECT"][closing]);
             self.actors[actor].selected = None;
             return;
         }
+        let names = ["INBOX", "INBOX", "INBOX", "Uno", "Due", "Tre", "Uno/Sotto"];
+        let mut name = *self.draw.pick(&names);
+        let mut parameter =
+            if self.draw.once_in(6) { " (CONDSTORE)".to_owned() } else { String::new() };
         let slots = self.actors[actor].slots;
-        let parameter = match self.draw.below(6) {
-            0 => " (CONDSTORE)".to_owned(),
-            1 if actor == 0 && slots > 0 && self.actors[0].selected.as_deref() == Some(name) => {
+        // The first session has said that it resynchronises.
+        if actor == 0 && slots > 0 && self.draw.below(3) > 0 {
+            let selected = self.actors[actor].selected.as_deref();
+            name = NAMES.into_iter().find(|name| selected == Some(*name)).unwrap_or(name);
+            if selected == Some(name) {
                 let slot = self.draw.below(slots);
-                format!(" (QRESYNC ({{uidvalidity}} {{modseq:{slot}}}))")
+                parameter = format!(" (QRESYNC ({{uidvalidity}} {{modseq:{slot}}}))");
             }
-            _ => String::new(),
-        };
+        }
         let word = if self.draw.once_in(5) { "EXAMINE" } else { "SELECT" };
         let done = self.say(actor, &format!("{word} {name}{parameter}"));
         let actor = &mut self.actors[actor];
@@ -336,9 +345,9 @@ impl Script<'_> {
             }
         };
         let mut command = format!("{} {items}", self.addressed(actor, "FETCH"));
-        if self.draw.once_in(6) {
+        if self.draw.once_in(4) {
             let slots = self.actors[actor].slots;
-            if slots == 0 || self.draw.once_in(3) {
+            if slots == 0 || self.draw.once_in(4) {
                 self.remember(actor);
                 return;
             }
