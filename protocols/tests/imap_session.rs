@@ -249,7 +249,8 @@ async fn select_describes_the_mailbox_as_in_rfc_3501_section_6_3_1() {
     let answer = client.command("a SELECT INBOX").await;
     assert_eq!(
         answer,
-        "* FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft)\r\n\
+        "* OK [CLOSED] Cartella precedente chiusa / Previous mailbox closed\r\n\
+         * FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft)\r\n\
          * 2 EXISTS\r\n\
          * 2 RECENT\r\n\
          * OK [UNSEEN 1] Primo non letto / First unseen\r\n\
@@ -268,7 +269,9 @@ async fn select_describes_the_mailbox_as_in_rfc_3501_section_6_3_1() {
 async fn a_failed_select_leaves_no_mailbox_selected() {
     let account = MemoryAccount::new();
     let mut client = in_inbox(&account).await;
-    assert!(client.command("a SELECT nowhere").await.starts_with("a NO [NONEXISTENT]"));
+    let answer = client.command("a SELECT nowhere").await;
+    assert!(answer.starts_with("* OK [CLOSED] "), "{answer}");
+    assert!(answer.contains("\r\na NO [NONEXISTENT] "), "{answer}");
     assert!(client.command("a CHECK").await.starts_with("a BAD "));
 }
 

@@ -36,12 +36,6 @@ impl Enabled {
         if self.utf8_accept || self.rev2 { Strings::Utf8 } else { Strings::Ascii }
     }
 
-    /// Whether the session tells when SELECT leaves another mailbox (RFC 7162 §3.2.11,
-    /// RFC 9051 §6.3.2).
-    pub(crate) fn tells_closed(self) -> bool {
-        self.qresync || self.rev2
-    }
-
     /// Refuses what a command may not say before, or after, something was enabled.
     pub(crate) fn admits(self, command: &Command) -> Result<(), Completion> {
         let resync = match command {

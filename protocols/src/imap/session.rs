@@ -371,7 +371,8 @@ impl<S: Stream> Session<S> {
     async fn dispatch(&mut self, command: Command, tag: Option<&Tag>) -> Done {
         // A SELECT that fails leaves no mailbox selected (RFC 3501 §6.3.1).
         if matches!(command, Command::Select(_)) {
-            if self.context.enabled.tells_closed() && matches!(self.state, State::Selected(_)) {
+            // Whatever the client enabled (RFC 7162 §3.2.11, RFC 9051 §6.3.2).
+            if matches!(self.state, State::Selected(_)) {
                 let closed =
                     "* OK [CLOSED] Cartella precedente chiusa / Previous mailbox closed\r\n";
                 self.context.frame.put(closed.as_bytes()).await?;

@@ -39,9 +39,15 @@ impl ContentType {
     }
 }
 
+/// The encoding of a part as its header names it, comments left out (RFC 2045 §6.1).
+pub(crate) fn encoding(header: &PartHeader) -> Option<Vec<u8>> {
+    let value = header.get(FieldName::ContentTransferEncoding)?;
+    Some(parameter::parse(value).0).filter(|encoding| !encoding.is_empty())
+}
+
 /// Says whether an encoding leaves the octets as they are (RFC 2045 §6.2).
 pub(crate) fn is_identity(header: &PartHeader) -> bool {
-    let Some(encoding) = header.get(FieldName::ContentTransferEncoding) else { return true };
+    let Some(encoding) = encoding(header) else { return true };
     ["7bit", "8bit", "binary", ""]
         .iter()
         .any(|known| encoding.eq_ignore_ascii_case(known.as_bytes()))
@@ -49,6 +55,5 @@ pub(crate) fn is_identity(header: &PartHeader) -> bool {
 
 /// Says whether a part is encoded as base64.
 pub(crate) fn is_base64(header: &PartHeader) -> bool {
-    let encoding = header.get(FieldName::ContentTransferEncoding);
-    encoding.is_some_and(|encoding| encoding.eq_ignore_ascii_case(b"base64"))
+    encoding(header).is_some_and(|encoding| encoding.eq_ignore_ascii_case(b"base64"))
 }

@@ -7,7 +7,7 @@
 
 use super::{
     address,
-    content::ContentType,
+    content::{self, ContentType},
     header::{FieldName, PartHeader},
     parameter,
     preview::Source,
@@ -104,7 +104,7 @@ impl SummaryBuilder {
         part.parameters = self.parameters(content.parameters);
         part.content_id = text(FieldName::ContentId);
         part.description = text(FieldName::ContentDescription);
-        part.encoding = text(FieldName::ContentTransferEncoding);
+        part.encoding = content::encoding(header);
         part.md5 = text(FieldName::ContentMd5);
         part.location = text(FieldName::ContentLocation);
         part.languages = languages(header);

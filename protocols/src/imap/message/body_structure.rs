@@ -5,7 +5,7 @@
 
 use storage::summary::{BodyPart, Envelope, Parameter};
 
-use super::envelope::write_envelope;
+use super::{continued, envelope::write_envelope};
 use crate::imap::grammar::write::{self, Strings};
 
 /// Levels written; what is deeper appears as octets. Clients recurse over what they read.
@@ -125,7 +125,7 @@ impl Writer {
             return;
         }
         out.push(b'(');
-        for (position, (name, value)) in parameters.iter().enumerate() {
+        for (position, (name, value)) in continued::joined(parameters).iter().enumerate() {
             if position > 0 {
                 out.push(b' ');
             }
@@ -225,6 +225,22 @@ mod tests {
              \"<960723163407.20117h@cac.washington.example>\" \"Compiler diff\" \"BASE64\" \
              4554 73) \"MIXED\")"
         );
+    }
+
+    #[test]
+    fn a_continued_parameter_is_one() {
+        let continued = |name: &str, value: &str| (name.as_bytes().to_vec(), value.into());
+        let part = BodyPart {
+            parameters: vec![
+                continued("Access", "x"),
+                continued("URL*0", "ftp://"),
+                continued("URL*1", "a.example/b"),
+            ],
+            ..text(1, 1)
+        };
+        assert!(written(&part, Form::Basic).starts_with(
+            "(\"TEXT\" \"PLAIN\" (\"Access\" \"x\" \"URL\" \"ftp://a.example/b\") NIL"
+        ));
     }
 
     #[test]

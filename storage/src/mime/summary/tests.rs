@@ -67,6 +67,19 @@ const TREE: &str = "Subject: outer\n\
     --outer--\n";
 
 #[test]
+fn a_comment_is_no_part_of_an_encoding() {
+    // RFC 2045 §6.1.
+    for (field, expected) in [
+        ("BASE64 (as usual)", "BASE64"),
+        ("(so) quoted-printable", "quoted-printable"),
+        ("(nothing)", "NIL"),
+    ] {
+        let message = format!("Content-Transfer-Encoding: {field}\r\n\r\nQUJD\r\n");
+        assert_eq!(text(summary(message.as_bytes()).body.encoding.as_ref()), expected, "{field}");
+    }
+}
+
+#[test]
 fn the_tree_has_every_part_with_its_place_and_its_fields() {
     let summary = summary(TREE.as_bytes());
     let at = |part: &BodyPart| {
