@@ -12,7 +12,10 @@ use std::collections::BTreeMap;
 
 use jiff::{civil::Date, tz::TimeZone};
 use storage::{
-    account::headers::page::{HeaderField, HeaderFields, MessageHeaders, SentDate},
+    account::headers::{
+        page::{HeaderField, HeaderFields, MessageHeaders},
+        sent_date::SentDate,
+    },
     error::StoreError,
     ids::EmailNumber,
     mailbox::view::{ListedMessage, MailboxView},

@@ -14,7 +14,7 @@
 //!   another list and writes nothing.
 //!
 //! * [`page`]: headers of many messages, and the block's layout. [`list`]: which blocks there are.
-//! * [`read`]: headers by way of blocks. [`build`]: makes them.
+//! * [`sent_date`]: when a message was sent. [`read`]: headers by way of blocks. [`build`]: makes them.
 //!
 //! Not here: rows and flags (`mailbox::blocks`), what matches a search (`protocols`).
 
@@ -22,6 +22,7 @@ pub(crate) mod build;
 pub(crate) mod list;
 pub mod page;
 pub(crate) mod read;
+pub mod sent_date;
 
 /// The version octet of lists.
 const LIST_VERSION: u8 = 1;
