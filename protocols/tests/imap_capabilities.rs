@@ -202,6 +202,9 @@ const COVERED: &[(&str, &[&str])] = &[
             "more_mailboxes_than_may_be_watched_are_refused_or_end_all_notifications",
             "a_mailbox_that_can_no_longer_be_read_is_dropped_in_silence_and_watched_again_later",
             "a_new_message_is_described_between_its_number_and_the_searches_it_joins",
+            "what_a_command_holds_back_is_told_right_behind_it",
+            "what_could_not_be_read_is_told_later_without_a_command_or_another_change",
+            "a_search_that_cannot_be_judged_does_not_keep_new_messages_from_being_described",
         ],
     ),
     (
@@ -222,7 +225,7 @@ const COVERED: &[(&str, &[&str])] = &[
 ];
 
 /// The files in which these transcripts stand.
-const TRANSCRIPTS: [&str; 24] = [
+const TRANSCRIPTS: [&str; 25] = [
     include_str!("imap_acl.rs"),
     include_str!("imap_append.rs"),
     include_str!("imap_condstore.rs"),
@@ -237,6 +240,7 @@ const TRANSCRIPTS: [&str; 24] = [
     include_str!("imap_metadata.rs"),
     include_str!("imap_multisearch.rs"),
     include_str!("imap_notify.rs"),
+    include_str!("imap_notify_moments.rs"),
     include_str!("imap_qresync.rs"),
     include_str!("imap_quota.rs"),
     include_str!("imap_rev2.rs"),

@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     imap::{
         completion::{CommandResult, Completion},
-        news,
+        news::{self, Again},
         notify::When,
         selected::SelectedMailbox,
         session::{Authenticated, Context},
@@ -25,7 +25,7 @@ pub(crate) async fn idle<S: Stream>(
     context.frame.put(b"+ In attesa / Idling\r\n").await?;
     let deadline = Instant::now() + context.server.settings.limits.idle_time_max;
     state.changes.mark_changed();
-    let mut announced = true;
+    let (mut announced, mut again) = (true, Again::new());
     loop {
         tokio::select! {
             biased;
@@ -33,6 +33,11 @@ pub(crate) async fn idle<S: Stream>(
             changed = state.changes.changed(), if announced => {
                 // Nobody may report changes any more: the account is being closed.
                 announced = changed.is_ok();
+                news::tell(context, state, mailbox.as_deref_mut(), When::Idle, true).await?;
+                context.frame.flush().await?;
+            }
+            () = again.wait(), if context.notify.is_due() => {
+                again.tried();
                 news::tell(context, state, mailbox.as_deref_mut(), When::Idle, true).await?;
                 context.frame.flush().await?;
             }

@@ -144,7 +144,7 @@ impl Notify {
 
     /// Notes that something could not be read.
     pub(crate) fn try_again(&mut self) {
-        self.stale = self.is_on();
+        self.stale = true;
     }
 
     /// Notes that the client put messages into the mailbox `name`.

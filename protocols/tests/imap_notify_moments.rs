@@ -1,0 +1,170 @@
+//! The moments of NOTIFY (RFC 5465 §3.1, §6.1) by transcripts: what a command held back, what could not
+//! be read at once, and what a client sees that does not read.
+
+mod account;
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use account::{
+    client::{Client, connect_with, in_inbox, logged_in, loopback},
+    memory::{ADDRESS, MemoryAccount, OneAccount, OneLogin},
+};
+use protocols::{
+    imap::{ImapLimits, Server, ServerSettings},
+    net::stream::ChannelBindings,
+};
+use storage::mailbox::flags::Flags;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio_util::sync::CancellationToken;
+
+fn message(from: &str, subject: &str) -> Vec<u8> {
+    format!("From: {from}@pec.example\r\nSubject: {subject}\r\n\r\nx\r\n").into_bytes()
+}
+
+fn seen() -> Flags {
+    Flags { seen: true, ..Flags::default() }
+}
+
+/// An account with so many messages in INBOX.
+fn with(messages: usize) -> Arc<MemoryAccount> {
+    let account = MemoryAccount::new();
+    for _ in 0..messages {
+        account.deliver("INBOX", &message("a", "b"));
+    }
+    account
+}
+
+async fn set(client: &mut Client, groups: &str) {
+    let answer = client.command(&format!("set NOTIFY SET {groups}")).await;
+    assert_eq!(answer, "set OK NOTIFY\r\n", "{groups}");
+}
+
+/// What NOOP tells, and whatever was told before it.
+async fn news(client: &mut Client) -> Vec<String> {
+    let told = client.command("n NOOP").await;
+    let told = told.strip_suffix("n OK NOOP\r\n").unwrap_or_else(|| panic!("{told}"));
+    told.lines().map(str::to_owned).collect()
+}
+
+async fn lines(client: &mut Client, expected: &[&str]) {
+    for line in expected {
+        assert_eq!(client.line().await, format!("{line}\r\n"));
+    }
+}
+
+#[tokio::test]
+async fn what_a_command_holds_back_is_told_right_behind_it() {
+    for command in ["FETCH 3 UID", "SEARCH ALL", "STORE 3 +FLAGS.SILENT (\\Flagged)"] {
+        let account = with(3);
+        let mut client = in_inbox(&account).await;
+        set(&mut client, "(SELECTED (MessageNew MessageExpunge))").await;
+        // The rest of the line keeps the server from telling it before the command.
+        client.send("a ").await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        account.expunge("INBOX", 1);
+        client.send(format!("{command}\r\n")).await;
+        let answer = client.until("a").await;
+        assert!(!answer.contains("EXPUNGE") && answer.contains("a OK"), "{command}: {answer}");
+        lines(&mut client, &["* 1 EXPUNGE"]).await;
+        assert!(news(&mut client).await.is_empty(), "once");
+    }
+}
+
+#[tokio::test]
+async fn delayed_expunges_are_not_told_behind_a_command_of_numbers() {
+    let account = with(3);
+    let mut client = in_inbox(&account).await;
+    client.command("s SEARCH RETURN (COUNT UPDATE) ALL").await;
+    set(&mut client, "(SELECTED-DELAYED (MessageNew MessageExpunge))").await;
+    account.expunge("INBOX", 1);
+    assert_eq!(client.command("a FETCH 3 UID").await, "* 3 FETCH (UID 3)\r\na OK FETCH\r\n");
+    account.deliver("INBOX", &message("a", "b"));
+    lines(&mut client, &["* 4 EXISTS", "* 4 RECENT", "* ESEARCH (TAG \"s\") ADDTO (0 4)"]).await;
+    // Its context is left before its number is.
+    let left = ["* ESEARCH (TAG \"s\") REMOVEFROM (0 1)", "* 1 EXPUNGE"];
+    assert_eq!(news(&mut client).await, left);
+}
+
+#[tokio::test]
+async fn what_could_not_be_read_is_told_later_without_a_command_or_another_change() {
+    let account = with(2);
+    let mut client = in_inbox(&account).await;
+    set(&mut client, "(SELECTED (MessageNew MessageExpunge))").await;
+    account.changes_failing.store(1, Ordering::SeqCst);
+    account.expunge("INBOX", 1);
+    lines(&mut client, &["* 1 EXPUNGE"]).await;
+    // As it is in IDLE, and at the next command of a client that never used NOTIFY.
+    let account = with(1);
+    let mut client = in_inbox(&account).await;
+    account.changes_failing.store(1, Ordering::SeqCst);
+    account.deliver("INBOX", &message("a", "b"));
+    assert!(!client.command("c CAPABILITY").await.contains("EXISTS"));
+    assert!(client.command("d CAPABILITY").await.contains("* 2 EXISTS\r\n* 2 RECENT\r\n"));
+    client.send("i IDLE\r\n").await;
+    assert!(client.line().await.starts_with("+ "));
+    account.changes_failing.store(1, Ordering::SeqCst);
+    account.deliver("INBOX", &message("a", "b"));
+    lines(&mut client, &["* 3 EXISTS", "* 3 RECENT"]).await;
+    client.send("DONE\r\n").await;
+    assert_eq!(client.until("i").await, "i OK IDLE\r\n");
+}
+
+#[tokio::test]
+async fn a_search_that_cannot_be_judged_does_not_keep_new_messages_from_being_described() {
+    let account = MemoryAccount::new();
+    let mut client = in_inbox(&account).await;
+    client.command("a SEARCH RETURN (COUNT UPDATE (RFC822.SIZE)) TEXT \"boss\"").await;
+    client.command("b SEARCH RETURN (COUNT UPDATE) ALL").await;
+    set(&mut client, "(SELECTED (MessageNew (UID FLAGS) MessageExpunge))").await;
+    account.summaries_failing.store(1, Ordering::SeqCst);
+    account.deliver("INBOX", &message("boss", "A"));
+    let fetch = "* 1 FETCH (UID 1 FLAGS (\\Recent))";
+    lines(&mut client, &["* 1 EXISTS", "* 1 RECENT", fetch]).await;
+    lines(&mut client, &["* ESEARCH (TAG \"b\") ADDTO (0 1)"]).await;
+    // When it can be judged, the message joins it and is described as it asks for.
+    let fetch = "* 1 FETCH (UID 1 RFC822.SIZE 41)";
+    lines(&mut client, &[fetch, "* ESEARCH (TAG \"a\") ADDTO (0 1)"]).await;
+    assert!(news(&mut client).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_new_message_that_cannot_be_described_at_once_is_described_later() {
+    let account = MemoryAccount::new();
+    let mut client = in_inbox(&account).await;
+    set(&mut client, "(SELECTED (MessageNew (UID ENVELOPE) MessageExpunge))").await;
+    account.summaries_failing.store(1, Ordering::SeqCst);
+    account.deliver("INBOX", &message("a", "b"));
+    lines(&mut client, &["* 1 EXISTS", "* 1 RECENT"]).await;
+    assert!(client.line().await.starts_with("* 1 FETCH (UID 1 ENVELOPE ("));
+    assert!(news(&mut client).await.is_empty());
+}
+
+/// A client over a stream without a socket, for a time that stands still until everybody waits.
+async fn over_a_pipe(account: &Arc<MemoryAccount>, limits: ImapLimits) -> DuplexStream {
+    let settings = ServerSettings { limits, ..ServerSettings::default() };
+    let mail = Arc::new(OneAccount(Arc::clone(account)));
+    let server = Server::new(settings, Arc::new(OneLogin), mail);
+    let (ours, theirs) = duplex(64 * 1024);
+    tokio::spawn(async move {
+        let tls = Some(ChannelBindings::default());
+        server.serve(theirs, loopback(), tls, CancellationToken::new()).await;
+    });
+    ours
+}
+
+/// Sends a command, and reads up to the line that begins with `end`.
+async fn exchange(client: &mut DuplexStream, command: &str, end: &str) -> String {
+    client.write_all(format!("{command}\r\n").as_bytes()).await.unwrap();
+    let mut read = Vec::new();
+    loop {
+        assert!(client.read_buf(&mut read).await.unwrap() > 0, "the stream ended");
+        let text = String::from_utf8_lossy(&read);
+        let ends = |line: &str| line.starts_with(end) && line.ends_with('\n');
+        if text.split_inclusive('\n').any(ends) {
+            return text.into_owned();
+        }
+    }
+}
