@@ -202,6 +202,7 @@ const COVERED: &[(&str, &[&str])] = &[
             "more_mailboxes_than_may_be_watched_are_refused_or_end_all_notifications",
             "a_mailbox_that_can_no_longer_be_read_is_dropped_in_silence_and_watched_again_later",
             "a_new_message_is_described_between_its_number_and_the_searches_it_joins",
+            "notify_set_tells_all_that_has_gathered_whatever_is_wanted_from_then_on",
             "what_a_command_holds_back_is_told_right_behind_it",
             "what_could_not_be_read_is_told_later_without_a_command_or_another_change",
             "a_search_that_cannot_be_judged_does_not_keep_new_messages_from_being_described",

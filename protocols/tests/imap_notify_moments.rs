@@ -56,6 +56,61 @@ async fn lines(client: &mut Client, expected: &[&str]) {
 }
 
 #[tokio::test]
+async fn notify_set_tells_all_that_has_gathered_whatever_is_wanted_from_then_on() {
+    // What is told afterwards is what is wanted, and of that here only new messages tell.
+    for (groups, watched) in [
+        ("(SELECTED NONE)", false),
+        ("(PERSONAL (MailboxName))", false),
+        ("(SELECTED (MessageNew MessageExpunge))", true),
+        ("(SELECTED-DELAYED (MessageNew MessageExpunge))", true),
+    ] {
+        let account = with(3);
+        let mut client = in_inbox(&account).await;
+        account.expunge("INBOX", 1);
+        account.flag("INBOX", 2, seen());
+        account.deliver("INBOX", &message("a", "b"));
+        let answer = client.command(&format!("a NOTIFY SET {groups}")).await;
+        let gathered = "* 1 EXPUNGE\r\n* 3 EXISTS\r\n* 3 RECENT\r\n\
+                        * 1 FETCH (UID 2 FLAGS (\\Seen \\Recent))\r\na OK NOTIFY\r\n";
+        assert_eq!(answer, gathered, "{groups}");
+        account.flag("INBOX", 3, seen());
+        account.deliver("INBOX", &message("a", "b"));
+        let told = news(&mut client).await;
+        let expected: &[&str] = if watched { &["* 4 EXISTS", "* 4 RECENT"] } else { &[] };
+        assert_eq!(told, expected, "{groups}");
+    }
+}
+
+#[tokio::test]
+async fn notify_set_that_is_refused_or_none_tells_nothing_of_a_mailbox_that_is_not_watched() {
+    let account = with(2);
+    let mut client = in_inbox(&account).await;
+    assert_eq!(client.command("a NOTIFY NONE").await, "a OK NOTIFY\r\n");
+    account.expunge("INBOX", 1);
+    let answer = client.command("b NOTIFY SET (PERSONAL (SomethingElse))").await;
+    assert!(answer.starts_with("b NO [BADEVENT "), "{answer}");
+    assert_eq!(client.command("c NOTIFY NONE").await, "c OK NOTIFY\r\n");
+    assert!(news(&mut client).await.is_empty());
+    let answer = client.command("d NOTIFY SET (SELECTED NONE)").await;
+    assert_eq!(answer, "* 1 EXPUNGE\r\nd OK NOTIFY\r\n");
+}
+
+#[tokio::test]
+async fn what_gathers_is_described_as_is_wanted_from_then_on_and_joins_its_searches() {
+    let account = MemoryAccount::new();
+    let mut client = in_inbox(&account).await;
+    client.command("a SEARCH RETURN (COUNT UPDATE) FROM \"boss\"").await;
+    client.command("b NOTIFY NONE").await;
+    account.deliver("INBOX", &message("boss", "A"));
+    let answer = client.command("c NOTIFY SET (SELECTED (MessageNew (UID) MessageExpunge))").await;
+    assert_eq!(
+        answer,
+        "* 1 EXISTS\r\n* 1 RECENT\r\n* 1 FETCH (UID 1)\r\n\
+         * ESEARCH (TAG \"a\") ADDTO (0 1)\r\nc OK NOTIFY\r\n"
+    );
+}
+
+#[tokio::test]
 async fn what_a_command_holds_back_is_told_right_behind_it() {
     for command in ["FETCH 3 UID", "SEARCH ALL", "STORE 3 +FLAGS.SILENT (\\Flagged)"] {
         let account = with(3);

@@ -62,6 +62,9 @@ pub(crate) async fn tell<S: Stream>(
         let moment = context.notify.moment(when);
         if when != When::Between || moment.arrived {
             let told = contexts::report(context, mailbox, moment).await?;
+            if all {
+                context.notify.told(moment);
+            }
             all &= told;
         }
     }
