@@ -197,6 +197,24 @@ async fn a_new_message_that_cannot_be_described_at_once_is_described_later() {
     assert!(news(&mut client).await.is_empty());
 }
 
+#[tokio::test]
+async fn a_mailbox_that_was_left_is_watched_from_when_that_is_asked_for() {
+    let account = MemoryAccount::new();
+    account.make("Altro");
+    let mut client = in_inbox(&account).await;
+    set(&mut client, "(SELECTED (MessageNew MessageExpunge))").await;
+    for command in ["SELECT Altro", "UNSELECT"] {
+        assert!(client.command(&format!("a {command}")).await.contains("a OK "));
+    }
+    for name in ["Altro", "INBOX"] {
+        account.deliver(name, &message("a", "b"));
+    }
+    set(&mut client, "(PERSONAL (MessageNew MessageExpunge))").await;
+    assert!(news(&mut client).await.is_empty());
+    account.deliver("Altro", &message("a", "b"));
+    lines(&mut client, &["* STATUS Altro (UIDNEXT 3 MESSAGES 2)"]).await;
+}
+
 /// A client over a stream without a socket, for a time that stands still until everybody waits.
 async fn over_a_pipe(account: &Arc<MemoryAccount>, limits: ImapLimits) -> DuplexStream {
     let settings = ServerSettings { limits, ..ServerSettings::default() };

@@ -182,9 +182,10 @@ impl Notify {
     }
 
     /// The client leaves its selected mailbox: what it was told of it is where watching begins.
+    /// Of one that is told of only while it is selected nothing is kept.
     pub(crate) fn left(&mut self, mailbox: &SelectedMailbox) {
         self.gathered = false;
-        if self.is_on() {
+        if self.wanted.as_ref().is_some_and(|wanted| !wanted.groups.is_empty()) {
             let it = (mailbox.owner.clone(), mailbox.id);
             self.messages.left(it, Counted::as_told(mailbox), mailbox.own_gone().clone());
         }
