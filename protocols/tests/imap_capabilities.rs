@@ -214,6 +214,7 @@ const COVERED: &[(&str, &[&str])] = &[
             "a_long_search_says_how_far_it_is_every_twelve_seconds",
             "several_mailboxes_are_counted_one_by_one",
             "what_is_done_in_one_piece_says_that_it_goes_on",
+            "idle_is_no_command_that_says_how_far_it_is",
         ],
     ),
     ("AUTH=SCRAM-SHA-256-PLUS", &["imap_binds_a_login_to_its_connection"]),

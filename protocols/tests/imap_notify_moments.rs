@@ -241,3 +241,25 @@ async fn exchange(client: &mut DuplexStream, command: &str, end: &str) -> String
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn idle_is_no_command_that_says_how_far_it_is() {
+    let account = with(3);
+    let mut client = over_a_pipe(&account, ImapLimits::default()).await;
+    exchange(&mut client, &format!("in LOGIN {ADDRESS} \"ceralacca \\\"1\\\"\""), "in OK").await;
+    exchange(&mut client, "a SELECT INBOX", "a OK").await;
+    exchange(&mut client, "b SEARCH RETURN (COUNT UPDATE) TEXT x", "b OK").await;
+    exchange(&mut client, "c IDLE", "+ ").await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    account.set_pace(Duration::from_secs(30));
+    account.deliver("INBOX", &message("a", "b"));
+    let mut told = String::new();
+    while !told.contains("ADDTO") {
+        let mut read = vec![0; 4096];
+        let count = client.read(&mut read).await.unwrap();
+        told.push_str(&String::from_utf8_lossy(&read[..count]));
+    }
+    assert!(!told.contains("INPROGRESS"), "{told}");
+    let told = exchange(&mut client, "DONE", "c OK").await;
+    assert!(!told.contains("INPROGRESS"), "{told}");
+}

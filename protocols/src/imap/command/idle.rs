@@ -8,6 +8,7 @@ use crate::{
         completion::{CommandResult, Completion},
         news::{self, Again},
         notify::When,
+        progress::Progress,
         selected::SelectedMailbox,
         session::{Authenticated, Context},
     },
@@ -22,6 +23,8 @@ pub(crate) async fn idle<S: Stream>(
     state: &mut Authenticated,
     mut mailbox: Option<&mut SelectedMailbox>,
 ) -> CommandResult {
+    // It has no goal, and what others do is no part of it (RFC 9585 §4).
+    context.progress = Progress::default();
     context.frame.put(b"+ In attesa / Idling\r\n").await?;
     let deadline = Instant::now() + context.server.settings.limits.idle_time_max;
     state.changes.mark_changed();
