@@ -198,6 +198,39 @@ async fn a_new_message_that_cannot_be_described_at_once_is_described_later() {
 }
 
 #[tokio::test]
+async fn what_answers_the_own_command_is_told_whatever_is_watched() {
+    for groups in ["(SELECTED NONE)", "(SELECTED (MessageNew MessageExpunge))"] {
+        let account = with(2);
+        let mut client = logged_in(&account).await;
+        client.command("a ENABLE CONDSTORE").await;
+        client.command("sel SELECT INBOX").await;
+        let mod_seq = account.mod_seq();
+        set(&mut client, groups).await;
+        account.flag("INBOX", 1, seen());
+        account.flag("INBOX", 2, seen());
+        // A condition that failed shows what is there now (RFC 7162 §3.1.3), and nothing else does.
+        let command = format!("b STORE 1 (UNCHANGEDSINCE {mod_seq}) FLAGS (\\Flagged)");
+        let answer = client.command(&command).await;
+        let now = format!("* 1 FETCH (UID 1 FLAGS (\\Seen \\Recent) MODSEQ ({}))", mod_seq + 1);
+        assert!(answer.starts_with(&format!("{now}\r\nb OK [MODIFIED 1] ")), "{groups}: {answer}");
+        assert!(news(&mut client).await.is_empty(), "{groups}");
+    }
+}
+
+#[tokio::test]
+async fn who_wants_the_modseq_of_new_messages_is_told_that_of_changed_ones() {
+    let account = MemoryAccount::new();
+    let mut client = in_inbox(&account).await;
+    let items = "(MessageNew (MODSEQ) MessageExpunge FlagChange)";
+    let answer = client.command(&format!("a NOTIFY SET (SELECTED {items})")).await;
+    assert_eq!(answer, "* OK [HIGHESTMODSEQ 1] MODSEQ\r\na OK NOTIFY\r\n");
+    account.deliver("INBOX", &message("a", "b"));
+    lines(&mut client, &["* 1 EXISTS", "* 1 RECENT", "* 1 FETCH (UID 1 MODSEQ (2))"]).await;
+    account.flag("INBOX", 1, seen());
+    lines(&mut client, &["* 1 FETCH (UID 1 FLAGS (\\Seen \\Recent) MODSEQ (3))"]).await;
+}
+
+#[tokio::test]
 async fn a_mailbox_that_was_left_is_watched_from_when_that_is_asked_for() {
     let account = MemoryAccount::new();
     account.make("Altro");
