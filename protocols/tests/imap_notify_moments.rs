@@ -231,6 +231,56 @@ async fn who_wants_the_modseq_of_new_messages_is_told_that_of_changed_ones() {
 }
 
 #[tokio::test]
+async fn status_of_what_flags_are_watched_of_names_its_highestmodseq_to_everybody() {
+    let account = MemoryAccount::new();
+    let mut client = logged_in(&account).await;
+    let events = "(MessageNew MessageExpunge FlagChange)";
+    let answer = client.command(&format!("a NOTIFY SET STATUS (PERSONAL {events})")).await;
+    assert_eq!(
+        answer,
+        "* STATUS INBOX (MESSAGES 0 UIDNEXT 1 UIDVALIDITY 1 HIGHESTMODSEQ 1)\r\na OK NOTIFY\r\n"
+    );
+}
+
+#[tokio::test]
+async fn a_mailbox_with_news_that_is_selected_is_told_of_by_that() {
+    for select in ["SELECT", "EXAMINE"] {
+        let account = with(1);
+        account.make("Altro");
+        let mut client = in_inbox(&account).await;
+        let groups =
+            "(SELECTED (MessageNew (UID) MessageExpunge)) (PERSONAL (MessageNew MessageExpunge))";
+        set(&mut client, groups).await;
+        client.send("a ").await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        account.deliver("Altro", &message("a", "b"));
+        account.deliver("INBOX", &message("a", "b"));
+        client.send(format!("{select} Altro\r\n")).await;
+        let answer = client.until("a").await;
+        assert!(answer.contains("* 1 EXISTS\r\n") && !answer.contains("STATUS Altro"), "{answer}");
+        // The mailbox that was left is watched from what was told of it.
+        assert!(answer.contains("* STATUS INBOX (UIDNEXT 3 MESSAGES 2)\r\n"), "{answer}");
+        account.deliver("Altro", &message("a", "b"));
+        assert_eq!(client.line().await, "* 2 EXISTS\r\n");
+        assert!(client.line().await.ends_with(" RECENT\r\n"));
+        lines(&mut client, &["* 2 FETCH (UID 2)"]).await;
+        assert!(news(&mut client).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_watched_mailbox_that_is_deleted_ends_the_session_between_commands() {
+    let account = MemoryAccount::new();
+    account.make("Altro");
+    let mut client = logged_in(&account).await;
+    client.command("a SELECT Altro").await;
+    set(&mut client, "(SELECTED (MessageNew MessageExpunge))").await;
+    let mut other = logged_in(&account).await;
+    assert_eq!(other.command("b DELETE Altro").await, "b OK DELETE\r\n");
+    assert!(client.rest().await.starts_with("* BYE "));
+}
+
+#[tokio::test]
 async fn a_mailbox_that_was_left_is_watched_from_when_that_is_asked_for() {
     let account = MemoryAccount::new();
     account.make("Altro");
@@ -248,8 +298,20 @@ async fn a_mailbox_that_was_left_is_watched_from_when_that_is_asked_for() {
     lines(&mut client, &["* STATUS Altro (UIDNEXT 3 MESSAGES 2)"]).await;
 }
 
+#[tokio::test]
+async fn a_session_that_begins_anew_watches_nothing() {
+    let account = MemoryAccount::new();
+    account.make("Altro");
+    let mut client = in_inbox(&account).await;
+    set(&mut client, "(PERSONAL (MessageNew MessageExpunge))").await;
+    assert!(client.command("u UNAUTHENTICATE").await.contains("u OK "));
+    client.command(&format!("in LOGIN {ADDRESS} \"ceralacca \\\"1\\\"\"")).await;
+    account.deliver("Altro", &message("a", "b"));
+    assert!(news(&mut client).await.is_empty());
+}
+
 /// A client over a stream without a socket, for a time that stands still until everybody waits.
-async fn over_a_pipe(account: &Arc<MemoryAccount>, limits: ImapLimits) -> DuplexStream {
+fn over_a_pipe(account: &Arc<MemoryAccount>, limits: ImapLimits) -> DuplexStream {
     let settings = ServerSettings { limits, ..ServerSettings::default() };
     let mail = Arc::new(OneAccount(Arc::clone(account)));
     let server = Server::new(settings, Arc::new(OneLogin), mail);
@@ -276,9 +338,40 @@ async fn exchange(client: &mut DuplexStream, command: &str, end: &str) -> String
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_its_news_is_dropped_and_holds_nobody_up() {
+    let account = MemoryAccount::new();
+    let limits = ImapLimits { write_time_max: Duration::from_secs(90), ..ImapLimits::default() };
+    let mut slow = over_a_pipe(&account, limits.clone());
+    let login = format!("in LOGIN {ADDRESS} \"ceralacca \\\"1\\\"\"");
+    exchange(&mut slow, &login, "in OK").await;
+    exchange(&mut slow, "a SELECT INBOX", "a OK").await;
+    let watch = "b NOTIFY SET (SELECTED (MessageNew (BODY.PEEK[]) MessageExpunge))";
+    exchange(&mut slow, watch, "b OK").await;
+    let mut quick = over_a_pipe(&account, limits);
+    exchange(&mut quick, &login, "in OK").await;
+    exchange(&mut quick, "a SELECT INBOX", "a OK").await;
+    exchange(&mut quick, "b NOTIFY SET (SELECTED (MessageNew MessageExpunge))", "b OK").await;
+    let large = [message("a", "b"), vec![b'x'; 8 << 20]].concat();
+    for _ in 0..4 {
+        account.deliver("INBOX", &large);
+    }
+    let begun = tokio::time::Instant::now();
+    let told = exchange(&mut quick, "c NOOP", "c OK").await;
+    assert!(told.contains("* 4 EXISTS\r\n"), "{told}");
+    assert!(begun.elapsed() < Duration::from_secs(1), "nobody waits for the slow one");
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    // What it could take, and no more of the first message was read than that.
+    let mut rest = Vec::new();
+    slow.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.starts_with(b"* ") && rest.len() <= 256 * 1024, "{}", rest.len());
+    let reads = account.reads.load(Ordering::SeqCst);
+    assert!(reads <= 8, "{reads} pieces of 64 KiB");
+}
+
+#[tokio::test(start_paused = true)]
 async fn idle_is_no_command_that_says_how_far_it_is() {
     let account = with(3);
-    let mut client = over_a_pipe(&account, ImapLimits::default()).await;
+    let mut client = over_a_pipe(&account, ImapLimits::default());
     exchange(&mut client, &format!("in LOGIN {ADDRESS} \"ceralacca \\\"1\\\"\""), "in OK").await;
     exchange(&mut client, "a SELECT INBOX", "a OK").await;
     exchange(&mut client, "b SEARCH RETURN (COUNT UPDATE) TEXT x", "b OK").await;
@@ -295,4 +388,26 @@ async fn idle_is_no_command_that_says_how_far_it_is() {
     assert!(!told.contains("INPROGRESS"), "{told}");
     let told = exchange(&mut client, "DONE", "c OK").await;
     assert!(!told.contains("INPROGRESS"), "{told}");
+}
+
+#[tokio::test]
+async fn a_line_that_has_begun_is_waited_for_and_its_command_tells_the_news() {
+    let account = MemoryAccount::new();
+    let limits = ImapLimits { idle_time_max: Duration::from_millis(700), ..ImapLimits::default() };
+    let settings = ServerSettings { limits, ..ServerSettings::default() };
+    let mut client = connect_with(&account, settings).await;
+    client.line().await;
+    client.command(&format!("in LOGIN {ADDRESS} \"ceralacca \\\"1\\\"\"")).await;
+    client.command("sel SELECT INBOX").await;
+    set(&mut client, "(SELECTED (MessageNew MessageExpunge))").await;
+    client.send("n NO").await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    account.deliver("INBOX", &message("a", "b"));
+    client.send("OP\r\n").await;
+    assert_eq!(client.until("n").await, "* 1 EXISTS\r\n* 1 RECENT\r\nn OK NOOP\r\n");
+    // Not for ever.
+    client.send("o NO").await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    account.deliver("INBOX", &message("a", "b"));
+    assert!(client.rest().await.starts_with("* BYE Sessione inattiva"));
 }

@@ -241,8 +241,8 @@ impl Contexts {
     }
 
     /// Tells of new messages what the client wants to know of them: all that NOTIFY and the contexts
-    /// they join ask for, in one response between EXISTS and ADDTO (RFC 5465 §7; §5.2 would have it
-    /// behind ADDTO). Says whether that was all.
+    /// they join ask for, in one response between EXISTS and ADDTO (RFC 5465 §7; §5.2 speaks of the
+    /// other order). Says whether that was all.
     async fn describe<S: Stream>(
         &mut self,
         context: &mut Context<S>,
@@ -251,14 +251,17 @@ impl Contexts {
     ) -> Result<bool, Disconnect> {
         let mut new = self.undescribed.clone();
         new.extend(self.kept.iter().flat_map(|kept| &kept.undescribed));
+        let kept = self.kept.iter().zip(judged);
+        let described: Vec<BTreeSet<Uid>> =
+            kept.map(|(kept, judged)| kept.described(mailbox, judged.as_ref())).collect();
         let mut all = true;
         for uid in new {
             let index = mailbox.rows().binary_search_by_key(&uid, |row| row.uid).ok();
             let of_notify = context.notify.new_items().iter();
             let of_notify = of_notify.filter(|_| self.undescribed.contains(&uid));
             let mut items: Vec<FetchItem> = of_notify.cloned().collect();
-            for (kept, judged) in self.kept.iter().zip(judged) {
-                if kept.describes(uid, index, judged.as_ref()) {
+            for (kept, described) in self.kept.iter().zip(&described) {
+                if described.contains(&uid) {
                     items.extend(kept.asked.items.iter().cloned());
                 }
             }
@@ -302,13 +305,14 @@ impl Kept {
         }
     }
 
-    /// Whether what is asked for is to be told of a message now.
-    fn describes(&self, uid: Uid, index: Option<usize>, judged: Option<&Judged>) -> bool {
-        let joins = |judged: &Judged| {
-            index.is_some_and(|index| judged.joining.binary_search(&index).is_ok())
-                || self.uids().any(|one| one == uid)
+    /// The new messages of which it is to be told now what is asked for.
+    fn described(&self, mailbox: &SelectedMailbox, judged: Option<&Judged>) -> BTreeSet<Uid> {
+        let Some(judged) = judged.filter(|_| !self.undescribed.is_empty()) else {
+            return BTreeSet::new();
         };
-        self.undescribed.contains(&uid) && judged.is_some_and(joins)
+        let joining = judged.joining.iter().filter_map(|index| mailbox.rows().get(*index));
+        let members = self.uids().chain(joining.map(|row| row.uid));
+        members.filter(|uid| self.undescribed.contains(uid)).collect()
     }
 
     /// Judges the rows at `changed` again.

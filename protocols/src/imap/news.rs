@@ -114,7 +114,8 @@ pub(crate) async fn until_command<S: Stream>(
     mut mailbox: Option<&mut SelectedMailbox>,
     deadline: Instant,
 ) -> Result<(), Disconnect> {
-    let (mut held_back, mut announced, mut again) = (true, true, Again::new());
+    let mut held_back = mailbox.as_ref().is_some_and(|mailbox| mailbox.has_expunged());
+    let (mut announced, mut again) = (true, Again::new());
     while context.notify.is_on() {
         let look = tokio::select! {
             biased;

@@ -155,6 +155,11 @@ impl SelectedMailbox {
         self.expunged.contains(&uid)
     }
 
+    /// Whether any message that the client still counts is gone.
+    pub(crate) fn has_expunged(&self) -> bool {
+        !self.expunged.is_empty()
+    }
+
     /// The messages that the client still counts and has expunged itself.
     pub(crate) fn own_gone(&self) -> &BTreeSet<Uid> {
         &self.own_gone
