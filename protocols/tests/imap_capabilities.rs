@@ -213,7 +213,15 @@ const COVERED: &[(&str, &[&str])] = &[
             "what_cannot_be_told_is_refused",
             "more_mailboxes_than_may_be_watched_are_refused_or_end_all_notifications",
             "a_mailbox_that_can_no_longer_be_read_is_dropped_in_silence_and_watched_again_later",
+            "what_the_client_does_itself_it_is_not_told",
+            "another_mailbox_of_the_same_name_has_another_uidvalidity",
             "a_new_message_is_described_between_its_number_and_the_searches_it_joins",
+            "a_watching_session_ends_as_any_other",
+            "notify_set_tells_all_that_has_gathered_whatever_is_wanted_from_then_on",
+            "what_a_command_holds_back_is_told_right_behind_it",
+            "what_could_not_be_read_is_told_later_without_a_command_or_another_change",
+            "a_search_that_cannot_be_judged_does_not_keep_new_messages_from_being_described",
+            "a_client_that_does_not_read_its_news_is_dropped_and_holds_nobody_up",
         ],
     ),
     (
@@ -222,6 +230,7 @@ const COVERED: &[(&str, &[&str])] = &[
             "a_long_search_says_how_far_it_is_every_twelve_seconds",
             "several_mailboxes_are_counted_one_by_one",
             "what_is_done_in_one_piece_says_that_it_goes_on",
+            "idle_is_no_command_that_says_how_far_it_is",
         ],
     ),
     ("AUTH=SCRAM-SHA-256-PLUS", &["imap_binds_a_login_to_its_connection"]),
@@ -234,7 +243,7 @@ const COVERED: &[(&str, &[&str])] = &[
 ];
 
 /// The files in which these transcripts stand.
-const TRANSCRIPTS: [&str; 26] = [
+const TRANSCRIPTS: [&str; 27] = [
     include_str!("imap_acl.rs"),
     include_str!("imap_append.rs"),
     include_str!("imap_compress.rs"),
@@ -251,6 +260,7 @@ const TRANSCRIPTS: [&str; 26] = [
     include_str!("imap_metadata.rs"),
     include_str!("imap_multisearch.rs"),
     include_str!("imap_notify.rs"),
+    include_str!("imap_notify_moments.rs"),
     include_str!("imap_qresync.rs"),
     include_str!("imap_quota.rs"),
     include_str!("imap_rev2.rs"),

@@ -46,10 +46,12 @@ struct Kept {
     tag: String,
     asked: Asked,
     members: Members,
+    /// New messages of which it is still to be told what is asked for, should they have joined.
+    undescribed: BTreeSet<Uid>,
 }
 
 /// What changes in a context.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Judged {
     leaving: BTreeSet<Uid>,
     /// Indexes of rows, ascending.
@@ -69,6 +71,8 @@ pub(crate) struct Contexts {
     kept: Vec<Kept>,
     /// The messages that they have been judged by, as they were then, ascending.
     judged: Vec<(Uid, ModSeq)>,
+    /// New messages of which it is still to be told what NOTIFY asked for.
+    undescribed: BTreeSet<Uid>,
 }
 
 impl Contexts {
@@ -121,7 +125,8 @@ pub(crate) async fn add<S: Stream>(
         Members::Unsorted(found.filter_map(|(_, index)| uid_of(index)).collect())
     };
     let judged = rows.iter().map(|row| (row.uid, row.mod_seq)).collect();
-    let kept = Kept { tag: context.tag.clone(), asked, members };
+    let (tag, undescribed) = (context.tag.clone(), BTreeSet::new());
+    let kept = Kept { tag, asked, members, undescribed };
     if mailbox.contexts.kept.is_empty() {
         mailbox.contexts.judged = judged;
     }
@@ -150,20 +155,17 @@ pub(crate) async fn refuse<S: Stream>(
     context.frame.put(told.as_bytes()).await
 }
 
-/// Tells the client what it does not know yet of its mailbox and of its contexts.
+/// Tells the client what it does not know yet of its mailbox and of its contexts. Says whether that
+/// was all: what cannot be read now is told later.
 pub(crate) async fn report<S: Stream>(
     context: &mut Context<S>,
     mailbox: &mut SelectedMailbox,
     moment: Moment,
-) -> Result<(), Disconnect> {
+) -> Result<bool, Disconnect> {
     let mut contexts = std::mem::take(&mut mailbox.contexts);
     let told = tell(&mut contexts, context, mailbox, moment).await;
     mailbox.contexts = contexts;
-    match told {
-        // What cannot be read now is told after the next command.
-        Ok(()) | Err(Failure::Refused(_)) => Ok(()),
-        Err(Failure::Disconnected(disconnect)) => Err(disconnect),
-    }
+    told
 }
 
 async fn tell<S: Stream>(
@@ -171,31 +173,32 @@ async fn tell<S: Stream>(
     context: &mut Context<S>,
     mailbox: &mut SelectedMailbox,
     moment: Moment,
-) -> Result<(), Failure> {
+) -> Result<bool, Disconnect> {
     let gone = mailbox.gone(moment);
     if !gone.is_empty() {
         for kept in &mut contexts.kept {
-            let gone = kept.uids().filter(|uid| gone.contains(uid)).collect();
-            kept.remove(context, mailbox, &gone).await?;
+            let leaving = kept.uids().filter(|uid| gone.contains(uid)).collect();
+            kept.remove(context, mailbox, &leaving).await?;
         }
         contexts.judged.retain(|(uid, _)| !gone.contains(uid));
     }
     let arrived = mailbox.report(&mut context.frame, context.enabled, moment).await?;
+    contexts.take_in(context, mailbox, arrived);
     let changed =
         if contexts.kept.is_empty() { Vec::new() } else { changed(&contexts.judged, mailbox) };
     let mut judged = Vec::with_capacity(contexts.kept.len());
-    if !changed.is_empty() {
-        for kept in &contexts.kept {
-            judged.push(kept.judge(context, mailbox, &changed).await?);
-        }
+    for kept in &contexts.kept {
+        judged.push(told(kept.judge(context, mailbox, &changed).await)?);
     }
-    tell_arrived(contexts, context, mailbox, arrived, &judged).await?;
-    if changed.is_empty() {
-        return Ok(());
-    }
-    for (kept, Judged { leaving, joining }) in contexts.kept.iter_mut().zip(&judged) {
+    let mut all = contexts.describe(context, mailbox, &judged).await?;
+    all &= judged.iter().all(Option::is_some);
+    for (kept, judged) in contexts.kept.iter_mut().zip(&judged) {
+        let Some(Judged { leaving, joining }) = judged else { continue };
         kept.remove(context, mailbox, leaving).await?;
-        kept.add(context, mailbox, joining).await?;
+        all &= told(kept.add(context, mailbox, joining).await)?.is_some();
+    }
+    if changed.is_empty() || !all {
+        return Ok(all);
     }
     contexts.judged = mailbox.rows().iter().map(|row| (row.uid, row.mod_seq)).collect();
     while contexts.octets() > context.server.settings.limits.sort_octets_max
@@ -203,35 +206,81 @@ async fn tell<S: Stream>(
     {
         refuse(context, &kept.tag).await?;
     }
-    Ok(())
+    Ok(true)
 }
 
-/// Tells of new messages what the client wants to know of them: all that NOTIFY and the contexts they
-/// join ask for, in one response between EXISTS and ADDTO (RFC 5465 §5.2, §7). Not of those that the
-/// client itself put there.
-async fn tell_arrived<S: Stream>(
-    contexts: &Contexts,
-    context: &mut Context<S>,
-    mailbox: &SelectedMailbox,
-    arrived: Range<usize>,
-    judged: &[Judged],
-) -> Result<(), Disconnect> {
-    for index in arrived {
-        let Some(row) = mailbox.rows().get(index) else { continue };
-        if context.notify.is_own(&mailbox.name, row.uid) {
-            continue;
+/// `None` for what cannot be read now: one context that fails keeps no other from what is its own.
+fn told<T>(done: Result<T, Failure>) -> Result<Option<T>, Disconnect> {
+    match done {
+        Ok(done) => Ok(Some(done)),
+        Err(Failure::Refused(_)) => Ok(None),
+        Err(Failure::Disconnected(disconnect)) => Err(disconnect),
+    }
+}
+
+impl Contexts {
+    /// Takes in new messages that are to be described: not those that the client itself put there.
+    fn take_in<S>(
+        &mut self,
+        context: &Context<S>,
+        mailbox: &SelectedMailbox,
+        arrived: Range<usize>,
+    ) {
+        let rows = mailbox.rows().get(arrived).unwrap_or_default();
+        let new = rows.iter().map(|row| row.uid);
+        let new = new.filter(|uid| !context.notify.is_own(&mailbox.name, *uid));
+        let new: Vec<Uid> = new.collect();
+        if context.notify.new_items().is_empty() {
+            self.undescribed.clear();
+        } else {
+            self.undescribed.extend(&new);
         }
-        let mut items = context.notify.new_items().to_vec();
-        for (kept, judged) in contexts.kept.iter().zip(judged) {
-            if judged.joining.binary_search(&index).is_ok() {
-                items.extend(kept.asked.items.iter().cloned());
-            }
-        }
-        if !items.is_empty() {
-            tell_new(context, mailbox, index, items).await?;
+        for kept in self.kept.iter_mut().filter(|kept| !kept.asked.items.is_empty()) {
+            kept.undescribed.extend(&new);
         }
     }
-    Ok(())
+
+    /// Tells of new messages what the client wants to know of them: all that NOTIFY and the contexts
+    /// they join ask for, in one response between EXISTS and ADDTO (RFC 5465 §7; §5.2 speaks of the
+    /// other order). Says whether that was all.
+    async fn describe<S: Stream>(
+        &mut self,
+        context: &mut Context<S>,
+        mailbox: &SelectedMailbox,
+        judged: &[Option<Judged>],
+    ) -> Result<bool, Disconnect> {
+        let mut new = self.undescribed.clone();
+        new.extend(self.kept.iter().flat_map(|kept| &kept.undescribed));
+        let kept = self.kept.iter().zip(judged);
+        let described: Vec<BTreeSet<Uid>> =
+            kept.map(|(kept, judged)| kept.described(mailbox, judged.as_ref())).collect();
+        let mut all = true;
+        for uid in new {
+            let index = mailbox.rows().binary_search_by_key(&uid, |row| row.uid).ok();
+            let of_notify = context.notify.new_items().iter();
+            let of_notify = of_notify.filter(|_| self.undescribed.contains(&uid));
+            let mut items: Vec<FetchItem> = of_notify.cloned().collect();
+            for (kept, described) in self.kept.iter().zip(&described) {
+                if described.contains(&uid) {
+                    items.extend(kept.asked.items.iter().cloned());
+                }
+            }
+            if let Some(index) = index.filter(|_| !items.is_empty())
+                && !tell_new(context, mailbox, index, items).await?
+            {
+                all = false;
+                continue;
+            }
+            self.undescribed.remove(&uid);
+            // Whether it joins one that could not be judged is not known yet.
+            for (kept, judged) in self.kept.iter_mut().zip(judged) {
+                if judged.is_some() || index.is_none() {
+                    kept.undescribed.remove(&uid);
+                }
+            }
+        }
+        Ok(all)
+    }
 }
 
 /// Indexes of the rows that are new or other than they were `judged`.
@@ -256,6 +305,16 @@ impl Kept {
         }
     }
 
+    /// The new messages of which it is to be told now what is asked for.
+    fn described(&self, mailbox: &SelectedMailbox, judged: Option<&Judged>) -> BTreeSet<Uid> {
+        let Some(judged) = judged.filter(|_| !self.undescribed.is_empty()) else {
+            return BTreeSet::new();
+        };
+        let joining = judged.joining.iter().filter_map(|index| mailbox.rows().get(*index));
+        let members = self.uids().chain(joining.map(|row| row.uid));
+        members.filter(|uid| self.undescribed.contains(uid)).collect()
+    }
+
     /// Judges the rows at `changed` again.
     async fn judge<S: Stream>(
         &self,
@@ -263,6 +322,9 @@ impl Kept {
         mailbox: &SelectedMailbox,
         changed: &[usize],
     ) -> Result<Judged, Failure> {
+        if changed.is_empty() {
+            return Ok(Judged::default());
+        }
         let searched = Searched::selected(mailbox);
         let found = searched.find_among(context, &self.asked.program, changed).await?;
         let uid_of = |index: &usize| mailbox.rows().get(*index).map(|row| row.uid);
@@ -282,7 +344,7 @@ impl Kept {
         context: &mut Context<S>,
         mailbox: &SelectedMailbox,
         gone: &BTreeSet<Uid>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Disconnect> {
         if gone.is_empty() {
             return Ok(());
         }

@@ -3,7 +3,9 @@
 //!
 //! Not here: what is told of the selected mailbox (`selected`, `contexts`), of others (`notify`).
 
-use tokio::time::{Instant, timeout_at};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     completion::{Completion, Failure},
@@ -14,8 +16,30 @@ use super::{
 };
 use crate::lines::{Disconnect, Stream};
 
+/// The first pause before something is read again that could not be read, and the longest.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+
+/// When something is read again that could not be read: each time it fails later.
+pub(crate) struct Again(Duration);
+
+impl Again {
+    pub(crate) fn new() -> Self {
+        Self(AGAIN.0)
+    }
+
+    /// Waits for the time.
+    pub(crate) async fn wait(&self) {
+        sleep(self.0).await;
+    }
+
+    /// It was tried again.
+    pub(crate) fn tried(&mut self) {
+        self.0 = (self.0 * 2).min(AGAIN.1);
+    }
+}
+
 /// Tells what has changed. With `look` the mailboxes are looked at even if nobody has announced that
-/// they changed.
+/// they changed. What cannot be read is told later.
 pub(crate) async fn tell<S: Stream>(
     context: &mut Context<S>,
     state: &mut Authenticated,
@@ -27,20 +51,30 @@ pub(crate) async fn tell<S: Stream>(
     if look {
         state.changes.mark_unchanged();
     }
+    let mut all = true;
     if let Some(mailbox) = mailbox.as_deref_mut() {
         let refreshed = if look { mailbox.refresh().await } else { Ok(()) };
         match refreshed {
             Ok(()) => {}
-            // What cannot be read now is told after the next command.
-            Err(Failure::Refused(_)) => context.notify.try_again(),
+            Err(Failure::Refused(_)) => all = false,
             Err(Failure::Disconnected(disconnect)) => return Err(disconnect),
         }
         let moment = context.notify.moment(when);
         if when != When::Between || moment.arrived {
-            contexts::report(context, mailbox, moment).await?;
+            let told = contexts::report(context, mailbox, moment).await?;
+            if all {
+                context.notify.told(moment);
+            }
+            all &= told;
         }
     }
-    if look { others(context, state, mailbox.as_deref()).await } else { Ok(()) }
+    if look {
+        others(context, state, mailbox.as_deref()).await?;
+    }
+    if !all {
+        context.notify.try_again();
+    }
+    Ok(())
 }
 
 /// Tells what has changed elsewhere.
@@ -71,25 +105,37 @@ pub(crate) fn overflow() -> Completion {
     )
 }
 
-/// Waits until the client begins a command, and tells it meanwhile what NOTIFY asked for.
+/// Waits until the client begins a command, and tells it meanwhile what NOTIFY asked for: first what
+/// the last command held back, because numbers must not have changed in it. Behind the first octet of
+/// a command nothing is told before its end.
 pub(crate) async fn until_command<S: Stream>(
     context: &mut Context<S>,
     state: &mut Authenticated,
     mut mailbox: Option<&mut SelectedMailbox>,
     deadline: Instant,
 ) -> Result<(), Disconnect> {
-    let mut announced = true;
-    while announced && context.notify.is_on() {
-        tokio::select! {
+    let mut held_back = mailbox.as_ref().is_some_and(|mailbox| mailbox.has_expunged());
+    let (mut announced, mut again) = (true, Again::new());
+    while context.notify.is_on() {
+        let look = tokio::select! {
             biased;
             begun = timeout_at(deadline, context.frame.begun()) => {
                 return begun.map_err(|_| Disconnect::IdleTimedOut)?;
             }
             () = context.stopping.cancelled() => return Err(Disconnect::Stopping),
-            // Without anybody to announce changes the account is being closed.
-            changed = state.changes.changed() => announced = changed.is_ok(),
-        }
-        tell(context, state, mailbox.as_deref_mut(), When::Between, true).await?;
+            () = std::future::ready(()), if held_back => false,
+            changed = state.changes.changed(), if announced => {
+                // Without anybody to announce changes the account is being closed.
+                announced = changed.is_ok();
+                true
+            }
+            () = again.wait(), if context.notify.is_due() => {
+                again.tried();
+                true
+            }
+        };
+        held_back = false;
+        tell(context, state, mailbox.as_deref_mut(), When::Between, look).await?;
         context.frame.flush().await?;
     }
     Ok(())

@@ -65,6 +65,8 @@ pub(crate) struct SelectedMailbox {
     arrived: Vec<ListedMessage>,
     /// Messages whose new row the client has not been told, and whether their flags differ.
     changed: BTreeMap<Uid, bool>,
+    /// Those of them that the client is told of whatever it watches, because it asked.
+    again: BTreeSet<Uid>,
     /// What `$` stands for: the UIDs that the last SEARCH with RETURN (SAVE) found (RFC 5182 §2.1).
     pub(crate) saved: BTreeSet<Uid>,
     /// Searches whose changes are told.
@@ -113,6 +115,7 @@ impl SelectedMailbox {
             own_gone: BTreeSet::new(),
             arrived: Vec::new(),
             changed: BTreeMap::new(),
+            again: BTreeSet::new(),
             saved: BTreeSet::new(),
             contexts: Contexts::default(),
             keywords,
@@ -150,6 +153,11 @@ impl SelectedMailbox {
     /// Whether a message that the client still counts is gone.
     pub(crate) fn is_expunged(&self, uid: Uid) -> bool {
         self.expunged.contains(&uid)
+    }
+
+    /// Whether any message that the client still counts is gone.
+    pub(crate) fn has_expunged(&self) -> bool {
+        !self.expunged.is_empty()
     }
 
     /// The messages that the client still counts and has expunged itself.
@@ -327,9 +335,11 @@ impl SelectedMailbox {
         }
     }
 
-    /// Has the client told of a message once more, whatever it was told before.
+    /// Has the client told of a message once more, whatever it was told before and whatever it
+    /// watches: that answers its own command.
     pub(crate) fn tell_again(&mut self, uid: Uid) {
         self.changed.insert(uid, true);
+        self.again.insert(uid);
     }
 
     /// Tells the client what it does not know yet and is told at `moment`: expunged messages, new ones,
@@ -356,11 +366,15 @@ impl SelectedMailbox {
             frame.put(told.as_bytes()).await?;
         }
         let new = before..self.rows.len();
-        if moment.flags || !new.is_empty() {
+        let again = std::mem::take(&mut self.again);
+        let changed = if moment.flags {
+            std::mem::take(&mut self.changed)
+        } else {
+            again.iter().filter_map(|uid| self.changed.remove_entry(uid)).collect()
+        };
+        if moment.flags || !changed.is_empty() || !new.is_empty() {
             self.report_keywords(frame).await?;
         }
-        let changed =
-            if moment.flags { std::mem::take(&mut self.changed) } else { BTreeMap::new() };
         for (uid, reflagged) in changed {
             if !reflagged && !enabled.condstore {
                 continue;

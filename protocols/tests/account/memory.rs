@@ -89,6 +89,16 @@ pub(crate) struct MemoryAccount {
     pub(crate) appended_octets: AtomicU64,
     /// Milliseconds that each message takes.
     pace: AtomicU64,
+    /// So many of the next looks for changes fail.
+    pub(crate) changes_failing: AtomicU64,
+    /// So many of the next summaries cannot be read.
+    pub(crate) summaries_failing: AtomicU64,
+}
+
+/// Fails once where that is still to happen.
+pub(super) fn fail(failing: &AtomicU64) -> Result<(), StoreError> {
+    let left = failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+    if left.is_ok() { Err(StoreError::Conflict) } else { Ok(()) }
 }
 
 impl MemoryAccount {
@@ -101,6 +111,8 @@ impl MemoryAccount {
             summaries: AtomicU64::new(0),
             appended_octets: AtomicU64::new(0),
             pace: AtomicU64::new(0),
+            changes_failing: AtomicU64::new(0),
+            summaries_failing: AtomicU64::new(0),
         };
         account.make("INBOX");
         Arc::new(account)

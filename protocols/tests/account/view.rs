@@ -19,7 +19,7 @@ use storage::{
 };
 use trust::clock::UnixMillis;
 
-use super::memory::{ACCOUNT, Mailbox, MemoryAccount, NOW, Tree};
+use super::memory::{ACCOUNT, Mailbox, MemoryAccount, NOW, Tree, fail};
 
 /// When copies came into their mailbox: an hour after every message was delivered.
 const SAVED: UnixMillis = UnixMillis(NOW.0 + 3_600_000);
@@ -127,6 +127,7 @@ impl MailboxView for MemoryView {
     }
 
     async fn changes_since(&self, since: ModSeq) -> Result<Changes, StoreError> {
+        fail(&self.account.changes_failing)?;
         self.with(|mailbox, mod_seq| {
             let rows = mailbox.rows.iter().filter(|row| row.mod_seq > since);
             let mut expunged: Vec<Uid> = mailbox
@@ -158,6 +159,7 @@ impl MailboxView for MemoryView {
     async fn summary(&self, email_number: EmailNumber) -> Result<Arc<Summary>, StoreError> {
         self.account.summaries.fetch_add(1, Ordering::SeqCst);
         self.account.take_time(1).await;
+        fail(&self.account.summaries_failing)?;
         let tree = self.account.tree();
         let message = tree.messages.get(&email_number);
         message.map(|message| Arc::clone(&message.1)).ok_or_else(|| Self::gone(email_number))

@@ -333,15 +333,15 @@ async fn fetch_message<S: Stream>(
 }
 
 /// Tells of a new message at `index` what the client wants to know of every such one
-/// (RFC 5465 §5.2). Nobody reads it by that: it stays unseen. Of a message that cannot be read, or is
-/// gone already, nothing is said.
+/// (RFC 5465 §5.2). Nobody reads it by that: it stays unseen. Of a message that is gone already, or
+/// can never be read again, nothing is said; `false` is for one that may be read later.
 pub(crate) async fn tell_new<S: Stream>(
     context: &mut Context<S>,
     mailbox: &SelectedMailbox,
     index: usize,
     mut items: Vec<FetchItem>,
-) -> Result<(), Disconnect> {
-    let Some(row) = mailbox.rows().get(index) else { return Ok(()) };
+) -> Result<bool, Disconnect> {
+    let Some(row) = mailbox.rows().get(index) else { return Ok(true) };
     // RFC 7162 §3.1, §3.2.4: what nobody asked for names its UID, and its MODSEQ where that is told.
     let (uid, mod_seq) = (!context.enabled.uid_only, context.enabled.condstore);
     let told = [(uid, FetchItem::Uid), (mod_seq && mailbox.keeps_mod_seq(), FetchItem::ModSeq)];
@@ -352,8 +352,9 @@ pub(crate) async fn tell_new<S: Stream>(
     if !mailbox.keeps_mod_seq() {
         items.retain(|item| *item != FetchItem::ModSeq);
     }
-    fetch_message(context, mailbox, index, row, &items, false).await?.unwrap_or_default();
-    Ok(())
+    let told = fetch_message(context, mailbox, index, row, &items, false).await?;
+    let later = matches!(told, Err(Unanswered::Store(error)) if error.is_temporary());
+    Ok(!later)
 }
 
 /// Answers of one message.

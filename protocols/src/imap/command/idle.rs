@@ -6,8 +6,9 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     imap::{
         completion::{CommandResult, Completion},
-        news,
+        news::{self, Again},
         notify::When,
+        progress::Progress,
         selected::SelectedMailbox,
         session::{Authenticated, Context},
     },
@@ -22,10 +23,12 @@ pub(crate) async fn idle<S: Stream>(
     state: &mut Authenticated,
     mut mailbox: Option<&mut SelectedMailbox>,
 ) -> CommandResult {
+    // It has no goal, and what others do is no part of it (RFC 9585 §4).
+    context.progress = Progress::default();
     context.frame.put(b"+ In attesa / Idling\r\n").await?;
     let deadline = Instant::now() + context.server.settings.limits.idle_time_max;
     state.changes.mark_changed();
-    let mut announced = true;
+    let (mut announced, mut again) = (true, Again::new());
     loop {
         tokio::select! {
             biased;
@@ -33,6 +36,11 @@ pub(crate) async fn idle<S: Stream>(
             changed = state.changes.changed(), if announced => {
                 // Nobody may report changes any more: the account is being closed.
                 announced = changed.is_ok();
+                news::tell(context, state, mailbox.as_deref_mut(), When::Idle, true).await?;
+                context.frame.flush().await?;
+            }
+            () = again.wait(), if context.notify.is_due() => {
+                again.tried();
                 news::tell(context, state, mailbox.as_deref_mut(), When::Idle, true).await?;
                 context.frame.flush().await?;
             }

@@ -14,7 +14,7 @@ use crate::{
     lines::Stream,
 };
 
-/// Sets what is told. Of the selected mailbox the session then tells what has gathered, as for NOOP.
+/// Sets what is told. At the end of the command the session tells whatever has gathered.
 pub(crate) async fn notify<S: Stream>(
     context: &mut Context<S>,
     state: &Authenticated,
@@ -33,8 +33,7 @@ pub(crate) async fn notify<S: Stream>(
     if looked? == Looked::Overflow {
         return Err(Completion { condition: Condition::No, ..news::overflow() }.into());
     }
-    // Whatever has gathered is told at once.
-    context.notify.try_again();
+    context.notify.gather(mailbox.is_some());
     Ok(Completion::ok("NOTIFY"))
 }
 

@@ -219,6 +219,11 @@ impl Command {
                 fetch.changed_since.is_some() || fetch.items.contains(&FetchItem::ModSeq)
             }
             Self::Store(store) => store.unchanged_since.is_some(),
+            // What is told of new messages is what FETCH would tell.
+            Self::Notify(Notify::Set(wanted)) => {
+                let selected = wanted.selected.as_ref();
+                selected.is_some_and(|selected| selected.items.contains(&FetchItem::ModSeq))
+            }
             Self::Status { items, .. } => items.contains(&StatusItem::HighestModSeq),
             Self::List(list) => list.returns.iter().any(|wanted| match wanted {
                 Return::Status(items) => items.contains(&StatusItem::HighestModSeq),

@@ -103,6 +103,9 @@ pub(crate) struct Notify {
     own: Owns,
     /// Whether something could not be read the last time.
     stale: bool,
+    /// Whether all is to be told that has gathered in the selected mailbox, whatever is wanted from
+    /// now on.
+    gathered: bool,
 }
 
 impl Notify {
@@ -120,7 +123,8 @@ impl Notify {
     pub(crate) fn moment(&self, when: When) -> Moment {
         let numbers_may_change = when != When::Command { numbers_may_change: false };
         let held = |expunged| if numbers_may_change { expunged } else { Expunged::Held };
-        match self.wanted.as_ref().map(|wanted| &wanted.selected) {
+        let wanted = self.wanted.as_ref().filter(|_| !self.gathered || when == When::Between);
+        match wanted.map(|wanted| &wanted.selected) {
             None => Moment { expunged: held(Expunged::All), arrived: true, flags: true },
             Some(None) => Moment { expunged: held(Expunged::Own), arrived: false, flags: false },
             Some(Some(selected)) => {
@@ -129,6 +133,17 @@ impl Notify {
                 Moment { expunged, arrived: true, flags: selected.flags }
             }
         }
+    }
+
+    /// NOTIFY SET has succeeded: what has gathered, in a mailbox that is `selected` too, is told at its
+    /// end as at that of NOOP (RFC 5465 §3.1).
+    pub(crate) fn gather(&mut self, selected: bool) {
+        (self.gathered, self.stale) = (selected, true);
+    }
+
+    /// The selected mailbox was told of.
+    pub(crate) fn told(&mut self, moment: Moment) {
+        self.gathered &= moment.expunged != Expunged::All || !moment.flags;
     }
 
     /// What is told of a new message in the selected mailbox.
@@ -144,7 +159,7 @@ impl Notify {
 
     /// Notes that something could not be read.
     pub(crate) fn try_again(&mut self) {
-        self.stale = self.is_on();
+        self.stale = true;
     }
 
     /// Notes that the client put messages into the mailbox `name`.
@@ -167,8 +182,10 @@ impl Notify {
     }
 
     /// The client leaves its selected mailbox: what it was told of it is where watching begins.
+    /// Of one that is told of only while it is selected nothing is kept.
     pub(crate) fn left(&mut self, mailbox: &SelectedMailbox) {
-        if self.is_on() {
+        self.gathered = false;
+        if self.wanted.as_ref().is_some_and(|wanted| !wanted.groups.is_empty()) {
             let it = (mailbox.owner.clone(), mailbox.id);
             self.messages.left(it, Counted::as_told(mailbox), mailbox.own_gone().clone());
         }
