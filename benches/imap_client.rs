@@ -1,7 +1,10 @@
 //! An IMAP client that is as cheap as can be: it sends commands over TLS, reads answers to their tag and
 //! looks at nothing else. What it costs is the same whoever answers.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use protocols::net::{stream::ConnectionStream, tls::TlsClient};
 use tokio::{
@@ -66,6 +69,16 @@ impl ImapClient {
             self.read_line().await?;
         }
         Ok(())
+    }
+
+    /// Waits in IDLE for a line that holds `word`; when it had come.
+    pub(crate) async fn told(&mut self, word: &str) -> Result<Instant, Failure> {
+        loop {
+            self.read_line().await?;
+            if String::from_utf8_lossy(&self.line).contains(word) {
+                return Ok(Instant::now());
+            }
+        }
     }
 
     async fn send(&mut self, octets: &[u8]) -> Result<(), Failure> {

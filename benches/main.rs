@@ -21,6 +21,7 @@ mod imap_fetch;
 mod imap_idle;
 mod imap_mix;
 mod imap_servers;
+mod imap_watch;
 mod line;
 mod logins;
 mod massive;
@@ -40,7 +41,7 @@ use std::{io::Write as _, process::ExitCode};
 use line::Line;
 
 /// A measure by its name.
-const MEASURES: [(&str, Measure); 27] = [
+const MEASURES: [(&str, Measure); 28] = [
     ("append", append::measure),
     ("append_1mb", append_1mb::measure),
     ("read_cold", read::cold),
@@ -68,6 +69,7 @@ const MEASURES: [(&str, Measure); 27] = [
     ("imap_mix", imap_mix::mix),
     ("imap_login", imap_mix::login),
     ("imap_idle", imap_idle::measure),
+    ("imap_watch", imap_watch::measure),
 ];
 
 /// Takes a measure.

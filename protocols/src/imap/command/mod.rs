@@ -1,5 +1,7 @@
-//! One file per command, named by it. Each obeys the section of RFC 3501 §6, or of its
-//! extension's RFC, that describes the command.
+//! One file per command, named by it; commands that are two forms of one thing share one: EXAMINE
+//! stands with SELECT, UNSUBSCRIBE with SUBSCRIBE, REPLACE with APPEND, those of ACL and of METADATA
+//! with each other. Each obeys the section of RFC 3501 §6, or of its extension's RFC, that describes
+//! the command.
 //!
 //! A command takes the state that it needs and returns its completion; untagged responses go to
 //! the frame on the way. What others have changed is reported by the session, not here.
