@@ -1,4 +1,4 @@
-//! COMPRESS (RFC 4978), and what UNAUTHENTICATE makes of it (RFC 8437 §3).
+//! COMPRESS (RFC 4978), and what UNAUTHENTICATE makes of it (RFC 8437 §4.1).
 
 mod account;
 mod support;
@@ -260,31 +260,95 @@ async fn bounds_hold_for_what_was_decompressed() {
     assert!(client.until("a").await.contains("a OK [APPENDUID "));
 }
 
-#[tokio::test]
-async fn unauthenticate_ends_compression_behind_its_answer() {
-    let account = MemoryAccount::new();
-    let mut client = in_inbox(&account).await;
-    assert!(client.command("z COMPRESS DEFLATE").await.starts_with("z OK"));
-    let mut compress = Compress::new(Compression::default(), false);
-    client.send(squeeze(&mut compress, b"a UNAUTHENTICATE\r\n")).await;
-    let (mut decompress, mut answer) = (Decompress::new(false), Vec::new());
-    while !answer.ends_with(b"\r\n") {
-        let mut octets = vec![0; 4_096];
-        let read = client.stream.read(&mut octets).await.unwrap();
-        answer.extend(stretch(&mut decompress, &octets[..read]));
+/// Reads a line that the server compressed anew.
+async fn stretched_line(client: &mut Client, decompress: &mut Decompress) -> String {
+    let mut line = Vec::new();
+    while !line.ends_with(b"\r\n") {
+        let mut octet = [0];
+        client.stream.read_exact(&mut octet).await.unwrap();
+        line.extend(stretch(decompress, &octet));
     }
-    let answer = String::from_utf8(answer).unwrap();
-    assert!(answer.starts_with("a OK [CAPABILITY ") && !answer.contains("COMPRESS"), "{answer}");
-    let answer = client.command(&format!("b {LOGIN}")).await;
-    assert!(answer.starts_with("b OK") && answer.contains(" COMPRESS=DEFLATE]"), "{answer}");
-    let mut client = compressing(client).await;
-    assert_eq!(client.command("c NOOP").await, "c OK NOOP\r\n");
-    // Of what comes behind it nobody knows whether it is compressed.
+    String::from_utf8(line).unwrap()
+}
+
+/// A client in INBOX whose octets, but not those it sends itself, are compressed.
+async fn bare(account: &Arc<MemoryAccount>) -> Client {
+    let mut client = in_inbox(account).await;
+    assert!(client.command("z COMPRESS DEFLATE").await.starts_with("z OK"));
+    client
+}
+
+/// The end of the flush with which the server's compression ends.
+async fn flush_ends(client: &mut Client) {
+    let mut last = Vec::new();
+    while !last.ends_with(&[0, 0, 0xff, 0xff]) {
+        last.push(client.stream.read_u8().await.unwrap());
+        assert!(last.len() <= 8, "{last:?}");
+    }
+}
+
+#[tokio::test]
+async fn unauthenticate_ends_compression_wherever_its_flush_is_cut() {
+    let account = MemoryAccount::new();
+    let deflated = |flush| {
+        let (mut out, mut compress) =
+            (Vec::with_capacity(1_000), Compress::new(Compression::default(), false));
+        compress.compress_vec(b"a UNAUTHENTICATE\r\n", &mut out, flush).unwrap();
+        out
+    };
+    for command in [deflated(FlushCompress::Sync), deflated(FlushCompress::Finish)] {
+        for cut in 1..command.len() {
+            let mut client = bare(&account).await;
+            client.send(&command[..cut]).await;
+            client.stream.flush().await.unwrap();
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            // What follows is in the clear, and waits for no answer (RFC 8437 §3, §4.1).
+            let rest = [&command[cut..], format!("b {LOGIN}\r\n").as_bytes()].concat();
+            client.send(rest).await;
+            let answer = stretched_line(&mut client, &mut Decompress::new(false)).await;
+            assert!(answer.starts_with("a OK [CAPABILITY "), "{cut}: {answer}");
+            assert!(!answer.contains("COMPRESS"), "{answer}");
+            flush_ends(&mut client).await;
+            let answer = client.until("b").await;
+            assert!(
+                answer.starts_with("b OK") && answer.contains(" COMPRESS=DEFLATE]"),
+                "{answer}"
+            );
+            if cut == 1 {
+                let mut client = compressing(client).await;
+                assert_eq!(client.command("c NOOP").await, "c OK NOOP\r\n");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn clear_text_behind_unauthenticate_waits_for_commands_before_it() {
+    let account = MemoryAccount::new();
+    let mut client = bare(&account).await;
+    let mut compress = Compress::new(Compression::default(), false);
+    let mut octets = squeeze(&mut compress, b"a SELECT INBOX\r\nb NOOP\r\n");
+    octets.extend(squeeze(&mut compress, b"c ESEARCH IN (personal) ALL\r\nd UNAUTHENTICATE\r\n"));
+    octets.extend_from_slice(format!("e {LOGIN}\r\n").as_bytes());
+    client.send(octets).await;
+    let mut decompress = Decompress::new(false);
+    let mut line = String::new();
+    while !line.starts_with("d OK") {
+        line = stretched_line(&mut client, &mut decompress).await;
+        assert!(!line.contains("BYE"), "{line}");
+    }
+    flush_ends(&mut client).await;
+    assert!(client.until("e").await.starts_with("e OK"));
+}
+
+#[tokio::test]
+async fn what_is_compressed_behind_unauthenticate_ends_the_connection() {
+    let mut client = compressing(in_inbox(&MemoryAccount::new()).await).await;
     client.send("d UNAUTHENTICATE\r\ne NOOP\r\n").await;
     let answer = client.until("d").await;
     assert!(answer.starts_with("d OK"), "{answer}");
     let answer = client.rest().await;
-    assert!(answer.contains("* BYE Nulla puo' seguire UNAUTHENTICATE"), "{answer}");
+    assert!(answer.contains("* BYE Fine della compressione non riconosciuta"), "{answer}");
 }
 
 /// Python's zlib compresses and decompresses: port, authority, login, password.

@@ -1,8 +1,9 @@
 //! UNAUTHENTICATE (RFC 8437): back to where the connection was before its login.
 //!
 //! What the session knew of the account, the selected mailbox and everything enabled ends with it;
-//! no message is expunged. TLS goes on; compression ends right behind the answer, as all state but
-//! TLS does (§3).
+//! no message is expunged. TLS goes on; compression ends right behind the answer, and that of the
+//! client behind the flush of the command, so that what follows in the clear may come without waiting
+//! for the answer (§3, §4.1).
 
 use crate::{
     imap::{

@@ -75,7 +75,7 @@ pub(crate) struct Frame<S> {
     compression: Option<Compression>,
 }
 
-/// Where compression begins or ends (RFC 4978 §3, RFC 8437 §3).
+/// Where compression begins or ends (RFC 4978 §3, RFC 8437 §4.1).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Compression {
     Begins,
