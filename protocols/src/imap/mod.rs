@@ -28,6 +28,7 @@ mod limits;
 mod message;
 mod message_limit;
 mod object_id;
+mod places;
 mod resync;
 mod selected;
 mod server;

@@ -112,7 +112,7 @@ async fn in_selected<S: Stream>(
     worked_on: &mut usize,
 ) -> Result<(), Failure> {
     let searched = Searched::selected(mailbox);
-    searched.admit(context, &search.program, worked_on)?;
+    searched.admit(context, &search.program, worked_on).await?;
     let found = searched.find(context, &search.program).await?;
     let uid_validity = mailbox.view.state().await?.uid_validity;
     let telling = Telling {
@@ -145,7 +145,7 @@ async fn in_other<S: Stream>(
         Err(error) => return Err(error.into()),
     };
     let searched = Searched { view: view.as_ref(), rows: &rows, selected: None };
-    searched.admit(context, &search.program, worked_on)?;
+    searched.admit(context, &search.program, worked_on).await?;
     let found = searched.find(context, &search.program).await?;
     if !found.is_empty() && search.results.tell() {
         let telling = Telling {
