@@ -69,8 +69,9 @@ pub(crate) struct Frame<S> {
     /// The tag of the command that is being read, for the answer to one that cannot be.
     unfinished_tag: Option<Tag>,
     message_pace: Pace,
-    /// The message of APPEND that is coming: when it began, and how many of its octets are here.
-    message: Option<(Instant, u64)>,
+    /// The message of APPEND that is coming: for how long it was waited for, and how many of its octets
+    /// are here.
+    message: Option<(Duration, u64)>,
     /// What happens to compression once the command is answered.
     compression: Option<Compression>,
 }
@@ -242,18 +243,26 @@ impl<S: Stream> Frame<S> {
 
     /// Waits for a line that is no command: the rest of one, SASL data, DONE.
     pub(crate) async fn line(&mut self, octets_max: usize) -> Result<BytesMut, Disconnect> {
-        let late = self.message_deadline();
+        let (begun, late) = (Instant::now(), self.message_deadline());
         let line = self.lines.line(octets_max);
-        match late {
-            None => line.await,
+        let line = match late {
+            None => return line.await,
             Some(late) => timeout_at(late, line).await.map_err(|_| Disconnect::TooSlow)?,
-        }
+        };
+        self.waited_since(begun);
+        line
     }
 
     /// Says that a message of APPEND begins: from here to the next command or message the peer must
-    /// send at a pace.
+    /// send at a pace. Only waiting for it counts, not what we do with what came.
     pub(crate) fn begin_message(&mut self) {
-        self.message = Some((Instant::now(), 0));
+        self.message = Some((Duration::ZERO, 0));
+    }
+
+    fn waited_since(&mut self, begun: Instant) {
+        if let Some((waited, _)) = &mut self.message {
+            *waited = waited.saturating_add(begun.elapsed());
+        }
     }
 
     /// Counts octets of the message that are here without having been sent.
@@ -265,7 +274,10 @@ impl<S: Stream> Frame<S> {
 
     /// When more of the message must have come.
     fn message_deadline(&self) -> Option<Instant> {
-        self.message.map(|(begun, octets)| self.message_pace.deadline(begun, octets))
+        let (waited, octets) = self.message?;
+        let now = Instant::now();
+        // As if it had begun to come without a break.
+        Some(self.message_pace.deadline(now.checked_sub(waited).unwrap_or(now), octets))
     }
 
     /// Tells the client to send the literal it announced.
@@ -275,7 +287,7 @@ impl<S: Stream> Frame<S> {
 
     /// Waits for the next octets of a literal that has `missing` octets still to come.
     pub(crate) async fn literal_piece(&mut self, missing: usize) -> Result<BytesMut, Disconnect> {
-        let late = self.message_deadline();
+        let (begun, late) = (Instant::now(), self.message_deadline());
         let piece = self.lines.octets(missing);
         let piece = timeout(self.literal_time_max, piece);
         let piece = match late {
@@ -283,6 +295,7 @@ impl<S: Stream> Frame<S> {
             Some(late) => timeout_at(late, piece).await.map_err(|_| Disconnect::TooSlow)?,
         };
         let piece = piece.map_err(|_| Disconnect::IdleTimedOut)??;
+        self.waited_since(begun);
         self.count(piece.len() as u64);
         Ok(piece)
     }
