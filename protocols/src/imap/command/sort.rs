@@ -28,7 +28,7 @@ async fn carry_out<S: Stream>(
     mailbox: &mut SelectedMailbox,
     command: SortCommand,
 ) -> CommandResult {
-    let SortCommand { criteria, results, program, uid } = command;
+    let SortCommand { criteria, results, program, uid, .. } = command;
     contexts::check_tag(context, mailbox, results.as_ref())?;
     let mod_seq = program.asks_mod_seq();
     let searched = Searched::selected(mailbox);

@@ -250,7 +250,7 @@ const TOO_MANY: ParseError =
     ParseError::Syntax("Troppi criteri di ricerca / Too many search criteria");
 const TOO_DEEP: ParseError =
     ParseError::Syntax("Criteri di ricerca troppo annidati / Search criteria nested too deeply");
-pub(super) const BAD_CHARSET: ParseError = ParseError::Impossible {
+pub(crate) const BAD_CHARSET: ParseError = ParseError::Impossible {
     code: "BADCHARSET (UTF-8 US-ASCII)",
     text: "Set di caratteri non gestito, usare UTF-8 / Unknown charset, use UTF-8",
 };
