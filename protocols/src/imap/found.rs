@@ -250,18 +250,27 @@ impl Telling<'_> {
         let Some(results) = results else {
             return Ok(self.plain(context, mailbox.rows(), found).await?);
         };
+        let line = self.kept(context, mailbox, results, found)?;
+        Ok(context.frame.put(&line).await?)
+    }
+
+    /// Keeps what `$` is to stand for and returns the ESEARCH response, empty where none is asked for.
+    pub(crate) fn kept<S>(
+        self,
+        context: &Context<S>,
+        mailbox: &mut SelectedMailbox,
+        results: &Results,
+        found: &[usize],
+    ) -> Result<Vec<u8>, Completion> {
         if results.save {
             let saved = chosen(results, found);
             if saved.len() > context.server.settings.limits.search_saved_max {
-                return Err(not_saved().into());
+                return Err(not_saved());
             }
             mailbox.saved = mailbox.uids(&saved).into_iter().collect();
         }
-        if results.tell() {
-            let line = self.extended(context, mailbox.rows(), results, found);
-            context.frame.put(&line).await?;
-        }
-        Ok(())
+        let tell = results.tell();
+        Ok(if tell { self.extended(context, mailbox.rows(), results, found) } else { Vec::new() })
     }
 
     /// A SEARCH or SORT response.
