@@ -6,7 +6,7 @@ mod support;
 use std::{process::Stdio, sync::Arc};
 
 use account::{
-    client::{Client, connect_with, greeted, in_inbox, logged_in},
+    client::{Client, connect_to, connect_with, greeted, in_inbox, logged_in},
     memory::{ADDRESS, MemoryAccount, OneAccount, OneLogin, PASSWORD},
 };
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
@@ -139,6 +139,38 @@ async fn compression_that_is_switched_off_is_not_offered() {
     assert!(answer.contains("a OK") && !answer.contains("COMPRESS"), "{answer}");
     assert!(client.command("b COMPRESS DEFLATE").await.starts_with("b BAD "));
     assert_eq!(client.command("c NOOP").await, "c OK NOOP\r\n", "in the clear, as before");
+}
+
+#[tokio::test]
+async fn sessions_beyond_the_bound_go_on_without_compression() {
+    let limits = ImapLimits { compressed_sessions_max: 1, ..ImapLimits::default() };
+    let settings = ServerSettings { limits, ..ServerSettings::default() };
+    let server =
+        Server::new(settings, Arc::new(OneLogin), Arc::new(OneAccount(MemoryAccount::new())));
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let mut client = connect_to(&server, true).await;
+        client.line().await;
+        assert!(client.command(&format!("a {LOGIN}")).await.contains("a OK"));
+        clients.push(client);
+    }
+    let (mut second, first) = (clients.pop().unwrap(), clients.pop().unwrap());
+    let mut first = compressing(first).await;
+    let refused = "z NO [LIMIT] Troppe sessioni compresse: continuare senza / Too many compressed sessions: go on without\r\n";
+    assert_eq!(second.command("z COMPRESS DEFLATE").await, refused);
+    assert_eq!(second.command("b NOOP").await, "b OK NOOP\r\n", "in the clear, as before");
+    // One that ends gives its place to another.
+    assert!(first.command("c LOGOUT").await.contains("c OK"));
+    first.rest().await;
+    loop {
+        let answer = second.command("z COMPRESS DEFLATE").await;
+        if answer != refused {
+            assert!(answer.starts_with("z OK "), "{answer}");
+            break;
+        }
+    }
+    let mut second = squeezed(second).await;
+    assert_eq!(second.command("d NOOP").await, "d OK NOOP\r\n");
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ pub struct ImapSettings {
     pub items_max: usize,
     /// Whether COMPRESS is offered.
     pub compress: bool,
+    /// Sessions that are compressed at one time.
+    pub compressed_sessions_max: usize,
     /// APPEND and REPLACE.
     pub append: AppendSettings,
 }
@@ -110,6 +112,15 @@ impl ImapSettings {
             ),
             items_max: items_max(&mut section),
             compress: compress(&mut section),
+            compressed_sessions_max: section.within(
+                "compressed_sessions_max",
+                1_000,
+                (1, 1_000_000),
+                Text::fixed(
+                    "Sessioni compresse insieme; alle altre COMPRESS risponde NO.",
+                    "Sessions that are compressed at one time; COMPRESS of others is answered NO.",
+                ),
+            ),
             append: AppendSettings::read(&mut section),
         }
     }
@@ -167,7 +178,7 @@ impl AppendSettings {
             ),
             timeout: section.within(
                 "append_timeout",
-                Millis::hours(1),
+                Millis::hours(6),
                 (Millis::minutes(1), Millis::hours(24)),
                 Text::fixed(
                     "Tempo di un messaggio intero via APPEND o REPLACE, qualunque sia la sua dimensione.",

@@ -9,7 +9,6 @@ use crate::{
     imap::{
         command::capability,
         completion::Completion,
-        frame::Compression,
         session::{Completed, Context, Transition},
     },
     lines::Stream,
@@ -17,7 +16,7 @@ use crate::{
 
 pub(crate) fn unauthenticate<S: Stream>(context: &mut Context<S>) -> Completed {
     if context.frame.is_compressed() {
-        context.frame.set_compression(Compression::Ends);
+        context.frame.end_compression();
     }
     tracing::info!(peer = %context.peer, address = context.address, "IMAP login given up");
     let code = format!("CAPABILITY {}", capability::list(context, false));

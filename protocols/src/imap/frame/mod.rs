@@ -16,7 +16,10 @@
 use std::{fmt, time::Duration};
 
 use bytes::BytesMut;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, timeout, timeout_at},
+};
 
 use super::{
     enabled::Enabled,
@@ -74,11 +77,13 @@ pub(crate) struct Frame<S> {
     message: Option<(Duration, u64)>,
     /// What happens to compression once the command is answered.
     compression: Option<Compression>,
+    /// Held while the session is compressed.
+    compressed: Option<OwnedSemaphorePermit>,
 }
 
 /// Where compression begins or ends (RFC 4978 §3, RFC 8437 §4.1).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Compression {
+enum Compression {
     Begins,
     Ends,
 }
@@ -108,6 +113,7 @@ impl<S: Stream> Frame<S> {
             },
             message: None,
             compression: None,
+            compressed: None,
         }
     }
 
@@ -322,7 +328,11 @@ impl<S: Stream> Frame<S> {
         match self.compression.take() {
             None => Ok(()),
             Some(Compression::Begins) => self.lines.begin_deflate().await,
-            Some(Compression::Ends) => self.lines.end_deflate().await,
+            Some(Compression::Ends) => {
+                self.lines.end_deflate().await?;
+                self.compressed = None;
+                Ok(())
+            }
         }
     }
 
@@ -331,10 +341,14 @@ impl<S: Stream> Frame<S> {
         self.lines.is_deflated()
     }
 
-    /// Says what happens to compression behind the tagged response of the command that is carried
-    /// out.
-    pub(crate) fn set_compression(&mut self, compression: Compression) {
-        self.compression = Some(compression);
+    /// Compresses behind the tagged response of the command that is carried out, by `permit`.
+    pub(crate) fn begin_compression(&mut self, permit: OwnedSemaphorePermit) {
+        (self.compression, self.compressed) = (Some(Compression::Begins), Some(permit));
+    }
+
+    /// Compresses no more behind the tagged response of the command that is carried out.
+    pub(crate) fn end_compression(&mut self) {
+        self.compression = Some(Compression::Ends);
     }
 
     /// Sends all output.
