@@ -375,3 +375,171 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Layered<S> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, time::Duration};
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+        time::timeout,
+    };
+
+    use super::*;
+
+    fn layered(capacity: usize) -> (Layered<DuplexStream>, DuplexStream) {
+        let (ours, theirs) = duplex(capacity);
+        let mut layered = Layered::new(ours);
+        layered.begin(BytesMut::new());
+        (layered, theirs)
+    }
+
+    /// Octets that do not compress, always the same.
+    fn noise(length: usize) -> Vec<u8> {
+        let mut state = 1_u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state.to_be_bytes()[0]
+        };
+        (0..length).map(|_| next()).collect()
+    }
+
+    /// Text in which later lines are like earlier ones, near and far.
+    fn text(length: usize) -> Vec<u8> {
+        let lines = noise(length / 8 + 1);
+        let mut text: Vec<u8> =
+            lines.iter().flat_map(|number| format!("riga {number}\r\n").into_bytes()).collect();
+        text.truncate(length);
+        text
+    }
+
+    fn deflated(octets: &[u8], flush: FlushCompress) -> Vec<u8> {
+        let mut out = Vec::with_capacity(octets.len() + 1_000);
+        Compress::new(Compression::default(), false).compress_vec(octets, &mut out, flush).unwrap();
+        out
+    }
+
+    /// What one inflater makes of the whole stream, as far as it was flushed.
+    fn inflated(octets: &[u8]) -> Vec<u8> {
+        let (mut inflater, mut out) = (Decompress::new(false), Vec::new());
+        loop {
+            out.reserve(65_536);
+            let taken = usize::try_from(inflater.total_in()).unwrap();
+            let before = out.len();
+            inflater.decompress_vec(&octets[taken..], &mut out, FlushDecompress::None).unwrap();
+            if out.len() == before {
+                return out;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn octets_that_come_one_by_one_are_read() {
+        let (mut layer, mut peer) = layered(1);
+        let expected = text(10_000);
+        let sent = deflated(&expected, FlushCompress::Sync);
+        tokio::spawn(async move {
+            peer.write_all(&sent).await.unwrap();
+            std::future::pending::<()>().await;
+        });
+        let mut read = vec![0; expected.len()];
+        layer.read_exact(&mut read).await.unwrap();
+        assert_eq!(read, expected);
+    }
+
+    #[tokio::test]
+    async fn flushes_of_any_size_are_one_stream() {
+        let (mut layer, mut peer) = layered(1 << 20);
+        let (all, sizes) = ([text(200_000), noise(50_000), text(100_000)].concat(), noise(1_000));
+        let mut left = all.as_slice();
+        for size in sizes.iter().cycle().take(1_000) {
+            // From nothing to several windows.
+            let length = (usize::from(*size) * usize::from(*size) / 4).min(left.len());
+            let (now, later) = left.split_at(length);
+            layer.write_all(now).await.unwrap();
+            layer.flush().await.unwrap();
+            left = later;
+        }
+        assert!(left.is_empty());
+        drop(layer);
+        let mut came = Vec::new();
+        peer.read_to_end(&mut came).await.unwrap();
+        assert!(inflated(&came) == all);
+    }
+
+    #[tokio::test]
+    async fn a_flush_that_just_fills_a_step_of_the_compressor_has_its_end() {
+        for length in STEP_OCTETS - 40..STEP_OCTETS + 10 {
+            let (mut layer, mut peer) = layered(1 << 20);
+            let octets = noise(length);
+            layer.write_all(&octets).await.unwrap();
+            layer.flush().await.unwrap();
+            drop(layer);
+            let mut came = Vec::new();
+            peer.read_to_end(&mut came).await.unwrap();
+            assert!(came.ends_with(&FLUSH_END), "{length}");
+            assert!(inflated(&came) == octets, "{length}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flush_that_is_cancelled_goes_on_where_it_was() {
+        let (mut layer, mut peer) = layered(100);
+        let octets = noise(3 * SENDING_OCTETS_MAX);
+        let reading = tokio::spawn(async move {
+            let (mut came, mut some) = (Vec::new(), [0; 100]);
+            while let Ok(read @ 1..) = peer.read(&mut some).await {
+                came.extend_from_slice(&some[..read]);
+                tokio::time::sleep(Duration::from_millis(7)).await;
+            }
+            came
+        });
+        let mut left = octets.as_slice();
+        let mut cancelled = 0;
+        while !left.is_empty() {
+            match timeout(Duration::from_millis(3), layer.write(left)).await {
+                Ok(taken) => left = &left[taken.unwrap()..],
+                Err(_) => cancelled += 1,
+            }
+        }
+        while timeout(Duration::from_millis(3), layer.flush()).await.is_err() {
+            cancelled += 1;
+        }
+        assert!(cancelled > 100, "{cancelled}");
+        drop(layer);
+        assert!(inflated(&reading.await.unwrap()) == octets);
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_the_peer_ends_is_ended_whatever_follows() {
+        let (mut layer, mut peer) = layered(1 << 20);
+        let sent = [deflated(b"prova", FlushCompress::Finish), b"altro".to_vec()].concat();
+        peer.write_all(&sent).await.unwrap();
+        let mut read = Vec::new();
+        layer.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read, b"prova");
+    }
+
+    #[tokio::test]
+    async fn nothing_behind_a_flush_is_decompressed_with_it() {
+        let (mut layer, mut peer) = layered(1 << 20);
+        let sent = [deflated(b"prova", FlushCompress::Sync), b"altro".to_vec()].concat();
+        peer.write_all(&sent).await.unwrap();
+        let mut read = [0; 100];
+        assert_eq!(layer.read(&mut read).await.unwrap(), 5);
+        let rest = poll_fn(|context| layer.poll_end(context)).await.unwrap();
+        assert_eq!(rest.as_deref(), Some(&b"altro"[..]));
+        assert!(!layer.is_deflated());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_deflate_fails_behind_what_came_before_it() {
+        let (mut layer, mut peer) = layered(1 << 20);
+        let sent = [deflated(b"prova", FlushCompress::Sync), vec![0xff; 10]].concat();
+        peer.write_all(&sent).await.unwrap();
+        let mut read = Vec::new();
+        let error = layer.read_to_end(&mut read).await.unwrap_err();
+        assert_eq!(read, b"prova");
+        assert!(error.get_ref().is_some_and(|inner| inner.is::<Corrupt>()), "{error}");
+    }
+}
