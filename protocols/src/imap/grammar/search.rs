@@ -202,7 +202,7 @@ impl SearchProgram {
             match key {
                 SearchKey::And(keys) if inside => waiting.extend(keys),
                 SearchKey::Ranges { uid, ranges } => {
-                    bounds.push(Bound { inside, uid: *uid, ranges })
+                    bounds.push(Bound { inside, uid: *uid, ranges });
                 }
                 _ => {}
             }
