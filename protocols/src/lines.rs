@@ -14,7 +14,7 @@
 //!
 //! Not here: literals (`imap::frame`), sockets, TLS and listeners (`net`).
 
-use std::{io, time::Duration};
+use std::{future::poll_fn, io, time::Duration};
 
 use bytes::{Buf, BytesMut};
 use tokio::{
@@ -39,6 +39,9 @@ const KEPT_OCTETS: usize = 8 * 1024;
 /// why (RFC 1122 §4.2.2.13).
 const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_OCTETS_MAX: usize = 1024 * 1024;
+
+/// How long the end of a flush may come behind its octets where compression ends with it.
+const END_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// What a session runs over.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -86,10 +89,9 @@ pub(crate) enum Disconnect {
     /// What came under COMPRESS is not DEFLATE (RFC 4978 §3).
     #[error("compressed octets of the peer cannot be decompressed")]
     Corrupt,
-    /// Octets came behind the command that ends compression, of which nobody knows whether they are
-    /// compressed.
-    #[error("octets came behind the command that ends compression")]
-    OctetsBehindCompression,
+    /// Compressed octets came behind the command that ends compression, or no flush ended them.
+    #[error("where the peer's compression ends cannot be told")]
+    CompressionUnended,
     /// The selected mailbox was deleted by somebody else (RFC 2180 §3).
     #[error("the selected mailbox was deleted")]
     MailboxDeleted,
@@ -172,6 +174,13 @@ impl<S: Stream> Lines<S> {
     /// Waits for the end of the stream, taking in what the peer sends meanwhile up to the bound of
     /// the input buffer; beyond it, for ever.
     pub(crate) async fn ended(&mut self) -> Disconnect {
+        while self.is_deflated() {
+            match poll_fn(|context| self.stream.poll_ahead(context)).await {
+                Ok(0) => return Disconnect::Closed,
+                Ok(_) => {}
+                Err(error) => return error.into(),
+            }
+        }
         while self.input.len() < READ_OCTETS {
             self.input.reserve(READ_OCTETS);
             let mut limited = bytes::BufMut::limit(&mut self.input, READ_OCTETS);
@@ -259,12 +268,21 @@ impl<S: Stream> Lines<S> {
         Ok(())
     }
 
-    /// Compresses no more behind what was put so far.
+    /// Compresses no more behind what was put so far, nor is compressed what the peer sends behind the
+    /// flush of the line that was taken last (RFC 8437 §4.1).
+    ///
+    /// [`Disconnect::CompressionUnended`] where that cannot be told: more than the line is in its flush,
+    /// or no flush comes within [`END_TIME_MAX`].
     pub(crate) async fn end_deflate(&mut self) -> Result<(), Disconnect> {
         self.flush().await?;
-        if self.has_input() || !self.stream.end() {
-            return Err(Disconnect::OctetsBehindCompression);
+        if self.has_input() {
+            return Err(Disconnect::CompressionUnended);
         }
+        let end = poll_fn(|context| self.stream.poll_end(context));
+        let rest =
+            timeout(END_TIME_MAX, end).await.map_err(|_| Disconnect::CompressionUnended)??;
+        self.input = rest.ok_or(Disconnect::CompressionUnended)?;
+        self.scanned = 0;
         Ok(())
     }
 

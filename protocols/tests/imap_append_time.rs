@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 struct Slow {
     read: BufReader<ReadHalf<DuplexStream>>,
     write: WriteHalf<DuplexStream>,
+    stopping: CancellationToken,
 }
 
 impl Slow {
@@ -32,12 +33,14 @@ impl Slow {
         let mail = Arc::new(OneAccount(Arc::clone(account)));
         let server = Server::new(settings, Arc::new(OneLogin), mail);
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let stopping = CancellationToken::new();
+        let stops = stopping.clone();
         tokio::spawn(async move {
             let tls = Some(ChannelBindings::default());
-            server.serve(theirs, loopback(), tls, CancellationToken::new()).await;
+            server.serve(theirs, loopback(), tls, stops).await;
         });
         let (read, write) = tokio::io::split(ours);
-        let mut client = Self { read: BufReader::new(read), write };
+        let mut client = Self { read: BufReader::new(read), write, stopping };
         client.line().await;
         client.send(format!("in LOGIN {ADDRESS} \"ceralacca \\\"1\\\"\"\r\n")).await;
         assert!(client.line().await.starts_with("in OK"));
@@ -148,4 +151,49 @@ async fn what_stands_around_messages_may_not_drip_either() {
         ended(client.drip(b" ", MINUTE / 2).await, 5);
     }
     assert!(account.messages("INBOX").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_of_a_refused_command_have_the_time_of_one() {
+    let account = MemoryAccount::new();
+    let mut client = Slow::new(&account, ImapLimits::default()).await;
+    client.send("a APPEND Nessuna {1+}\r\nx").await;
+    ended(client.drip(b" {1+}\r\nx", MINUTE * 2).await, 5);
+    // Refused on the way.
+    let mut client = Slow::new(&account, ImapLimits::default()).await;
+    client.send("a APPEND INBOX {3+}\r\na:b").await;
+    sleep(MINUTE * 4).await;
+    client.send(" {1+}\r\n\0").await;
+    ended(client.drip(b" {3+}\r\na:b", MINUTE * 2).await, 7);
+    assert!(account.messages("INBOX").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_stops_waits_for_no_further_message() {
+    let account = MemoryAccount::new();
+    let mut client = Slow::new(&account, ImapLimits::default()).await;
+    client.send("a APPEND INBOX {3+}\r\na:b").await;
+    sleep(MINUTE).await;
+    client.stopping.cancel();
+    client.send(" {3+}\r\na:b").await;
+    let line = client.line().await;
+    assert_eq!(line, "* BYE Server in chiusura, riconnettersi / Server stops, reconnect\r\n");
+    assert!(account.messages("INBOX").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_stalls_is_not_the_fault_of_who_sends() {
+    let account = MemoryAccount::new();
+    account.set_stall(MINUTE * 6);
+    let mut client = Slow::new(&account, ImapLimits::default()).await;
+    client.send("a APPEND INBOX {6+}\r\na:b").await;
+    sleep(MINUTE * 6 + Duration::from_secs(1)).await;
+    client.send("c\r\n").await;
+    sleep(MINUTE * 6 + Duration::from_secs(1)).await;
+    client.send(" {3+}\r\na:b").await;
+    sleep(MINUTE * 6 + Duration::from_secs(1)).await;
+    client.send("\r\n").await;
+    let line = client.line().await;
+    assert!(line.starts_with("a OK [APPENDUID "), "{line}");
+    assert_eq!(account.messages("INBOX").len(), 2);
 }

@@ -1,4 +1,4 @@
-//! COMPRESS (RFC 4978), and what UNAUTHENTICATE makes of it (RFC 8437 §3).
+//! COMPRESS (RFC 4978), and what UNAUTHENTICATE makes of it (RFC 8437 §4.1).
 
 mod account;
 mod support;
@@ -6,7 +6,7 @@ mod support;
 use std::{process::Stdio, sync::Arc};
 
 use account::{
-    client::{Client, connect_with, greeted, in_inbox, logged_in},
+    client::{Client, connect_to, connect_with, greeted, in_inbox, logged_in},
     memory::{ADDRESS, MemoryAccount, OneAccount, OneLogin, PASSWORD},
 };
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
@@ -142,6 +142,38 @@ async fn compression_that_is_switched_off_is_not_offered() {
 }
 
 #[tokio::test]
+async fn sessions_beyond_the_bound_go_on_without_compression() {
+    let limits = ImapLimits { compressed_sessions_max: 1, ..ImapLimits::default() };
+    let settings = ServerSettings { limits, ..ServerSettings::default() };
+    let server =
+        Server::new(settings, Arc::new(OneLogin), Arc::new(OneAccount(MemoryAccount::new())));
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let mut client = connect_to(&server, true).await;
+        client.line().await;
+        assert!(client.command(&format!("a {LOGIN}")).await.contains("a OK"));
+        clients.push(client);
+    }
+    let (mut second, first) = (clients.pop().unwrap(), clients.pop().unwrap());
+    let mut first = compressing(first).await;
+    let refused = "z NO [LIMIT] Troppe sessioni compresse: continuare senza / Too many compressed sessions: go on without\r\n";
+    assert_eq!(second.command("z COMPRESS DEFLATE").await, refused);
+    assert_eq!(second.command("b NOOP").await, "b OK NOOP\r\n", "in the clear, as before");
+    // One that ends gives its place to another.
+    assert!(first.command("c LOGOUT").await.contains("c OK"));
+    first.rest().await;
+    loop {
+        let answer = second.command("z COMPRESS DEFLATE").await;
+        if answer != refused {
+            assert!(answer.starts_with("z OK "), "{answer}");
+            break;
+        }
+    }
+    let mut second = squeezed(second).await;
+    assert_eq!(second.command("d NOOP").await, "d OK NOOP\r\n");
+}
+
+#[tokio::test]
 async fn large_literals_stream_both_ways() {
     let account = MemoryAccount::new();
     let mut client = compressing(in_inbox(&account).await).await;
@@ -242,6 +274,29 @@ async fn what_is_no_deflate_ends_the_connection_behind_what_came_before_it() {
 }
 
 #[tokio::test]
+async fn a_message_that_does_not_come_to_its_end_is_not_stored() {
+    let account = MemoryAccount::new();
+    let begun = [&b"a APPEND INBOX {1000+}\r\nSubject: x\r\n\r\n"[..], &[b'y'; 500]].concat();
+    let deflated = |flush| {
+        let mut out = Vec::with_capacity(2_000);
+        Compress::new(Compression::default(), false).compress_vec(&begun, &mut out, flush).unwrap();
+        out
+    };
+    // The connection, or only the compressed stream, ends in the middle of it.
+    let mut cut = bare(&account).await;
+    cut.send(deflated(FlushCompress::Sync)).await;
+    drop(cut);
+    let mut ended = bare(&account).await;
+    ended.send(deflated(FlushCompress::Finish)).await;
+    ended.send([b'y'; 1_000]).await;
+    let mut ended = squeezed(ended).await;
+    assert_eq!(ended.rest().await, "");
+    let mut other = logged_in(&account).await;
+    let answer = other.command("b STATUS INBOX (MESSAGES)").await;
+    assert!(answer.contains("(MESSAGES 0)"), "{answer}");
+}
+
+#[tokio::test]
 async fn bounds_hold_for_what_was_decompressed() {
     let account = MemoryAccount::new();
     let mut client = compressing(logged_in(&account).await).await;
@@ -249,10 +304,6 @@ async fn bounds_hold_for_what_was_decompressed() {
     let _ = client.stream.write_all(&vec![b'x'; 32 * 1024 * 1024]).await;
     let answer = client.rest().await;
     assert!(answer.starts_with("* BAD ") && answer.contains("\r\n* BYE Riga troppo"), "{answer}");
-    let mut client = compressing(logged_in(&account).await).await;
-    client.send("a CREATE {70000+}\r\n").await;
-    let answer = client.rest().await;
-    assert!(answer.starts_with("a BAD [TOOBIG] "), "{answer}");
     // A message of one octet and a half million, from a thousand: within what a message may have.
     let mut client = compressing(logged_in(&account).await).await;
     client.send("a APPEND INBOX {1500000+}\r\n").await;
@@ -260,31 +311,95 @@ async fn bounds_hold_for_what_was_decompressed() {
     assert!(client.until("a").await.contains("a OK [APPENDUID "));
 }
 
-#[tokio::test]
-async fn unauthenticate_ends_compression_behind_its_answer() {
-    let account = MemoryAccount::new();
-    let mut client = in_inbox(&account).await;
-    assert!(client.command("z COMPRESS DEFLATE").await.starts_with("z OK"));
-    let mut compress = Compress::new(Compression::default(), false);
-    client.send(squeeze(&mut compress, b"a UNAUTHENTICATE\r\n")).await;
-    let (mut decompress, mut answer) = (Decompress::new(false), Vec::new());
-    while !answer.ends_with(b"\r\n") {
-        let mut octets = vec![0; 4_096];
-        let read = client.stream.read(&mut octets).await.unwrap();
-        answer.extend(stretch(&mut decompress, &octets[..read]));
+/// Reads a line that the server compressed anew.
+async fn stretched_line(client: &mut Client, decompress: &mut Decompress) -> String {
+    let mut line = Vec::new();
+    while !line.ends_with(b"\r\n") {
+        let mut octet = [0];
+        client.stream.read_exact(&mut octet).await.unwrap();
+        line.extend(stretch(decompress, &octet));
     }
-    let answer = String::from_utf8(answer).unwrap();
-    assert!(answer.starts_with("a OK [CAPABILITY ") && !answer.contains("COMPRESS"), "{answer}");
-    let answer = client.command(&format!("b {LOGIN}")).await;
-    assert!(answer.starts_with("b OK") && answer.contains(" COMPRESS=DEFLATE]"), "{answer}");
-    let mut client = compressing(client).await;
-    assert_eq!(client.command("c NOOP").await, "c OK NOOP\r\n");
-    // Of what comes behind it nobody knows whether it is compressed.
+    String::from_utf8(line).unwrap()
+}
+
+/// A client in INBOX whose octets, but not those it sends itself, are compressed.
+async fn bare(account: &Arc<MemoryAccount>) -> Client {
+    let mut client = in_inbox(account).await;
+    assert!(client.command("z COMPRESS DEFLATE").await.starts_with("z OK"));
+    client
+}
+
+/// The end of the flush with which the server's compression ends.
+async fn flush_ends(client: &mut Client) {
+    let mut last = Vec::new();
+    while !last.ends_with(&[0, 0, 0xff, 0xff]) {
+        last.push(client.stream.read_u8().await.unwrap());
+        assert!(last.len() <= 8, "{last:?}");
+    }
+}
+
+#[tokio::test]
+async fn unauthenticate_ends_compression_wherever_its_flush_is_cut() {
+    let account = MemoryAccount::new();
+    let deflated = |flush| {
+        let (mut out, mut compress) =
+            (Vec::with_capacity(1_000), Compress::new(Compression::default(), false));
+        compress.compress_vec(b"a UNAUTHENTICATE\r\n", &mut out, flush).unwrap();
+        out
+    };
+    for command in [deflated(FlushCompress::Sync), deflated(FlushCompress::Finish)] {
+        for cut in 1..command.len() {
+            let mut client = bare(&account).await;
+            client.send(&command[..cut]).await;
+            client.stream.flush().await.unwrap();
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            // What follows is in the clear, and waits for no answer (RFC 8437 §3, §4.1).
+            let rest = [&command[cut..], format!("b {LOGIN}\r\n").as_bytes()].concat();
+            client.send(rest).await;
+            let answer = stretched_line(&mut client, &mut Decompress::new(false)).await;
+            assert!(answer.starts_with("a OK [CAPABILITY "), "{cut}: {answer}");
+            assert!(!answer.contains("COMPRESS"), "{answer}");
+            flush_ends(&mut client).await;
+            let answer = client.until("b").await;
+            assert!(
+                answer.starts_with("b OK") && answer.contains(" COMPRESS=DEFLATE]"),
+                "{answer}"
+            );
+            if cut == 1 {
+                let mut client = compressing(client).await;
+                assert_eq!(client.command("c NOOP").await, "c OK NOOP\r\n");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn clear_text_behind_unauthenticate_waits_for_commands_before_it() {
+    let account = MemoryAccount::new();
+    let mut client = bare(&account).await;
+    let mut compress = Compress::new(Compression::default(), false);
+    let mut octets = squeeze(&mut compress, b"a SELECT INBOX\r\nb NOOP\r\n");
+    octets.extend(squeeze(&mut compress, b"c ESEARCH IN (personal) ALL\r\nd UNAUTHENTICATE\r\n"));
+    octets.extend_from_slice(format!("e {LOGIN}\r\n").as_bytes());
+    client.send(octets).await;
+    let mut decompress = Decompress::new(false);
+    let mut line = String::new();
+    while !line.starts_with("d OK") {
+        line = stretched_line(&mut client, &mut decompress).await;
+        assert!(!line.contains("BYE"), "{line}");
+    }
+    flush_ends(&mut client).await;
+    assert!(client.until("e").await.starts_with("e OK"));
+}
+
+#[tokio::test]
+async fn what_is_compressed_behind_unauthenticate_ends_the_connection() {
+    let mut client = compressing(in_inbox(&MemoryAccount::new()).await).await;
     client.send("d UNAUTHENTICATE\r\ne NOOP\r\n").await;
     let answer = client.until("d").await;
     assert!(answer.starts_with("d OK"), "{answer}");
     let answer = client.rest().await;
-    assert!(answer.contains("* BYE Nulla puo' seguire UNAUTHENTICATE"), "{answer}");
+    assert!(answer.contains("* BYE Fine della compressione non riconosciuta"), "{answer}");
 }
 
 /// Python's zlib compresses and decompresses: port, authority, login, password.

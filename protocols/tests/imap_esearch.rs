@@ -265,7 +265,7 @@ async fn a_client_that_goes_away_ends_its_search() {
     assert!(before - searched < 6_000, "{before}");
 }
 
-/// RFC 6855 §3; RFC 5256 §5, where SORT and THREAD have no form without a charset.
+/// RFC 6855 §3, erratum 4029; RFC 5256 §5, where SORT and THREAD have no form without a charset.
 #[tokio::test]
 async fn a_search_names_no_charset_once_utf8_is_enabled() {
     let account = MemoryAccount::new();
@@ -277,6 +277,12 @@ async fn a_search_names_no_charset_once_utf8_is_enabled() {
         "SEARCH CHARSET UTF-8 ALL",
         "UID SEARCH RETURN (COUNT) charset US-ASCII ALL",
         "ESEARCH IN (selected) CHARSET UTF-8 ALL",
+        // Not unknown, but wrong: the answer must not ask for UTF-8.
+        "SEARCH CHARSET ISO-8859-1 SUBJECT x",
+        "ESEARCH IN (selected) CHARSET KOI8-R ALL",
+        "SORT (SUBJECT) ISO-8859-1 ALL",
+        "SORT (SUBJECT) US-ASCII ALL",
+        "UID THREAD REFERENCES us-ascii ALL",
     ] {
         let answer = client.command(&format!("c {refused}")).await;
         assert!(answer.starts_with("c BAD Dopo UTF8=ACCEPT "), "{refused}: {answer}");

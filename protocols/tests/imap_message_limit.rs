@@ -69,6 +69,33 @@ async fn a_search_looks_through_the_newest_messages_and_says_where_to_go_on() {
 }
 
 #[tokio::test]
+async fn sets_of_numbers_and_of_uids_are_cut_together() {
+    let account = account();
+    // Six messages: UIDs 1, 2, 4, 5, 6, 7.
+    account.expunge("INBOX", 3);
+    let mut client = limited(&account).await;
+    for (criteria, found, rest) in [
+        ("NOT 6", " 3 4 5", Some(4)),
+        ("NOT UID 6", " 3 4 6", Some(4)),
+        ("NOT UID 1:4 NOT 6", " 4 5", None),
+        ("1:5 UID 3:100", " 3 4 5", None),
+        ("1:5 UID 2:*", " 3 4 5", Some(4)),
+        ("UID 3", "", None),
+        ("UID 50:60", "", None),
+        ("NOT UID 1:7", "", None),
+        ("1,3,5 NOT UID 4", " 1 5", None),
+        ("((2:3,5:6) NOT UID 4)", " 2 5 6", None),
+    ] {
+        let end = match rest {
+            Some(lowest) => format!("OK [MESSAGELIMIT 3 {lowest}] {TEXT}"),
+            None => "OK SEARCH".to_owned(),
+        };
+        let answer = client.command(&format!("d SEARCH {criteria}")).await;
+        assert_eq!(answer, format!("* SEARCH{found}\r\nd {end}\r\n"), "{criteria}");
+    }
+}
+
+#[tokio::test]
 async fn results_of_a_limited_search_are_those_of_what_was_looked_at() {
     let account = account();
     let mut client = limited(&account).await;
@@ -105,10 +132,12 @@ async fn what_cannot_be_done_in_parts_is_refused() {
         ("ESEARCH IN (mailboxes (INBOX Altra)) UID 1:2", "ESEARCH IN (personal) UID 1"),
     ] {
         let answer = client.command(&format!("a {too_many}")).await;
-        assert!(answer.ends_with(&no), "{too_many}: {answer}");
+        assert_eq!(answer, no, "{too_many}: nothing is told");
         let answer = client.command(&format!("a {fits}")).await;
         assert!(answer.contains("\r\na OK "), "{fits}: {answer}");
     }
+    let answer = client.command("a ESEARCH IN (mailboxes (INBOX Altra)) UID 1").await;
+    assert_eq!(answer.matches("* ESEARCH (TAG \"a\" MAILBOX ").count(), 2, "{answer}");
     let mut append = "a APPEND Altra".to_owned();
     for _ in 0..4 {
         append.push_str(" {4+}\r\na:b\n");

@@ -25,6 +25,8 @@ pub struct ImapSettings {
     pub items_max: usize,
     /// Whether COMPRESS is offered.
     pub compress: bool,
+    /// Sessions that are compressed at one time.
+    pub compressed_sessions_max: usize,
     /// APPEND and REPLACE.
     pub append: AppendSettings,
 }
@@ -110,6 +112,7 @@ impl ImapSettings {
             ),
             items_max: items_max(&mut section),
             compress: compress(&mut section),
+            compressed_sessions_max: compressed_sessions_max(&mut section),
             append: AppendSettings::read(&mut section),
         }
     }
@@ -134,6 +137,18 @@ fn compress(section: &mut Section<'_, '_>) -> bool {
         Text::fixed(
             "Se offrire la compressione (COMPRESS=DEFLATE): una sessione che la usa tiene 51 KB in più, e altri 259 KB mentre riceve una risposta.",
             "Whether to offer compression (COMPRESS=DEFLATE): a session that uses it keeps 51 KB more, and another 259 KB while it is answered.",
+        ),
+    )
+}
+
+fn compressed_sessions_max(section: &mut Section<'_, '_>) -> usize {
+    section.within(
+        "compressed_sessions_max",
+        1_000,
+        (1, 1_000_000),
+        Text::fixed(
+            "Sessioni compresse insieme; alle altre COMPRESS risponde NO.",
+            "Sessions that are compressed at one time; COMPRESS of others is answered NO.",
         ),
     )
 }
@@ -167,7 +182,7 @@ impl AppendSettings {
             ),
             timeout: section.within(
                 "append_timeout",
-                Millis::hours(1),
+                Millis::hours(6),
                 (Millis::minutes(1), Millis::hours(24)),
                 Text::fixed(
                     "Tempo di un messaggio intero via APPEND o REPLACE, qualunque sia la sua dimensione.",

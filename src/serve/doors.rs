@@ -272,6 +272,7 @@ fn imap_settings(config: &Config, sessions: Arc<SessionLimits>) -> imap::ServerS
         usize::try_from(config.imap.list_pattern_octets_max.0).unwrap_or(usize::MAX);
     settings.limits.items_max = config.imap.items_max;
     settings.limits.compress = config.imap.compress;
+    settings.limits.compressed_sessions_max = config.imap.compressed_sessions_max;
     set_append(&mut settings.limits, &config.imap.append);
     settings.time_zone = jiff::tz::get!("Europe/Rome");
     settings

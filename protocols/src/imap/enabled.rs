@@ -5,7 +5,11 @@
 use super::{
     completion::Completion,
     grammar::{
-        Command, Fetch, mailbox_name::NameForm, multisearch::MultiSearch, search::SearchCommand,
+        Command, Fetch, ParseError,
+        mailbox_name::NameForm,
+        multisearch::MultiSearch,
+        search::{BAD_CHARSET, SearchCommand},
+        sort::{SortCommand, ThreadCommand},
         write::Strings,
     },
 };
@@ -36,6 +40,12 @@ impl Enabled {
         if self.utf8_accept || self.rev2 { Strings::Utf8 } else { Strings::Ascii }
     }
 
+    /// The answer to a command that cannot be read. After UTF8=ACCEPT a charset is not unknown but
+    /// wrong: who names it must not be told to name another one.
+    pub(crate) fn unreadable(self, error: ParseError) -> Completion {
+        if self.utf8_accept && error == BAD_CHARSET { only_utf8() } else { error.into() }
+    }
+
     /// Refuses what a command may not say before, or after, something was enabled.
     pub(crate) fn admits(self, command: &Command) -> Result<(), Completion> {
         let resync = match command {
@@ -47,17 +57,17 @@ impl Enabled {
         if self.uid_only && (command.names_numbers() || with_numbers) {
             return Err(uid_required());
         }
-        // RFC 6855 §3. SORT and THREAD have no form without a charset (RFC 5256 §5), and IMAP4rev2
-        // alone takes one (RFC 9051 §6.4.4).
+        // RFC 6855 §3, erratum 4029: no charset where it may be left out, UTF-8 where it may not
+        // (RFC 5256 §5). IMAP4rev2 alone takes one (RFC 9051 §6.4.4).
         let charset = matches!(
             command,
             Command::Search(SearchCommand { charset: true, .. })
                 | Command::MultiSearch(MultiSearch { charset: true, .. })
+                | Command::Sort(SortCommand { utf8: false, .. })
+                | Command::Thread(ThreadCommand { utf8: false, .. })
         );
         if self.utf8_accept && charset {
-            return Err(Completion::bad(
-                "Dopo UTF8=ACCEPT i criteri sono in UTF-8, senza CHARSET / Once UTF8=ACCEPT is enabled, search in UTF-8 without CHARSET",
-            ));
+            return Err(only_utf8());
         }
         let vanished = matches!(command, Command::Fetch(Fetch { vanished: true, .. }));
         // RFC 7162 §3.2.5, §3.2.6.
@@ -66,6 +76,13 @@ impl Enabled {
         }
         Ok(())
     }
+}
+
+/// Another charset after UTF8=ACCEPT (RFC 6855 §3).
+fn only_utf8() -> Completion {
+    Completion::bad(
+        "Dopo UTF8=ACCEPT i criteri sono in UTF-8: SEARCH senza CHARSET, SORT e THREAD con UTF-8 / Once UTF8=ACCEPT is enabled, search in UTF-8: SEARCH without CHARSET, SORT and THREAD with UTF-8",
+    )
 }
 
 /// A command names messages by number after ENABLE UIDONLY (RFC 9586 §3).

@@ -29,6 +29,7 @@ use super::{
     },
     message::search::{Candidate, Search},
     message_limit::{self, Exceeded},
+    places::{self, Places},
     progress,
     selected::SelectedMailbox,
     session::Context,
@@ -80,34 +81,55 @@ impl<'a> Searched<'a> {
             return Ok((self.find(context, program).await?, None));
         };
         self.check_mod_seq(program)?;
-        let mut named = self.named(program);
+        let mut named = self.named(context, program, message_limit::most(limit)).await?;
         let exceeded = message_limit::cut(self.rows, &mut named, Some(limit));
         Ok((self.find_among(context, program, &named).await?, exceeded))
     }
 
     /// Refuses a search whose answer would be wrong in parts where `program` names more messages
     /// than one command works on; `worked_on` counts those of a command in several mailboxes.
-    pub(crate) fn admit<S>(
+    pub(crate) async fn admit<S: Stream>(
         &self,
-        context: &Context<S>,
+        context: &mut Context<S>,
         program: &SearchProgram,
         worked_on: &mut usize,
-    ) -> Result<(), Completion> {
+    ) -> Result<(), Failure> {
         let Some(limit) = context.server.settings.limits.message_limit else { return Ok(()) };
-        *worked_on = worked_on.saturating_add(self.named(program).len());
-        let most = usize::try_from(limit.get()).unwrap_or(usize::MAX);
-        if *worked_on > most { Err(message_limit::too_many(limit)) } else { Ok(()) }
+        let left = message_limit::most(limit).saturating_sub(*worked_on);
+        let named = self.named(context, program, left).await?.len();
+        *worked_on = worked_on.saturating_add(named);
+        if named > left { Err(message_limit::too_many(limit).into()) } else { Ok(()) }
     }
 
-    /// The rows that the sets of `program` name, as ascending indexes.
-    fn named(&self, program: &SearchProgram) -> Vec<usize> {
+    /// The newest rows that the sets of `program` name, as ascending indexes: `most` of them, and one
+    /// more where there is one. No other row is looked at, but those of messages that are gone.
+    async fn named<S: Stream>(
+        &self,
+        context: &mut Context<S>,
+        program: &SearchProgram,
+        most: usize,
+    ) -> Result<Vec<usize>, Disconnect> {
         let program = self.resolved(program);
-        let names = |index: &usize| {
-            let of_row =
-                |candidate: Candidate<'_>| program.names(candidate.number, candidate.row.uid.get());
-            self.candidate(*index).is_some_and(of_row)
-        };
-        (0..self.rows.len()).filter(names).collect()
+        let mut left: Places = std::iter::once(0..self.rows.len()).collect();
+        for bound in program.bounds() {
+            if left.len() + bound.ranges.len() > MESSAGES_AT_ONCE {
+                context.frame.take_turns().await?;
+            }
+            left = places::within(self.rows, &left, bound);
+        }
+        let mut named = Vec::new();
+        let newest = left.into_iter().rev().flat_map(Iterator::rev);
+        for (looked_at, index) in newest.enumerate() {
+            if named.len() > most {
+                break;
+            }
+            if looked_at > 0 && looked_at % MESSAGES_AT_ONCE == 0 {
+                context.frame.take_turns().await?;
+            }
+            named.extend(self.candidate(index).map(|_| index));
+        }
+        named.reverse();
+        Ok(named)
     }
 
     /// RFC 7162 §3.1.2.2.
@@ -234,18 +256,27 @@ impl Telling<'_> {
         let Some(results) = results else {
             return Ok(self.plain(context, mailbox.rows(), found).await?);
         };
+        let line = self.kept(context, mailbox, results, found)?;
+        Ok(context.frame.put(&line).await?)
+    }
+
+    /// Keeps what `$` is to stand for and returns the ESEARCH response, empty where none is asked for.
+    pub(crate) fn kept<S>(
+        self,
+        context: &Context<S>,
+        mailbox: &mut SelectedMailbox,
+        results: &Results,
+        found: &[usize],
+    ) -> Result<Vec<u8>, Completion> {
         if results.save {
             let saved = chosen(results, found);
             if saved.len() > context.server.settings.limits.search_saved_max {
-                return Err(not_saved().into());
+                return Err(not_saved());
             }
             mailbox.saved = mailbox.uids(&saved).into_iter().collect();
         }
-        if results.tell() {
-            let line = self.extended(context, mailbox.rows(), results, found);
-            context.frame.put(&line).await?;
-        }
-        Ok(())
+        let tell = results.tell();
+        Ok(if tell { self.extended(context, mailbox.rows(), results, found) } else { Vec::new() })
     }
 
     /// A SEARCH or SORT response.

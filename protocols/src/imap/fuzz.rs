@@ -43,6 +43,10 @@ pub fn imap_search(input: &[u8]) {
     assert_eq!(parse(&written_again), Ok(again), "{shown}");
 }
 
+fn charset(utf8: bool) -> &'static str {
+    if utf8 { "UTF-8" } else { "US-ASCII" }
+}
+
 fn written(command: &Command) -> Option<Vec<u8>> {
     let mut out = b"a ".to_vec();
     match command {
@@ -52,7 +56,7 @@ fn written(command: &Command) -> Option<Vec<u8>> {
             put(&mut out, if *charset { " CHARSET UTF-8" } else { "" });
             put_program(&mut out, program);
         }
-        Command::Sort(SortCommand { criteria, results, program, uid }) => {
+        Command::Sort(SortCommand { criteria, results, program, utf8, uid }) => {
             put(&mut out, if *uid { "UID SORT" } else { "SORT" });
             put_results(&mut out, results.as_ref());
             let criteria: Vec<String> = criteria
@@ -61,13 +65,16 @@ fn written(command: &Command) -> Option<Vec<u8>> {
                     format!("{}{}", if one.reverse { "REVERSE " } else { "" }, one.by.name())
                 })
                 .collect();
-            put(&mut out, &format!(" ({}) UTF-8", criteria.join(" ")));
+            put(&mut out, &format!(" ({}) {}", criteria.join(" "), charset(*utf8)));
             put_program(&mut out, program);
         }
-        Command::Thread(ThreadCommand { threading, program, uid }) => {
+        Command::Thread(ThreadCommand { threading, program, utf8, uid }) => {
             put(&mut out, if *uid { "UID THREAD" } else { "THREAD" });
             let of = |(one, _): &(Threading, &str)| one == threading;
-            put(&mut out, &format!(" {} UTF-8", Threading::ALL.into_iter().find(of)?.1));
+            put(
+                &mut out,
+                &format!(" {} {}", Threading::ALL.into_iter().find(of)?.1, charset(*utf8)),
+            );
             put_program(&mut out, program);
         }
         Command::MultiSearch(MultiSearch { sources, results, program, charset }) => {

@@ -28,8 +28,8 @@ pub(crate) async fn say<S: Stream>(
             "Nulla puo' seguire STARTTLS prima di TLS / Nothing may follow STARTTLS before TLS"
         }
         Disconnect::Corrupt => "Compressione non valida / What came is not DEFLATE",
-        Disconnect::OctetsBehindCompression => {
-            "Nulla puo' seguire UNAUTHENTICATE sotto compressione / Nothing may follow UNAUTHENTICATE under compression"
+        Disconnect::CompressionUnended => {
+            "Fine della compressione non riconosciuta / Where compression ends cannot be told"
         }
         Disconnect::MailboxDeleted => "Cartella eliminata / The mailbox was deleted",
         Disconnect::Stopping => "Server in chiusura, riconnettersi / Server stops, reconnect",

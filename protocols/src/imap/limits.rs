@@ -76,6 +76,9 @@ pub struct ImapLimits {
     /// Whether COMPRESS is offered (RFC 4978): 51 KiB of each session that uses it, and 259 KiB
     /// more while it is answered.
     pub compress: bool,
+    /// Sessions of a server that are compressed at one time; more are refused. A peer that takes its
+    /// answer slowly keeps the compressor, so each may cost 330 KiB.
+    pub compressed_sessions_max: usize,
 }
 
 impl Default for ImapLimits {
@@ -84,9 +87,9 @@ impl Default for ImapLimits {
             line_octets_max: 64 * 1024,
             literal_octets_max: 64 * 1024,
             append_octets_max: 72 * 1024 * 1024,
-            append_time_max: Duration::from_hours(1),
+            append_time_max: Duration::from_hours(6),
             append_grace: Duration::from_mins(5),
-            append_octets_per_second_min: 1_000,
+            append_octets_per_second_min: 1_024,
             append_messages_max: 100,
             append_parts_max: 1_000,
             append_urls_max: 100,
@@ -112,6 +115,7 @@ impl Default for ImapLimits {
             bad_commands_max: 20,
             failed_logins_max: 3,
             compress: true,
+            compressed_sessions_max: 1_000,
         }
     }
 }

@@ -52,6 +52,11 @@ pub(crate) fn too_many(limit: NonZeroU32) -> Completion {
     Completion { condition: Condition::No, ..Completion::ok_with(code, TEXT) }
 }
 
+/// `limit` as a count.
+pub(crate) fn most(limit: NonZeroU32) -> usize {
+    usize::try_from(limit.get()).unwrap_or(usize::MAX)
+}
+
 /// Cuts `indexes` of `rows`, ascending, to the last `limit` of them.
 pub(crate) fn cut(
     rows: &[ListedMessage],
@@ -59,8 +64,7 @@ pub(crate) fn cut(
     limit: Option<NonZeroU32>,
 ) -> Option<Exceeded> {
     let limit = limit?;
-    let most = usize::try_from(limit.get()).unwrap_or(usize::MAX);
-    let surplus = indexes.len().checked_sub(most).filter(|surplus| *surplus > 0)?;
+    let surplus = indexes.len().checked_sub(most(limit)).filter(|surplus| *surplus > 0)?;
     indexes.drain(..surplus);
     let last = indexes.first().and_then(|&index| rows.get(index))?.uid;
     Some(Exceeded { limit, last })

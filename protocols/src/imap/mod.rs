@@ -32,6 +32,7 @@ mod message_limit;
 mod news;
 mod notify;
 mod object_id;
+mod places;
 mod progress;
 mod resync;
 mod selected;

@@ -5,6 +5,7 @@ use std::{fmt, net::IpAddr, sync::Arc};
 use jiff::tz::TimeZone;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    sync::Semaphore,
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -50,6 +51,8 @@ pub(super) struct Shared {
     pub(super) settings: ServerSettings,
     pub(super) authenticator: Arc<dyn Authenticator>,
     pub(super) mail: Arc<dyn MailAccess>,
+    /// A permit for each session that may be compressed.
+    pub(super) compressed: Arc<Semaphore>,
 }
 
 /// The IMAP server: makes a session of every connection.
@@ -77,7 +80,10 @@ impl Server {
         authenticator: Arc<dyn Authenticator>,
         mail: Arc<dyn MailAccess>,
     ) -> Self {
-        Self { shared: Arc::new(Shared { settings, authenticator, mail }), start_tls: None }
+        let most = settings.limits.compressed_sessions_max.min(Semaphore::MAX_PERMITS);
+        let compressed = Arc::new(Semaphore::new(most));
+        let shared = Shared { settings, authenticator, mail, compressed };
+        Self { shared: Arc::new(shared), start_tls: None }
     }
 
     /// The same server for a door in the clear, where STARTTLS is offered.

@@ -345,7 +345,7 @@ impl<S: Stream> Session<S> {
         let limits = &self.context.server.settings.limits;
         let command = match grammar::parse(octets, names, limits) {
             Ok(command) => command,
-            Err(error) => return Ok((tag, error.into())),
+            Err(error) => return Ok((tag, self.context.enabled.unreadable(error))),
         };
         if let Err(refused) = self.context.enabled.admits(&command) {
             return Ok((tag, refused));

@@ -39,10 +39,15 @@ pub(crate) async fn connect_as(
 ) -> Client {
     let server =
         Server::new(settings, Arc::new(OneLogin), Arc::new(OneAccount(Arc::clone(account))));
+    connect_to(&server, encrypted).await
+}
+
+/// Connects to a server, which several clients may share.
+pub(crate) async fn connect_to(server: &Server, encrypted: bool) -> Client {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stopping = CancellationToken::new();
-    let stop = stopping.clone();
+    let (server, stop) = (server.clone(), stopping.clone());
     tokio::spawn(async move {
         let (stream, peer) = listener.accept().await.unwrap();
         server.serve(stream, peer.ip(), encrypted.then(ChannelBindings::default), stop).await;

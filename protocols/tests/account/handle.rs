@@ -249,6 +249,10 @@ impl AppendSink for Sink {
     }
 
     async fn write(&mut self, octets: &[u8]) -> Result<(), StoreError> {
+        let stall = self.account.tree().stall;
+        if !stall.is_zero() {
+            tokio::time::sleep(stall).await;
+        }
         self.account.appended_octets.fetch_add(octets.len() as u64, Ordering::SeqCst);
         self.messages.last_mut().unwrap().1.extend_from_slice(octets);
         Ok(())

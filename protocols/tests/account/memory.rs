@@ -72,6 +72,8 @@ pub(super) struct Tree {
     pub(super) mod_seq: u64,
     counter: u32,
     pub(super) limit: Option<u64>,
+    /// How long the store takes for octets that are appended.
+    pub(super) stall: Duration,
     /// Messages from this octet on cannot be read.
     pub(super) damaged_from: Option<u64>,
     pub(super) erased: BTreeSet<EmailNumber>,
@@ -213,6 +215,10 @@ impl MemoryAccount {
     /// HIGHESTMODSEQ.
     pub(crate) fn mod_seq(&self) -> u64 {
         self.tree().mod_seq
+    }
+
+    pub(crate) fn set_stall(&self, stall: Duration) {
+        self.tree().stall = stall;
     }
 
     pub(crate) fn set_limit(&self, octets: u64) {

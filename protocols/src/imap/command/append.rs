@@ -62,11 +62,12 @@ pub(crate) async fn append<S: Stream>(
     };
     let mut coming = open(state, selected.as_deref(), &script).await;
     let mut opened = None;
+    let mut forgotten = false;
     loop {
         for step in steps {
             match step {
                 Step::Begin { flags, internal_date, whole } => {
-                    context.frame.begin_message();
+                    next_message(context, &coming, &mut forgotten)?;
                     let size = literal.filter(|_| whole).map(|literal| literal.octets);
                     let attributes = AppendAttributes { flags, internal_date };
                     coming = begin(context, coming, size, attributes).await;
@@ -148,6 +149,22 @@ async fn find_replaced(
     }
     let state = mailbox.view.state().await.map_err(|error| refusal(&error))?;
     Ok(Replaced { mailbox: state.mailbox_id, uid })
+}
+
+/// Begins the time of a message. All that comes once the command is refused has the time of one
+/// message: `forgotten` says whether that has begun.
+fn next_message<S: Stream>(
+    context: &mut Context<S>,
+    coming: &Coming,
+    forgotten: &mut bool,
+) -> Result<(), Disconnect> {
+    if context.stopping.is_cancelled() {
+        return Err(Disconnect::Stopping);
+    }
+    if !std::mem::replace(forgotten, coming.is_err()) {
+        context.frame.begin_message();
+    }
+    Ok(())
 }
 
 async fn begin<S: Stream>(

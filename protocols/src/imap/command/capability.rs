@@ -41,7 +41,7 @@ pub(crate) fn list<S: Stream>(context: &Context<S>, authenticated: bool) -> Stri
         None => list.extend([" SAVELIMIT=", &limits.save_limit.to_string()]),
     }
     match (authenticated, context.encrypted) {
-        // RFC 4978 §1: not where it is active already.
+        // Not where it is active already: a second COMPRESS would be refused.
         (true, _) if limits.compress && !context.frame.is_compressed() => {
             list.push_str(" COMPRESS=DEFLATE");
         }

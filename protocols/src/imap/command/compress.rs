@@ -5,12 +5,18 @@
 //! that came all the same count as compressed, as all that follows the command does: what somebody
 //! says in the clear behind it is no command.
 //!
+//! Memory bounds how many sessions of a server are compressed; the others go on as they are.
+//!
+//! RFC 4978 §3 has BAD for a second COMPRESS and NO where another layer compresses already; here both
+//! are NO with its code, as clients know it.
+//!
 //! Not here: the layer (`deflate`).
+
+use std::sync::Arc;
 
 use crate::{
     imap::{
         completion::{CommandResult, Completion},
-        frame::Compression,
         session::Context,
     },
     lines::Stream,
@@ -25,6 +31,10 @@ pub(crate) fn compress<S: Stream>(context: &mut Context<S>) -> CommandResult {
         let text = "Compressione non disponibile qui / Compression is not offered here";
         return Err(Completion::bad(text).into());
     }
-    context.frame.set_compression(Compression::Begins);
+    let Ok(permit) = Arc::clone(&context.server.compressed).try_acquire_owned() else {
+        let text = "Troppe sessioni compresse: continuare senza / Too many compressed sessions: go on without";
+        return Err(Completion::no("LIMIT", text).into());
+    };
+    context.frame.begin_compression(permit);
     Ok(Completion::ok("DEFLATE attivo / DEFLATE active"))
 }

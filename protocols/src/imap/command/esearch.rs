@@ -1,7 +1,9 @@
 //! ESEARCH: one search in several mailboxes (RFC 7377 §2).
 //!
 //! Each mailbox is opened, searched and answered by itself, one after the other: what is held is one
-//! list of messages. A limit on messages is one for all of them (RFC 9738 §3.1). Names that cannot be opened are passed over (§2.2).
+//! list of messages. Names that cannot be opened are passed over (§2.2). A limit on messages is one for
+//! all of them: where there is one, answers, which it bounds, are held until all mailboxes were within
+//! it, so that a command that is refused tells nothing.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -18,7 +20,7 @@ use crate::{
         selected::SelectedMailbox,
         session::{Authenticated, Context},
     },
-    lines::Stream,
+    lines::{Disconnect, Stream},
 };
 
 pub(crate) async fn esearch<S: Stream>(
@@ -39,7 +41,7 @@ pub(crate) async fn esearch<S: Stream>(
         let text = "SAVE, $ e numeri di messaggio valgono solo per la cartella aperta / SAVE, $ and message numbers are for the selected mailbox only";
         return Err(Completion::bad(text).into());
     }
-    let mut worked_on = 0;
+    let mut progress = Progress::default();
     let entries = state.account.list().await?;
     let mut wanted = wanted(&entries, &search.sources);
     // Of several mailboxes each is counted as one, of one its messages are.
@@ -54,7 +56,7 @@ pub(crate) async fn esearch<S: Stream>(
             // A mailbox that was deleted meanwhile has no name to answer by.
             if let Some(entry) = named {
                 let named = (&search, entry.name.as_str());
-                let done = in_selected(context, mailbox, named, &mut worked_on).await;
+                let done = in_selected(context, mailbox, named, &mut progress).await;
                 settle_saved(mailbox, Some(&search.results), done)?;
             }
         }
@@ -69,16 +71,40 @@ pub(crate) async fn esearch<S: Stream>(
     for (left, (_, name)) in (0..wanted.len()).rev().zip(wanted) {
         progress::tell(context).await?;
         context.frame.take_turns().await?;
-        in_other(context, state, (&search, name), &mut worked_on).await?;
+        in_other(context, state, (&search, name), &mut progress).await?;
         if counts {
             context.progress.reached(goal - left);
         }
     }
+    context.frame.put(&progress.held).await?;
     if search.results.update {
         let tag = context.tag.clone();
         contexts::refuse(context, &tag).await?;
     }
     Ok(Completion::ok("ESEARCH"))
+}
+
+/// How far the command has come.
+#[derive(Debug, Default)]
+struct Progress {
+    /// Messages that were searched through.
+    worked_on: usize,
+    /// Answers that are not told yet.
+    held: Vec<u8>,
+}
+
+impl Progress {
+    async fn tell<S: Stream>(
+        &mut self,
+        context: &mut Context<S>,
+        line: &[u8],
+    ) -> Result<(), Disconnect> {
+        if context.server.settings.limits.message_limit.is_none() {
+            return context.frame.put(line).await;
+        }
+        self.held.extend_from_slice(line);
+        Ok(())
+    }
 }
 
 /// What makes a mailbox this one whatever its name: whose it is, and its number there.
@@ -121,10 +147,10 @@ async fn in_selected<S: Stream>(
     context: &mut Context<S>,
     mailbox: &mut SelectedMailbox,
     (search, name): (&MultiSearch, &str),
-    worked_on: &mut usize,
+    progress: &mut Progress,
 ) -> Result<(), Failure> {
     let searched = Searched::selected(mailbox);
-    searched.admit(context, &search.program, worked_on)?;
+    searched.admit(context, &search.program, &mut progress.worked_on).await?;
     let found = searched.find(context, &search.program).await?;
     let uid_validity = mailbox.view.state().await?.uid_validity;
     let telling = Telling {
@@ -139,7 +165,8 @@ async fn in_selected<S: Stream>(
         }
         return Ok(());
     }
-    telling.answer(context, mailbox, Some(&search.results), &found).await
+    let line = telling.kept(context, mailbox, &search.results, &found)?;
+    Ok(progress.tell(context, &line).await?)
 }
 
 /// Searches through a mailbox that is not selected, as it is now. One in which nothing is found is
@@ -148,7 +175,7 @@ async fn in_other<S: Stream>(
     context: &mut Context<S>,
     state: &Authenticated,
     (search, name): (&MultiSearch, &str),
-    worked_on: &mut usize,
+    progress: &mut Progress,
 ) -> Result<(), Failure> {
     let opened = open(state, name).await;
     let (view, uid_validity, rows) = match opened {
@@ -157,7 +184,7 @@ async fn in_other<S: Stream>(
         Err(error) => return Err(error.into()),
     };
     let searched = Searched { view: view.as_ref(), rows: &rows, selected: None };
-    searched.admit(context, &search.program, worked_on)?;
+    searched.admit(context, &search.program, &mut progress.worked_on).await?;
     let found = searched.find(context, &search.program).await?;
     if !found.is_empty() && search.results.tell() {
         let telling = Telling {
@@ -167,7 +194,7 @@ async fn in_other<S: Stream>(
             mailbox: Some((name, uid_validity)),
         };
         let line = telling.extended(context, &rows, &search.results, &found);
-        context.frame.put(&line).await?;
+        progress.tell(context, &line).await?;
     }
     Ok(())
 }

@@ -29,11 +29,11 @@ async fn carry_out<S: Stream>(
     mailbox: &mut SelectedMailbox,
     command: SortCommand,
 ) -> CommandResult {
-    let SortCommand { criteria, results, program, uid } = command;
+    let SortCommand { criteria, results, program, uid, .. } = command;
     contexts::check_tag(context, mailbox, results.as_ref())?;
     let mod_seq = program.asks_mod_seq();
     let searched = Searched::selected(mailbox);
-    searched.admit(context, &program, &mut 0)?;
+    searched.admit(context, &program, &mut 0).await?;
     let found = searched.find(context, &program).await?;
     let keyed = keyed(context, &searched, &criteria, &found).await?;
     let sorted = progress::during(context, in_order(keyed, criteria.clone())).await??;

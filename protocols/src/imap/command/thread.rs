@@ -28,10 +28,10 @@ pub(crate) async fn thread<S: Stream>(
     mailbox: &mut SelectedMailbox,
     command: ThreadCommand,
 ) -> CommandResult {
-    let ThreadCommand { threading, program, uid } = command;
+    let ThreadCommand { threading, program, uid, .. } = command;
     let octets_max = context.server.settings.limits.sort_octets_max;
     let searched = Searched::selected(mailbox);
-    searched.admit(context, &program, &mut 0)?;
+    searched.admit(context, &program, &mut 0).await?;
     let found = searched.find(context, &program).await?;
     let mut identifiers = Identifiers::default();
     let mut octets = 0;

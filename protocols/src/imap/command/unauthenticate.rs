@@ -1,14 +1,14 @@
 //! UNAUTHENTICATE (RFC 8437): back to where the connection was before its login.
 //!
 //! What the session knew of the account, the selected mailbox and everything enabled ends with it;
-//! no message is expunged. TLS goes on; compression ends right behind the answer, as all state but
-//! TLS does (§3).
+//! no message is expunged. TLS goes on; compression ends right behind the answer, and that of the
+//! client behind the flush of the command, so that what follows in the clear may come without waiting
+//! for the answer (§3, §4.1).
 
 use crate::{
     imap::{
         command::capability,
         completion::Completion,
-        frame::Compression,
         session::{Completed, Context, Transition},
     },
     lines::Stream,
@@ -16,7 +16,7 @@ use crate::{
 
 pub(crate) fn unauthenticate<S: Stream>(context: &mut Context<S>) -> Completed {
     if context.frame.is_compressed() {
-        context.frame.set_compression(Compression::Ends);
+        context.frame.end_compression();
     }
     tracing::info!(peer = %context.peer, address = context.address, "IMAP login given up");
     let code = format!("CAPABILITY {}", capability::list(context, false));

@@ -16,7 +16,10 @@
 use std::{fmt, time::Duration};
 
 use bytes::BytesMut;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, timeout, timeout_at},
+};
 
 use super::{
     enabled::Enabled,
@@ -69,15 +72,18 @@ pub(crate) struct Frame<S> {
     /// The tag of the command that is being read, for the answer to one that cannot be.
     unfinished_tag: Option<Tag>,
     message_pace: Pace,
-    /// The message of APPEND that is coming: when it began, and how many of its octets are here.
-    message: Option<(Instant, u64)>,
+    /// The message of APPEND that is coming: for how long it was waited for, and how many of its octets
+    /// are here.
+    message: Option<(Duration, u64)>,
     /// What happens to compression once the command is answered.
     compression: Option<Compression>,
+    /// Held while the session is compressed.
+    compressed: Option<OwnedSemaphorePermit>,
 }
 
-/// Where compression begins or ends (RFC 4978 §3, RFC 8437 §3).
+/// Where compression begins or ends (RFC 4978 §3, RFC 8437 §4.1).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Compression {
+enum Compression {
     Begins,
     Ends,
 }
@@ -107,6 +113,7 @@ impl<S: Stream> Frame<S> {
             },
             message: None,
             compression: None,
+            compressed: None,
         }
     }
 
@@ -247,18 +254,26 @@ impl<S: Stream> Frame<S> {
 
     /// Waits for a line that is no command: the rest of one, SASL data, DONE.
     pub(crate) async fn line(&mut self, octets_max: usize) -> Result<BytesMut, Disconnect> {
-        let late = self.message_deadline();
+        let (begun, late) = (Instant::now(), self.message_deadline());
         let line = self.lines.line(octets_max);
-        match late {
-            None => line.await,
+        let line = match late {
+            None => return line.await,
             Some(late) => timeout_at(late, line).await.map_err(|_| Disconnect::TooSlow)?,
-        }
+        };
+        self.waited_since(begun);
+        line
     }
 
     /// Says that a message of APPEND begins: from here to the next command or message the peer must
-    /// send at a pace.
+    /// send at a pace. Only waiting for it counts, not what we do with what came.
     pub(crate) fn begin_message(&mut self) {
-        self.message = Some((Instant::now(), 0));
+        self.message = Some((Duration::ZERO, 0));
+    }
+
+    fn waited_since(&mut self, begun: Instant) {
+        if let Some((waited, _)) = &mut self.message {
+            *waited = waited.saturating_add(begun.elapsed());
+        }
     }
 
     /// Counts octets of the message that are here without having been sent.
@@ -270,7 +285,10 @@ impl<S: Stream> Frame<S> {
 
     /// When more of the message must have come.
     fn message_deadline(&self) -> Option<Instant> {
-        self.message.map(|(begun, octets)| self.message_pace.deadline(begun, octets))
+        let (waited, octets) = self.message?;
+        let now = Instant::now();
+        // As if it had begun to come without a break.
+        Some(self.message_pace.deadline(now.checked_sub(waited).unwrap_or(now), octets))
     }
 
     /// Tells the client to send the literal it announced.
@@ -280,7 +298,7 @@ impl<S: Stream> Frame<S> {
 
     /// Waits for the next octets of a literal that has `missing` octets still to come.
     pub(crate) async fn literal_piece(&mut self, missing: usize) -> Result<BytesMut, Disconnect> {
-        let late = self.message_deadline();
+        let (begun, late) = (Instant::now(), self.message_deadline());
         let piece = self.lines.octets(missing);
         let piece = timeout(self.literal_time_max, piece);
         let piece = match late {
@@ -288,6 +306,7 @@ impl<S: Stream> Frame<S> {
             Some(late) => timeout_at(late, piece).await.map_err(|_| Disconnect::TooSlow)?,
         };
         let piece = piece.map_err(|_| Disconnect::IdleTimedOut)??;
+        self.waited_since(begun);
         self.count(piece.len() as u64);
         Ok(piece)
     }
@@ -314,7 +333,11 @@ impl<S: Stream> Frame<S> {
         match self.compression.take() {
             None => Ok(()),
             Some(Compression::Begins) => self.lines.begin_deflate().await,
-            Some(Compression::Ends) => self.lines.end_deflate().await,
+            Some(Compression::Ends) => {
+                self.lines.end_deflate().await?;
+                self.compressed = None;
+                Ok(())
+            }
         }
     }
 
@@ -323,10 +346,14 @@ impl<S: Stream> Frame<S> {
         self.lines.is_deflated()
     }
 
-    /// Says what happens to compression behind the tagged response of the command that is carried
-    /// out.
-    pub(crate) fn set_compression(&mut self, compression: Compression) {
-        self.compression = Some(compression);
+    /// Compresses behind the tagged response of the command that is carried out, by `permit`.
+    pub(crate) fn begin_compression(&mut self, permit: OwnedSemaphorePermit) {
+        (self.compression, self.compressed) = (Some(Compression::Begins), Some(permit));
+    }
+
+    /// Compresses no more behind the tagged response of the command that is carried out.
+    pub(crate) fn end_compression(&mut self) {
+        self.compression = Some(Compression::Ends);
     }
 
     /// Sends all output.

@@ -126,6 +126,16 @@ pub(crate) enum SearchKey {
     },
 }
 
+/// A set that every message must be in, or out of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bound<'a> {
+    pub(crate) inside: bool,
+    /// Whether it is one of UIDs.
+    pub(crate) uid: bool,
+    /// They ascend and do not touch.
+    pub(crate) ranges: &'a [RangeInclusive<u32>],
+}
+
 /// What to look for: every key must hold.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SearchProgram {
@@ -180,27 +190,24 @@ impl SearchProgram {
         }
     }
 
-    /// Says whether a message may match by its sequence number and UID, whatever else is asked
-    /// for. Sets must be resolved.
-    pub(crate) fn names(&self, number: u32, uid: u32) -> bool {
+    /// The resolved sets that a message must be in, or must not be in, whatever else is asked for.
+    pub(crate) fn bounds(&self) -> Vec<Bound<'_>> {
+        let mut bounds = Vec::new();
         let mut waiting: Vec<&SearchKey> = self.keys.iter().collect();
         while let Some(key) = waiting.pop() {
-            let (key, expected) = match key {
+            let (key, inside) = match key {
                 SearchKey::Not(key) => (&**key, false),
                 key => (key, true),
             };
             match key {
-                SearchKey::And(keys) if expected => waiting.extend(keys),
-                SearchKey::Ranges { uid: of_uids, ranges } => {
-                    let value = if *of_uids { uid } else { number };
-                    if contains(ranges, value) != expected {
-                        return false;
-                    }
+                SearchKey::And(keys) if inside => waiting.extend(keys),
+                SearchKey::Ranges { uid, ranges } => {
+                    bounds.push(Bound { inside, uid: *uid, ranges });
                 }
                 _ => {}
             }
         }
-        true
+        bounds
     }
 
     /// Says whether `test` holds for some key.
@@ -238,18 +245,12 @@ impl SearchProgram {
     }
 }
 
-/// Whether `number` is in one of the ascending `ranges`.
-pub(crate) fn contains(ranges: &[RangeInclusive<u32>], number: u32) -> bool {
-    let index = ranges.partition_point(|range| *range.end() < number);
-    ranges.get(index).is_some_and(|range| range.contains(&number))
-}
-
 const SYNTAX: ParseError = ParseError::Syntax("Criteri di ricerca errati / Wrong search criteria");
 const TOO_MANY: ParseError =
     ParseError::Syntax("Troppi criteri di ricerca / Too many search criteria");
 const TOO_DEEP: ParseError =
     ParseError::Syntax("Criteri di ricerca troppo annidati / Search criteria nested too deeply");
-pub(super) const BAD_CHARSET: ParseError = ParseError::Impossible {
+pub(crate) const BAD_CHARSET: ParseError = ParseError::Impossible {
     code: "BADCHARSET (UTF-8 US-ASCII)",
     text: "Set di caratteri non gestito, usare UTF-8 / Unknown charset, use UTF-8",
 };

@@ -74,6 +74,8 @@ pub(crate) struct SortCommand {
     /// What is told, in an ESEARCH response; `None` = everything, in a SORT response.
     pub(crate) results: Option<Results>,
     pub(crate) program: SearchProgram,
+    /// Whether its charset is UTF-8, not a part of it.
+    pub(crate) utf8: bool,
     pub(crate) uid: bool,
 }
 
@@ -103,6 +105,8 @@ impl Threading {
 pub(crate) struct ThreadCommand {
     pub(crate) threading: Threading,
     pub(crate) program: SearchProgram,
+    /// Whether its charset is UTF-8, not a part of it.
+    pub(crate) utf8: bool,
     pub(crate) uid: bool,
 }
 
@@ -122,8 +126,8 @@ pub(super) fn parse(
         let by = SortBy::of(&reader.keyword()?).ok_or(SYNTAX)?;
         Ok(Criterion { by, reverse })
     })?;
-    let program = with_charset(reader, limits)?;
-    Ok(SortCommand { criteria, results, program, uid })
+    let (program, utf8) = with_charset(reader, limits)?;
+    Ok(SortCommand { criteria, results, program, utf8, uid })
 }
 
 /// Parses what follows the word THREAD.
@@ -136,18 +140,21 @@ pub(super) fn parse_thread(
     let word = reader.keyword()?;
     let mut known = Threading::ALL.into_iter();
     let (threading, _) = known.find(|(_, name)| name.as_bytes() == word).ok_or(SYNTAX)?;
-    let program = with_charset(reader, limits)?;
-    Ok(ThreadCommand { threading, program, uid })
+    let (program, utf8) = with_charset(reader, limits)?;
+    Ok(ThreadCommand { threading, program, utf8, uid })
 }
 
-/// `SP charset 1*(SP search-key)`: here the charset must be said. What stands in its place of a command
-/// without one is wrong, not unknown.
-fn with_charset(mut reader: Reader<'_>, limits: &ImapLimits) -> Result<SearchProgram, ParseError> {
+/// `SP charset 1*(SP search-key)`: here the charset must be said; says whether it is UTF-8. What stands in
+/// its place of a command without one is wrong, not unknown.
+fn with_charset(
+    mut reader: Reader<'_>,
+    limits: &ImapLimits,
+) -> Result<(SearchProgram, bool), ParseError> {
     reader.expect_space()?;
     let charset = reader.astring()?;
     let program = search::keys(reader, limits)?;
     search::check_charset(&charset)?;
-    Ok(program)
+    Ok((program, charset.eq_ignore_ascii_case(b"UTF-8")))
 }
 
 #[cfg(test)]

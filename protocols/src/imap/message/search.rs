@@ -29,9 +29,7 @@ use super::{
     content::read,
 };
 use crate::imap::{
-    grammar::search::{
-        Area, DateComparison, EnvelopeField, SearchKey, SearchProgram, SystemFlag, contains,
-    },
+    grammar::search::{Area, DateComparison, EnvelopeField, SearchKey, SearchProgram, SystemFlag},
     limits::ImapLimits,
     selected::SelectedMailbox,
     text::transfer_encoding::TransferDecoder,
@@ -314,6 +312,11 @@ fn every(verdicts: impl IntoIterator<Item = Option<bool>>) -> Option<bool> {
         }
     }
     all
+}
+
+fn contains(ranges: &[std::ops::RangeInclusive<u32>], number: u32) -> bool {
+    let index = ranges.partition_point(|range| *range.end() < number);
+    ranges.get(index).is_some_and(|range| range.contains(&number))
 }
 
 fn has_flag(candidate: &Candidate<'_>, flag: SystemFlag) -> bool {
