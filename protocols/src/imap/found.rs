@@ -179,7 +179,7 @@ impl<'a> Searched<'a> {
         let largest_uid = self.rows.last().map_or(0, |row| row.uid.get());
         let saved = match self.selected {
             Some(mailbox) if program.is_of_selection() => ranges(&mailbox.saved),
-            _ => Vec::new(),
+            _ => Arc::default(),
         };
         program.resolve(largest_number, largest_uid, &saved, self.view.other_account());
         program
@@ -221,9 +221,9 @@ impl<'a> Searched<'a> {
 }
 
 /// UIDs as ascending ranges.
-fn ranges(uids: &BTreeSet<Uid>) -> Vec<RangeInclusive<u32>> {
+fn ranges(uids: &BTreeSet<Uid>) -> Arc<[RangeInclusive<u32>]> {
     let written = write_set(uids.iter().map(|uid| uid.get()));
-    SequenceSet::parse(written.as_bytes()).map(|set| set.resolve(0)).unwrap_or_default()
+    SequenceSet::parse(written.as_bytes()).map(|set| set.resolve(0)).unwrap_or_default().into()
 }
 
 /// The number that the row at `index` is told by.

@@ -7,7 +7,7 @@
 //! Invariants: keys and levels are bounded by [`ImapLimits`]; texts are folded
 //! ([`storage::text::fold`]) here, once.
 
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use jiff::civil::Date;
 use storage::{ids::AccountId, mailbox::flags::Keyword, text::fold};
@@ -78,10 +78,11 @@ pub(crate) enum SearchKey {
     Not(Box<SearchKey>),
     Sequence(SequenceSet),
     Uid(SequenceSet),
-    /// A sequence set or a set of UIDs, resolved against a mailbox.
+    /// A sequence set or a set of UIDs, resolved against a mailbox. Shared: every `$` of a search
+    /// stands for the same set, which may be long.
     Ranges {
         uid: bool,
-        ranges: Vec<RangeInclusive<u32>>,
+        ranges: Arc<[RangeInclusive<u32>]>,
     },
     Flag {
         flag: SystemFlag,
@@ -163,7 +164,7 @@ impl SearchProgram {
         &mut self,
         largest_number: u32,
         largest_uid: u32,
-        saved: &[RangeInclusive<u32>],
+        saved: &Arc<[RangeInclusive<u32>]>,
         account: Option<AccountId>,
     ) {
         let mut waiting: Vec<&mut SearchKey> = self.keys.iter_mut().collect();
@@ -176,13 +177,16 @@ impl SearchProgram {
                 }
                 SearchKey::Not(key) => waiting.push(key),
                 SearchKey::Sequence(SequenceSet::Saved) | SearchKey::Uid(SequenceSet::Saved) => {
-                    *key = SearchKey::Ranges { uid: true, ranges: saved.to_vec() };
+                    *key = SearchKey::Ranges { uid: true, ranges: Arc::clone(saved) };
                 }
                 SearchKey::Sequence(set) => {
-                    *key = SearchKey::Ranges { uid: false, ranges: set.resolve(largest_number) };
+                    *key = SearchKey::Ranges {
+                        uid: false,
+                        ranges: set.resolve(largest_number).into(),
+                    };
                 }
                 SearchKey::Uid(set) => {
-                    *key = SearchKey::Ranges { uid: true, ranges: set.resolve(largest_uid) };
+                    *key = SearchKey::Ranges { uid: true, ranges: set.resolve(largest_uid).into() };
                 }
                 SearchKey::EmailId(id) if id.is_some_and(|(of, _)| of != account) => *id = None,
                 _ => {}
