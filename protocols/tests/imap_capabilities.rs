@@ -202,6 +202,15 @@ const COVERED: &[(&str, &[&str])] = &[
             "more_mailboxes_than_may_be_watched_are_refused_or_end_all_notifications",
             "a_mailbox_that_can_no_longer_be_read_is_dropped_in_silence_and_watched_again_later",
             "a_new_message_is_described_between_its_number_and_the_searches_it_joins",
+            "one_change_among_a_thousand_mailboxes_costs_one_listing_and_opens_one_of_them",
+            "many_changes_are_told_by_one_look_after_the_pause",
+            "commands_and_the_selected_mailbox_wait_for_no_pause",
+            "children_of_a_renamed_mailbox_are_not_told_one_by_one",
+            "whoever_renames_inbox_is_not_told_where_its_messages_went",
+            "a_group_without_events_takes_its_mailboxes_out_of_the_others",
+            "a_group_for_each_mailbox_is_taken",
+            "entries_of_annotations_are_counted_as_names_are",
+            "what_the_client_put_elsewhere_is_not_taken_for_what_came_to_the_selected_mailbox",
         ],
     ),
     (
@@ -222,7 +231,7 @@ const COVERED: &[(&str, &[&str])] = &[
 ];
 
 /// The files in which these transcripts stand.
-const TRANSCRIPTS: [&str; 24] = [
+const TRANSCRIPTS: [&str; 25] = [
     include_str!("imap_acl.rs"),
     include_str!("imap_append.rs"),
     include_str!("imap_condstore.rs"),
@@ -237,6 +246,7 @@ const TRANSCRIPTS: [&str; 24] = [
     include_str!("imap_metadata.rs"),
     include_str!("imap_multisearch.rs"),
     include_str!("imap_notify.rs"),
+    include_str!("imap_notify_looks.rs"),
     include_str!("imap_qresync.rs"),
     include_str!("imap_quota.rs"),
     include_str!("imap_rev2.rs"),

@@ -218,7 +218,7 @@ async fn tell_arrived<S: Stream>(
 ) -> Result<(), Disconnect> {
     for index in arrived {
         let Some(row) = mailbox.rows().get(index) else { continue };
-        if context.notify.is_own(&mailbox.name, row.uid) {
+        if context.notify.is_own(mailbox, row.uid) {
             continue;
         }
         let mut items = context.notify.new_items().to_vec();

@@ -40,7 +40,7 @@ pub(crate) async fn tell<S: Stream>(
             contexts::report(context, mailbox, moment).await?;
         }
     }
-    if look { others(context, state, mailbox.as_deref()).await } else { Ok(()) }
+    if look { others(context, state, mailbox.as_deref(), when).await } else { Ok(()) }
 }
 
 /// Tells what has changed elsewhere.
@@ -48,9 +48,10 @@ async fn others<S: Stream>(
     context: &mut Context<S>,
     state: &Authenticated,
     mailbox: Option<&SelectedMailbox>,
+    when: When,
 ) -> Result<(), Disconnect> {
     let mut notify = std::mem::take(&mut context.notify);
-    let looked = notify.look(context, state, mailbox).await;
+    let looked = notify.look(context, state, mailbox, when).await;
     context.notify = notify;
     match looked {
         Ok(Looked::All) | Err(Failure::Refused(_)) => Ok(()),
