@@ -233,6 +233,7 @@ fn own_entry(listed: MailboxListing) -> MailboxEntry {
         subscribed: listed.subscribed,
         special_use: listed.special_use.map(special_use),
         read_only: false,
+        state: listed.state,
     }
 }
 

@@ -213,6 +213,8 @@ pub struct MailboxEntry {
     pub special_use: Option<SpecialUse>,
     /// Whether a read-only part of the tree (snapshot) holds it.
     pub read_only: bool,
+    /// The mailbox's counters at the moment of listing.
+    pub state: Option<MailboxState>,
 }
 
 /// Usage and limit of one resource; `None` = unlimited.

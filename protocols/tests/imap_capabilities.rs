@@ -222,6 +222,15 @@ const COVERED: &[(&str, &[&str])] = &[
             "what_could_not_be_read_is_told_later_without_a_command_or_another_change",
             "a_search_that_cannot_be_judged_does_not_keep_new_messages_from_being_described",
             "a_client_that_does_not_read_its_news_is_dropped_and_holds_nobody_up",
+            "one_change_among_a_thousand_mailboxes_costs_one_listing_and_opens_one_of_them",
+            "many_changes_are_told_by_one_look_after_the_pause",
+            "commands_and_the_selected_mailbox_wait_for_no_pause",
+            "children_of_a_renamed_mailbox_are_not_told_one_by_one",
+            "whoever_renames_inbox_is_not_told_where_its_messages_went",
+            "a_group_without_events_takes_its_mailboxes_out_of_the_others",
+            "a_group_for_each_mailbox_is_taken",
+            "entries_of_annotations_are_counted_as_names_are",
+            "what_the_client_put_elsewhere_is_not_taken_for_what_came_to_the_selected_mailbox",
         ],
     ),
     (
@@ -243,7 +252,7 @@ const COVERED: &[(&str, &[&str])] = &[
 ];
 
 /// The files in which these transcripts stand.
-const TRANSCRIPTS: [&str; 27] = [
+const TRANSCRIPTS: [&str; 28] = [
     include_str!("imap_acl.rs"),
     include_str!("imap_append.rs"),
     include_str!("imap_compress.rs"),
@@ -260,6 +269,7 @@ const TRANSCRIPTS: [&str; 27] = [
     include_str!("imap_metadata.rs"),
     include_str!("imap_multisearch.rs"),
     include_str!("imap_notify.rs"),
+    include_str!("imap_notify_looks.rs"),
     include_str!("imap_notify_moments.rs"),
     include_str!("imap_qresync.rs"),
     include_str!("imap_quota.rs"),

@@ -151,8 +151,11 @@ settings! {
         "Ricerche di una sessione IMAP di cui si annunciano i cambiamenti.",
         "Searches of an IMAP session whose changes are told.";
     imap_notify_mailboxes_max: usize = 10_000, COUNT,
-        "Cartelle di cui una sessione IMAP riceve notizie senza chiederle (NOTIFY).",
-        "Mailboxes that an IMAP session is told news of unasked (NOTIFY).";
+        "Nomi dell'albero, e annotazioni, di cui una sessione IMAP riceve notizie (NOTIFY).",
+        "Names in the tree, and annotations, that an IMAP session is told news of (NOTIFY).";
+    imap_notify_pause: Millis = Millis(50), (Millis(1), Millis::minutes(1)),
+        "Tempo minimo fra due ricerche di novità (NOTIFY) di una sessione IMAP.",
+        "The least time between two looks for news (NOTIFY) of an IMAP session.";
     imap_progress_interval: Millis = Millis::seconds(12), TIME,
         "Ogni quanto un comando IMAP lungo dice a che punto è; lo standard consiglia da 10 a 15 s.",
         "Every how long a long IMAP command says how far it is; the standard recommends 10 to 15 s.";

@@ -118,14 +118,14 @@ impl SharedAccount {
         let mut names = BTreeMap::from([(OTHER_USERS.to_owned(), None), (base.clone(), None)]);
         for listed in self.account.mailboxes().await? {
             // What the other account only subscribes to is its own affair.
-            let Some(id) = listed.mailbox_id else { continue };
+            let Some(state) = listed.state else { continue };
             let name = format!("{base}/{}", listed.name);
             for (end, _) in name.match_indices('/') {
                 names.entry(name[..end].to_owned()).or_insert(None);
             }
-            names.insert(name, Some(id));
+            names.insert(name, Some(state));
         }
-        for (name, mailbox_id) in names {
+        for (name, state) in names {
             let subscribed = entries.get(&name).is_some_and(|own| own.subscribed);
             let found = entries.entry(name.clone()).or_insert(MailboxEntry {
                 name,
@@ -133,9 +133,11 @@ impl SharedAccount {
                 subscribed,
                 special_use: None,
                 read_only: true,
+                state: None,
             });
-            if mailbox_id.is_some() {
-                found.mailbox_id = mailbox_id;
+            if state.is_some() {
+                found.mailbox_id = state.as_ref().map(|state| state.mailbox_id);
+                found.state = state;
                 found.read_only = true;
             }
         }

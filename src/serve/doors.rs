@@ -264,6 +264,7 @@ fn imap_settings(config: &Config, sessions: Arc<SessionLimits>) -> imap::ServerS
     settings.limits.search_saved_max = config.limits.imap_search_saved_max;
     settings.limits.contexts_max = config.limits.imap_contexts_max;
     settings.limits.notify_mailboxes_max = config.limits.imap_notify_mailboxes_max;
+    settings.limits.notify_pause = config.limits.imap_notify_pause.duration();
     settings.limits.progress_period = config.limits.imap_progress_interval.duration();
     settings.limits.append_octets_max = config.limits.relay_message_octets_max.0;
     settings.limits.header_octets_max = config.limits.header_octets_max.0;

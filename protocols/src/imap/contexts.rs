@@ -228,7 +228,7 @@ impl Contexts {
     ) {
         let rows = mailbox.rows().get(arrived).unwrap_or_default();
         let new = rows.iter().map(|row| row.uid);
-        let new = new.filter(|uid| !context.notify.is_own(&mailbox.name, *uid));
+        let new = new.filter(|uid| !context.notify.is_own(mailbox, *uid));
         let new: Vec<Uid> = new.collect();
         if context.notify.new_items().is_empty() {
             self.undescribed.clear();

@@ -50,9 +50,12 @@ pub struct ImapLimits {
     pub sort_octets_max: usize,
     /// Searches of a session whose changes are told (RFC 5267 §4.3).
     pub contexts_max: usize,
-    /// Names in the tree of mailboxes that a session is told news of (RFC 5465 §5.8), and names in
-    /// one NOTIFY.
+    /// Names in the tree of mailboxes that a session is told news of (RFC 5465 §5.8), entries of
+    /// annotations that it is, and names in one NOTIFY.
     pub notify_mailboxes_max: usize,
+    /// The least time between two looks at the mailboxes that a session is told news of; what changes
+    /// meanwhile is told together.
+    pub notify_pause: Duration,
     /// Every how long a command that takes its time says so (RFC 9585 §4: 10 to 15 seconds).
     pub progress_period: Duration,
     /// Patterns of one LIST (RFC 5258 §3).
@@ -104,6 +107,7 @@ impl Default for ImapLimits {
             sort_octets_max: 64 * 1024 * 1024,
             contexts_max: 16,
             notify_mailboxes_max: 10_000,
+            notify_pause: Duration::from_millis(50),
             progress_period: Duration::from_secs(12),
             list_patterns_max: 100,
             list_pattern_octets_max: 4_000,

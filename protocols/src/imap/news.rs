@@ -69,7 +69,7 @@ pub(crate) async fn tell<S: Stream>(
         }
     }
     if look {
-        others(context, state, mailbox.as_deref()).await?;
+        others(context, state, mailbox.as_deref(), when).await?;
     }
     if !all {
         context.notify.try_again();
@@ -82,9 +82,10 @@ async fn others<S: Stream>(
     context: &mut Context<S>,
     state: &Authenticated,
     mailbox: Option<&SelectedMailbox>,
+    when: When,
 ) -> Result<(), Disconnect> {
     let mut notify = std::mem::take(&mut context.notify);
-    let looked = notify.look(context, state, mailbox).await;
+    let looked = notify.look(context, state, mailbox, when).await;
     context.notify = notify;
     match looked {
         Ok(Looked::All) | Err(Failure::Refused(_)) => Ok(()),

@@ -15,7 +15,6 @@ use std::{
 };
 
 use storage::{
-    account::name::normalised,
     error::StoreError,
     ids::{MailboxId, ModSeq, Uid, UidValidity},
     mailbox::{
@@ -46,8 +45,6 @@ pub(crate) struct SelectedMailbox {
     pub(crate) view: Arc<dyn MailboxView>,
     /// Whether the session may change it: SELECT of a mailbox that is not read-only itself.
     pub(crate) writable: bool,
-    /// The name that the client called it by.
-    pub(crate) name: String,
     /// The other account whose it is, as [`crate::access::owner_of`] names it.
     pub(crate) owner: Option<String>,
     pub(crate) id: MailboxId,
@@ -103,7 +100,6 @@ impl SelectedMailbox {
         Ok(Self {
             view,
             writable,
-            name: normalised(name).into_owned(),
             owner: owner_of(name).map(str::to_owned),
             id: state.mailbox_id,
             uid_validity: state.uid_validity,

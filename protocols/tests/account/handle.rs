@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use super::{
     memory::{ACCOUNT, ADDRESS, MemoryAccount, NOW, Tree, missing},
-    view::MemoryView,
+    view::{MemoryView, state_of},
 };
 
 /// Gives everybody the one account.
@@ -41,6 +41,7 @@ impl MailAccess for OneAccount {
 #[async_trait::async_trait]
 impl MailAccount for Handle {
     async fn list(&self) -> Result<Vec<MailboxEntry>, StoreError> {
+        self.0.lists.fetch_add(1, Ordering::SeqCst);
         let tree = self.0.tree();
         let mut names: BTreeSet<String> = BTreeSet::new();
         for name in tree.mailboxes.keys().chain(&tree.subscribed) {
@@ -57,12 +58,14 @@ impl MailAccount for Handle {
                     .get(&name)
                     .and_then(|mailbox| tree.special_uses.get(&mailbox.id).copied()),
                 read_only: tree.mailboxes.get(&name).is_some_and(|mailbox| mailbox.read_only),
+                state: tree.mailboxes.get(&name).map(state_of),
                 name,
             })
             .collect())
     }
 
     async fn open(&self, name: &str) -> Result<Arc<dyn MailboxView>, StoreError> {
+        self.0.opened.fetch_add(1, Ordering::SeqCst);
         let tree = self.0.tree();
         let mailbox = tree.mailboxes.get(name).ok_or_else(|| missing(name))?;
         let access = if mailbox.read_only { Access::ReadOnly } else { Access::ReadWrite };
@@ -108,8 +111,23 @@ impl MailAccount for Handle {
         if tree.mailboxes.contains_key(to) {
             return Err(StoreError::MailboxExists(to.to_owned()));
         }
-        let mailbox = tree.mailboxes.remove(from).ok_or_else(|| missing(from))?;
-        tree.mailboxes.insert(to.to_owned(), mailbox);
+        if from == "INBOX" {
+            drop(tree);
+            self.0.make(to);
+            self.0.empty_inbox(to);
+            self.0.announce();
+            return Ok(());
+        }
+        let below = format!("{from}/");
+        let moved = tree.mailboxes.keys().filter(|name| *name == from || name.starts_with(&below));
+        let moved: Vec<String> = moved.cloned().collect();
+        if moved.is_empty() {
+            return Err(missing(from));
+        }
+        for name in moved {
+            let mailbox = tree.mailboxes.remove(&name).unwrap();
+            tree.mailboxes.insert(format!("{to}{}", &name[from.len()..]), mailbox);
+        }
         self.0.announce();
         Ok(())
     }
@@ -147,6 +165,7 @@ impl MailAccount for Handle {
     }
 
     async fn annotations(&self, mailbox: Option<&str>) -> Result<Vec<Annotation>, StoreError> {
+        self.0.opened.fetch_add(1, Ordering::SeqCst);
         let tree = self.0.tree();
         let id = place(&tree, mailbox)?;
         let shared_only = mailbox.is_some_and(is_of_others);

@@ -87,6 +87,10 @@ pub(crate) struct MemoryAccount {
     tree: Mutex<Tree>,
     pub(super) changes: watch::Sender<u64>,
     pub(crate) reads: AtomicU64,
+    /// How often the whole tree was listed.
+    pub(crate) lists: AtomicU64,
+    /// How often a mailbox was opened, or its annotations were read.
+    pub(crate) opened: AtomicU64,
     pub(crate) summaries: AtomicU64,
     pub(crate) appended_octets: AtomicU64,
     /// Milliseconds that each message takes.
@@ -110,6 +114,8 @@ impl MemoryAccount {
             tree: Mutex::default(),
             changes: watch::channel(0).0,
             reads: AtomicU64::new(0),
+            lists: AtomicU64::new(0),
+            opened: AtomicU64::new(0),
             summaries: AtomicU64::new(0),
             appended_octets: AtomicU64::new(0),
             pace: AtomicU64::new(0),
@@ -189,6 +195,22 @@ impl MemoryAccount {
         tree.mailboxes.insert(to.to_owned(), mailbox);
         drop(tree);
         self.announce();
+    }
+
+    /// Gives all messages of INBOX to another mailbox, which is empty.
+    pub(super) fn empty_inbox(&self, to: &str) {
+        let mut tree = self.tree();
+        tree.mod_seq += 1;
+        let mod_seq = ModSeq(tree.mod_seq);
+        let inbox = tree.mailboxes.get_mut("INBOX").unwrap();
+        let mut rows = std::mem::take(&mut inbox.rows);
+        inbox.expunged.extend(rows.iter().map(|row| (mod_seq, row.uid)));
+        let to = tree.mailboxes.get_mut(to).unwrap();
+        for row in &mut rows {
+            (row.uid, row.mod_seq) = (Uid::new(to.uid_next).unwrap(), mod_seq);
+            to.uid_next += 1;
+        }
+        to.rows = rows;
     }
 
     /// Makes an operator log in, with other accounts and their space.

@@ -86,8 +86,28 @@ impl MemoryView {
 }
 
 /// HIGHESTMODSEQ of a mailbox; 0 where it keeps none.
-fn highest(mailbox: &Mailbox, mod_seq: u64) -> ModSeq {
-    ModSeq(if mailbox.keeps_mod_seq { mod_seq } else { 0 })
+fn highest(mailbox: &Mailbox) -> ModSeq {
+    let rows = mailbox.rows.iter().map(|row| row.mod_seq);
+    let expunged = mailbox.expunged.iter().map(|(mod_seq, _)| *mod_seq);
+    let highest = rows.chain(expunged).fold(mailbox.expunge_floor, Ord::max);
+    if mailbox.keeps_mod_seq { highest } else { ModSeq(0) }
+}
+
+pub(super) fn state_of(mailbox: &Mailbox) -> MailboxState {
+    let count = |test: fn(&Flags) -> bool| {
+        mailbox.rows.iter().filter(|row| test(&row.flags)).count() as u64
+    };
+    MailboxState {
+        mailbox_id: mailbox.id,
+        uid_validity: mailbox.uid_validity,
+        uid_next: Uid::new(mailbox.uid_next),
+        recent_from: Uid::new(mailbox.recent_from),
+        highest_mod_seq: highest(mailbox),
+        exists: mailbox.rows.len() as u64,
+        unseen: count(|flags| !flags.seen),
+        deleted: count(|flags| flags.deleted),
+        octets: mailbox.rows.iter().map(|row| row.size).sum(),
+    }
 }
 
 #[async_trait::async_trait]
@@ -104,31 +124,16 @@ impl MailboxView for MemoryView {
     }
 
     async fn state(&self) -> Result<MailboxState, StoreError> {
-        self.with(|mailbox, mod_seq| {
-            let count = |test: fn(&Flags) -> bool| {
-                mailbox.rows.iter().filter(|row| test(&row.flags)).count() as u64
-            };
-            Ok(MailboxState {
-                mailbox_id: mailbox.id,
-                uid_validity: mailbox.uid_validity,
-                uid_next: Uid::new(mailbox.uid_next),
-                recent_from: Uid::new(mailbox.recent_from),
-                highest_mod_seq: highest(mailbox, *mod_seq),
-                exists: mailbox.rows.len() as u64,
-                unseen: count(|flags| !flags.seen),
-                deleted: count(|flags| flags.deleted),
-                octets: mailbox.rows.iter().map(|row| row.size).sum(),
-            })
-        })
+        self.with(|mailbox, _| Ok(state_of(mailbox)))
     }
 
     async fn rows(&self) -> Result<(ModSeq, Vec<MessageRow>), StoreError> {
-        self.with(|mailbox, mod_seq| Ok((highest(mailbox, *mod_seq), mailbox.rows.clone())))
+        self.with(|mailbox, _| Ok((highest(mailbox), mailbox.rows.clone())))
     }
 
     async fn changes_since(&self, since: ModSeq) -> Result<Changes, StoreError> {
         fail(&self.account.changes_failing)?;
-        self.with(|mailbox, mod_seq| {
+        self.with(|mailbox, _| {
             let rows = mailbox.rows.iter().filter(|row| row.mod_seq > since);
             let mut expunged: Vec<Uid> = mailbox
                 .expunged
@@ -138,7 +143,7 @@ impl MailboxView for MemoryView {
                 .collect();
             expunged.sort_unstable();
             Ok(Changes {
-                up_to: highest(mailbox, *mod_seq),
+                up_to: highest(mailbox),
                 changed: rows.cloned().collect(),
                 expunged,
                 incomplete: mailbox.keeps_mod_seq && since < mailbox.expunge_floor,

@@ -60,7 +60,8 @@ use crate::{
     mailbox::{
         append::{Append, AppendAll, AppendRequest, Appended, Replaced},
         expunge::TrimExpungeLog,
-        live::LiveMailbox,
+        live::{self, LiveMailbox},
+        view::MailboxState,
     },
     octets::{Erased, StoredMessage},
     store::StoreCore,
@@ -90,6 +91,8 @@ pub struct MailboxListing {
     pub subscribed: bool,
     /// What the mailbox is for.
     pub special_use: Option<SpecialUse>,
+    /// The mailbox's counters, of the same instant as all the listing.
+    pub state: Option<MailboxState>,
 }
 
 impl Account {
@@ -146,14 +149,17 @@ impl Account {
         }
         let names = scan_all(&*snapshot, Scan::prefix(keys::MAILBOX_NAMES, &key, PAGE)).await?;
         let mut listing = BTreeMap::new();
+        let kept = scan_all(&*snapshot, Scan::prefix(keys::MAILBOXES, &key, PAGE)).await?;
+        let kept: BTreeMap<&Bytes, &Bytes> = kept.iter().map(|(key, value)| (key, value)).collect();
         for (key, value) in &names {
             let (name, id) = tree::name_at(key, value)?;
             let key = keys::mailbox(self.id, id);
-            let record = read::<MailboxRecord>(&*snapshot, keys::MAILBOXES, &key).await?;
-            let record = record.ok_or_else(|| {
+            let record = kept.get(&key).ok_or_else(|| {
                 records::damaged(keys::MAILBOXES, &key, "its name has no mailbox".to_owned())
             })?;
-            listing.insert(name, (Some(id), SpecialUse::of_number(record.special_use)));
+            let record: MailboxRecord = records::decode(keys::MAILBOXES, &key, record)?;
+            let state = live::state_of(self.id, id, &record)?;
+            listing.insert(name, (Some(state), SpecialUse::of_number(record.special_use)));
         }
         let key = keys::account(self.id);
         let subscriptions: Option<SubscriptionsRecord> =
@@ -171,11 +177,12 @@ impl Account {
         }
         let mut listing: Vec<MailboxListing> = listing
             .into_iter()
-            .map(|(name, (mailbox_id, special_use))| MailboxListing {
+            .map(|(name, (state, special_use))| MailboxListing {
                 subscribed: subscribed.contains(&name),
                 name,
-                mailbox_id,
+                mailbox_id: state.as_ref().map(|state| state.mailbox_id),
                 special_use,
+                state,
             })
             .collect();
         listing.sort_by_key(|entry| entry.name != INBOX);

@@ -165,7 +165,7 @@ impl LiveMailbox {
 }
 
 /// The counters in `record`.
-fn state_of(
+pub(crate) fn state_of(
     account: AccountId,
     id: MailboxId,
     record: &MailboxRecord,

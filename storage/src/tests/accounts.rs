@@ -239,6 +239,25 @@ async fn subscriptions_are_names_and_outlive_mailboxes() {
 }
 
 #[tokio::test]
+async fn a_listing_tells_the_counters_of_each_mailbox() {
+    let (house, anna) = House::with_anna().await;
+    let lavori = anna.create_mailbox("Lavori/Uno", None).await.expect("create");
+    let staged = house.stage(b"Subject: Ciao\r\n\r\nx\r\n").await;
+    anna.append(request(lavori, &staged)).await.expect("append");
+    anna.subscribe("Nessuna", true).await.expect("subscribe");
+    for listed in anna.mailboxes().await.expect("list") {
+        let Some(id) = listed.mailbox_id else {
+            assert_eq!((listed.name.as_str(), listed.state), ("Nessuna", None));
+            continue;
+        };
+        let state = anna.mailbox(id).await.expect("open").state().await.expect("state");
+        assert_eq!(state.exists, u64::from(id == lavori));
+        assert_eq!(listed.state, Some(state), "{}", listed.name);
+    }
+    house.is_sound().await;
+}
+
+#[tokio::test]
 async fn one_mailbox_at_most_has_each_special_use() {
     let (house, anna) = House::with_anna().await;
     let new = anna.create_mailbox("Spedita", None).await.expect("create");

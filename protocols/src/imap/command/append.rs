@@ -96,10 +96,7 @@ pub(crate) async fn append<S: Stream>(
                     let announced = literal.ok_or_else(announced_nothing)?;
                     coming = take_literal(context, coming, announced, eight_bit).await?;
                 }
-                Step::End => {
-                    let name = &script.target().mailbox;
-                    return finish(context, selected.take(), name, coming?).await;
-                }
+                Step::End => return finish(context, selected.take(), coming?).await,
             }
         }
         let (more, next) = context.frame.after_message(script).await?;
@@ -276,7 +273,6 @@ fn empty() -> Completion {
 async fn finish<S: Stream>(
     context: &mut Context<S>,
     selected: Option<&mut SelectedMailbox>,
-    name: &str,
     messages: Messages,
 ) -> CommandResult {
     let Messages { sink, replaced, octets, .. } = messages;
@@ -288,7 +284,7 @@ async fn finish<S: Stream>(
         Err(StoreError::NoSuchUid { .. }) => return Err(expunged().into()),
         Err(error) => return Err(failed(&error).into()),
     };
-    context.notify.arrived(name, uids.iter().copied());
+    context.notify.arrived(uid_validity, uids.iter().copied());
     let code = format!("APPENDUID {uid_validity} {}", write_set(uids.into_iter().map(Uid::get)));
     match (replaced, selected) {
         (Some(Replaced { uid, .. }), Some(mailbox)) => {

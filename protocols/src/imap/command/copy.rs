@@ -41,7 +41,7 @@ pub(crate) async fn copy<S: Stream>(
     }
     let copied = progress::during(context, mailbox.view.copy(&uids, destination)).await?;
     let copied = copied.map_err(gone_meanwhile)?;
-    context.notify.arrived(name, copied.uids.iter().map(|(_, to)| *to));
+    context.notify.arrived(copied.uid_validity, copied.uids.iter().map(|(_, to)| *to));
     Ok(match copy_uid(&copied) {
         Some(code) => Completion::ok_with(code, "COPY"),
         None => Completion::ok("COPY"),

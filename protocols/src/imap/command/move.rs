@@ -34,7 +34,7 @@ pub(crate) async fn r#move<S: Stream>(
     }
     let moved = progress::during(context, mailbox.view.move_to(&uids, destination)).await?;
     let moved = moved.map_err(gone_meanwhile)?;
-    context.notify.arrived(name, moved.uids.iter().map(|(_, to)| *to));
+    context.notify.arrived(moved.uid_validity, moved.uids.iter().map(|(_, to)| *to));
     // The new UIDs come before the EXPUNGE responses (RFC 6851 §4.3), which the session sends.
     if let Some(code) = copy_uid(&moved) {
         context.frame.put(Completion::ok_with(code, "MOVE").line("*").as_bytes()).await?;

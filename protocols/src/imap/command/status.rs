@@ -9,7 +9,7 @@ use storage::{
 use crate::{
     imap::{
         completion::{CommandResult, Completion, Failure},
-        grammar::{StatusItem, write},
+        grammar::{StatusItem, mailbox_name::NameForm, write},
         object_id,
         session::{Authenticated, Context},
     },
@@ -40,30 +40,49 @@ pub(crate) async fn line<S: Stream>(
     let mut values = Vec::with_capacity(items.len());
     for item in items {
         let value = match item {
-            StatusItem::Messages => counters.exists.to_string(),
-            StatusItem::Recent => recent(&*view, &counters).await?.to_string(),
-            // A mailbox without a next UID can be written to no more; 2³² − 1 is the last.
-            StatusItem::UidNext => counters.uid_next.map_or(u32::MAX, Uid::get).to_string(),
-            StatusItem::UidValidity => counters.uid_validity.to_string(),
-            StatusItem::Unseen => counters.unseen.to_string(),
-            StatusItem::Deleted => counters.deleted.to_string(),
-            StatusItem::DeletedStorage => deleted_octets(&*view, &counters).await?.to_string(),
-            StatusItem::Size => counters.octets.to_string(),
-            StatusItem::HighestModSeq => counters.highest_mod_seq.to_string(),
-            StatusItem::MailboxId => {
-                format!("({})", object_id::mailbox_id(&*view, counters.mailbox_id))
+            StatusItem::Recent => Some(recent(&*view, &counters).await?.to_string()),
+            StatusItem::DeletedStorage => {
+                Some(deleted_octets(&*view, &counters).await?.to_string())
             }
-            StatusItem::AppendLimit => match view.access() {
+            StatusItem::MailboxId => {
+                Some(format!("({})", object_id::mailbox_id(&*view, counters.mailbox_id)))
+            }
+            StatusItem::AppendLimit => Some(match view.access() {
                 Access::ReadWrite => append_octets_max.to_string(),
                 Access::ReadOnly => "0".to_owned(),
-            },
+            }),
+            item => counted(*item, &counters),
         };
-        values.push(format!("{} {value}", item.name()));
+        values.extend(value.map(|value| (*item, value)));
     }
+    Ok(response(name, context.enabled.names(), &values))
+}
+
+/// What the counters of a mailbox alone tell; `None` of what takes more.
+pub(crate) fn counted(item: StatusItem, counters: &MailboxState) -> Option<String> {
+    Some(match item {
+        StatusItem::Messages => counters.exists.to_string(),
+        // A mailbox without a next UID can be written to no more; 2³² − 1 is the last.
+        StatusItem::UidNext => counters.uid_next.map_or(u32::MAX, Uid::get).to_string(),
+        StatusItem::UidValidity => counters.uid_validity.to_string(),
+        StatusItem::Unseen => counters.unseen.to_string(),
+        StatusItem::Deleted => counters.deleted.to_string(),
+        StatusItem::Size => counters.octets.to_string(),
+        StatusItem::HighestModSeq => counters.highest_mod_seq.to_string(),
+        StatusItem::Recent
+        | StatusItem::DeletedStorage
+        | StatusItem::MailboxId
+        | StatusItem::AppendLimit => return None,
+    })
+}
+
+/// The STATUS response of `values`.
+pub(crate) fn response(name: &str, names: NameForm, values: &[(StatusItem, String)]) -> Vec<u8> {
+    let values = values.iter().map(|(item, value)| format!("{} {value}", item.name()));
     let mut line = b"* STATUS ".to_vec();
-    write::mailbox(&mut line, name, context.enabled.names());
-    line.extend_from_slice(format!(" ({})\r\n", values.join(" ")).as_bytes());
-    Ok(line)
+    write::mailbox(&mut line, name, names);
+    line.extend_from_slice(format!(" ({})\r\n", values.collect::<Vec<_>>().join(" ")).as_bytes());
+    line
 }
 
 /// The octets that EXPUNGE would give back (RFC 9208 §4.1.4).

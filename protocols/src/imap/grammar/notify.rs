@@ -12,9 +12,6 @@ use super::{
 };
 use crate::imap::limits::ImapLimits;
 
-/// Groups of mailboxes in one command: there are not more ways to name some.
-const GROUPS_MAX: usize = 64;
-
 /// Events in one group, repeats counted.
 const EVENTS_MAX: usize = 32;
 
@@ -22,6 +19,12 @@ const EVENTS_MAX: usize = 32;
 const BAD_EVENT: ParseError = ParseError::Impossible {
     code: "BADEVENT (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange MailboxMetadataChange ServerMetadataChange)",
     text: "Eventi non previsti / There are no such events",
+};
+
+/// More names than may be watched (RFC 5465 §3.1, §5.8).
+const TOO_MANY: ParseError = ParseError::Impossible {
+    code: "NOTIFICATIONOVERFLOW",
+    text: "Troppe cartelle / Too many mailboxes",
 };
 
 const INCOMPLETE: ParseError = ParseError::Syntax(
@@ -79,6 +82,35 @@ pub(crate) enum Mailboxes {
     Subtree(BTreeSet<String>),
     /// These.
     Named(BTreeSet<String>),
+}
+
+impl Wanted {
+    /// Adds a group, to another of the same events where there is one: clients that write a group for
+    /// each mailbox have few.
+    fn join(&mut self, mut group: Group) {
+        for known in self.groups.iter_mut().filter(|known| known.events == group.events) {
+            match (&mut known.mailboxes, &mut group.mailboxes) {
+                (Mailboxes::Named(known), Mailboxes::Named(more))
+                | (Mailboxes::Subtree(known), Mailboxes::Subtree(more)) => {
+                    known.append(more);
+                    return;
+                }
+                (known, same) if known == same => return,
+                _ => {}
+            }
+        }
+        self.groups.push(group);
+    }
+}
+
+impl Mailboxes {
+    /// How many names it is made of.
+    fn names(&self) -> usize {
+        match self {
+            Self::Inboxes | Self::Personal | Self::Subscribed => 0,
+            Self::Subtree(names) | Self::Named(names) => names.len(),
+        }
+    }
 }
 
 /// What is told of mailboxes that are not selected; nothing at all where `NONE` was said.
@@ -153,22 +185,20 @@ pub(super) fn parse(mut reader: Reader<'_>, limits: &ImapLimits) -> Result<Notif
         wanted.status = true;
         reader.expect_space()?;
     }
-    let mut names_left = limits.notify_mailboxes_max;
-    let (mut groups, mut selected_said, mut unsupported) = (0, false, false);
+    let (mut selected_said, mut unsupported) = (false, false);
     loop {
-        groups += 1;
-        if groups > GROUPS_MAX {
-            return Err(SYNTAX);
-        }
-        unsupported |=
-            take_group(&mut reader, &mut wanted, &mut selected_said, &mut names_left, limits)?;
+        unsupported |= take_group(&mut reader, &mut wanted, &mut selected_said, limits)?;
         if !reader.space() {
             break;
         }
     }
     reader.end()?;
     // A command that is wrong in another way is BAD all the same.
-    if unsupported { Err(BAD_EVENT) } else { Ok(Notify::Set(wanted)) }
+    if unsupported {
+        return Err(BAD_EVENT);
+    }
+    let names: usize = wanted.groups.iter().map(|group| group.mailboxes.names()).sum();
+    if names > limits.notify_mailboxes_max { Err(TOO_MANY) } else { Ok(Notify::Set(wanted)) }
 }
 
 /// `event-group`. Says whether it holds an event that cannot be told.
@@ -176,7 +206,6 @@ fn take_group(
     reader: &mut Reader<'_>,
     wanted: &mut Wanted,
     selected_said: &mut bool,
-    names_left: &mut usize,
     limits: &ImapLimits,
 ) -> Result<bool, ParseError> {
     reader.expect(b'(')?;
@@ -188,7 +217,7 @@ fn take_group(
     };
     let mailboxes = match delayed {
         Some(_) => None,
-        None => Some(other_mailboxes(reader, &word, names_left)?),
+        None => Some(other_mailboxes(reader, &word)?),
     };
     reader.expect_space()?;
     let read = events(reader, limits)?;
@@ -211,27 +240,22 @@ fn take_group(
         // What of a message is told is for the selected mailbox (RFC 5465 §8).
         (None, _) if !read.items.is_empty() => return Err(SYNTAX),
         (None, Some(mailboxes)) => {
-            wanted.groups.push(Group { mailboxes, events: Events { messages, ..read.others } });
+            wanted.join(Group { mailboxes, events: Events { messages, ..read.others } });
         }
         (None, None) => {}
     }
     Ok(unsupported)
 }
 
-/// `filter-mailboxes-other`, whose first word was read. At most `names_left` names may follow.
-fn other_mailboxes(
-    reader: &mut Reader<'_>,
-    word: &[u8],
-    names_left: &mut usize,
-) -> Result<Mailboxes, ParseError> {
-    let mut names = |reader: &mut Reader<'_>| -> Result<BTreeSet<String>, ParseError> {
+/// `filter-mailboxes-other`, whose first word was read. The length of the command bounds the names.
+fn other_mailboxes(reader: &mut Reader<'_>, word: &[u8]) -> Result<Mailboxes, ParseError> {
+    let names = |reader: &mut Reader<'_>| -> Result<BTreeSet<String>, ParseError> {
         reader.expect_space()?;
         let names = if reader.peek() == Some(b'(') {
-            reader.list(*names_left, false, Reader::mailbox)?
+            reader.list(usize::MAX, false, Reader::mailbox)?
         } else {
             vec![reader.mailbox()?]
         };
-        *names_left = names_left.checked_sub(names.len()).ok_or(SYNTAX)?;
         Ok(names.into_iter().collect())
     };
     Ok(match word {
@@ -329,6 +353,26 @@ mod tests {
     }
 
     #[test]
+    fn a_group_for_each_mailbox_is_one_group_of_all_of_them() {
+        let one = "(mailboxes a (MailboxName)) (mailboxes b (MailboxName)) (inboxes NONE) ";
+        let read = wanted(&format!("SET {}(mailboxes c NONE)", one.repeat(100)));
+        let names: Vec<usize> = read.groups.iter().map(|group| group.mailboxes.names()).collect();
+        assert_eq!(names, [2, 0, 1]);
+    }
+
+    #[test]
+    fn more_names_than_may_be_watched_are_no_error_of_grammar() {
+        for much in [
+            "SET (MAILBOXES (a b c d e) (MailboxName))",
+            "SET (MAILBOXES (a b) NONE) (SUBTREE (c d e) NONE)",
+        ] {
+            assert_eq!(read(much), Err(TOO_MANY), "{much}");
+        }
+        assert_eq!(read("SET (MAILBOXES (a b c d e) (X))"), Err(BAD_EVENT));
+        assert_eq!(read("SET (MAILBOXES (a b c d e) NONE) x"), Err(SYNTAX));
+    }
+
+    #[test]
     fn wrong_groups_are_refused() {
         for wrong in [
             "",
@@ -342,8 +386,6 @@ mod tests {
             "SET (SUBTREE (MailboxName))",
             "SET (SUBTREE-ONE x (MailboxName))",
             "SET (MAILBOXES () (MailboxName))",
-            "SET (MAILBOXES (a b c d e) (MailboxName))",
-            "SET (MAILBOXES (a b) NONE) (SUBTREE (c d e) NONE)",
             "SET (SELECTED (MailboxName))",
             "SET (SELECTED NONE) (SELECTED-DELAYED NONE)",
             "SET (PERSONAL (MessageNew (UID) MessageExpunge))",

@@ -3,27 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use storage::{
+    account::name::INBOX,
     error::StoreError,
     ids::{ModSeq, Uid, UidValidity},
-    mailbox::view::{MailboxState, MailboxView},
+    mailbox::view::{Changes, MailboxState},
 };
 
-use super::{Identity, events, identity, of_others, own::Owns};
+use super::{Identity, Watching, identity, look::Look, own::Owns};
 use crate::{
-    access::MailboxEntry,
     imap::{
-        command::{list::is_gone, status},
+        command::status,
         completion::Failure,
         enabled::Enabled,
-        grammar::{
-            StatusItem,
-            notify::{Messages, Wanted},
-        },
+        grammar::{StatusItem, notify::Messages},
         selected::SelectedMailbox,
         session::{Authenticated, Context},
     },
-    lines::Stream,
+    lines::{Disconnect, Stream},
 };
+
+/// How often the changes of a mailbox are read until they fit its counters.
+const READS_MAX: usize = 4;
 
 /// What is known of a mailbox.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -72,6 +72,10 @@ struct News {
     unseen: bool,
 }
 
+impl News {
+    const RENEWED: Self = Self { renewed: true, counted: false, flags: false, unseen: false };
+}
+
 /// The watched mailboxes.
 #[derive(Debug, Default)]
 pub(super) struct Watched {
@@ -80,18 +84,23 @@ pub(super) struct Watched {
     own_gone: BTreeMap<Identity, BTreeSet<Uid>>,
 }
 
+/// A mailbox whose messages are wanted.
+struct Place<'e> {
+    it: Identity,
+    name: &'e str,
+    messages: Messages,
+    /// Its counters when it was listed.
+    listed: &'e MailboxState,
+}
+
 /// The mailboxes whose messages are wanted, in the order of the tree.
-fn places<'e>(
-    wanted: &Wanted,
-    entries: &'e [MailboxEntry],
-    selected: Option<&Identity>,
-) -> Vec<(Identity, &'e str, Messages)> {
-    let watched = entries.iter().filter_map(|entry| {
-        let messages = events(wanted, entry).messages;
-        Some((identity(entry)?, entry.name.as_str(), messages))
+fn places<'e>(watching: &[Watching<'e>], selected: Option<&Identity>) -> Vec<Place<'e>> {
+    let places = watching.iter().filter_map(|(entry, events)| {
+        let (name, messages) = (entry.name.as_str(), events.messages);
+        Some(Place { it: identity(entry)?, name, messages, listed: entry.state.as_ref()? })
     });
-    watched
-        .filter(|(it, _, messages)| *messages != Messages::Nothing && Some(it) != selected)
+    places
+        .filter(|place| place.messages != Messages::Nothing && Some(&place.it) != selected)
         .collect()
 }
 
@@ -107,115 +116,168 @@ impl Watched {
     pub(super) async fn begun<S: Stream>(
         &self,
         context: &mut Context<S>,
-        state: &Authenticated,
         selected: Option<&Identity>,
-        wanted: &Wanted,
-        entries: &[MailboxEntry],
+        status: bool,
+        watching: &[Watching<'_>],
     ) -> Result<Self, Failure> {
         let mut known = BTreeMap::new();
-        for (it, name, messages) in places(wanted, entries, selected) {
-            if let Some(before) = self.known.get(&it).filter(|_| !wanted.status) {
+        for Place { it, name, messages, listed } in places(watching, selected) {
+            if let Some(before) = self.known.get(&it).filter(|_| !status) {
                 known.insert(it, before.clone());
                 continue;
             }
-            let Some((_, counters)) = open(state, name).await? else { continue };
-            known.insert(it, Counted::of(&counters));
-            if wanted.status {
+            known.insert(it, Counted::of(listed));
+            if status {
                 let mut items =
                     vec![StatusItem::Messages, StatusItem::UidNext, StatusItem::UidValidity];
                 if messages == Messages::AndFlags {
                     items.push(StatusItem::HighestModSeq);
                 }
-                put_status(context, state, name, &items).await?;
+                put_status(context, name, listed, &items).await?;
             }
         }
         Ok(Self { known, own_gone: self.own_gone.clone() })
     }
 
-    /// Tells what changed, but for what the client did.
+    /// Tells what changed, but for what the client did. Opens no mailbox that is as it was. Says whether
+    /// it came to the end.
     pub(super) async fn look<S: Stream>(
         &mut self,
         context: &mut Context<S>,
         state: &Authenticated,
         selected: Option<&Identity>,
-        wanted: &Wanted,
-        own: &Owns,
-        entries: &[MailboxEntry],
-    ) -> Result<(), Failure> {
-        let places = places(wanted, entries, selected);
-        for (it, name, messages) in &places {
-            let Some((view, now)) = open(state, name).await? else { continue };
-            let news = match self.known.get(it) {
-                Some(before) if before.uid_validity == now.uid_validity => {
-                    compare(&*view, before, &now, own.among(name), self.own_gone.get(it)).await?
+        look: &Look<'_, '_>,
+    ) -> Result<bool, Failure> {
+        let places = places(&look.watching, selected);
+        let moved = look.own.inbox_moved_to();
+        let inbox = places.iter().find(|place| place.name == INBOX);
+        let inbox = inbox.and_then(|place| self.known.get(&place.it)).map(|inbox| inbox.exists);
+        for (index, place) in places.iter().enumerate() {
+            if !look.goes_on(context, index).await? {
+                return Ok(false);
+            }
+            let found = match self.known.get(&place.it) {
+                Some(before) if before.uid_validity == place.listed.uid_validity => {
+                    let own_gone = self.own_gone.get(&place.it);
+                    compare(state, place, before, look.own, own_gone).await?
                 }
-                Some(_) => News { renewed: true, ..News::default() },
+                Some(_) => Some((News::RENEWED, place.listed.clone())),
+                // All that the client knew of in INBOX is here now.
+                None if moved == Some(place.name) && inbox == Some(place.listed.exists) => {
+                    Some((News::default(), place.listed.clone()))
+                }
                 // It may stand where another stood. The client knows of one that it has just made.
                 None => {
-                    let renewed = now.exists > 0 || !own.made(name);
-                    News { renewed, ..News::default() }
+                    let renewed = place.listed.exists > 0 || !look.own.made(place.name);
+                    Some((News { renewed, ..News::default() }, place.listed.clone()))
                 }
             };
-            let items = told(news, *messages, context.enabled);
+            let Some((news, now)) = found else { continue };
+            let items = told(news, place.messages, context.enabled);
             if !items.is_empty() {
-                put_status(context, state, name, &items).await?;
+                put_status(context, place.name, &now, &items).await?;
             }
-            self.known.insert(it.clone(), Counted::of(&now));
-            self.own_gone.remove(it);
+            self.known.insert(place.it.clone(), Counted::of(&now));
+            self.own_gone.remove(&place.it);
         }
-        let watched: BTreeSet<&Identity> = places.iter().map(|(it, _, _)| it).collect();
+        let watched: BTreeSet<&Identity> = places.iter().map(|place| &place.it).collect();
         self.known.retain(|it, _| watched.contains(it));
         self.own_gone.clear();
-        Ok(())
+        Ok(true)
     }
 }
 
-type Opened = (std::sync::Arc<dyn MailboxView>, MailboxState);
-
-/// A mailbox and its counters; `None` when it is gone.
-async fn open(state: &Authenticated, name: &str) -> Result<Option<Opened>, StoreError> {
-    let opened = async {
-        let view = state.account.open(name).await?;
-        let counters = view.state().await?;
-        Ok((view, counters))
-    };
-    match opened.await {
-        Ok(opened) => Ok(Some(opened)),
-        Err(StoreError::NoSuchMailboxName(_) | StoreError::NoSuchMailbox { .. }) => Ok(None),
+/// What happened to a mailbox since it was as `before`, and its counters now; `None` when it is gone,
+/// or another has its name by now: the next listing tells.
+async fn compare(
+    state: &Authenticated,
+    place: &Place<'_>,
+    before: &Counted,
+    own_acts: &Owns,
+    own_gone: Option<&BTreeSet<Uid>>,
+) -> Result<Option<(News, MailboxState)>, StoreError> {
+    let listed = place.listed;
+    if before.mod_seq == ModSeq(0) {
+        return Ok(Some((by_counters(before, listed), listed.clone())));
+    }
+    if before.mod_seq == listed.highest_mod_seq {
+        return Ok(Some((News::default(), listed.clone())));
+    }
+    match changes(state, place, before.mod_seq).await {
+        Ok(Some((changes, now))) => {
+            let own = own_acts.among(place.it.0.as_deref(), now.uid_validity);
+            // What the client knew of in INBOX it took away itself.
+            let all_gone = place.name == INBOX && own_acts.inbox_moved_to().is_some();
+            let is_own_gone =
+                |uid| all_gone || own_gone.is_some_and(|own_gone| own_gone.contains(&uid));
+            let news = match changes {
+                Some(changes) => by_rows(before, &changes, &now, own, is_own_gone),
+                None => by_counters(before, &now),
+            };
+            Ok(Some((news, now)))
+        }
+        Ok(None) | Err(StoreError::NoSuchMailboxName(_) | StoreError::NoSuchMailbox { .. }) => {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }
 
-/// What happened between two moments. Of what the client itself put there or took away nothing is
-/// said.
-async fn compare(
-    view: &dyn MailboxView,
+/// The changes of a mailbox and the counters that they lead to. No changes where they are not known any
+/// more, or new ones come faster than they are read.
+async fn changes(
+    state: &Authenticated,
+    place: &Place<'_>,
+    since: ModSeq,
+) -> Result<Option<(Option<Changes>, MailboxState)>, StoreError> {
+    let view = state.account.open(place.name).await?;
+    let mut tries = READS_MAX;
+    loop {
+        let changes = view.changes_since(since).await?;
+        let now = view.state().await?;
+        if (now.mailbox_id, now.uid_validity) != (place.it.1, place.listed.uid_validity) {
+            return Ok(None);
+        }
+        tries -= 1;
+        if changes.incomplete || tries == 0 {
+            return Ok(Some((None, now)));
+        }
+        if changes.up_to == now.highest_mod_seq {
+            return Ok(Some((Some(changes), now)));
+        }
+    }
+}
+
+/// Of what the client itself put there or took away nothing is said.
+fn by_rows(
     before: &Counted,
+    changes: &Changes,
     now: &MailboxState,
     own: Option<&BTreeSet<Uid>>,
-    own_gone: Option<&BTreeSet<Uid>>,
-) -> Result<News, StoreError> {
-    let mut news = News { unseen: now.unseen != before.unseen, ..News::default() };
-    let keeps_mod_seq = before.mod_seq > ModSeq(0);
-    if keeps_mod_seq && before.mod_seq == now.highest_mod_seq {
-        return Ok(News::default());
-    }
+    is_own_gone: impl Fn(Uid) -> bool,
+) -> News {
     let is_new = |uid: Uid| u64::from(uid.get()) >= before.uid_next;
-    let changes =
-        if keeps_mod_seq { Some(view.changes_since(before.mod_seq).await?) } else { None };
-    if let Some(changes) = changes.filter(|changes| !changes.incomplete) {
-        let there = || changes.changed.iter().map(|row| row.uid);
-        let gone = changes.expunged.iter().copied();
-        news.flags = there().any(|uid| !is_new(uid));
+    let there = || changes.changed.iter().map(|row| row.uid);
+    let gone = changes.expunged.iter().copied();
+    News {
+        flags: there().any(|uid| !is_new(uid)),
         // One that came and went meanwhile was never there.
-        news.counted = of_others(there().filter(|uid| is_new(*uid)), own)
-            || of_others(gone.filter(|uid| !is_new(*uid)), own_gone);
-    } else {
-        let now = Counted::of(now);
-        news.counted = (now.uid_next, now.exists) != (before.uid_next, before.exists);
-        news.flags = news.unseen || now.mod_seq != before.mod_seq;
+        counted: there().any(|uid| is_new(uid) && own.is_none_or(|own| !own.contains(&uid)))
+            || gone.into_iter().any(|uid| !is_new(uid) && !is_own_gone(uid)),
+        unseen: now.unseen != before.unseen,
+        renewed: false,
     }
-    Ok(news)
+}
+
+fn by_counters(before: &Counted, now: &MailboxState) -> News {
+    let now = Counted::of(now);
+    let unseen = now.unseen != before.unseen;
+    News {
+        counted: (now.uid_next, now.exists) != (before.uid_next, before.exists),
+        flags: unseen || now.mod_seq != before.mod_seq,
+        unseen,
+        renewed: false,
+    }
 }
 
 /// What of a mailbox is told.
@@ -239,16 +301,14 @@ fn told(news: News, messages: Messages, enabled: Enabled) -> Vec<StatusItem> {
     items
 }
 
-/// Sends a STATUS response; none of a mailbox that is gone by now.
+/// Sends a STATUS response.
 async fn put_status<S: Stream>(
     context: &mut Context<S>,
-    state: &Authenticated,
     name: &str,
+    now: &MailboxState,
     items: &[StatusItem],
-) -> Result<(), Failure> {
-    match status::line(context, state, name, items).await {
-        Ok(line) => Ok(context.frame.put(&line).await?),
-        Err(Failure::Refused(gone)) if is_gone(&gone) => Ok(()),
-        Err(failure) => Err(failure),
-    }
+) -> Result<(), Disconnect> {
+    let values = items.iter().filter_map(|item| Some((*item, status::counted(*item, now)?)));
+    let line = status::response(name, context.enabled.names(), &values.collect::<Vec<_>>());
+    context.frame.put(&line).await
 }

@@ -7,11 +7,11 @@ use storage::error::StoreError;
 use trust::digest::Sha256Digest;
 
 use super::{
-    Identity, events, identity,
+    Identity, Watching, identity,
+    look::Look,
     own::{Own, Owns},
 };
 use crate::{
-    access::MailboxEntry,
     imap::{
         completion::Failure,
         grammar::{notify::Wanted, write},
@@ -29,12 +29,12 @@ pub(super) struct Annotated(BTreeMap<Option<Identity>, Values>);
 /// Places whose annotations are wanted: identity and name.
 fn places<'e>(
     wanted: &Wanted,
-    entries: &'e [MailboxEntry],
+    watching: &[Watching<'e>],
 ) -> Vec<(Option<Identity>, Option<&'e str>)> {
     let of_server = wanted.groups.iter().any(|group| group.events.server_metadata);
-    let mailboxes = entries.iter().filter(|entry| events(wanted, entry).mailbox_metadata);
-    let mailboxes =
-        mailboxes.filter_map(|entry| Some((Some(identity(entry)?), Some(entry.name.as_str()))));
+    let mailboxes = watching.iter().filter(|(_, events)| events.mailbox_metadata);
+    let mailboxes = mailboxes
+        .filter_map(|(entry, _)| Some((Some(identity(entry)?), Some(entry.name.as_str()))));
     of_server.then_some((None, None)).into_iter().chain(mailboxes).collect()
 }
 
@@ -51,15 +51,20 @@ async fn read(state: &Authenticated, name: Option<&str>) -> Result<Option<Values
 }
 
 impl Annotated {
+    /// Entries that are known.
+    pub(super) fn entries(&self) -> usize {
+        self.0.values().map(BTreeMap::len).sum()
+    }
+
     /// What is known and watched, and what is not known yet.
     pub(super) async fn begun(
         &self,
         state: &Authenticated,
         wanted: &Wanted,
-        entries: &[MailboxEntry],
+        watching: &[Watching<'_>],
     ) -> Result<Self, Failure> {
         let mut known = BTreeMap::new();
-        for (place, name) in places(wanted, entries) {
+        for (place, name) in places(wanted, watching) {
             let values = match self.0.get(&place) {
                 Some(values) => Some(values.clone()),
                 None => read(state, name).await?,
@@ -69,22 +74,24 @@ impl Annotated {
         Ok(Self(known))
     }
 
-    /// Tells which entries changed, but for what the client noted.
+    /// Tells which entries changed, but for what the client noted. Says whether it came to the end.
     pub(super) async fn look<S: Stream>(
         &mut self,
         context: &mut Context<S>,
         state: &Authenticated,
         wanted: &Wanted,
-        own: &Owns,
-        entries: &[MailboxEntry],
-    ) -> Result<(), Failure> {
-        let places = places(wanted, entries);
+        look: &Look<'_, '_>,
+    ) -> Result<bool, Failure> {
+        let places = places(wanted, &look.watching);
         let watched: BTreeSet<&Option<Identity>> = places.iter().map(|(place, _)| place).collect();
         self.0.retain(|known, _| watched.contains(known));
-        for (place, name) in places {
+        for (index, (place, name)) in places.into_iter().enumerate() {
+            if !look.goes_on(context, index).await? {
+                return Ok(false);
+            }
             let Some(now) = read(state, name).await? else { continue };
             let before = self.0.entry(place).or_default();
-            take_in(before, name, own);
+            take_in(before, name, look.own);
             let names = before.keys().chain(now.keys());
             let mut changed: Vec<&String> =
                 names.filter(|entry| before.get(*entry) != now.get(*entry)).collect();
@@ -102,7 +109,7 @@ impl Annotated {
             }
             *before = now;
         }
-        Ok(())
+        Ok(true)
     }
 }
 

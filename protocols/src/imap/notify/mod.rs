@@ -1,7 +1,8 @@
 //! What a client asked NOTIFY to tell it (RFC 5465), and what it knows of the mailboxes it watches.
 //!
 //! * [`messages`]: counters. * [`names`]: the tree of names and subscriptions. * [`metadata`]:
-//!   annotations. * [`own`]: what the client did itself and is not told of.
+//!   annotations. * [`own`]: what the client did itself and is not told of. * [`look`]: when and how
+//!   often the mailboxes are compared.
 //!
 //! Invariants:
 //!
@@ -10,23 +11,25 @@
 //! * A mailbox that can no longer be read is watched no more and nothing is said of its messages; when
 //!   it can be read again it is watched again (RFC 5465 §5.9). Whatever can be listed here can be read,
 //!   so that no name is ever `\NoAccess`.
-//! * What is kept is bounded by [`notify_mailboxes_max`](super::ImapLimits::notify_mailboxes_max): a
-//!   client that watches more names is told so, and nothing else any more (RFC 5465 §5.8).
+//! * What is kept, names and entries of annotations, is bounded by
+//!   [`notify_mailboxes_max`](super::ImapLimits::notify_mailboxes_max): a client that watches more is
+//!   told so, and nothing else any more (RFC 5465 §5.8).
 //!
 //! Not here: the moment at which something is told (`news`), the messages of the selected mailbox
 //! (`selected`).
 
+mod look;
 mod messages;
 mod metadata;
 mod names;
 mod own;
 
-use std::collections::BTreeSet;
-
-use storage::ids::{MailboxId, Uid};
+use storage::ids::{MailboxId, Uid, UidValidity};
+use tokio::time::Instant;
 
 pub(crate) use self::own::Own;
 use self::{
+    look::Look,
     messages::{Counted, Watched},
     metadata::Annotated,
     names::Tree,
@@ -101,11 +104,13 @@ pub(crate) struct Notify {
     names: Option<Tree>,
     annotations: Annotated,
     own: Owns,
-    /// Whether something could not be read the last time.
+    /// Whether something could not be read the last time, or was left for later.
     stale: bool,
     /// Whether all is to be told that has gathered in the selected mailbox, whatever is wanted from
     /// now on.
     gathered: bool,
+    /// When the mailboxes may be looked at again.
+    rests_until: Option<Instant>,
 }
 
 impl Notify {
@@ -162,10 +167,15 @@ impl Notify {
         self.stale = true;
     }
 
-    /// Notes that the client put messages into the mailbox `name`.
-    pub(crate) fn arrived(&mut self, name: &str, uids: impl IntoIterator<Item = Uid>) {
+    /// Notes that the client put messages into its mailbox with this UIDVALIDITY, which no other of its
+    /// mailboxes has.
+    pub(crate) fn arrived(
+        &mut self,
+        uid_validity: UidValidity,
+        uids: impl IntoIterator<Item = Uid>,
+    ) {
         if self.is_on() {
-            self.own.arrived(name, uids);
+            self.own.arrived(uid_validity, uids);
         }
     }
 
@@ -176,9 +186,10 @@ impl Notify {
         }
     }
 
-    /// Whether the client itself put a message where it is.
-    pub(crate) fn is_own(&self, name: &str, uid: Uid) -> bool {
-        self.own.has(name, uid)
+    /// Whether the client itself put a message into `mailbox`.
+    pub(crate) fn is_own(&self, mailbox: &SelectedMailbox, uid: Uid) -> bool {
+        let own = self.own.among(mailbox.owner.as_deref(), mailbox.uid_validity);
+        own.is_some_and(|uids| uids.contains(&uid))
     }
 
     /// The client leaves its selected mailbox: what it was told of it is where watching begins.
@@ -201,53 +212,77 @@ impl Notify {
         wanted: Wanted,
     ) -> Result<Looked, Failure> {
         let entries = state.account.list().await?;
-        if is_too_much(&wanted, &entries, context.server.settings.limits.notify_mailboxes_max) {
+        let watching = watching(&wanted, &entries);
+        let most = context.server.settings.limits.notify_mailboxes_max;
+        if is_too_much(&wanted, &entries, &watching, most) {
             return Ok(Looked::Overflow);
         }
         let selected = selected.map(|mailbox| (mailbox.owner.clone(), mailbox.id));
-        let annotations = self.annotations.begun(state, &wanted, &entries).await?;
+        let annotations = self.annotations.begun(state, &wanted, &watching).await?;
+        if annotations.entries() > most {
+            return Ok(Looked::Overflow);
+        }
         let watched = &self.messages;
-        let watched = watched.begun(context, state, selected.as_ref(), &wanted, &entries).await?;
+        let watched = watched.begun(context, selected.as_ref(), wanted.status, &watching).await?;
         let known = self.names.take().unwrap_or_else(|| Tree::of(&entries));
         self.names = wants_tree(&wanted).then_some(known);
         (self.annotations, self.messages, self.wanted) = (annotations, watched, Some(wanted));
+        self.rests_until = None;
         Ok(Looked::All)
     }
 
-    /// Tells what has changed in the watched mailboxes since the last time.
+    /// Tells what has changed in the watched mailboxes since the last time. Between commands it waits
+    /// until the pause after the last time is over.
     pub(crate) async fn look<S: Stream>(
         &mut self,
         context: &mut Context<S>,
         state: &Authenticated,
         selected: Option<&SelectedMailbox>,
+        when: When,
     ) -> Result<Looked, Failure> {
         let Some(wanted) = self.wanted.as_ref().filter(|wanted| !wanted.groups.is_empty()) else {
             (self.own, self.stale) = (Owns::default(), false);
             return Ok(Looked::All);
         };
         self.stale = true;
+        if !look::has_rested(context, self.rests_until, when).await? {
+            return Ok(Looked::All);
+        }
         let entries = state.account.list().await?;
-        if is_too_much(wanted, &entries, context.server.settings.limits.notify_mailboxes_max) {
+        let watching = watching(wanted, &entries);
+        let limits = &context.server.settings.limits;
+        let (most, pause) = (limits.notify_mailboxes_max, limits.notify_pause);
+        if is_too_much(wanted, &entries, &watching, most) {
             return Ok(Looked::Overflow);
         }
         let selected = selected.map(|mailbox| (mailbox.owner.clone(), mailbox.id));
         if let Some(known) = &mut self.names {
-            known.look(context, wanted, &self.own, &entries).await?;
+            known.look(context, wanted, self.own.new_in_tree(), &entries).await?;
         }
-        let watched = &mut self.messages;
-        watched.look(context, state, selected.as_ref(), wanted, &self.own, &entries).await?;
-        self.annotations.look(context, state, wanted, &self.own, &entries).await?;
-        (self.own, self.stale) = (Owns::default(), false);
+        self.own.taken_in();
+        let look = Look { when, own: &self.own, watching };
+        let all = self.messages.look(context, state, selected.as_ref(), &look).await?
+            && self.annotations.look(context, state, wanted, &look).await?;
+        if self.annotations.entries() > most {
+            return Ok(Looked::Overflow);
+        }
+        self.rests_until = Some(Instant::now() + pause);
+        if all {
+            (self.own, self.stale) = (Owns::default(), false);
+        }
         Ok(Looked::All)
     }
 }
 
 /// Whether more names are watched than may be. Who wants to know of names has the whole tree kept,
 /// because a mailbox may come under a name from any other.
-fn is_too_much(wanted: &Wanted, entries: &[MailboxEntry], most: usize) -> bool {
-    let watched = |entry: &&MailboxEntry| events(wanted, entry) != Events::default();
-    let names =
-        if wants_tree(wanted) { entries.len() } else { entries.iter().filter(watched).count() };
+fn is_too_much(
+    wanted: &Wanted,
+    entries: &[MailboxEntry],
+    watching: &[Watching<'_>],
+    most: usize,
+) -> bool {
+    let names = if wants_tree(wanted) { entries.len() } else { watching.len() };
     names > most
 }
 
@@ -255,11 +290,23 @@ fn wants_tree(wanted: &Wanted) -> bool {
     wanted.groups.iter().any(|group| group.events.names || group.events.subscriptions)
 }
 
-/// All that is wanted of one mailbox: that of every group which holds it.
-fn events(wanted: &Wanted, entry: &MailboxEntry) -> Events {
+/// A name and what is wanted of it, which is not nothing.
+type Watching<'e> = (&'e MailboxEntry, Events);
+
+fn watching<'e>(wanted: &Wanted, entries: &'e [MailboxEntry]) -> Vec<Watching<'e>> {
+    let all = entries.iter().map(|entry| (entry, events(wanted, &entry.name, entry.subscribed)));
+    all.filter(|(_, events)| *events != Events::default()).collect()
+}
+
+/// All that is wanted of one mailbox: that of every group which holds it; nothing where one of them
+/// says NONE, wherever that stands (RFC 5465 §8).
+fn events(wanted: &Wanted, name: &str, subscribed: bool) -> Events {
     let mut all = Events::default();
     let groups = wanted.groups.iter();
-    for group in groups.filter(|one| holds(&one.mailboxes, &entry.name, entry.subscribed)) {
+    for group in groups.filter(|one| holds(&one.mailboxes, name, subscribed)) {
+        if group.events == Events::default() {
+            return group.events;
+        }
         let Events { messages, names, subscriptions, mailbox_metadata, server_metadata } =
             group.events;
         all.messages = all.messages.max(messages);
@@ -283,9 +330,4 @@ fn holds(mailboxes: &Mailboxes, name: &str, subscribed: bool) -> bool {
         }
         Mailboxes::Named(names) => names.contains(name),
     }
-}
-
-/// Those of `uids` that are not `own`.
-fn of_others(uids: impl IntoIterator<Item = Uid>, own: Option<&BTreeSet<Uid>>) -> bool {
-    uids.into_iter().any(|uid| own.is_none_or(|own| !own.contains(&uid)))
 }

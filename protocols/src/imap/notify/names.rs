@@ -2,10 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
-    Identity, holds, identity,
-    own::{Own, Owns},
-};
+use super::{Identity, events, identity, own::Own};
 use crate::{
     access::{MailboxEntry, SpecialUse},
     imap::{
@@ -36,6 +33,8 @@ struct Change {
     named: bool,
     /// The name that its mailbox had.
     old_name: Option<String>,
+    /// The mailbox above, by the name that it has now, whose new name is why this one has another.
+    renamed_with: Option<String>,
     subscribed: bool,
 }
 
@@ -55,7 +54,7 @@ impl Tree {
         &mut self,
         context: &mut Context<S>,
         wanted: &Wanted,
-        own: &Owns,
+        own: &[Own],
         entries: &[MailboxEntry],
     ) -> Result<(), Disconnect> {
         let now = Self::of(entries);
@@ -63,17 +62,24 @@ impl Tree {
             return Ok(());
         }
         let mut before = std::mem::take(self);
-        before.take_in(&own.tree, &now);
+        before.take_in(own, &now);
+        // Names above come first.
+        let mut told_anew = BTreeSet::new();
         for (name, change) in before.changes(&now) {
             let subscribed = |name: &str| before.subscribes(name) || now.subscribes(name);
             let is_wanted = |name: &str, wants: fn(&Events) -> bool| {
-                let mut groups = wanted.groups.iter().filter(|group| wants(&group.events));
-                groups.any(|group| holds(&group.mailboxes, name, subscribed(name)))
+                wants(&events(wanted, name, subscribed(name)))
             };
             let of_names = |name: &str| is_wanted(name, |events| events.names);
             let told = (change.named
                 && (of_names(&name) || change.old_name.as_deref().is_some_and(of_names)))
                 || (change.subscribed && is_wanted(&name, |events| events.subscriptions));
+            let of_above = change.renamed_with.as_ref();
+            if of_above.is_some_and(|above| told_anew.contains(above)) && !change.subscribed {
+                // No events of those below (RFC 5465 §5.4).
+                told_anew.insert(name);
+                continue;
+            }
             if told {
                 let attributes = now.attributes(&name);
                 let names = context.enabled.names();
@@ -82,6 +88,9 @@ impl Tree {
                     None => line("LIST", &name, names, &attributes),
                 };
                 context.frame.put(&line).await?;
+                if change.old_name.is_some() {
+                    told_anew.insert(name);
+                }
             }
         }
         *self = now;
@@ -201,9 +210,25 @@ impl Tree {
             {
                 changes.entry(above.to_owned()).or_default().named = true;
             }
+            let renamed_with = old_name.as_deref().and_then(|old_name| {
+                let renamed = |was: &str, is: &str| {
+                    now.identity(is).and_then(|it| were.get(it)).is_some_and(|name| name == was)
+                };
+                above_alike(old_name, name).find(|(was, is)| renamed(was, is))
+            });
+            let renamed_with = renamed_with.map(|(_, is)| is.to_owned());
             let change = changes.entry(name.clone()).or_default();
-            (change.named, change.old_name) = (true, old_name);
+            (change.named, change.old_name, change.renamed_with) = (true, old_name, renamed_with);
         }
         changes
     }
+}
+
+/// The names above two, as long as the levels below are the same.
+fn above_alike<'n>(was: &'n str, is: &'n str) -> impl Iterator<Item = (&'n str, &'n str)> {
+    let above = |(was, is): &(&'n str, &'n str)| {
+        let ((was, last_was), (is, last_is)) = (was.rsplit_once('/')?, is.rsplit_once('/')?);
+        (last_was == last_is).then_some((was, is))
+    };
+    std::iter::successors(Some((was, is)), above).skip(1)
 }

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use storage::{account::name, ids::Uid};
+use storage::{
+    account::name,
+    ids::{Uid, UidValidity},
+};
 use trust::digest::Sha256Digest;
 
 use crate::imap::grammar::{Command, metadata::SetMetadata};
@@ -57,8 +60,10 @@ impl Own {
 /// What the client did since the watched mailboxes were looked at.
 #[derive(Debug, Default)]
 pub(super) struct Owns {
-    arrived: BTreeMap<String, BTreeSet<Uid>>,
+    arrived: BTreeMap<UidValidity, BTreeSet<Uid>>,
     pub(super) tree: Vec<Own>,
+    /// How many of `tree` are taken in where names are known.
+    taken_in: usize,
 }
 
 impl Owns {
@@ -66,16 +71,33 @@ impl Owns {
         self.arrived.is_empty() && self.tree.is_empty()
     }
 
-    pub(super) fn arrived(&mut self, name: &str, uids: impl IntoIterator<Item = Uid>) {
-        self.arrived.entry(normalised(name)).or_default().extend(uids);
+    pub(super) fn arrived(
+        &mut self,
+        uid_validity: UidValidity,
+        uids: impl IntoIterator<Item = Uid>,
+    ) {
+        self.arrived.entry(uid_validity).or_default().extend(uids);
     }
 
     pub(super) fn did(&mut self, own: Own) {
         self.tree.push(own);
     }
 
-    pub(super) fn has(&self, name: &str, uid: Uid) -> bool {
-        self.among(name).is_some_and(|uids| uids.contains(&uid))
+    /// What no look at the tree has taken in.
+    pub(super) fn new_in_tree(&self) -> &[Own] {
+        self.tree.get(self.taken_in..).unwrap_or_default()
+    }
+
+    pub(super) fn taken_in(&mut self) {
+        self.taken_in = self.tree.len();
+    }
+
+    /// The name that the client gave to what was in INBOX, which stays (RFC 9051 §6.3.6).
+    pub(super) fn inbox_moved_to(&self) -> Option<&str> {
+        self.tree.iter().rev().find_map(|own| match own {
+            Own::Renamed { from, to } if from == name::INBOX => Some(to.as_str()),
+            _ => None,
+        })
     }
 
     /// Whether the client has made the mailbox `name`, or subscribed to it.
@@ -88,8 +110,12 @@ impl Owns {
         })
     }
 
-    /// The messages that the client put into a mailbox.
-    pub(super) fn among(&self, name: &str) -> Option<&BTreeSet<Uid>> {
-        self.arrived.get(name)
+    /// The messages that the client put into a mailbox of `owner`: nobody puts any into those of others.
+    pub(super) fn among(
+        &self,
+        owner: Option<&str>,
+        uid_validity: UidValidity,
+    ) -> Option<&BTreeSet<Uid>> {
+        if owner.is_some() { None } else { self.arrived.get(&uid_validity) }
     }
 }
