@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::Failure;
 
-const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(60);
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_mins(1);
 /// Octets read at a time.
 const BUFFER_OCTETS: usize = 16 * 1024;
 
@@ -97,10 +97,10 @@ impl ImapClient {
                 literals += length;
             } else if self.line.starts_with(b"a ") {
                 let told = String::from_utf8_lossy(&self.line);
-                return match told.starts_with("a OK") {
-                    true => Ok(literals),
-                    false => Err(format!("{command} was answered {told}").into()),
-                };
+                if told.starts_with("a OK") {
+                    return Ok(literals);
+                }
+                return Err(format!("{command} was answered {told}").into());
             }
         }
     }

@@ -183,7 +183,7 @@ fn write_tls(folder: &Path) -> Result<(), Failure> {
 
 fn program_config(address: SocketAddr) -> String {
     let off = ["smtp_relay", "submission", "submissions", "imap", "pop3", "pop3s", "operations"];
-    let off: String = off.iter().map(|door| format!("{door} = \"off\"\n")).collect();
+    let off = off.map(|door| format!("{door} = \"off\"\n")).concat();
     format!(
         "[provider]\nmail_domain = \"alfa.example\"\npec_domains = [\"pec.alfa.example\"]\n\
          [data]\nfolder = \"data\"\n[listen]\n{off}imaps = \"{address}\"\n\

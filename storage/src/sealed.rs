@@ -159,10 +159,7 @@ impl Opener {
             let (frame, more) = frames.split_at_checked(in_frame)?;
             (table, frames) = (after, more);
             plain = plain.checked_add(octets).filter(|octets| *octets <= plain_octets_max)?;
-            parts.push(match wanted(part) {
-                true => Some(self.decompress(frame, octets)?),
-                false => None,
-            });
+            parts.push(if wanted(part) { Some(self.decompress(frame, octets)?) } else { None });
         }
         (usize::from(written) == count && frames.is_empty()).then_some(parts)
     }

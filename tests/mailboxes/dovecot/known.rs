@@ -3,6 +3,8 @@
 //! Why it is one, and whose behaviour the standard asks for, stands under the same name in
 //! `docs/dovecot_differences.md`.
 
+use std::fmt::Write as _;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::differences::{Difference, Known};
@@ -168,10 +170,10 @@ fn without_encoded_words(text: &str) -> String {
             continue;
         };
         for octet in STANDARD.decode(word).unwrap_or_default() {
-            match octet {
-                0x80.. => plain.push_str(&format!("\\x{octet:02x}")),
-                _ => plain.push(char::from(octet)),
-            }
+            let _ = match octet {
+                0x80.. => write!(plain, "\\x{octet:02x}"),
+                _ => write!(plain, "{}", char::from(octet)),
+            };
         }
         plain.push_str(rest);
     }
