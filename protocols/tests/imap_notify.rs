@@ -1,13 +1,16 @@
 //! NOTIFY (RFC 5465) by transcripts: what is told, and when.
 
 mod account;
+#[path = "support/notify.rs"]
+mod notify;
 
 use std::{sync::Arc, time::Duration};
 
 use account::{
-    client::{Client, connect_with, in_inbox, logged_in},
+    client::{connect_with, in_inbox, logged_in},
     memory::{ADDRESS, MemoryAccount},
 };
+use notify::{lines, news, set};
 use protocols::imap::{ImapLimits, ServerSettings};
 use storage::mailbox::flags::Flags;
 
@@ -26,25 +29,6 @@ fn with(names: &[&str]) -> Arc<MemoryAccount> {
         account.make(name);
     }
     account
-}
-
-/// Sends NOTIFY SET, which is taken and tells nothing.
-async fn set(client: &mut Client, groups: &str) {
-    let answer = client.command(&format!("set NOTIFY SET {groups}")).await;
-    assert_eq!(answer, "set OK NOTIFY\r\n", "{groups}");
-}
-
-/// What NOOP tells, and whatever was told before it.
-async fn news(client: &mut Client) -> Vec<String> {
-    let told = client.command("n NOOP").await;
-    let told = told.strip_suffix("n OK NOOP\r\n").unwrap_or_else(|| panic!("{told}"));
-    told.lines().map(str::to_owned).collect()
-}
-
-async fn lines(client: &mut Client, expected: &[&str]) {
-    for line in expected {
-        assert_eq!(client.line().await, format!("{line}\r\n"));
-    }
 }
 
 #[tokio::test]

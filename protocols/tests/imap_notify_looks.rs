@@ -1,6 +1,8 @@
 //! NOTIFY (RFC 5465) by transcripts: how the watched mailboxes are looked at, and which of them.
 
 mod account;
+#[path = "support/notify.rs"]
+mod notify;
 
 use std::{
     sync::{
@@ -14,6 +16,7 @@ use account::{
     client::{Client, connect_with, in_inbox, logged_in},
     memory::{ADDRESS, MemoryAccount},
 };
+use notify::{lines, news, set};
 use protocols::imap::{ImapLimits, ServerSettings};
 use storage::mailbox::flags::Flags;
 
@@ -39,25 +42,6 @@ async fn in_inbox_with(account: &Arc<MemoryAccount>, limits: ImapLimits) -> Clie
 
 fn pause(pause: Duration) -> ImapLimits {
     ImapLimits { notify_pause: pause, ..ImapLimits::default() }
-}
-
-/// Sends NOTIFY SET, which is taken and tells nothing.
-async fn set(client: &mut Client, groups: &str) {
-    let answer = client.command(&format!("set NOTIFY SET {groups}")).await;
-    assert_eq!(answer, "set OK NOTIFY\r\n", "{groups}");
-}
-
-/// What NOOP tells, and whatever was told before it.
-async fn news(client: &mut Client) -> Vec<String> {
-    let told = client.command("n NOOP").await;
-    let told = told.strip_suffix("n OK NOOP\r\n").unwrap_or_else(|| panic!("{told}"));
-    told.lines().map(str::to_owned).collect()
-}
-
-async fn lines(client: &mut Client, expected: &[&str]) {
-    for line in expected {
-        assert_eq!(client.line().await, format!("{line}\r\n"));
-    }
 }
 
 fn count(counter: &AtomicU64) -> u64 {

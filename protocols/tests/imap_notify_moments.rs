@@ -2,6 +2,8 @@
 //! be read at once, and what a client sees that does not read.
 
 mod account;
+#[path = "support/notify.rs"]
+mod notify;
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -9,9 +11,10 @@ use std::{
 };
 
 use account::{
-    client::{Client, connect_with, in_inbox, logged_in, loopback},
+    client::{connect_with, in_inbox, logged_in, loopback},
     memory::{ADDRESS, MemoryAccount, OneAccount, OneLogin},
 };
+use notify::{lines, news, set};
 use protocols::{
     imap::{ImapLimits, Server, ServerSettings},
     net::stream::ChannelBindings,
@@ -35,24 +38,6 @@ fn with(messages: usize) -> Arc<MemoryAccount> {
         account.deliver("INBOX", &message("a", "b"));
     }
     account
-}
-
-async fn set(client: &mut Client, groups: &str) {
-    let answer = client.command(&format!("set NOTIFY SET {groups}")).await;
-    assert_eq!(answer, "set OK NOTIFY\r\n", "{groups}");
-}
-
-/// What NOOP tells, and whatever was told before it.
-async fn news(client: &mut Client) -> Vec<String> {
-    let told = client.command("n NOOP").await;
-    let told = told.strip_suffix("n OK NOOP\r\n").unwrap_or_else(|| panic!("{told}"));
-    told.lines().map(str::to_owned).collect()
-}
-
-async fn lines(client: &mut Client, expected: &[&str]) {
-    for line in expected {
-        assert_eq!(client.line().await, format!("{line}\r\n"));
-    }
 }
 
 #[tokio::test]
