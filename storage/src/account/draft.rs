@@ -22,7 +22,7 @@ use trust::clock::UnixMillis;
 
 use crate::{
     catalog::{
-        engine::{Batch, Durability, Engine, Entries, Expected, Family, Scan},
+        engine::{Batch, Durability, Engine, Entries, Expected, Family, Reader, Scan},
         keys,
         pages::Pages,
         records::{self, AccountRecord, HeadRecord, MailboxRecord},
@@ -109,6 +109,11 @@ impl<'e> Draft<'e> {
     /// The head this draft began with, as it stands in the catalog.
     pub(crate) fn found_head(&self) -> Option<&Bytes> {
         self.found_head.as_ref()
+    }
+
+    /// The catalog as it is now, without what this draft changes.
+    pub(crate) async fn engine_snapshot(&self) -> Result<Arc<dyn Reader>, StoreError> {
+        self.engine.snapshot().await
     }
 
     /// The head, [`StoreError::NoSuchAccount`] when the account was never created.

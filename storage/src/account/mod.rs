@@ -14,6 +14,7 @@
 //! Not here: rows (`mailbox`), passwords and owners (the registry).
 
 pub(crate) mod annotations;
+pub mod capture;
 pub(crate) mod draft;
 pub mod erase;
 pub mod grants;

@@ -43,6 +43,11 @@ pub(crate) trait Change: Send + Sync + 'static {
     fn weight(&self) -> usize {
         1_024
     }
+
+    /// Whether it must not be merged with other changes: it reads the catalog past the draft.
+    fn is_alone(&self) -> bool {
+        false
+    }
 }
 
 /// What all handles of one account share.
@@ -135,11 +140,16 @@ impl AccountQueue {
         while let Some(next) = waiting.changes.front() {
             weight += next.weight();
             let full = group.len() >= core.limits.merged_changes_max
-                || weight > core.limits.merged_octets_max;
+                || weight > core.limits.merged_octets_max
+                || next.is_alone();
             if full && !group.is_empty() {
                 break;
             }
+            let alone = next.is_alone();
             group.extend(waiting.changes.pop_front());
+            if alone {
+                break;
+            }
         }
         if group.is_empty() {
             waiting.running = false;
@@ -280,6 +290,7 @@ trait Queued: Send {
     async fn apply(&mut self, draft: &mut Draft<'_>) -> bool;
     fn answer(self: Box<Self>, answer: &Answer);
     fn weight(&self) -> usize;
+    fn is_alone(&self) -> bool;
 }
 
 struct Waiter<C: Change> {
@@ -315,6 +326,10 @@ impl<C: Change> Queued for Waiter<C> {
 
     fn weight(&self) -> usize {
         self.change.weight()
+    }
+
+    fn is_alone(&self) -> bool {
+        self.change.is_alone()
     }
 }
 

@@ -223,6 +223,10 @@ fn create(draft: &mut Draft<'_>) -> Result<(), StoreError> {
         usage_messages: 0,
         mailboxes: 0,
         quota_level: 0,
+        next_snapshot: 1,
+        snapshot: 0,
+        snapshot_below: 0,
+        snapshot_mod_seq: 0,
     });
     Ok(())
 }

@@ -46,6 +46,9 @@ pub const SUMMARIES: Family = Family("summaries");
 pub const MESSAGE_REFERENCES: Family = Family("message_references");
 /// Messages whose octets were erased. Key: AccountId (8), EmailNumber (8).
 pub const ERASURES: Family = Family("erasures");
+/// Messages without rows that a snapshot still holds. Key: AccountId (8), number of the last
+/// snapshot that holds it (8), EmailNumber (8); the value is empty.
+pub const DEPARTED_MESSAGES: Family = Family("departed_messages");
 /// Warnings that an account nears its quota, until the floor above has passed them on. Key:
 /// AccountId (8), number of the batch that crossed the level (8).
 pub const QUOTA_WARNINGS: Family = Family("quota_warnings");
@@ -70,7 +73,7 @@ pub const REPAIR_LOG: Family = Family("repair_log");
 pub const FORMAT_KEY: &[u8] = b"format";
 
 /// The families whose keys begin with an AccountId.
-pub const OF_ACCOUNTS: [Family; 18] = [
+pub const OF_ACCOUNTS: [Family; 19] = [
     ACCOUNTS,
     ACCOUNT_HEADS,
     SUBSCRIPTIONS,
@@ -84,6 +87,7 @@ pub const OF_ACCOUNTS: [Family; 18] = [
     SUMMARIES,
     MESSAGE_REFERENCES,
     ERASURES,
+    DEPARTED_MESSAGES,
     QUOTA_WARNINGS,
     MAILBOX_BLOCKS,
     HEADER_BLOCKS,
@@ -166,6 +170,18 @@ pub fn mod_seq(account: AccountId, mailbox: MailboxId, mod_seq: ModSeq) -> Bytes
 #[must_use]
 pub fn message(account: AccountId, email_number: EmailNumber) -> Bytes {
     numbers(&[account.0, email_number.0])
+}
+
+/// The prefix of the keys in [`DEPARTED_MESSAGES`] of the messages that departed after `snapshot`.
+#[must_use]
+pub fn departed_messages(account: AccountId, snapshot: u64) -> Bytes {
+    numbers(&[account.0, snapshot])
+}
+
+/// The key in [`DEPARTED_MESSAGES`].
+#[must_use]
+pub fn departed_message(account: AccountId, snapshot: u64, email_number: EmailNumber) -> Bytes {
+    numbers(&[account.0, snapshot, email_number.0])
 }
 
 /// The key in [`ANNOTATIONS`]; `None` is the account itself.

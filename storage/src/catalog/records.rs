@@ -133,6 +133,18 @@ pub(crate) struct HeadRecord {
     /// The highest warning level that usage has crossed and not left again, in per cent; 0 = none.
     #[prost(uint32, tag = "9")]
     pub(crate) quota_level: u32,
+    /// 0 = no snapshot was taken yet: the first is 1.
+    #[prost(uint64, tag = "10")]
+    pub(crate) next_snapshot: u64,
+    /// The latest snapshot; 0 = there is none.
+    #[prost(uint64, tag = "11")]
+    pub(crate) snapshot: u64,
+    /// `next_email_number` when it was taken.
+    #[prost(uint64, tag = "12")]
+    pub(crate) snapshot_below: u64,
+    /// The last MODSEQ when it was taken.
+    #[prost(uint64, tag = "13")]
+    pub(crate) snapshot_mod_seq: u64,
 }
 
 /// Value in [`keys::QUOTA_WARNINGS`].

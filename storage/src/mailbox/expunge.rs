@@ -2,7 +2,8 @@
 //! says so (RFC 7162 §3.2).
 //!
 //! The log of a mailbox is complete after its `expunge_floor`: a client that was last here before
-//! the floor compares with a full list instead.
+//! the floor compares with a full list instead. What happened since the latest snapshot is kept, so
+//! that the next one is worked out from the changes.
 
 use trust::clock::UnixMillis;
 
@@ -61,16 +62,19 @@ impl Change for TrimExpungeLog {
         let prefix = keys::mailbox(draft.account, self.mailbox);
         let entries = draft.scan_prefix(keys::EXPUNGE_LOG, &prefix, LOG_ENTRIES_MAX).await?;
         let full = entries.len() == LOG_ENTRIES_MAX;
+        let head = draft.head()?;
+        let up_to = if head.snapshot == 0 { u64::MAX } else { head.snapshot_mod_seq };
         let mut forgotten = 0;
         for (key, value) in &entries {
             let record: ExpungeRecord = records::decode(keys::EXPUNGE_LOG, key, value)?;
-            if record.at >= self.before.0 {
-                break;
-            }
             let mut reader = KeyReader::new(keys::EXPUNGE_LOG, key);
             reader.take_u64()?;
             reader.take_u64()?;
-            mailbox.record.expunge_floor = reader.take_u64()?;
+            let mod_seq = reader.take_u64()?;
+            if record.at >= self.before.0 || mod_seq > up_to {
+                break;
+            }
+            mailbox.record.expunge_floor = mod_seq;
             draft.delete(keys::EXPUNGE_LOG, key.clone());
             forgotten += 1;
         }

@@ -3,14 +3,16 @@
 //!
 //! * Counters of the mailbox and usage of the account equal the sum over its rows.
 //! * Every row has exactly one entry in `mailbox_changes`, under its present MODSEQ.
-//! * A message record stands as long as a row refers to it; `message_references` holds the number
-//!   of rows where it is above one.
+//! * A message record stands as long as a row refers to it, and longer where a snapshot holds the
+//!   message (`account::capture`); `message_references` holds the number of rows where it is above
+//!   one.
 
 use bytes::Bytes;
 
 use super::view::MessageRow;
 use crate::{
     account::{
+        capture,
         draft::Draft,
         quota::{self, QuotaRule},
     },
@@ -228,8 +230,7 @@ pub(crate) async fn share_message(
     Ok(())
 }
 
-/// Counts one row less, and removes the message with its last row. Its chunks stay until the
-/// collector finds that nobody refers to them.
+/// Counts one row less. With its last row a message departs, or is removed.
 async fn release_message(
     draft: &mut Draft<'_>,
     email_number: EmailNumber,
@@ -238,11 +239,7 @@ async fn release_message(
     let record = draft.record::<ReferencesRecord>(keys::MESSAGE_REFERENCES, &key).await?;
     match record.map_or(1, |record| record.rows) {
         0 | 1 => {
-            draft.touch(None);
-            draft.delete(keys::MESSAGES, key.clone());
-            draft.delete(keys::SUMMARIES, key.clone());
-            draft.delete(keys::MESSAGE_REFERENCES, key.clone());
-            draft.delete(keys::ERASURES, key);
+            capture::depart_or_remove(draft, email_number)?;
         }
         2 => draft.delete(keys::MESSAGE_REFERENCES, key),
         rows => {

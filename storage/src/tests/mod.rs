@@ -3,6 +3,7 @@
 mod accounts;
 mod annotations;
 mod blocks;
+mod capture;
 mod check;
 mod collector;
 mod concerned;
