@@ -7,10 +7,12 @@
 //!
 //! Invariants:
 //!
-//! * The shape depends on the keys alone, never on the history: a page ends after a key whose
-//!   boundary hash says so ([`page::ends_page`]), about every 32nd in leaves and every 8th above,
-//!   or when it is full. A change therefore touches the pages of the changed rows, their
-//!   neighbours at most, and the pages above them.
+//! * The shape depends on the keys alone, never on the history: a level is cut from its first entry
+//!   on, and a page that has its least number of entries ends after a key whose boundary hash says
+//!   so ([`page::ends_page`]), or when it has the most. A change therefore touches the pages of the
+//!   changed rows, a few neighbours at most, and the pages above them.
+//! * Without a least number, pages would differ so much in size that a change would fall, on
+//!   average, into one of twice the mean size.
 //! * The root is the lowest level that has only one page. The empty tree is a leaf page without
 //!   rows.
 //! * A page's name is its hash, checked whenever it is read.

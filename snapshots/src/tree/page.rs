@@ -20,12 +20,20 @@ use crate::{
     octets::Cursor,
 };
 
-/// A page ends after about so many rows.
-pub const LEAF_FANOUT: u32 = 32;
-/// An inner page ends after about so many pages.
-pub const INNER_FANOUT: u32 = 8;
-/// A page never has more entries than this many times its fan-out.
-const FULL: u32 = 8;
+/// How many entries pages have: never fewer than `least` but at the end of a level, then each key ends
+/// its page with one chance in `one_in`, and never more than `most`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PageSize {
+    /// Entries before a key may end the page.
+    pub least: u16,
+    /// The boundary hash of a key that ends its page is a multiple of it.
+    pub one_in: u32,
+    /// A page with so many entries ends.
+    pub most: u16,
+}
+
+/// Inner pages.
+pub const INNER_PAGE: PageSize = PageSize { least: 4, one_in: 4, most: 16 };
 /// From here on pages end only when they are full, so that every tree has an end.
 const LEVELS_BY_CONTENT: u8 = 16;
 
@@ -94,23 +102,17 @@ pub(crate) enum Page<R> {
     Inner(u8, Vec<Child>),
 }
 
-/// Says whether a page of `level` ends after `key`.
-pub(crate) fn ends_page(level: u8, key: u64) -> bool {
-    if level >= LEVELS_BY_CONTENT {
+/// Says whether a page of `level` with `count` entries, the last of which is `key`, ends there.
+pub(crate) fn ends_page(size: PageSize, level: u8, count: usize, key: u64) -> bool {
+    if count >= usize::from(size.most) {
+        return true;
+    }
+    if level >= LEVELS_BY_CONTENT || count < usize::from(size.least) {
         return false;
     }
     let Sha256Digest(digest) = hash(Tag::Boundary, &[&[level], &key.to_be_bytes()]);
     let number = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
-    number.is_multiple_of(fanout(level))
-}
-
-/// Says whether a page of `level` with `count` entries is full.
-pub(crate) fn is_full(level: u8, count: usize) -> bool {
-    u32::try_from(count).map_or(true, |count| count >= FULL * fanout(level))
-}
-
-fn fanout(level: u8) -> u32 {
-    if level == 0 { LEAF_FANOUT } else { INNER_FANOUT }
+    number.is_multiple_of(size.one_in)
 }
 
 /// What stands in pages of one level: rows in leaves, pages above.
@@ -121,11 +123,15 @@ pub(crate) trait Entry<R: Row>: Clone {
     fn rows(&self) -> u64;
     /// The entries of `page`, when it is of this kind.
     fn of(page: &Page<R>) -> Option<&[Self]>;
+    /// How many of them a page has.
+    const PAGE: PageSize;
     /// A page of such entries.
     fn page(level: u8, entries: Vec<Self>) -> Page<R>;
 }
 
 impl<R: Row> Entry<R> for R {
+    const PAGE: PageSize = R::LEAF_PAGE;
+
     fn key(&self) -> u64 {
         Row::key(self)
     }
@@ -147,6 +153,8 @@ impl<R: Row> Entry<R> for R {
 }
 
 impl<R: Row> Entry<R> for Child {
+    const PAGE: PageSize = INNER_PAGE;
+
     fn key(&self) -> u64 {
         self.last_key
     }

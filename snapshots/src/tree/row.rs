@@ -25,10 +25,14 @@ use crate::{
     error::SnapshotError,
     hash::{SaltKind, Salts, Tag, hash},
     octets::{Cursor, put_counted},
+    tree::page::PageSize,
 };
 
 /// What a tree can hold.
 pub trait Row: Clone + Debug + Eq + Send + Sync + Sized {
+    /// How many rows a leaf page has.
+    const LEAF_PAGE: PageSize;
+
     /// Its place in the order; unique in a tree.
     fn key(&self) -> u64;
 
@@ -103,6 +107,8 @@ impl ContentRow {
 }
 
 impl Row for ContentRow {
+    const LEAF_PAGE: PageSize = PageSize { least: 16, one_in: 8, most: 48 };
+
     fn key(&self) -> u64 {
         u64::from(self.uid.get())
     }
@@ -147,6 +153,8 @@ impl From<&MessageRow> for FlagsRow {
 }
 
 impl Row for FlagsRow {
+    const LEAF_PAGE: PageSize = PageSize { least: 48, one_in: 16, most: 128 };
+
     fn key(&self) -> u64 {
         u64::from(self.uid.get())
     }
@@ -204,6 +212,8 @@ pub struct AccountRow {
 }
 
 impl Row for AccountRow {
+    const LEAF_PAGE: PageSize = PageSize { least: 16, one_in: 8, most: 48 };
+
     fn key(&self) -> u64 {
         self.account.0
     }

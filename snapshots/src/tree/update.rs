@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::{
     PageStore, TreeRoot,
-    page::{Child, Entry, Page, PageId, PageRef, ends_page, is_full},
+    page::{Child, Entry, Page, PageId, PageRef, ends_page},
     read::{Found, Reader},
     row::Row,
 };
@@ -140,7 +140,7 @@ impl<R: Row> Update<'_, R> {
     fn push<E: Entry<R>>(&mut self, cutter: &mut Cutter<E>, entry: E) -> Result<(), SnapshotError> {
         let key = entry.key();
         cutter.open.push(entry);
-        if ends_page(cutter.level, key) || is_full(cutter.level, cutter.open.len()) {
+        if ends_page(E::PAGE, cutter.level, cutter.open.len(), key) {
             self.end(cutter)?;
         }
         Ok(())
