@@ -292,7 +292,7 @@ impl Change for ForgetSnapshot {
         let mut done =
             ForgottenMessages { more: listed.len() == FORGOTTEN_PER_BATCH, ..Default::default() };
         for (key, _) in listed {
-            let number = email_number_of(&key)?;
+            let (_, number) = departed_at(&key)?;
             draft.delete(keys::DEPARTED_MESSAGES, key);
             match self.previous {
                 Some(previous) if number < previous.email_numbers_below => {
@@ -334,14 +334,14 @@ impl Change for ForgetSnapshot {
     }
 }
 
-/// The EmailNumber in a key of [`keys::DEPARTED_MESSAGES`].
-pub(crate) fn email_number_of(key: &[u8]) -> Result<EmailNumber, StoreError> {
+/// Snapshot and EmailNumber in a key of [`keys::DEPARTED_MESSAGES`].
+pub(crate) fn departed_at(key: &[u8]) -> Result<(u64, EmailNumber), StoreError> {
     let mut fields = KeyReader::new(keys::DEPARTED_MESSAGES, key);
     fields.take_u64()?;
-    fields.take_u64()?;
+    let snapshot = fields.take_u64()?;
     let number = EmailNumber(fields.take_u64()?);
     fields.finish()?;
-    Ok(number)
+    Ok((snapshot, number))
 }
 
 /// Says that the last row of a message is gone: it departs when the latest snapshot holds it, and

@@ -76,6 +76,7 @@ async fn an_account_is_looked_at_after_every_kind_of_change_and_only_then() {
     is_due_once(&house, &anna, "rename").await;
     anna.subscribe("Clienti", true).await.expect("subscribe");
     assert_eq!(due(&house).await, [ANNA], "subscribe");
+    house.is_sound().await;
 }
 
 #[tokio::test]
@@ -115,6 +116,7 @@ async fn an_old_snapshot_that_goes_leaves_the_account_captured_and_the_latest_do
     assert_eq!(due(&house).await, []);
     anna.forget_snapshot(forget(2)).await.expect("forget");
     assert_eq!(due(&house).await, [ANNA]);
+    house.is_sound().await;
 }
 
 #[tokio::test]
