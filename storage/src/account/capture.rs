@@ -373,6 +373,16 @@ fn remove_message(draft: &mut Draft<'_>, email_number: EmailNumber) {
     draft.delete(keys::ERASURES, key);
 }
 
+impl HeadRecord {
+    /// Whether what it notes of the latest snapshot can be.
+    pub(crate) fn has_sound_snapshot(&self) -> bool {
+        self.snapshot < self.next_snapshot.max(1)
+            && self.snapshot_below <= self.next_email_number
+            && self.snapshot_mod_seq < self.next_mod_seq.max(1)
+            && (self.snapshot > 0 || (self.snapshot_below, self.snapshot_mod_seq) == (0, 0))
+    }
+}
+
 impl Account {
     /// Returns the account's present state.
     pub async fn state(&self) -> Result<AccountState, StoreError> {

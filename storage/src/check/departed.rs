@@ -10,12 +10,7 @@ use crate::{
 
 /// Checks what the head notes of snapshots.
 pub(super) fn check_head(checked: &Checked<'_>, reporter: &mut Reporter<'_>) {
-    let head = &checked.head;
-    let right = head.snapshot < head.next_snapshot.max(1)
-        && head.snapshot_below <= head.next_email_number
-        && head.snapshot_mod_seq < head.next_mod_seq.max(1)
-        && (head.snapshot > 0 || (head.snapshot_below, head.snapshot_mod_seq) == (0, 0));
-    if !right {
+    if !checked.head.has_sound_snapshot() {
         let name = format!("account {}", checked.id);
         reporter.violation(Invariant::Ascending, name, Fault::SnapshotNotBelowNext);
     }
