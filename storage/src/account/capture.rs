@@ -40,6 +40,7 @@ use crate::{
         rows::row_at,
         view::{MailboxState, MessageRow},
     },
+    sabotage::{PlantedBug, planted},
 };
 
 /// Entries read at once.
@@ -295,7 +296,10 @@ impl Change for ForgetSnapshot {
             let (_, number) = departed_at(&key)?;
             draft.delete(keys::DEPARTED_MESSAGES, key);
             match self.previous {
-                Some(previous) if number < previous.email_numbers_below => {
+                Some(previous)
+                    if number < previous.email_numbers_below
+                        && !planted(PlantedBug::ForgetIgnoresPrevious) =>
+                {
                     let key = keys::departed_message(draft.account, previous.number, number);
                     draft.put(keys::DEPARTED_MESSAGES, key, Bytes::new());
                     done.passed_on += 1;
@@ -351,7 +355,7 @@ pub(crate) fn depart_or_remove(
     email_number: EmailNumber,
 ) -> Result<(), StoreError> {
     let head = draft.head()?;
-    if email_number.0 < head.snapshot_below {
+    if email_number.0 < head.snapshot_below && !planted(PlantedBug::DepartureForgotten) {
         let snapshot = head.snapshot;
         let key = keys::departed_message(draft.account, snapshot, email_number);
         draft.put(keys::DEPARTED_MESSAGES, key, Bytes::new());

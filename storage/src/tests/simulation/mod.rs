@@ -3,7 +3,7 @@
 //!
 //! A run is several lives of one process. In each, writers ([`writer`]) append, copy, move, flag,
 //! expunge, make and delete mailboxes, hold and release messages, and let simulated snapshots keep
-//! messages; readers ([`reader`]) look at what was acknowledged; the packer packs; back-ups are taken.
+//! messages; keepers ([`keeper`]) take snapshots of accounts and forget them; readers ([`reader`]) look at what was acknowledged; the packer packs; back-ups are taken.
 //! A power cut ends the life. What is then found is compared with the model ([`model`],
 //! [`inspection`]), and at the end every retained back-up is restored and inspected too.
 //!
@@ -12,6 +12,7 @@
 mod bodies;
 mod engine;
 mod inspection;
+mod keeper;
 mod model;
 mod objects;
 mod planted;
@@ -30,6 +31,9 @@ use crate::catalog::engine::Family;
 
 /// Records of the simulated floor above: what its snapshots keep.
 const SNAPSHOTS: Family = Family("simulated_snapshots");
+
+/// Snapshots of whole accounts, as the simulated floor above keeps them.
+const STATES: Family = Family("simulated_states");
 
 /// Names the one seed to run.
 const SEED: &str = "CERALACCA_SIMULATION_SEED";
