@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use super::{
     SNAPSHOTS,
     bodies::Body,
-    keeper::{self, Shelf},
+    keeper::{self, Rack},
     model::{Row, Rows, Scribe, State},
     world::World,
 };
@@ -20,7 +20,7 @@ pub(super) async fn inspect(
     world: &World,
     store: &Store,
     scribes: &[Arc<Mutex<Scribe>>],
-    shelves: &[Arc<Mutex<Shelf>>],
+    racks: &[Arc<Mutex<Rack>>],
     occasion: &str,
 ) {
     match store.check(&|_| {}).await {
@@ -53,8 +53,8 @@ pub(super) async fn inspect(
         }
         *scribe.lock().expect("no panic") = found;
     }
-    for shelf in shelves {
-        keeper::inspect(world, store, shelf, occasion).await;
+    for rack in racks {
+        keeper::inspect(world, store, rack, occasion).await;
     }
     if let Err(error) = usage_is_exact(world, store, scribes, occasion).await {
         world.blame(format!("{occasion}: usage: {error:?}"));

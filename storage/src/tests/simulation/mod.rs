@@ -32,9 +32,6 @@ use crate::catalog::engine::Family;
 /// Records of the simulated floor above: what its snapshots keep.
 const SNAPSHOTS: Family = Family("simulated_snapshots");
 
-/// Snapshots of whole accounts, as the simulated floor above keeps them.
-const STATES: Family = Family("simulated_states");
-
 /// Names the one seed to run.
 const SEED: &str = "CERALACCA_SIMULATION_SEED";
 /// Names the seconds to run for.

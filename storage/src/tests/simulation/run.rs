@@ -12,10 +12,10 @@ use tokio::task::JoinSet;
 use trust::random::SeededRandom;
 
 use super::{
-    SNAPSHOTS, STATES,
+    SNAPSHOTS,
     engine::PacedEngine,
     inspection::inspect,
-    keeper::{Keeper, Shelf},
+    keeper::{Keeper, Rack},
     model::Scribe,
     objects::{Bucket, ObjectFaults},
     reader::Reader,
@@ -33,7 +33,7 @@ use crate::{
     octets::{OctetStoreConfig, StoredMessage},
     pack::index::{BACKUP_CHECKPOINTS, CHUNK_INDEX, stored_id_of},
     store::{Store, StoreLimits},
-    tests::house::settings,
+    tests::{house::settings, states::STATES},
 };
 
 const ACCOUNTS: usize = 2;
@@ -65,7 +65,7 @@ struct Backup {
     instant: Bytes,
     engine: Arc<SimulatedEngine>,
     scribes: Vec<Scribe>,
-    shelves: Vec<Shelf>,
+    racks: Vec<Rack>,
 }
 
 struct Run {
@@ -76,7 +76,7 @@ struct Run {
     object_faults: ObjectFaults,
     collecting: CollectOptions,
     scribes: Vec<Arc<Mutex<Scribe>>>,
-    shelves: Vec<Arc<Mutex<Shelf>>>,
+    racks: Vec<Arc<Mutex<Rack>>>,
     backups: Arc<Mutex<Vec<Backup>>>,
     restored: Arc<Mutex<u64>>,
 }
@@ -132,8 +132,8 @@ impl Run {
             faults,
             object_faults,
             scribes: (0..WRITERS).map(scribe).collect(),
-            shelves: (0..ACCOUNTS as u64)
-                .map(|number| Arc::new(Mutex::new(Shelf::new(AccountId(7 + number)))))
+            racks: (0..ACCOUNTS as u64)
+                .map(|number| Arc::new(Mutex::new(Rack::new(AccountId(7 + number)))))
                 .collect(),
             backups: Arc::default(),
             restored: Arc::default(),
@@ -277,15 +277,15 @@ impl Run {
             let (world, store) = (Arc::clone(world), Arc::clone(store));
             actors.spawn(Reader { world, store, scribes: self.scribes.clone() }.read());
         }
-        for shelf in &self.shelves {
-            let (world, store, shelf) = (Arc::clone(world), Arc::clone(store), Arc::clone(shelf));
-            actors.spawn(Keeper { world, store, shelf }.keep());
+        for rack in &self.racks {
+            let (world, store, rack) = (Arc::clone(world), Arc::clone(store), Arc::clone(rack));
+            actors.spawn(Keeper { world, store, rack }.keep());
         }
         actors.spawn(pack(Arc::clone(world), Arc::clone(store)));
         let collecting = collect(Arc::clone(world), Arc::clone(store), self.collecting.clone());
         actors.spawn(collecting);
         let backups = Arc::clone(&self.backups);
-        let (owners, engine) = ((self.scribes.clone(), self.shelves.clone()), Arc::clone(engine));
+        let (owners, engine) = ((self.scribes.clone(), self.racks.clone()), Arc::clone(engine));
         actors.spawn(back_up(Arc::clone(world), Arc::clone(store), engine, owners, backups));
     }
 
@@ -293,7 +293,7 @@ impl Run {
     async fn look(&self, engine: &Arc<SimulatedEngine>, occasion: &str) {
         match self.open(engine.clone(), self.bucket.calm()).await {
             Ok(store) => {
-                inspect(&self.world, &store, &self.scribes, &self.shelves, occasion).await;
+                inspect(&self.world, &store, &self.scribes, &self.racks, occasion).await;
             }
             Err(error) => self.world.blame(format!("{occasion}: {error:?}")),
         }
@@ -307,9 +307,9 @@ impl Run {
         };
         let options =
             CollectOptions { grace: std::time::Duration::ZERO, ..self.collecting.clone() };
-        for shelf in &self.shelves {
-            let (world, store, shelf) = (&self.world, &store, Arc::clone(shelf));
-            Keeper { world: Arc::clone(world), store: Arc::clone(store), shelf }.clear().await;
+        for rack in &self.racks {
+            let (world, store, rack) = (&self.world, &store, Arc::clone(rack));
+            Keeper { world: Arc::clone(world), store: Arc::clone(store), rack }.clear().await;
         }
         for _ in 0..3 {
             if let Err(error) = store.collect(&options, &|_| {}).await {
@@ -317,7 +317,7 @@ impl Run {
             }
         }
         let occasion = "after the last collector";
-        inspect(&self.world, &store, &self.scribes, &self.shelves, occasion).await;
+        inspect(&self.world, &store, &self.scribes, &self.racks, occasion).await;
         match unused_chunks(&store).await {
             Ok(unused) if unused.is_empty() => {}
             unused => self.world.blame(format!("nothing refers to {unused:?}")),
@@ -338,13 +338,10 @@ impl Run {
                         .into_iter()
                         .map(|scribe| Arc::new(Mutex::new(scribe)))
                         .collect();
-                    let shelves: Vec<_> = backup
-                        .shelves
-                        .into_iter()
-                        .map(|shelf| Arc::new(Mutex::new(shelf)))
-                        .collect();
+                    let racks: Vec<_> =
+                        backup.racks.into_iter().map(|rack| Arc::new(Mutex::new(rack))).collect();
                     let occasion = "after restoring a back-up";
-                    inspect(&self.world, &store, &scribes, &shelves, occasion).await;
+                    inspect(&self.world, &store, &scribes, &racks, occasion).await;
                     *self.restored.lock().expect("no panic") += 1;
                 }
                 Err(error) => self.world.blame(format!("restoring a back-up: {error:?}")),
@@ -402,7 +399,7 @@ async fn back_up(
     world: Arc<World>,
     store: Arc<Store>,
     engine: Arc<SimulatedEngine>,
-    (scribes, shelves): (Vec<Arc<Mutex<Scribe>>>, Vec<Arc<Mutex<Shelf>>>),
+    (scribes, racks): (Vec<Arc<Mutex<Scribe>>>, Vec<Arc<Mutex<Rack>>>),
     backups: Arc<Mutex<Vec<Backup>>>,
 ) {
     loop {
@@ -417,9 +414,9 @@ async fn back_up(
         }
         let oldest = {
             let scribes = scribes.iter().map(|scribe| scribe.lock().expect("no panic").clone());
-            let shelves = shelves.iter().map(|shelf| shelf.lock().expect("no panic").clone());
-            let (scribes, shelves) = (scribes.collect(), shelves.collect());
-            let backup = Backup { instant, engine: engine.checkpoint(), scribes, shelves };
+            let racks = racks.iter().map(|rack| rack.lock().expect("no panic").clone());
+            let (scribes, racks) = (scribes.collect(), racks.collect());
+            let backup = Backup { instant, engine: engine.checkpoint(), scribes, racks };
             let mut backups = backups.lock().expect("no panic");
             backups.push(backup);
             if backups.len() > 2 { Some(backups.remove(0).instant) } else { None }
