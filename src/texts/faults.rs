@@ -47,6 +47,11 @@ fn italian(fault: &Fault) -> String {
         Fault::ReferencesMiscounted { rows, recorded } => {
             format!("{rows} righe lo nominano, annotate ne sono {recorded}")
         }
+        Fault::DepartedUnderNothing { snapshot } => {
+            format!("figura partito sotto l'istantanea {snapshot}, che non fu mai presa")
+        }
+        Fault::DepartedHasRows { rows } => format!("figura partito e ha {rows} righe"),
+        Fault::DepartedTwice { times } => format!("figura partito {times} volte"),
         without_values => sentence(without_values).to_owned(),
     }
 }
@@ -75,6 +80,10 @@ fn sentence(fault: &Fault) -> &'static str {
         Fault::RowDiffers => "dimensione o digest non sono quelli del suo messaggio",
         Fault::NumberNotBelowNext => "il suo numero non è sotto il prossimo della casella",
         Fault::ReferencesOfNothing => "sono annotate righe di un messaggio che manca",
+        Fault::DepartedMissing => "figura partito e non esiste",
+        Fault::SnapshotNotBelowNext => {
+            "quel che annota della sua ultima istantanea non è sotto i suoi prossimi numeri"
+        }
         Fault::ErasuresDisagree => {
             "la sua riga e l'elenco dei messaggi cancellati non sono d'accordo"
         }
@@ -99,6 +108,9 @@ fn sentence(fault: &Fault) -> &'static str {
         | Fault::NameLost { .. }
         | Fault::BlockDiffers { .. }
         | Fault::NoMessage { .. }
+        | Fault::DepartedUnderNothing { .. }
+        | Fault::DepartedHasRows { .. }
+        | Fault::DepartedTwice { .. }
         | Fault::ReferencesMiscounted { .. } => "danneggiato",
     }
 }

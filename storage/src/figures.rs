@@ -3,6 +3,8 @@
 //! *Logical* octets are RFC822.SIZE, counted for every row. *Physical* octets are the stored forms
 //! of chunks (compressed), each counted once. Recipes, summaries and rows are in neither.
 //!
+//! * A message without rows that a snapshot still holds is told apart: it is charged to nobody, and its
+//!   octets are not among the logical ones. Its chunks are physical octets like all others.
 //! * A chunk that several accounts share counts in full for each of them
 //!   ([`AccountFigures::physical_octets`]), so that the accounts' figures add up to more than the
 //!   store's. [`Shares`] says what an account has for itself.
@@ -16,7 +18,7 @@
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use crate::{
-    account::{message_name, read},
+    account::{capture::departed_at, message_name, read},
     catalog::{
         engine::{Family, Reader},
         keys::{self, KeyReader},
@@ -45,8 +47,12 @@ const IDS_MAX: u64 = 1 << 20;
 pub struct AccountFigures {
     /// Rows.
     pub rows: u64,
-    /// Messages: rows that share one counted once.
+    /// Messages with rows: rows that share one counted once.
     pub messages: u64,
+    /// Messages without rows that snapshots hold.
+    pub snapshot_messages: u64,
+    /// Sum of their RFC822.SIZE.
+    pub snapshot_octets: u64,
     /// Octets charged to the holder.
     pub charged_octets: u64,
     /// Sum of RFC822.SIZE over the rows.
@@ -61,7 +67,9 @@ impl AccountFigures {
     /// What storing each chunk once, compressed, saves.
     #[must_use]
     pub fn saved_octets(&self) -> u64 {
-        self.logical_octets.saturating_sub(self.physical_octets)
+        self.logical_octets
+            .saturating_add(self.snapshot_octets)
+            .saturating_sub(self.physical_octets)
     }
 }
 
@@ -87,6 +95,10 @@ pub struct TotalFigures {
     pub charged_octets: u64,
     /// Sum of RFC822.SIZE over the rows of all accounts.
     pub logical_octets: u64,
+    /// Messages without rows that snapshots hold.
+    pub snapshot_messages: u64,
+    /// Sum of their RFC822.SIZE.
+    pub snapshot_octets: u64,
     /// Held messages: owned by a floor above, not by a mailbox.
     pub held_messages: u64,
     /// Sum of their sizes.
@@ -105,7 +117,8 @@ impl TotalFigures {
     /// What storing each chunk once, compressed, saves.
     #[must_use]
     pub fn saved_octets(&self) -> u64 {
-        self.logical_octets.saturating_add(self.held_octets).saturating_sub(self.physical_octets)
+        let kept = self.logical_octets.saturating_add(self.snapshot_octets);
+        kept.saturating_add(self.held_octets).saturating_sub(self.physical_octets)
     }
 }
 
@@ -133,8 +146,11 @@ pub(crate) async fn of_account(
     let snapshot = core.engine.snapshot().await?;
     let head = read::<HeadRecord>(&*snapshot, keys::ACCOUNT_HEADS, &keys::account(id)).await?;
     let head = head.ok_or(StoreError::NoSuchAccount(id))?;
+    let (snapshot_messages, snapshot_octets) = departed(&*snapshot, &keys::account(id)).await?;
     let mut figures = AccountFigures {
         rows: head.usage_messages,
+        snapshot_messages,
+        snapshot_octets,
         charged_octets: head.usage_octets,
         logical_octets: mailbox_octets(&*snapshot, id).await?,
         ..AccountFigures::default()
@@ -145,6 +161,7 @@ pub(crate) async fn of_account(
         named += ids.len() as u64;
     })
     .await?;
+    figures.messages = figures.messages.saturating_sub(figures.snapshot_messages);
     for partition in partitions(named) {
         let ids = ids_of(&*snapshot, id, &partition).await?;
         figures.chunks += ids.len() as u64;
@@ -211,6 +228,7 @@ pub(crate) async fn of_store(core: &StoreCore) -> Result<TotalFigures, StoreErro
         Ok(())
     })
     .await?;
+    (total.snapshot_messages, total.snapshot_octets) = departed(engine, &[]).await?;
     for_each(engine, keys::HELD_MESSAGES, &[], |key, value| {
         let record: HeldRecord = records::decode(keys::HELD_MESSAGES, key, value)?;
         let object = || keys::object(keys::HELD_MESSAGES, key);
@@ -231,6 +249,29 @@ pub(crate) async fn of_store(core: &StoreCore) -> Result<TotalFigures, StoreErro
     })
     .await?;
     Ok(total)
+}
+
+/// Number and octets of the departed messages whose keys begin with `prefix`. One that is gone
+/// meanwhile counts for nothing.
+async fn departed(
+    reader: &(impl Reader + ?Sized),
+    prefix: &[u8],
+) -> Result<(u64, u64), StoreError> {
+    let (mut messages, mut octets) = (0, 0_u64);
+    let mut pages = Pages::prefix(keys::DEPARTED_MESSAGES, prefix, PAGE);
+    while let Some(page) = pages.next(reader).await? {
+        for (key, _) in &page {
+            let account = AccountId(KeyReader::new(keys::DEPARTED_MESSAGES, key).take_u64()?);
+            let (_, number) = departed_at(key)?;
+            // One record at a time: each may have a mebibyte.
+            let record = reader.get(keys::MESSAGES, &keys::message(account, number)).await?;
+            let Some(record) = record else { continue };
+            let name = || message_name(account, number);
+            messages += 1;
+            octets = octets.saturating_add(StoredMessage::decode_identity(&record, name)?.0);
+        }
+    }
+    Ok((messages, octets))
 }
 
 async fn mailbox_octets(reader: &dyn Reader, id: AccountId) -> Result<u64, StoreError> {

@@ -24,6 +24,10 @@ pub(crate) enum PlantedBug {
     MissingSync,
     /// A reader that does not find a chunk does not look where it was moved to.
     ReaderIgnoresMove,
+    /// A message is removed with its last row although the latest snapshot holds it.
+    DepartureForgotten,
+    /// With a snapshot go all messages listed under it, also those that the one before it holds.
+    ForgetIgnoresPrevious,
 }
 
 #[cfg(test)]
@@ -77,6 +81,8 @@ mod tests {
             PlantedBug::RowBeforeChunk,
             PlantedBug::MissingSync,
             PlantedBug::ReaderIgnoresMove,
+            PlantedBug::DepartureForgotten,
+            PlantedBug::ForgetIgnoresPrevious,
         ] {
             let planted_bug = plant(bug);
             assert!(planted(bug));

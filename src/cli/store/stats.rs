@@ -51,6 +51,9 @@ fn lines(outcome: &StatsOutcome, language: Language) -> Vec<(Text, String)> {
     add("Righe", "Rows", outcome.rows.to_string());
     add("Ottetti logici", "Logical octets", octets(outcome.logical_octets));
     add("Ottetti addebitati", "Charged octets", octets(outcome.charged_octets));
+    let in_snapshots =
+        format!("{} ({})", outcome.snapshot_messages, octets(outcome.snapshot_octets));
+    add("Solo in istantanee", "In snapshots alone", in_snapshots);
     if let Some(store) = &outcome.store {
         add("Messaggi trattenuti", "Held messages", store.held_messages.to_string());
         add("Loro ottetti", "Their octets", octets(store.held_octets));
@@ -144,6 +147,8 @@ mod tests {
             rows: 3,
             logical_octets: 4 << 20,
             charged_octets: 3 << 20,
+            snapshot_messages: 2,
+            snapshot_octets: 1 << 20,
             physical_octets: 1 << 20,
             saved_octets: 3 << 20,
             saved_per_mille: 750,
@@ -157,6 +162,7 @@ mod tests {
              Righe                   3\n\
              Ottetti logici          4.0 MB\n\
              Ottetti addebitati      3.0 MB\n\
+             Solo in istantanee      2 (1.0 MB)\n\
              Ottetti fisici          1.0 MB\n\
              Risparmio               3.0 MB (75.0 %)\n\
              Chunk                   9\n\
@@ -184,6 +190,7 @@ mod tests {
         let outcome = StatsOutcome { store: Some(store), ..StatsOutcome::default() };
         let shown = text(&outcome, Language::English);
         for line in [
+            "In snapshots alone            0 (0)",
             "Held messages                 1",
             "Their octets                  700",
             "Waiting for the packer        800",

@@ -31,11 +31,17 @@ pub struct StatsOutcome {
     pub logical_octets: u64,
     /// Octets charged to the holders.
     pub charged_octets: u64,
+    /// Messages that no mailbox has any more and snapshots hold: charged to nobody.
+    #[serde(default)]
+    pub snapshot_messages: u64,
+    /// Sum of their RFC822.SIZE, which is not among the logical octets.
+    #[serde(default)]
+    pub snapshot_octets: u64,
     /// Stored octets of the chunks, each once.
     pub physical_octets: u64,
     /// What storing each chunk once, compressed, saves.
     pub saved_octets: u64,
-    /// The same in thousandths of the logical octets, held messages included.
+    /// The same in thousandths of the logical octets, messages held and in snapshots included.
     pub saved_per_mille: u64,
     /// Chunks.
     pub chunks: u64,
@@ -148,15 +154,18 @@ async fn of_account(site: &Site, address: &str) -> Result<StatsOutcome, Operatio
     let found = site.store.account_by_address(address).await?;
     let Some((id, settings)) = found else { return Err(no_such_account(address)) };
     let figures = site.store.figures(id).await?;
+    let kept = figures.logical_octets.saturating_add(figures.snapshot_octets);
     let shares = site.store.shares(AccountId(id.0)).await?;
     Ok(StatsOutcome {
         account: Some(settings.address),
         rows: figures.rows,
         logical_octets: figures.logical_octets,
         charged_octets: figures.charged_octets,
+        snapshot_messages: figures.snapshot_messages,
+        snapshot_octets: figures.snapshot_octets,
         physical_octets: figures.physical_octets,
         saved_octets: figures.saved_octets(),
-        saved_per_mille: per_mille(figures.saved_octets(), figures.logical_octets),
+        saved_per_mille: per_mille(figures.saved_octets(), kept),
         chunks: figures.chunks,
         shares: Some(SharesView {
             exclusive_octets: shares.exclusive_octets,
@@ -185,12 +194,15 @@ async fn total(site: &Site) -> Result<StatsOutcome, OperationError> {
     let packs = site.store.octets().pack_figures().await?;
     let folder = site.config.data.catalog_folder();
     let catalog_octets = tokio::task::spawn_blocking(move || octets_of_files(&folder)).await;
-    let logical = figures.logical_octets.saturating_add(figures.held_octets);
+    let logical = figures.logical_octets.saturating_add(figures.snapshot_octets);
+    let logical = logical.saturating_add(figures.held_octets);
     Ok(StatsOutcome {
         account: None,
         rows: figures.rows,
         logical_octets: figures.logical_octets,
         charged_octets: figures.charged_octets,
+        snapshot_messages: figures.snapshot_messages,
+        snapshot_octets: figures.snapshot_octets,
         physical_octets: figures.physical_octets,
         saved_octets: figures.saved_octets(),
         saved_per_mille: per_mille(figures.saved_octets(), logical),

@@ -12,6 +12,9 @@
 //! * When a snapshot goes ([`ForgetSnapshot`]), the messages listed under it pass to the snapshot
 //!   before it, or, where that one never held them, are removed for good.
 //!
+//! Of an account without changes since the latest snapshot the head says so, too, so that a run over
+//! all accounts passes over it (`to_capture`).
+//!
 //! Departed messages are charged to nobody, and never come back under their number: what restores
 //! one appends it again, sharing its chunks.
 //!
@@ -37,6 +40,7 @@ use crate::{
         rows::row_at,
         view::{MailboxState, MessageRow},
     },
+    sabotage::{PlantedBug, planted},
 };
 
 /// Entries read at once.
@@ -208,8 +212,9 @@ pub trait Capture: Send + Sync + 'static {
     type Outcome: Send + 'static;
 
     /// Returns what is written with the note that snapshot [`AccountState::next_snapshot`] is the
-    /// latest; `None` writes nothing and makes no snapshot. May run several times, each time on a
-    /// newer state; only what the last run returns counts. The account's changes wait meanwhile.
+    /// latest; `None` makes no snapshot, because the latest one has this very state. May run several
+    /// times, each time on a newer state; only what the last run returns counts. The account's
+    /// changes wait meanwhile.
     async fn capture(
         &self,
         state: &AccountState,
@@ -235,6 +240,7 @@ impl<C: Capture> Change for Captured<C> {
             head.snapshot_mod_seq = head.next_mod_seq.saturating_sub(1);
             draft.add(batch);
         }
+        draft.note_captured();
         Ok(outcome)
     }
 
@@ -287,10 +293,13 @@ impl Change for ForgetSnapshot {
         let mut done =
             ForgottenMessages { more: listed.len() == FORGOTTEN_PER_BATCH, ..Default::default() };
         for (key, _) in listed {
-            let number = email_number_of(&key)?;
+            let (_, number) = departed_at(&key)?;
             draft.delete(keys::DEPARTED_MESSAGES, key);
             match self.previous {
-                Some(previous) if number < previous.email_numbers_below => {
+                Some(previous)
+                    if number < previous.email_numbers_below
+                        && !planted(PlantedBug::ForgetIgnoresPrevious) =>
+                {
                     let key = keys::departed_message(draft.account, previous.number, number);
                     draft.put(keys::DEPARTED_MESSAGES, key, Bytes::new());
                     done.passed_on += 1;
@@ -300,6 +309,11 @@ impl Change for ForgetSnapshot {
                     done.removed += 1;
                 }
             }
+        }
+        let captured = draft.began_captured();
+        let head = draft.head()?;
+        if captured && head.snapshot != self.number {
+            draft.note_captured();
         }
         if !done.more {
             let head = draft.head()?;
@@ -317,16 +331,21 @@ impl Change for ForgetSnapshot {
     fn weight(&self) -> usize {
         256 * FORGOTTEN_PER_BATCH
     }
+
+    /// Alone, it leaves the account captured, if it was.
+    fn is_alone(&self) -> bool {
+        true
+    }
 }
 
-/// The EmailNumber in a key of [`keys::DEPARTED_MESSAGES`].
-pub(crate) fn email_number_of(key: &[u8]) -> Result<EmailNumber, StoreError> {
+/// Snapshot and EmailNumber in a key of [`keys::DEPARTED_MESSAGES`].
+pub(crate) fn departed_at(key: &[u8]) -> Result<(u64, EmailNumber), StoreError> {
     let mut fields = KeyReader::new(keys::DEPARTED_MESSAGES, key);
     fields.take_u64()?;
-    fields.take_u64()?;
+    let snapshot = fields.take_u64()?;
     let number = EmailNumber(fields.take_u64()?);
     fields.finish()?;
-    Ok(number)
+    Ok((snapshot, number))
 }
 
 /// Says that the last row of a message is gone: it departs when the latest snapshot holds it, and
@@ -336,7 +355,7 @@ pub(crate) fn depart_or_remove(
     email_number: EmailNumber,
 ) -> Result<(), StoreError> {
     let head = draft.head()?;
-    if email_number.0 < head.snapshot_below {
+    if email_number.0 < head.snapshot_below && !planted(PlantedBug::DepartureForgotten) {
         let snapshot = head.snapshot;
         let key = keys::departed_message(draft.account, snapshot, email_number);
         draft.put(keys::DEPARTED_MESSAGES, key, Bytes::new());
@@ -356,6 +375,16 @@ fn remove_message(draft: &mut Draft<'_>, email_number: EmailNumber) {
     draft.delete(keys::SUMMARIES, key.clone());
     draft.delete(keys::MESSAGE_REFERENCES, key.clone());
     draft.delete(keys::ERASURES, key);
+}
+
+impl HeadRecord {
+    /// Whether what it notes of the latest snapshot can be.
+    pub(crate) fn has_sound_snapshot(&self) -> bool {
+        self.snapshot < self.next_snapshot.max(1)
+            && self.snapshot_below <= self.next_email_number
+            && self.snapshot_mod_seq < self.next_mod_seq.max(1)
+            && (self.snapshot > 0 || (self.snapshot_below, self.snapshot_mod_seq) == (0, 0))
+    }
 }
 
 impl Account {

@@ -6,7 +6,8 @@
 //!   by a summary that lists can show.
 //! * Rows stay, with UID, flags, size, digest and charge: no number of the account changes, and no
 //!   client is confused. The holder may expunge, move and copy them like others; the record goes
-//!   with the last row.
+//!   with the last row, or, where a snapshot holds the message, with the last snapshot: snapshots show
+//!   what stands in its place, too. A message that has departed is erased like any other.
 //! * The chunks are freed by the collector when no other message needs them. Until then, and as
 //!   long as another message shares them, the octets exist. They are noted, so that no pack keeps
 //!   them after that because most of it is live (`collector::scour`).
@@ -17,7 +18,7 @@
 //! [`EraseRequest::also`]: it fails with [`StoreError::Conflict`], and the floor then names the hold.
 //!
 //! Not here: which messages hold the same octets ([`Store::find_octets`](crate::store::Store::find_octets)),
-//! snapshots and back-ups (they keep what they have until their retention ends).
+//! back-ups (they keep what they have until their retention ends).
 
 use std::collections::BTreeSet;
 

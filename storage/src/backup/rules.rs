@@ -7,11 +7,15 @@
 //! |---|---|
 //! | UIDNEXT of each mailbox | 2²⁰, at most to 2³² |
 //! | next MODSEQ of each account, HIGHESTMODSEQ of each mailbox | 2³² |
-//! | next EmailNumber, next MailboxId, next UIDVALIDITY of each account | 2²⁰ |
+//! | next EmailNumber, next MailboxId, next UIDVALIDITY, next snapshot of each account | 2²⁰ |
 //! | the next number of each numbered sequence (the journal's) | 2³² |
 //!
 //! Each restore claims an epoch of its own (`claim`), so two restores of one checkpoint raise by
 //! different amounts: what one of them gives out is never given out by the other.
+//!
+//! What a head notes of its latest snapshot stays: the checkpoint has that snapshot, every message that
+//! it holds has a number below `snapshot_below`, and every one that comes a number above it. The
+//! head's version is raised, too, so that the account is looked at by the next run of snapshots.
 //!
 //! `expunge_floor` becomes the new HIGHESTMODSEQ: a client that was last here in the lost time
 //! is told everything anew instead of a difference that cannot be known. The checkpoint's own pins
@@ -276,6 +280,7 @@ impl Raise {
         head.next_email_number = self.number(head.next_email_number)?;
         head.next_mailbox_id = self.number(head.next_mailbox_id)?;
         head.next_uid_validity = self.number(head.next_uid_validity)?;
+        head.next_snapshot = self.number(head.next_snapshot.max(1))?;
         Ok(())
     }
 

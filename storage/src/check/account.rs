@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Counter, Fault, Invariant, PAGE, Reporter, blocks, messages, notes};
+use super::{Counter, Fault, Invariant, PAGE, Reporter, blocks, departed, messages, notes};
 use crate::{
     account::{read, scan_all, tree},
     catalog::{
@@ -61,6 +61,7 @@ pub(super) async fn check(
     checked.changes(reporter).await?;
     checked.expunge_log(reporter).await?;
     checked.sums(reporter);
+    departed::check_head(&checked, reporter);
     notes::check(&checked, reporter).await?;
     blocks::check(&checked, reporter).await?;
     messages::check(&checked, reporter).await

@@ -76,6 +76,16 @@ pub enum Fault {
     ReferencesMiscounted { rows: u64, recorded: u64 },
     #[error("rows are recorded of a missing message")]
     ReferencesOfNothing,
+    #[error("it is listed as departed under snapshot {snapshot}, which was never taken")]
+    DepartedUnderNothing { snapshot: u64 },
+    #[error("it is listed as departed and does not exist")]
+    DepartedMissing,
+    #[error("it is listed as departed and has {rows} rows")]
+    DepartedHasRows { rows: u64 },
+    #[error("it is listed as departed {times} times")]
+    DepartedTwice { times: u64 },
+    #[error("what it notes of its latest snapshot is not below its next numbers")]
+    SnapshotNotBelowNext,
     #[error("its record and the list of erased messages disagree")]
     ErasuresDisagree,
     #[error("it has a summary and no record")]

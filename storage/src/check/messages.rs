@@ -1,4 +1,5 @@
-//! Messages of one account: each has its rows, its summary and its chunks, and is rebuilt whole.
+//! Messages of one account: each has its rows, or departed when the last one went, its summary and
+//! its chunks, and is rebuilt whole.
 //!
 //! Rows come in UID order and messages in EmailNumber order, so they are joined in memory, one
 //! range of EmailNumbers after the other: the rows are read once for each range.
@@ -11,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use trust::digest::Sha256Digest;
 
-use super::{Fault, Invariant, PAGE, Reporter, account::Checked};
+use super::{Fault, Invariant, PAGE, Reporter, account::Checked, departed};
 use crate::{
     account::message_name,
     catalog::{
@@ -32,24 +33,26 @@ use crate::{
 const RANGE_MESSAGES: usize = 1 << 18;
 
 /// What the message record says, and how many rows were found.
-struct Found {
+pub(super) struct Found {
     size: u64,
     digest: Sha256Digest,
-    rows: u64,
+    pub(super) rows: u64,
+    /// Entries of `departed_messages` that name it.
+    pub(super) departed: u64,
     erased: bool,
 }
 
 impl Found {
     fn new(size: u64, digest: Sha256Digest, erased: bool) -> Self {
-        Self { size, digest, rows: 0, erased }
+        Self { size, digest, rows: 0, departed: 0, erased }
     }
 }
 
 /// The messages with EmailNumbers from `first` to `last`.
-struct Range {
-    first: u64,
-    last: u64,
-    messages: BTreeMap<u64, Found>,
+pub(super) struct Range {
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) messages: BTreeMap<u64, Found>,
 }
 
 /// Checks every message of the account.
@@ -61,6 +64,7 @@ pub(super) async fn check(
     loop {
         let mut range = read_range(checked, first, reporter).await?;
         count_rows(checked, &mut range, reporter).await?;
+        departed::check(checked, &mut range, reporter).await?;
         compare_references(checked, &range, reporter).await?;
         check_erasures(checked, &range, reporter).await?;
         check_summaries(checked, &mut range, reporter).await?;
@@ -160,7 +164,7 @@ fn count_row(key: &[u8], row: &MessageRow, range: &mut Range, reporter: &mut Rep
     }
 }
 
-/// Every message has a row, and the numbers of rows are the recorded ones.
+/// Every message has a row, or has departed, and the numbers of rows are the recorded ones.
 async fn compare_references(
     checked: &Checked<'_>,
     range: &Range,
@@ -178,7 +182,11 @@ async fn compare_references(
     .await?;
     for (number, found) in &range.messages {
         let rows = recorded.remove(number);
-        if found.rows == 0 || rows.unwrap_or(1) != found.rows || rows == Some(1) {
+        let wrong = match found.rows {
+            0 => found.departed == 0 || rows.is_some(),
+            found => rows.unwrap_or(1) != found || rows == Some(1),
+        };
+        if wrong {
             let name = message_name(checked.id, EmailNumber(*number));
             let (rows, recorded) = (found.rows, rows.unwrap_or(1));
             let fault = Fault::ReferencesMiscounted { rows, recorded };

@@ -2,7 +2,7 @@
 //!
 //! | invariant | what is compared |
 //! |---|---|
-//! | 1 | every row has its message record and summary, every message its chunks, every chunk its place in the index and on disk; nothing is left without an owner |
+//! | 1 | every row has its message record and summary, every message its chunks, every chunk its place in the index and on disk; nothing is left without an owner; a message without rows has departed, once |
 //! | 3 | UIDs, MODSEQs and the other numbers are below their counters; indexes, log and rows agree |
 //! | 4 | usage and counters equal the sum over the rows |
 //! | 5 | every message, rebuilt from its chunks, has its SHA-256 |
@@ -13,10 +13,12 @@
 //! * What is wrong becomes a [`Violation`] and the check goes on; only an engine or object store
 //!   that does not answer ends it.
 //!
-//! Not here: repair. Invariants of snapshots and conservation (their floors).
+//! Not here: repair. Whether a snapshot that lists a departed message exists, other invariants of
+//! snapshots and conservation (their floors).
 
 mod account;
 mod blocks;
+mod departed;
 mod fault;
 mod messages;
 mod notes;

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use trust::digest::Sha256Digest;
 
-use super::{LOST_NUMBERS, PAGE, RECOVERED, Repairer, mailboxes, messages, notes, readable};
+use super::{
+    LOST_NUMBERS, PAGE, RECOVERED, Repairer, departed, mailboxes, messages, notes, readable,
+};
 use crate::{
     account::{read, scan_all, settings::AccountSettings, tree},
     catalog::{
@@ -55,6 +57,8 @@ pub(super) struct Patient {
     /// Names as the index has them.
     pub(super) names: BTreeMap<String, MailboxId>,
     pub(super) recovered: Option<MailboxId>,
+    /// Changes of the report before this account.
+    pub(super) changes_before: u64,
 }
 
 /// Repairs account `id`.
@@ -65,6 +69,7 @@ pub(super) async fn repair(repairer: &mut Repairer<'_>, id: AccountId) -> Result
     if patient.is_nobody(repairer).await? {
         return patient.remove_strays(repairer).await;
     }
+    departed::repair_head(repairer, &mut patient).await?;
     patient.settings(repairer).await?;
     mailboxes::complete(repairer, &mut patient);
     patient.rows(repairer).await?;
@@ -118,6 +123,7 @@ impl Patient {
             (keys::SUBSCRIPTIONS, 8),
             (keys::MAILBOX_DELETIONS, 16),
             (keys::ERASURES, 16),
+            (keys::DEPARTED_MESSAGES, 24),
             (keys::QUOTA_WARNINGS, 16),
             (keys::MAILBOX_BLOCKS, 20),
             (keys::HEADER_BLOCKS, 16),
@@ -153,6 +159,7 @@ impl Patient {
             places: BTreeMap::new(),
             names: BTreeMap::new(),
             recovered: None,
+            changes_before: repairer.report.changes,
         };
         let prefix = keys::account(id);
         for (key, value) in scan_all(engine, Scan::prefix(keys::MAILBOXES, &prefix, PAGE)).await? {

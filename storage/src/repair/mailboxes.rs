@@ -174,6 +174,10 @@ pub(super) async fn settle(
     names(repairer, patient).await?;
     let head = &mut patient.head;
     (head.usage_octets, head.usage_messages, head.mailboxes) = (octets, messages, named);
+    if repairer.report.changes > patient.changes_before {
+        // What was repaired may show in a snapshot.
+        head.captured_version = 0;
+    }
     if patient.found_head != Some(patient.head) {
         repairer.changed(patient.name(), "its counters and usage agree with its rows again");
         patient.head.version += 1;

@@ -1,4 +1,5 @@
-//! The messages of one account: each has a row and a summary, and its number of rows is right.
+//! The messages of one account: each has a row, or has departed, and a summary, and its number of rows
+//! is right.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -7,7 +8,7 @@ use bytes::Bytes;
 use super::{
     PAGE, Repairer,
     account::{Patient, identity},
-    readable,
+    departed, readable,
 };
 use crate::{
     account::message_name,
@@ -45,12 +46,14 @@ pub(super) async fn repair(
     patient: &mut Patient,
 ) -> Result<(), StoreError> {
     strays(repairer, patient).await?;
+    departed::strays(repairer, patient).await?;
     let mut first = Some(0);
     while let Some(from) = first {
         let (mut rows, next) = range(repairer, patient, from).await?;
         count_rows(repairer, patient, &mut rows).await?;
+        let listed = departed::listed(repairer, patient, &rows).await?;
         for (number, rows) in rows {
-            message(repairer, patient, EmailNumber(number), rows).await?;
+            message(repairer, patient, EmailNumber(number), rows, &listed).await?;
             repairer.report.messages += 1;
             if repairer.report.messages.is_multiple_of(PAGE as u64) {
                 (repairer.progress)(&repairer.report);
@@ -112,7 +115,9 @@ async fn message(
     patient: &mut Patient,
     number: EmailNumber,
     rows: u64,
+    listed: &departed::Listed,
 ) -> Result<(), StoreError> {
+    let departed = departed::repair_message(repairer, patient, number, rows, listed).await?;
     let (name, key) = (message_name(patient.id, number), keys::message(patient.id, number));
     let stored = repairer.core.engine.get(keys::MESSAGES, &key).await?;
     let kept = stored.map(|stored| Kept::decode(&stored, || name.clone())).transpose();
@@ -121,7 +126,7 @@ async fn message(
         return Ok(());
     };
     erasure(repairer, &key, matches!(kept, Kept::Erased(_))).await?;
-    if summary(repairer, &name, number, patient, &kept).await? && rows == 0 {
+    if summary(repairer, &name, number, patient, &kept).await? && rows == 0 && !departed {
         // Without a summary no client could be shown the row.
         patient.recover(repairer, number, identity(&kept)).await?;
     }

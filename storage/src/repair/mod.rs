@@ -2,7 +2,9 @@
 //!
 //! | found | done |
 //! |---|---|
-//! | a message without rows | a row in the mailbox [`RECOVERED`] |
+//! | a message without rows that has not departed | a row in the mailbox [`RECOVERED`] |
+//! | a departed message | left as it is, under the last of the snapshots that list it; not departed any more when it has rows |
+//! | a head that was lost, or does not know its latest snapshot | every message is taken for held by the highest snapshot that is known |
 //! | a row that cannot be read | taken out; its message goes to [`RECOVERED`] when no other row has it |
 //! | a mailbox without a record, or with a name that is taken | made anew, with a new UIDVALIDITY, or renamed below [`RECOVERED`] |
 //! | a missing or damaged summary | parsed again from the octets |
@@ -27,6 +29,7 @@
 
 mod account;
 mod addresses;
+mod departed;
 pub mod log;
 mod mailboxes;
 mod messages;
@@ -64,11 +67,17 @@ const LISTED_MAX: usize = 1_000;
 /// been given and taken away again.
 const LOST_NUMBERS: u64 = 1 << 20;
 
-/// Knows what the settings of an account must be: the registry.
+/// Knows what the settings of an account must be, the registry, and where snapshots are.
 #[async_trait::async_trait]
 pub trait SettingsSource: Send + Sync {
     /// Version and settings of `id`, if there is such an account.
     async fn settings(&self, id: AccountId) -> Result<Option<(u64, AccountSettings)>, StoreError>;
+
+    /// The family in which a floor above keeps snapshots, if there is one: its keys begin with
+    /// AccountId (8), number of the snapshot (8), and end there.
+    fn snapshots(&self) -> Option<Family> {
+        None
+    }
 }
 
 /// Something that was, or would be, changed; or something that has to stay.

@@ -1,6 +1,8 @@
 //! Each family of a store is damaged on purpose and repaired: afterwards the check is clean and
 //! every message is reached by the name of a mailbox, octet for octet.
 
+mod departed;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;

@@ -93,7 +93,9 @@ async fn a_message_stays_until_the_last_snapshot_that_holds_it_is_forgotten() {
     assert!(stands(&anna, first.email_number).await && stands(&anna, second.email_number).await);
     assert!(!stands(&anna, third.email_number).await, "no snapshot ever held it");
 
+    house.is_sound().await;
     assert_eq!(forget(&anna, 2, Some(one)).await, (1, 1));
+    house.is_sound().await;
     assert!(stands(&anna, first.email_number).await, "the first snapshot holds it");
     assert!(!stands(&anna, second.email_number).await, "only the second one held it");
     assert_eq!(forget(&anna, 1, None).await, (1, 0));
@@ -105,6 +107,7 @@ async fn a_message_stays_until_the_last_snapshot_that_holds_it_is_forgotten() {
     expunge(&anna, &[fourth.uid]).await;
     assert!(!stands(&anna, fourth.email_number).await, "no snapshot is left that could hold it");
     assert_eq!(take(&anna).await.number, 3, "numbers are never given twice");
+    house.is_sound().await;
 }
 
 #[tokio::test]
@@ -119,7 +122,9 @@ async fn a_snapshot_in_the_middle_goes_without_touching_what_others_hold() {
     let three = take(&anna).await;
     expunge(&anna, &[late.uid]).await;
 
+    house.is_sound().await;
     assert_eq!(forget(&anna, 2, Some(one)).await, (1, 1));
+    house.is_sound().await;
     let stand = [old, middle, late].map(|appended| appended.email_number);
     let mut standing = Vec::new();
     for number in stand {
@@ -130,6 +135,7 @@ async fn a_snapshot_in_the_middle_goes_without_touching_what_others_hold() {
     assert!(stands(&anna, late.email_number).await);
     assert_eq!(forget(&anna, three.number, None).await, (1, 0));
     assert_eq!(departed(&house).await, 0);
+    house.is_sound().await;
 }
 
 #[tokio::test]
@@ -144,6 +150,7 @@ async fn many_departed_messages_go_in_steps() {
     assert_eq!(departed(&house).await, 1_100);
     assert_eq!(forget(&anna, one.number, None).await, (1_100, 0));
     assert_eq!(departed(&house).await, 0);
+    house.is_sound().await;
 }
 
 #[tokio::test]
@@ -170,6 +177,7 @@ async fn a_state_says_what_changed_since_another() {
     assert_eq!(state.changed(INBOX, before.mod_seq, 1).await.expect("changed"), None, "too many");
     let rows = state.rows(INBOX, Some(uids[1]), 1).await.expect("rows");
     assert_eq!(rows.into_iter().map(|row| row.uid).collect::<Vec<_>>(), [uids[2]]);
+    house.is_sound().await;
 }
 
 #[tokio::test]
@@ -185,4 +193,5 @@ async fn the_log_of_what_was_expunged_since_the_latest_snapshot_is_not_forgotten
     let inbox = state.mailboxes().await.expect("mailboxes").into_iter().next().expect("INBOX");
     assert!(inbox.expunge_floor <= before.mod_seq && inbox.expunge_floor.0 > 0, "{inbox:?}");
     assert_eq!(state.expunged(INBOX, before.mod_seq).await.expect("expunged"), [second.uid]);
+    house.is_sound().await;
 }

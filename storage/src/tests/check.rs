@@ -5,13 +5,17 @@ use prost::Message;
 
 use super::house::{ANNA, House, uid};
 use crate::{
-    account::Account,
+    account::{
+        Account,
+        capture::{AccountState, Capture},
+    },
     catalog::{
         engine::{Batch, Engine as _, Family, Reader as _, Scan},
         keys,
         records::{self, HeadRecord, MailboxRecord, ReferencesRecord, RowRecord},
     },
     check::{CheckProgress, CheckReport, Invariant},
+    error::StoreError,
     held::HeldId,
     ids::{AccountId, EmailNumber, MailboxId},
     mailbox::{
@@ -210,6 +214,80 @@ async fn rows_and_messages_that_lost_each_other_are_found() {
     let octets = house.engine.get(keys::MESSAGES, &message(2)).await.expect("read");
     write(&house, keys::MESSAGES, keys::message(AccountId(9), EmailNumber(1)), octets).await;
     expect(&house, Invariant::Durable, "messages/", "account 9 does not exist").await;
+}
+
+/// A state that a snapshot has, whatever it is kept of it.
+struct Whole;
+
+#[async_trait::async_trait]
+impl Capture for Whole {
+    type Outcome = ();
+
+    async fn capture(&self, _: &AccountState) -> Result<((), Option<Batch>), StoreError> {
+        Ok(((), Some(Batch::default())))
+    }
+}
+
+#[tokio::test]
+async fn departed_messages_that_are_listed_wrongly_are_found() {
+    let listed = |snapshot, number| keys::departed_message(ANNA, snapshot, EmailNumber(number));
+    // Message 5 has departed under snapshot 1, message 6 was removed before it.
+    let departed = async || {
+        let (house, anna) = furnished().await;
+        anna.capture(Whole).await.expect("a snapshot");
+        let inbox = anna.mailbox(INBOX).await.expect("INBOX");
+        inbox.expunge(&[uid(5)]).await.expect("expunge");
+        assert!(checked(&house).await.is_clean());
+        house
+    };
+    let list = async |house: &House, snapshot, number, value| {
+        write(house, keys::DEPARTED_MESSAGES, listed(snapshot, number), value).await;
+    };
+
+    let house = departed().await;
+    list(&house, 1, 5, None).await;
+    expect(&house, Invariant::Durable, "message 5", "0 rows refer to it").await;
+    list(&house, 2, 5, Some(Bytes::new())).await;
+    expect(&house, Invariant::Ascending, "message 5", "snapshot 2, which was never").await;
+    list(&house, 0, 5, Some(Bytes::new())).await;
+    expect(&house, Invariant::Durable, "message 5", "departed 2 times").await;
+
+    let house = departed().await;
+    list(&house, 1, 2, Some(Bytes::new())).await;
+    expect(&house, Invariant::Durable, "message 2", "departed and has 1 rows").await;
+    list(&house, 1, 6, Some(Bytes::new())).await;
+    expect(&house, Invariant::Durable, "message 6", "departed and does not exist").await;
+    list(&house, 1, 99, Some(Bytes::new())).await;
+    expect(&house, Invariant::Ascending, "message 99", "not below").await;
+
+    let house = departed().await;
+    let octets = Some(Bytes::new());
+    let key = [keys::account(ANNA).as_ref(), b"short"].concat();
+    write(&house, keys::DEPARTED_MESSAGES, key.into(), octets).await;
+    expect(&house, Invariant::Durable, "departed_messages/", "").await;
+
+    let record = records::encode(&ReferencesRecord { rows: 2 });
+    let house = departed().await;
+    let key = keys::message(ANNA, EmailNumber(5));
+    write(&house, keys::MESSAGE_REFERENCES, key, Some(record)).await;
+    expect(&house, Invariant::Durable, "message 5", "recorded are 2").await;
+}
+
+#[tokio::test]
+async fn a_head_whose_latest_snapshot_cannot_have_been_is_found() {
+    let heads: [Break; 4] = [
+        |head| head.snapshot = 2,
+        |head| head.snapshot_below = head.next_email_number + 1,
+        |head| head.snapshot_mod_seq = head.next_mod_seq,
+        |head| head.snapshot = 0,
+    ];
+    for change in heads {
+        let (house, anna) = furnished().await;
+        anna.capture(Whole).await.expect("a snapshot");
+        assert!(checked(&house).await.is_clean());
+        damage(&house, keys::ACCOUNT_HEADS, keys::account(ANNA), change).await;
+        expect(&house, Invariant::Ascending, "account 7", "latest snapshot").await;
+    }
 }
 
 #[tokio::test]

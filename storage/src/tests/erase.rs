@@ -5,7 +5,10 @@ use trust::digest::Sha256Digest;
 
 use super::house::{ANNA, House, message, request};
 use crate::{
-    account::erase::EraseRequest,
+    account::{
+        capture::{AccountState, Capture, ForgetSnapshot},
+        erase::EraseRequest,
+    },
     catalog::engine::{Batch, Expected, Family, Reader as _, Scan},
     error::StoreError,
     find::{Found, Holder},
@@ -126,6 +129,54 @@ async fn the_same_octets_are_found_wherever_they_are() {
     assert!(!erase.expect("nothing left to erase"));
     let octets = bruno.mailbox(INBOX).await.expect("open").read(copy, 0..1 << 16).await;
     assert_eq!(octets.expect("Bruno keeps his copy"), message(1));
+    house.is_sound().await;
+}
+
+/// A state that a snapshot has, whatever it is kept of it.
+struct Whole;
+
+#[async_trait::async_trait]
+impl Capture for Whole {
+    type Outcome = ();
+
+    async fn capture(&self, _: &AccountState) -> Result<((), Option<Batch>), StoreError> {
+        Ok(((), Some(Batch::default())))
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_only_a_snapshot_holds_is_found_and_erased_and_its_tombstone_stays() {
+    let (house, anna) = House::with_anna().await;
+    let inbox = anna.mailbox(INBOX).await.expect("open");
+    let first = house.append(&anna, INBOX, 1).await.expect("append");
+    let second = house.append(&anna, INBOX, 2).await.expect("append");
+    let stored = anna.stored(first.email_number).await.expect("stored");
+    anna.capture(Whole).await.expect("a snapshot");
+    let deleted = Flags { deleted: true, ..Flags::default() };
+    let both = [first.uid, second.uid];
+    inbox.store_flags(&both, FlagChange::Add, &deleted, None).await.expect("flags");
+    inbox.expunge(&both).await.expect("expunge");
+
+    let found = house.store.find_octets(&stored).await.expect("find");
+    assert_eq!(found, [Found { holder: Holder::Account(ANNA, first.email_number), same: true }]);
+    let chunks = stored.stored_ids().collect();
+    let concerned = house.store.concerned(&chunks, 10).await.expect("concerned");
+    assert_eq!(concerned.messages, [(ANNA, first.email_number)]);
+
+    anna.erase(erasure(first.email_number, Batch::default())).await.expect("erase");
+    let gone = anna.stored(first.email_number).await;
+    assert!(matches!(gone, Err(StoreError::Erased { .. })), "{gone:?}");
+    assert!(anna.summary(first.email_number).await.expect("a tombstone").erased);
+    assert!(anna.erased().await.expect("list").contains(&first.email_number));
+    anna.stored(second.email_number).await.expect("the other one is kept");
+    assert_eq!(house.store.find_octets(&stored).await.expect("find"), []);
+    house.is_sound().await;
+
+    let request = ForgetSnapshot { number: 1, previous: None, also: Batch::default() };
+    assert_eq!(anna.forget_snapshot(request).await.expect("forget").removed, 2);
+    let gone = anna.stored(first.email_number).await;
+    assert!(matches!(gone, Err(StoreError::NoSuchMessage { .. })), "{gone:?}");
+    assert!(anna.erased().await.expect("list").is_empty());
     house.is_sound().await;
 }
 

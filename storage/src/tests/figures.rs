@@ -2,14 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::house::{ANNA, House, request};
+use super::house::{ANNA, House, request, uid};
 use crate::{
-    account::Account,
+    account::{
+        Account,
+        capture::{AccountState, Capture},
+    },
     catalog::engine::Batch,
+    error::StoreError,
     figures::{Caches, Shares},
     held::HeldId,
     ids::{AccountId, EmailNumber, MailboxId, StoredId},
-    mailbox::{append::AppendRequest, view::MailboxView as _},
+    mailbox::{
+        append::AppendRequest,
+        flags::{FlagChange, Flags},
+        view::MailboxView as _,
+    },
     octets::{ChunkPlace, StoredMessage},
     pack::cache::CacheFigures,
 };
@@ -72,6 +80,48 @@ async fn shared_chunks_count_for_each_account_and_once_for_the_store() {
     let sum = anna_has.proportional_octets + bruno_has.proportional_octets;
     assert!(sum <= total.physical_octets && sum + of_bruno.chunks >= total.physical_octets);
     assert_ne!(anna_has, Shares::default());
+    house.is_sound().await;
+}
+
+/// A state that a snapshot has, whatever it is kept of it.
+struct Whole;
+
+#[async_trait::async_trait]
+impl Capture for Whole {
+    type Outcome = ();
+
+    async fn capture(&self, _: &AccountState) -> Result<((), Option<Batch>), StoreError> {
+        Ok(((), Some(Batch::default())))
+    }
+}
+
+#[tokio::test]
+async fn what_only_snapshots_hold_is_told_apart_and_charged_to_nobody() {
+    let (house, anna) = House::with_anna().await;
+    let (first, second) = (letter("uno", 1), letter("due", 2));
+    for octets in [&first, &second] {
+        let staged = house.stage(octets).await;
+        anna.append(request(INBOX, &staged)).await.expect("append");
+    }
+    let before = house.store.figures(ANNA).await.expect("figures");
+    assert_eq!((before.messages, before.snapshot_messages, before.snapshot_octets), (2, 0, 0));
+    anna.capture(Whole).await.expect("a snapshot");
+    let inbox = anna.mailbox(INBOX).await.expect("open");
+    let deleted = Flags { deleted: true, ..Flags::default() };
+    inbox.store_flags(&[uid(1)], FlagChange::Add, &deleted, None).await.expect("flag");
+    inbox.expunge(&[uid(1)]).await.expect("expunge");
+
+    let (one, two) = (first.len() as u64, second.len() as u64);
+    let after = house.store.figures(ANNA).await.expect("figures");
+    assert_eq!((after.rows, after.messages, after.logical_octets), (1, 1, two));
+    assert_eq!(after.charged_octets, two);
+    assert_eq!((after.snapshot_messages, after.snapshot_octets), (1, one));
+    assert_eq!(after.physical_octets, before.physical_octets);
+    assert_eq!(after.saved_octets(), before.saved_octets());
+    let total = house.store.figures_total().await.expect("figures");
+    assert_eq!((total.rows, total.logical_octets, total.charged_octets), (1, two, two));
+    assert_eq!((total.snapshot_messages, total.snapshot_octets), (1, one));
+    assert_eq!(total.saved_octets(), after.saved_octets());
     house.is_sound().await;
 }
 

@@ -22,3 +22,5 @@ mod power_cut;
 mod quota;
 mod seeds;
 mod simulation;
+mod states;
+mod to_capture;

@@ -3,7 +3,10 @@
 //! An operation that was acknowledged is there after any crash; one that failed has happened whole
 //! or not at all; and every state is sound.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use object_store::ObjectStore;
 use proptest::prelude::*;
@@ -12,6 +15,7 @@ use trust::digest::Sha256Digest;
 use super::{
     house::{ANNA, House, limits, message, request, settings},
     objects::fresh,
+    states::{List, STATES, forget, observe},
 };
 use crate::{
     account::Account,
@@ -36,6 +40,8 @@ enum Operation {
     Create { mailbox: usize },
     Delete { mailbox: usize },
     RenameInbox { to: usize },
+    TakeSnapshot,
+    ForgetSnapshot { nth: usize },
     Crash,
 }
 
@@ -53,6 +59,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => mailbox().prop_map(|mailbox| Operation::Create { mailbox }),
         1 => mailbox().prop_map(|mailbox| Operation::Delete { mailbox }),
         1 => mailbox().prop_map(|to| Operation::RenameInbox { to }),
+        2 => Just(Operation::TakeSnapshot),
+        1 => (0..4_usize).prop_map(|nth| Operation::ForgetSnapshot { nth }),
         1 => Just(Operation::Crash),
     ]
 }
@@ -136,7 +144,7 @@ fn imagine(model: &Model, operation: &Operation) -> Option<Model> {
                 to.append(row);
             }
         }
-        Operation::Crash => {}
+        Operation::TakeSnapshot | Operation::ForgetSnapshot { .. } | Operation::Crash => {}
     }
     Some(next)
 }
@@ -152,7 +160,13 @@ fn add(model: &mut Model, name: &'static str) -> Option<()> {
     Some(())
 }
 
-async fn perform(house: &House, anna: &Account, operation: &Operation) -> Result<(), StoreError> {
+/// Does it; `kept` are the snapshots that stand.
+async fn perform(
+    house: &House,
+    anna: &Account,
+    operation: &Operation,
+    kept: &mut BTreeSet<u64>,
+) -> Result<(), StoreError> {
     let uids = |uids: u16| chosen(uids).filter_map(Uid::new).collect::<Vec<_>>();
     let deleted = Flags { deleted: true, ..Flags::default() };
     let open = |mailbox: usize| anna.mailbox_by_name(NAMES[mailbox]);
@@ -185,6 +199,17 @@ async fn perform(house: &House, anna: &Account, operation: &Operation) -> Result
         Operation::Create { mailbox } => drop(anna.create_mailbox(NAMES[mailbox], None).await?),
         Operation::Delete { mailbox } => anna.delete_mailbox(NAMES[mailbox]).await?,
         Operation::RenameInbox { to } => anna.rename_mailbox("INBOX", NAMES[to]).await?,
+        Operation::TakeSnapshot => {
+            let number = anna.capture(List).await?;
+            assert!(kept.last().is_none_or(|last| *last < number), "{number} after {kept:?}");
+            kept.insert(number);
+        }
+        Operation::ForgetSnapshot { nth } => {
+            if let Some(number) = kept.iter().nth(nth).copied() {
+                forget(&house.store, ANNA, number).await?;
+                kept.remove(&number);
+            }
+        }
         Operation::Crash => {}
     }
     Ok(())
@@ -237,15 +262,15 @@ async fn account(house: &House) -> Account {
 }
 
 async fn run(operations: &[Operation], seed: u64, faults: Faults) {
-    let engine = SimulatedEngine::with_faults(&Store::families(&[]), seed, Faults::default());
+    let engine = SimulatedEngine::with_faults(&Store::families(&[STATES]), seed, Faults::default());
     let objects = fresh();
     let first = House::try_open_with(engine, Arc::clone(&objects), one_step()).await.expect("open");
     first.store.apply_account(ANNA, 1, settings("anna@pec.example", None)).await.expect("create");
-    let mut model = first_model();
+    let (mut model, mut kept) = (first_model(), BTreeSet::new());
     let mut house = open(first.engine.restart_with(faults), &objects).await;
     for operation in operations {
         let anna = account(&house).await;
-        let outcome = perform(&house, &anna, operation).await;
+        let outcome = perform(&house, &anna, operation, &mut kept).await;
         let imagined = imagine(&model, operation);
         let unknown = match (&outcome, &imagined) {
             (Ok(()), Some(next)) => {
@@ -264,12 +289,32 @@ async fn run(operations: &[Operation], seed: u64, faults: Faults) {
                 Some(next) if unknown && found == next => model = next,
                 _ => assert_eq!(found, model, "after {operation:?}"),
             }
+            snapshots_stand(&calm, &mut kept, Some(operation).filter(|_| unknown)).await;
             house = open(calm.engine.restart_with(faults), &objects).await;
         }
     }
     let calm = open(house.engine.restart_with(Faults::default()), &objects).await;
     calm.is_sound().await;
     assert_eq!(observed(&account(&calm).await).await, model);
+    snapshots_stand(&calm, &mut kept, None).await;
+}
+
+/// Every message that a snapshot lists is whole, none is left that nobody has, and those snapshots stand
+/// that are `kept`; `unknown` may have happened or not.
+async fn snapshots_stand(house: &House, kept: &mut BTreeSet<u64>, unknown: Option<&Operation>) {
+    let (standing, complaints) = observe(&house.store, ANNA).await.expect("observe");
+    assert_eq!(complaints, [""; 0], "after {unknown:?}");
+    let (added, gone) = (standing.difference(kept).count(), kept.difference(&standing).count());
+    let most = match unknown {
+        Some(Operation::TakeSnapshot) => (1, 0),
+        Some(Operation::ForgetSnapshot { .. }) => (0, 1),
+        _ => (0, 0),
+    };
+    assert!(
+        added <= most.0 && gone <= most.1,
+        "{standing:?} instead of {kept:?} after {unknown:?}"
+    );
+    *kept = standing;
 }
 
 fn block_on(future: impl Future<Output = ()>) {

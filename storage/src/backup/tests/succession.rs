@@ -259,14 +259,14 @@ async fn a_take_over_that_was_cut_short_raises_no_number_twice() {
         let inbox = account.mailbox_by_name("INBOX").await.expect("INBOX");
         u64::from(inbox.state().await.expect("state").uid_next.expect("a UID").get())
     };
-    let next_mailbox = async || {
+    let next_numbers = async || {
         let key = keys::account(ANNA);
         let head = node.store.engine().get(keys::ACCOUNT_HEADS, &key).await.expect("read");
         let head = head.expect("a head");
         let head: HeadRecord = records::decode(keys::ACCOUNT_HEADS, &key, &head).expect("a head");
-        head.next_mailbox_id
+        (head.next_mailbox_id, head.next_snapshot)
     };
-    let (before, mailbox_before) = (uid().await, next_mailbox().await);
+    let (before, (mailbox_before, snapshot_before)) = (uid().await, next_numbers().await);
     let succession =
         |epoch| Succession::Node { epoch, token: ClaimToken([7; 16]), pinned: Vec::new() };
     // Heads are raised, mailboxes are, the journal's numbers are not.
@@ -280,7 +280,8 @@ async fn a_take_over_that_was_cut_short_raises_no_number_twice() {
     let applied = rules::apply(&**node.store.engine(), &succession(4)).await.expect("applied");
     assert_eq!(applied.epoch, 4);
     assert_eq!(uid().await, before + 3 * NUMBERS_RAISED_BY);
-    assert_eq!(next_mailbox().await, mailbox_before + 3 * NUMBERS_RAISED_BY);
+    let raised = 3 * NUMBERS_RAISED_BY;
+    assert_eq!(next_numbers().await, (mailbox_before + raised, snapshot_before + raised));
     assert_eq!(node.journal("b").await, 2 + 3 * SEQUENCES_RAISED_BY);
     let again = rules::apply(&**node.store.engine(), &succession(4)).await.expect("nothing to do");
     assert_eq!((again.epoch, again.accounts), (4, 0));

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use super::{
     SNAPSHOTS,
     bodies::Body,
+    keeper::{self, Rack},
     model::{Row, Rows, Scribe, State},
     world::World,
 };
@@ -14,11 +15,12 @@ use crate::{
 };
 
 /// Looks at the whole store, quiet as it is: it is sound, every writer's state is the acknowledged
-/// one or the one that its last operation leads to, usage is exact. The states found are adopted.
+/// one or the one that its last operation leads to, so is every keeper's, usage is exact. The states found are adopted.
 pub(super) async fn inspect(
     world: &World,
     store: &Store,
     scribes: &[Arc<Mutex<Scribe>>],
+    racks: &[Arc<Mutex<Rack>>],
     occasion: &str,
 ) {
     match store.check(&|_| {}).await {
@@ -50,6 +52,9 @@ pub(super) async fn inspect(
             }
         }
         *scribe.lock().expect("no panic") = found;
+    }
+    for rack in racks {
+        keeper::inspect(world, store, rack, occasion).await;
     }
     if let Err(error) = usage_is_exact(world, store, scribes, occasion).await {
         world.blame(format!("{occasion}: usage: {error:?}"));

@@ -3,7 +3,7 @@
 //!
 //! A run is several lives of one process. In each, writers ([`writer`]) append, copy, move, flag,
 //! expunge, make and delete mailboxes, hold and release messages, and let simulated snapshots keep
-//! messages; readers ([`reader`]) look at what was acknowledged; the packer packs; back-ups are taken.
+//! messages; keepers ([`keeper`]) take snapshots of accounts and forget them; readers ([`reader`]) look at what was acknowledged; the packer packs; back-ups are taken.
 //! A power cut ends the life. What is then found is compared with the model ([`model`],
 //! [`inspection`]), and at the end every retained back-up is restored and inspected too.
 //!
@@ -12,6 +12,7 @@
 mod bodies;
 mod engine;
 mod inspection;
+mod keeper;
 mod model;
 mod objects;
 mod planted;

@@ -47,12 +47,12 @@ fn a_reader_that_ignores_the_packers_move_is_found() {
 
 #[test]
 fn a_collector_that_does_not_look_again_before_it_sweeps_is_found() {
-    is_found(PlantedBug::SweepWithoutRecheck, 1_034, &LOST_OCTETS);
+    is_found(PlantedBug::SweepWithoutRecheck, 1_070, &LOST_OCTETS);
 }
 
 #[test]
 fn a_shared_chunk_that_stays_condemned_is_found() {
-    is_found(PlantedBug::DedupHitKeepsCondemnation, 1_209, &LOST_OCTETS);
+    is_found(PlantedBug::DedupHitKeepsCondemnation, 1_255, &LOST_OCTETS);
 }
 
 #[test]
@@ -63,4 +63,14 @@ fn a_collector_that_ignores_the_packers_move_is_found() {
 #[test]
 fn a_batch_that_names_a_pack_of_a_retired_generation_is_found() {
     is_found(PlantedBug::RetiredGenerationAccepted, 1_043, &LOST_OCTETS);
+}
+
+#[test]
+fn a_message_removed_although_the_latest_snapshot_holds_it_is_found() {
+    is_found(PlantedBug::DepartureForgotten, 1_000, &["that snapshot"]);
+}
+
+#[test]
+fn a_snapshot_that_goes_with_messages_of_the_one_before_is_found() {
+    is_found(PlantedBug::ForgetIgnoresPrevious, 1_000, &["that snapshot"]);
 }

@@ -15,6 +15,7 @@ use super::{
     SNAPSHOTS,
     engine::PacedEngine,
     inspection::inspect,
+    keeper::{Keeper, Rack},
     model::Scribe,
     objects::{Bucket, ObjectFaults},
     reader::Reader,
@@ -32,7 +33,7 @@ use crate::{
     octets::{OctetStoreConfig, StoredMessage},
     pack::index::{BACKUP_CHECKPOINTS, CHUNK_INDEX, stored_id_of},
     store::{Store, StoreLimits},
-    tests::house::settings,
+    tests::{house::settings, states::STATES},
 };
 
 const ACCOUNTS: usize = 2;
@@ -64,6 +65,7 @@ struct Backup {
     instant: Bytes,
     engine: Arc<SimulatedEngine>,
     scribes: Vec<Scribe>,
+    racks: Vec<Rack>,
 }
 
 struct Run {
@@ -74,6 +76,7 @@ struct Run {
     object_faults: ObjectFaults,
     collecting: CollectOptions,
     scribes: Vec<Arc<Mutex<Scribe>>>,
+    racks: Vec<Arc<Mutex<Rack>>>,
     backups: Arc<Mutex<Vec<Backup>>>,
     restored: Arc<Mutex<u64>>,
 }
@@ -129,13 +132,16 @@ impl Run {
             faults,
             object_faults,
             scribes: (0..WRITERS).map(scribe).collect(),
+            racks: (0..ACCOUNTS as u64)
+                .map(|number| Arc::new(Mutex::new(Rack::new(AccountId(7 + number)))))
+                .collect(),
             backups: Arc::default(),
             restored: Arc::default(),
         }
     }
 
     async fn finish(self) -> Outcome {
-        let families = Store::families(&[SNAPSHOTS]);
+        let families = Store::families(&[SNAPSHOTS, STATES]);
         let mut engine =
             SimulatedEngine::with_faults(&families, self.world.seed, Faults::default());
         self.found_accounts(&engine).await;
@@ -271,18 +277,24 @@ impl Run {
             let (world, store) = (Arc::clone(world), Arc::clone(store));
             actors.spawn(Reader { world, store, scribes: self.scribes.clone() }.read());
         }
+        for rack in &self.racks {
+            let (world, store, rack) = (Arc::clone(world), Arc::clone(store), Arc::clone(rack));
+            actors.spawn(Keeper { world, store, rack }.keep());
+        }
         actors.spawn(pack(Arc::clone(world), Arc::clone(store)));
         let collecting = collect(Arc::clone(world), Arc::clone(store), self.collecting.clone());
         actors.spawn(collecting);
         let backups = Arc::clone(&self.backups);
-        let (scribes, engine) = (self.scribes.clone(), Arc::clone(engine));
-        actors.spawn(back_up(Arc::clone(world), Arc::clone(store), engine, scribes, backups));
+        let (owners, engine) = ((self.scribes.clone(), self.racks.clone()), Arc::clone(engine));
+        actors.spawn(back_up(Arc::clone(world), Arc::clone(store), engine, owners, backups));
     }
 
     /// Opens what a restart finds, without pauses, and compares it with what was acknowledged.
     async fn look(&self, engine: &Arc<SimulatedEngine>, occasion: &str) {
         match self.open(engine.clone(), self.bucket.calm()).await {
-            Ok(store) => inspect(&self.world, &store, &self.scribes, occasion).await,
+            Ok(store) => {
+                inspect(&self.world, &store, &self.scribes, &self.racks, occasion).await;
+            }
             Err(error) => self.world.blame(format!("{occasion}: {error:?}")),
         }
     }
@@ -295,12 +307,17 @@ impl Run {
         };
         let options =
             CollectOptions { grace: std::time::Duration::ZERO, ..self.collecting.clone() };
+        for rack in &self.racks {
+            let (world, store, rack) = (&self.world, &store, Arc::clone(rack));
+            Keeper { world: Arc::clone(world), store: Arc::clone(store), rack }.clear().await;
+        }
         for _ in 0..3 {
             if let Err(error) = store.collect(&options, &|_| {}).await {
                 self.world.blame(format!("the last collector: {error:?}"));
             }
         }
-        inspect(&self.world, &store, &self.scribes, "after the last collector").await;
+        let occasion = "after the last collector";
+        inspect(&self.world, &store, &self.scribes, &self.racks, occasion).await;
         match unused_chunks(&store).await {
             Ok(unused) if unused.is_empty() => {}
             unused => self.world.blame(format!("nothing refers to {unused:?}")),
@@ -321,7 +338,10 @@ impl Run {
                         .into_iter()
                         .map(|scribe| Arc::new(Mutex::new(scribe)))
                         .collect();
-                    inspect(&self.world, &store, &scribes, "after restoring a back-up").await;
+                    let racks: Vec<_> =
+                        backup.racks.into_iter().map(|rack| Arc::new(Mutex::new(rack))).collect();
+                    let occasion = "after restoring a back-up";
+                    inspect(&self.world, &store, &scribes, &racks, occasion).await;
                     *self.restored.lock().expect("no panic") += 1;
                 }
                 Err(error) => self.world.blame(format!("restoring a back-up: {error:?}")),
@@ -379,7 +399,7 @@ async fn back_up(
     world: Arc<World>,
     store: Arc<Store>,
     engine: Arc<SimulatedEngine>,
-    scribes: Vec<Arc<Mutex<Scribe>>>,
+    (scribes, racks): (Vec<Arc<Mutex<Scribe>>>, Vec<Arc<Mutex<Rack>>>),
     backups: Arc<Mutex<Vec<Backup>>>,
 ) {
     loop {
@@ -394,8 +414,9 @@ async fn back_up(
         }
         let oldest = {
             let scribes = scribes.iter().map(|scribe| scribe.lock().expect("no panic").clone());
-            let backup =
-                Backup { instant, engine: engine.checkpoint(), scribes: scribes.collect() };
+            let racks = racks.iter().map(|rack| rack.lock().expect("no panic").clone());
+            let (scribes, racks) = (scribes.collect(), racks.collect());
+            let backup = Backup { instant, engine: engine.checkpoint(), scribes, racks };
             let mut backups = backups.lock().expect("no panic");
             backups.push(backup);
             if backups.len() > 2 { Some(backups.remove(0).instant) } else { None }
