@@ -150,7 +150,7 @@ pub async fn run(
         after = Some(*last);
         for (id, ..) in &accounts {
             let account = store.account(*id).await?;
-            AccountCheck::run(&account, &mut report).await?;
+            AccountCheck::run(store, &account, &mut report).await?;
             report.seen.accounts += 1;
             progress(&report.seen);
         }
@@ -171,6 +171,7 @@ fn damage_of(error: SnapshotError) -> Result<(String, String), SnapshotError> {
 }
 
 struct AccountCheck<'a> {
+    store: &'a Store,
     account: &'a Account,
     id: AccountId,
     state: AccountState,
@@ -185,6 +186,7 @@ struct AccountCheck<'a> {
 
 impl<'a> AccountCheck<'a> {
     async fn run(
+        store: &'a Store,
         account: &'a Account,
         report: &'a mut SnapshotCheckReport,
     ) -> Result<(), SnapshotError> {
@@ -219,7 +221,7 @@ impl<'a> AccountCheck<'a> {
         };
         let pages = CatalogPages::new(reader, id);
         let (later, known) = (HashSet::new(), HashSet::new());
-        let mut check = Self { account, id, state, pages, secret, later, known, report };
+        let mut check = Self { store, account, id, state, pages, secret, later, known, report };
         check.chain(&kept);
         let is_whole = check.snapshots(&kept, going == 0).await?;
         if going == 0 && is_whole { check.leftovers().await } else { Ok(()) }
@@ -351,7 +353,9 @@ impl<'a> AccountCheck<'a> {
                 Err(StoreError::NoSuchMessage { .. } | StoreError::Damaged { .. }) => false,
                 Err(error) => return Err(error.into()),
             };
-            if !stands || number >= snapshot.email_numbers_below {
+            let stands = stands && number < snapshot.email_numbers_below;
+            // Messages are read as they are now: the snapshot may have gone meanwhile.
+            if !stands && is_kept(self.store, self.id, snapshot.number).await? {
                 let fault = SnapshotFault::MessageLost { message: number.0, uid: Row::key(row) };
                 self.report.violation(self.name(snapshot.number), fault);
             }
@@ -404,6 +408,11 @@ impl<'a> AccountCheck<'a> {
         }
         Ok(())
     }
+}
+
+async fn is_kept(store: &Store, account: AccountId, number: u64) -> Result<bool, SnapshotError> {
+    let all = all_snapshots(&**store.engine(), account).await?;
+    Ok(all.iter().any(|(snapshot, going)| snapshot.number == number && !going))
 }
 
 /// A row, and the message it leads to, if it does.
