@@ -22,9 +22,9 @@ mod records;
 pub mod settings;
 pub mod snapshot;
 pub mod take;
-pub mod thin;
 #[cfg(test)]
 mod tests;
+pub mod thin;
 
 use std::sync::Arc;
 

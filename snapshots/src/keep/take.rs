@@ -130,7 +130,7 @@ impl Snapshots {
 
     /// Removes pages that were written ahead for snapshot `birth`, which there is not.
     async fn remove_leftovers(&self, account: AccountId, birth: u64) -> Result<(), SnapshotError> {
-        self.remove_all(self.scan(SNAPSHOT_PAGES, keys::snapshot(account, birth), None)).await?;
+        self.remove_all(self.scan(SNAPSHOT_PAGES, &keys::snapshot(account, birth), None)).await?;
         Ok(())
     }
 
@@ -156,7 +156,7 @@ impl Snapshots {
             let base = known.or_else(|| latest.as_ref().and_then(|latest| latest.base(id)));
             let mut builder = Builder::new(&state, &mailbox, secret, base, &mut sheet);
             let mut next = Some(0);
-            if builder.from_log(self.limits.rows_in_queue_max).await?.is_some() {
+            if builder.follow_log(self.limits.rows_in_queue_max).await?.is_some() {
                 next = None;
             }
             while let Some(from) = next {

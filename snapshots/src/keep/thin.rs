@@ -164,7 +164,7 @@ impl Snapshots {
         number: u64,
     ) -> Result<u64, SnapshotError> {
         let mut removed = 0;
-        let scan = self.scan(DEPARTED_PAGES, keys::snapshot(account, number), None);
+        let scan = self.scan(DEPARTED_PAGES, &keys::snapshot(account, number), None);
         loop {
             let mut batch = Batch::default();
             for (key, _) in self.store.engine().scan(&scan).await? {
@@ -193,9 +193,9 @@ impl Snapshots {
         number: u64,
     ) -> Result<u64, SnapshotError> {
         let behind = |number: u64| keys::snapshot(account, number.saturating_add(1));
-        let born = self.scan(SNAPSHOT_PAGES, behind(before), Some(behind(number)));
+        let born = self.scan(SNAPSHOT_PAGES, &behind(before), Some(behind(number)));
         let removed = self.remove_all(born).await?;
-        self.remove_all(self.scan(DEPARTED_PAGES, keys::snapshot(account, before), None)).await?;
+        self.remove_all(self.scan(DEPARTED_PAGES, &keys::snapshot(account, before), None)).await?;
         Ok(removed)
     }
 
@@ -217,8 +217,8 @@ impl Snapshots {
     }
 
     /// A scan of one batch, from `start` to `end`, or over every key that begins with `start`.
-    pub(super) fn scan(&self, family: Family, start: Bytes, end: Option<Bytes>) -> Scan {
-        let scan = Scan::prefix(family, &start, self.limits.pages_per_batch_max.max(1));
+    pub(super) fn scan(&self, family: Family, start: &[u8], end: Option<Bytes>) -> Scan {
+        let scan = Scan::prefix(family, start, self.limits.pages_per_batch_max.max(1));
         Scan { end: end.or(scan.end.clone()), ..scan }
     }
 }
@@ -260,8 +260,7 @@ fn days(retention: &Retention, now: UnixMillis) -> impl Iterator<Item = UnixMill
 /// First days of months, 00:00, from `now` backwards.
 fn months(retention: &Retention, now: UnixMillis) -> impl Iterator<Item = UnixMillis> {
     let today = Timestamp::from_second(now.seconds())
-        .map(|time| time.to_zoned(TimeZone::UTC).date())
-        .unwrap_or(Date::constant(1970, 1, 1));
+        .map_or(Date::constant(1970, 1, 1), |time| time.to_zoned(TimeZone::UTC).date());
     (0..retention.monthly_months).map_while(move |ago| {
         let first = today.first_of_month().checked_sub(i64::from(ago).months()).ok()?;
         let midnight = first.to_zoned(TimeZone::UTC).ok()?.timestamp();
