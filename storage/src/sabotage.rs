@@ -22,6 +22,8 @@ pub(crate) enum PlantedBug {
     RowBeforeChunk,
     /// A batch of an account is answered before the log is synced.
     MissingSync,
+    /// The index names a cold pack before the pack is durable.
+    ColdBeforeDurable,
     /// A reader that does not find a chunk does not look where it was moved to.
     ReaderIgnoresMove,
 }
@@ -76,6 +78,7 @@ mod tests {
             PlantedBug::RetiredGenerationAccepted,
             PlantedBug::RowBeforeChunk,
             PlantedBug::MissingSync,
+            PlantedBug::ColdBeforeDurable,
             PlantedBug::ReaderIgnoresMove,
         ] {
             let planted_bug = plant(bug);
