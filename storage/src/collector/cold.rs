@@ -83,7 +83,8 @@ impl ColdMessages<'_> {
             let records = reader.multi_get(&keys).await?;
             for (((family, key), record), (number, found)) in keys.iter().zip(records).zip(archived)
             {
-                let record = record.map(|it| records::decode::<ReferencesRecord>(*family, key, &it));
+                let record =
+                    record.map(|it| records::decode::<ReferencesRecord>(*family, key, &it));
                 let rows = record.transpose()?.map_or(1, |record| record.rows);
                 if *found >= rows {
                     self.numbers.push(*number);

@@ -183,8 +183,7 @@ impl Run<'_> {
         let cold = chunks.first().is_some_and(|chunk| chunk.cold);
         let fits = |chunk: &&Moving| {
             octets += u64::from(chunk.stored_octets) + overhead(1) - overhead(0);
-            chunk.cold == cold
-                && octets <= self.octets.config.pack_octets_max as u64
+            chunk.cold == cold && octets <= self.octets.config.pack_octets_max as u64
         };
         chunks.iter().take(CHUNKS_MAX).take_while(fits).count().max(1)
     }
@@ -242,11 +241,11 @@ impl Run<'_> {
             }
         }
         for chunk in chunks {
-            let (order, warm) = wanted.get(&prefix(chunk.stored)).copied().unwrap_or_default();
+            let (order, warm) =
+                wanted.get(&prefix(chunk.stored)).copied().unwrap_or((u32::MAX, true));
             let victim = victims.get(chunk.victim as usize);
             chunk.order = order;
-            chunk.cold =
-                order != u32::MAX && !warm && victim.is_some_and(|victim| victim.may_cool);
+            chunk.cold = order != u32::MAX && !warm && victim.is_some_and(|victim| victim.may_cool);
         }
         Ok(())
     }
@@ -294,9 +293,8 @@ impl Run<'_> {
         self.report.chunks_moved += moved.len() as u64;
         self.report.written_octets += octets;
         if pack.is_cold() {
-            let was_warm = |row: &IndexRow| {
-                matches!(row.place, Place::Packed { pack, .. } if !pack.is_cold())
-            };
+            let was_warm =
+                |row: &IndexRow| matches!(row.place, Place::Packed { pack, .. } if !pack.is_cold());
             let cooled = moved.iter().filter(|(_, before, _)| was_warm(before)).count();
             self.report.chunks_cooled += cooled as u64;
             self.report.cold_written_octets += octets;

@@ -373,7 +373,8 @@ mod tests {
         assert!(!warm.is_cold() && cold.is_cold());
         assert_eq!(cold.path(), format!("packs/cold/{:02x}/{cold}.pack", cold.0[0]));
         assert_eq!(PackId::from_path(&cold.path()), Some(cold));
-        for moved in [warm.path().replace("packs/", "packs/cold/"), cold.path().replace("/cold", "")]
+        for moved in
+            [warm.path().replace("packs/", "packs/cold/"), cold.path().replace("/cold", "")]
         {
             assert_eq!(PackId::from_path(&moved), None, "{moved}");
         }
