@@ -54,8 +54,10 @@ impl ColdMessages<'_> {
             return Ok(false);
         };
         let mut fields = KeyReader::new(family, key);
-        let account = AccountId(fields.take_u64()?);
-        let number = fields.take_u64()?;
+        let (Ok(account), Ok(number)) = (fields.take_u64(), fields.take_u64()) else {
+            return Ok(false);
+        };
+        let account = AccountId(account);
         if self.account != Some(account) {
             self.account = Some(account);
             self.numbers.clear();

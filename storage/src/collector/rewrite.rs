@@ -188,15 +188,16 @@ impl Run<'_> {
         chunks.iter().take(CHUNKS_MAX).take_while(fits).count().max(1)
     }
 
-    /// Leaves what is cold where the warm goes, unless there is enough of it for a pack. What lies in
-    /// cold packs stays in cold ones.
+    /// Leaves what is cold where the warm goes, unless there is enough of it for a pack, or it was
+    /// planned for that. What lies in cold packs stays in cold ones.
     fn weigh_cold(&self, group: &mut Group) {
         let octets = |chunk: &Moving| u64::from(chunk.stored_octets);
         let cold: u64 = group.chunks.iter().filter(|chunk| chunk.cold).map(octets).sum();
         if cold < self.options.cold_octets_min {
             for chunk in &mut group.chunks {
                 let victim = group.victims.get(chunk.victim as usize);
-                chunk.cold &= victim.is_some_and(|victim| victim.named.pack.is_cold());
+                chunk.cold &= victim
+                    .is_some_and(|victim| victim.why == Why::Cold || victim.named.pack.is_cold());
             }
         }
     }
