@@ -35,7 +35,7 @@ async fn filled(messages: u64) -> (Yard, Vec<Uid>, MailboxId) {
         uids.push(yard.add(&text(seed)).await);
     }
     yard.pack().await;
-    let archive = yard.anna.create_mailbox("Archivio", None).await.expect("create");
+    let archive = yard.anna.create_mailbox("Deposito", None).await.expect("create");
     yard.set_tier(archive, 1).await;
     (yard, uids, archive)
 }
