@@ -23,10 +23,37 @@ pub struct CollectorSettings {
     pub pack_compression_level: u8,
     /// Level of zstd at which packs are rewritten.
     pub cold_compression_level: u8,
+    /// What moves under the colder prefix.
+    pub cold: ColdSettings,
     /// Pause between two rounds of disposal.
     pub disposal_interval: Millis,
     /// How long finished transmissions keep their messages, and expunge logs their entries.
     pub disposal_retention: Millis,
+}
+
+/// What moves under the colder prefix: chunks that only archived messages, or those that a snapshot
+/// keeps, refer to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ColdSettings {
+    /// How old packs are before it moves out of them.
+    pub after: Millis,
+    /// Hundredths of a pack for which it is rewritten.
+    pub percent_min: u8,
+    /// Octets that are worth a cold pack.
+    pub octets_min: Octets,
+    /// Level of zstd for what moves.
+    pub level: u8,
+}
+
+/// As long as this means never.
+const NEVER: Millis = Millis::hours(24 * 3650);
+
+impl ColdSettings {
+    /// How old packs are before it moves out of them; `None` = nothing moves.
+    #[must_use]
+    pub fn after(&self) -> Option<std::time::Duration> {
+        (self.after != NEVER).then(|| self.after.duration())
+    }
 }
 
 impl CollectorSettings {
@@ -42,6 +69,7 @@ impl CollectorSettings {
         let (interval, grace) = times(section);
         let (octets_per_second, requests_per_second, memory_octets_max) = bounds(section);
         let (pack_compression_level, cold_compression_level) = levels(section);
+        let cold = cold(section);
         let (disposal_interval, disposal_retention) = disposal(section);
         Self {
             interval,
@@ -51,6 +79,7 @@ impl CollectorSettings {
             memory_octets_max,
             pack_compression_level,
             cold_compression_level,
+            cold,
             disposal_interval,
             disposal_retention,
         }
@@ -127,6 +156,47 @@ fn levels(section: &mut Section<'_, '_>) -> (u8, u8) {
         ),
     );
     (pack_compression_level, cold_compression_level)
+}
+
+fn cold(section: &mut Section<'_, '_>) -> ColdSettings {
+    ColdSettings {
+        after: section.within(
+            "cold_after",
+            Millis::hours(24 * 30),
+            (Millis(0), NEVER),
+            Text::fixed(
+                "Età dei pack da cui passa a packs/cold ciò che serve solo ad archivi e istantanee; \"3650 days\": mai.",
+                "Age of packs out of which what only archives and snapshots need moves to packs/cold; \"3650 days\": never.",
+            ),
+        ),
+        percent_min: section.within(
+            "cold_percent_min",
+            50,
+            (1, 100),
+            Text::fixed(
+                "Un pack si riscrive per questo quando almeno tanti centesimi servono solo a quelli.",
+                "A pack is rewritten for it when at least so many hundredths are needed by those alone.",
+            ),
+        ),
+        octets_min: section.within(
+            "cold_octets_min",
+            Octets::megabytes(4),
+            (Octets(0), Octets::gigabytes(1024)),
+            Text::fixed(
+                "Con meno ottetti di così in tutto non si riscrive nulla per questo.",
+                "With fewer octets than this in all, nothing is rewritten for it.",
+            ),
+        ),
+        level: level(
+            section,
+            "cold_pack_compression_level",
+            19,
+            Text::fixed(
+                "Livello zstd di ciò che passa a packs/cold.",
+                "Level of zstd for what moves to packs/cold.",
+            ),
+        ),
+    }
 }
 
 fn disposal(section: &mut Section<'_, '_>) -> (Millis, Millis) {

@@ -111,6 +111,8 @@ pub struct TotalFigures {
     pub physical_octets: u64,
     /// The part of `physical_octets` that waits in the catalog for the packer.
     pub staged_octets: u64,
+    /// The part of `physical_octets` that lies under the colder prefix.
+    pub cold_octets: u64,
 }
 
 impl TotalFigures {
@@ -242,8 +244,12 @@ pub(crate) async fn of_store(core: &StoreCore) -> Result<TotalFigures, StoreErro
         total.chunks += 1;
         total.plain_octets += u64::from(row.plain_octets);
         total.physical_octets += u64::from(row.stored_octets);
-        if matches!(row.place, Place::Staged { .. }) {
-            total.staged_octets += u64::from(row.stored_octets);
+        match row.place {
+            Place::Staged { .. } => total.staged_octets += u64::from(row.stored_octets),
+            Place::Packed { pack, .. } if pack.is_cold() => {
+                total.cold_octets += u64::from(row.stored_octets);
+            }
+            Place::Packed { .. } => {}
         }
         Ok(())
     })

@@ -22,6 +22,8 @@ pub(crate) enum PlantedBug {
     RowBeforeChunk,
     /// A batch of an account is answered before the log is synced.
     MissingSync,
+    /// The index names a cold pack before the pack is durable.
+    ColdBeforeDurable,
     /// A reader that does not find a chunk does not look where it was moved to.
     ReaderIgnoresMove,
     /// A message is removed with its last row although the latest snapshot holds it.
@@ -80,6 +82,7 @@ mod tests {
             PlantedBug::RetiredGenerationAccepted,
             PlantedBug::RowBeforeChunk,
             PlantedBug::MissingSync,
+            PlantedBug::ColdBeforeDurable,
             PlantedBug::ReaderIgnoresMove,
             PlantedBug::DepartureForgotten,
             PlantedBug::ForgetIgnoresPrevious,

@@ -69,6 +69,7 @@ fn lines(outcome: &StatsOutcome, language: Language) -> Vec<(Text, String)> {
         let live = store.live_octets * 100 / store.pack_octets.max(1);
         add("Caselle", "Accounts", store.accounts.to_string());
         add("In attesa del packer", "Waiting for the packer", octets(store.staged_octets));
+        add("Ottetti in packs/cold", "Octets in packs/cold", octets(store.cold_octets));
         add("Pack", "Packs", store.packs.to_string());
         add("Ottetti dei pack", "Octets of packs", octets(store.pack_octets));
         add("Parte viva", "Live part", format!("{live} %"));
@@ -180,6 +181,7 @@ mod tests {
             held_messages: 1,
             held_octets: 700,
             staged_octets: 800,
+            cold_octets: 300,
             packs: 4,
             pack_octets: 4_000,
             live_octets: 3_000,
@@ -194,6 +196,7 @@ mod tests {
             "Held messages                 1",
             "Their octets                  700",
             "Waiting for the packer        800",
+            "Octets in packs/cold          300",
             "Live part                     75 %",
             "Packs live by less than half  1",
             "Cache in memory               2.0 KB of 4.0 KB, 5 chunks; hits 2, misses 1 (66.6 %)",

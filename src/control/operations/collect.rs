@@ -51,6 +51,10 @@ pub fn options(settings: &CollectorSettings) -> CollectOptions {
         octets_per_second: settings.octets_per_second.0,
         requests_per_second: u64::from(settings.requests_per_second),
         memory_octets_max: usize::try_from(settings.memory_octets_max.0).unwrap_or(usize::MAX),
+        cold_after: settings.cold.after(),
+        cold_percent_min: settings.cold.percent_min,
+        cold_octets_min: settings.cold.octets_min.0,
+        cold_level: settings.cold.level.into(),
         ..CollectOptions::default()
     }
 }

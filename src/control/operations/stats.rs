@@ -73,6 +73,9 @@ pub struct StoreView {
     pub held_octets: u64,
     /// Stored octets that wait in the catalog for the packer.
     pub staged_octets: u64,
+    /// Stored octets under the colder prefix.
+    #[serde(default)]
+    pub cold_octets: u64,
     /// Packs.
     pub packs: u64,
     /// Octets of the packs.
@@ -213,6 +216,7 @@ async fn total(site: &Site) -> Result<StatsOutcome, OperationError> {
             held_messages: figures.held_messages,
             held_octets: figures.held_octets,
             staged_octets: figures.staged_octets,
+            cold_octets: figures.cold_octets,
             packs: packs.packs,
             pack_octets: packs.pack_octets,
             live_octets: packs.live_octets,

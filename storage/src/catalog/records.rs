@@ -218,6 +218,16 @@ pub(crate) struct MailboxRecord {
     /// The name is gone and the rows are being removed.
     #[prost(bool, tag = "13")]
     pub(crate) deleting: bool,
+    /// 0 live, 1 archive.
+    #[prost(uint32, tag = "14")]
+    pub(crate) tier: u32,
+}
+
+impl MailboxRecord {
+    /// Whether its rows are archived ones.
+    pub(crate) fn is_archive(&self) -> bool {
+        self.tier == 1
+    }
 }
 
 /// Value in [`keys::MAILBOX_ROWS`].

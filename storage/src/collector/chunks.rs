@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     CollectPhase, Run,
-    marks::{Marked, Marks},
+    marks::{Mark, Marked, Marks},
     state::{Condemned, Position},
 };
 use crate::{
@@ -42,14 +42,19 @@ pub(super) struct Live {
 pub(super) struct PackLive {
     pub(super) chunks: u32,
     pub(super) octets: u64,
+    /// The part of `octets` that only cold messages refer to.
+    pub(super) cold_octets: u64,
 }
 
 impl Live {
-    fn add(&mut self, row: &IndexRow) {
+    fn add(&mut self, row: &IndexRow, mark: Option<Mark>) {
         if let Place::Packed { pack, .. } = row.place {
             let live = self.packs.entry(pack).or_default();
             live.chunks = live.chunks.saturating_add(1);
             live.octets += u64::from(row.stored_octets);
+            if mark == Some(Mark::Cold) {
+                live.cold_octets += u64::from(row.stored_octets);
+            }
         }
     }
 
@@ -113,16 +118,19 @@ impl Run<'_> {
     async fn mark(&mut self, snapshot: &dyn Reader, first: u64) -> Result<Marked, StoreError> {
         let mut marks = Marks::new(first, self.options.memory_octets_max);
         self.report.passes += 1;
+        let mut cold = self.cold_messages(snapshot);
         for references in self.references {
             let mut pages = Pages::prefix(references.family, &[], PAGE);
             while let Some(page) = pages.next(snapshot).await? {
                 let mut octets = 0;
                 for (key, value) in &page {
                     octets += value.len() as u64;
+                    let is_cold = cold.has(references.family, key).await?;
                     for stored in (references.stored_ids)(key, value)? {
-                        marks.mark(stored);
+                        marks.mark(stored, is_cold);
                     }
                 }
+                octets += cold.take_octets();
                 self.budget.pay(octets, 0).await;
                 self.tell(CollectPhase::Marking);
             }
@@ -169,36 +177,37 @@ impl Run<'_> {
     ) -> Result<(), StoreError> {
         self.report.chunks += 1;
         let stored = indexed.stored;
-        match (marked.contains(stored), condemned) {
-            (true, None) => self.keep(&indexed.row, live),
-            (true, Some(condemned)) => {
+        let mark = marked.find(stored);
+        match (mark, condemned) {
+            (Some(_), None) => self.keep(&indexed.row, mark, live),
+            (Some(_), Some(condemned)) => {
                 verdicts.spare.push((stored, condemned));
-                self.keep(&indexed.row, live);
+                self.keep(&indexed.row, mark, live);
             }
-            (false, None) => {
+            (None, None) => {
                 verdicts.condemn.push(stored);
                 if self.options.dry_run && self.options.grace.is_zero() {
                     verdicts.sweep.push((indexed, Bytes::new()));
                 } else {
-                    self.keep(&indexed.row, live);
+                    self.keep(&indexed.row, mark, live);
                 }
             }
-            (false, Some(octets)) => {
+            (None, Some(octets)) => {
                 let condemned = Condemned::decode(&octets, || format!("condemned row {stored}"))?;
                 if self.is_due(condemned.since) {
                     verdicts.sweep.push((indexed, octets));
                 } else {
-                    self.keep(&indexed.row, live);
+                    self.keep(&indexed.row, mark, live);
                 }
             }
         }
         Ok(())
     }
 
-    fn keep(&mut self, row: &IndexRow, live: &mut Live) {
+    fn keep(&mut self, row: &IndexRow, mark: Option<Mark>, live: &mut Live) {
         self.report.chunks_kept += 1;
         self.report.kept_octets += u64::from(row.stored_octets);
-        live.add(row);
+        live.add(row, mark);
     }
 
     async fn carry_out(&mut self, verdicts: Verdicts, live: &mut Live) -> Result<(), StoreError> {
@@ -257,12 +266,12 @@ impl Run<'_> {
             }
             self.report.conflicts += changed.len() as u64;
             for (chunk, _) in changed {
-                self.keep(&chunk.row, live);
+                self.keep(&chunk.row, None, live);
             }
             chunks = same;
         }
         for (chunk, _) in chunks {
-            self.keep(&chunk.row, live);
+            self.keep(&chunk.row, None, live);
         }
         Ok(())
     }
@@ -280,6 +289,7 @@ impl Run<'_> {
     }
 
     /// Counts what is live by the index alone: for a run that did not begin at the first partition.
+    /// It does not know what is cold, and so leaves that to a later run.
     pub(super) async fn count_live(&self) -> Result<Live, StoreError> {
         let mut live = Live::default();
         let snapshot = self.octets.engine.snapshot().await?;
@@ -287,7 +297,7 @@ impl Run<'_> {
         while let Some(page) = pages.next(&*snapshot).await? {
             let octets = page.iter().map(|(key, row)| (key.len() + row.len()) as u64).sum();
             for (key, octets) in page {
-                live.add(&indexed(&key, octets)?.row);
+                live.add(&indexed(&key, octets)?.row, None);
             }
             self.budget.pay(octets, 0).await;
         }

@@ -1,8 +1,9 @@
 //! The chunks of one partition that something refers to.
 //!
 //! A partition is a range of the first eight octets of StoredIds, which are as good as random.
-//! Only these octets are kept: two chunks that share them keep each other, which one pair among
-//! 2⁶⁴ does, and nothing is ever lost by it. The range shrinks while it is filled, so that the marks
+//! Only 63 bits of these octets are kept: two chunks that share them keep each other, which one pair
+//! among 2⁶³ does, and nothing is ever lost by it. The last bit says that something warm refers to
+//! the chunk: what only cold messages refer to may lie under the colder prefix. The range shrinks while it is filled, so that the marks
 //! never take more memory than they may; what was cut off is a later partition.
 
 use crate::ids::StoredId;
@@ -18,9 +19,12 @@ pub(crate) fn prefix(stored: StoredId) -> u64 {
 pub(crate) struct Marks {
     first: u64,
     last: u64,
+    /// Prefixes of which the last bit is [`WARM`] or not.
     prefixes: Vec<u64>,
     prefixes_max: usize,
 }
+
+const WARM: u64 = 1;
 
 impl Marks {
     /// An empty set that begins at `first` and takes at most `octets_max` octets.
@@ -30,11 +34,11 @@ impl Marks {
         Self { first, last: u64::MAX, prefixes: Vec::new(), prefixes_max }
     }
 
-    /// Marks a chunk, when it belongs to the partition.
-    pub(crate) fn mark(&mut self, stored: StoredId) {
+    /// Marks a chunk, when it belongs to the partition; `cold`: what refers to it is a cold message.
+    pub(crate) fn mark(&mut self, stored: StoredId, cold: bool) {
         let prefix = prefix(stored);
         if (self.first..=self.last).contains(&prefix) {
-            self.prefixes.push(prefix);
+            self.prefixes.push(if cold { prefix & !WARM } else { prefix | WARM });
             if self.prefixes.len() >= self.prefixes_max {
                 self.shrink();
             }
@@ -47,15 +51,23 @@ impl Marks {
         if self.prefixes.len() > self.prefixes_max / 2 {
             let half = self.prefixes.len() / 2;
             if let Some(&cut) = self.prefixes.get(half) {
-                self.last = cut - 1;
+                // Both of a pair that differs in the last bit alone are on one side.
+                self.last = (cut & !WARM) - 1;
                 self.prefixes.truncate(half);
             }
         }
     }
 
+    /// Ascending, each once: warm when one of its marks is.
     fn order(&mut self) {
         self.prefixes.sort_unstable();
-        self.prefixes.dedup();
+        self.prefixes.dedup_by(|later, kept| {
+            let same = *later | WARM == *kept | WARM;
+            if same {
+                *kept |= *later;
+            }
+            same
+        });
     }
 
     /// Ends the marking.
@@ -63,6 +75,15 @@ impl Marks {
         self.order();
         Marked { first: self.first, last: self.last, prefixes: self.prefixes }
     }
+}
+
+/// What refers to a chunk.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Mark {
+    /// Something that is in use.
+    Warm,
+    /// Messages without a row in a live mailbox, and nothing else.
+    Cold,
 }
 
 /// All marks of a partition.
@@ -74,9 +95,12 @@ pub(crate) struct Marked {
 }
 
 impl Marked {
-    /// Says whether something refers to a chunk of the partition.
-    pub(crate) fn contains(&self, stored: StoredId) -> bool {
-        self.prefixes.binary_search(&prefix(stored)).is_ok()
+    /// What refers to a chunk of the partition; `None` when nothing does.
+    pub(crate) fn find(&self, stored: StoredId) -> Option<Mark> {
+        let wanted = prefix(stored) | WARM;
+        let at = self.prefixes.binary_search_by_key(&wanted, |prefix| prefix | WARM).ok()?;
+        let warm = self.prefixes.get(at)? & WARM == WARM;
+        Some(if warm { Mark::Warm } else { Mark::Cold })
     }
 }
 
@@ -96,18 +120,29 @@ mod tests {
         })
         .take(5_000)
         .collect();
+        let is_cold = |turn: bool, id: &StoredId| match id.0[31] % 3 {
+            0 => true,
+            1 => turn,
+            _ => false,
+        };
         let mut first = 0;
         let (mut seen, mut partitions) = (0, 0);
         loop {
             let mut marks = Marks::new(first, 8 * 512);
-            for id in ids.iter().chain(&ids) {
-                marks.mark(*id);
+            // Each twice: once, always or never from a cold message.
+            let twice = ids.iter().map(|id| (true, id)).chain(ids.iter().map(|id| (false, id)));
+            for (turn, id) in twice {
+                marks.mark(*id, is_cold(turn, id));
                 assert!(marks.prefixes.capacity() <= 512);
             }
             let marked = marks.finish();
             let inside = |id: &&StoredId| (marked.first..=marked.last).contains(&prefix(**id));
             let here: Vec<&StoredId> = ids.iter().filter(inside).collect();
-            assert!(here.iter().all(|id| marked.contains(**id)));
+            for id in &here {
+                let cold = id.0[31] % 3 == 0;
+                let expected = if cold { Mark::Cold } else { Mark::Warm };
+                assert_eq!(marked.find(**id), Some(expected));
+            }
             assert_eq!(here.len(), marked.prefixes.len());
             seen += here.len();
             partitions += 1;

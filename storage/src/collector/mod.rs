@@ -8,7 +8,10 @@
 //!    the snapshot, longer than the grace period ago, is swept: its index row goes.
 //!    The caches forget it (`cached`), and what the engine's files still have of it is purged.
 //! 3. `packs`: packs without a live chunk go, half-dead ones are rewritten, and those with octets of
-//!    erased messages (`scour`); small ones are merged.
+//!    erased messages (`scour`); small ones are merged. Chunks that only messages without a live row
+//!    refer to (`cold`) move into packs under the colder prefix, compressed harder. One that is in
+//!    use again moves back when its pack is rewritten anyway, and not before: so nothing moves to
+//!    and fro.
 //! 4. `doomed`: objects whose time has come are deleted.
 //!
 //! Why nothing live is lost, whatever comes between two steps:
@@ -39,6 +42,7 @@
 mod budget;
 mod cached;
 mod chunks;
+mod cold;
 mod doomed;
 mod marks;
 mod objects;
@@ -76,6 +80,16 @@ pub struct CollectOptions {
     pub live_percent_min: u8,
     /// Packs of fewer octets are merged. 16 MiB.
     pub small_pack_octets: u64,
+    /// How old a pack is before the chunks in it that only cold messages refer to may move into cold
+    /// packs. `None` = nothing moves there. 30 days.
+    pub cold_after: Option<Duration>,
+    /// A pack of whose live octets so many hundredths are cold is rewritten for it. 50.
+    pub cold_percent_min: u8,
+    /// Cold octets that are worth a cold pack; fewer wait. 4 MiB.
+    pub cold_octets_min: u64,
+    /// Level of zstd for what moves into cold packs; a chunk that does not shrink by it keeps its
+    /// stored form. 19.
+    pub cold_level: i32,
 }
 
 impl Default for CollectOptions {
@@ -88,6 +102,10 @@ impl Default for CollectOptions {
             memory_octets_max: 64 << 20,
             live_percent_min: 50,
             small_pack_octets: 16 << 20,
+            cold_after: Some(Duration::from_hours(24 * 30)),
+            cold_percent_min: 50,
+            cold_octets_min: 4 << 20,
+            cold_level: 19,
         }
     }
 }

@@ -49,25 +49,76 @@ struct Small {
     live_octets: u64,
 }
 
+/// What waits until all packs were looked at.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Small packs, warm and cold ones: these are never merged with each other.
+    small: [Small; 2],
+    /// Packs of which much is cold.
+    cooling: Vec<(Named, PackLive)>,
+    cold_octets: u64,
+}
+
 impl Run<'_> {
     /// Goes over all packs.
     pub(super) async fn collect_packs(&mut self, live: Live) -> Result<(), StoreError> {
         let mut group = Group::default();
-        let mut small = Small::default();
+        let mut waiting = Waiting::default();
         let marked = self.marked_packs().await?;
         let mut pages = Pages::prefix(PACKS, &[], PAGE);
         while let Some(page) = pages.next(&*self.octets.engine).await? {
             for (key, octets) in page {
                 let named = named(&key, octets)?;
                 let (live, marked) = (live.of(named.pack), marked.contains(&named.pack));
-                self.place(named, live, marked, &mut group, &mut small).await?;
+                self.place(named, live, marked, &mut group, &mut waiting).await?;
             }
             self.tell(CollectPhase::Packs);
         }
-        if small.packs.len() >= SMALL_PACKS_MAX {
-            self.merge(small, &mut group).await?;
+        self.cool(&mut waiting, &mut group).await?;
+        for small in waiting.small {
+            if small.packs.len() >= SMALL_PACKS_MAX {
+                self.merge(small, &mut group).await?;
+            }
         }
         self.move_group(group).await
+    }
+
+    /// Rewrites the packs of which much is cold, when that is enough for a cold pack. Otherwise they
+    /// are packs like any other.
+    async fn cool(&mut self, waiting: &mut Waiting, group: &mut Group) -> Result<(), StoreError> {
+        let enough = waiting.cold_octets >= self.options.cold_octets_min;
+        for (named, live) in std::mem::take(&mut waiting.cooling) {
+            if enough {
+                self.plan(named, Why::Cold, true, group).await?;
+                self.move_full(group).await?;
+            } else {
+                self.place_small(named, live, group, waiting).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether so much of a pack is cold, and for so long, that it is rewritten for it.
+    async fn is_cooling(&self, named: &Named, live: PackLive) -> Result<bool, StoreError> {
+        let percent = u64::from(self.options.cold_percent_min);
+        let much = live.cold_octets > 0
+            && live.cold_octets.saturating_mul(100) >= live.octets.saturating_mul(percent);
+        Ok(much && !named.pack.is_cold() && self.may_cool(named.pack, live).await?)
+    }
+
+    /// Whether what is cold in a pack may lie in a cold one: it does, or the pack is old enough.
+    async fn may_cool(&self, pack: PackId, live: PackLive) -> Result<bool, StoreError> {
+        let Some(after) = self.options.cold_after else { return Ok(false) };
+        if pack.is_cold() || after.is_zero() {
+            return Ok(true);
+        }
+        if live.cold_octets == 0 {
+            return Ok(false);
+        }
+        self.budget.pay(0, 1).await;
+        let written_at = self.octets.packs.written_at(pack).await?;
+        let after = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
+        Ok(written_at.is_some_and(|at| at.plus_millis(after) <= self.now()))
     }
 
     async fn place(
@@ -76,7 +127,7 @@ impl Run<'_> {
         live: PackLive,
         marked: bool,
         group: &mut Group,
-        small: &mut Small,
+        waiting: &mut Waiting,
     ) -> Result<(), StoreError> {
         let needed = live.octets + overhead(live.chunks);
         let whole = named.row.pack_octets;
@@ -86,15 +137,41 @@ impl Run<'_> {
         let half_dead =
             needed.saturating_mul(100) < whole.saturating_mul(self.options.live_percent_min.into());
         if half_dead || marked {
-            self.plan(named, Why::HalfDead, group).await?;
-        } else if whole < self.small_pack_octets() {
-            small.live_octets += needed;
-            small.packs.push(named);
-            if small.live_octets >= self.small_pack_octets() && small.packs.len() > 1 {
-                let small = std::mem::take(small);
-                self.merge(small, group).await?;
-            }
+            let may_cool = self.may_cool(named.pack, live).await?;
+            self.plan(named, Why::HalfDead, may_cool, group).await?;
+        } else if self.is_cooling(&named, live).await? {
+            waiting.cold_octets += live.cold_octets;
+            waiting.cooling.push((named, live));
+        } else {
+            self.place_small(named, live, group, waiting).await?;
         }
+        self.move_full(group).await
+    }
+
+    /// Lets a pack wait for others when it is small, and merges them when they are enough.
+    async fn place_small(
+        &mut self,
+        named: Named,
+        live: PackLive,
+        group: &mut Group,
+        waiting: &mut Waiting,
+    ) -> Result<(), StoreError> {
+        if named.row.pack_octets >= self.small_pack_octets() {
+            return Ok(());
+        }
+        let [warm, cold] = &mut waiting.small;
+        let small = if named.pack.is_cold() { cold } else { warm };
+        small.live_octets += live.octets + overhead(live.chunks);
+        small.packs.push(named);
+        if small.live_octets >= self.small_pack_octets() && small.packs.len() > 1 {
+            let small = std::mem::take(small);
+            self.merge(small, group).await?;
+        }
+        Ok(())
+    }
+
+    /// Moves what is planned when the list has grown as long as it may.
+    async fn move_full(&mut self, group: &mut Group) -> Result<(), StoreError> {
         if group.memory_octets() >= self.options.memory_octets_max {
             self.move_group(std::mem::take(group)).await?;
         }
@@ -108,13 +185,20 @@ impl Run<'_> {
 
     async fn merge(&mut self, small: Small, group: &mut Group) -> Result<(), StoreError> {
         for named in small.packs {
-            self.plan(named, Why::Small, group).await?;
+            let may_cool = named.pack.is_cold() && self.options.cold_after.is_some();
+            self.plan(named, Why::Small, may_cool, group).await?;
         }
         Ok(())
     }
 
     /// Adds what is live in a pack to the chunks that will be moved.
-    async fn plan(&mut self, named: Named, why: Why, group: &mut Group) -> Result<(), StoreError> {
+    async fn plan(
+        &mut self,
+        named: Named,
+        why: Why,
+        may_cool: bool,
+        group: &mut Group,
+    ) -> Result<(), StoreError> {
         let Some(chunks) = self.named_chunks(&named).await? else { return Ok(()) };
         let victim = u32::try_from(group.victims.len()).unwrap_or(u32::MAX);
         for (stored, row) in chunks {
@@ -128,9 +212,10 @@ impl Run<'_> {
                 stored_octets,
                 plain_octets,
                 order,
+                cold: false,
             });
         }
-        group.victims.push(Victim { named, why });
+        group.victims.push(Victim { named, why, may_cool });
         Ok(())
     }
 

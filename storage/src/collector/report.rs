@@ -38,6 +38,12 @@ pub struct CollectReport {
     pub chunks_moved: u64,
     /// Octets of the packs written.
     pub written_octets: u64,
+    /// Packs of which much was cold, and whose chunks were moved.
+    pub packs_cooled: u64,
+    /// Those of `chunks_moved` that moved from warm packs into cold ones.
+    pub chunks_cooled: u64,
+    /// Those of `written_octets` that are in cold packs.
+    pub cold_written_octets: u64,
     /// Objects found that no row named; they are doomed.
     pub packs_unnamed: u64,
     /// Objects deleted.

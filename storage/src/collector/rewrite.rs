@@ -2,6 +2,8 @@
 //!
 //! * The order in the new packs is the order of the records that refer to the chunks first: by
 //!   account, then by EmailNumber. So what is read together lies together.
+//! * What only cold messages refer to goes into packs of its own under the colder prefix; whether it
+//!   is still so is read again before it is moved.
 //! * Each chunk is verified before it is moved. A damaged one stays where it is, its pack stays
 //!   too, and both are reported.
 //! * The batch expects each index row as it was planned. What changed meanwhile is left out.
@@ -39,6 +41,7 @@ use crate::{
         repack::{Repack, repack_all},
         store::PackId,
     },
+    sabotage::{PlantedBug, planted},
 };
 
 /// Chunks of one new pack at most: bounds the batch.
@@ -57,6 +60,8 @@ const ATTEMPTS_MAX: usize = 8;
 pub(super) enum Why {
     HalfDead,
     Small,
+    /// Much of it is cold.
+    Cold,
 }
 
 /// A pack whose chunks are moved.
@@ -64,6 +69,8 @@ pub(super) enum Why {
 pub(super) struct Victim {
     pub(super) named: Named,
     pub(super) why: Why,
+    /// What is cold in it may go into a cold pack.
+    pub(super) may_cool: bool,
 }
 
 /// A chunk that is moved.
@@ -77,6 +84,8 @@ pub(super) struct Moving {
     pub(super) plain_octets: u32,
     /// Number of the record that refers to it first.
     pub(super) order: u32,
+    /// Whether it goes into a cold pack.
+    pub(super) cold: bool,
 }
 
 /// Packs that are rewritten together.
@@ -109,12 +118,13 @@ impl Run<'_> {
         if group.victims.is_empty() {
             return Ok(());
         }
-        self.find_order(&mut group.chunks).await?;
+        self.find_order(&mut group).await?;
+        self.weigh_cold(&mut group);
         if self.options.dry_run {
             self.leave_out_swept(&mut group).await?;
         }
         self.leave_out_damaged(&mut group).await?;
-        group.chunks.sort_unstable_by_key(|chunk| (chunk.order, chunk.stored));
+        group.chunks.sort_unstable_by_key(|chunk| (chunk.cold, chunk.order, chunk.stored));
         let mut rest = group.chunks.as_slice();
         while !rest.is_empty() {
             let (piece, later) = rest.split_at(self.piece(rest));
@@ -167,50 +177,76 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// How many of `chunks` make one pack.
+    /// How many of `chunks` make one pack, cold or not.
     fn piece(&self, chunks: &[Moving]) -> usize {
         let mut octets = overhead(0);
+        let cold = chunks.first().is_some_and(|chunk| chunk.cold);
         let fits = |chunk: &&Moving| {
             octets += u64::from(chunk.stored_octets) + overhead(1) - overhead(0);
-            octets <= self.octets.config.pack_octets_max as u64
+            chunk.cold == cold && octets <= self.octets.config.pack_octets_max as u64
         };
         chunks.iter().take(CHUNKS_MAX).take_while(fits).count().max(1)
     }
 
-    /// Finds which record refers to each chunk first.
-    async fn find_order(&self, chunks: &mut [Moving]) -> Result<(), StoreError> {
+    /// Leaves what is cold where the warm goes, unless there is enough of it for a pack, or it was
+    /// planned for that. What lies in cold packs stays in cold ones.
+    fn weigh_cold(&self, group: &mut Group) {
+        let octets = |chunk: &Moving| u64::from(chunk.stored_octets);
+        let cold: u64 = group.chunks.iter().filter(|chunk| chunk.cold).map(octets).sum();
+        if cold < self.options.cold_octets_min {
+            for chunk in &mut group.chunks {
+                let victim = group.victims.get(chunk.victim as usize);
+                chunk.cold &= victim
+                    .is_some_and(|victim| victim.why == Why::Cold || victim.named.pack.is_cold());
+            }
+        }
+    }
+
+    /// Finds which record refers to each chunk first, and which chunks only cold messages refer to.
+    async fn find_order(&self, group: &mut Group) -> Result<(), StoreError> {
+        let Group { victims, chunks } = group;
         if chunks.is_empty() {
             return Ok(());
         }
-        let mut wanted: HashMap<u64, u32> =
-            chunks.iter().map(|chunk| (prefix(chunk.stored), u32::MAX)).collect();
+        // For each chunk: the record, and whether something warm refers to it.
+        let mut wanted: HashMap<u64, (u32, bool)> =
+            chunks.iter().map(|chunk| (prefix(chunk.stored), (u32::MAX, false))).collect();
         let (mut missing, mut record) = (wanted.len(), 0_u32);
+        let may_cool = victims.iter().any(|victim| victim.may_cool);
         let snapshot = self.octets.engine.snapshot().await?;
+        let mut cold = self.cold_messages(&*snapshot);
         'families: for references in self.references {
             let mut pages = Pages::prefix(references.family, &[], PAGE);
             while let Some(page) = pages.next(&*snapshot).await? {
                 let mut octets = 0;
                 for (key, value) in &page {
                     octets += value.len() as u64;
+                    let warm = !may_cool || !cold.has(references.family, key).await?;
                     for stored in (references.stored_ids)(key, value)? {
-                        match wanted.get_mut(&prefix(stored)) {
-                            Some(order) if *order == u32::MAX => {
-                                *order = record;
-                                missing -= 1;
-                            }
-                            _ => {}
+                        let Some((order, is_warm)) = wanted.get_mut(&prefix(stored)) else {
+                            continue;
+                        };
+                        *is_warm |= warm;
+                        if *order == u32::MAX {
+                            *order = record;
+                            missing -= 1;
                         }
                     }
                     record = record.saturating_add(1);
                 }
+                octets += cold.take_octets();
                 self.budget.pay(octets, 0).await;
-                if missing == 0 {
+                if missing == 0 && !may_cool {
                     break 'families;
                 }
             }
         }
         for chunk in chunks {
-            chunk.order = wanted.get(&prefix(chunk.stored)).copied().unwrap_or(u32::MAX);
+            let (order, warm) =
+                wanted.get(&prefix(chunk.stored)).copied().unwrap_or((u32::MAX, true));
+            let victim = victims.get(chunk.victim as usize);
+            chunk.order = order;
+            chunk.cold = order != u32::MAX && !warm && victim.is_some_and(|victim| victim.may_cool);
         }
         Ok(())
     }
@@ -218,7 +254,9 @@ impl Run<'_> {
     /// Writes one new pack, and lets the index name it.
     async fn move_piece(&mut self, group: &Group, piece: &[Moving]) -> Result<(), StoreError> {
         let generation = self.octets.generation().await?;
-        let pack = PackId::random(&*self.octets.random);
+        let random = &*self.octets.random;
+        let cold = piece.first().is_some_and(|chunk| chunk.cold);
+        let pack = if cold { PackId::random_cold(random) } else { PackId::random(random) };
         let mut builder = PackBuilder::default();
         let mut moved = Vec::with_capacity(piece.len());
         for (moving, octets) in piece.iter().zip(self.read_piece(group, piece).await?) {
@@ -235,23 +273,33 @@ impl Run<'_> {
         let (octets, _) = builder.finish();
         let row = PackRow { pack_octets: octets.len() as u64, chunks };
         if self.options.dry_run {
-            self.wrote(moved.len(), row.pack_octets);
+            self.wrote(pack, &moved, row.pack_octets);
             return Ok(());
+        }
+        if planted(PlantedBug::ColdBeforeDurable) && cold {
+            self.name(pack, row, generation, &mut moved).await?;
         }
         self.octets.packs.put(pack, octets).await?;
         self.budget.pay(row.pack_octets, 1).await;
         if self.name(pack, row, generation, &mut moved).await? {
-            self.wrote(moved.len(), row.pack_octets);
+            self.wrote(pack, &moved, row.pack_octets);
             return Ok(());
         }
         // No row names it, and none will.
         self.octets.packs.delete(pack).await
     }
 
-    fn wrote(&mut self, chunks: usize, pack_octets: u64) {
+    fn wrote(&mut self, pack: PackId, moved: &[(StoredId, IndexRow, IndexRow)], octets: u64) {
         self.report.packs_written += 1;
-        self.report.chunks_moved += chunks as u64;
-        self.report.written_octets += pack_octets;
+        self.report.chunks_moved += moved.len() as u64;
+        self.report.written_octets += octets;
+        if pack.is_cold() {
+            let was_warm =
+                |row: &IndexRow| matches!(row.place, Place::Packed { pack, .. } if !pack.is_cold());
+            let cooled = moved.iter().filter(|(_, before, _)| was_warm(before)).count();
+            self.report.chunks_cooled += cooled as u64;
+            self.report.cold_written_octets += octets;
+        }
     }
 
     /// Commits the batch of a new pack; leaves out of `moved` what changed meanwhile. Says whether
@@ -359,7 +407,14 @@ impl Run<'_> {
 
     fn level(&self, group: &Group, chunk: &Moving) -> Option<i32> {
         let config = &self.octets.config;
-        let level = match group.victims.get(chunk.victim as usize)?.why {
+        let victim = group.victims.get(chunk.victim as usize)?;
+        if victim.named.pack.is_cold() {
+            // It has been compressed as hard as it is worth.
+            return None;
+        }
+        let level = match victim.why {
+            _ if chunk.cold => self.options.cold_level,
+            Why::Cold => return None,
             Why::HalfDead => config.cold_compression_level,
             Why::Small => config.pack_compression_level,
         };
@@ -383,6 +438,7 @@ impl Run<'_> {
                 match victim.why {
                     Why::HalfDead => self.report.packs_rewritten += 1,
                     Why::Small => self.report.packs_merged += 1,
+                    Why::Cold => self.report.packs_cooled += 1,
                 }
             }
         }

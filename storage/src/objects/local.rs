@@ -58,13 +58,17 @@ fn failed(
 
 fn make_folders(folder: &FolderPath) -> std::io::Result<()> {
     let packs = folder.join("packs");
-    std::fs::create_dir_all(&packs)?;
-    for first in 0..=u8::MAX {
+    let cold = packs.join("cold");
+    std::fs::create_dir_all(&cold)?;
+    for (packs, first) in
+        [&packs, &cold].into_iter().flat_map(|it| (0..=u8::MAX).map(move |n| (it, n)))
+    {
         match std::fs::create_dir(packs.join(format!("{first:02x}"))) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
     }
+    sync_folder(&cold)?;
     sync_folder(&packs)?;
     sync_folder(folder)?;
     match folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {

@@ -7,7 +7,9 @@
 //!   comes with its length, an index has at most 48 MiB, a range is one of chunks. An object longer than
 //!   a pack can be is damaged.
 //! * After [`PackStore::put`] returned, the pack survives a crash (`objects`).
-//! * Objects are named `packs/<first two hexadecimal digits>/<PackId in hexadecimal>.pack`.
+//! * Objects are named `packs/<first two hexadecimal digits>/<PackId in hexadecimal>.pack`, and those
+//!   of chunks that no live row marks `packs/cold/<two digits>/<PackId>.pack`. The name itself says
+//!   which ([`PackId::is_cold`]): whoever knows a pack knows its path, and a listing of `packs/` has both.
 //!
 //! Not here: the octets of a pack (`pack::format`), which packs count (`packs` in the catalog).
 
@@ -19,26 +21,48 @@ use object_store::{
     GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload,
     path::Path,
 };
-use trust::random::RandomSource;
+use trust::{clock::UnixMillis, random::RandomSource};
 
 use super::format::{self, PackEntry};
 use crate::error::StoreError;
 pub use crate::objects::local::local_objects;
 
 const PREFIX: &str = "packs";
+const COLD_PREFIX: &str = "packs/cold";
 const SUFFIX: &str = ".pack";
+/// The last octets of the names of cold packs. Of the packs named before there were cold ones, each
+/// ends so with a chance of 2⁻⁴⁸.
+const COLD_MARK: [u8; 6] = *b"colder";
 
 /// The random name of a pack.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PackId(pub [u8; 16]);
 
 impl PackId {
-    /// A new name.
+    /// A new name, of a pack that is not cold.
     #[must_use]
     pub fn random(random: &dyn RandomSource) -> Self {
         let mut octets = [0; 16];
         random.fill(&mut octets);
+        if Self(octets).is_cold() {
+            octets[15] ^= 1;
+        }
         Self(octets)
+    }
+
+    /// A new name, of a cold pack: 80 of its bits are random.
+    #[must_use]
+    pub fn random_cold(random: &dyn RandomSource) -> Self {
+        let mut octets = [0; 16];
+        random.fill(&mut octets);
+        octets[10..].copy_from_slice(&COLD_MARK);
+        Self(octets)
+    }
+
+    /// Whether it lies under the colder prefix.
+    #[must_use]
+    pub fn is_cold(self) -> bool {
+        self.0.ends_with(&COLD_MARK)
     }
 
     /// The name that 16 octets are.
@@ -50,7 +74,8 @@ impl PackId {
     /// The object's path.
     #[must_use]
     pub fn path(self) -> String {
-        format!("{PREFIX}/{:02x}/{self}{SUFFIX}", self.0[0])
+        let prefix = if self.is_cold() { COLD_PREFIX } else { PREFIX };
+        format!("{prefix}/{:02x}/{self}{SUFFIX}", self.0[0])
     }
 
     /// The pack whose object has this path.
@@ -253,6 +278,15 @@ impl PackStore {
         if range.is_empty() { Ok(Some(Bytes::new())) } else { self.read(pack, range).await }
     }
 
+    /// When a pack was written, by the object store's clock; `None` when there is no such object.
+    pub async fn written_at(&self, pack: PackId) -> Result<Option<UnixMillis>, StoreError> {
+        match self.objects.head(&Path::from(pack.path())).await {
+            Ok(meta) => Ok(Some(UnixMillis(meta.last_modified.timestamp_millis()))),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(failed("head", pack, error)),
+        }
+    }
+
     /// Removes a pack that no row of the catalog names. Removing it twice is no error.
     pub async fn delete(&self, pack: PackId) -> Result<(), StoreError> {
         match self.objects.delete(&Path::from(pack.path())).await {
@@ -329,6 +363,20 @@ mod tests {
         assert_eq!(PackId::from_path(&pack.path()), Some(pack));
         for path in ["packs/ab/short.pack", "packs/00/abababababababababababababababab.pack"] {
             assert_eq!(PackId::from_path(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_pack_says_whether_it_lies_under_the_colder_prefix() {
+        let random = trust::random::SeededRandom::new(4);
+        let (warm, cold) = (PackId::random(&random), PackId::random_cold(&random));
+        assert!(!warm.is_cold() && cold.is_cold());
+        assert_eq!(cold.path(), format!("packs/cold/{:02x}/{cold}.pack", cold.0[0]));
+        assert_eq!(PackId::from_path(&cold.path()), Some(cold));
+        for moved in
+            [warm.path().replace("packs/", "packs/cold/"), cold.path().replace("/cold", "")]
+        {
+            assert_eq!(PackId::from_path(&moved), None, "{moved}");
         }
     }
 

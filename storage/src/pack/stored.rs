@@ -83,6 +83,8 @@ impl std::fmt::Debug for StoreSecret {
 
 /// Contexts kept for the next call, at most. More calls at a time make their own and drop it.
 const CONTEXTS_MAX: usize = 16;
+/// Above this level the tables have tens of megabytes, and are not kept.
+const KEPT_LEVEL_MAX: i32 = 12;
 
 /// Contexts of zstd that are not in use.
 struct Contexts<T>(Mutex<Vec<T>>);
@@ -117,10 +119,14 @@ impl<T> Contexts<T> {
 pub fn encode(plain: &[u8], level: i32) -> Result<Bytes, StoreError> {
     let mut stored = vec![SUITE_PLAIN; 1 + zstd::zstd_safe::compress_bound(plain.len())];
     let make = || Compressor::new(level);
-    let compressed = COMPRESSORS.with(make, |compressor| {
-        compressor.set_compression_level(level)?;
-        compressor.compress_to_buffer(plain, &mut stored[1..])
-    });
+    let compressed = if level > KEPT_LEVEL_MAX {
+        make().and_then(|mut it| it.compress_to_buffer(plain, &mut stored[1..]))
+    } else {
+        COMPRESSORS.with(make, |compressor| {
+            compressor.set_compression_level(level)?;
+            compressor.compress_to_buffer(plain, &mut stored[1..])
+        })
+    };
     let octets = compressed.map_err(|error| StoreError::Engine {
         operation: "compress a chunk",
         source: Box::new(error),

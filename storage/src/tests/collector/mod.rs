@@ -2,6 +2,7 @@
 //! between two of its steps.
 
 mod cached;
+mod cold;
 mod interleaved;
 mod packs;
 mod runs;

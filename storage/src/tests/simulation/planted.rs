@@ -61,6 +61,11 @@ fn a_collector_that_ignores_the_packers_move_is_found() {
 }
 
 #[test]
+fn an_index_that_names_a_cold_pack_before_it_is_durable_is_found() {
+    is_found(PlantedBug::ColdBeforeDurable, 1_000, &LOST_OCTETS);
+}
+
+#[test]
 fn a_batch_that_names_a_pack_of_a_retired_generation_is_found() {
     is_found(PlantedBug::RetiredGenerationAccepted, 1_043, &LOST_OCTETS);
 }
