@@ -70,6 +70,17 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Plans {
             limits.messages_per_minute_max,
             Text::fixed("Messaggi inviati in un minuto.", "Messages sent in a minute."),
         );
+        limits.archive_space = limits.archive_space.map(|least| {
+            section.within(
+                "archive_space",
+                least,
+                (least, Octets::gigabytes(1 << 20)),
+                Text::fixed(
+                    "Spazio dell'archivio (Archivio e cartelle sotto), oltre a quello della casella.",
+                    "Space of the archive (Archivio and mailboxes below it), beside the account's own.",
+                ),
+            )
+        });
         plans.grant(plan, limits);
     }
     plans
