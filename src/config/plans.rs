@@ -2,7 +2,7 @@
 
 use super::{
     reader::{Reader, Section},
-    units::Octets,
+    units::{Millis, Octets},
 };
 use crate::{
     registry::plan::{Plan, Plans},
@@ -81,6 +81,15 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Plans {
                 ),
             )
         });
+        limits.archive_older_than = section.within(
+            "archive_older_than",
+            limits.archive_older_than,
+            (Millis(0), Millis::hours(24 * 36_500)),
+            Text::fixed(
+                "Età a cui i messaggi passano da soli nell'archivio, in giorni; 0 days = mai. Una casella può avere regole sue.",
+                "Age at which messages go into the archive by themselves, in days; 0 days = never. An account may have rules of its own.",
+            ),
+        );
         plans.grant(plan, limits);
     }
     plans

@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
-use crate::config::units::Octets;
+use crate::config::units::{Millis, Octets};
 
 /// A type of account.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -70,6 +70,7 @@ impl Plan {
             messages_per_day_max: per_day_max,
             messages_per_minute_max: per_minute_max,
             archive_space: archive,
+            archive_older_than: Millis::hours(24 * 365),
         }
     }
 }
@@ -110,6 +111,9 @@ pub struct PlanLimits {
     pub messages_per_minute_max: u32,
     /// Space of the archive before increments; `None` = unlimited.
     pub archive_space: Option<Octets>,
+    /// Age at which messages go into the archive by themselves; 0 = never. Accounts may have rules of
+    /// their own instead.
+    pub archive_older_than: Millis,
 }
 
 impl PlanLimits {
