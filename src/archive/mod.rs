@@ -20,10 +20,6 @@ pub mod notice;
 pub mod rules;
 pub mod run;
 pub mod schedule;
-
-#[cfg(test)]
-mod tests;
-
 use storage::catalog::engine::Family;
 
 /// Rules of accounts that have their own. Key: AccountId (8).

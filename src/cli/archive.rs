@@ -87,6 +87,13 @@ pub(super) struct RuleArguments {
     flagged_too: bool,
     #[arg(long, value_name = "NAME", default_value = TARGET, help = say("La cartella di destinazione", "The mailbox they go to"))]
     target: String,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// What becomes of the rules that there are.
+#[derive(Debug, clap::Args)]
+struct Place {
     #[arg(long, help = say("In aggiunta alle regole che ci sono", "Behind the rules that there are"))]
     add: bool,
     #[arg(long, conflicts_with_all = ["older_than", "add"], help = say("Nessuna regola: non si archivia nulla da solo", "No rule: nothing is archived by itself"))]
@@ -145,7 +152,7 @@ impl RulesCommand {
 impl RuleArguments {
     fn change(self) -> (String, RulesChange) {
         let account = self.addressed.account;
-        if self.none {
+        if self.place.none {
             return (account, RulesChange::Set(Vec::new()));
         }
         let rule = Rule {
@@ -156,7 +163,8 @@ impl RuleArguments {
             except_flagged: !self.flagged_too,
             target: self.target,
         };
-        let change = if self.add { RulesChange::Add(rule) } else { RulesChange::Set(vec![rule]) };
+        let change =
+            if self.place.add { RulesChange::Add(rule) } else { RulesChange::Set(vec![rule]) };
         (account, change)
     }
 }

@@ -255,47 +255,6 @@ impl Registry {
         .await
     }
 
-    /// Sets how many increments of 1 GB an account has.
-    pub async fn set_increments(
-        &self,
-        address: &AccountAddress,
-        increments: u32,
-    ) -> Result<RegisteredAccount, RegistryError> {
-        self.change_account(address, |account| {
-            account.increments = increments;
-            Ok(())
-        })
-        .await
-    }
-
-    /// Sets how many increments of 1 GB the archive of an account has.
-    pub async fn set_archive_increments(
-        &self,
-        address: &AccountAddress,
-        increments: u32,
-    ) -> Result<RegisteredAccount, RegistryError> {
-        self.change_account(address, |account| {
-            account.archive_increments = increments;
-            Ok(())
-        })
-        .await
-    }
-
-    /// Adds space to what an account has: increments of 1 GB of live mail, and of the archive.
-    pub async fn add_space(
-        &self,
-        address: &AccountAddress,
-        live: u32,
-        archive: u32,
-    ) -> Result<RegisteredAccount, RegistryError> {
-        self.change_account(address, |account| {
-            account.increments = account.increments.saturating_add(live);
-            account.archive_increments = account.archive_increments.saturating_add(archive);
-            Ok(())
-        })
-        .await
-    }
-
     /// Sets whether an account refuses mail that is not certified. The provider's own takes all.
     pub async fn set_certified_mail_only(
         &self,
@@ -307,19 +266,6 @@ impl Registry {
                 return Err(RegistryError::ServicePlan);
             }
             account.certified_mail_only = only;
-            Ok(())
-        })
-        .await
-    }
-
-    /// Adds `increments` of 1 GB to what an account has.
-    pub async fn add_increments(
-        &self,
-        address: &AccountAddress,
-        increments: u32,
-    ) -> Result<RegisteredAccount, RegistryError> {
-        self.change_account(address, |account| {
-            account.increments = account.increments.saturating_add(increments);
             Ok(())
         })
         .await
@@ -440,15 +386,6 @@ impl Registry {
         transaction.commit().await.map_err(RegistryError::database("change an account"))?;
         self.changed.notify_one();
         Ok(account)
-    }
-
-    fn check_increments(&self, account: &RegisteredAccount) -> Result<(), RegistryError> {
-        match self.plans.limits(account.plan).increments_max {
-            Some(most) if account.increments > most => {
-                Err(RegistryError::TooManyIncrements { plan: account.plan, most })
-            }
-            _ => Ok(()),
-        }
     }
 
     async fn check_owner(

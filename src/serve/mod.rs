@@ -47,7 +47,6 @@ use self::{
     doors::{Doors, Rooms},
 };
 use crate::{
-    archive,
     backup::service::BackupService,
     config::{Config, units::Millis},
     control::{self, ControlSocket, Site},
@@ -467,11 +466,8 @@ fn start_beside(
     tasks.spawn(collecting::collect(beside, settings, stopping.clone()));
     let (beside, settings) = (Arc::clone(engine), Arc::clone(config));
     tasks.spawn(collecting::dispose(beside, settings, stopping.clone()));
-    if config.archive.enabled {
-        let (store, config) = (Arc::clone(&store), Arc::clone(config));
-        let schedule = archive::schedule::Schedule { store, config, clock: Arc::new(SystemClock) };
-        tasks.spawn(schedule.keep(stopping.clone()));
-    }
+    let (beside, settings) = (Arc::clone(&store), Arc::clone(config));
+    tasks.spawn(collecting::archive(beside, settings, stopping.clone()));
     tasks.spawn(background::scrub(
         Arc::clone(&store),
         config.store.scrub_period.duration(),

@@ -88,10 +88,8 @@ async fn adopt_mailboxes(draft: &mut Draft<'_>) -> Result<(), StoreError> {
         let id = MailboxId(fields.take_u64()?);
         fields.finish()?;
         let mut record: MailboxRecord = records::decode(keys::MAILBOXES, &key, &value)?;
-        let tier = match record.deleting {
-            true => record.tier,
-            false => Tier::of_name(&record.name).number(),
-        };
+        let named = Tier::of_name(&record.name).number();
+        let tier = if record.deleting { record.tier } else { named };
         if record.tier != tier {
             record.tier = tier;
             draft.put_mailbox(id, &record);

@@ -331,3 +331,36 @@ async fn messages_go_back_to_where_they_were_whatever_it_is_called_now() {
     assert!(rows[0].save_date >= UnixMillis(0));
     house.is_sound().await;
 }
+
+#[tokio::test]
+async fn the_check_names_a_wrong_tier_and_a_wrong_sum_and_a_repair_mends_both() {
+    let (house, anna) = House::with_anna().await;
+    let archive = open(&anna, "Archivio").await.id();
+    charged(&house, &anna, INBOX, 5).await;
+    charged(&house, &anna, archive, 20).await;
+    let (head_key, mailbox_key) = (keys::account(ANNA), keys::mailbox(ANNA, archive));
+    let head = house.engine.get(keys::ACCOUNT_HEADS, &head_key).await.expect("read");
+    let mailbox = house.engine.get(keys::MAILBOXES, &mailbox_key).await.expect("read");
+    let (head, mailbox) = (head.expect("a head"), mailbox.expect("a mailbox"));
+    let mut wrong_head: HeadRecord =
+        records::decode(keys::ACCOUNT_HEADS, &head_key, &head).expect("head");
+    (wrong_head.archive_octets, wrong_head.archive_messages) = (21, 2);
+    let mut wrong_mailbox: MailboxRecord =
+        records::decode(keys::MAILBOXES, &mailbox_key, &mailbox).expect("mailbox");
+    wrong_mailbox.tier = 0;
+    let wrong = [
+        (keys::ACCOUNT_HEADS, head_key, records::encode(&wrong_head), 2),
+        (keys::MAILBOXES, mailbox_key, records::encode(&wrong_mailbox), 3),
+    ];
+    for (family, key, value, violations) in wrong {
+        let mut batch = Batch::default();
+        batch.put(family, key, value);
+        house.engine.commit(batch).await.expect("commit");
+        let report = house.store.check(&|_| {}).await.expect("check");
+        assert_eq!(report.violations.len(), violations, "{:?}", report.violations);
+        let report = house.store.repair(&Nobody, true, &|_| {}).await.expect("repair");
+        assert!(report.changes > 0 && report.left == 0, "{report:?}");
+        assert_eq!(used(&anna).await, (5, 20));
+        house.is_sound().await;
+    }
+}
