@@ -1,5 +1,6 @@
 //! The program: PEC engine, registry, configuration, command line and wiring.
 //!
+//! * [`archive`]: old messages move into the archive by themselves.
 //! * [`backup`]: checkpoints of the whole node elsewhere, and the way back.
 //! * [`cli`]: the command line.
 //! * [`config`]: the one file of settings.
@@ -22,6 +23,7 @@
 //!
 //! Not here: octets and mailboxes (`storage`), sessions (`protocols`), signatures (`trust`).
 
+pub mod archive;
 pub mod backup;
 pub mod cli;
 pub mod config;

@@ -19,7 +19,9 @@ use protocols::access::{
 use storage::{
     account::{
         Account, MailboxListing,
+        name::normalised,
         quota::{Quota, QuotaRule},
+        tier::Tier,
         tree,
     },
     catalog::engine::Batch,
@@ -154,6 +156,7 @@ impl MailAccount for LiveMailAccount {
             store: Arc::clone(&self.store),
             account: self.account.clone(),
             mailbox,
+            tier: Tier::of_name(&normalised(name)),
             octets_max: self.append_octets_max,
             announced: 0,
             current: None,
@@ -210,10 +213,11 @@ impl MailAccount for LiveMailAccount {
     async fn set_space(
         &self,
         address: Option<&str>,
+        tier: Tier,
         octets: u64,
     ) -> Result<AccountUse, SetQuotaError> {
         let operators = self.operators.as_ref().ok_or(SetQuotaError::NotOperator)?;
-        operators.set_space(&self.store, address.unwrap_or(&self.address), octets).await
+        operators.set_space(&self.store, address.unwrap_or(&self.address), tier, octets).await
     }
 
     fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
@@ -250,6 +254,8 @@ fn usage(quota: &Quota) -> AccountUse {
         octets: of(quota.used_octets, quota.limit_octets),
         messages: of(quota.used_messages, quota.limit_messages),
         mailboxes: of(quota.used_mailboxes, Some(quota.limit_mailboxes)),
+        archive_octets: of(quota.archive.used_octets, quota.archive.limit_octets),
+        archive_messages: of(quota.archive.used_messages, quota.archive.limit_messages),
     }
 }
 
@@ -278,6 +284,7 @@ struct StoreAppend {
     store: Arc<Store>,
     account: Account,
     mailbox: MailboxId,
+    tier: Tier,
     octets_max: u64,
     /// Octets of all messages, as announced.
     announced: u64,
@@ -330,13 +337,18 @@ impl AppendSink for StoreAppend {
         }
         self.announced = self.announced.saturating_add(octets);
         let quota = self.account.quota().await?;
-        if let Some(limit) = quota.limit_octets
-            && quota.used_octets.saturating_add(self.announced) > limit
-        {
-            let used = quota.used_octets;
-            return Err(StoreError::OverQuota { resource: "octets", used, limit });
+        let (resource, used, limit) = match self.tier {
+            Tier::Live => ("octets", quota.used_octets, quota.limit_octets),
+            Tier::Archive => {
+                ("archive octets", quota.archive.used_octets, quota.archive.limit_octets)
+            }
+        };
+        match limit {
+            Some(limit) if used.saturating_add(self.announced) > limit => {
+                Err(StoreError::OverQuota { resource, used, limit })
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     async fn write(&mut self, octets: &[u8]) -> Result<(), StoreError> {

@@ -103,6 +103,15 @@ pub const COLLECTOR_PACKS_DELETED: &str = "ceralacca_collector_packs_deleted_tot
 pub const COLLECTOR_OCTETS_DELETED: &str = "ceralacca_collector_deleted_octets_total";
 /// Octets of the packs that the collector wrote.
 pub const COLLECTOR_OCTETS_WRITTEN: &str = "ceralacca_collector_written_octets_total";
+/// Runs of the archive over an account, by `outcome` (`finished`, `full`, `stopped`, `overtaken`,
+/// `failed`).
+pub const ARCHIVE_RUNS: &str = "ceralacca_archive_runs_total";
+/// Messages that runs moved into the archive.
+pub const ARCHIVE_MESSAGES: &str = "ceralacca_archive_messages_total";
+/// What they are charged, in octets.
+pub const ARCHIVE_OCTETS: &str = "ceralacca_archive_octets_total";
+/// How late the latest run of the last round was, in seconds.
+pub const ARCHIVE_LATE: &str = "ceralacca_archive_late_seconds";
 /// Held messages that were released.
 pub const HELD_RELEASED: &str = "ceralacca_held_messages_released_total";
 
@@ -163,7 +172,7 @@ pub const CERTIFICATE_END: &str = "ceralacca_certificate_end_seconds";
 
 /// Counters and histograms, each with its help text. Those of sessions are counted on the floor
 /// below, under the names that stand here as text.
-const COUNTERS: [(&str, &str); 49] = [
+const COUNTERS: [(&str, &str); 52] = [
     (JOURNAL_SEALS, "Seals of the journal made"),
     (JOURNAL_SEALED_RECORDS, "Records of the journal sealed"),
     (JOURNAL_PIECES, "Daily pieces of the journal signed and time-stamped"),
@@ -203,6 +212,9 @@ const COUNTERS: [(&str, &str); 49] = [
     (COLLECTOR_PACKS_DELETED, "Objects that the collector deleted"),
     (COLLECTOR_OCTETS_DELETED, "Octets of the objects that the collector deleted"),
     (COLLECTOR_OCTETS_WRITTEN, "Octets of the packs that the collector wrote"),
+    (ARCHIVE_RUNS, "Runs of the archive over an account, by outcome"),
+    (ARCHIVE_MESSAGES, "Messages moved into the archive"),
+    (ARCHIVE_OCTETS, "Octets charged for messages moved into the archive"),
     (HELD_RELEASED, "Held messages that were released"),
     (OUTGOING_ATTEMPTS, "What servers made of messages, for each recipient, by outcome"),
     (OUTGOING_CONNECTIONS, "Connections to other servers, by outcome"),
@@ -226,7 +238,8 @@ const HISTOGRAMS: [(&str, &str); 6] = [
     (DNS_QUESTION_SECONDS, "Seconds of a question to DNS servers, by type"),
 ];
 
-const GAUGES: [(&str, &str); 18] = [
+const GAUGES: [(&str, &str); 19] = [
+    (ARCHIVE_LATE, "How late the latest archive run of the last round was, seconds"),
     (JOURNAL_SAVED, "End of the last period of the journal that has its piece, seconds since 1970"),
     (SERVICE_LOST, "Seconds of these four months in which the service was not there"),
     (SERVICE_OUTAGE_LONGEST, "Seconds of the longest outage of these four months"),

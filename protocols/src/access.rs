@@ -12,6 +12,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use storage::{
+    account::tier::Tier,
     error::StoreError,
     ids::{AccountId, MailboxId, Uid, UidValidity},
     mailbox::{
@@ -235,6 +236,10 @@ pub struct AccountUse {
     pub messages: ResourceUse,
     /// Mailboxes (MAILBOX).
     pub mailboxes: ResourceUse,
+    /// Octets charged in the archive, which has a quota root of its own.
+    pub archive_octets: ResourceUse,
+    /// Messages there.
+    pub archive_messages: ResourceUse,
 }
 
 /// Something noted about a mailbox, or about the server by the account (RFC 5464 §3).
@@ -374,11 +379,12 @@ pub trait MailAccount: Send + Sync + 'static {
         Err(SetQuotaError::NotOperator)
     }
 
-    /// Gives the account with `address`, or with `None` this one, space for `octets`, rounded up to
-    /// what can be had, and returns usage and limits then.
+    /// Gives the account with `address`, or with `None` this one, space for `octets` of `tier`, rounded
+    /// up to what can be had, and returns usage and limits then.
     async fn set_space(
         &self,
         _address: Option<&str>,
+        _tier: Tier,
         _octets: u64,
     ) -> Result<AccountUse, SetQuotaError> {
         Err(SetQuotaError::NotOperator)

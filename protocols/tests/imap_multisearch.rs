@@ -68,6 +68,24 @@ async fn mailboxes_are_named_in_every_way() {
 }
 
 #[tokio::test]
+async fn one_search_covers_live_mail_and_the_archive() {
+    let account = MemoryAccount::new();
+    for name in ["Archivio", "Archivio/2025", "Archivio/2025/INBOX", "Archivio2"] {
+        account.make(name);
+        account.deliver(name, b"Subject: fattura\r\n\r\n");
+    }
+    account.deliver("INBOX", b"Subject: fattura\r\n\r\n");
+    let mut client = in_inbox(&account).await;
+    let told = answers(&mut client, "IN (mailboxes INBOX subtree Archivio) SUBJECT fattura").await;
+    let archive = [("Archivio", 2), ("Archivio/2025", 3), ("Archivio/2025/INBOX", 4), ("INBOX", 1)];
+    let mut expected: Vec<String> =
+        archive.iter().map(|(name, validity)| line(name, *validity, "ALL 1")).collect();
+    let mut told = told;
+    (told.sort(), expected.sort());
+    assert_eq!(told, expected);
+}
+
+#[tokio::test]
 async fn results_are_told_of_each_mailbox_in_which_something_is_found() {
     let mut client = logged_in(&tree()).await;
     let command = "IN (subtree Lavoro) RETURN (MIN COUNT PARTIAL -1:-1) UNSEEN";

@@ -10,7 +10,7 @@ use account::{
 const MESSAGE: &[u8] = b"Subject: uno\r\n\r\nuno\r\n";
 
 #[tokio::test]
-async fn the_one_quota_root_tells_storage_in_units_of_1024_octets() {
+async fn the_quota_root_of_live_mail_tells_storage_in_units_of_1024_octets() {
     let account = MemoryAccount::new();
     account.deliver("INBOX", &[MESSAGE, &[b'x'; 2_000]].concat());
     account.set_limit(1 << 30);
@@ -28,6 +28,39 @@ async fn the_one_quota_root_tells_storage_in_units_of_1024_octets() {
     for capability in ["QUOTA", "QUOTA=RES-STORAGE", "QUOTA=RES-MESSAGE", "QUOTA=RES-MAILBOX"] {
         assert!(capabilities.split_whitespace().any(|word| word == capability), "{capabilities}");
     }
+}
+
+#[tokio::test]
+async fn the_archive_has_a_quota_root_of_its_own() {
+    let account = MemoryAccount::new();
+    account.deliver("INBOX", MESSAGE);
+    account.make("Archivio/2025");
+    account.deliver("Archivio/2025", &[MESSAGE, &[b'x'; 2_000]].concat());
+    account.set_limit(1 << 20);
+    let mut client = in_inbox(&account).await;
+    let quota = "* QUOTA Archivio (STORAGE 2 3072)\r\n";
+    for name in ["Archivio", "Archivio/2025", "Archivio/2024/INBOX"] {
+        assert_eq!(
+            client.command(&format!("a GETQUOTAROOT {name}")).await,
+            format!("* QUOTAROOT {name} Archivio\r\n{quota}a OK GETQUOTAROOT\r\n")
+        );
+    }
+    assert_eq!(client.command("b GETQUOTA Archivio").await, format!("{quota}b OK GETQUOTA\r\n"));
+    let live = "* QUOTA Casella (STORAGE 1 1024 MAILBOX 2 10)\r\n";
+    assert!(client.command("c GETQUOTAROOT Archivio2").await.contains(live));
+    let answer = client.command("d GETQUOTA Archivio/2025").await;
+    assert!(answer.starts_with("d NO [NONEXISTENT] "), "{answer}");
+
+    account.make_operator(&[("carlo@pec.example", 1 << 30)]);
+    let mut client = logged_in(&account).await;
+    assert_eq!(
+        client.command("a GETQUOTA Archivio/carlo@pec.example").await,
+        "* QUOTA Archivio/carlo@pec.example (STORAGE 0 1048576)\r\na OK GETQUOTA\r\n"
+    );
+    assert_eq!(
+        client.command("b SETQUOTA Archivio/carlo@pec.example (STORAGE 1048577)").await,
+        "* QUOTA Archivio/carlo@pec.example (STORAGE 0 2097152)\r\nb OK SETQUOTA\r\n"
+    );
 }
 
 #[tokio::test]

@@ -271,6 +271,7 @@ struct AccountView {
     block_reason: Option<String>,
     increments_gb: u32,
     quota_octets: Option<u64>,
+    archive_quota_octets: Option<u64>,
     message_octets_max: u64,
     recipients_max: u32,
     messages_per_day_max: u32,
@@ -303,6 +304,9 @@ impl AccountView {
             block_reason: account.block_reason,
             increments_gb: account.increments,
             quota_octets: limits.quota(account.increments).map(|quota| quota.0),
+            archive_quota_octets: limits
+                .archive_quota(account.archive_increments)
+                .map(|quota| quota.0),
             message_octets_max: limits.message_octets_max.0,
             recipients_max: limits.recipients_max,
             messages_per_day_max: limits.messages_per_day_max,
@@ -320,8 +324,12 @@ impl AccountView {
     }
 
     fn space(&self) -> String {
-        self.quota_octets.map_or_else(|| "∞".to_owned(), |quota| Octets(quota).to_string())
+        space(self.quota_octets)
     }
+}
+
+fn space(octets: Option<u64>) -> String {
+    octets.map_or_else(|| "∞".to_owned(), |octets| Octets(octets).to_string())
 }
 
 impl Shown for AccountView {
@@ -352,6 +360,7 @@ impl Shown for AccountView {
         let mut details: Vec<_> = Self::columns().into_iter().zip(self.row()).collect();
         let day = format!("{} / {}", self.messages_per_day_max, self.messages_per_minute_max);
         details.extend([
+            (Text::fixed("ARCHIVIO", "ARCHIVE"), space(self.archive_quota_octets)),
             (
                 Text::fixed("MOTIVO DEL BLOCCO", "BLOCKED FOR"),
                 self.block_reason.clone().unwrap_or_default(),

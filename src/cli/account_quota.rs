@@ -44,6 +44,8 @@ pub(super) struct QuotaArguments {
     account: String,
     #[arg(long, value_name = "N", default_value_t = 0, help = say("Incrementi da 1 GB da aggiungere", "Increments of 1 GB to add"))]
     add_gb: u32,
+    #[arg(long, value_name = "N", default_value_t = 0, help = say("Incrementi da 1 GB da aggiungere all'archivio", "Increments of 1 GB to add to the archive"))]
+    add_archive_gb: u32,
 }
 
 pub(super) fn run(
@@ -51,8 +53,9 @@ pub(super) fn run(
     output: &Output,
     arguments: &QuotaArguments,
 ) -> Result<(), Failure> {
-    let QuotaArguments { account, add_gb } = arguments;
-    let request = AccountQuota { account: account.clone(), add_gb: *add_gb };
+    let QuotaArguments { account, add_gb, add_archive_gb } = arguments;
+    let (add_gb, add_archive_gb) = (*add_gb, *add_archive_gb);
+    let request = AccountQuota { account: account.clone(), add_gb, add_archive_gb };
     let outcome = operation::run(file, output, &request)?;
     if output.wants_json() {
         Output::json(&outcome);
@@ -68,20 +71,26 @@ fn text(outcome: &QuotaOutcome, language: Language) -> String {
         Language::English => "unlimited",
     };
     let limit = |limit: Option<u64>| limit.map_or(unlimited.to_owned(), |limit| limit.to_string());
-    let space = outcome.limit_octets.map_or(unlimited.to_owned(), |limit| {
-        let per_cent = u128::from(outcome.used_octets) * 100 / u128::from(limit.max(1));
-        format!("{} ({per_cent} %)", Octets(limit))
-    });
+    let share = |used: u64, limit: Option<u64>| {
+        limit.map_or(unlimited.to_owned(), |limit| {
+            let per_cent = u128::from(used) * 100 / u128::from(limit.max(1));
+            format!("{} ({per_cent} %)", Octets(limit))
+        })
+    };
+    let space = share(outcome.used_octets, outcome.limit_octets);
+    let archive = share(outcome.archive_used_octets, outcome.archive_limit_octets);
+    let (archived, kept) = (Octets(outcome.archive_used_octets), outcome.archive_used_messages);
+    let more = outcome.archive_increments_gb;
     let QuotaOutcome { account, plan, increments_gb, used_octets, .. } = outcome;
     let QuotaOutcome { used_messages, limit_messages, used_mailboxes, limit_mailboxes, .. } =
         outcome;
     let (used, messages) = (Octets(*used_octets), limit(*limit_messages));
     match language {
         Language::Italian => format!(
-            "{account} ({plan}, {increments_gb} GB aggiunti)\nSpazio     {used} / {space}\nMessaggi   {used_messages} / {messages}\nCartelle   {used_mailboxes} / {limit_mailboxes}\n"
+            "{account} ({plan}, {increments_gb} GB aggiunti, {more} GB all'archivio)\nSpazio     {used} / {space}\nMessaggi   {used_messages} / {messages}\nArchivio   {archived} / {archive}, messaggi {kept}\nCartelle   {used_mailboxes} / {limit_mailboxes}\n"
         ),
         Language::English => format!(
-            "{account} ({plan}, {increments_gb} GB added)\nSpace      {used} / {space}\nMessages   {used_messages} / {messages}\nMailboxes  {used_mailboxes} / {limit_mailboxes}\n"
+            "{account} ({plan}, {increments_gb} GB added, {more} GB to the archive)\nSpace      {used} / {space}\nMessages   {used_messages} / {messages}\nArchive    {archived} / {archive}, messages {kept}\nMailboxes  {used_mailboxes} / {limit_mailboxes}\n"
         ),
     }
 }

@@ -31,6 +31,7 @@ use output::Output;
 mod account;
 mod account_quota;
 mod account_share;
+mod archive;
 mod backup;
 mod config;
 mod dates;
@@ -127,6 +128,11 @@ enum Command {
     Store(store::StoreCommand),
     #[command(subcommand, about = say("Un messaggio nell'archivio", "A message in the store"))]
     Message(message::MessageCommand),
+    #[command(
+        subcommand,
+        about = say("I messaggi vecchi passano in Archivio: regole, prova, giro", "Old messages move to Archivio: rules, dry run, run"),
+    )]
+    Archive(archive::ArchiveCommand),
     #[command(
         subcommand,
         about = say("Le copie fuori da questa macchina", "Copies outside of this machine"),
@@ -233,6 +239,7 @@ fn execute(cli: Cli, output: &Output) -> Result<(), Failure> {
         }
         Command::Store(command) => command.run(file.as_deref(), output),
         Command::Message(command) => command.run(file.as_deref(), output),
+        Command::Archive(command) => command.run(file.as_deref(), output),
         Command::Backup(command) => command.run(file.as_deref(), output),
         Command::Restore(arguments) => arguments.run(file.as_deref(), output),
         Command::Transmission(command) => command.run(file.as_deref(), output),

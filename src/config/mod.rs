@@ -15,6 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use archive::ArchiveSettings;
 pub use backup::{BackupSettings, BackupTarget, BackupTiming};
 pub use collector::CollectorSettings;
 pub use content::{
@@ -44,6 +45,7 @@ use reader::Reader;
 use source::Source;
 use units::{Millis, Octets};
 
+mod archive;
 mod backup;
 mod content;
 mod directory;
@@ -104,6 +106,8 @@ pub struct Config {
     pub objects: ObjectSettings,
     /// `[backup]`
     pub backup: BackupSettings,
+    /// `[archive]`
+    pub archive: ArchiveSettings,
     /// `[collector]`
     pub collector: CollectorSettings,
     /// `[journal]`
@@ -405,6 +409,7 @@ impl Config {
             store: StoreSettings::read(reader),
             objects: ObjectSettings::read(reader),
             backup: BackupSettings::read(reader),
+            archive: ArchiveSettings::read(reader),
             collector: CollectorSettings::read(reader),
             journal: JournalSettings::read(reader),
             registry: RegistrySettings::read(reader),

@@ -6,7 +6,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use protocols::access::{AccountUse, SetQuotaError};
-use storage::store::Store;
+use storage::{account::tier::Tier, store::Store};
 
 use super::usage;
 use crate::registry::{ErrorKind, Registry, RegistryError, address::AccountAddress, outbox};
@@ -44,11 +44,12 @@ impl Operators {
         }
     }
 
-    /// Gives the account with `address` space for `octets` at least.
+    /// Gives the account with `address` space for `octets` of `tier` at least.
     pub(super) async fn set_space(
         &self,
         store: &Store,
         address: &str,
+        tier: Tier,
         octets: u64,
     ) -> Result<AccountUse, SetQuotaError> {
         let missing = || SetQuotaError::NoSuchAccount(address.to_owned());
@@ -60,10 +61,19 @@ impl Operators {
             ErrorKind::Temporary => SetQuotaError::Unavailable(Box::new(error)),
         };
         let account = self.registry.account(&parsed).await.map_err(refused)?;
-        let space = self.registry.plans().limits(account.plan).space.ok_or_else(forbidden)?;
+        let limits = self.registry.plans().limits(account.plan);
+        let space = match tier {
+            Tier::Live => limits.space,
+            Tier::Archive => limits.archive_space,
+        };
+        let space = space.ok_or_else(forbidden)?;
         let more = octets.checked_sub(space.0).ok_or_else(forbidden)?.div_ceil(INCREMENT);
         let increments = u32::try_from(more).map_err(|_| forbidden())?;
-        self.registry.set_increments(&parsed, increments).await.map_err(refused)?;
+        let set = match tier {
+            Tier::Live => self.registry.set_increments(&parsed, increments).await,
+            Tier::Archive => self.registry.set_archive_increments(&parsed, increments).await,
+        };
+        set.map_err(refused)?;
         // The store is given it here too, so that the answer tells it; it takes each version once.
         if let Err(error) = outbox::apply_pending(&self.registry, store).await {
             let error = &error as &dyn std::error::Error;

@@ -52,6 +52,11 @@ impl CertifiedInstant {
         self.local.strftime("%a, %d %b %Y %H:%M:%S %z").to_string()
     }
 
+    /// The year.
+    pub fn year(&self) -> i16 {
+        self.local.year()
+    }
+
     /// The instant as `yyyymmddhhmmss`, for identifiers.
     pub fn compact(&self) -> String {
         self.local.strftime("%Y%m%d%H%M%S").to_string()

@@ -32,6 +32,7 @@ use super::{
     records::{DELIVERY_WORK, INCOMING_WORK, IncomingId, TRANSMISSION_WORK, TransmissionId},
     time_limits::Deadline,
 };
+use crate::archive::notice;
 
 /// Where the message of a delivery comes from.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -270,7 +271,9 @@ async fn announce_all(
     if incoming + deliveries == 0 || started.elapsed() > OLD_WORK_TIME {
         super::time_limits::announce_due(engine, DEADLINES, deadlines).await?;
     }
-    if !engine.store().quota_warnings(None, 1).await?.is_empty() {
+    if !engine.store().quota_warnings(None, 1).await?.is_empty()
+        || !notice::owed(engine.store(), None, 1).await?.is_empty()
+    {
         engine.work().announce(Work::WarnHolders, NOTICES);
     }
     Ok(())

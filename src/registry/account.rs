@@ -87,6 +87,8 @@ pub struct RegisteredAccount {
     pub certified_mail_only: bool,
     /// Where receipts are filed.
     pub receipts: ReceiptsPlace,
+    /// Increments of 1 GB of the archive.
+    pub archive_increments: u32,
 }
 
 /// What a new account needs.
@@ -124,7 +126,7 @@ pub struct AccountFilter {
 }
 
 const COLUMNS: &str = "SELECT account_id, address, owner_id, plan, increments, state, \
-    block_reason, created_at, changed_at, closed_at, version, applied_version, limits, certified_mail_only, receipts, \
+    block_reason, created_at, changed_at, closed_at, version, applied_version, limits, certified_mail_only, receipts, archive_increments, \
     EXISTS (SELECT 1 FROM credentials WHERE credentials.account_id = accounts.account_id) \
     AS has_password FROM accounts";
 
@@ -158,6 +160,7 @@ impl Registry {
             has_password: false,
             certified_mail_only: false,
             receipts: ReceiptsPlace::default(),
+            archive_increments: 0,
         };
         self.check_increments(&account)?;
         account.id = insert(&mut transaction, &account, domain_id).await?;
@@ -252,19 +255,6 @@ impl Registry {
         .await
     }
 
-    /// Sets how many increments of 1 GB an account has.
-    pub async fn set_increments(
-        &self,
-        address: &AccountAddress,
-        increments: u32,
-    ) -> Result<RegisteredAccount, RegistryError> {
-        self.change_account(address, |account| {
-            account.increments = increments;
-            Ok(())
-        })
-        .await
-    }
-
     /// Sets whether an account refuses mail that is not certified. The provider's own takes all.
     pub async fn set_certified_mail_only(
         &self,
@@ -276,19 +266,6 @@ impl Registry {
                 return Err(RegistryError::ServicePlan);
             }
             account.certified_mail_only = only;
-            Ok(())
-        })
-        .await
-    }
-
-    /// Adds `increments` of 1 GB to what an account has.
-    pub async fn add_increments(
-        &self,
-        address: &AccountAddress,
-        increments: u32,
-    ) -> Result<RegisteredAccount, RegistryError> {
-        self.change_account(address, |account| {
-            account.increments = account.increments.saturating_add(increments);
             Ok(())
         })
         .await
@@ -411,15 +388,6 @@ impl Registry {
         Ok(account)
     }
 
-    fn check_increments(&self, account: &RegisteredAccount) -> Result<(), RegistryError> {
-        match self.plans.limits(account.plan).increments_max {
-            Some(most) if account.increments > most => {
-                Err(RegistryError::TooManyIncrements { plan: account.plan, most })
-            }
-            _ => Ok(()),
-        }
-    }
-
     async fn check_owner(
         &self,
         transaction: &mut Transaction<'static, Sqlite>,
@@ -500,8 +468,8 @@ async fn update(
 ) -> Result<(), RegistryError> {
     sqlx::query(
         "UPDATE accounts SET plan = ?, increments = ?, state = ?, block_reason = ?, \
-         changed_at = ?, closed_at = ?, version = ?, certified_mail_only = ?, receipts = ? \
-         WHERE account_id = ?",
+         changed_at = ?, closed_at = ?, version = ?, certified_mail_only = ?, receipts = ?, \
+         archive_increments = ? WHERE account_id = ?",
     )
     .bind(account.plan.name())
     .bind(account.increments)
@@ -512,6 +480,7 @@ async fn update(
     .bind(account.version.cast_signed())
     .bind(account.certified_mail_only)
     .bind(account.receipts.name())
+    .bind(account.archive_increments)
     .bind(account.id.0.cast_signed())
     .execute(&mut **transaction)
     .await
@@ -581,5 +550,6 @@ fn account_of(row: &SqliteRow) -> Result<RegisteredAccount, sqlx::Error> {
         has_password: row.try_get("has_password")?,
         certified_mail_only: row.try_get("certified_mail_only")?,
         receipts: ReceiptsPlace::of_name(&text("receipts")?),
+        archive_increments: row.try_get("archive_increments")?,
     })
 }

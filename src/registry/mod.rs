@@ -30,6 +30,7 @@ pub mod plan;
 pub mod receipts;
 pub(crate) mod recent;
 mod secret;
+mod space;
 mod throttle;
 mod told;
 

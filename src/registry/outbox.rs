@@ -59,6 +59,9 @@ pub struct AccountChange {
     /// Where receipts are filed. A change of a version before this one says INBOX.
     #[serde(default)]
     pub receipts: ReceiptsPlace,
+    /// Space for the archive; `None` = unlimited, and in changes of versions before this one.
+    #[serde(default)]
+    pub archive_quota_octets: Option<u64>,
 }
 
 impl AccountChange {
@@ -77,6 +80,9 @@ impl AccountChange {
             service: account.owner.is_none(),
             certified_mail_only: account.certified_mail_only,
             receipts: account.receipts,
+            archive_quota_octets: limits
+                .archive_quota(account.archive_increments)
+                .map(|quota| quota.0),
         }
     }
 
@@ -101,6 +107,8 @@ impl AccountChange {
             quota_mailboxes: None,
             certified_mail_only: self.certified_mail_only,
             receipts: self.receipts.kept(),
+            archive_quota_octets: self.archive_quota_octets,
+            archive_quota_messages: None,
         }
     }
 }

@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
-use crate::config::units::Octets;
+use crate::config::units::{Millis, Octets};
 
 /// A type of account.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -52,6 +52,13 @@ impl Plan {
             Self::MassivaAvanzata => (Some(50), None, 250, 25_000, 2_500),
             Self::Service => (None, Some(0), 250, 25_000, 2_500),
         };
+        let archive = match self {
+            Self::Base => Some(Octets::gigabytes(3)),
+            Self::Avanzata => Some(Octets::gigabytes(7)),
+            Self::MassivaBase => Some(Octets::gigabytes(15)),
+            Self::MassivaAvanzata => Some(Octets::gigabytes(50)),
+            Self::Service => None,
+        };
         PlanLimits {
             space: match space {
                 Some(gigabytes) => Some(Octets::gigabytes(gigabytes)),
@@ -62,6 +69,8 @@ impl Plan {
             recipients_max,
             messages_per_day_max: per_day_max,
             messages_per_minute_max: per_minute_max,
+            archive_space: archive,
+            archive_older_than: Millis::hours(24 * 365),
         }
     }
 }
@@ -100,15 +109,29 @@ pub struct PlanLimits {
     pub messages_per_day_max: u32,
     /// Messages sent in a minute.
     pub messages_per_minute_max: u32,
+    /// Space of the archive before increments; `None` = unlimited.
+    pub archive_space: Option<Octets>,
+    /// Age at which messages go into the archive by themselves; 0 = never. Accounts may have rules of
+    /// their own instead.
+    pub archive_older_than: Millis,
 }
 
 impl PlanLimits {
     /// Space with `increments` bought; `None` = unlimited.
     #[must_use]
     pub fn quota(&self, increments: u32) -> Option<Octets> {
-        let bought = Octets::gigabytes(u64::from(increments)).0;
-        self.space.map(|space| Octets(space.0.saturating_add(bought)))
+        self.space.map(|space| raised(space, increments))
     }
+
+    /// Space of the archive with `increments` bought; `None` = unlimited.
+    #[must_use]
+    pub fn archive_quota(&self, increments: u32) -> Option<Octets> {
+        self.archive_space.map(|space| raised(space, increments))
+    }
+}
+
+fn raised(space: Octets, increments: u32) -> Octets {
+    Octets(space.0.saturating_add(Octets::gigabytes(u64::from(increments)).0))
 }
 
 /// The limits of every plan, as this provider grants them.
@@ -165,6 +188,9 @@ mod tests {
         assert_eq!(limits.quota(0), Some(Octets(1 << 30)));
         assert_eq!(limits.quota(5), Some(Octets(6 << 30)));
         assert_eq!(Plan::Service.minima().quota(0), None);
+        assert_eq!(limits.archive_quota(0), Some(Octets(3 << 30)));
+        assert_eq!(limits.archive_quota(2), Some(Octets(5 << 30)));
+        assert_eq!(Plan::Service.minima().archive_quota(9), None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What gives space back beside the sessions: the collector, and disposal.
+//! What gives space back beside the sessions: the collector, disposal, and the archive.
 //!
 //! Each loop ends when `stopping` is cancelled, in the middle of a round too: every step of both is
 //! one batch, and the collector goes on where it was. A round that fails is logged and tried again.
@@ -7,8 +7,10 @@ use std::{sync::Arc, time::Duration};
 
 use storage::{collector::CollectReport, error::StoreError, store::Store};
 use tokio_util::sync::CancellationToken;
+use trust::clock::SystemClock;
 
 use crate::{
+    archive::schedule::Schedule,
     config::Config,
     control::operations::collect,
     metrics_names,
@@ -41,6 +43,13 @@ pub async fn collect(store: Arc<Store>, config: Arc<Config>, stopping: Cancellat
                 );
             }
         }
+    }
+}
+
+/// Moves old messages into the archive, unless the configuration says that none shall.
+pub async fn archive(store: Arc<Store>, config: Arc<Config>, stopping: CancellationToken) {
+    if config.archive.enabled {
+        Schedule { store, config, clock: Arc::new(SystemClock) }.keep(stopping).await;
     }
 }
 

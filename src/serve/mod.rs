@@ -466,6 +466,8 @@ fn start_beside(
     tasks.spawn(collecting::collect(beside, settings, stopping.clone()));
     let (beside, settings) = (Arc::clone(engine), Arc::clone(config));
     tasks.spawn(collecting::dispose(beside, settings, stopping.clone()));
+    let (beside, settings) = (Arc::clone(&store), Arc::clone(config));
+    tasks.spawn(collecting::archive(beside, settings, stopping.clone()));
     tasks.spawn(background::scrub(
         Arc::clone(&store),
         config.store.scrub_period.duration(),

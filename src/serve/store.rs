@@ -19,6 +19,7 @@ use trust::{
 
 use super::{objects, service_manager::NODE_STATE};
 use crate::{
+    archive,
     config::{Config, ObjectSettings},
     pec::records,
     service_levels,
@@ -27,7 +28,8 @@ use crate::{
 /// The families of this floor in the catalog.
 #[must_use]
 pub fn families() -> Vec<Family> {
-    [records::FAMILIES.as_slice(), &[NODE_STATE], &service_levels::FAMILIES].concat()
+    let beside = [NODE_STATE];
+    [records::FAMILIES.as_slice(), &beside, &service_levels::FAMILIES, &archive::FAMILIES].concat()
 }
 
 /// The object store of the packs when it is not in the data folder; `None` when it is.

@@ -67,6 +67,7 @@ fn sentence(fault: &Fault) -> &'static str {
         Fault::HighestModSeqNotBelowNext => {
             "il suo HIGHESTMODSEQ non è sotto il prossimo MODSEQ della casella"
         }
+        Fault::TierDiffers => "non è contata dove dice il suo nome, tra la posta e l'archivio",
         Fault::RecentAfterUidNext => "i suoi messaggi recenti cominciano dopo UIDNEXT",
         Fault::DeletionsDisagree => {
             "la sua riga e l'elenco delle eliminazioni in corso non sono d'accordo"
@@ -122,6 +123,8 @@ fn counter(what: Counter) -> &'static str {
         Counter::Deleted => "messaggi con \\Deleted",
         Counter::Octets => "ottetti",
         Counter::ChargedOctets => "ottetti addebitati",
+        Counter::ArchiveOctets => "ottetti dell'archivio",
+        Counter::ArchiveMessages => "messaggi dell'archivio",
     }
 }
 

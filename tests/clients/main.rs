@@ -11,6 +11,7 @@ mod issuer;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod archive;
 mod balancer;
 mod curl;
 mod doors;

@@ -4,6 +4,7 @@
 //! The provider under test is Beta; Alfa and Gamma are other providers with keys of their own.
 
 mod anomalies;
+mod archive;
 mod artefacts;
 mod certified_only;
 #[path = "../support/checkers.rs"]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ceralacca::{mail_access::StoreMailAccess, registry::outbox::apply_pending, serve};
 use protocols::access::{Identity, MailAccess as _, MailAccount, SetQuotaError};
 use storage::{
+    account::tier::Tier,
     catalog::{engine::Batch, simulated::SimulatedEngine},
     error::StoreError,
     ids::AccountId,
@@ -169,12 +170,12 @@ async fn an_operator_sets_space_through_the_registry_and_others_do_not() {
     let anna = "anna@pec.example";
     let holder = house.open(anna).await;
     assert!(!holder.is_operator());
-    let refused = holder.set_space(None, gigabytes(3)).await;
+    let refused = holder.set_space(None, Tier::Live, gigabytes(3)).await;
     assert!(matches!(refused, Err(SetQuotaError::NotOperator)), "{refused:?}");
 
     let operator = house.open(OPERATOR).await;
     assert!(operator.is_operator());
-    let usage = operator.set_space(Some(anna), gigabytes(2) + 1).await.unwrap();
+    let usage = operator.set_space(Some(anna), Tier::Live, gigabytes(2) + 1).await.unwrap();
     assert_eq!(usage.octets.limit, Some(gigabytes(3)));
     let registered = house.fixture.registry.account(&at(anna)).await.unwrap();
     assert_eq!((registered.increments, registered.applied_version), (2, registered.version));
@@ -182,13 +183,13 @@ async fn an_operator_sets_space_through_the_registry_and_others_do_not() {
     assert_eq!(operator.quota_of(anna).await.unwrap(), usage);
     // The plan base has 1 GB, and 5 increments at most.
     for forbidden in [gigabytes(1) - 1, gigabytes(6) + 1, u64::MAX] {
-        let refused = operator.set_space(Some(anna), forbidden).await;
+        let refused = operator.set_space(Some(anna), Tier::Live, forbidden).await;
         assert!(matches!(refused, Err(SetQuotaError::PlanForbids(_))), "{forbidden}: {refused:?}");
     }
     for missing in ["nessuno@pec.example", "no address", ""] {
-        let refused = operator.set_space(Some(missing), gigabytes(2)).await;
+        let refused = operator.set_space(Some(missing), Tier::Live, gigabytes(2)).await;
         assert!(matches!(refused, Err(SetQuotaError::NoSuchAccount(_))), "{missing}: {refused:?}");
     }
-    let unlimited = operator.set_space(Some(SERVICE), gigabytes(2)).await;
+    let unlimited = operator.set_space(Some(SERVICE), Tier::Live, gigabytes(2)).await;
     assert!(matches!(unlimited, Err(SetQuotaError::PlanForbids(_))), "{unlimited:?}");
 }

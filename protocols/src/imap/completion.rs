@@ -125,6 +125,14 @@ pub(crate) fn refusal(error: &StoreError) -> Completion {
             "CANNOT",
             "Messaggio cancellato per ordine o per diritto dell'interessato: il contenuto non esiste piu' / Message erased by order or by right: its content exists no more",
         ),
+        StoreError::OverQuota { resource, used, limit } if resource.starts_with("archive ") => {
+            Completion::no(
+                "OVERQUOTA",
+                format!(
+                    "Archivio pieno ({used} di {limit}): eliminare messaggi da Archivio o ampliarlo / Archive full ({used} of {limit}): delete messages there or buy more space"
+                ),
+            )
+        }
         StoreError::OverQuota { used, limit, .. } => Completion::no(
             "OVERQUOTA",
             format!(
@@ -223,6 +231,7 @@ mod tests {
             StoreError::InvalidMailboxName { name: "\r\n".to_owned(), reason: "ò" },
             StoreError::ProtectedMailbox("INBOX".to_owned()),
             StoreError::OverQuota { resource: "octets", used: 1, limit: 2 },
+            StoreError::OverQuota { resource: "archive octets", used: 1, limit: 2 },
             StoreError::ReadOnly,
             StoreError::SpecialUseTaken("ò".to_owned()),
             StoreError::TooManyAnnotations(3),

@@ -10,6 +10,7 @@ use protocols::access::{
     MailboxEntry, ResourceUse, SetQuotaError, SpecialUse, is_of_others,
 };
 use storage::{
+    account::tier::Tier,
     error::StoreError,
     ids::{MailboxId, Uid, UidValidity},
     mailbox::{
@@ -155,12 +156,19 @@ impl MailAccount for Handle {
 
     async fn quota(&self) -> Result<AccountUse, StoreError> {
         let tree = self.0.tree();
-        let rows = || tree.mailboxes.values().flat_map(|mailbox| &mailbox.rows);
+        let rows = |tier| {
+            let of_tier =
+                tree.mailboxes.iter().filter(move |(name, _)| Tier::of_name(name) == tier);
+            of_tier.flat_map(|(_, mailbox)| &mailbox.rows)
+        };
+        let octets = |tier| rows(tier).map(|row| row.charged_octets).sum();
         let of = |used, limit| ResourceUse { used, limit };
         Ok(AccountUse {
-            octets: of(rows().map(|row| row.charged_octets).sum(), tree.limit),
-            messages: of(rows().count() as u64, None),
+            octets: of(octets(Tier::Live), tree.limit),
+            messages: of(rows(Tier::Live).count() as u64, None),
             mailboxes: of(tree.mailboxes.len() as u64, Some(10)),
+            archive_octets: of(octets(Tier::Archive), tree.limit.map(|limit| 3 * limit)),
+            archive_messages: of(rows(Tier::Archive).count() as u64, None),
         })
     }
 
@@ -212,15 +220,15 @@ impl MailAccount for Handle {
         let tree = self.0.tree();
         let space = tree.spaces.as_ref().and_then(|spaces| spaces.get(address)).copied();
         let limit = space.ok_or_else(|| SetQuotaError::NoSuchAccount(address.to_owned()))?;
-        Ok(AccountUse {
-            octets: ResourceUse { used: 0, limit: Some(limit) },
-            ..AccountUse::default()
-        })
+        // The archive of each has as much as live mail has.
+        let space = ResourceUse { used: 0, limit: Some(limit) };
+        Ok(AccountUse { octets: space, archive_octets: space, ..AccountUse::default() })
     }
 
     async fn set_space(
         &self,
         address: Option<&str>,
+        _tier: Tier,
         octets: u64,
     ) -> Result<AccountUse, SetQuotaError> {
         // In steps of 1 GB, as space is bought, and 5 at most.

@@ -295,6 +295,7 @@ impl MemoryAccount {
             size: octets.len() as u64,
             charged_octets: octets.len() as u64,
             digest: Sha256Digest::of(octets),
+            origin: None,
         });
         let added = (mailbox.uid_validity, uid);
         drop(tree);

@@ -2,6 +2,7 @@
 
 use super::Operations;
 
+pub mod archive;
 pub mod backup;
 pub mod check;
 pub mod collect;
@@ -29,6 +30,9 @@ mod tests;
 #[must_use]
 pub fn served() -> Operations {
     Operations::default()
+        .with::<archive::ArchiveRules>()
+        .with::<archive::ArchiveRun>()
+        .with::<archive::ArchiveStatus>()
         .with::<check::StoreCheck>()
         .with::<collect::StoreCollect>()
         .with::<directory::DirectoryShow>()

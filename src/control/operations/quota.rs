@@ -16,6 +16,9 @@ pub struct AccountQuota {
     /// Increments of 1 GB to add.
     #[serde(default)]
     pub add_gb: u32,
+    /// Increments of 1 GB to add to the archive.
+    #[serde(default)]
+    pub add_archive_gb: u32,
 }
 
 /// Usage and limits, of one instant.
@@ -39,6 +42,18 @@ pub struct QuotaOutcome {
     pub used_mailboxes: u64,
     /// Mailboxes allowed.
     pub limit_mailboxes: u64,
+    /// Increments of 1 GB of the archive bought.
+    #[serde(default)]
+    pub archive_increments_gb: u32,
+    /// Octets charged in the archive.
+    #[serde(default)]
+    pub archive_used_octets: u64,
+    /// Octets allowed there; `None` = unlimited.
+    #[serde(default)]
+    pub archive_limit_octets: Option<u64>,
+    /// Messages there, copies counted each.
+    #[serde(default)]
+    pub archive_used_messages: u64,
 }
 
 #[async_trait::async_trait]
@@ -51,9 +66,9 @@ impl Operation for AccountQuota {
         let registry = &site.registry;
         let address: AccountAddress =
             self.account.parse().map_err(|error| refusal(&RegistryError::Address(error)))?;
-        let account = match self.add_gb {
-            0 => registry.account(&address).await,
-            more => registry.add_increments(&address, more).await,
+        let account = match (self.add_gb, self.add_archive_gb) {
+            (0, 0) => registry.account(&address).await,
+            (live, archive) => registry.add_space(&address, live, archive).await,
         };
         let account = account.map_err(|error| refusal(&error))?;
         // The store may not have the change yet; it is given it here, and takes each version once.
@@ -71,6 +86,10 @@ impl Operation for AccountQuota {
             limit_messages: quota.limit_messages,
             used_mailboxes: quota.used_mailboxes,
             limit_mailboxes: quota.limit_mailboxes,
+            archive_increments_gb: account.archive_increments,
+            archive_used_octets: quota.archive.used_octets,
+            archive_limit_octets: quota.archive.limit_octets,
+            archive_used_messages: quota.archive.used_messages,
         })
     }
 }

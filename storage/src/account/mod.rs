@@ -5,7 +5,7 @@
 //!
 //! * [`settings`]: state and limits, as the registry gave them.
 //! * [`tree`], [`name`]: mailboxes and their names.
-//! * [`quota`]: usage, exact at every instant.
+//! * [`quota`]: usage, exact at every instant. [`tier`]: live mail and archive, each with its own.
 //! * [`annotations`]: what is noted about mailboxes. [`grants`]: whose mailboxes may be read.
 //! * [`erase`]: takes the octets of a message away and leaves its place.
 //! * [`headers`]: what is searched for in messages, many messages at once.
@@ -23,6 +23,7 @@ pub mod name;
 pub(crate) mod queue;
 pub mod quota;
 pub mod settings;
+pub mod tier;
 pub mod to_capture;
 pub mod tree;
 

@@ -22,7 +22,7 @@ use std::{
 
 use tokio::sync::{Semaphore, oneshot, watch};
 
-use super::{draft::Draft, quota};
+use super::{draft::Draft, quota, tier};
 use crate::{catalog::keys, error::StoreError, ids::AccountId, store::StoreCore};
 
 /// Times a group is worked out anew because another process changed the account meanwhile.
@@ -243,6 +243,7 @@ async fn commit_once(
 ) -> Result<(usize, Attempt), StoreError> {
     let now = core.clock.now();
     let mut draft = Draft::begin(&core.engine, queue.id, now, &core.limits).await?;
+    tier::adopt(&mut draft).await?;
     let mut merged = 0;
     for change in group.iter_mut() {
         let checkpoint = draft.checkpoint();

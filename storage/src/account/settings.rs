@@ -88,6 +88,10 @@ pub struct AccountSettings {
     pub certified_mail_only: bool,
     /// Where receipts are filed.
     pub receipts: ReceiptsPlace,
+    /// Octets that may be charged in the archive; `None` = unlimited.
+    pub archive_quota_octets: Option<u64>,
+    /// Messages that may be kept in the archive; `None` = unlimited.
+    pub archive_quota_messages: Option<u64>,
 }
 
 /// What [`Store::apply_account`](crate::store::Store::apply_account) did.
@@ -122,6 +126,8 @@ impl AccountSettings {
             quota_mailboxes: self.quota_mailboxes,
             certified_mail_only: self.certified_mail_only,
             receipts: self.receipts.number(),
+            archive_quota_octets: self.archive_quota_octets,
+            archive_quota_messages: self.archive_quota_messages,
         }
     }
 
@@ -150,6 +156,8 @@ impl AccountSettings {
             quota_mailboxes: record.quota_mailboxes,
             certified_mail_only: record.certified_mail_only,
             receipts: ReceiptsPlace::of_number(record.receipts),
+            archive_quota_octets: record.archive_quota_octets,
+            archive_quota_messages: record.archive_quota_messages,
         })
     }
 }
@@ -228,6 +236,10 @@ fn create(draft: &mut Draft<'_>) -> Result<(), StoreError> {
         snapshot_below: 0,
         snapshot_mod_seq: 0,
         captured_version: 0,
+        archive_octets: 0,
+        archive_messages: 0,
+        archive_level: 0,
+        tiers: true,
     });
     Ok(())
 }

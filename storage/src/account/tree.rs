@@ -7,6 +7,8 @@
 //! * A mailbox is deleted in steps when it is large: first its name goes, then its rows, a bounded
 //!   number in each batch. Usage falls with the rows. A crash between leaves a mailbox without a
 //!   name, which [`DeleteMailbox`] finishes when it is run again.
+//! * A mailbox belongs to the tier that its name says (`tier`): a rename across the border moves its
+//!   usage in the same batch, and is refused when there is no room.
 //! * Subscriptions are names, not mailboxes (RFC 9051 §6.3.7), and outlive them.
 
 use super::{
@@ -15,6 +17,7 @@ use super::{
     name::{INBOX, MailboxName},
     queue::Change,
     quota,
+    tier::{ARCHIVE, Tier},
 };
 use crate::{
     catalog::{
@@ -86,7 +89,7 @@ const DEFAULT_MAILBOXES: [(&str, Option<SpecialUse>); 6] = [
     (INBOX, None),
     ("Bozze", Some(SpecialUse::Drafts)),
     ("Inviati", Some(SpecialUse::Sent)),
-    ("Archivio", Some(SpecialUse::Archive)),
+    (ARCHIVE, Some(SpecialUse::Archive)),
     ("Posta indesiderata", Some(SpecialUse::Junk)),
     ("Cestino", Some(SpecialUse::Trash)),
 ];
@@ -152,6 +155,7 @@ fn put_mailbox(
         highest_mod_seq: mod_seq.0,
         expunge_floor: mod_seq.0,
         special_use: SpecialUse::number(special_use),
+        tier: Tier::of_name(name.as_str()).number(),
         ..MailboxRecord::default()
     };
     draft.put_mailbox(id, &record);
@@ -176,6 +180,33 @@ async fn add_above(draft: &mut Draft<'_>, name: &MailboxName) -> Result<(), Stor
         }
     }
     Ok(())
+}
+
+/// The mailbox called `name`; one that is missing is made, with what is missing above it, and
+/// subscribed to, so that clients which show only that show it.
+pub(crate) async fn find_or_add(
+    draft: &mut Draft<'_>,
+    name: &MailboxName,
+) -> Result<MailboxId, StoreError> {
+    if let Some(id) = find(draft, name).await? {
+        return Ok(id);
+    }
+    for above in name.above() {
+        if find(draft, &above).await?.is_none() {
+            add_mailbox(draft, &above, None).await?;
+            subscribe_if_room(draft, &above).await?;
+        }
+    }
+    let id = add_mailbox(draft, name, None).await?;
+    subscribe_if_room(draft, name).await?;
+    Ok(id)
+}
+
+async fn subscribe_if_room(draft: &mut Draft<'_>, name: &MailboxName) -> Result<(), StoreError> {
+    match (Subscribe { name: name.clone(), subscribed: true }).apply(draft).await {
+        Err(StoreError::OverQuota { .. }) => Ok(()),
+        outcome => outcome,
+    }
 }
 
 /// CREATE.
@@ -318,7 +349,10 @@ impl Change for RenameMailbox {
                 return Err(StoreError::MailboxExists(renamed.to_string()));
             }
             let mut record = draft.mailbox(id).await?;
+            let (left, entered) = (Tier::of(&record), Tier::of_name(renamed.as_str()));
+            quota::transfer(draft, (left, entered), record.charged_octets, record.exists).await?;
             record.name = renamed.to_string();
+            record.tier = entered.number();
             draft.put_mailbox(id, &record);
             delete_name(draft, &name);
             put_name(draft, &renamed, id);
@@ -348,9 +382,12 @@ impl RenameMailbox {
         let to = add_mailbox(draft, &self.to, None).await?;
         let mut to = OpenMailbox::open(draft, to).await?;
         let rows = inbox.first(draft, usize::MAX).await?;
+        let tiers = (inbox.tier(), to.tier());
+        quota::transfer(draft, tiers, inbox.record.charged_octets, inbox.record.exists).await?;
         let mod_seq = draft.take_mod_seq()?;
         for row in &rows {
-            rows::copy_row(draft, &mut to, row, mod_seq)?;
+            let origin = inbox.origin_of_moved(row, to.tier());
+            rows::copy_row(draft, &mut to, row, mod_seq, origin)?;
             inbox.remove(draft, row)?;
         }
         inbox.log_expunged(draft, &rows)?;

@@ -7,10 +7,13 @@
 //!
 //! Not here: values (`records`), the octet store's families (`octets`), those of floors above.
 
+use std::ops::Range;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::engine::Family;
 use crate::{
+    account::tier::Tier,
     error::StoreError,
     ids::{AccountId, EmailNumber, MailboxId, ModSeq, Uid},
 };
@@ -50,7 +53,7 @@ pub const ERASURES: Family = Family("erasures");
 /// snapshot that holds it (8), EmailNumber (8); the value is empty.
 pub const DEPARTED_MESSAGES: Family = Family("departed_messages");
 /// Warnings that an account nears its quota, until the floor above has passed them on. Key:
-/// AccountId (8), number of the batch that crossed the level (8).
+/// AccountId (8), number of the batch that crossed the level (8), 2⁶³ more for the archive's.
 pub const QUOTA_WARNINGS: Family = Family("quota_warnings");
 /// Blocks of rows, and under UID 0 the list of them. Key: AccountId (8), MailboxId (8), first
 /// UID (4). Nobody needs them: see `mailbox::blocks`.
@@ -68,6 +71,9 @@ pub const ACCOUNT_GRANTS: Family = Family("account_grants");
 pub const HELD_MESSAGES: Family = Family("held_messages");
 /// What a repair replaced or took out. Key: number (8), ascending.
 pub const REPAIR_LOG: Family = Family("repair_log");
+
+/// The first number of an archive's warnings; no account sees as many batches.
+const ARCHIVE_WARNINGS: u64 = 1 << 63;
 
 /// Key of the record in [`CATALOG_FORMAT`].
 pub const FORMAT_KEY: &[u8] = b"format";
@@ -202,8 +208,19 @@ pub fn grant(reader: AccountId, read: AccountId) -> Bytes {
 
 /// The key in [`QUOTA_WARNINGS`].
 #[must_use]
-pub fn quota_warning(account: AccountId, batch: u64) -> Bytes {
-    numbers(&[account.0, batch])
+pub fn quota_warning(account: AccountId, tier: Tier, batch: u64) -> Bytes {
+    let first = quota_warnings(tier).start;
+    numbers(&[account.0, first | batch])
+}
+
+/// The second numbers of the keys in [`QUOTA_WARNINGS`] that are about `tier`: one batch may warn
+/// of both.
+#[must_use]
+pub fn quota_warnings(tier: Tier) -> Range<u64> {
+    match tier {
+        Tier::Live => 0..ARCHIVE_WARNINGS,
+        Tier::Archive => ARCHIVE_WARNINGS..u64::MAX,
+    }
 }
 
 fn numbers(numbers: &[u64]) -> Bytes {

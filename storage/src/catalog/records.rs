@@ -7,6 +7,8 @@
 //!
 //! Not here: keys (`keys`), recipes (`octets`), summaries (`summary`).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use prost::Message;
 use trust::{clock::UnixMillis, digest::Sha256Digest};
@@ -14,10 +16,10 @@ use trust::{clock::UnixMillis, digest::Sha256Digest};
 use super::{engine::Family, keys};
 use crate::{
     error::StoreError,
-    ids::{EmailNumber, ModSeq, Uid},
+    ids::{EmailNumber, MailboxId, ModSeq, Uid},
     mailbox::{
         flags::{Flags, Keyword},
-        view::MessageRow,
+        view::{MessageRow, Origin},
     },
 };
 
@@ -106,6 +108,12 @@ pub(crate) struct AccountRecord {
     /// Where receipts go: 0 INBOX, 1 beside the message sent, 2 a mailbox of their own.
     #[prost(uint32, tag = "14")]
     pub(crate) receipts: u32,
+    /// As `quota_octets`, of the archive.
+    #[prost(uint64, optional, tag = "20")]
+    pub(crate) archive_quota_octets: Option<u64>,
+    /// As `quota_messages`, of the archive.
+    #[prost(uint64, optional, tag = "21")]
+    pub(crate) archive_quota_messages: Option<u64>,
 }
 
 /// Value in [`keys::ACCOUNT_HEADS`]. Every change of an account expects and rewrites it.
@@ -122,10 +130,10 @@ pub(crate) struct HeadRecord {
     pub(crate) next_mailbox_id: u64,
     #[prost(uint64, tag = "5")]
     pub(crate) next_uid_validity: u64,
-    /// Sum of `charged_octets` over all rows.
+    /// Sum of `charged_octets` over all rows, of both tiers.
     #[prost(uint64, tag = "6")]
     pub(crate) usage_octets: u64,
-    /// Rows.
+    /// Rows, of both tiers.
     #[prost(uint64, tag = "7")]
     pub(crate) usage_messages: u64,
     #[prost(uint64, tag = "8")]
@@ -149,6 +157,19 @@ pub(crate) struct HeadRecord {
     /// `version` = something may have changed since.
     #[prost(uint64, tag = "14")]
     pub(crate) captured_version: u64,
+    /// The part of `usage_octets` that is the archive's.
+    #[prost(uint64, tag = "20")]
+    pub(crate) archive_octets: u64,
+    /// The part of `usage_messages` that is the archive's.
+    #[prost(uint64, tag = "21")]
+    pub(crate) archive_messages: u64,
+    /// As `quota_level`, of the archive.
+    #[prost(uint32, tag = "22")]
+    pub(crate) archive_level: u32,
+    /// Every mailbox has the tier of its name; false in an account that no program which knows tiers
+    /// has changed yet.
+    #[prost(bool, tag = "23")]
+    pub(crate) tiers: bool,
 }
 
 /// Value in [`keys::QUOTA_WARNINGS`].
@@ -166,6 +187,9 @@ pub(crate) struct QuotaWarningRecord {
     /// When, in milliseconds since 1970.
     #[prost(sint64, tag = "4")]
     pub(crate) at: i64,
+    /// Of which tier: 0 live, 1 archive.
+    #[prost(uint32, tag = "20")]
+    pub(crate) tier: u32,
 }
 
 /// Value in [`keys::ACCOUNT_ADDRESSES`] and [`keys::MAILBOX_NAMES`].
@@ -218,8 +242,8 @@ pub(crate) struct MailboxRecord {
     /// The name is gone and the rows are being removed.
     #[prost(bool, tag = "13")]
     pub(crate) deleting: bool,
-    /// 0 live, 1 archive.
-    #[prost(uint32, tag = "14")]
+    /// Which usage its rows are part of: 0 live, 1 archive.
+    #[prost(uint32, tag = "20")]
     pub(crate) tier: u32,
 }
 
@@ -253,6 +277,15 @@ pub(crate) struct RowRecord {
     /// SHA-256 of the message.
     #[prost(bytes = "bytes", tag = "9")]
     pub(crate) digest: Bytes,
+    /// The live mailbox that the row was moved into the archive from; 0 = none.
+    #[prost(uint64, tag = "20")]
+    pub(crate) origin_mailbox: u64,
+    /// What that was called then.
+    #[prost(string, tag = "21")]
+    pub(crate) origin_name: String,
+    /// The row's UID there.
+    #[prost(uint32, tag = "22")]
+    pub(crate) origin_uid: u32,
 }
 
 /// Value in [`keys::EXPUNGE_LOG`].
@@ -376,6 +409,7 @@ pub(crate) fn flags_of(bits: u32) -> Flags {
 impl RowRecord {
     /// The record of `row`.
     pub(crate) fn of(row: &MessageRow) -> Self {
+        let origin = row.origin.as_deref();
         Self {
             email_number: row.email_number.0,
             system_flags: system_flags(&row.flags),
@@ -386,6 +420,9 @@ impl RowRecord {
             size: row.size,
             charged_octets: row.charged_octets,
             digest: Bytes::copy_from_slice(&row.digest.0),
+            origin_mailbox: origin.map_or(0, |origin| origin.mailbox.0),
+            origin_name: origin.map_or_else(String::new, |origin| origin.name.clone()),
+            origin_uid: origin.map_or(0, |origin| origin.uid.get()),
         }
     }
 
@@ -396,6 +433,14 @@ impl RowRecord {
             flags.keywords.insert(Keyword::new(word).map_err(|error| error.to_string())?);
         }
         let digest = self.digest.as_ref().try_into().map_err(|_| "digest of a wrong length")?;
+        let origin = match self.origin_mailbox {
+            0 => None,
+            mailbox => Some(Arc::new(Origin {
+                mailbox: MailboxId(mailbox),
+                uid: Uid::new(self.origin_uid).ok_or("the UID it came from is 0")?,
+                name: self.origin_name,
+            })),
+        };
         Ok(MessageRow {
             uid,
             email_number: EmailNumber(self.email_number),
@@ -406,6 +451,7 @@ impl RowRecord {
             size: self.size,
             charged_octets: self.charged_octets,
             digest: Sha256Digest(digest),
+            origin,
         })
     }
 }
@@ -487,6 +533,7 @@ mod tests {
             words in prop::collection::btree_set("[A-Za-z$]{1,9}", 0..4),
             numbers in prop::array::uniform4(any::<u64>()),
             dates in prop::array::uniform2(any::<i64>()),
+            origin in prop::option::of((1..u64::MAX, "[A-Za-z/]{1,9}")),
         ) {
             let mut flags = Flags::default();
             for (bit, flag) in &FLAG_BITS {
@@ -504,6 +551,9 @@ mod tests {
                 size: numbers[2],
                 charged_octets: numbers[3],
                 digest: Sha256Digest([5; 32]),
+                origin: origin.map(|(mailbox, name)| {
+                    Arc::new(Origin { mailbox: MailboxId(mailbox), name, uid })
+                }),
             };
             prop_assert_eq!(RowRecord::of(&row).row(uid), Ok(row));
         }

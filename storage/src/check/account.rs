@@ -8,7 +8,7 @@ use std::{
 
 use super::{Counter, Fault, Invariant, PAGE, Reporter, blocks, departed, messages, notes};
 use crate::{
-    account::{read, scan_all, tree},
+    account::{read, scan_all, tier::Tier, tree},
     catalog::{
         engine::{Family, Reader, Scan},
         keys::{self, KeyReader},
@@ -112,7 +112,9 @@ impl Checked<'_> {
                 continue;
             };
             reporter.report.seen.mailboxes += 1;
+            let named = Tier::of_name(&record.name) == Tier::of(&record);
             let wrong = [
+                (!named && self.head.tiers && !record.deleting, Fault::TierDiffers),
                 (id.0 >= self.head.next_mailbox_id, Fault::MailboxIdNotBelowNext),
                 (!validities.insert(record.uid_validity), Fault::UidValidityTwice),
                 (
@@ -283,9 +285,14 @@ impl Checked<'_> {
     /// Counters and usage against what the rows add up to.
     fn sums(&self, reporter: &mut Reporter<'_>) {
         let (mut octets, mut messages) = (0_u64, 0);
+        let (mut archive_octets, mut archive_messages) = (0_u64, 0);
         for (id, (record, tally)) in &self.mailboxes {
             octets = octets.saturating_add(tally.charged_octets);
             messages += tally.exists;
+            if Tier::of(record) == Tier::Archive {
+                archive_octets = archive_octets.saturating_add(tally.charged_octets);
+                archive_messages += tally.exists;
+            }
             let counters = [
                 (Counter::Messages, record.exists, tally.exists),
                 (Counter::Unseen, record.unseen, tally.unseen),
@@ -308,6 +315,8 @@ impl Checked<'_> {
         let usage = [
             (Counter::Octets, self.head.usage_octets, octets),
             (Counter::Messages, self.head.usage_messages, messages),
+            (Counter::ArchiveOctets, self.head.archive_octets, archive_octets),
+            (Counter::ArchiveMessages, self.head.archive_messages, archive_messages),
         ];
         for (what, counted, found) in usage {
             if counted != found {

@@ -32,6 +32,8 @@ pub enum Fault {
     NoMailbox,
     #[error("its MailboxId is not below the next one")]
     MailboxIdNotBelowNext,
+    #[error("its tier is not that of its name")]
+    TierDiffers,
     #[error("another mailbox has its UIDVALIDITY")]
     UidValidityTwice,
     #[error("its UIDVALIDITY is not below the next one")]
@@ -116,6 +118,10 @@ pub enum Counter {
     Octets,
     /// The sum of what they are charged.
     ChargedOctets,
+    /// The sum of what rows of the archive are charged.
+    ArchiveOctets,
+    /// Rows of the archive.
+    ArchiveMessages,
 }
 
 impl std::fmt::Display for Counter {
@@ -126,6 +132,8 @@ impl std::fmt::Display for Counter {
             Self::Deleted => "messages with \\Deleted",
             Self::Octets => "octets",
             Self::ChargedOctets => "charged octets",
+            Self::ArchiveOctets => "octets of the archive",
+            Self::ArchiveMessages => "messages of the archive",
         })
     }
 }

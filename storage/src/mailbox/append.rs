@@ -151,7 +151,7 @@ impl Change for Append {
         let mut mailbox = OpenMailbox::open(draft, self.mailbox).await?;
         let uid_validity = mailbox.uid_validity(draft)?;
         let uid = mailbox.take_uid()?;
-        quota::charge(draft, self.charged_octets, 1, self.quota).await?;
+        quota::charge(draft, mailbox.tier(), self.charged_octets, 1, self.quota).await?;
         let email_number = draft.take_email_number()?;
         let mod_seq = draft.take_mod_seq()?;
         let row = MessageRow {
@@ -164,6 +164,7 @@ impl Change for Append {
             size: self.size,
             charged_octets: self.charged_octets,
             digest: self.digest,
+            origin: None,
         };
         mailbox.insert(draft, &row);
         mailbox.close(draft);

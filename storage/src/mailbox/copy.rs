@@ -2,8 +2,9 @@
 //!
 //! * All rows go in one batch, or none.
 //! * A copy shares the message: same EmailNumber, one row more. It is charged like its source,
-//!   because the holder's usage is the sum over his rows; a move changes no usage and is never
-//!   refused for lack of space.
+//!   because the holder's usage is the sum over his rows. A move within one tier changes no usage
+//!   and is never refused for lack of space; one into the archive, or back, needs room there.
+//! * A row that is moved into the archive notes where it was.
 
 use super::{
     rows::{self, OpenMailbox},
@@ -44,13 +45,17 @@ impl Change for CopyRows {
         if rows.is_empty() {
             return Ok(Copied { uid_validity, uids });
         }
-        if !self.remove_source {
-            rows::charge_copies(draft, &rows).await?;
+        let tier = other.as_ref().unwrap_or(&source).tier();
+        if self.remove_source {
+            rows::transfer(draft, (source.tier(), tier), &rows).await?;
+        } else {
+            rows::charge_copies(draft, tier, &rows).await?;
         }
         let mod_seq = draft.take_mod_seq()?;
         for row in &rows {
+            let origin = source.origin_of_moved(row, tier).filter(|_| self.remove_source);
             let destination = other.as_mut().unwrap_or(&mut source);
-            uids.push((row.uid, rows::copy_row(draft, destination, row, mod_seq)?));
+            uids.push((row.uid, rows::copy_row(draft, destination, row, mod_seq, origin)?));
             if self.remove_source {
                 source.remove(draft, row)?;
             } else {

@@ -1,13 +1,14 @@
 //! Mailboxes: rows, flags, and the views that protocols read.
 //!
 //! * [`view`]: the seam; [`live`] implements it for the mailboxes of an account.
-//! * [`append`], `store_flags`, `expunge`, `copy`: one file per change.
+//! * [`append`], `store_flags`, `expunge`, `copy`, [`archive`]: one file per change.
 //! * `blocks`: rows once more, many to a value, for mailboxes that are large.
 //! * `rows`: the only places where rows appear, change and go.
 //!
 //! Not here: the tree of mailboxes and quota (`account`), octets (`octets`).
 
 pub mod append;
+pub mod archive;
 pub mod blocks;
 pub(crate) mod copy;
 pub(crate) mod expunge;

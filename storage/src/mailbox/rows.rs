@@ -7,14 +7,17 @@
 //!   message (`account::capture`); `message_references` holds the number of rows where it is above
 //!   one.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use super::view::MessageRow;
+use super::view::{MessageRow, Origin};
 use crate::{
     account::{
         capture,
         draft::Draft,
         quota::{self, QuotaRule},
+        tier::Tier,
     },
     catalog::{
         keys,
@@ -46,6 +49,23 @@ impl OpenMailbox {
     /// UIDVALIDITY.
     pub(crate) fn uid_validity(&self, draft: &Draft<'_>) -> Result<UidValidity, StoreError> {
         uid_validity(&self.record, &keys::mailbox(draft.account, self.id))
+    }
+
+    /// Which usage its rows are part of.
+    pub(crate) fn tier(&self) -> Tier {
+        Tier::of(&self.record)
+    }
+
+    /// What a row of this mailbox says of its origin after it was moved to a mailbox of tier `to`.
+    pub(crate) fn origin_of_moved(&self, row: &MessageRow, to: Tier) -> Option<Arc<Origin>> {
+        match (self.tier(), to) {
+            (_, Tier::Live) => None,
+            (Tier::Archive, Tier::Archive) => row.origin.clone(),
+            (Tier::Live, Tier::Archive) => {
+                let name = self.record.name.clone();
+                Some(Arc::new(Origin { mailbox: self.id, name, uid: row.uid }))
+            }
+        }
     }
 
     /// Takes the next UID.
@@ -103,7 +123,7 @@ impl OpenMailbox {
             release_message(draft, row.email_number).await?;
         }
         let charged = rows.iter().map(|row| row.charged_octets).sum();
-        quota::discharge(draft, charged, rows.len() as u64)?;
+        quota::discharge(draft, self.tier(), charged, rows.len() as u64)?;
         self.log_expunged(draft, rows)
     }
 
@@ -256,18 +276,30 @@ pub(crate) fn copy_row(
     to: &mut OpenMailbox,
     row: &MessageRow,
     mod_seq: ModSeq,
+    origin: Option<Arc<Origin>>,
 ) -> Result<Uid, StoreError> {
     let uid = to.take_uid()?;
-    let copy = MessageRow { uid, mod_seq, save_date: draft.now, ..row.clone() };
+    let copy = MessageRow { uid, mod_seq, save_date: draft.now, origin, ..row.clone() };
     to.insert(draft, &copy);
     Ok(uid)
 }
 
-/// Charges the copies of `rows`, all of them or none.
+/// Charges copies of `rows` to `tier`, all of them or none.
 pub(crate) async fn charge_copies(
     draft: &mut Draft<'_>,
+    tier: Tier,
     rows: &[MessageRow],
 ) -> Result<(), StoreError> {
     let octets = rows.iter().map(|row| row.charged_octets).sum();
-    quota::charge(draft, octets, rows.len() as u64, QuotaRule::Enforce).await
+    quota::charge(draft, tier, octets, rows.len() as u64, QuotaRule::Enforce).await
+}
+
+/// Moves the usage of `rows` from the first of `tiers` to the second, all of it or none.
+pub(crate) async fn transfer(
+    draft: &mut Draft<'_>,
+    tiers: (Tier, Tier),
+    rows: &[MessageRow],
+) -> Result<(), StoreError> {
+    let octets = rows.iter().map(|row| row.charged_octets).sum();
+    quota::transfer(draft, tiers, octets, rows.len() as u64).await
 }

@@ -41,6 +41,19 @@ pub struct MessageRow {
     pub charged_octets: u64,
     /// SHA-256 of the message's octets.
     pub digest: Sha256Digest,
+    /// Where it was before it was moved into the archive.
+    pub origin: Option<Arc<Origin>>,
+}
+
+/// The place from which a row was moved into the archive.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Origin {
+    /// The mailbox.
+    pub mailbox: MailboxId,
+    /// What it was called then.
+    pub name: String,
+    /// The row's UID there.
+    pub uid: Uid,
 }
 
 /// What a list of a mailbox says of a message: a [`MessageRow`] without what no session asks for.

@@ -501,6 +501,7 @@ impl Patient {
             size,
             charged_octets: size,
             digest,
+            origin: None,
         };
         place.tally.add(&row);
         let object = crate::account::message_name(self.id, number);

@@ -8,7 +8,10 @@ use super::{
     account::{Patient, Place},
 };
 use crate::{
-    account::name::{INBOX, MailboxName},
+    account::{
+        name::{INBOX, MailboxName},
+        tier::Tier,
+    },
     catalog::{
         keys,
         records::{self, IndexRecord, MailboxRecord},
@@ -136,6 +139,8 @@ pub(super) async fn settle(
 ) -> Result<(), StoreError> {
     let ids: Vec<MailboxId> = patient.places.keys().copied().collect();
     let (mut octets, mut messages, mut named) = (0_u64, 0, 0);
+    let mut archive = (0_u64, 0);
+    let tiers = patient.found_head.is_none_or(|head| head.tiers);
     for id in ids {
         let object = patient.mailbox_name(id);
         let key = keys::mailbox(patient.id, id);
@@ -151,8 +156,16 @@ pub(super) async fn settle(
         record.octets = tally.octets;
         record.charged_octets = tally.charged_octets;
         record.highest_mod_seq = record.highest_mod_seq.max(place.mod_seq_max);
+        // An account that no program which knows tiers has changed yet stays as it is.
+        if tiers && !record.deleting {
+            record.tier = Tier::of_name(&record.name).number();
+        }
         octets = octets.saturating_add(tally.charged_octets);
         messages += tally.exists;
+        if Tier::of(record) == Tier::Archive {
+            archive.0 = archive.0.saturating_add(tally.charged_octets);
+            archive.1 += tally.exists;
+        }
         named += u64::from(!record.deleting);
         let (deleting, pending) = (record.deleting, place.pending);
         if place.found.as_ref() != Some(&place.record) {
@@ -174,6 +187,8 @@ pub(super) async fn settle(
     names(repairer, patient).await?;
     let head = &mut patient.head;
     (head.usage_octets, head.usage_messages, head.mailboxes) = (octets, messages, named);
+    (head.archive_octets, head.archive_messages) = archive;
+    head.tiers = tiers;
     if repairer.report.changes > patient.changes_before {
         // What was repaired may show in a snapshot.
         head.captured_version = 0;

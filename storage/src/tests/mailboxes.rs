@@ -57,6 +57,7 @@ async fn an_appended_message_is_read_back_octet_for_octet_with_its_row_and_summa
             size,
             charged_octets: 9,
             digest: Sha256Digest::of(&message(1)),
+            origin: None,
         }]
     );
     let read = inbox.read(appended.email_number, 0..size).await.expect("read");

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod annotations;
+mod archive;
 mod blocks;
 mod capture;
 mod check;

@@ -18,18 +18,26 @@ use super::{
     states::{List, STATES, forget, observe},
 };
 use crate::{
-    account::Account,
-    catalog::simulated::{Faults, SimulatedEngine},
+    account::{Account, name::MailboxName, settings::AccountSettings, tier::Tier},
+    catalog::{
+        engine::Batch,
+        simulated::{Faults, SimulatedEngine},
+    },
     error::StoreError,
     ids::{MailboxId, Uid},
     mailbox::{
+        archive::{ArchiveRequest, ArchiveSelection, Archived, Candidate},
         flags::{FlagChange, Flags},
         view::MailboxView as _,
     },
     store::{Store, StoreLimits},
 };
 
-const NAMES: [&str; 5] = ["INBOX", "Inviati", "Cestino", "Lavori", "Lavori/2026"];
+const NAMES: [&str; 7] =
+    ["INBOX", "Inviati", "Cestino", "Lavori", "Lavori/2026", "Archivio", "Archivio/2026"];
+
+/// Messages that each tier may have.
+const MESSAGES_MAX: usize = 6;
 
 #[derive(Clone, Debug)]
 enum Operation {
@@ -42,6 +50,8 @@ enum Operation {
     RenameInbox { to: usize },
     TakeSnapshot,
     ForgetSnapshot { nth: usize },
+    Rename { from: usize, to: usize },
+    Archive { mailbox: usize, uids: u16 },
     Crash,
 }
 
@@ -61,6 +71,9 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => mailbox().prop_map(|to| Operation::RenameInbox { to }),
         2 => Just(Operation::TakeSnapshot),
         1 => (0..4_usize).prop_map(|nth| Operation::ForgetSnapshot { nth }),
+        1 => (1..3_usize, mailbox()).prop_map(|(from, to)| Operation::Rename { from, to }),
+        2 => (mailbox(), any::<u16>())
+            .prop_map(|(mailbox, uids)| Operation::Archive { mailbox, uids }),
         1 => Just(Operation::Crash),
     ]
 }
@@ -75,7 +88,7 @@ struct ModelMailbox {
 type Model = BTreeMap<&'static str, ModelMailbox>;
 
 fn first_model() -> Model {
-    let names = ["INBOX", "Inviati", "Cestino"];
+    let names = ["INBOX", "Inviati", "Cestino", "Archivio"];
     names.into_iter().map(|name| (name, ModelMailbox::default())).collect()
 }
 
@@ -102,8 +115,21 @@ impl ModelMailbox {
     }
 }
 
+/// Messages of a tier.
+fn held(model: &Model, tier: Tier) -> usize {
+    let of_tier = model.iter().filter(|(name, _)| Tier::of_name(name) == tier);
+    of_tier.map(|(_, mailbox)| mailbox.rows.len()).sum()
+}
+
 /// What the model says to an operation: the next state, or that it is refused.
 fn imagine(model: &Model, operation: &Operation) -> Option<Model> {
+    let next = imagine_room(model, operation)?;
+    let fits = |tier| held(&next, tier) <= held(model, tier).max(MESSAGES_MAX);
+    (fits(Tier::Live) && fits(Tier::Archive)).then_some(next)
+}
+
+/// The same where there is always room.
+fn imagine_room(model: &Model, operation: &Operation) -> Option<Model> {
     let mut next = model.clone();
     match *operation {
         Operation::Append { mailbox, number, deleted } => {
@@ -144,17 +170,61 @@ fn imagine(model: &Model, operation: &Operation) -> Option<Model> {
                 to.append(row);
             }
         }
+        Operation::Rename { from, to } => {
+            if !next.contains_key(NAMES[from]) {
+                return None;
+            }
+            add(&mut next, NAMES[to])?;
+            let moved = next.remove(NAMES[from])?;
+            next.insert(NAMES[to], moved);
+        }
+        Operation::Archive { mailbox, uids } => imagine_archive(&mut next, NAMES[mailbox], uids)?,
         Operation::TakeSnapshot | Operation::ForgetSnapshot { .. } | Operation::Crash => {}
     }
     Some(next)
+}
+
+/// Rows without `\Deleted` go to the last of [`NAMES`], as many as there is room for.
+fn imagine_archive(model: &mut Model, name: &'static str, uids: u16) -> Option<()> {
+    let mut room = MESSAGES_MAX.saturating_sub(held(model, Tier::Archive));
+    let source = model.get(name)?.rows.clone();
+    if Tier::of_name(name) == Tier::Archive {
+        return Some(());
+    }
+    for uid in chosen(uids) {
+        let Some(row) = source.get(&uid).filter(|row| !row.1) else { continue };
+        if room == 0 {
+            break;
+        }
+        room -= 1;
+        if !model.contains_key("Archivio/2026") {
+            add(model, "Archivio/2026")?;
+        }
+        model.get_mut(name)?.rows.remove(&uid);
+        model.get_mut("Archivio/2026")?.append(*row);
+    }
+    Some(())
+}
+
+struct NotDeleted;
+
+impl ArchiveSelection for NotDeleted {
+    fn target(&self, candidate: Candidate<'_>) -> Option<MailboxName> {
+        let name = MailboxName::new("Archivio/2026").expect("a name");
+        (!candidate.flags.deleted).then_some(name)
+    }
+
+    fn also(&self, _: &Archived) -> Batch {
+        Batch::default()
+    }
 }
 
 fn add(model: &mut Model, name: &'static str) -> Option<()> {
     if model.contains_key(name) {
         return None;
     }
-    if name == "Lavori/2026" {
-        model.entry("Lavori").or_default();
+    if let Some((above, _)) = name.rsplit_once('/') {
+        model.entry(above).or_default();
     }
     model.insert(name, ModelMailbox::default());
     Some(())
@@ -209,6 +279,11 @@ async fn perform(
                 forget(&house.store, ANNA, number).await?;
                 kept.remove(&number);
             }
+        }
+        Operation::Rename { from, to } => anna.rename_mailbox(NAMES[from], NAMES[to]).await?,
+        Operation::Archive { mailbox, uids: bits } => {
+            let (source, uids) = (open(mailbox).await?.id(), uids(bits));
+            anna.archive(ArchiveRequest { source, uids, selection: NotDeleted }).await?;
         }
         Operation::Crash => {}
     }
@@ -265,7 +340,13 @@ async fn run(operations: &[Operation], seed: u64, faults: Faults) {
     let engine = SimulatedEngine::with_faults(&Store::families(&[STATES]), seed, Faults::default());
     let objects = fresh();
     let first = House::try_open_with(engine, Arc::clone(&objects), one_step()).await.expect("open");
-    first.store.apply_account(ANNA, 1, settings("anna@pec.example", None)).await.expect("create");
+    let most = Some(MESSAGES_MAX as u64);
+    let limited = AccountSettings {
+        quota_messages: most,
+        archive_quota_messages: most,
+        ..settings("anna@pec.example", None)
+    };
+    first.store.apply_account(ANNA, 1, limited).await.expect("create");
     let (mut model, mut kept) = (first_model(), BTreeSet::new());
     let mut house = open(first.engine.restart_with(faults), &objects).await;
     for operation in operations {

@@ -8,7 +8,7 @@ use super::house::{ANNA, House, message, request, settings};
 use crate::{
     account::{
         Account,
-        quota::{Quota, QuotaRule, QuotaWarning, REARMED_BELOW, WARNING_LEVELS},
+        quota::{ArchiveQuota, Quota, QuotaRule, QuotaWarning, REARMED_BELOW, WARNING_LEVELS},
         settings::AccountSettings,
     },
     catalog::engine::Batch,
@@ -64,6 +64,7 @@ async fn receipts_are_stored_over_quota_and_room_can_always_be_made() {
         limit_messages: None,
         used_mailboxes: 6,
         limit_mailboxes: 40,
+        archive: ArchiveQuota::default(),
     };
     assert_eq!(quota, expected);
     let copy = inbox.copy(&[first], trash.id()).await;

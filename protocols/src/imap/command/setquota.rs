@@ -1,9 +1,10 @@
 //! SETQUOTA (RFC 9208 §4.1.3): space is bought, so only operators set it, and only STORAGE.
 //!
-//! An operator names the quota root of an account by its address. What he sets is rounded up to
+//! An operator names the quota root of an account by its address, that of its archive by `Archivio/`
+//! and the address. What he sets is rounded up to
 //! what an account can have; the response tells what that is.
 
-use super::getquota::{STORAGE_UNIT, address_of, write_quota};
+use super::getquota::{Root, STORAGE_UNIT, root_called, write_quota};
 use crate::{
     access::SetQuotaError,
     imap::{
@@ -22,7 +23,7 @@ pub(crate) async fn set_quota<S: Stream>(
     if !state.account.is_operator() {
         return Err(refused(&SetQuotaError::NotOperator).into());
     }
-    let address = address_of(&set.root)?;
+    let Root { address, tier } = root_called(&set.root)?;
     let units = match set.limits.as_slice() {
         [(resource, units)] if resource == b"STORAGE" => *units,
         _ => {
@@ -34,14 +35,16 @@ pub(crate) async fn set_quota<S: Stream>(
         }
     };
     let octets = units.saturating_mul(STORAGE_UNIT);
-    let usage = state.account.set_space(address, octets).await.map_err(|error| refused(&error))?;
+    let usage =
+        state.account.set_space(address, tier, octets).await.map_err(|error| refused(&error))?;
     tracing::info!(
         operator = context.address,
         account = address.or(context.address.as_deref()),
-        octets = usage.octets.limit,
+        ?tier,
+        octets,
         "an operator set the space of an account",
     );
-    write_quota(context, &set.root, &usage).await?;
+    write_quota(context, &set.root, tier, &usage).await?;
     Ok(Completion::ok("SETQUOTA"))
 }
 

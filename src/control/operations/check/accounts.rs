@@ -150,6 +150,7 @@ fn different(told: &AccountSettings, found: &AccountSettings, limits: bool) -> V
             settings.recipients_max,
             settings.messages_per_minute_max,
             settings.messages_per_day_max,
+            settings.archive_quota_octets,
         )
     };
     let named = [

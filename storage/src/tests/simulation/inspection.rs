@@ -80,7 +80,10 @@ async fn usage_is_exact(
                 charged = (charged.0 + octets, charged.1 + messages);
             }
         }
-        if (quota.used_octets, quota.used_messages) != charged {
+        let archive = quota.archive;
+        let used =
+            (quota.used_octets + archive.used_octets, quota.used_messages + archive.used_messages);
+        if used != charged {
             world.blame(format!("{occasion}: {id} uses {quota:?}, its rows {charged:?}"));
         }
     }

@@ -1,0 +1,423 @@
+//! One run over one account: finds what its rules pick, and moves it batch by batch.
+//!
+//! * A mailbox is listed, the rules are asked, and only batches that move something are written. Each
+//!   notes mailbox and UID up to which the run is done, and expects the note that this run wrote
+//!   before: whoever comes second ends as [`Ended::Overtaken`].
+//! * A run that was cut off is gone on with: from the mailbox and UID of its note, by the instant at
+//!   which it began. Messages that it moved are no longer in the source, so none is looked at again.
+//! * An archive that is full ends the run. What fits is moved, the rest stays; the holder is told once
+//!   ([`super::notice`]), and again only after a run found room for everything.
+//! * [`foresee`] asks the same rules in the same order and counts the same room.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use prost::Message;
+use storage::{
+    account::{Account, MailboxListing, name::MailboxName, quota::Quota},
+    catalog::{
+        engine::{Batch, Durability, Expected},
+        keys,
+    },
+    error::StoreError,
+    ids::{AccountId, MailboxId, Uid},
+    mailbox::{
+        archive::{ArchiveRequest, ArchiveSelection, Archived, Candidate, Full},
+        view::MailboxView as _,
+    },
+    store::Store,
+};
+use tokio_util::sync::CancellationToken;
+use trust::clock::UnixMillis;
+
+use super::{
+    ARCHIVE_RUNS,
+    notice::{self, FullRecord},
+    rules::{MailboxRules, Rules},
+};
+use crate::{
+    config::Config,
+    pec::records::{decode, encode},
+};
+
+/// Value in [`ARCHIVE_RUNS`]: the latest run of an account.
+#[derive(Clone, PartialEq, Message)]
+pub struct RunRecord {
+    /// When it began, in milliseconds since 1970.
+    #[prost(sint64, tag = "1")]
+    pub started_at: i64,
+    /// When it ended; 0 = it is under way, or was cut off.
+    #[prost(sint64, tag = "2")]
+    pub finished_at: i64,
+    /// The mailbox that it is at.
+    #[prost(uint64, tag = "3")]
+    pub mailbox: u64,
+    /// The last UID there that is settled.
+    #[prost(uint32, tag = "4")]
+    pub up_to: u32,
+    /// Messages that it moved.
+    #[prost(uint64, tag = "5")]
+    pub messages: u64,
+    /// What they are charged.
+    #[prost(uint64, tag = "6")]
+    pub octets: u64,
+    /// What was full; empty = nothing.
+    #[prost(string, tag = "7")]
+    pub full: String,
+    /// The holder was told that the archive is full, by this run or one before.
+    #[prost(bool, tag = "8")]
+    pub told: bool,
+}
+
+impl RunRecord {
+    /// Reads the latest run of `id`, and the octets that it stands in.
+    pub async fn read(store: &Store, id: AccountId) -> Result<Option<(Self, Bytes)>, StoreError> {
+        let key = keys::account(id);
+        let Some(value) = store.engine().get(ARCHIVE_RUNS, &key).await? else { return Ok(None) };
+        Ok(Some((decode(ARCHIVE_RUNS, &key, &value)?, value)))
+    }
+
+    /// When the next run is due, `interval` after the last one ended; at once when it was cut off.
+    #[must_use]
+    pub fn due_at(&self, interval_millis: i64) -> i64 {
+        match self.finished_at {
+            0 => self.started_at,
+            finished_at => finished_at.saturating_add(interval_millis),
+        }
+    }
+
+    /// The note after a batch.
+    fn after(&self, mailbox: MailboxId, moved: &Archived) -> Self {
+        let up_to = match moved.up_to {
+            Some(uid) => uid.get(),
+            None if self.mailbox == mailbox.0 => self.up_to,
+            None => 0,
+        };
+        Self {
+            mailbox: mailbox.0,
+            up_to,
+            messages: self.messages.saturating_add(moved.messages),
+            octets: self.octets.saturating_add(moved.octets),
+            full: moved.full.map_or_else(String::new, |full| full.resource.to_owned()),
+            told: self.told || moved.full.is_some(),
+            ..self.clone()
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ended {
+    /// Everything that the rules pick is in the archive, or the archive is full.
+    Finished,
+    /// It was asked to stop; the next run goes on.
+    Stopped,
+    /// Another run is at the same account.
+    Overtaken,
+}
+
+/// What a run did, or would do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RunReport {
+    /// Messages and what they are charged, by the mailbox that they come from.
+    pub mailboxes: BTreeMap<String, (u64, u64)>,
+    /// What there was no room for.
+    pub full: Option<Full>,
+    /// How it ended.
+    pub ended: Ended,
+}
+
+impl RunReport {
+    /// Messages and what they are charged, in all.
+    #[must_use]
+    pub fn total(&self) -> (u64, u64) {
+        let sum = |(messages, octets): (u64, u64), (more, charged): &(u64, u64)| {
+            (messages + more, octets.saturating_add(*charged))
+        };
+        self.mailboxes.values().fold((0, 0), sum)
+    }
+
+    fn note(&mut self, mailbox: &str, messages: u64, octets: u64) {
+        if messages > 0 {
+            let (all, charged) = self.mailboxes.entry(mailbox.to_owned()).or_default();
+            (*all, *charged) = (*all + messages, charged.saturating_add(octets));
+        }
+    }
+}
+
+/// The rules for one batch, and the note that it expects.
+struct Selection {
+    rules: Arc<MailboxRules>,
+    account: AccountId,
+    mailbox: MailboxId,
+    before: RunRecord,
+    found: Option<Bytes>,
+    now: UnixMillis,
+}
+
+impl ArchiveSelection for Selection {
+    fn target(&self, candidate: Candidate<'_>) -> Option<MailboxName> {
+        self.rules.target(candidate)
+    }
+
+    fn also(&self, moved: &Archived) -> Batch {
+        let mut batch = Batch::default();
+        expect(&mut batch, self.account, self.found.clone());
+        let next = self.before.after(self.mailbox, moved);
+        batch.put(ARCHIVE_RUNS, keys::account(self.account), encode(&next));
+        if let Some(full) = moved.full.filter(|_| !self.before.told) {
+            notice::owe(&mut batch, self.account, &FullRecord::new(full, self.now));
+        }
+        batch
+    }
+}
+
+fn expect(batch: &mut Batch, account: AccountId, found: Option<Bytes>) {
+    let expected = found.map_or(Expected::Absent, Expected::Value);
+    batch.expect(ARCHIVE_RUNS, keys::account(account), expected);
+}
+
+/// A run under way.
+struct Run<'r> {
+    store: &'r Store,
+    config: &'r Config,
+    account: Account,
+    note: RunRecord,
+    /// The note as it stands in the catalog.
+    found: Option<Bytes>,
+    report: RunReport,
+}
+
+/// Runs over the account `id`, at the instant `now`, until it is done or `stopping` is cancelled.
+///
+/// # Errors
+///
+/// [`StoreError::NoSuchAccount`], or what the store met; what was moved by then is noted.
+pub async fn run(
+    store: &Store,
+    config: &Config,
+    id: AccountId,
+    now: UnixMillis,
+    stopping: &CancellationToken,
+) -> Result<RunReport, StoreError> {
+    let account = store.account(id).await?;
+    let rules = Rules::of_account(store, config, id, &account.settings().await?).await?;
+    let (note, found) = match RunRecord::read(store, id).await? {
+        Some((note, found)) if note.finished_at == 0 => (note, Some(found)),
+        before => {
+            let told = before.as_ref().is_some_and(|(note, _)| note.told);
+            let note = RunRecord { started_at: now.0, told, ..RunRecord::default() };
+            (note, before.map(|(_, found)| found))
+        }
+    };
+    let report = RunReport { mailboxes: BTreeMap::new(), full: None, ended: Ended::Finished };
+    let mut run = Run { store, config, account, note, found, report };
+    match run.all(&rules, now, stopping).await {
+        Ok(()) => {}
+        Err(StoreError::Conflict) => run.report.ended = Ended::Overtaken,
+        Err(error) => return Err(error),
+    }
+    Ok(run.report)
+}
+
+/// The mailboxes of an account that rules concern, in the order of their numbers.
+fn concerned(
+    listing: &[MailboxListing],
+    rules: &Rules,
+    at: UnixMillis,
+) -> BTreeMap<MailboxId, (String, Arc<MailboxRules>)> {
+    let concerned = listing.iter().filter_map(|listed| {
+        let rules = rules.of_mailbox(listed, at)?;
+        Some((listed.mailbox_id?, (listed.name.clone(), Arc::new(rules))))
+    });
+    concerned.collect()
+}
+
+impl Run<'_> {
+    async fn all(
+        &mut self,
+        rules: &Rules,
+        now: UnixMillis,
+        stopping: &CancellationToken,
+    ) -> Result<(), StoreError> {
+        let listing = self.account.mailboxes().await?;
+        let first = MailboxId(self.note.mailbox);
+        let at = UnixMillis(self.note.started_at);
+        for (id, (name, rules)) in concerned(&listing, rules, at).range(first..) {
+            self.mailbox(*id, name, rules, now, stopping).await?;
+            if self.report.full.is_some() || self.report.ended == Ended::Stopped {
+                break;
+            }
+        }
+        if self.report.ended == Ended::Finished { self.finish(now).await } else { Ok(()) }
+    }
+
+    async fn mailbox(
+        &mut self,
+        id: MailboxId,
+        name: &str,
+        rules: &Arc<MailboxRules>,
+        now: UnixMillis,
+        stopping: &CancellationToken,
+    ) -> Result<(), StoreError> {
+        let listed = match self.account.mailbox(id).await {
+            Ok(mailbox) => mailbox.list().await,
+            Err(error) => Err(error),
+        };
+        let messages = match listed {
+            Ok((_, messages)) => messages,
+            // It was deleted meanwhile.
+            Err(StoreError::NoSuchMailbox { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let settled = if self.note.mailbox == id.0 { self.note.up_to } else { 0 };
+        let picked = messages.iter().filter(|listed| {
+            listed.uid.get() > settled && rules.target(Candidate::from(*listed)).is_some()
+        });
+        let uids: Vec<Uid> = picked.map(|listed| listed.uid).collect();
+        drop(messages);
+        let batch = usize::try_from(self.config.archive.batch_messages_max).unwrap_or(1).max(1);
+        for uids in uids.chunks(batch) {
+            if stopping.is_cancelled() {
+                self.report.ended = Ended::Stopped;
+                return Ok(());
+            }
+            match self.batch(id, name, rules, now, uids.to_vec()).await {
+                Ok(moved) if self.report.full.is_none() => self.rest(moved, stopping).await,
+                Ok(_) | Err(StoreError::NoSuchMailbox { .. }) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn batch(
+        &mut self,
+        id: MailboxId,
+        name: &str,
+        rules: &Arc<MailboxRules>,
+        now: UnixMillis,
+        uids: Vec<Uid>,
+    ) -> Result<u64, StoreError> {
+        let selection = Selection {
+            rules: Arc::clone(rules),
+            account: self.account.id(),
+            mailbox: id,
+            before: self.note.clone(),
+            found: self.found.clone(),
+            now,
+        };
+        let moved = self.account.archive(ArchiveRequest { source: id, uids, selection }).await?;
+        self.note = self.note.after(id, &moved);
+        self.found = Some(encode(&self.note));
+        self.report.note(name, moved.messages, moved.octets);
+        self.report.full = moved.full;
+        Ok(moved.messages)
+    }
+
+    /// Keeps to the pace.
+    async fn rest(&self, moved: u64, stopping: &CancellationToken) {
+        let rate = u64::from(self.config.archive.messages_per_second_max).max(1);
+        let pause = Duration::from_millis(moved.saturating_mul(1_000) / rate);
+        stopping.run_until_cancelled(tokio::time::sleep(pause)).await;
+    }
+
+    /// Notes that the run is done. Losing that in a crash makes it be done again, which moves nothing.
+    async fn finish(&mut self, now: UnixMillis) -> Result<(), StoreError> {
+        let told = self.note.told && self.report.full.is_some();
+        let full = self.report.full.map_or_else(String::new, |full| full.resource.to_owned());
+        // The mailbox and UID are of no use to the next run.
+        let done = RunRecord {
+            finished_at: now.0.max(1),
+            mailbox: 0,
+            up_to: 0,
+            told,
+            full,
+            ..self.note.clone()
+        };
+        let mut batch = Batch { durability: Durability::Buffered, ..Batch::default() };
+        expect(&mut batch, self.account.id(), self.found.clone());
+        batch.put(ARCHIVE_RUNS, keys::account(self.account.id()), encode(&done));
+        self.store.commit(batch).await?;
+        Ok(())
+    }
+}
+
+/// Says what a run over the account `id` would do at the instant `now`. Changes nothing.
+///
+/// # Errors
+///
+/// [`StoreError::NoSuchAccount`], or what the store met.
+pub async fn foresee(
+    store: &Store,
+    config: &Config,
+    id: AccountId,
+    now: UnixMillis,
+) -> Result<RunReport, StoreError> {
+    let account = store.account(id).await?;
+    let rules = Rules::of_account(store, config, id, &account.settings().await?).await?;
+    let listing = account.mailboxes().await?;
+    let mut room = Room::new(&account.quota().await?, &listing);
+    let mut report = RunReport { mailboxes: BTreeMap::new(), full: None, ended: Ended::Finished };
+    for (id, (name, rules)) in concerned(&listing, &rules, now) {
+        let rows = match account.mailbox(id).await {
+            Ok(mailbox) => mailbox.rows().await?.1,
+            Err(StoreError::NoSuchMailbox { .. }) => continue,
+            Err(error) => return Err(error),
+        };
+        for row in rows {
+            let Some(target) = rules.target(Candidate::from(&row)) else { continue };
+            if let Some(full) = room.take(&target, row.charged_octets) {
+                report.full = Some(full);
+                return Ok(report);
+            }
+            report.note(&name, 1, row.charged_octets);
+        }
+    }
+    Ok(report)
+}
+
+/// What an archive has room for, as the store would count it.
+struct Room {
+    quota: Quota,
+    names: BTreeSet<String>,
+}
+
+impl Room {
+    fn new(quota: &Quota, listing: &[MailboxListing]) -> Self {
+        let named = listing.iter().filter(|listed| listed.mailbox_id.is_some());
+        Self { quota: *quota, names: named.map(|listed| listed.name.clone()).collect() }
+    }
+
+    /// Takes what one message needs; says what is full instead.
+    fn take(&mut self, target: &MailboxName, octets: u64) -> Option<Full> {
+        let archive = &mut self.quota.archive;
+        let wanted = [
+            ("archive octets", archive.used_octets, octets, archive.limit_octets),
+            ("archive messages", archive.used_messages, 1, archive.limit_messages),
+        ];
+        for (resource, used, more, limit) in wanted {
+            if let Some(limit) = limit.filter(|limit| used.saturating_add(more) > *limit) {
+                return Some(Full { resource, used, limit });
+            }
+        }
+        let missing: Vec<String> = std::iter::once(target.to_string())
+            .chain(target.above().map(|above| above.to_string()))
+            .filter(|name| !self.names.contains(name))
+            .collect();
+        let (used, limit) = (self.quota.used_mailboxes, self.quota.limit_mailboxes);
+        if !missing.is_empty() && used.saturating_add(missing.len() as u64) > limit {
+            return Some(Full { resource: "mailboxes", used, limit });
+        }
+        self.quota.used_mailboxes += missing.len() as u64;
+        self.names.extend(missing);
+        let archive = &mut self.quota.archive;
+        archive.used_octets = archive.used_octets.saturating_add(octets);
+        archive.used_messages += 1;
+        None
+    }
+}

@@ -1,0 +1,314 @@
+//! `ceralacca archive …`: rules, dry run, run and state of the archive.
+
+use std::path::Path;
+
+use clap::Subcommand;
+use serde::Serialize;
+use trust::clock::UnixMillis;
+
+use super::{
+    failure::Failure,
+    operation,
+    output::{Output, Shown, instant},
+    say,
+};
+use crate::{
+    archive::rules::{Rule, TARGET},
+    config::units::Octets,
+    control::operations::archive::{
+        ArchiveRules, ArchiveRun, ArchiveStatus, MovedMessages, RulesChange, RulesOutcome,
+        RunOutcome, StatusOutcome,
+    },
+    texts::{Language, Text},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ArchiveCommand {
+    #[command(
+        subcommand,
+        about = say("Le regole di una casella", "The rules of an account"),
+    )]
+    Rules(RulesCommand),
+    #[command(
+        about = say("Un giro su una casella, o cosa farebbe", "A run over an account, or what it would do"),
+        after_help = say(
+            "Esempi:\n  ceralacca archive run maria.rossi@pec.example --dry-run\n  ceralacca archive run maria.rossi@pec.example\n\nI messaggi scelti dalle regole passano nelle cartelle sotto Archivio. Interrotto, il giro riprende da dov'era.",
+            "Examples:\n  ceralacca archive run maria.rossi@pec.example --dry-run\n  ceralacca archive run maria.rossi@pec.example\n\nMessages that the rules pick move to the mailboxes below Archivio. When it is interrupted, the next run goes on where it was.",
+        ),
+    )]
+    Run(RunArguments),
+    #[command(about = say("A che punto è l'archiviazione di tutte le caselle", "How far the archive of all accounts is"))]
+    Status,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RulesCommand {
+    #[command(about = say("Mostra le regole: della casella o del suo tipo", "Shows the rules: the account's or its plan's"))]
+    Show(Addressed),
+    #[command(
+        about = say("Dà alla casella regole sue", "Gives the account rules of its own"),
+        after_help = say(
+            "Esempi:\n  ceralacca archive rules set maria.rossi@pec.example --older-than 180\n  ceralacca archive rules set maria.rossi@pec.example --older-than 30 --mailbox 'Lavori/*' --larger-than '5 MB' --add\n  ceralacca archive rules set maria.rossi@pec.example --none\n\nUna regola prende il posto delle altre; con --add viene dopo di esse.\nCon --mailbox 'Nome/*' anche le cartelle sotto Nome. Bozze, Posta indesiderata e Cestino restano fuori se non sono nominate.\nNella destinazione {year} è l'anno del messaggio e {mailbox} la sua cartella.",
+            "Examples:\n  ceralacca archive rules set maria.rossi@pec.example --older-than 180\n  ceralacca archive rules set maria.rossi@pec.example --older-than 30 --mailbox 'Lavori/*' --larger-than '5 MB' --add\n  ceralacca archive rules set maria.rossi@pec.example --none\n\nA rule takes the place of the others; with --add it comes behind them.\nWith --mailbox 'Name/*' the mailboxes below Name, too. Drafts, junk and trash are left out unless they are named.\nIn the target {year} is the message's year and {mailbox} its mailbox.",
+        ),
+    )]
+    Set(RuleArguments),
+    #[command(about = say("Ridà alla casella le regole del suo tipo", "Gives the account its plan's rules again"))]
+    Reset(Addressed),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Addressed {
+    #[arg(value_name = "ADDRESS", help = say("L'indirizzo della casella", "The account's address"))]
+    account: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RunArguments {
+    #[command(flatten)]
+    addressed: Addressed,
+    #[arg(long, help = say("Dice solo cosa farebbe", "Only says what it would do"))]
+    dry_run: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RuleArguments {
+    #[command(flatten)]
+    addressed: Addressed,
+    #[arg(long, value_name = "DAYS", required_unless_present = "none", help = say("Ricevuti tanti giorni fa o prima", "Received so many days ago or earlier"))]
+    older_than: Option<u32>,
+    #[arg(long = "mailbox", value_name = "NAME", help = say("Solo in questa cartella; si può ripetere", "In this mailbox only; may be repeated"))]
+    mailboxes: Vec<String>,
+    #[arg(long, value_name = "SIZE", default_value = "0 octets", value_parser = octets, help = say("Solo più grandi di così, come '5 MB'", "Larger than this only, such as '5 MB'"))]
+    larger_than: Octets,
+    #[arg(long, help = say("Solo i messaggi letti", "Read messages only"))]
+    only_read: bool,
+    #[arg(long, help = say("Anche i messaggi contrassegnati", "Flagged messages, too"))]
+    flagged_too: bool,
+    #[arg(long, value_name = "NAME", default_value = TARGET, help = say("La cartella di destinazione", "The mailbox they go to"))]
+    target: String,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// What becomes of the rules that there are.
+#[derive(Debug, clap::Args)]
+struct Place {
+    #[arg(long, help = say("In aggiunta alle regole che ci sono", "Behind the rules that there are"))]
+    add: bool,
+    #[arg(long, conflicts_with_all = ["older_than", "add"], help = say("Nessuna regola: non si archivia nulla da solo", "No rule: nothing is archived by itself"))]
+    none: bool,
+}
+
+fn octets(text: &str) -> Result<Octets, &'static str> {
+    text.parse().map_err(|_| say("una dimensione come 5 MB", "a size such as 5 MB"))
+}
+
+impl ArchiveCommand {
+    pub(super) fn run(self, file: Option<&Path>, output: &Output) -> Result<(), Failure> {
+        match self {
+            Self::Rules(command) => command.run(file, output),
+            Self::Run(arguments) => {
+                let RunArguments { addressed: Addressed { account }, dry_run } = arguments;
+                let outcome = operation::run(file, output, &ArchiveRun { account, dry_run })?;
+                if output.wants_json() {
+                    Output::json(&outcome);
+                } else {
+                    output.list(&outcome.mailboxes);
+                    Output::raw(run_text(&outcome).get(output.language()).as_bytes());
+                }
+                Ok(())
+            }
+            Self::Status => {
+                let outcome = operation::run(file, output, &ArchiveStatus {})?;
+                output.one(&outcome);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl RulesCommand {
+    fn run(self, file: Option<&Path>, output: &Output) -> Result<(), Failure> {
+        let (account, change) = match self {
+            Self::Show(Addressed { account }) => (account, RulesChange::Keep),
+            Self::Reset(Addressed { account }) => (account, RulesChange::Reset),
+            Self::Set(arguments) => arguments.change(),
+        };
+        let outcome = operation::run(file, output, &ArchiveRules { account, change })?;
+        if output.wants_json() {
+            Output::json(&outcome);
+            return Ok(());
+        }
+        Output::raw(rules_text(&outcome).get(output.language()).as_bytes());
+        let rows: Vec<RuleView> = outcome.rules.into_iter().map(RuleView).collect();
+        if !rows.is_empty() {
+            output.list(&rows);
+        }
+        Ok(())
+    }
+}
+
+impl RuleArguments {
+    fn change(self) -> (String, RulesChange) {
+        let account = self.addressed.account;
+        if self.place.none {
+            return (account, RulesChange::Set(Vec::new()));
+        }
+        let rule = Rule {
+            older_than_days: self.older_than.unwrap_or(crate::archive::rules::DAYS_MAX),
+            mailboxes: self.mailboxes,
+            larger_than_octets: self.larger_than.0,
+            only_read: self.only_read,
+            except_flagged: !self.flagged_too,
+            target: self.target,
+        };
+        let change =
+            if self.place.add { RulesChange::Add(rule) } else { RulesChange::Set(vec![rule]) };
+        (account, change)
+    }
+}
+
+fn rules_text(outcome: &RulesOutcome) -> Text {
+    let RulesOutcome { account, plan, .. } = outcome;
+    let (italian, english) = match (outcome.own, outcome.rules.is_empty()) {
+        (true, false) => ("regole sue".to_owned(), "rules of its own".to_owned()),
+        (true, true) => (
+            "regole sue: non si archivia nulla da solo".to_owned(),
+            "rules of its own: nothing is archived by itself".to_owned(),
+        ),
+        (false, false) => (format!("regole del tipo {plan}"), format!("rules of the plan {plan}")),
+        (false, true) => {
+            ("non si archivia nulla da solo".to_owned(), "nothing is archived by itself".to_owned())
+        }
+    };
+    Text::filled(format!("{account}: {italian}\n"), format!("{account}: {english}\n"))
+}
+
+fn run_text(outcome: &RunOutcome) -> Text {
+    let RunOutcome { messages, .. } = outcome;
+    let octets = Octets(outcome.octets);
+    let mut text = if outcome.dry_run {
+        Text::filled(
+            format!("Passerebbero in archivio {messages} messaggi, {octets}.\n"),
+            format!("{messages} messages would move into the archive, {octets}.\n"),
+        )
+    } else {
+        Text::filled(
+            format!("Passati in archivio {messages} messaggi, {octets}.\n"),
+            format!("{messages} messages moved into the archive, {octets}.\n"),
+        )
+    };
+    let mut more = |italian: &str, english: &str| {
+        let (before, after) = (text.get(Language::Italian), text.get(Language::English));
+        text = Text::filled(format!("{before}{italian}\n"), format!("{after}{english}\n"));
+    };
+    if outcome.full.is_some() {
+        more(
+            "Per gli altri l'archivio non ha posto: restano dove sono.",
+            "The archive has no room for the others: they stay where they are.",
+        );
+    }
+    if outcome.overtaken {
+        more(
+            "Un altro giro sulla stessa casella va avanti al posto di questo.",
+            "Another run over the same account goes on in place of this one.",
+        );
+    }
+    text
+}
+
+impl Shown for MovedMessages {
+    fn columns() -> Vec<Text> {
+        vec![
+            Text::fixed("CARTELLA", "MAILBOX"),
+            Text::fixed("MESSAGGI", "MESSAGES"),
+            Text::fixed("OTTETTI", "OCTETS"),
+        ]
+    }
+
+    fn row(&self) -> Vec<String> {
+        vec![self.mailbox.clone(), self.messages.to_string(), self.octets.to_string()]
+    }
+
+    fn details(&self) -> Vec<(Text, String)> {
+        Self::columns().into_iter().zip(self.row()).collect()
+    }
+}
+
+/// A rule as printed.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+struct RuleView(Rule);
+
+impl Shown for RuleView {
+    fn columns() -> Vec<Text> {
+        vec![
+            Text::fixed("GIORNI", "DAYS"),
+            Text::fixed("CARTELLE", "MAILBOXES"),
+            Text::fixed("PIÙ GRANDI DI", "LARGER THAN"),
+            Text::fixed("SOLO LETTI", "ONLY READ"),
+            Text::fixed("CONTRASSEGNATI", "FLAGGED"),
+            Text::fixed("DESTINAZIONE", "TARGET"),
+        ]
+    }
+
+    fn row(&self) -> Vec<String> {
+        let Rule { mailboxes, larger_than_octets, only_read, except_flagged, target, .. } = &self.0;
+        let yes = |truth: bool| if truth { say("sì", "yes") } else { say("no", "no") }.to_owned();
+        let mailboxes = match mailboxes.as_slice() {
+            [] => say("tutte", "all").to_owned(),
+            names => names.join(", "),
+        };
+        vec![
+            self.0.older_than_days.to_string(),
+            mailboxes,
+            Octets(*larger_than_octets).to_string(),
+            yes(*only_read),
+            yes(!except_flagged),
+            target.clone(),
+        ]
+    }
+
+    fn details(&self) -> Vec<(Text, String)> {
+        Self::columns().into_iter().zip(self.row()).collect()
+    }
+}
+
+impl Shown for StatusOutcome {
+    fn columns() -> Vec<Text> {
+        vec![
+            Text::fixed("GIRI DA SOLI", "RUNS BY THEMSELVES"),
+            Text::fixed("CASELLE GUARDATE", "ACCOUNTS LOOKED AT"),
+            Text::fixed("CON REGOLE PROPRIE", "WITH RULES OF THEIR OWN"),
+            Text::fixed("GIRI IN CORSO O INTERROTTI", "RUNS UNDER WAY OR CUT OFF"),
+            Text::fixed("DA GUARDARE", "DUE"),
+            Text::fixed("ARCHIVI PIENI", "FULL ARCHIVES"),
+            Text::fixed("MESSAGGI DELL'ULTIMO GIRO", "MESSAGES OF THE LAST RUN"),
+            Text::fixed("OTTETTI DELL'ULTIMO GIRO", "OCTETS OF THE LAST RUN"),
+            Text::fixed("GIRO FINITO PER PRIMO", "RUN THAT ENDED FIRST"),
+            Text::fixed("GIRO FINITO PER ULTIMO", "RUN THAT ENDED LAST"),
+        ]
+    }
+
+    fn row(&self) -> Vec<String> {
+        let enabled = if self.enabled { say("sì", "yes") } else { say("no", "no") };
+        let when = |at: Option<i64>| at.map(|at| instant(UnixMillis(at))).unwrap_or_default();
+        vec![
+            enabled.to_owned(),
+            self.accounts.to_string(),
+            self.own_rules.to_string(),
+            self.under_way.to_string(),
+            self.due.to_string(),
+            self.full.to_string(),
+            self.messages.to_string(),
+            Octets(self.octets).to_string(),
+            when(self.oldest_millis),
+            when(self.latest_millis),
+        ]
+    }
+
+    fn details(&self) -> Vec<(Text, String)> {
+        Self::columns().into_iter().zip(self.row()).collect()
+    }
+}

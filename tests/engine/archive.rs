@@ -1,0 +1,338 @@
+//! Runs of the archive: exactly once, whatever is interrupted; and what holders are told.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use ceralacca::{
+    archive::{
+        ARCHIVE_NOTICES,
+        rules::{Rule, Rules},
+        run::{self, Ended, RunRecord, RunReport},
+        schedule::{Round, Schedule},
+    },
+    config::Config,
+};
+use storage::{
+    account::{
+        Account,
+        quota::QuotaRule,
+        settings::{AccountSettings, AccountState},
+        tier::Tier,
+    },
+    catalog::{
+        engine::{Batch, Engine},
+        simulated::SimulatedEngine,
+    },
+    error::StoreError,
+    ids::AccountId,
+    mailbox::{append::AppendRequest, flags::Flags, view::MailboxView as _},
+    octets::OctetStoreConfig,
+    store::{Store, StoreLimits},
+};
+use tokio_util::sync::CancellationToken;
+use trust::{
+    clock::{ManualClock, UnixMillis},
+    random::SeededRandom,
+};
+
+use crate::{
+    dying::Dying,
+    provider::{BRUNO, Provider, eventually, families},
+};
+
+const ANNA: AccountId = AccountId(7);
+/// 2026-11-28T12:00:00Z.
+const NOW: UnixMillis = UnixMillis(1_795_867_200_000);
+const DAY: i64 = 86_400_000;
+/// Where messages of the house are, 8 in each.
+const MAILBOXES: [&str; 4] = ["INBOX", "Inviati", "Lavori/2019", "Cestino"];
+
+/// One at a time, so that a run has many batches.
+fn config() -> Arc<Config> {
+    let mut config = Config::default();
+    config.archive.batch_messages_max = 1;
+    config.archive.messages_per_second_max = 1_000_000;
+    config.archive.accounts_per_hour_max = 10_000_000;
+    Arc::new(config)
+}
+
+fn settings(archive: Option<u64>) -> AccountSettings {
+    AccountSettings {
+        address: "anna@pec.example".to_owned(),
+        plan: "base".to_owned(),
+        archive_quota_octets: archive,
+        ..AccountSettings::default()
+    }
+}
+
+async fn open(engine: Arc<dyn Engine>, clock: &Arc<ManualClock>) -> Arc<Store> {
+    // Messages this small stay in the catalog.
+    let objects = Arc::new(object_store::memory::InMemory::new());
+    let random = Arc::new(SeededRandom::new(1));
+    let (octets, limits) = (OctetStoreConfig::default(), StoreLimits::default());
+    let store = Store::open_with_engine(engine, objects, clock.clone(), random, octets, limits);
+    store.await.expect("a store")
+}
+
+async fn append(
+    store: &Store,
+    account: &Account,
+    mailbox: &str,
+    number: u32,
+    days: i64,
+    flags: Flags,
+) {
+    let mut writer = store.message_writer();
+    let text = format!("Subject: {mailbox} {number}\r\n\r\n{}\r\n", "x".repeat(number as usize));
+    writer.write(text.as_bytes()).await.expect("write");
+    let message = writer.finish().await.expect("finish");
+    let request = AppendRequest {
+        mailbox: account.mailbox_by_name(mailbox).await.expect(mailbox).id(),
+        message: &message,
+        flags,
+        internal_date: Some(NOW.plus_millis(-days * DAY)),
+        // Receipts are charged less than their size.
+        charged_octets: Some(10 + u64::from(number)),
+        quota: QuotaRule::Exempt,
+        also: Batch::default(),
+    };
+    account.append(request).await.expect("append");
+}
+
+/// Half of the messages of each mailbox are older than a year; of these one is flagged, one not read.
+async fn furnish(store: &Store, archive: Option<u64>) -> Account {
+    store.apply_account(ANNA, 1, settings(archive)).await.expect("an account");
+    let account = store.account(ANNA).await.expect("an account");
+    account.create_mailbox("Lavori/2019", None).await.expect("create");
+    for mailbox in MAILBOXES {
+        for number in 0..8_u32 {
+            let days = if number % 2 == 0 { 400 + 300 * i64::from(number) } else { 5 };
+            let flags = Flags { seen: number != 2, flagged: number == 4, ..Flags::default() };
+            append(store, &account, mailbox, number, days, flags).await;
+        }
+    }
+    account
+}
+
+/// How often each message is there: in live mail, in the archive.
+async fn places(account: &Account) -> BTreeMap<[u8; 32], (u32, u32)> {
+    let mut places = BTreeMap::<_, (u32, u32)>::new();
+    for listed in account.mailboxes().await.expect("mailboxes") {
+        let Some(id) = listed.mailbox_id else { continue };
+        let mailbox = account.mailbox(id).await.expect("open");
+        for row in mailbox.rows().await.expect("rows").1 {
+            let place = places.entry(row.digest.0).or_default();
+            match Tier::of_name(&listed.name) {
+                Tier::Live => place.0 += 1,
+                Tier::Archive => place.1 += 1,
+            }
+        }
+    }
+    places
+}
+
+async fn each_once(account: &Account) {
+    let places = places(account).await;
+    assert_eq!(places.len(), 8 * MAILBOXES.len());
+    assert!(places.values().all(|(live, archive)| live + archive == 1), "{places:?}");
+}
+
+async fn archive(store: &Store, config: &Config, now: UnixMillis) -> Result<RunReport, StoreError> {
+    run::run(store, config, ANNA, now, &CancellationToken::new()).await
+}
+
+async fn is_sound(store: &Store) {
+    let report = store.check(&|_| {}).await.expect("check");
+    assert_eq!(report.violations, []);
+}
+
+/// What a run that nothing disturbs moves: two old messages, read and not flagged, of each mailbox but
+/// the trash.
+fn undisturbed() -> BTreeMap<String, (u64, u64)> {
+    ["INBOX", "Inviati", "Lavori/2019"].map(|name| (name.to_owned(), (2, 26))).into()
+}
+
+#[tokio::test]
+async fn a_dry_run_says_what_the_run_does_also_where_there_is_no_room() {
+    for limit in [None, Some(78), Some(77), Some(40), Some(9), Some(0)] {
+        let clock = Arc::new(ManualClock::new(NOW));
+        let store = open(SimulatedEngine::new(&families()), &clock).await;
+        let account = furnish(&store, limit).await;
+        let before = places(&account).await;
+        let foreseen = run::foresee(&store, &config(), ANNA, NOW).await.expect("foresee");
+        assert_eq!(places(&account).await, before, "nothing was moved");
+        let report = archive(&store, &config(), NOW).await.expect("run");
+        assert_eq!(foreseen, report, "{limit:?}");
+        assert_eq!(report.full.is_some(), limit.is_some_and(|limit| limit < 78), "{limit:?}");
+        assert_eq!(account.quota().await.expect("quota").archive.used_octets, report.total().1);
+        if report.full.is_none() {
+            assert_eq!(report.mailboxes, undisturbed());
+            let listed = account.mailboxes().await.expect("mailboxes");
+            let names: Vec<_> = listed
+                .iter()
+                .filter(|listed| listed.state.as_ref().is_some_and(|state| state.exists > 0))
+                .map(|listed| listed.name.as_str())
+                .filter(|name| name.starts_with("Archivio/"))
+                .collect();
+            let expected = [
+                "Archivio/2020/INBOX",
+                "Archivio/2020/Inviati",
+                "Archivio/2020/Lavori/2019",
+                "Archivio/2025/INBOX",
+                "Archivio/2025/Inviati",
+                "Archivio/2025/Lavori/2019",
+            ];
+            assert_eq!(names, expected);
+        }
+        each_once(&account).await;
+        is_sound(&store).await;
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_is_killed_at_any_commit_goes_on_and_moves_each_message_once() {
+    let mut crashes = 0;
+    for commits in 0.. {
+        let engine = Dying::new();
+        let clock = Arc::new(ManualClock::new(NOW));
+        let store = open(engine.clone(), &clock).await;
+        furnish(&store, None).await;
+        engine.let_pass(commits);
+        let outcome = archive(&store, &config(), NOW).await;
+        if !engine.has_died() {
+            assert_eq!(outcome.expect("undisturbed").mailboxes, undisturbed());
+            break;
+        }
+        assert!(outcome.is_err(), "{commits}: {outcome:?}");
+        crashes += 1;
+
+        let store = open(engine.inner.crash(), &clock).await;
+        let account = store.account(ANNA).await.expect("an account");
+        each_once(&account).await;
+        is_sound(&store).await;
+        let before = account.quota().await.expect("quota").archive.used_messages;
+        let later = NOW.plus_millis(DAY);
+        let report = archive(&store, &config(), later).await.expect("the next run");
+        assert_eq!((report.total().0 + before, report.ended), (6, Ended::Finished), "{commits}");
+        let (note, _) = RunRecord::read(&store, ANNA).await.expect("read").expect("a note");
+        // Of a run whose end was not noted the next one is another, which finds nothing.
+        assert_eq!((note.messages, note.octets), (6, 78), "counted once, after {commits}");
+        each_once(&account).await;
+        is_sound(&store).await;
+    }
+    assert!(crashes >= 7, "a run has several commits: {crashes}");
+}
+
+#[tokio::test]
+async fn of_runs_over_one_account_at_once_each_message_is_moved_by_one() {
+    let clock = Arc::new(ManualClock::new(NOW));
+    let store = open(SimulatedEngine::new(&families()), &clock).await;
+    let account = furnish(&store, None).await;
+    let config = config();
+    let runs = (0..4).map(|_| archive(&store, &config, NOW));
+    let reports = futures::future::join_all(runs).await;
+    let mut moved = 0;
+    let mut finished = 0;
+    for report in reports {
+        let report = report.expect("no error");
+        moved += report.total().0;
+        finished += u32::from(report.ended == Ended::Finished);
+    }
+    assert_eq!(moved, 6);
+    assert_eq!(finished, 1, "the others were overtaken");
+    let (note, _) = RunRecord::read(&store, ANNA).await.expect("read").expect("a note");
+    assert_eq!((note.messages, note.finished_at), (6, NOW.0));
+    each_once(&account).await;
+    is_sound(&store).await;
+}
+
+#[tokio::test]
+async fn the_schedule_runs_when_an_account_is_due_and_catches_up_what_was_missed() {
+    let clock = Arc::new(ManualClock::new(NOW));
+    let store = open(SimulatedEngine::new(&families()), &clock).await;
+    let account = furnish(&store, None).await;
+    let others = [
+        (8, AccountSettings { service: true, ..settings(None) }),
+        (9, AccountSettings { state: AccountState::Closed, ..settings(None) }),
+    ];
+    for (id, other) in others {
+        let address = format!("altro{id}@pec.example");
+        let other = AccountSettings { address, ..other };
+        store.apply_account(AccountId(id), 1, other).await.expect("an account");
+    }
+    let schedule = Schedule { store: Arc::clone(&store), config: config(), clock: clock.clone() };
+    let stopping = CancellationToken::new();
+    let round = async || schedule.round(&stopping).await.expect("a round");
+    let expected = Round { due: 1, messages: 6, octets: 78, late_millis: 0 };
+    assert_eq!(round().await, expected, "services and the closed are passed over");
+    assert_eq!(round().await, Round::default(), "it is not due yet");
+
+    let late = 9 * DAY;
+    clock.advance(DAY + late);
+    let expected =
+        Round { due: 1, late_millis: u64::try_from(late).expect("late"), ..Round::default() };
+    assert_eq!(round().await, expected, "nine days without a server");
+
+    let rule = Rule {
+        older_than_days: 2,
+        mailboxes: vec!["Cestino".to_owned()],
+        larger_than_octets: 0,
+        only_read: false,
+        except_flagged: false,
+        target: "Archivio/Cestino".to_owned(),
+    };
+    let kept = Rules::keep(&store, ANNA, Some(std::slice::from_ref(&rule))).await;
+    assert_eq!(kept.expect("kept"), Ok(()));
+    clock.advance(10 * DAY);
+    assert_eq!(round().await.messages, 8, "rules of its own");
+    let kept = Rules::keep(&store, ANNA, Some(&[])).await;
+    assert_eq!(kept.expect("kept"), Ok(()));
+    clock.advance(780 * DAY);
+    assert_eq!(round().await.messages, 0, "no rule of its own is none");
+    assert_eq!(Rules::keep(&store, ANNA, None).await.expect("kept"), Ok(()));
+    clock.advance(200 * DAY);
+    assert_eq!(round().await.messages, 12, "those of its plan again: what has come of age");
+    each_once(&account).await;
+    is_sound(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_holder_is_told_once_that_his_archive_is_full_and_nothing_is_lost() {
+    let provider = Provider::start().await;
+    let store = provider.engine.store();
+    provider.set(BRUNO, |settings| settings.archive_quota_octets = Some(25)).await;
+    let account = store.account(BRUNO.id).await.expect("an account");
+    for number in 0..4 {
+        let flags = Flags { seen: true, ..Flags::default() };
+        append(store, &account, "Inviati", number, 500, flags).await;
+    }
+    let stopping = CancellationToken::new();
+    let archive = async |days| {
+        let now = NOW.plus_millis(days * DAY);
+        run::run(store, &config(), BRUNO.id, now, &stopping).await.expect("run")
+    };
+    let report = archive(0).await;
+    assert_eq!((report.total(), report.full.is_some()), ((2, 21), true));
+    let notice = eventually("the notices", async || {
+        // One that the archive has reached a level, one that it takes no more.
+        let letters = provider.inbox(BRUNO).await;
+        letters
+            .into_iter()
+            .find(|letter| letter.subject() == "AVVISO: archivio della casella pieno")
+    })
+    .await;
+    let text = String::from_utf8_lossy(&notice.entity).into_owned();
+    assert!(text.contains("Nessun messaggio va perso") && text.contains("No message is lost"));
+    assert_eq!(archive(1).await.total().0, 0);
+    provider.settle().await;
+    assert_eq!(provider.entries(ARCHIVE_NOTICES).await, []);
+    let told = provider.journal().await.into_iter();
+    let told = told.filter(|(_, record)| record.detail.starts_with("archive octets: 21 / 25"));
+    assert_eq!(told.count(), 1, "once");
+
+    provider.set(BRUNO, |settings| settings.archive_quota_octets = Some(1_000)).await;
+    let report = archive(2).await;
+    assert_eq!((report.total().0, report.full), (2, None), "it goes on by itself");
+    let (note, _) = RunRecord::read(store, BRUNO.id).await.expect("read").expect("a note");
+    assert!(!note.told, "the next time he is told again");
+    provider.stop().await;
+}
