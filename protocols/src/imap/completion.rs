@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use storage::error::StoreError;
 
 use super::grammar::ParseError;
-use crate::lines::Disconnect;
+use crate::{access::is_of_snapshots, lines::Disconnect};
 
 /// The condition of a tagged response (RFC 3501 §7.1).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -103,6 +103,10 @@ impl From<StoreError> for Failure {
 /// Turns an error of the store into what the peer reads, and logs what he must not.
 pub(crate) fn refusal(error: &StoreError) -> Completion {
     match error {
+        StoreError::NoSuchMailboxName(name) if is_of_snapshots(name) => Completion::no(
+            "NONEXISTENT",
+            "Istantanea inesistente o scaduta: elencare Snapshot/% / No such snapshot, or it has expired: list Snapshot/%",
+        ),
         StoreError::NoSuchMailboxName(_) | StoreError::NoSuchMailbox { .. } => Completion::no(
             "NONEXISTENT",
             "La cartella non esiste: aggiornare l'elenco / No such mailbox: list them again",
@@ -198,6 +202,14 @@ fn refusal_of_attributes(error: &StoreError) -> Completion {
     }
 }
 
+/// What snapshots show is never changed, and nothing is put beside it.
+pub(crate) fn snapshot_stays() -> Completion {
+    Completion::no(
+        "CANNOT",
+        "Le istantanee non si modificano: copiare i messaggi in una cartella della casella / Snapshots never change: copy the messages to a mailbox of the account",
+    )
+}
+
 /// Some of the messages that a command names by number are gone (RFC 5530 §3, RFC 2180 §4.1).
 pub(crate) fn expunged() -> Completion {
     Completion::no(
@@ -219,6 +231,7 @@ mod tests {
     fn texts_are_one_line_of_printable_ascii() {
         let errors = [
             StoreError::NoSuchMailboxName("à".to_owned()),
+            StoreError::NoSuchMailboxName("Snapshot/à".to_owned()),
             StoreError::MailboxExists("è\r\n".to_owned()),
             StoreError::InvalidMailboxName { name: "\r\n".to_owned(), reason: "ò" },
             StoreError::ProtectedMailbox("INBOX".to_owned()),
