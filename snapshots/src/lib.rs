@@ -4,6 +4,7 @@
 //! * [`state`]: the mailboxes of an account with their trees: its hash is the [`state::StateRoot`].
 //! * [`record`]: what is known of one snapshot, in a fixed layout that can be signed.
 //! * [`proof`]: evidence that one message stood in one mailbox, checked without the store.
+//! * [`keep`]: where snapshots are kept: taking, listing, opening, thinning out.
 //! * [`hash`]: every hash of this floor, octet by octet.
 //!
 //! Invariants:
@@ -14,10 +15,11 @@
 //! * What a proof discloses about other messages is their UIDs and nothing else: everything that
 //!   could be guessed is hashed with a salt ([`hash::SnapshotSecret`]).
 //!
-//! Not here: where pages are kept and when snapshots are taken.
+//! Not here: when snapshots are taken.
 
 pub mod error;
 pub mod hash;
+pub mod keep;
 mod octets;
 pub mod proof;
 pub mod record;

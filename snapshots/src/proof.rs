@@ -190,7 +190,7 @@ fn above(page: PageId, level: u8, key: u64, outline: &[u8]) -> Result<PageId, Pr
         return Err(ProofError("an inner page stands at another level"));
     }
     let child = children.iter().find(|child| child.last_key >= key);
-    if child.is_none_or(|child| child.page != page) {
+    if child.is_none_or(|child| child.page.id != page) {
         return Err(ProofError("a page is not in the page above it"));
     }
     Ok(inner_page_id(outline))
@@ -227,7 +227,7 @@ mod tests {
         let mut pages = Pages::default();
         let changes: BTreeMap<u64, _> =
             (1..=messages).map(|uid| (u64::from(uid), Some(row(uid)))).collect();
-        let made = update(&pages, TreeRoot::empty(), &salts, changes).await.expect("a tree");
+        let made = update(&pages, 1, TreeRoot::empty(), &salts, changes).await.expect("a tree");
         pages.store(made.new_pages);
         let entry = MailboxEntry {
             uid_validity: UidValidity(9.try_into().expect("not zero")),
