@@ -72,7 +72,7 @@ pub(crate) async fn list(
             let named = pattern.fixed();
             let Some((instant, below)) = snapshot_of(&named) else { continue };
             let whole = !below.is_empty() || named.ends_with('/') || !pattern.has_wildcard();
-            if whole && !wanted.contains_key(instant) {
+            if whole && !instant.is_empty() && !wanted.contains_key(instant) {
                 wanted.insert(instant.to_owned(), Part::All);
             }
         }
