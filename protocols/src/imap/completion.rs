@@ -103,10 +103,8 @@ impl From<StoreError> for Failure {
 /// Turns an error of the store into what the peer reads, and logs what he must not.
 pub(crate) fn refusal(error: &StoreError) -> Completion {
     match error {
-        StoreError::NoSuchMailboxName(name) if is_of_snapshots(name) => Completion::no(
-            "NONEXISTENT",
-            "Istantanea inesistente o scaduta: elencare Snapshot/% / No such snapshot, or it has expired: list Snapshot/%",
-        ),
+        StoreError::NoSuchMailboxName(name) if is_of_snapshots(name) => no_such_snapshot(),
+        StoreError::SnapshotExpired { .. } => no_such_snapshot(),
         StoreError::NoSuchMailboxName(_) | StoreError::NoSuchMailbox { .. } => Completion::no(
             "NONEXISTENT",
             "La cartella non esiste: aggiornare l'elenco / No such mailbox: list them again",
@@ -202,6 +200,13 @@ fn refusal_of_attributes(error: &StoreError) -> Completion {
     }
 }
 
+fn no_such_snapshot() -> Completion {
+    Completion::no(
+        "NONEXISTENT",
+        "Istantanea inesistente o scaduta: elencare Snapshot/% / No such snapshot, or it has expired: list Snapshot/%",
+    )
+}
+
 /// What snapshots show is never changed, and nothing is put beside it.
 pub(crate) fn snapshot_stays() -> Completion {
     Completion::no(
@@ -225,6 +230,8 @@ fn log(error: &StoreError) {
 
 #[cfg(test)]
 mod tests {
+    use storage::ids::AccountId;
+
     use super::*;
 
     #[test]
@@ -232,6 +239,7 @@ mod tests {
         let errors = [
             StoreError::NoSuchMailboxName("à".to_owned()),
             StoreError::NoSuchMailboxName("Snapshot/à".to_owned()),
+            StoreError::SnapshotExpired { account: AccountId(1), number: 2 },
             StoreError::MailboxExists("è\r\n".to_owned()),
             StoreError::InvalidMailboxName { name: "\r\n".to_owned(), reason: "ò" },
             StoreError::ProtectedMailbox("INBOX".to_owned()),

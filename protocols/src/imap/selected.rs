@@ -243,7 +243,7 @@ impl SelectedMailbox {
     pub(crate) async fn refresh(&mut self) -> Result<(), Failure> {
         let refreshed = self.read_changes().await;
         match refreshed {
-            Err(StoreError::NoSuchMailbox { .. }) => {
+            Err(StoreError::NoSuchMailbox { .. } | StoreError::SnapshotExpired { .. }) => {
                 Err(Failure::Disconnected(Disconnect::MailboxDeleted))
             }
             other => Ok(other?),

@@ -203,7 +203,11 @@ async fn in_other<S: Stream>(
     let opened = open(state, name).await;
     let (view, uid_validity, rows) = match opened {
         Ok(opened) => opened,
-        Err(StoreError::NoSuchMailboxName(_) | StoreError::NoSuchMailbox { .. }) => return Ok(()),
+        Err(
+            StoreError::NoSuchMailboxName(_)
+            | StoreError::NoSuchMailbox { .. }
+            | StoreError::SnapshotExpired { .. },
+        ) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
     let searched = Searched { view: view.as_ref(), rows: &rows, selected: None };

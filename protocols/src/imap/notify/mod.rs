@@ -42,7 +42,7 @@ use super::{
     completion::Failure,
     grammar::{
         FetchItem,
-        notify::{Events, Mailboxes, Wanted},
+        notify::{Events, Mailboxes, Messages, Wanted},
     },
     limits::ImapLimits,
     selected::SelectedMailbox,
@@ -294,6 +294,15 @@ async fn entries(
         _ => Vec::new(),
     });
     snapshots::named(state, limits, (names, subscribed), &mut entries).await?;
+    for entry in &mut entries {
+        let is_shown = entry.mailbox_id.is_some() && entry.state.is_none();
+        if is_shown && events(wanted, &entry.name, entry.subscribed).messages != Messages::Nothing {
+            entry.state = match state.account.status(&entry.name).await {
+                Err(StoreError::NoSuchMailboxName(_) | StoreError::SnapshotExpired { .. }) => None,
+                counted => Some(counted?),
+            };
+        }
+    }
     Ok(entries)
 }
 
