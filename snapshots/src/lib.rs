@@ -5,6 +5,7 @@
 //! * [`record`]: what is known of one snapshot, in a fixed layout that can be signed.
 //! * [`proof`]: evidence that one message stood in one mailbox, checked without the store.
 //! * [`keep`]: where snapshots are kept: taking, listing, opening, thinning out.
+//! * [`check`]: whether every snapshot is complete.
 //! * [`hash`]: every hash of this floor, octet by octet.
 //!
 //! Invariants:
@@ -17,6 +18,7 @@
 //!
 //! Not here: when snapshots are taken.
 
+pub mod check;
 pub mod error;
 pub mod hash;
 pub mod keep;
