@@ -17,6 +17,7 @@ mod doors;
 mod erasure;
 mod fetchmail;
 mod imapflow;
+mod instants;
 mod logins;
 mod maildir;
 mod neomutt;
