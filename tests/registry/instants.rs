@@ -208,9 +208,9 @@ async fn a_read_only_name_space_survives_a_client_that_tries_every_changing_comm
             assert!(answer.contains("a NO [CANNOT] "), "{command}: {answer}");
             assert!(answer.contains("copiare"), "{command}: {answer}");
         }
-        let all =
-            (0..).zip(PIPELINED).map(|(tag, command)| format!("p{tag} {}\r\n", fill(command)));
-        client.send(&all.collect::<String>()).await;
+        for (tag, command) in (0..).zip(PIPELINED) {
+            client.send(&format!("p{tag} {}\r\n", fill(command))).await;
+        }
         for (tag, command) in (0..).zip(PIPELINED) {
             let answer = client.until(&format!("p{tag}")).await;
             assert!(answer.contains(" NO [CANNOT] "), "{command}: {answer}");
