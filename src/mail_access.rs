@@ -3,18 +3,21 @@
 //! Invariants: a message is appended whole or not at all; octets on their way in are bounded by
 //! the limit, and the store spools them (`storage::octets`).
 //!
-//! * [`shared`]: mailboxes of other accounts, read-only. * [`space`]: what operators set.
+//! * [`shared`]: mailboxes of other accounts, read-only. * [`instants`]: those that snapshots show, too.
+//! * [`space`]: what operators set.
 //!
 //! Not here: sessions (`protocols`), mailboxes themselves (`storage::account`).
 
+mod instants;
 mod shared;
 mod space;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use ::snapshots::keep::Snapshots;
 use protocols::access::{
     AccountUse, Annotation, AppendAttributes, AppendSink, Identity, MailAccess, MailAccount,
-    MailboxEntry, ResourceUse, SetQuotaError, SpecialUse,
+    MailboxEntry, ResourceUse, SNAPSHOTS, SetQuotaError, SpecialUse, is_of_others, is_of_snapshots,
 };
 use storage::{
     account::{
@@ -35,7 +38,7 @@ use storage::{
     store::Store,
 };
 
-use self::{shared::Place, space::Operators};
+use self::{instants::Instants, shared::Place, space::Operators};
 use crate::registry::{Registry, address::AccountAddress};
 
 /// Opens accounts of one store.
@@ -44,12 +47,19 @@ pub struct StoreMailAccess {
     store: Arc<Store>,
     append_octets_max: u64,
     operators: Option<Arc<Operators>>,
+    instants: Option<Arc<Instants>>,
 }
 
 impl StoreMailAccess {
     /// Accounts of `store`, into which messages of at most `append_octets_max` are appended.
     pub fn new(store: Arc<Store>, append_octets_max: u64) -> Self {
-        Self { store, append_octets_max, operators: None }
+        Self { store, append_octets_max, operators: None, instants: None }
+    }
+
+    /// Shows every holder his `snapshots`, of which at most `open_max` are kept open.
+    #[must_use]
+    pub fn with_snapshots(self, snapshots: Arc<Snapshots>, open_max: usize) -> Self {
+        Self { instants: Some(Arc::new(Instants::new(snapshots, open_max))), ..self }
     }
 
     /// Lets the accounts `operators` set the space of accounts of `registry`.
@@ -73,6 +83,7 @@ impl MailAccess for StoreMailAccess {
             account,
             append_octets_max: self.append_octets_max,
             operators: operators.cloned(),
+            instants: self.instants.clone(),
             address: identity.address.clone(),
         }))
     }
@@ -88,12 +99,22 @@ struct LiveMailAccount {
     changes: tokio::sync::watch::Receiver<u64>,
     /// Set when an operator is logged in.
     operators: Option<Arc<Operators>>,
+    /// Set where snapshots are kept.
+    instants: Option<Arc<Instants>>,
     address: String,
 }
 
 impl LiveMailAccount {
     async fn place<'n>(&self, name: &'n str) -> Result<Place<'n>, StoreError> {
         shared::place(&self.store, &self.account, name).await
+    }
+
+    /// The mailbox `name` as a snapshot shows it.
+    async fn past(&self, name: &str) -> Result<Option<Arc<dyn MailboxView>>, StoreError> {
+        match &self.instants {
+            Some(instants) if is_of_snapshots(name) => instants.open(&self.account, name).await,
+            _ => Ok(None),
+        }
     }
 }
 
@@ -111,7 +132,25 @@ impl MailAccount for LiveMailAccount {
         Ok(entries)
     }
 
+    async fn snapshots(&self) -> Result<Vec<String>, StoreError> {
+        match &self.instants {
+            Some(instants) => instants.names(&self.account).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn list_snapshot(&self, instant: &str) -> Result<Vec<MailboxEntry>, StoreError> {
+        let listed = match &self.instants {
+            Some(instants) => instants.list(&self.account, instant).await?,
+            None => None,
+        };
+        listed.ok_or_else(|| StoreError::NoSuchMailboxName(format!("{SNAPSHOTS}/{instant}")))
+    }
+
     async fn open(&self, name: &str) -> Result<Arc<dyn MailboxView>, StoreError> {
+        if let Some(view) = self.past(name).await? {
+            return Ok(view);
+        }
         let view: Arc<dyn MailboxView> = match self.place(name).await? {
             Place::Own => self.account.mailbox_by_name(name).await?,
             Place::Shared(shared, name) => shared.open(&self.account, name).await?,
@@ -148,7 +187,7 @@ impl MailAccount for LiveMailAccount {
     }
 
     async fn append(&self, name: &str) -> Result<Box<dyn AppendSink>, StoreError> {
-        if let Place::Shared(..) = self.place(name).await? {
+        if is_of_snapshots(name) || matches!(self.place(name).await?, Place::Shared(..)) {
             return Err(StoreError::ReadOnly);
         }
         let mailbox = self.account.mailbox_by_name(name).await?.id();
@@ -172,6 +211,10 @@ impl MailAccount for LiveMailAccount {
         let Some(name) = mailbox else {
             return Ok(annotations(self.account.annotations(None).await?));
         };
+        // What is noted about a mailbox is no part of a snapshot.
+        if self.past(name).await?.is_some() {
+            return Ok(Vec::new());
+        }
         match self.place(name).await? {
             Place::Own => {
                 let id = self.account.mailbox_by_name(name).await?.id();
@@ -192,6 +235,7 @@ impl MailAccount for LiveMailAccount {
     ) -> Result<(), StoreError> {
         let mailbox = match mailbox {
             None => None,
+            Some(name) if is_of_snapshots(name) => return Err(StoreError::ReadOnly),
             Some(name) => match self.place(name).await? {
                 Place::Own => Some(self.account.mailbox_by_name(name).await?.id()),
                 Place::Shared(..) => return Err(StoreError::ReadOnly),
@@ -225,9 +269,9 @@ impl MailAccount for LiveMailAccount {
     }
 }
 
-/// Refuses to change what others share, or to put anything in its place.
+/// Refuses to change what others share or snapshots show, or to put anything in its place.
 fn own(name: &str) -> Result<(), StoreError> {
-    if protocols::access::is_of_others(name) { Err(StoreError::ReadOnly) } else { Ok(()) }
+    if is_of_others(name) || is_of_snapshots(name) { Err(StoreError::ReadOnly) } else { Ok(()) }
 }
 
 fn own_entry(listed: MailboxListing) -> MailboxEntry {

@@ -161,6 +161,34 @@ pub fn owner_of(name: &str) -> Option<&str> {
     Some(below.split_once('/').map_or(below, |(owner, _)| owner))
 }
 
+/// The first level of the names of mailboxes that snapshots show, as in
+/// `Snapshot/2026-11-21T06:00:17Z/INBOX`: below it stand instants in UTC, which sort by their names, and
+/// below each the names that the account's own mailboxes had then. Nothing there ever changes.
+pub const SNAPSHOTS: &str = "Snapshot";
+
+/// Says whether `name` stands among what snapshots show.
+#[must_use]
+pub fn is_of_snapshots(name: &str) -> bool {
+    name.strip_prefix(SNAPSHOTS).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The instant of the snapshot among whose mailboxes `name` stands, and what is below it; empty for the
+/// instant itself. `None` for other names, and for [`SNAPSHOTS`].
+#[must_use]
+pub fn snapshot_of(name: &str) -> Option<(&str, &str)> {
+    let below = name.strip_prefix(SNAPSHOTS)?.strip_prefix('/')?;
+    Some(below.split_once('/').unwrap_or((below, "")))
+}
+
+/// Where the number of the mailbox `name` counts: with the other account whose it is, or within its
+/// snapshot; `None` = among the holder's own mailboxes as they are now.
+#[must_use]
+pub fn realm_of(name: &str) -> Option<&str> {
+    let instant =
+        || snapshot_of(name).map(|(instant, _)| &name[..SNAPSHOTS.len() + 1 + instant.len()]);
+    owner_of(name).or_else(instant)
+}
+
 /// Opens the mail of somebody who is logged in.
 #[async_trait::async_trait]
 pub trait MailAccess: Send + Sync + 'static {
@@ -312,8 +340,21 @@ pub trait AppendSink: Send {
 /// The mail of one account.
 #[async_trait::async_trait]
 pub trait MailAccount: Send + Sync + 'static {
-    /// Returns every name, ordered by name, INBOX first.
+    /// Returns every name, ordered by name, INBOX first. Of snapshots only names that are subscribed to,
+    /// which are told without their mailbox.
     async fn list(&self) -> Result<Vec<MailboxEntry>, StoreError>;
+
+    /// The instants of which there are snapshots, by their names, ascending.
+    async fn snapshots(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// Returns every name below [`SNAPSHOTS`] that the snapshot of `instant` shows, ordered by name, none
+    /// of them subscribed or with a special use. [`StoreError::NoSuchMailboxName`] when there is none, or
+    /// none any more.
+    async fn list_snapshot(&self, instant: &str) -> Result<Vec<MailboxEntry>, StoreError> {
+        Err(StoreError::NoSuchMailboxName(format!("{SNAPSHOTS}/{instant}")))
+    }
 
     /// Opens a mailbox for reading and writing, or read-only where the tree is.
     /// [`StoreError::NoSuchMailboxName`] when there is none.

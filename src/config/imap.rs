@@ -6,7 +6,7 @@ use super::{
 };
 use crate::texts::Text;
 
-/// `[imap]`: annotations, lists in commands, APPEND, compression, and who sets space.
+/// `[imap]`: annotations, lists in commands, APPEND, compression, snapshots, and who sets space.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ImapSettings {
     /// Addresses of accounts that may set the space of others (SETQUOTA).
@@ -29,6 +29,19 @@ pub struct ImapSettings {
     pub compressed_sessions_max: usize,
     /// APPEND and REPLACE.
     pub append: AppendSettings,
+    /// Snapshots as mailboxes.
+    pub snapshots: SnapshotAccessSettings,
+}
+
+/// The settings of `[imap]` that begin with `snapshots_`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SnapshotAccessSettings {
+    /// Whether they are shown to clients that list everything.
+    pub listed: bool,
+    /// Instants that a list shows.
+    pub listed_max: usize,
+    /// Snapshots that are kept open.
+    pub open_max: usize,
 }
 
 /// The settings of `[imap]` that begin with `append_`.
@@ -55,8 +68,8 @@ impl ImapSettings {
         let mut section = reader.section(
             "imap",
             Text::fixed(
-                "Annotazioni, elenchi nei comandi, aggiunta di messaggi, compressione e chi imposta lo spazio via IMAP.",
-                "Annotations, lists in commands, appending of messages, compression, and who sets space by IMAP.",
+                "Annotazioni, elenchi nei comandi, aggiunta di messaggi, compressione, istantanee e chi imposta lo spazio via IMAP.",
+                "Annotations, lists in commands, appending of messages, compression, snapshots, and who sets space by IMAP.",
             ),
         );
         Self {
@@ -114,6 +127,7 @@ impl ImapSettings {
             compress: compress(&mut section),
             compressed_sessions_max: compressed_sessions_max(&mut section),
             append: AppendSettings::read(&mut section),
+            snapshots: SnapshotAccessSettings::read(&mut section),
         }
     }
 }
@@ -151,6 +165,39 @@ fn compressed_sessions_max(section: &mut Section<'_, '_>) -> usize {
             "Sessions that are compressed at one time; COMPRESS of others is answered NO.",
         ),
     )
+}
+
+impl SnapshotAccessSettings {
+    fn read(section: &mut Section<'_, '_>) -> Self {
+        Self {
+            listed: section.key(
+                "snapshots_listed",
+                false,
+                Text::fixed(
+                    "Se mostrare le istantanee anche ai programmi che elencano tutte le cartelle: scaricherebbero ogni messaggio una volta per istante. Senza, le vede chi elenca Snapshot/% o ne sottoscrive una.",
+                    "Whether to show snapshots to programs that list every mailbox, too: they would download each message once for every instant. Without it they are seen by who lists Snapshot/% or subscribes to one.",
+                ),
+            ),
+            listed_max: section.within(
+                "snapshots_listed_max",
+                128,
+                (1, 100_000),
+                Text::fixed(
+                    "Istanti che un elenco mostra, i più recenti; gli altri si aprono per nome.",
+                    "Instants that a list shows, the newest; the others are opened by name.",
+                ),
+            ),
+            open_max: section.within(
+                "snapshots_open_max",
+                256,
+                (1, 100_000),
+                Text::fixed(
+                    "Istantanee tenute aperte, di tutte le caselle insieme, ciascuna con l'elenco delle sue cartelle in memoria.",
+                    "Snapshots that are kept open, of all accounts together, each with the list of its mailboxes in memory.",
+                ),
+            ),
+        }
+    }
 }
 
 impl AppendSettings {

@@ -26,9 +26,11 @@ use protocols::{
         transport::Transport,
     },
 };
+use snapshots::keep::{SnapshotLimits, Snapshots};
 use storage::store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use trust::random::SystemRandom;
 
 use crate::{
     config::{AppendSettings, Config, ListenAddress, Pop3Settings},
@@ -48,7 +50,7 @@ pub struct Rooms {
     pub incoming_point: Arc<dyn Transport>,
 }
 
-/// The mail of holders, with the operators that `[imap]` names.
+/// The mail of holders as it is and as snapshots show it, with the operators that `[imap]` names.
 ///
 /// # Errors
 ///
@@ -62,7 +64,10 @@ pub fn mail_access(
         config.imap.quota_operators.iter().map(|address| address.parse()).collect();
     let operators = operators.context("imap.quota_operators has what is no address")?;
     let append_octets_max = config.limits.relay_message_octets_max.0;
+    let (snapshots, random) = (SnapshotLimits::default(), Arc::new(SystemRandom));
+    let snapshots = Snapshots::new(Arc::clone(store), random, snapshots);
     Ok(StoreMailAccess::new(Arc::clone(store), append_octets_max)
+        .with_snapshots(snapshots, config.imap.snapshots.open_max)
         .with_operators(Arc::clone(registry), &operators))
 }
 
@@ -272,6 +277,8 @@ fn imap_settings(config: &Config, sessions: Arc<SessionLimits>) -> imap::ServerS
     settings.limits.list_pattern_octets_max =
         usize::try_from(config.imap.list_pattern_octets_max.0).unwrap_or(usize::MAX);
     settings.limits.items_max = config.imap.items_max;
+    settings.limits.snapshots_listed = config.imap.snapshots.listed;
+    settings.limits.snapshots_listed_max = config.imap.snapshots.listed_max;
     settings.limits.compress = config.imap.compress;
     settings.limits.compressed_sessions_max = config.imap.compressed_sessions_max;
     set_append(&mut settings.limits, &config.imap.append);

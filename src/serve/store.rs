@@ -28,8 +28,14 @@ use crate::{
 /// The families of this floor in the catalog.
 #[must_use]
 pub fn families() -> Vec<Family> {
-    let beside = [NODE_STATE];
-    [records::FAMILIES.as_slice(), &beside, &service_levels::FAMILIES, &archive::FAMILIES].concat()
+    [
+        records::FAMILIES.as_slice(),
+        &[NODE_STATE],
+        &service_levels::FAMILIES,
+        &archive::FAMILIES,
+        &snapshots::keep::keys::FAMILIES,
+    ]
+    .concat()
 }
 
 /// The object store of the packs when it is not in the data folder; `None` when it is.

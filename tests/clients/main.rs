@@ -18,6 +18,7 @@ mod doors;
 mod erasure;
 mod fetchmail;
 mod imapflow;
+mod instants;
 mod logins;
 mod maildir;
 mod neomutt;

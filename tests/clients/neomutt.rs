@@ -14,7 +14,7 @@ use crate::{
 const OWN_FIELDS: [&[u8]; 5] =
     [b"Status: ", b"X-Status: ", b"Content-Length: ", b"Lines: ", b"Tags: "];
 
-fn without_own_fields(octets: &Octets) -> Octets {
+pub(crate) fn without_own_fields(octets: &Octets) -> Octets {
     let end = octets.0.windows(2).position(|pair| pair == b"\n\n").expect("a body") + 1;
     let (header, rest) = octets.0.split_at(end);
     let lines = header.split_inclusive(|octet| *octet == b'\n');
@@ -23,7 +23,7 @@ fn without_own_fields(octets: &Octets) -> Octets {
 }
 
 /// Runs neomutt on a mailbox and presses `keys`; no caches, no questions.
-fn neomutt(provider: &Provider, server: &str, mailbox: &str, keys: &str) {
+pub(crate) fn neomutt(provider: &Provider, server: &str, mailbox: &str, keys: &str) {
     let configuration = format!(
         "set imap_user = {BRUNO}\nset imap_pass = \"{PASSWORD}\"\nset folder = {server}\nset spoolfile = {mailbox}\n\
          set ssl_force_tls = yes\nset ssl_starttls = yes\nset ssl_ca_certificates_file = {authority}\n\

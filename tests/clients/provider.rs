@@ -4,8 +4,16 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    sync::Arc,
     thread::sleep,
     time::{Duration, Instant},
+};
+
+use ceralacca::{config::Config, serve::store};
+use snapshots::keep::{SnapshotLimits, Snapshots, snapshot::SnapshotKind, take::Taken};
+use trust::{
+    clock::{Clock as _, SystemClock},
+    random::SystemRandom,
 };
 
 pub(crate) use crate::support::PASSWORD;
@@ -47,6 +55,30 @@ impl Provider {
         let mut provider = support::Provider::alone_with(more);
         provider.start();
         Self(provider)
+    }
+
+    /// Stops it, takes a snapshot of an account, starts it again; the name of the snapshot.
+    pub(crate) fn snapshot(&mut self, address: &str) -> String {
+        assert!(self.stop(), "{}", self.log());
+        let mut config = Config::default();
+        config.data.folder = self.folder.join("data");
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let name = runtime.block_on(async {
+            let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
+            let store = store::open(&config, clock, random.clone()).await.unwrap();
+            let snapshots = Snapshots::new(Arc::clone(&store), random, SnapshotLimits::default());
+            let (account, _) = store.account_by_address(address).await.unwrap().unwrap();
+            let now = SystemClock.now();
+            let taken = snapshots.take(account, SnapshotKind::OnDemand, now).await.unwrap();
+            drop(snapshots);
+            store.close().await.unwrap();
+            match taken {
+                Taken::New(snapshot) => snapshot.name(),
+                Taken::Unchanged(_) => panic!("something changed"),
+            }
+        });
+        self.start_again();
+        name
     }
 
     /// Puts ports, accounts and the authority into the environment of a script.

@@ -238,7 +238,7 @@ fn mbsync_and_the_account_stay_the_same_while_both_change() {
 }
 
 /// mbsync finds its copies again by a field that it adds.
-fn without_tuid(octets: &Octets) -> Octets {
+pub(crate) fn without_tuid(octets: &Octets) -> Octets {
     let lines = octets.0.split_inclusive(|octet| *octet == b'\n');
     Octets(lines.filter(|line| !line.starts_with(b"X-TUID: ")).flatten().copied().collect())
 }

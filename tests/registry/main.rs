@@ -2,7 +2,11 @@
 //! that watches the store.
 
 mod accounts;
+#[allow(dead_code, reason = "the list is shared with the tests of sessions")]
+#[path = "../../protocols/tests/account/changing.rs"]
+mod changing;
 mod fixture;
+mod instants;
 #[allow(dead_code, reason = "each test binary uses its own part of the support")]
 #[path = "../support/issuer.rs"]
 mod issuer;

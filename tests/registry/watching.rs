@@ -22,10 +22,10 @@ use super::{
     operators::{House, OPERATOR, SERVICE},
 };
 
-struct Client(BufReader<DuplexStream>);
+pub(super) struct Client(BufReader<DuplexStream>);
 
 impl Client {
-    async fn new(server: &Server) -> Self {
+    pub(super) async fn new(server: &Server) -> Self {
         let (ours, theirs) = duplex(64 * 1024);
         let server = server.clone();
         tokio::spawn(async move {
@@ -38,32 +38,48 @@ impl Client {
         client
     }
 
-    async fn line(&mut self) -> String {
+    pub(super) async fn line(&mut self) -> String {
         let mut line = String::new();
         let read = timeout(Duration::from_secs(20), self.0.read_line(&mut line)).await;
         assert!(read.expect("a line").unwrap() > 0, "the stream ended");
         line
     }
 
-    async fn command(&mut self, command: &str) -> String {
-        self.0.write_all(format!("{command}\r\n").as_bytes()).await.unwrap();
-        let tag = command.split(' ').next().unwrap();
+    pub(super) async fn send(&mut self, octets: &str) {
+        self.0.write_all(octets.as_bytes()).await.unwrap();
+    }
+
+    /// Reads to the line that begins with `tag`.
+    pub(super) async fn until(&mut self, tag: &str) -> String {
         let mut answer = String::new();
         while !answer.lines().any(|line| line.starts_with(&format!("{tag} "))) {
             answer.push_str(&self.line().await);
         }
+        answer
+    }
+
+    pub(super) async fn answer(&mut self, command: &str) -> String {
+        self.send(&format!("{command}\r\n")).await;
+        self.until(command.split(' ').next().unwrap()).await
+    }
+
+    pub(super) async fn command(&mut self, command: &str) -> String {
+        let (answer, tag) = (self.answer(command).await, command.split(' ').next().unwrap());
         assert!(answer.contains(&format!("{tag} OK ")), "{command}: {answer}");
         answer
     }
 }
 
 async fn server(house: &House) -> Server {
+    server_of(house, StoreMailAccess::new(Arc::clone(&house.store), 1 << 20)).await
+}
+
+pub(super) async fn server_of(house: &House, mail: StoreMailAccess) -> Server {
     set_password(&house.fixture, OPERATOR, PASSWORD).await;
     let registry = Arc::clone(&house.fixture.registry);
     let login = Config::default().login;
     let authenticator =
         RegistryAuthenticator::new(registry, login, Arc::new(SystemRandom)).await.unwrap();
-    let mail = StoreMailAccess::new(Arc::clone(&house.store), 1 << 20);
     Server::new(ServerSettings::default(), Arc::new(authenticator), Arc::new(mail))
 }
 

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use storage::error::StoreError;
 
 use super::grammar::ParseError;
-use crate::lines::Disconnect;
+use crate::{access::is_of_snapshots, lines::Disconnect};
 
 /// The condition of a tagged response (RFC 3501 §7.1).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -103,6 +103,8 @@ impl From<StoreError> for Failure {
 /// Turns an error of the store into what the peer reads, and logs what he must not.
 pub(crate) fn refusal(error: &StoreError) -> Completion {
     match error {
+        StoreError::NoSuchMailboxName(name) if is_of_snapshots(name) => no_such_snapshot(),
+        StoreError::SnapshotExpired { .. } => no_such_snapshot(),
         StoreError::NoSuchMailboxName(_) | StoreError::NoSuchMailbox { .. } => Completion::no(
             "NONEXISTENT",
             "La cartella non esiste: aggiornare l'elenco / No such mailbox: list them again",
@@ -206,6 +208,21 @@ fn refusal_of_attributes(error: &StoreError) -> Completion {
     }
 }
 
+fn no_such_snapshot() -> Completion {
+    Completion::no(
+        "NONEXISTENT",
+        "Istantanea inesistente o scaduta: elencare Snapshot/% / No such snapshot, or it has expired: list Snapshot/%",
+    )
+}
+
+/// What snapshots show is never changed, and nothing is put beside it.
+pub(crate) fn snapshot_stays() -> Completion {
+    Completion::no(
+        "CANNOT",
+        "Le istantanee non si modificano: copiare i messaggi in una cartella della casella / Snapshots never change: copy the messages to a mailbox of the account",
+    )
+}
+
 /// Some of the messages that a command names by number are gone (RFC 5530 §3, RFC 2180 §4.1).
 pub(crate) fn expunged() -> Completion {
     Completion::no(
@@ -221,12 +238,16 @@ fn log(error: &StoreError) {
 
 #[cfg(test)]
 mod tests {
+    use storage::ids::AccountId;
+
     use super::*;
 
     #[test]
     fn texts_are_one_line_of_printable_ascii() {
         let errors = [
             StoreError::NoSuchMailboxName("à".to_owned()),
+            StoreError::NoSuchMailboxName("Snapshot/à".to_owned()),
+            StoreError::SnapshotExpired { account: AccountId(1), number: 2 },
             StoreError::MailboxExists("è\r\n".to_owned()),
             StoreError::InvalidMailboxName { name: "\r\n".to_owned(), reason: "ò" },
             StoreError::ProtectedMailbox("INBOX".to_owned()),

@@ -62,6 +62,11 @@ pub struct ImapLimits {
     pub list_patterns_max: usize,
     /// Octets of all patterns of one LIST; no name is longer than 1,000.
     pub list_pattern_octets_max: usize,
+    /// Whether LIST shows snapshots to clients that list everything, too. They would download every
+    /// message once for each instant.
+    pub snapshots_listed: bool,
+    /// Instants that LIST shows at most, the newest; older ones are opened by their name.
+    pub snapshots_listed_max: usize,
     /// Octets of a header that SEARCH and HEADER.FIELDS look at.
     pub header_octets_max: u64,
     /// How long a session may be silent once logged in (RFC 3501 §5.4: at least 30 minutes).
@@ -111,6 +116,8 @@ impl Default for ImapLimits {
             progress_period: Duration::from_secs(12),
             list_patterns_max: 100,
             list_pattern_octets_max: 4_000,
+            snapshots_listed: false,
+            snapshots_listed_max: 128,
             header_octets_max: 16 * 1024 * 1024,
             idle_time_max: Duration::from_mins(30),
             login_time_max: Duration::from_mins(1),

@@ -38,6 +38,7 @@ mod resync;
 mod selected;
 mod server;
 mod session;
+mod snapshots;
 mod text;
 
 #[cfg(any(test, fuzzing))]

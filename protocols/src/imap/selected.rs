@@ -36,7 +36,7 @@ use super::{
     notify::{Expunged, Moment},
 };
 use crate::{
-    access::owner_of,
+    access::realm_of,
     lines::{Disconnect, Stream},
 };
 
@@ -45,8 +45,8 @@ pub(crate) struct SelectedMailbox {
     pub(crate) view: Arc<dyn MailboxView>,
     /// Whether the session may change it: SELECT of a mailbox that is not read-only itself.
     pub(crate) writable: bool,
-    /// The other account whose it is, as [`crate::access::owner_of`] names it.
-    pub(crate) owner: Option<String>,
+    /// Where its number counts, as [`crate::access::realm_of`] names it.
+    pub(crate) realm: Option<String>,
     pub(crate) id: MailboxId,
     pub(crate) uid_validity: UidValidity,
     rows: Vec<ListedMessage>,
@@ -100,7 +100,7 @@ impl SelectedMailbox {
         Ok(Self {
             view,
             writable,
-            owner: owner_of(name).map(str::to_owned),
+            realm: realm_of(name).map(str::to_owned),
             id: state.mailbox_id,
             uid_validity: state.uid_validity,
             rows,
@@ -243,7 +243,7 @@ impl SelectedMailbox {
     pub(crate) async fn refresh(&mut self) -> Result<(), Failure> {
         let refreshed = self.read_changes().await;
         match refreshed {
-            Err(StoreError::NoSuchMailbox { .. }) => {
+            Err(StoreError::NoSuchMailbox { .. } | StoreError::SnapshotExpired { .. }) => {
                 Err(Failure::Disconnected(Disconnect::MailboxDeleted))
             }
             other => Ok(other?),

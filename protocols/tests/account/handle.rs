@@ -1,13 +1,13 @@
 //! The account in memory as sessions see it.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, atomic::Ordering},
 };
 
 use protocols::access::{
     AccountUse, Annotation, AppendAttributes, AppendSink, Identity, MailAccess, MailAccount,
-    MailboxEntry, ResourceUse, SetQuotaError, SpecialUse, is_of_others,
+    MailboxEntry, ResourceUse, SNAPSHOTS, SetQuotaError, SpecialUse, is_of_others,
 };
 use storage::{
     account::tier::Tier,
@@ -21,7 +21,7 @@ use storage::{
 use tokio::sync::watch;
 
 use super::{
-    memory::{ACCOUNT, ADDRESS, MemoryAccount, NOW, Tree, missing},
+    memory::{ACCOUNT, ADDRESS, Mailbox, MemoryAccount, NOW, Tree, missing},
     view::{MemoryView, state_of},
 };
 
@@ -45,24 +45,54 @@ impl MailAccount for Handle {
         self.0.lists.fetch_add(1, Ordering::SeqCst);
         let tree = self.0.tree();
         let mut names: BTreeSet<String> = BTreeSet::new();
-        for name in tree.mailboxes.keys().chain(&tree.subscribed) {
+        let live = tree.mailboxes.iter().filter(|(_, mailbox)| mailbox.snapshot.is_none());
+        let live: BTreeMap<&String, &Mailbox> = live.collect();
+        for name in live.keys().copied().chain(&tree.subscribed) {
             names.insert(name.clone());
             names.extend(name.match_indices('/').map(|(end, _)| name[..end].to_owned()));
         }
         Ok(names
             .into_iter()
             .map(|name| MailboxEntry {
-                mailbox_id: tree.mailboxes.get(&name).map(|mailbox| mailbox.id),
+                mailbox_id: live.get(&name).map(|mailbox| mailbox.id),
                 subscribed: tree.subscribed.contains(&name),
-                special_use: tree
-                    .mailboxes
+                special_use: live
                     .get(&name)
                     .and_then(|mailbox| tree.special_uses.get(&mailbox.id).copied()),
-                read_only: tree.mailboxes.get(&name).is_some_and(|mailbox| mailbox.read_only),
-                state: tree.mailboxes.get(&name).map(state_of),
+                read_only: live.get(&name).is_some_and(|mailbox| mailbox.read_only),
+                state: live.get(&name).map(|mailbox| state_of(mailbox)),
                 name,
             })
             .collect())
+    }
+
+    async fn snapshots(&self) -> Result<Vec<String>, StoreError> {
+        Ok(self.0.tree().instants().into_iter().collect())
+    }
+
+    async fn list_snapshot(&self, instant: &str) -> Result<Vec<MailboxEntry>, StoreError> {
+        self.0.opened.fetch_add(1, Ordering::SeqCst);
+        let tree = self.0.tree();
+        let below = format!("{SNAPSHOTS}/{instant}/");
+        let mut entries = BTreeMap::new();
+        for (name, mailbox) in tree.mailboxes.iter().filter(|(name, _)| name.starts_with(&below)) {
+            for (end, _) in name.match_indices('/') {
+                entries.entry(name[..end].to_owned()).or_insert(None);
+            }
+            entries.insert(name.clone(), Some(mailbox));
+        }
+        if entries.is_empty() {
+            return Err(missing(&format!("{SNAPSHOTS}/{instant}")));
+        }
+        let entry = |(name, mailbox): (String, Option<&Mailbox>)| MailboxEntry {
+            name,
+            mailbox_id: mailbox.map(|mailbox| mailbox.id),
+            subscribed: false,
+            special_use: None,
+            read_only: true,
+            state: mailbox.map(state_of),
+        };
+        Ok(entries.into_iter().map(entry).collect())
     }
 
     async fn open(&self, name: &str) -> Result<Arc<dyn MailboxView>, StoreError> {
@@ -156,9 +186,9 @@ impl MailAccount for Handle {
 
     async fn quota(&self) -> Result<AccountUse, StoreError> {
         let tree = self.0.tree();
+        let own = || tree.mailboxes.iter().filter(|(_, mailbox)| mailbox.snapshot.is_none());
         let rows = |tier| {
-            let of_tier =
-                tree.mailboxes.iter().filter(move |(name, _)| Tier::of_name(name) == tier);
+            let of_tier = own().filter(move |(name, _)| Tier::of_name(name) == tier);
             of_tier.flat_map(|(_, mailbox)| &mailbox.rows)
         };
         let octets = |tier| rows(tier).map(|row| row.charged_octets).sum();
@@ -166,7 +196,7 @@ impl MailAccount for Handle {
         Ok(AccountUse {
             octets: of(octets(Tier::Live), tree.limit),
             messages: of(rows(Tier::Live).count() as u64, None),
-            mailboxes: of(tree.mailboxes.len() as u64, Some(10)),
+            mailboxes: of(own().count() as u64, Some(10)),
             archive_octets: of(octets(Tier::Archive), tree.limit.map(|limit| 3 * limit)),
             archive_messages: of(rows(Tier::Archive).count() as u64, None),
         })
@@ -317,5 +347,7 @@ impl AppendSink for Sink {
 
 fn place(tree: &Tree, mailbox: Option<&str>) -> Result<MailboxId, StoreError> {
     let Some(name) = mailbox else { return Ok(MailboxId(0)) };
-    tree.mailboxes.get(name).map(|mailbox| mailbox.id).ok_or_else(|| missing(name))
+    let mailbox = tree.mailboxes.get(name).ok_or_else(|| missing(name))?;
+    // Nothing is noted about what a snapshot shows.
+    Ok(if mailbox.snapshot.is_some() { MailboxId(u64::MAX) } else { mailbox.id })
 }

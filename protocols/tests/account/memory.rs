@@ -14,7 +14,8 @@ use bytes::Bytes;
 use protocols::{
     access::{
         AccountUse, AppendAttributes, AppendSink, Authenticator, Identity, LoginError, MailAccess,
-        MailAccount, MailboxEntry, Protocol, ResourceUse, ScramKeys, SpecialUse,
+        MailAccount, MailboxEntry, Protocol, ResourceUse, SNAPSHOTS, ScramKeys, SpecialUse,
+        is_of_others, snapshot_of,
     },
     sasl::scram::ScramVerifier,
 };
@@ -42,7 +43,7 @@ pub(crate) const NOW: UnixMillis = UnixMillis(837_596_665_000);
 
 pub(super) const ACCOUNT: AccountId = AccountId(1);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Mailbox {
     /// Unlike the number, its own among mailboxes of all accounts.
     pub(super) key: u32,
@@ -57,6 +58,8 @@ pub(super) struct Mailbox {
     /// Whether it keeps modification sequences.
     pub(super) keeps_mod_seq: bool,
     pub(super) read_only: bool,
+    /// The snapshot that shows it.
+    pub(super) snapshot: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +82,15 @@ pub(super) struct Tree {
     pub(super) erased: BTreeSet<EmailNumber>,
     /// What another session sets right behind the next change of flags: mailbox, UID, flags.
     pub(super) flags_next: Option<(String, u32, Flags)>,
+}
+
+impl Tree {
+    /// The instants of the snapshots.
+    pub(super) fn instants(&self) -> BTreeSet<String> {
+        let shown = self.mailboxes.iter().filter(|(_, mailbox)| mailbox.snapshot.is_some());
+        let instants = shown.filter_map(|(name, _)| snapshot_of(name));
+        instants.map(|(instant, _)| instant.to_owned()).collect()
+    }
 }
 
 /// An account and everything that may be done to it from outside a session.
@@ -166,6 +178,7 @@ impl MemoryAccount {
                 expunge_floor,
                 keeps_mod_seq: true,
                 read_only: false,
+                snapshot: None,
             },
         );
         if name == "Inviati" {
@@ -186,6 +199,37 @@ impl MemoryAccount {
     /// Makes a mailbox that only a snapshot would have.
     pub(crate) fn make_read_only(&self, name: &str) {
         self.tree().mailboxes.get_mut(name).unwrap().read_only = true;
+    }
+
+    /// Takes a snapshot: the account's own mailboxes as they are, below the name of an instant.
+    pub(crate) fn take_snapshot(&self, instant: &str) {
+        let mut tree = self.tree();
+        let number = tree.instants().len() as u64 + 1;
+        let mod_seq = ModSeq(tree.mod_seq);
+        let own = tree.mailboxes.iter().filter(|(name, mailbox)| {
+            !mailbox.read_only && mailbox.snapshot.is_none() && !is_of_others(name)
+        });
+        let own: Vec<(String, Mailbox)> =
+            own.map(|(name, mailbox)| (name.clone(), mailbox.clone())).collect();
+        for (name, mut mailbox) in own {
+            tree.counter += 1;
+            mailbox.key = tree.counter;
+            (mailbox.read_only, mailbox.snapshot) = (true, Some(number));
+            (mailbox.expunge_floor, mailbox.expunged) = (mod_seq, Vec::new());
+            for row in &mut mailbox.rows {
+                row.mod_seq = mod_seq;
+            }
+            tree.mailboxes.insert(format!("{SNAPSHOTS}/{instant}/{name}"), mailbox);
+        }
+        drop(tree);
+        self.announce();
+    }
+
+    /// Lets a snapshot expire.
+    pub(crate) fn expire(&self, instant: &str) {
+        let gone = format!("{SNAPSHOTS}/{instant}/");
+        self.tree().mailboxes.retain(|name, _| !name.starts_with(&gone));
+        self.announce();
     }
 
     /// Puts a mailbox under another name, which its owner may do.
@@ -330,7 +374,10 @@ impl MemoryAccount {
         let index = mailbox.rows.iter().position(|row| row.uid.get() == uid).unwrap();
         let row = mailbox.rows.remove(index);
         mailbox.expunged.push((mod_seq, row.uid));
-        tree.messages.remove(&row.email_number);
+        let mut rows = tree.mailboxes.values().flat_map(|mailbox| &mailbox.rows);
+        if !rows.any(|other| other.email_number == row.email_number) {
+            tree.messages.remove(&row.email_number);
+        }
         drop(tree);
         self.announce();
     }

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each test program uses a part of this")]
 
+pub(crate) mod changing;
 pub(crate) mod client;
 pub(crate) mod handle;
 pub(crate) mod memory;

@@ -62,7 +62,7 @@ impl MemoryView {
         let destination = tree
             .mailboxes
             .values_mut()
-            .find(|mailbox| mailbox.id == to)
+            .find(|mailbox| mailbox.id == to && mailbox.snapshot.is_none())
             .ok_or(StoreError::NoSuchMailbox { account: ACCOUNT, mailbox: to })?;
         let mut copied = Vec::new();
         for row in rows {
@@ -121,6 +121,11 @@ impl MailboxView for MemoryView {
         let mut mailboxes = tree.mailboxes.iter();
         let found = mailboxes.find(|(_, mailbox)| mailbox.key == self.key);
         found.filter(|(name, _)| is_of_others(name)).map(|_| AccountId(9))
+    }
+
+    fn snapshot(&self) -> Option<u64> {
+        let tree = self.account.tree();
+        tree.mailboxes.values().find(|mailbox| mailbox.key == self.key)?.snapshot
     }
 
     async fn state(&self) -> Result<MailboxState, StoreError> {

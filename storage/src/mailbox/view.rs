@@ -150,6 +150,12 @@ pub trait MailboxView: Send + Sync + 'static {
         None
     }
 
+    /// The number of the snapshot that shows it: the same mailbox stands in many snapshots beside the
+    /// live one.
+    fn snapshot(&self) -> Option<u64> {
+        None
+    }
+
     /// Returns the counters. [`StoreError::NoSuchMailbox`] when it was deleted meanwhile.
     async fn state(&self) -> Result<MailboxState, StoreError>;
 

@@ -21,6 +21,7 @@ pub(crate) mod objects;
 mod oversized;
 mod power_cut;
 mod quota;
+mod restore;
 mod seeds;
 mod simulation;
 mod states;

@@ -2,14 +2,14 @@
 //! changed.
 //!
 //! An account has one owner, who may do everything in his mailboxes, and nobody else may do
-//! anything. A part of the tree that is read-only (a snapshot) lets him look and administer; what
-//! another account shares lets him look. Rights come from the tree, so a change of them that would
+//! anything. A part of the tree that is read-only lets him look and administer; what a snapshot shows, or
+//! another account shares, lets him look. Rights come from the tree, so a change of them that would
 //! change something is refused.
 
 use storage::mailbox::view::Access;
 
 use crate::{
-    access::is_of_others,
+    access::{is_of_others, is_of_snapshots},
     imap::{
         completion::{CommandResult, Completion},
         grammar::{
@@ -17,6 +17,7 @@ use crate::{
             write,
         },
         session::{Authenticated, Context},
+        snapshots,
     },
     lines::Stream,
 };
@@ -25,27 +26,27 @@ use crate::{
 const ALL: &str = "lrswipkxteacd";
 /// What is left of it where nothing can be changed.
 const READ_ONLY: &str = "lra";
-/// What another account grants.
+/// What a snapshot shows and another account grants.
 const SHARED: &str = "lr";
 
 /// The rights on the mailbox `name` of whoever is logged in.
 pub(super) fn rights(name: &str, access: Access) -> &'static str {
     match access {
-        _ if is_of_others(name) => SHARED,
+        _ if is_of_others(name) || is_of_snapshots(name) => SHARED,
         Access::ReadWrite => ALL,
         Access::ReadOnly => READ_ONLY,
     }
 }
 
-/// Refuses to change the tree of another account, or to put anything into its place.
+/// Refuses to change the tree of another account or of snapshots, or to put anything into its place.
 pub(super) fn own(name: &str) -> Result<&str, Completion> {
-    if is_of_others(name) { Err(no_permission()) } else { Ok(name) }
+    if is_of_others(name) { Err(no_permission()) } else { snapshots::unchanged(name) }
 }
 
 pub(super) fn no_permission() -> Completion {
     Completion::no(
         "NOPERM",
-        "Cartella di un'altra casella, in sola lettura / Mailbox of another account, read-only",
+        "Cartella in sola lettura, di un'altra casella o di un'istantanea / Read-only mailbox, of another account or of a snapshot",
     )
 }
 
@@ -69,6 +70,9 @@ pub(crate) async fn acl<S: Stream>(
     | AclCommand::Delete { mailbox, .. }) = command;
     let access = state.account.open(mailbox).await?.access();
     let rights = rights(mailbox, access);
+    if matches!(command, AclCommand::Set { .. } | AclCommand::Delete { .. }) {
+        snapshots::unchanged(mailbox)?;
+    }
     if !matches!(command, AclCommand::My { .. }) && !rights.contains('a') {
         return Err(no_permission().into());
     }

@@ -20,6 +20,7 @@ use crate::{
         message_limit, progress,
         selected::SelectedMailbox,
         session::{Authenticated, Context},
+        snapshots,
     },
     lines::{Disconnect, Stream},
 };
@@ -122,6 +123,7 @@ async fn open(
         Some(replace) => Some(find_replaced(selected, replace).await?),
         None => None,
     };
+    snapshots::unchanged(&target.mailbox)?;
     let sink = state.account.append(&target.mailbox).await.map_err(|error| failed(&error))?;
     Ok(Messages { sink, replaced, count: 0, octets: 0, announced: false })
 }

@@ -16,6 +16,7 @@ use crate::{
         progress,
         selected::SelectedMailbox,
         session::{Authenticated, Context},
+        snapshots,
     },
     lines::Stream,
 };
@@ -65,7 +66,7 @@ pub(super) fn messages(
 
 /// Finds the destination; without one the client may create it (RFC 3501 §6.4.7).
 pub(super) async fn find(state: &Authenticated, name: &str) -> Result<MailboxId, Failure> {
-    match state.account.destination(name).await {
+    match state.account.destination(snapshots::unchanged(name)?).await {
         Ok(destination) => Ok(destination),
         Err(StoreError::NoSuchMailboxName(_)) => Err(try_create().into()),
         Err(error) => Err(error.into()),

@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use storage::{error::StoreError, ids::MailboxId, mailbox::view::MailboxView};
 
 use crate::{
-    access::{MailboxEntry, is_of_others, owner_of},
+    access::{MailboxEntry, is_of_others, is_of_snapshots, realm_of},
     imap::{
         completion::{CommandResult, Completion, Failure},
         contexts,
@@ -19,6 +19,7 @@ use crate::{
         progress,
         selected::SelectedMailbox,
         session::{Authenticated, Context},
+        snapshots,
     },
     lines::{Disconnect, Stream},
 };
@@ -42,14 +43,14 @@ pub(crate) async fn esearch<S: Stream>(
         return Err(Completion::bad(text).into());
     }
     let mut progress = Progress::default();
-    let entries = state.account.list().await?;
+    let entries = entries(context, state, &search.sources).await?;
     let mut wanted = wanted(&entries, &search.sources);
     // Of several mailboxes each is counted as one, of one its messages are.
     let goal = wanted.len();
     let counts = goal > 1 && context.progress.counts(goal);
     if let Some(mailbox) = mailbox {
-        let owner = mailbox.owner.clone();
-        let it = (owner.as_deref(), mailbox.view.state().await?.mailbox_id);
+        let realm = mailbox.realm.clone();
+        let it = (realm.as_deref(), mailbox.view.state().await?.mailbox_id);
         if selected || wanted.iter().any(|(of, _)| *of == it) {
             wanted.retain(|(of, _)| *of != it);
             let named = entries.iter().find(|entry| identity(entry) == Some(it));
@@ -107,11 +108,31 @@ impl Progress {
     }
 }
 
-/// What makes a mailbox this one whatever its name: whose it is, and its number there.
+/// What makes a mailbox this one whatever its name: where its number counts, and the number.
 type Identity<'e> = (Option<&'e str>, MailboxId);
 
 fn identity(entry: &MailboxEntry) -> Option<Identity<'_>> {
-    Some((owner_of(&entry.name), entry.mailbox_id?))
+    Some((realm_of(&entry.name), entry.mailbox_id?))
+}
+
+/// The account's tree, with what of snapshots `sources` name.
+async fn entries<S: Stream>(
+    context: &Context<S>,
+    state: &Authenticated,
+    sources: &[Source],
+) -> Result<Vec<MailboxEntry>, StoreError> {
+    let mut entries = state.account.list().await?;
+    let names = sources.iter().flat_map(|source| match source {
+        Source::Subtree(tops) => tops.iter().map(|name| (name, true)).collect(),
+        Source::SubtreeOne(names) | Source::Mailboxes(names) => {
+            names.iter().map(|name| (name, false)).collect()
+        }
+        _ => Vec::new(),
+    });
+    let subscribed = sources.contains(&Source::Subscribed);
+    let limits = &context.server.settings.limits;
+    snapshots::named(state, limits, (names, subscribed), &mut entries).await?;
+    Ok(entries)
 }
 
 /// The mailboxes that `sources` name, each once, in the order of the tree.
@@ -125,7 +146,9 @@ fn wanted<'e>(entries: &'e [MailboxEntry], sources: &[Source]) -> Vec<(Identity<
             Source::Selected | Source::SelectedDelayed => false,
             // Receipts are delivered beside the message they are about, wherever that is
             // (RFC 5465 §6.3).
-            Source::Inboxes | Source::Personal => !is_of_others(&entry.name),
+            Source::Inboxes | Source::Personal => {
+                !is_of_others(&entry.name) && !is_of_snapshots(&entry.name)
+            }
             Source::Subscribed => entry.subscribed,
             Source::Mailboxes(names) => is_one(names),
             Source::Subtree(tops) => is_one(tops) || tops.iter().any(|top| below(top).is_some()),
@@ -180,7 +203,11 @@ async fn in_other<S: Stream>(
     let opened = open(state, name).await;
     let (view, uid_validity, rows) = match opened {
         Ok(opened) => opened,
-        Err(StoreError::NoSuchMailboxName(_) | StoreError::NoSuchMailbox { .. }) => return Ok(()),
+        Err(
+            StoreError::NoSuchMailboxName(_)
+            | StoreError::NoSuchMailbox { .. }
+            | StoreError::SnapshotExpired { .. },
+        ) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
     let searched = Searched { view: view.as_ref(), rows: &rows, selected: None };

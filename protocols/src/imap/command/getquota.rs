@@ -7,7 +7,7 @@ use storage::account::tier::{ARCHIVE, Tier};
 
 use super::setquota::refused;
 use crate::{
-    access::{AccountUse, ResourceUse, is_of_others},
+    access::{AccountUse, ResourceUse, is_of_others, is_of_snapshots},
     imap::{
         completion::{CommandResult, Completion, Failure},
         grammar::write,
@@ -71,13 +71,13 @@ fn no_such_root() -> Completion {
 }
 
 /// A mailbox that does not exist has the root that it would be created under. What another account
-/// shares takes no space of this one, and its space is not told.
+/// shares takes no space of this one, and its space is not told; snapshots take none of anybody.
 pub(crate) async fn get_quota_root<S: Stream>(
     context: &mut Context<S>,
     state: &Authenticated,
     mailbox: &str,
 ) -> CommandResult {
-    let own = !is_of_others(mailbox);
+    let own = !is_of_others(mailbox) && !is_of_snapshots(mailbox);
     let tier = Tier::of_name(mailbox);
     let root = match tier {
         Tier::Live => ROOT,

@@ -23,6 +23,7 @@ use crate::{
             write,
         },
         session::{Authenticated, Context},
+        snapshots,
     },
     lines::Stream,
 };
@@ -43,8 +44,10 @@ pub(crate) async fn list<S: Stream>(
     }
     let octets_max = context.server.settings.limits.list_pattern_octets_max;
     let patterns = patterns(&command.reference, &command.patterns, octets_max)?;
-    let entries = state.account.list().await?;
-    let listing = Listing::new(command, &patterns, &entries).await;
+    let mut entries = state.account.list().await?;
+    let limits = &context.server.settings.limits;
+    let below = snapshots::list(state, limits, &patterns, &mut entries).await?;
+    let listing = Listing::new(command, &patterns, &entries, &below).await;
     let mut longest_left_out = None;
     for (entry, matched) in entries.iter().zip(&listing.matched) {
         let Some(line) = listing.line(entry, *matched, context) else { continue };
@@ -102,13 +105,13 @@ async fn beside<S: Stream>(
 
 /// Whether a mailbox was refused because it is not there.
 pub(crate) fn is_gone(completion: &Completion) -> bool {
-    *completion == refusal(&StoreError::NoSuchMailboxName(String::new()))
+    completion.code == refusal(&StoreError::NoSuchMailboxName(String::new())).code
 }
 
 /// Which names of a tree a command wants.
 struct Listing<'a> {
     command: &'a ListCommand,
-    /// The names of mailboxes that exist.
+    /// The names of mailboxes that exist, those among them that are not listed.
     existing: BTreeSet<&'a str>,
     /// For each entry whether a pattern matches it.
     matched: Vec<bool>,
@@ -121,6 +124,7 @@ impl<'a> Listing<'a> {
         command: &'a ListCommand,
         patterns: &[Pattern],
         entries: &'a [MailboxEntry],
+        below: &'a [String],
     ) -> Self {
         let mut matched = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -132,7 +136,10 @@ impl<'a> Listing<'a> {
         let existing = entries.iter().filter(|entry| entry.mailbox_id.is_some());
         let mut this = Self {
             command,
-            existing: existing.map(|entry| entry.name.as_str()).collect(),
+            existing: existing
+                .map(|entry| entry.name.as_str())
+                .chain(below.iter().map(String::as_str))
+                .collect(),
             matched,
             unmatched: Vec::new(),
         };

@@ -15,6 +15,7 @@ use crate::{
             write,
         },
         session::{Authenticated, Context},
+        snapshots,
     },
     lines::Stream,
 };
@@ -110,6 +111,7 @@ pub(crate) async fn set(state: &Authenticated, set: SetMetadata) -> CommandResul
         )
         .into());
     }
+    snapshots::unchanged(&mailbox)?;
     if mailbox.is_empty() && !all_private {
         return Err(Completion::no(
             "NOPERM",

@@ -33,7 +33,7 @@ pub(crate) mod r#move;
 pub(crate) mod namespace;
 pub(crate) mod noop;
 pub(crate) mod notify;
-mod pattern;
+pub(crate) mod pattern;
 pub(crate) mod rename;
 pub(crate) mod search;
 pub(crate) mod select;

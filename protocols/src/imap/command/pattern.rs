@@ -26,7 +26,7 @@ pub(super) fn patterns(
 
 /// A reference and a mailbox name with wildcards, as one pattern.
 #[derive(Debug)]
-pub(super) struct Pattern(Vec<char>);
+pub(crate) struct Pattern(Vec<char>);
 
 impl Pattern {
     pub(super) fn new(reference: &str, pattern: &str) -> Self {
@@ -48,12 +48,41 @@ impl Pattern {
         Self(whole)
     }
 
+    /// What it begins with, to its first wildcard.
+    pub(crate) fn fixed(&self) -> String {
+        self.0.iter().take_while(|c| !matches!(c, '*' | '%')).collect()
+    }
+
+    /// Whether it is anything but a name.
+    pub(crate) fn has_wildcard(&self) -> bool {
+        self.0.iter().any(|c| matches!(c, '*' | '%'))
+    }
+
+    /// Whether all that it can match begins with `top`, a first level: with that level alone where a
+    /// wildcard follows at once.
+    pub(crate) fn is_below(&self, top: &str) -> bool {
+        let fixed = self.fixed();
+        fixed.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// Whether any name that begins with `prefix` and goes on can match.
+    pub(crate) fn reaches_below(&self, prefix: &str) -> bool {
+        let mut reached = self.reached(prefix);
+        reached.pop();
+        reached.contains(&true)
+    }
+
     /// Matches by the set of pattern positions that the name so far can have reached, so that the
     /// time is bounded by the product of the lengths.
     pub(super) fn matches(&self, name: &str) -> bool {
         if self.0.iter().filter(|c| !matches!(c, '*' | '%')).count() > NAME_OCTETS_MAX {
             return false;
         }
+        self.reached(name)[self.0.len()]
+    }
+
+    /// Which positions of the pattern `name` can have reached.
+    fn reached(&self, name: &str) -> Vec<bool> {
         let mut reached = vec![false; self.0.len() + 1];
         reached[0] = true;
         self.pass_wildcards(&mut reached);
@@ -69,7 +98,7 @@ impl Pattern {
             self.pass_wildcards(&mut next);
             reached = next;
         }
-        reached[self.0.len()]
+        reached
     }
 
     fn pass_wildcards(&self, reached: &mut [bool]) {
@@ -108,6 +137,29 @@ mod tests {
                 matches,
                 "{reference}{pattern} {name}"
             );
+        }
+    }
+
+    #[test]
+    fn what_a_pattern_can_match_is_known_from_how_it_begins() {
+        for (pattern, below, reaches) in [
+            ("*", false, true),
+            ("%", false, false),
+            ("Snap*", false, true),
+            ("Snapshot", true, false),
+            ("Snapshot%", true, false),
+            ("Snapshot*", true, true),
+            ("Snapshots/*", false, false),
+            ("Snapshot/%", true, false),
+            ("Snapshot/%/%", true, true),
+            ("Snapshot/a/", true, false),
+            ("Snapshot/a/INBOX", true, true),
+            ("Snapshot/b/INBOX", true, false),
+            ("%/%/INBOX", false, true),
+        ] {
+            let tried = Pattern::new("", pattern);
+            assert_eq!(tried.is_below("Snapshot"), below, "{pattern}");
+            assert_eq!(tried.reaches_below("Snapshot/a/"), reaches, "{pattern}");
         }
     }
 

@@ -11,6 +11,7 @@ use crate::{
         completion::{CommandResult, Completion, refusal},
         grammar::quota::SetQuota,
         session::{Authenticated, Context},
+        snapshots,
     },
     lines::Stream,
 };
@@ -20,6 +21,7 @@ pub(crate) async fn set_quota<S: Stream>(
     state: &Authenticated,
     set: &SetQuota,
 ) -> CommandResult {
+    snapshots::unchanged(&String::from_utf8_lossy(&set.root))?;
     if !state.account.is_operator() {
         return Err(refused(&SetQuotaError::NotOperator).into());
     }

@@ -24,7 +24,10 @@ mod metadata;
 mod names;
 mod own;
 
-use storage::ids::{MailboxId, Uid, UidValidity};
+use storage::{
+    error::StoreError,
+    ids::{MailboxId, Uid, UidValidity},
+};
 use tokio::time::Instant;
 
 pub(crate) use self::own::Own;
@@ -39,21 +42,23 @@ use super::{
     completion::Failure,
     grammar::{
         FetchItem,
-        notify::{Events, Mailboxes, Wanted},
+        notify::{Events, Mailboxes, Messages, Wanted},
     },
+    limits::ImapLimits,
     selected::SelectedMailbox,
     session::{Authenticated, Context},
+    snapshots,
 };
 use crate::{
-    access::{MailboxEntry, is_of_others, owner_of},
+    access::{MailboxEntry, is_of_others, is_of_snapshots, realm_of},
     lines::Stream,
 };
 
-/// What makes a mailbox this one whatever its name: whose it is, and its number there.
+/// What makes a mailbox this one whatever its name: where its number counts, and the number.
 type Identity = (Option<String>, MailboxId);
 
 fn identity(entry: &MailboxEntry) -> Option<Identity> {
-    Some((owner_of(&entry.name).map(str::to_owned), entry.mailbox_id?))
+    Some((realm_of(&entry.name).map(str::to_owned), entry.mailbox_id?))
 }
 
 /// When a client is told something.
@@ -188,7 +193,7 @@ impl Notify {
 
     /// Whether the client itself put a message into `mailbox`.
     pub(crate) fn is_own(&self, mailbox: &SelectedMailbox, uid: Uid) -> bool {
-        let own = self.own.among(mailbox.owner.as_deref(), mailbox.uid_validity);
+        let own = self.own.among(mailbox.realm.as_deref(), mailbox.uid_validity);
         own.is_some_and(|uids| uids.contains(&uid))
     }
 
@@ -197,7 +202,7 @@ impl Notify {
     pub(crate) fn left(&mut self, mailbox: &SelectedMailbox) {
         self.gathered = false;
         if self.wanted.as_ref().is_some_and(|wanted| !wanted.groups.is_empty()) {
-            let it = (mailbox.owner.clone(), mailbox.id);
+            let it = (mailbox.realm.clone(), mailbox.id);
             self.messages.left(it, Counted::as_told(mailbox), mailbox.own_gone().clone());
         }
     }
@@ -211,13 +216,13 @@ impl Notify {
         selected: Option<&SelectedMailbox>,
         wanted: Wanted,
     ) -> Result<Looked, Failure> {
-        let entries = state.account.list().await?;
+        let entries = entries(state, &context.server.settings.limits, &wanted).await?;
         let watching = watching(&wanted, &entries);
         let most = context.server.settings.limits.notify_mailboxes_max;
         if is_too_much(&wanted, &entries, &watching, most) {
             return Ok(Looked::Overflow);
         }
-        let selected = selected.map(|mailbox| (mailbox.owner.clone(), mailbox.id));
+        let selected = selected.map(|mailbox| (mailbox.realm.clone(), mailbox.id));
         let annotations = self.annotations.begun(state, &wanted, &watching).await?;
         if annotations.entries() > most {
             return Ok(Looked::Overflow);
@@ -248,14 +253,14 @@ impl Notify {
         if !look::has_rested(context, self.rests_until, when).await? {
             return Ok(Looked::All);
         }
-        let entries = state.account.list().await?;
-        let watching = watching(wanted, &entries);
         let limits = &context.server.settings.limits;
+        let entries = entries(state, limits, wanted).await?;
+        let watching = watching(wanted, &entries);
         let (most, pause) = (limits.notify_mailboxes_max, limits.notify_pause);
         if is_too_much(wanted, &entries, &watching, most) {
             return Ok(Looked::Overflow);
         }
-        let selected = selected.map(|mailbox| (mailbox.owner.clone(), mailbox.id));
+        let selected = selected.map(|mailbox| (mailbox.realm.clone(), mailbox.id));
         if let Some(known) = &mut self.names {
             known.look(context, wanted, self.own.new_in_tree(), &entries).await?;
         }
@@ -272,6 +277,33 @@ impl Notify {
         }
         Ok(Looked::All)
     }
+}
+
+/// The account's tree, with what of snapshots is wanted by name.
+async fn entries(
+    state: &Authenticated,
+    limits: &ImapLimits,
+    wanted: &Wanted,
+) -> Result<Vec<MailboxEntry>, StoreError> {
+    let mut entries = state.account.list().await?;
+    let groups = || wanted.groups.iter().map(|group| &group.mailboxes);
+    let subscribed = groups().any(|mailboxes| *mailboxes == Mailboxes::Subscribed);
+    let names = groups().flat_map(|mailboxes| match mailboxes {
+        Mailboxes::Subtree(tops) => tops.iter().map(|name| (name, true)).collect(),
+        Mailboxes::Named(names) => names.iter().map(|name| (name, false)).collect(),
+        _ => Vec::new(),
+    });
+    snapshots::named(state, limits, (names, subscribed), &mut entries).await?;
+    for entry in &mut entries {
+        let is_shown = entry.mailbox_id.is_some() && entry.state.is_none();
+        if is_shown && events(wanted, &entry.name, entry.subscribed).messages != Messages::Nothing {
+            entry.state = match state.account.status(&entry.name).await {
+                Err(StoreError::NoSuchMailboxName(_) | StoreError::SnapshotExpired { .. }) => None,
+                counted => Some(counted?),
+            };
+        }
+    }
+    Ok(entries)
 }
 
 /// Whether more names are watched than may be. Who wants to know of names has the whole tree kept,
@@ -322,7 +354,7 @@ fn events(wanted: &Wanted, name: &str, subscribed: bool) -> Events {
 fn holds(mailboxes: &Mailboxes, name: &str, subscribed: bool) -> bool {
     match mailboxes {
         // Receipts are delivered beside the message they are about, wherever that is (§6.3).
-        Mailboxes::Inboxes | Mailboxes::Personal => !is_of_others(name),
+        Mailboxes::Inboxes | Mailboxes::Personal => !is_of_others(name) && !is_of_snapshots(name),
         Mailboxes::Subscribed => subscribed,
         Mailboxes::Subtree(tops) => {
             let mut above = name.match_indices('/').map(|(end, _)| &name[..end]);

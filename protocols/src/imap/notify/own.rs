@@ -110,12 +110,13 @@ impl Owns {
         })
     }
 
-    /// The messages that the client put into a mailbox of `owner`: nobody puts any into those of others.
+    /// The messages that the client put into a mailbox of `realm`: nobody puts any into those of others
+    /// or of snapshots.
     pub(super) fn among(
         &self,
-        owner: Option<&str>,
+        realm: Option<&str>,
         uid_validity: UidValidity,
     ) -> Option<&BTreeSet<Uid>> {
-        if owner.is_some() { None } else { self.arrived.get(&uid_validity) }
+        if realm.is_some() { None } else { self.arrived.get(&uid_validity) }
     }
 }
