@@ -55,6 +55,10 @@ pub(crate) struct Child {
 const CHILD_OCTETS: usize = 48;
 
 impl Child {
+    pub(crate) fn new(last_key: u64, rows: u64, page: PageId) -> Self {
+        Self { last_key, rows, page }
+    }
+
     fn octets(&self) -> [u8; CHILD_OCTETS] {
         let mut octets = [0; CHILD_OCTETS];
         octets[..8].copy_from_slice(&self.last_key.to_be_bytes());
@@ -182,14 +186,7 @@ impl<R: Row> Page<R> {
                 }
                 Ok(octets)
             }
-            Self::Inner(level, children) => {
-                let mut octets = vec![*level];
-                octets.extend_from_slice(&count(children.len())?);
-                for child in children {
-                    octets.extend_from_slice(&child.octets());
-                }
-                Ok(octets)
-            }
+            Self::Inner(level, children) => inner_outline(*level, children),
         }
     }
 
@@ -242,6 +239,16 @@ pub(crate) fn parse_leaf_outline(outline: &[u8]) -> Option<Vec<(u64, Sha256Diges
     }
     cursor.end()?;
     Some(leaves)
+}
+
+/// What the name of an inner page is hashed from, without the tag.
+pub(crate) fn inner_outline(level: u8, children: &[Child]) -> Result<Vec<u8>, SnapshotError> {
+    let mut octets = vec![level];
+    octets.extend_from_slice(&count(children.len())?);
+    for child in children {
+        octets.extend_from_slice(&child.octets());
+    }
+    Ok(octets)
 }
 
 /// The level and entries of an inner page's outline.

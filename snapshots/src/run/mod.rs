@@ -1,0 +1,3 @@
+//! Runs over all accounts.
+
+pub mod record;
