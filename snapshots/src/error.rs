@@ -1,6 +1,6 @@
 //! What can go wrong with snapshots.
 
-use storage::error::StoreError;
+use storage::{error::StoreError, ids::AccountId};
 
 use crate::tree::page::PageId;
 
@@ -31,10 +31,58 @@ pub enum SnapshotError {
         /// The limit.
         limit: u64,
     },
+    /// The account has no such snapshot (any more).
+    #[error("account {account} has no snapshot {number}: list its snapshots again")]
+    NoSuchSnapshot {
+        /// The account.
+        account: AccountId,
+        /// The snapshot.
+        number: u64,
+    },
+    /// The account has a snapshot of this second, or a later one, already. Its state is another.
+    #[error("account {0} has a snapshot of this second already: take the next one a second later")]
+    TooSoon(AccountId),
+    /// The account changes faster than a snapshot of it can be prepared.
+    #[error("account {0} changes too fast for a snapshot: try again later")]
+    TooBusy(AccountId),
+    /// The snapshot is held and stays.
+    #[error("snapshot {number} of account {account} is held ({reason}): end the hold first")]
+    Held {
+        /// The account.
+        account: AccountId,
+        /// The snapshot.
+        number: u64,
+        /// Why.
+        reason: String,
+    },
     /// The message does not stand in that mailbox of the snapshot.
     #[error("the snapshot holds no such message")]
     NotPresent,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// For those who read a snapshot as a mailbox.
+impl From<SnapshotError> for StoreError {
+    fn from(error: SnapshotError) -> Self {
+        let damaged = |object, detail: &str| Self::Damaged { object, detail: detail.to_owned() };
+        match error {
+            SnapshotError::Store(error) => error,
+            SnapshotError::PageMissing(page) => {
+                damaged(format!("page {page} of a snapshot"), "it is missing")
+            }
+            SnapshotError::Damaged { object, detail } => damaged(object, detail),
+            SnapshotError::LimitExceeded { what, limit } => {
+                Self::LimitExceeded { what, limit, remedy: "move messages to another account" }
+            }
+            SnapshotError::NoSuchSnapshot { account, number } => {
+                Self::SnapshotExpired { account, number }
+            }
+            error @ (SnapshotError::TooSoon(_)
+            | SnapshotError::TooBusy(_)
+            | SnapshotError::Held { .. }
+            | SnapshotError::NotPresent) => damaged("a snapshot".to_owned(), &error.to_string()),
+        }
+    }
 }

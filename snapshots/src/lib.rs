@@ -6,6 +6,7 @@
 //! * [`run`]: one ordered map of all accounts to their latest records, by its root.
 //! * [`proof`]: evidence that one message stood, or did not stand, in one mailbox, checked without
 //!   the store.
+//! * [`keep`]: where snapshots are kept: taking, listing, opening, thinning out.
 //! * [`hash`]: every hash of this floor, octet by octet.
 //!
 //! Invariants:
@@ -16,10 +17,11 @@
 //! * What a proof discloses about other messages is their UIDs and nothing else: everything that
 //!   could be guessed is hashed with a salt ([`hash::SnapshotSecret`]).
 //!
-//! Not here: where pages are kept and when snapshots are taken.
+//! Not here: when snapshots are taken.
 
 pub mod error;
 pub mod hash;
+pub mod keep;
 mod octets;
 pub mod proof;
 pub mod record;

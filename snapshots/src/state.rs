@@ -15,7 +15,8 @@
 //!
 //! The attributes are `octets u64 ‖ subscribed u8 ‖ name (length u16, UTF-8) ‖ special use (length
 //! u16)`, salted like rows, so that a proof for one mailbox does not disclose the names of others.
-//! The stored page is `01 ‖ count u32 ‖ count × (entry without rest hash ‖ attributes)`.
+//! The stored page is `02 ‖ count u32 ‖ count × (entry without rest hash ‖ birth of the content tree's
+//! root page u64 ‖ birth of the flags tree's u64 ‖ attributes)`.
 //!
 //! Not here: the rows (`tree`), the instant (`record`).
 
@@ -29,10 +30,13 @@ use crate::{
     error::SnapshotError,
     hash::{SaltKind, Salts, SnapshotSecret, Tag, hash},
     octets::{Cursor, put_counted},
-    tree::{TreeRoot, page::PageId},
+    tree::{
+        TreeRoot,
+        page::{PageId, PageRef},
+    },
 };
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// The hash of a whole state: equal states, equal roots.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -114,6 +118,8 @@ impl State {
         for (id, entry) in &self.mailboxes {
             entry.put_front(*id, &mut octets);
             entry.put_trees(&mut octets);
+            octets.extend_from_slice(&entry.content.page.birth.to_be_bytes());
+            octets.extend_from_slice(&entry.flags.page.birth.to_be_bytes());
             octets.extend_from_slice(&entry.attributes()?);
         }
         Ok(octets.into())
@@ -165,8 +171,8 @@ impl MailboxEntry {
 
     fn put_trees(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.content.rows.to_be_bytes());
-        out.extend_from_slice(&self.content.page.0.0);
-        out.extend_from_slice(&self.flags.page.0.0);
+        out.extend_from_slice(&self.content.page.id.0.0);
+        out.extend_from_slice(&self.flags.page.id.0.0);
     }
 
     pub(crate) fn attributes(&self) -> Result<Vec<u8>, SnapshotError> {
@@ -185,8 +191,10 @@ impl MailboxEntry {
         let uid_validity = UidValidity(cursor.u32()?.try_into().ok()?);
         let uid_next = Uid::new(cursor.u32()?);
         let rows = cursor.u64()?;
-        let content = TreeRoot { page: PageId(cursor.digest()?), rows };
-        let flags = TreeRoot { page: PageId(cursor.digest()?), rows };
+        let (content, flags) = (PageId(cursor.digest()?), PageId(cursor.digest()?));
+        let content = PageRef { birth: cursor.u64()?, id: content };
+        let flags = PageRef { birth: cursor.u64()?, id: flags };
+        let (content, flags) = (TreeRoot { page: content, rows }, TreeRoot { page: flags, rows });
         let octets = cursor.u64()?;
         let subscribed = cursor.u8().filter(|flag| *flag < 2)? == 1;
         let name = String::from_utf8(cursor.counted()?.to_vec()).ok()?;
@@ -220,6 +228,11 @@ impl StateOutline {
 mod tests {
     use super::*;
 
+    fn tree(number: u8) -> TreeRoot {
+        let id = PageId(Sha256Digest([number; 32]));
+        TreeRoot { page: PageRef { birth: 5, id }, rows: 3 }
+    }
+
     fn state() -> State {
         let entry = |name: &str| MailboxEntry {
             uid_validity: UidValidity(7.try_into().expect("not zero")),
@@ -228,8 +241,8 @@ mod tests {
             subscribed: true,
             special_use: String::new(),
             octets: 4_096,
-            content: TreeRoot { page: PageId(Sha256Digest([1; 32])), rows: 3 },
-            flags: TreeRoot { page: PageId(Sha256Digest([2; 32])), rows: 3 },
+            content: tree(1),
+            flags: tree(2),
         };
         let mailboxes = [(MailboxId(1), entry("INBOX")), (MailboxId(4), entry("Archivio/2026"))];
         State { mailboxes: mailboxes.into() }
@@ -258,8 +271,8 @@ mod tests {
             |entry| entry.subscribed = false,
             |entry| "\\Sent".clone_into(&mut entry.special_use),
             |entry| entry.uid_next = None,
-            |entry| entry.content.page.0.0[0] ^= 1,
-            |entry| entry.flags.page.0.0[0] ^= 1,
+            |entry| entry.content.page.id.0.0[0] ^= 1,
+            |entry| entry.flags.page.id.0.0[0] ^= 1,
         ];
         for change in changes {
             let mut state = state();

@@ -97,6 +97,14 @@ pub enum StoreError {
     /// The mailbox is read-only (a snapshot, or EXAMINE).
     #[error("the mailbox is read-only: copy the messages to another mailbox instead")]
     ReadOnly,
+    /// The snapshot being read was removed meanwhile: its time was over.
+    #[error("snapshot {number} of account {account} has expired: list the snapshots again")]
+    SnapshotExpired {
+        /// The account.
+        account: AccountId,
+        /// The snapshot.
+        number: u64,
+    },
     /// UIDs or another counter are used up.
     #[error("{0} are used up: copy the messages to a new mailbox")]
     Exhausted(&'static str),

@@ -52,9 +52,9 @@ impl Listing {
             listing.above.resize(path.len().saturating_sub(1), Vec::new());
             let mut is_new_below = false;
             for (at, found) in path.iter().rev().enumerate() {
-                let is_new = seen.get(at) != Some(&Some(found.id));
+                let is_new = seen.get(at) != Some(&Some(found.page_ref.id));
                 if let Some(seen) = seen.get_mut(at) {
-                    *seen = Some(found.id);
+                    *seen = Some(found.page_ref.id);
                 }
                 match (found.page.as_ref(), at.checked_sub(1).map(|at| &mut listing.above[at])) {
                     (Page::Leaf(rows), None) => listing.leaves.push(
@@ -74,7 +74,7 @@ impl Listing {
                             *count += 1;
                         }
                     }
-                    _ => return Err(mixed(found.id)),
+                    _ => return Err(mixed(found.page_ref.id)),
                 }
                 is_new_below = is_new;
             }
@@ -126,7 +126,7 @@ impl Listing {
             pages = built;
         }
         match pages.as_slice() {
-            [root] if self.above.len() <= usize::from(u8::MAX) => Ok(root.page),
+            [root] if self.above.len() <= usize::from(u8::MAX) => Ok(root.page.id),
             _ => Err(ProofError::Layout),
         }
     }

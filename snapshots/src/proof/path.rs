@@ -61,7 +61,7 @@ impl Path {
 fn above(page: PageId, level: u8, key: u64, outline: &[u8]) -> Result<PageId, ProofError> {
     let (found_level, children) = parse_inner_outline(outline).ok_or(ProofError::Layout)?;
     let child = children.iter().find(|child| child.last_key >= key);
-    if found_level != level || child.is_none_or(|child| child.page != page) {
+    if found_level != level || child.is_none_or(|child| child.page.id != page) {
         return Err(ProofError::Pages);
     }
     Ok(inner_page_id(outline))

@@ -51,7 +51,7 @@ impl World {
         let rows = (0..messages).map(|at| row(2 * at + 1));
         let changes: BTreeMap<u64, _> =
             rows.map(|row| (u64::from(row.uid.get()), Some(row))).collect();
-        let made = update(&pages, TreeRoot::empty(), &salts, changes).await.expect("a tree");
+        let made = update(&pages, 1, TreeRoot::empty(), &salts, changes).await.expect("a tree");
         pages.store(made.new_pages);
         let entry = MailboxEntry {
             uid_validity: UidValidity(9.try_into().expect("not zero")),
@@ -85,14 +85,14 @@ impl World {
                 (account, Some(row))
             })
             .collect();
-        let made = update(&pages, TreeRoot::empty(), &AccountRow::salts(), changes).await;
+        let made = update(&pages, 1, TreeRoot::empty(), &AccountRow::salts(), changes).await;
         let made = made.expect("a tree");
         pages.store(made.new_pages);
         let run = RunRecord {
             number: 4,
             begun: UnixMillis(1_500),
             closed: UnixMillis(2_500),
-            root: made.root.page,
+            root: made.root.page.id,
             accounts: made.root.rows,
             previous: Some(digest(9)),
         };

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     error::SnapshotError,
-    keep::Snapshot,
+    keep::snapshot::Snapshot,
     proof::Attested,
     record::{RECORD_OCTETS, SnapshotRecord},
     tree::{read::row, row::AccountRow},

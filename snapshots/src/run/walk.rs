@@ -18,7 +18,10 @@ use storage::{
     error::StoreError,
     ids::AccountId,
 };
-use trust::clock::{Clock, UnixMillis};
+use trust::{
+    clock::{Clock, UnixMillis},
+    digest::Sha256Digest,
+};
 
 use super::{
     Head, RunProgress, Runs,
@@ -28,9 +31,10 @@ use super::{
 };
 use crate::{
     error::SnapshotError,
-    keep::{Snapshot, SnapshotKind, Taken},
+    keep::{snapshot::{Snapshot, SnapshotKind}, take::Taken},
     record::SnapshotRecord,
     tree::{
+        TreeRoot,
         read::row,
         row::AccountRow,
         update::{TreeUpdate, update},
@@ -39,6 +43,9 @@ use crate::{
 
 /// Accounts that failed and are tried again, at most; more wait for the next run.
 const AGAIN_MAX: usize = 10_000;
+
+/// Records that lead from one snapshot to another, at most; a layout counts them in 16 bits.
+const CHAIN_MAX: usize = 60_000;
 
 /// What an account's plan says of its schedule.
 pub trait Schedule: Send + Sync {
@@ -222,7 +229,7 @@ impl Runs {
     async fn enter(
         &self,
         current: &mut Current,
-        tree: crate::tree::TreeRoot,
+        tree: TreeRoot,
         entered: &BTreeMap<u64, Looked>,
         batch: &mut Batch,
     ) -> Result<TreeUpdate, SnapshotError> {
@@ -235,10 +242,9 @@ impl Runs {
             current.latest_millis = current.latest_millis.max(looked.latest.record.instant.0);
             let address = looked.address.clone();
             let account = AccountId(*key);
-            let same = before.as_ref().is_some_and(|row| row.record == record);
-            if !same {
+            if before.as_ref().is_none_or(|row| row.record != record) {
                 let before = before.map(|row| row.record);
-                self.note_needs(current.number, before, &looked.latest, batch).await?;
+                self.note_needs(current, before, &looked.latest, batch).await?;
             }
             changes.insert(*key, Some(AccountRow { account, record, address }));
         }
@@ -248,18 +254,19 @@ impl Runs {
         Ok(update)
     }
 
-    /// Adds to `batch` which snapshots since the row `before` need run `number`, as far as the covering
-    /// rule does not keep it for them anyway.
+    /// Adds to `batch` which snapshots since the row `before` need the run, as far as the covering rule
+    /// does not keep it for them anyway. The one of that row does, too, when this very run may have
+    /// entered it: no tree that is kept has it then.
     async fn note_needs(
         &self,
-        number: u64,
-        before: Option<trust::digest::Sha256Digest>,
+        current: &Current,
+        before: Option<Sha256Digest>,
         latest: &Snapshot,
         batch: &mut Batch,
     ) -> Result<(), SnapshotError> {
         let account = latest.record.account;
         let held = self.snapshots.settings(account).await?.hold.is_some();
-        let is_next = latest.record.previous == before;
+        let is_next = latest.record.previous == before && current.phase() == Phase::Changed;
         if is_next && latest.kind == SnapshotKind::Scheduled && !held {
             return Ok(());
         }
@@ -270,14 +277,19 @@ impl Runs {
         for snapshot in all.iter().rev() {
             let hash = snapshot.record.hash();
             let follows = next.is_none_or(|next| next.previous == Some(hash));
-            if Some(hash) == before || !follows || chain.len() >= usize::from(u16::MAX) - 1 {
+            let is_before = Some(hash) == before;
+            let again = current.phase() != Phase::Changed;
+            if !follows || (is_before && !again) || chain.len() >= CHAIN_MAX {
                 break;
             }
             let kept = held || snapshot.hold.is_some() || snapshot.kind != SnapshotKind::Scheduled;
-            if kept {
+            if kept || is_before {
                 let octets: Vec<u8> = chain.iter().rev().flat_map(SnapshotRecord::encode).collect();
-                let key = keys::need(number, account, snapshot.number);
+                let key = keys::need(current.number, account, snapshot.number);
                 batch.put(SNAPSHOT_RUN_NEEDS, key, octets);
+            }
+            if is_before {
+                break;
             }
             chain.push(snapshot.record.clone());
             next = Some(&snapshot.record);

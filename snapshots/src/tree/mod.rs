@@ -8,15 +8,15 @@
 //! Invariants:
 //!
 //! * The shape depends on the keys alone, never on the history: a page ends after a key whose
-//!   boundary hash says so ([`page::ends_page`]), about every 32nd in leaves and every 16th above,
+//!   boundary hash says so ([`page::ends_page`]), about every 32nd in leaves and every 8th above,
 //!   or when it is full. A change therefore touches the pages of the changed rows, their
 //!   neighbours at most, and the pages above them.
 //! * The root is the lowest level that has only one page. The empty tree is a leaf page without
 //!   rows.
 //! * A page's name is its hash, checked whenever it is read.
 //!
-//! Not here: storing pages. [`update`](update::update) returns those that are new; whoever takes a
-//! snapshot stores them in the batch that makes the snapshot known.
+//! Not here: storing pages (`keep`). [`update`](update::update) returns those that are new and those
+//! that they replace.
 
 pub mod page;
 pub mod read;
@@ -27,7 +27,7 @@ pub mod update;
 pub(crate) mod tests;
 
 use bytes::Bytes;
-use page::PageId;
+use page::PageRef;
 
 use crate::error::SnapshotError;
 
@@ -35,7 +35,7 @@ use crate::error::SnapshotError;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct TreeRoot {
     /// The root page.
-    pub page: PageId,
+    pub page: PageRef,
     /// Rows in the tree.
     pub rows: u64,
 }
@@ -44,7 +44,7 @@ impl TreeRoot {
     /// The tree without rows. Its page is not stored.
     #[must_use]
     pub fn empty() -> Self {
-        Self { page: PageId::empty(), rows: 0 }
+        Self { page: PageRef::empty(), rows: 0 }
     }
 }
 
@@ -53,5 +53,14 @@ impl TreeRoot {
 pub trait PageStore: Send + Sync {
     /// Returns the octets of a page, exactly as they were given out by an update.
     /// [`SnapshotError::PageMissing`] when there is none of that name. The caller checks them.
-    async fn page(&self, id: PageId) -> Result<Bytes, SnapshotError>;
+    async fn page(&self, page: PageRef) -> Result<Bytes, SnapshotError>;
+
+    /// As many [`PageStore::page`]s, answered in the order asked.
+    async fn pages(&self, pages: &[PageRef]) -> Result<Vec<Bytes>, SnapshotError> {
+        let mut octets = Vec::with_capacity(pages.len());
+        for page in pages {
+            octets.push(self.page(*page).await?);
+        }
+        Ok(octets)
+    }
 }

@@ -2,8 +2,11 @@
 //!
 //! A leaf page is `00 ‖ count u16 ‖ count × (key u64 ‖ row)`; its name hashes its *outline*, in
 //! which the leaf hash stands for each row, so that a proof can show a page without the rows. An
-//! inner page is `level u8 ‖ count u16 ‖ count × (last key u64 ‖ rows u64 ‖ page 32)`, level 1 and
-//! above; its name hashes all of it. Keys ascend strictly.
+//! inner page is `level u8 ‖ count u16 ‖ count × (last key u64 ‖ rows u64 ‖ page 32 ‖ birth u64)`,
+//! level 1 and above; its name hashes all of it but the births. Keys ascend strictly.
+//!
+//! A *birth* is the number of the snapshot that wrote a page. It is no part of any hash: equal rows
+//! make equal names. It tells apart what was stored, went, and came back ([`PageRef`]).
 
 use std::fmt;
 
@@ -20,7 +23,7 @@ use crate::{
 /// A page ends after about so many rows.
 pub const LEAF_FANOUT: u32 = 32;
 /// An inner page ends after about so many pages.
-pub const INNER_FANOUT: u32 = 16;
+pub const INNER_FANOUT: u32 = 8;
 /// A page never has more entries than this many times its fan-out.
 const FULL: u32 = 8;
 /// From here on pages end only when they are full, so that every tree has an end.
@@ -44,26 +47,47 @@ impl fmt::Display for PageId {
     }
 }
 
+/// A stored page: its name, and the number of the snapshot that wrote it.
+///
+/// A stored page belongs to one unbroken range of its account's snapshots, from its birth on. What
+/// goes and comes back later is stored again, under another birth.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct PageRef {
+    /// The number of the snapshot that wrote it; 0 for the page without rows, which is not stored.
+    pub birth: u64,
+    /// Its name.
+    pub id: PageId,
+}
+
+impl PageRef {
+    /// The leaf page without rows.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { birth: 0, id: PageId::empty() }
+    }
+}
+
 /// A page as its parent knows it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Child {
     pub(crate) last_key: u64,
     pub(crate) rows: u64,
-    pub(crate) page: PageId,
+    pub(crate) page: PageRef,
 }
 
 const CHILD_OCTETS: usize = 48;
 
 impl Child {
-    pub(crate) fn new(last_key: u64, rows: u64, page: PageId) -> Self {
-        Self { last_key, rows, page }
+    /// One that is named by its hash alone, as in outlines.
+    pub(crate) fn new(last_key: u64, rows: u64, id: PageId) -> Self {
+        Self { last_key, rows, page: PageRef { birth: 0, id } }
     }
 
     fn octets(&self) -> [u8; CHILD_OCTETS] {
         let mut octets = [0; CHILD_OCTETS];
         octets[..8].copy_from_slice(&self.last_key.to_be_bytes());
         octets[8..16].copy_from_slice(&self.rows.to_be_bytes());
-        octets[16..].copy_from_slice(&self.page.0.0);
+        octets[16..].copy_from_slice(&self.page.id.0.0);
         octets
     }
 }
@@ -168,9 +192,9 @@ impl<R: Row> Page<R> {
                 }
                 Ok((leaf_page_id(&self.outline(salts)?), octets.into()))
             }
-            Self::Inner(..) => {
-                let outline = self.outline(salts)?;
-                Ok((inner_page_id(&outline), outline.into()))
+            Self::Inner(level, children) => {
+                let id = inner_page_id(&self.outline(salts)?);
+                Ok((id, inner_octets(*level, children, true)?.into()))
             }
         }
     }
@@ -186,7 +210,7 @@ impl<R: Row> Page<R> {
                 }
                 Ok(octets)
             }
-            Self::Inner(level, children) => inner_outline(*level, children),
+            Self::Inner(level, children) => inner_octets(*level, children, false),
         }
     }
 
@@ -202,7 +226,7 @@ impl<R: Row> Page<R> {
         let mut cursor = Cursor(octets);
         let level = cursor.u8()?;
         if level > 0 {
-            return Some(Self::Inner(level, parse_children(cursor)?));
+            return Some(Self::Inner(level, parse_children(cursor, true)?));
         }
         let mut rows: Vec<R> = Vec::new();
         for _ in 0..cursor.u16()? {
@@ -217,14 +241,16 @@ impl<R: Row> Page<R> {
     }
 }
 
-fn parse_children(mut cursor: Cursor<'_>) -> Option<Vec<Child>> {
+fn parse_children(mut cursor: Cursor<'_>, births: bool) -> Option<Vec<Child>> {
     let mut children: Vec<Child> = Vec::new();
     for _ in 0..cursor.u16()? {
         let (last_key, rows) = (cursor.u64()?, cursor.u64()?);
         if children.last().is_some_and(|last| last.last_key >= last_key) {
             return None;
         }
-        children.push(Child { last_key, rows, page: PageId(cursor.digest()?) });
+        let id = PageId(cursor.digest()?);
+        let birth = if births { cursor.u64()? } else { 0 };
+        children.push(Child { last_key, rows, page: PageRef { birth, id } });
     }
     cursor.end()?;
     (!children.is_empty()).then_some(children)
@@ -243,19 +269,27 @@ pub(crate) fn parse_leaf_outline(outline: &[u8]) -> Option<Vec<(u64, Sha256Diges
 
 /// What the name of an inner page is hashed from, without the tag.
 pub(crate) fn inner_outline(level: u8, children: &[Child]) -> Result<Vec<u8>, SnapshotError> {
+    inner_octets(level, children, false)
+}
+
+/// Level, count and children of an inner page, with their births or without.
+fn inner_octets(level: u8, children: &[Child], births: bool) -> Result<Vec<u8>, SnapshotError> {
     let mut octets = vec![level];
     octets.extend_from_slice(&count(children.len())?);
     for child in children {
         octets.extend_from_slice(&child.octets());
+        if births {
+            octets.extend_from_slice(&child.page.birth.to_be_bytes());
+        }
     }
     Ok(octets)
 }
 
-/// The level and entries of an inner page's outline.
+/// The level and entries of an inner page's outline, which has no births.
 pub(crate) fn parse_inner_outline(outline: &[u8]) -> Option<(u8, Vec<Child>)> {
     let mut cursor = Cursor(outline);
     let level = cursor.u8().filter(|level| *level > 0)?;
-    Some((level, parse_children(cursor)?))
+    Some((level, parse_children(cursor, false)?))
 }
 
 pub(crate) fn leaf_page_id(outline: &[u8]) -> PageId {

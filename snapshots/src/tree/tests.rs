@@ -10,6 +10,7 @@ use storage::{
 use trust::{clock::UnixMillis, digest::Sha256Digest};
 
 use super::{
+    page::PageId,
     read::rows,
     row::{ContentRow, FlagsRow, Row},
     update::{TreeUpdate, update},
@@ -19,18 +20,18 @@ use crate::hash::{Salts, SnapshotSecret};
 
 /// Pages in memory.
 #[derive(Default)]
-pub(crate) struct Pages(HashMap<PageId, Bytes>);
+pub(crate) struct Pages(HashMap<PageRef, Bytes>);
 
 impl Pages {
-    pub(crate) fn store(&mut self, pages: Vec<(PageId, Bytes)>) {
+    pub(crate) fn store(&mut self, pages: Vec<(PageRef, Bytes)>) {
         self.0.extend(pages);
     }
 }
 
 #[async_trait::async_trait]
 impl PageStore for Pages {
-    async fn page(&self, id: PageId) -> Result<Bytes, SnapshotError> {
-        self.0.get(&id).cloned().ok_or(SnapshotError::PageMissing(id))
+    async fn page(&self, page: PageRef) -> Result<Bytes, SnapshotError> {
+        self.0.get(&page).cloned().ok_or(SnapshotError::PageMissing(page.id))
     }
 }
 
@@ -57,7 +58,7 @@ fn all(uids: impl IntoIterator<Item = u32>) -> Changes<ContentRow> {
 }
 
 async fn apply<R: Row>(pages: &mut Pages, root: TreeRoot, changes: Changes<R>) -> TreeUpdate {
-    let made = update(pages, root, &salts(), changes).await.expect("an update");
+    let made = update(pages, 1, root, &salts(), changes).await.expect("an update");
     pages.store(made.new_pages.clone());
     made
 }
@@ -120,7 +121,7 @@ async fn a_changed_octet_of_any_page_is_found() {
             changed[at] ^= 1;
             pages.0.insert(id, changed.into());
             let read = rows::<ContentRow>(&pages, full.root, &salts(), 0, 100).await;
-            assert!(matches!(read, Err(SnapshotError::Damaged { .. })), "octet {at} of {id}");
+            assert!(matches!(read, Err(SnapshotError::Damaged { .. })), "octet {at} of {id:?}");
         }
         pages.0.insert(id, octets);
     }

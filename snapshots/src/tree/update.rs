@@ -11,34 +11,43 @@ use bytes::Bytes;
 
 use super::{
     PageStore, TreeRoot,
-    page::{Child, Entry, Page, PageId, ends_page, is_full},
+    page::{Child, Entry, Page, PageId, PageRef, ends_page, is_full},
     read::{Found, Reader},
     row::Row,
 };
 use crate::{error::SnapshotError, hash::Salts};
 
-/// A new root, and the pages that it has and the old one had not.
+/// A new root, the pages that it has and the old one had not, and the other way round.
 #[derive(Clone, Debug)]
 pub struct TreeUpdate {
     /// The root.
     pub root: TreeRoot,
     /// Pages to store before the root is made known, in the order of their names.
-    pub new_pages: Vec<(PageId, Bytes)>,
+    pub new_pages: Vec<(PageRef, Bytes)>,
+    /// Pages of the old tree that the new one has not.
+    pub replaced: Vec<PageRef>,
 }
 
 /// Changes of one level: the entry that is to stand under a key, or none.
 type Changes<E> = BTreeMap<u64, Option<E>>;
 
 /// Puts `changes` into the tree `root`: a row under its own key, or `None` to remove the key.
-/// Removing what is not there changes nothing.
+/// Removing what is not there changes nothing. New pages get `birth`; a page that is cut again and
+/// comes out as it was keeps its own.
 pub async fn update<R: Row>(
     store: &dyn PageStore,
+    birth: u64,
     root: TreeRoot,
     salts: &Salts,
     changes: BTreeMap<u64, Option<R>>,
 ) -> Result<TreeUpdate, SnapshotError> {
-    let mut update =
-        Update { reader: Reader::<R>::new(store, root, salts), salts, new_pages: BTreeMap::new() };
+    let mut update = Update {
+        reader: Reader::<R>::new(store, root, salts),
+        salts,
+        birth,
+        new_pages: BTreeMap::new(),
+        replaced: Vec::new(),
+    };
     let top = update.reader.root().await?.map_or(0, |page| page.level());
     let mut cut = update.cut(0, changes).await?;
     for level in 1..=top {
@@ -49,11 +58,16 @@ pub async fn update<R: Row>(
     }
     // No change reaches the top: the tree is the same.
     if cut.changed.is_empty() {
-        return Ok(TreeUpdate { root, new_pages: Vec::new() });
+        return Ok(TreeUpdate { root, new_pages: Vec::new(), replaced: Vec::new() });
     }
     // The old root was the only page of its level, so the new pages are all there are.
     let root = update.close(top, cut.pages).await?;
-    Ok(TreeUpdate { root, new_pages: update.new_pages.into_iter().collect() })
+    let new_pages = update.new_pages.into_iter();
+    Ok(TreeUpdate {
+        root,
+        new_pages: new_pages.map(|(id, octets)| (PageRef { birth, id }, octets)).collect(),
+        replaced: update.replaced,
+    })
 }
 
 /// What cutting a level gave.
@@ -67,7 +81,9 @@ struct Cut {
 struct Update<'a, R> {
     reader: Reader<'a, R>,
     salts: &'a Salts,
+    birth: u64,
     new_pages: BTreeMap<PageId, Bytes>,
+    replaced: Vec<PageRef>,
 }
 
 impl<R: Row> Update<'_, R> {
@@ -78,14 +94,14 @@ impl<R: Row> Update<'_, R> {
         mut changes: Changes<E>,
     ) -> Result<Cut, SnapshotError> {
         let mut cutter = Cutter { level, open: Vec::new(), pages: Vec::new() };
-        let mut old: BTreeMap<u64, PageId> = BTreeMap::new();
+        let mut old: BTreeMap<u64, PageRef> = BTreeMap::new();
         while let Some(first) = changes.keys().next().copied() {
             let mut next = first;
             loop {
                 let found = self.reader.find(level, next).await?.and_then(|mut path| path.pop());
                 let (entries, end, is_last) = entries_of::<R, E>(found.as_ref())?;
                 if let (Some(found), Some(end)) = (&found, end) {
-                    old.insert(end, found.id);
+                    old.insert(end, found.page_ref);
                 }
                 let later = match end {
                     Some(end) if !is_last => changes.split_off(&end.saturating_add(1)),
@@ -103,17 +119,21 @@ impl<R: Row> Update<'_, R> {
             self.end(&mut cutter)?;
         }
         let mut above: Changes<Child> = old.keys().map(|end| (*end, None)).collect();
-        for page in &cutter.pages {
-            if old.get(&page.last_key) == Some(&page.page) {
-                above.remove(&page.last_key);
-            } else {
-                above.insert(page.last_key, Some(*page));
+        for page in &mut cutter.pages {
+            match old.get(&page.last_key) {
+                // A page that was there before is not stored again.
+                Some(before) if before.id == page.page.id => {
+                    self.new_pages.remove(&before.id);
+                    page.page = *before;
+                    old.remove(&page.last_key);
+                    above.remove(&page.last_key);
+                }
+                _ => {
+                    above.insert(page.last_key, Some(*page));
+                }
             }
         }
-        // Pages that were there before need not be stored again.
-        for id in old.values() {
-            self.new_pages.remove(id);
-        }
+        self.replaced.extend(old.into_values());
         Ok(Cut { pages: cutter.pages, changed: above })
     }
 
@@ -134,7 +154,7 @@ impl<R: Row> Update<'_, R> {
         let page = E::page(cutter.level, std::mem::take(&mut cutter.open));
         let (id, octets) = page.encode(self.salts)?;
         self.new_pages.insert(id, octets);
-        cutter.pages.push(Child { last_key, rows, page: id });
+        cutter.pages.push(Child { last_key, rows, page: PageRef { birth: self.birth, id } });
         Ok(())
     }
 
@@ -156,13 +176,17 @@ impl<R: Row> Update<'_, R> {
         }
         let Some(mut top) = pages.first().copied() else { return Ok(TreeRoot::empty()) };
         while level > 0 {
-            let page = match self.new_pages.get(&top.page) {
-                Some(octets) => Page::<R>::decode(top.page, octets, self.salts)?,
+            let new = self.new_pages.get(&top.page.id).filter(|_| top.page.birth == self.birth);
+            let page = match new {
+                Some(octets) => Page::<R>::decode(top.page.id, octets, self.salts)?,
                 None => self.reader.page(top.page).await?.as_ref().clone(),
             };
             match page {
                 Page::Inner(_, children) if children.len() == 1 => {
-                    self.new_pages.remove(&top.page);
+                    // An old page that stood at the top of nothing else goes with it.
+                    if self.new_pages.remove(&top.page.id).is_none() {
+                        self.replaced.push(top.page);
+                    }
                     top = children.first().copied().unwrap_or(top);
                     level -= 1;
                 }
@@ -186,7 +210,7 @@ fn entries_of<R: Row, E: Entry<R>>(
 ) -> Result<(Vec<E>, Option<u64>, bool), SnapshotError> {
     let Some(found) = found else { return Ok((Vec::new(), None, true)) };
     let entries = E::of(&found.page).ok_or_else(|| SnapshotError::Damaged {
-        object: format!("page {}", found.id),
+        object: format!("page {}", found.page_ref.id),
         detail: "it stands at another level than its parent says",
     })?;
     Ok((entries.to_vec(), entries.last().map(Entry::key), found.is_last))

@@ -45,6 +45,18 @@ pub enum SpecialUse {
 }
 
 impl SpecialUse {
+    /// The attribute of RFC 6154 §2: `\Sent`.
+    #[must_use]
+    pub fn attribute(self) -> &'static str {
+        match self {
+            Self::Archive => "\\Archive",
+            Self::Drafts => "\\Drafts",
+            Self::Junk => "\\Junk",
+            Self::Sent => "\\Sent",
+            Self::Trash => "\\Trash",
+        }
+    }
+
     pub(crate) fn number(this: Option<Self>) -> u32 {
         match this {
             None => 0,

@@ -1,0 +1,179 @@
+//! Values of `snapshots` and `snapshot_accounts`: a version octet, then protocol-buffers fields.
+
+use prost::Message;
+use storage::{
+    catalog::{engine::Family, keys::object},
+    error::StoreError,
+    ids::{AccountId, EmailNumber, ModSeq},
+};
+use trust::clock::UnixMillis;
+
+use super::{
+    keys::{self, SNAPSHOT_ACCOUNTS, SNAPSHOTS},
+    settings::{Hold, Overrides},
+    snapshot::{Snapshot, SnapshotKind},
+};
+use crate::{hash::SnapshotSecret, record::SnapshotRecord};
+
+const VERSION: u8 = 1;
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct HoldFields {
+    #[prost(string, tag = "1")]
+    reason: String,
+    #[prost(sint64, tag = "2")]
+    since: i64,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct SnapshotFields {
+    /// The octets of the `SnapshotRecord`.
+    #[prost(bytes = "vec", tag = "1")]
+    record: Vec<u8>,
+    #[prost(uint64, tag = "2")]
+    email_numbers_below: u64,
+    #[prost(uint64, tag = "3")]
+    mod_seq: u64,
+    #[prost(uint32, tag = "4")]
+    kind: u32,
+    #[prost(message, optional, tag = "5")]
+    hold: Option<HoldFields>,
+    #[prost(bool, tag = "6")]
+    going: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct AccountFields {
+    #[prost(bytes = "vec", tag = "1")]
+    secret: Vec<u8>,
+    #[prost(message, optional, tag = "2")]
+    hold: Option<HoldFields>,
+    #[prost(uint32, optional, tag = "3")]
+    every_minutes: Option<u32>,
+    #[prost(uint32, optional, tag = "4")]
+    hourly_hours: Option<u32>,
+    #[prost(uint32, optional, tag = "5")]
+    daily_days: Option<u32>,
+    #[prost(uint32, optional, tag = "6")]
+    monthly_months: Option<u32>,
+    #[prost(uint32, optional, tag = "7")]
+    on_demand_days: Option<u32>,
+}
+
+/// What is kept of an account besides its snapshots.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AccountEntry {
+    /// `None` before the first snapshot.
+    pub(crate) secret: Option<SnapshotSecret>,
+    pub(crate) hold: Option<Hold>,
+    pub(crate) overrides: Overrides,
+}
+
+fn hold_fields(hold: &Hold) -> HoldFields {
+    HoldFields { reason: hold.reason.clone(), since: hold.since.0 }
+}
+
+fn hold_of(fields: HoldFields) -> Hold {
+    Hold { reason: fields.reason, since: UnixMillis(fields.since) }
+}
+
+fn encode(fields: &impl Message) -> Vec<u8> {
+    let mut octets = vec![VERSION];
+    // Fails only for want of room, and a vector makes room.
+    let _ = fields.encode(&mut octets);
+    octets
+}
+
+fn decode<M: Message + Default>(
+    family: Family,
+    key: &[u8],
+    octets: &[u8],
+) -> Result<M, StoreError> {
+    match octets.split_first() {
+        Some((&VERSION, fields)) => {
+            M::decode(fields).map_err(|error| damaged(family, key, &error.to_string()))
+        }
+        Some((&version, _)) if version > VERSION => Err(StoreError::TooNew {
+            object: object(family, key),
+            found: u32::from(version),
+            known: u32::from(VERSION),
+        }),
+        _ => Err(damaged(family, key, "the record has no known version")),
+    }
+}
+
+fn damaged(family: Family, key: &[u8], detail: &str) -> StoreError {
+    StoreError::Damaged { object: object(family, key), detail: detail.to_owned() }
+}
+
+/// The value in [`SNAPSHOTS`].
+pub(crate) fn encode_snapshot(snapshot: &Snapshot, going: bool) -> Vec<u8> {
+    encode(&SnapshotFields {
+        record: snapshot.record.encode().to_vec(),
+        email_numbers_below: snapshot.email_numbers_below.0,
+        mod_seq: snapshot.mod_seq.0,
+        kind: snapshot.kind.number(),
+        hold: snapshot.hold.as_ref().map(hold_fields),
+        going,
+    })
+}
+
+/// The snapshot under `key`, and whether it is going.
+pub(crate) fn decode_snapshot(key: &[u8], octets: &[u8]) -> Result<(Snapshot, bool), StoreError> {
+    let (account, number) = keys::snapshot_of(key)?;
+    let fields: SnapshotFields = decode(SNAPSHOTS, key, octets)?;
+    let damaged = |detail| damaged(SNAPSHOTS, key, detail);
+    let record = SnapshotRecord::decode(&fields.record)
+        .ok_or_else(|| damaged("its record follows no known layout"))?;
+    if record.account != account {
+        return Err(damaged("its record is of another account"));
+    }
+    let snapshot = Snapshot {
+        number,
+        record,
+        kind: SnapshotKind::of_number(fields.kind)
+            .ok_or_else(|| damaged("it is of no known kind"))?,
+        hold: fields.hold.map(hold_of),
+        email_numbers_below: EmailNumber(fields.email_numbers_below),
+        mod_seq: ModSeq(fields.mod_seq),
+    };
+    Ok((snapshot, fields.going))
+}
+
+/// The value in [`SNAPSHOT_ACCOUNTS`].
+pub(crate) fn encode_account(entry: &AccountEntry) -> Vec<u8> {
+    let Overrides { every_minutes, hourly_hours, daily_days, monthly_months, on_demand_days } =
+        entry.overrides;
+    encode(&AccountFields {
+        secret: entry.secret.as_ref().map(|secret| secret.0.to_vec()).unwrap_or_default(),
+        hold: entry.hold.as_ref().map(hold_fields),
+        every_minutes,
+        hourly_hours,
+        daily_days,
+        monthly_months,
+        on_demand_days,
+    })
+}
+
+/// Reads a value of [`SNAPSHOT_ACCOUNTS`].
+pub(crate) fn decode_account(id: AccountId, octets: &[u8]) -> Result<AccountEntry, StoreError> {
+    let key = keys::account(id);
+    let fields: AccountFields = decode(SNAPSHOT_ACCOUNTS, &key, octets)?;
+    let secret = match fields.secret.as_slice() {
+        [] => None,
+        octets => Some(SnapshotSecret(octets.try_into().map_err(|_| {
+            damaged(SNAPSHOT_ACCOUNTS, &key, "its secret does not have 32 octets")
+        })?)),
+    };
+    let AccountFields {
+        every_minutes,
+        hourly_hours,
+        daily_days,
+        monthly_months,
+        on_demand_days,
+        ..
+    } = fields;
+    let overrides =
+        Overrides { every_minutes, hourly_hours, daily_days, monthly_months, on_demand_days };
+    Ok(AccountEntry { secret, hold: fields.hold.map(hold_of), overrides })
+}

@@ -1,0 +1,91 @@
+//! One snapshot, as lists show it.
+
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use storage::{
+    account::capture::KeptSnapshot,
+    ids::{EmailNumber, ModSeq},
+};
+use trust::clock::UnixMillis;
+
+use super::settings::Hold;
+use crate::record::SnapshotRecord;
+
+/// Why a snapshot was taken.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum SnapshotKind {
+    /// Its time had come.
+    Scheduled,
+    /// The holder of the account asked for it.
+    OnDemand,
+    /// The operator asked for it.
+    Operator,
+}
+
+impl SnapshotKind {
+    pub(super) fn number(self) -> u32 {
+        match self {
+            Self::Scheduled => 1,
+            Self::OnDemand => 2,
+            Self::Operator => 3,
+        }
+    }
+
+    pub(super) fn of_number(number: u32) -> Option<Self> {
+        [Self::Scheduled, Self::OnDemand, Self::Operator]
+            .into_iter()
+            .find(|kind| kind.number() == number)
+    }
+}
+
+/// A snapshot of an account.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Snapshot {
+    /// Its number in the account.
+    pub number: u64,
+    /// What is known of it in public; its instant, above all.
+    pub record: SnapshotRecord,
+    /// Why it was taken.
+    pub kind: SnapshotKind,
+    /// Why it stays although its time is over.
+    pub hold: Option<Hold>,
+    /// Every message of it has a number below this one.
+    pub email_numbers_below: EmailNumber,
+    /// The account's MODSEQ at its instant.
+    pub mod_seq: ModSeq,
+}
+
+const NAME: &str = "%Y-%m-%dT%H:%M:%SZ";
+
+impl Snapshot {
+    /// The name of its folder, UTC to the second: `2026-11-21T06:00:17Z`. Names sort by time.
+    #[must_use]
+    pub fn name(&self) -> String {
+        name_of(self.record.instant)
+    }
+
+    pub(crate) fn kept(&self) -> KeptSnapshot {
+        KeptSnapshot {
+            number: self.number,
+            email_numbers_below: self.email_numbers_below,
+            mod_seq: self.mod_seq,
+        }
+    }
+}
+
+/// The name of a snapshot of `instant`.
+#[must_use]
+pub fn name_of(instant: UnixMillis) -> String {
+    // Only instants outside the years -9999 to 9999 have no time stamp.
+    let time = Timestamp::from_second(instant.seconds()).unwrap_or(Timestamp::UNIX_EPOCH);
+    time.strftime(NAME).to_string()
+}
+
+/// The second that [`Snapshot::name`] gave a name to; `None` when it is not such a name.
+#[must_use]
+pub fn parse_name(name: &str) -> Option<UnixMillis> {
+    let time = DateTime::strptime(NAME, name).ok()?;
+    let instant = time.to_zoned(TimeZone::UTC).ok()?.timestamp();
+    let instant = UnixMillis(instant.as_second().checked_mul(1_000)?);
+    // One spelling only.
+    (name_of(instant) == name).then_some(instant)
+}

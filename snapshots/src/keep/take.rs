@@ -1,0 +1,350 @@
+//! Taking a snapshot.
+//!
+//! A snapshot begins with the trees of the one before and puts into them what changed since. That
+//! happens while the account's changes wait ([`Capture`]), so it must be short: where more rows
+//! changed than [`SnapshotLimits::rows_in_queue_max`], or a mailbox is new or its log does not reach
+//! back, its pages are written ahead first, beside the account's changes, and only what came since is
+//! left for the queue. Nothing refers to pages written ahead; those of a take that never ended are
+//! removed by the next.
+//!
+//! Memory: the changed rows of one step and their pages, the inner pages of one tree, and the names of
+//! replaced pages, 40 octets each.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use storage::{
+    account::{
+        Account,
+        capture::{AccountState, Capture, StateMailbox},
+    },
+    catalog::engine::{Batch, Expected, Reader},
+    error::StoreError,
+    ids::{AccountId, MailboxId},
+};
+use trust::clock::UnixMillis;
+
+use super::{
+    SnapshotLimits, Snapshots, account_entry,
+    build::{Base, Builder, Step},
+    keys::{self, DEPARTED_PAGES, PageKey, SNAPSHOT_ACCOUNTS, SNAPSHOT_PAGES, SNAPSHOTS},
+    open::state_at,
+    pages::{CatalogPages, Sheet},
+    records,
+    snapshot::{Snapshot, SnapshotKind},
+};
+use crate::{
+    error::SnapshotError,
+    hash::SnapshotSecret,
+    record::SnapshotRecord,
+    state::{MailboxEntry, State},
+    tree::page::PageRef,
+};
+
+/// What taking a snapshot came to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Taken {
+    /// A new one.
+    New(Snapshot),
+    /// The state is that of the latest one; nothing was written. Never `None` in it, for an account
+    /// without snapshots gets one.
+    Unchanged(Option<Snapshot>),
+}
+
+/// What one run in the queue came to.
+enum Run {
+    Taken(Taken),
+    /// Too much changed: pages are to be written ahead (again).
+    TooMuch,
+    Failed(SnapshotError),
+}
+
+/// What is known before the account's changes wait.
+#[derive(Clone, Default)]
+pub(super) struct Ahead {
+    /// The number that the snapshot will have.
+    birth: u64,
+    /// Mailboxes whose pages are written, as far as these counters say.
+    bases: BTreeMap<MailboxId, Base>,
+    /// Pages of the snapshot before that are replaced.
+    replaced: Vec<PageRef>,
+}
+
+struct Take {
+    kind: SnapshotKind,
+    now: UnixMillis,
+    secret: SnapshotSecret,
+    ahead: Ahead,
+    limits: SnapshotLimits,
+}
+
+impl Snapshots {
+    /// Takes a snapshot of an account as it is. [`SnapshotError::TooSoon`] when one of the same
+    /// second, or a later one, has another state; [`SnapshotError::TooBusy`].
+    pub async fn take(
+        &self,
+        account: AccountId,
+        kind: SnapshotKind,
+        now: UnixMillis,
+    ) -> Result<Taken, SnapshotError> {
+        let _place = self.place(account).await;
+        let handle = self.store.account(account).await?;
+        let (entry, _) = account_entry(&**self.store.engine(), account).await?;
+        let secret = match entry.secret {
+            Some(secret) => secret,
+            None => self.new_secret(),
+        };
+        let mut ahead = self.start(&handle).await?;
+        for _ in 0..=self.limits.rounds_max {
+            let (secret, limits) = (secret.clone(), self.limits);
+            let take = Take { kind, now, secret: secret.clone(), ahead: ahead.clone(), limits };
+            match handle.capture(take).await? {
+                Run::Taken(Taken::New(snapshot)) => return Ok(Taken::New(snapshot)),
+                Run::Taken(unchanged) => {
+                    self.remove_leftovers(account, ahead.birth).await?;
+                    return Ok(unchanged);
+                }
+                Run::Failed(error) => {
+                    self.remove_leftovers(account, ahead.birth).await?;
+                    return Err(error);
+                }
+                Run::TooMuch => self.write_ahead(&handle, &secret, &mut ahead).await?,
+            }
+        }
+        self.remove_leftovers(account, ahead.birth).await?;
+        Err(SnapshotError::TooBusy(account))
+    }
+
+    fn new_secret(&self) -> SnapshotSecret {
+        let mut secret = [0; 32];
+        self.random.fill(&mut secret);
+        SnapshotSecret(secret)
+    }
+
+    /// Removes what an earlier take left.
+    async fn start(&self, account: &Account) -> Result<Ahead, SnapshotError> {
+        let birth = account.state().await?.next_snapshot();
+        self.remove_leftovers(account.id(), birth).await?;
+        Ok(Ahead { birth, ..Ahead::default() })
+    }
+
+    /// Removes pages that were written ahead for snapshot `birth`, which there is not.
+    async fn remove_leftovers(&self, account: AccountId, birth: u64) -> Result<(), SnapshotError> {
+        let prefix = keys::snapshot(account, birth);
+        loop {
+            let limit = self.limits.pages_per_batch_max.max(1);
+            let scan = storage::catalog::engine::Scan::prefix(SNAPSHOT_PAGES, &prefix, limit);
+            let entries = self.store.engine().scan(&scan).await?;
+            if entries.is_empty() {
+                return Ok(());
+            }
+            let mut batch = Batch::default();
+            for (key, _) in entries {
+                batch.delete(SNAPSHOT_PAGES, key);
+            }
+            self.store.commit(batch).await?;
+        }
+    }
+
+    /// Writes pages of every mailbox in which much changed, as the account now is.
+    async fn write_ahead(
+        &self,
+        account: &Account,
+        secret: &SnapshotSecret,
+        ahead: &mut Ahead,
+    ) -> Result<(), SnapshotError> {
+        let state = account.state().await?;
+        if state.next_snapshot() != ahead.birth {
+            *ahead = self.start(account).await?;
+        }
+        let latest = latest(&state, secret).await?;
+        let engine: Arc<dyn Reader> = self.store.engine().clone();
+        let stored = CatalogPages::new(engine, account.id());
+        let replaced = std::mem::take(&mut ahead.replaced);
+        let mut sheet = Sheet::new(stored, ahead.birth, replaced);
+        for mailbox in state.mailboxes().await? {
+            let id = mailbox.state.mailbox_id;
+            let known = ahead.bases.get(&id).cloned();
+            let base = known.or_else(|| latest.as_ref().and_then(|latest| latest.base(id)));
+            let mut builder = Builder::new(&state, &mailbox, secret, base, &mut sheet);
+            let mut next = Some(0);
+            if builder.from_log(self.limits.rows_in_queue_max).await?.is_some() {
+                next = None;
+            }
+            while let Some(from) = next {
+                next = match builder.step(from, self.limits.rows_per_step_max.max(1)).await? {
+                    Step::Next(from) => Some(from),
+                    Step::Done => None,
+                };
+                if builder.sheet.octets() > self.limits.page_octets_held_max {
+                    let batch = builder.sheet.drain(self.limits.compression_level);
+                    self.store.commit(batch).await?;
+                }
+            }
+            ahead.bases.insert(id, builder.base(state.mod_seq()));
+        }
+        self.store.commit(sheet.drain(self.limits.compression_level)).await?;
+        ahead.replaced = sheet.replaced;
+        Ok(())
+    }
+}
+
+/// The latest snapshot of a state, with its state.
+struct Latest {
+    snapshot: Snapshot,
+    state: State,
+}
+
+impl Latest {
+    /// What the latest snapshot has of a mailbox.
+    fn base(&self, id: MailboxId) -> Option<Base> {
+        let entry = self.state.mailboxes.get(&id)?;
+        Some(Base {
+            content: entry.content,
+            flags: entry.flags,
+            uid_validity: entry.uid_validity,
+            uid_next: entry.uid_next,
+            mod_seq: self.snapshot.mod_seq,
+        })
+    }
+}
+
+async fn latest(
+    state: &AccountState,
+    secret: &SnapshotSecret,
+) -> Result<Option<Latest>, SnapshotError> {
+    let Some(number) = state.latest_snapshot() else { return Ok(None) };
+    let (account, reader) = (state.account(), state.reader());
+    let key = keys::snapshot(account, number);
+    let octets = reader.get(SNAPSHOTS, &key).await?;
+    let octets = octets.ok_or(SnapshotError::NoSuchSnapshot { account, number })?;
+    let (snapshot, _) = records::decode_snapshot(&key, &octets)?;
+    let state = state_at(&**reader, &snapshot, secret).await?;
+    Ok(Some(Latest { snapshot, state }))
+}
+
+impl Take {
+    async fn run(&self, state: &AccountState) -> Result<(Run, Option<Batch>), SnapshotError> {
+        let number = state.next_snapshot();
+        if number != self.ahead.birth {
+            return Ok((Run::TooMuch, None));
+        }
+        let account = state.account();
+        let latest = latest(state, &self.secret).await?;
+        let stored = CatalogPages::new(Arc::clone(state.reader()), account);
+        let mut sheet = Sheet::new(stored, number, self.ahead.replaced.clone());
+        let Some(new) = self.trees(state, latest.as_ref(), &mut sheet).await? else {
+            return Ok((Run::TooMuch, None));
+        };
+        let before = latest.as_ref().map(|latest| &latest.snapshot);
+        let record = before.map(|snapshot| &snapshot.record);
+        let Some(next) = SnapshotRecord::following(record, account, self.now, &new, &self.secret)?
+        else {
+            return Ok((Run::Taken(Taken::Unchanged(before.cloned())), None));
+        };
+        if record.is_some_and(|record| record.instant.seconds() >= self.now.seconds()) {
+            return Ok((Run::Failed(SnapshotError::TooSoon(account)), None));
+        }
+        let snapshot = Snapshot {
+            number,
+            record: next,
+            kind: self.kind,
+            hold: None,
+            email_numbers_below: state.next_email_number(),
+            mod_seq: state.mod_seq(),
+        };
+        let batch = self.batch(state, &new, &snapshot, before, sheet).await?;
+        Ok((Run::Taken(Taken::New(snapshot)), Some(batch)))
+    }
+
+    /// The state with every mailbox's trees brought up to date; `None` when too much changed.
+    async fn trees(
+        &self,
+        state: &AccountState,
+        latest: Option<&Latest>,
+        sheet: &mut Sheet,
+    ) -> Result<Option<State>, SnapshotError> {
+        let mut new = State::default();
+        let mut left = self.limits.rows_in_queue_max;
+        let mut gone: BTreeMap<MailboxId, Base> = self.ahead.bases.clone();
+        if let Some(latest) = latest {
+            for id in latest.state.mailboxes.keys() {
+                if let Some(base) = latest.base(*id) {
+                    gone.entry(*id).or_insert(base);
+                }
+            }
+        }
+        for mailbox in state.mailboxes().await? {
+            let id = mailbox.state.mailbox_id;
+            let base = gone.remove(&id);
+            let mut builder = Builder::new(state, &mailbox, &self.secret, base, sheet);
+            let Some(used) = builder.in_queue(left).await? else { return Ok(None) };
+            left = left.saturating_sub(used);
+            let entry = entry_of(&mailbox, &builder.base(state.mod_seq()));
+            new.mailboxes.insert(id, entry);
+        }
+        for (id, base) in gone {
+            super::build::remove(sheet, &self.secret, id, &base).await?;
+        }
+        Ok(Some(new))
+    }
+
+    async fn batch(
+        &self,
+        state: &AccountState,
+        new: &State,
+        snapshot: &Snapshot,
+        before: Option<&Snapshot>,
+        mut sheet: Sheet,
+    ) -> Result<Batch, SnapshotError> {
+        let (account, number) = (state.account(), snapshot.number);
+        let level = self.limits.compression_level;
+        let mut batch = sheet.drain(level);
+        if let Some(before) = before {
+            for page in &sheet.replaced {
+                let key = PageKey::from(*page).departed(account, before.number);
+                batch.put(DEPARTED_PAGES, key, bytes::Bytes::new());
+            }
+        }
+        let packed = super::pages::Packer::new(level).pack(&new.encode()?);
+        let key = keys::state(account, number, snapshot.record.state_root.0);
+        batch.put(SNAPSHOT_PAGES, key, packed);
+        let key = keys::snapshot(account, number);
+        batch.expect(SNAPSHOTS, key.clone(), Expected::Absent);
+        batch.put(SNAPSHOTS, key, records::encode_snapshot(snapshot, false));
+        let (mut entry, expected) = account_entry(&**state.reader(), account).await?;
+        if entry.secret.is_none() {
+            entry.secret = Some(self.secret.clone());
+            batch.expect(SNAPSHOT_ACCOUNTS, keys::account(account), expected);
+            let value = records::encode_account(&entry);
+            batch.put(SNAPSHOT_ACCOUNTS, keys::account(account), value);
+        }
+        Ok(batch)
+    }
+}
+
+fn entry_of(mailbox: &StateMailbox, built: &Base) -> MailboxEntry {
+    let special_use = mailbox.special_use.map(|special_use| special_use.attribute().to_owned());
+    MailboxEntry {
+        uid_validity: built.uid_validity,
+        uid_next: built.uid_next,
+        name: mailbox.name.clone(),
+        subscribed: mailbox.subscribed,
+        special_use: special_use.unwrap_or_default(),
+        octets: mailbox.state.octets,
+        content: built.content,
+        flags: built.flags,
+    }
+}
+
+#[async_trait::async_trait]
+impl Capture for Take {
+    type Outcome = Run;
+
+    async fn capture(&self, state: &AccountState) -> Result<(Run, Option<Batch>), StoreError> {
+        match self.run(state).await {
+            Ok(done) => Ok(done),
+            Err(SnapshotError::Store(error)) => Err(error),
+            Err(error) => Ok((Run::Failed(error), None)),
+        }
+    }
+}

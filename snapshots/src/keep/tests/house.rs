@@ -1,0 +1,180 @@
+//! A store on the simulated engine with one account and its snapshots.
+
+use std::sync::Arc;
+
+use object_store::{ObjectStore, memory::InMemory};
+use storage::{
+    account::{Account, quota::QuotaRule, settings::AccountSettings},
+    catalog::{
+        engine::{Batch, Engine as _, Reader as _, Scan},
+        simulated::SimulatedEngine,
+    },
+    ids::{AccountId, MailboxId, Uid},
+    mailbox::{
+        append::AppendRequest,
+        flags::{FlagChange, Flags},
+        view::{MailboxView, MessageRow},
+    },
+    octets::OctetStoreConfig,
+    store::{Store, StoreLimits},
+};
+use trust::{
+    clock::{Clock as _, ManualClock, UnixMillis},
+    random::SeededRandom,
+};
+
+use super::super::{
+    SnapshotLimits, Snapshots, keys,
+    snapshot::{Snapshot, SnapshotKind},
+    take::Taken,
+};
+
+pub(crate) const ANNA: AccountId = AccountId(7);
+pub(crate) const INBOX: MailboxId = MailboxId(1);
+/// 2026-11-21T06:00:00Z.
+pub(crate) const MORNING: UnixMillis = UnixMillis(1_795_240_800_000);
+
+pub(crate) struct House {
+    pub(crate) engine: Arc<SimulatedEngine>,
+    pub(crate) objects: Arc<dyn ObjectStore>,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) snapshots: Arc<Snapshots>,
+    pub(crate) limits: SnapshotLimits,
+}
+
+/// Small limits, so that pages are written ahead and steps are many.
+pub(crate) fn small() -> SnapshotLimits {
+    SnapshotLimits {
+        rows_in_queue_max: 5,
+        rows_per_step_max: 40,
+        page_octets_held_max: 2_000,
+        pages_per_batch_max: 3,
+        ..SnapshotLimits::default()
+    }
+}
+
+impl House {
+    pub(crate) async fn new(limits: SnapshotLimits) -> (Self, Account) {
+        let engine = SimulatedEngine::new(&Store::families(&keys::FAMILIES));
+        let clock = Arc::new(ManualClock::new(MORNING));
+        let house = Self::open(engine, Arc::new(InMemory::new()), clock, limits).await;
+        let settings = AccountSettings {
+            address: "anna@pec.example".to_owned(),
+            plan: "base".to_owned(),
+            message_octets_max: 50 << 20,
+            recipients_max: 50,
+            messages_per_minute_max: 10,
+            messages_per_day_max: 200,
+            ..AccountSettings::default()
+        };
+        house.store.apply_account(ANNA, 1, settings).await.expect("create the account");
+        let anna = house.anna().await;
+        (house, anna)
+    }
+
+    pub(crate) async fn open(
+        engine: Arc<SimulatedEngine>,
+        objects: Arc<dyn ObjectStore>,
+        clock: Arc<ManualClock>,
+        limits: SnapshotLimits,
+    ) -> Self {
+        let store = Store::open_with_engine(
+            engine.clone(),
+            objects.clone(),
+            clock.clone(),
+            Arc::new(SeededRandom::new(3)),
+            OctetStoreConfig::default(),
+            StoreLimits::default(),
+        );
+        let store = store.await.expect("open the store");
+        let random = Arc::new(SeededRandom::new(4));
+        let snapshots = Snapshots::new(store.clone(), random, limits);
+        Self { engine, objects, clock, store, snapshots, limits }
+    }
+
+    /// The power is cut and the store opened again.
+    pub(crate) async fn crash(self) -> Self {
+        let engine = self.engine.crash();
+        Self::open(engine, self.objects, self.clock, self.limits).await
+    }
+
+    pub(crate) async fn anna(&self) -> Account {
+        self.store.account(ANNA).await.expect("the account")
+    }
+
+    pub(crate) async fn append(&self, mailbox: MailboxId, number: usize) -> Uid {
+        let mut writer = self.store.message_writer();
+        writer.write(&message(number)).await.expect("write");
+        let staged = writer.finish().await.expect("finish");
+        let request = AppendRequest {
+            mailbox,
+            message: &staged,
+            flags: Flags::default(),
+            internal_date: None,
+            charged_octets: None,
+            quota: QuotaRule::Enforce,
+            also: Batch::default(),
+        };
+        self.anna().await.append(request).await.expect("append").uid
+    }
+
+    pub(crate) async fn fill(&self, mailbox: MailboxId, numbers: std::ops::Range<usize>) {
+        for number in numbers {
+            self.append(mailbox, number).await;
+        }
+    }
+
+    pub(crate) async fn flag(&self, mailbox: MailboxId, uids: &[Uid], flags: Flags) {
+        let mailbox = self.anna().await.mailbox(mailbox).await.expect("the mailbox");
+        mailbox.store_flags(uids, FlagChange::Replace, &flags, None).await.expect("flag");
+    }
+
+    pub(crate) async fn expunge(&self, mailbox: MailboxId, uids: &[Uid]) {
+        self.flag(mailbox, uids, Flags { deleted: true, ..Flags::default() }).await;
+        let mailbox = self.anna().await.mailbox(mailbox).await.expect("the mailbox");
+        mailbox.expunge(uids).await.expect("expunge");
+    }
+
+    pub(crate) async fn try_take(&self) -> Result<Taken, crate::error::SnapshotError> {
+        self.snapshots.take(ANNA, SnapshotKind::Scheduled, self.clock.now()).await
+    }
+
+    /// Takes a snapshot a second later.
+    pub(crate) async fn take(&self) -> Snapshot {
+        self.clock.advance(1_000);
+        match self.try_take().await.expect("a snapshot") {
+            Taken::New(snapshot) => snapshot,
+            Taken::Unchanged(_) => panic!("nothing has changed"),
+        }
+    }
+
+    pub(crate) async fn rows(&self, snapshot: &Snapshot, name: &str) -> Vec<MessageRow> {
+        let open = self.snapshots.open(ANNA, snapshot.number).await.expect("open");
+        let mailbox = open.mailbox_by_name(name).expect("the mailbox");
+        mailbox.rows().await.expect("rows").1
+    }
+
+    /// How many entries a family has.
+    pub(crate) async fn count(&self, family: storage::catalog::engine::Family) -> usize {
+        self.engine.scan(&Scan::prefix(family, &[], usize::MAX)).await.expect("scan").len()
+    }
+}
+
+/// Rows without what a snapshot does not keep.
+pub(crate) fn without_mod_seq(rows: Vec<MessageRow>) -> Vec<MessageRow> {
+    let none = storage::ids::ModSeq(0);
+    rows.into_iter().map(|row| MessageRow { mod_seq: none, ..row }).collect()
+}
+
+pub(crate) fn message(number: usize) -> Vec<u8> {
+    format!(
+        "From: bruno@pec.example\r\nTo: anna@pec.example\r\nSubject: numero {number}\r\n\
+         Message-ID: <{number}@pec.example>\r\n\r\nTesto del messaggio {number}.\r\n"
+    )
+    .into_bytes()
+}
+
+pub(crate) fn uid(number: u32) -> Uid {
+    Uid::new(number).expect("not zero")
+}

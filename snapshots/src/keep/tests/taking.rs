@@ -1,0 +1,84 @@
+//! Taking and reading.
+
+use storage::{
+    error::StoreError,
+    mailbox::{
+        flags::Flags,
+        view::{Access, MailboxView as _},
+    },
+};
+
+use super::house::{ANNA, House, INBOX, MORNING, message, small, uid, without_mod_seq};
+use crate::{
+    error::SnapshotError,
+    keep::{
+        SnapshotLimits,
+        keys::{DEPARTED_PAGES, SNAPSHOT_PAGES, SNAPSHOTS},
+        snapshot::{name_of, parse_name},
+        take::Taken,
+    },
+};
+
+#[tokio::test]
+async fn a_snapshot_shows_the_mailbox_as_it_was() {
+    for limits in [SnapshotLimits::default(), small()] {
+        let (house, anna) = House::new(limits).await;
+        house.fill(INBOX, 0..120).await;
+        let live = anna.mailbox(INBOX).await.expect("INBOX");
+        let before = live.rows().await.expect("rows").1;
+        let first = house.take().await;
+        let seen = Flags { seen: true, ..Flags::default() };
+        house.flag(INBOX, &[uid(3), uid(50)], seen).await;
+        house.expunge(INBOX, &[uid(7), uid(8)]).await;
+        house.fill(INBOX, 120..130).await;
+        let after = live.rows().await.expect("rows").1;
+        let second = house.take().await;
+
+        assert_eq!((first.number, second.number), (1, 2));
+        assert_eq!(second.record.previous, Some(first.record.hash()));
+        let rows = house.rows(&first, "INBOX").await;
+        assert_eq!(without_mod_seq(rows), without_mod_seq(before));
+        let rows = house.rows(&second, "INBOX").await;
+        assert_eq!(without_mod_seq(rows), without_mod_seq(after));
+
+        let open = house.snapshots.open(ANNA, 1).await.expect("open");
+        let inbox = open.mailbox_by_name("INBOX").expect("INBOX");
+        assert_eq!(inbox.access(), Access::ReadOnly);
+        let gone = inbox.rows().await.expect("rows").1.swap_remove(7);
+        let octets = inbox.read(gone.email_number, 0..9_999).await.expect("its octets");
+        assert_eq!(octets, message(7), "expunged since");
+        let state = inbox.state().await.expect("a state");
+        assert_eq!((state.exists, state.unseen, state.highest_mod_seq), (120, 120, first.mod_seq));
+        assert!(matches!(inbox.expunge(&[uid(1)]).await, Err(StoreError::ReadOnly)));
+    }
+}
+
+#[tokio::test]
+async fn an_equal_state_writes_nothing_and_one_second_has_one_snapshot() {
+    let (house, anna) = House::new(small()).await;
+    house.fill(INBOX, 0..100).await;
+    let first = house.take().await;
+    let written = (house.count(SNAPSHOTS).await, house.count(SNAPSHOT_PAGES).await);
+    assert!(matches!(house.try_take().await, Ok(Taken::Unchanged(Some(same))) if same == first));
+    anna.subscribe("INBOX", false).await.expect("end a subscription");
+    assert!(matches!(house.try_take().await, Err(SnapshotError::TooSoon(ANNA))));
+    anna.subscribe("INBOX", true).await.expect("subscribe");
+    // All flags there and back: pages are written ahead, and removed again.
+    let all: Vec<_> = (1..=100).map(uid).collect();
+    house.flag(INBOX, &all, Flags { seen: true, ..Flags::default() }).await;
+    house.flag(INBOX, &all, Flags::default()).await;
+    house.clock.advance(5_000);
+    assert!(matches!(house.try_take().await, Ok(Taken::Unchanged(Some(same))) if same == first));
+    let now = (house.count(SNAPSHOTS).await, house.count(SNAPSHOT_PAGES).await);
+    assert_eq!(now, written);
+    assert_eq!(house.count(DEPARTED_PAGES).await, 0);
+}
+
+#[test]
+fn a_name_is_read_back_and_has_one_spelling() {
+    assert_eq!(name_of(MORNING.plus_millis(17_999)), "2026-11-21T06:00:17Z");
+    assert_eq!(parse_name("2026-11-21T06:00:17Z"), Some(MORNING.plus_millis(17_000)));
+    for other in ["2026-11-21T06:00:17", "2026-11-21T6:00:17Z", "2026-13-21T06:00:17Z", ""] {
+        assert_eq!(parse_name(other), None, "{other}");
+    }
+}
