@@ -12,6 +12,9 @@
 //! * When a snapshot goes ([`ForgetSnapshot`]), the messages listed under it pass to the snapshot
 //!   before it, or, where that one never held them, are removed for good.
 //!
+//! Of an account without changes since the latest snapshot the head says so, too, so that a run over
+//! all accounts passes over it (`to_capture`).
+//!
 //! Departed messages are charged to nobody, and never come back under their number: what restores
 //! one appends it again, sharing its chunks.
 //!
@@ -208,8 +211,9 @@ pub trait Capture: Send + Sync + 'static {
     type Outcome: Send + 'static;
 
     /// Returns what is written with the note that snapshot [`AccountState::next_snapshot`] is the
-    /// latest; `None` writes nothing and makes no snapshot. May run several times, each time on a
-    /// newer state; only what the last run returns counts. The account's changes wait meanwhile.
+    /// latest; `None` makes no snapshot, because the latest one has this very state. May run several
+    /// times, each time on a newer state; only what the last run returns counts. The account's
+    /// changes wait meanwhile.
     async fn capture(
         &self,
         state: &AccountState,
@@ -235,6 +239,7 @@ impl<C: Capture> Change for Captured<C> {
             head.snapshot_mod_seq = head.next_mod_seq.saturating_sub(1);
             draft.add(batch);
         }
+        draft.note_captured();
         Ok(outcome)
     }
 
@@ -301,6 +306,11 @@ impl Change for ForgetSnapshot {
                 }
             }
         }
+        let captured = draft.began_captured();
+        let head = draft.head()?;
+        if captured && head.snapshot != self.number {
+            draft.note_captured();
+        }
         if !done.more {
             let head = draft.head()?;
             if head.snapshot == self.number {
@@ -316,6 +326,11 @@ impl Change for ForgetSnapshot {
 
     fn weight(&self) -> usize {
         256 * FORGOTTEN_PER_BATCH
+    }
+
+    /// Alone, it leaves the account captured, if it was.
+    fn is_alone(&self) -> bool {
+        true
     }
 }
 

@@ -63,6 +63,8 @@ pub(crate) struct Draft<'e> {
     /// Keys that `extra` of settled changes writes.
     extra_written: HashSet<Key>,
     durable: bool,
+    /// Whether the head says with which version it is captured.
+    captured: bool,
     /// Rows changed, by mailbox; `None` = messages.
     touched: BTreeMap<Option<MailboxId>, u64>,
 }
@@ -73,6 +75,7 @@ pub(crate) struct Checkpoint {
     undo: usize,
     extra: usize,
     durable: bool,
+    captured: bool,
 }
 
 impl<'e> Draft<'e> {
@@ -102,6 +105,7 @@ impl<'e> Draft<'e> {
             extra: Vec::new(),
             extra_written: HashSet::new(),
             durable: false,
+            captured: false,
             touched: BTreeMap::new(),
         })
     }
@@ -298,6 +302,22 @@ impl<'e> Draft<'e> {
         *self.touched.entry(mailbox).or_default() += 1;
     }
 
+    /// Notes that a snapshot has the state that this draft leaves. When nothing else changes, only
+    /// the head is written, without a sync, and nobody who follows the account is woken.
+    pub(crate) fn note_captured(&mut self) {
+        self.captured = true;
+    }
+
+    /// Whether the draft says anything to those who follow the account.
+    pub(crate) fn has_news(&self) -> bool {
+        !(self.writes.is_empty() && self.extra.is_empty())
+    }
+
+    /// Whether a snapshot has the state that this draft began with.
+    pub(crate) fn began_captured(&self) -> bool {
+        self.began_with.as_ref().is_some_and(|head| head.captured_version == head.version)
+    }
+
     /// How many rows changed in which mailbox, and how many messages.
     pub(crate) fn take_touched(&mut self) -> BTreeMap<Option<MailboxId>, u64> {
         std::mem::take(&mut self.touched)
@@ -338,6 +358,7 @@ impl<'e> Draft<'e> {
             undo: self.undo.len(),
             extra: self.extra.len(),
             durable: self.durable,
+            captured: self.captured,
         }
     }
 
@@ -352,6 +373,7 @@ impl<'e> Draft<'e> {
         }
         self.extra.truncate(checkpoint.extra);
         self.durable = checkpoint.durable;
+        self.captured = checkpoint.captured;
     }
 
     /// Says whether what was added since `checkpoint` names a key that an earlier change's addition
@@ -379,7 +401,8 @@ impl<'e> Draft<'e> {
 
     /// The batch, and the account's last MODSEQ after it; `None` when nothing changes.
     pub(crate) fn into_batch(self) -> Option<(Batch, ModSeq)> {
-        if self.writes.is_empty() && self.extra.is_empty() {
+        let notes = self.captured && self.head.is_some() && !self.began_captured();
+        if !self.has_news() && !notes {
             return None;
         }
         let mut batch = Batch::default();
@@ -392,6 +415,9 @@ impl<'e> Draft<'e> {
         let mut last = ModSeq(0);
         if let Some(mut head) = self.head {
             head.version += 1;
+            if self.captured {
+                head.captured_version = head.version;
+            }
             last = ModSeq(head.next_mod_seq.saturating_sub(1));
             batch.put(keys::ACCOUNT_HEADS, key, records::encode(&head));
         }

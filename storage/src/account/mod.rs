@@ -23,6 +23,7 @@ pub mod name;
 pub(crate) mod queue;
 pub mod quota;
 pub mod settings;
+pub mod to_capture;
 pub mod tree;
 
 use std::{

@@ -259,12 +259,15 @@ async fn commit_once(
     quota::note_level(&mut draft).await?;
     let found_head = draft.found_head().cloned();
     let touched = draft.take_touched();
+    let news = draft.has_news();
     let Some((batch, mod_seq)) = draft.into_batch() else {
         return Ok((merged, Attempt::Committed));
     };
     match core.engine.commit(batch).await {
         Ok(_) => {
-            queue.changes.send_replace(mod_seq.0);
+            if news {
+                queue.changes.send_replace(mod_seq.0);
+            }
             core.note_changes(queue.id, touched);
             Ok((merged, Attempt::Committed))
         }

@@ -227,6 +227,7 @@ fn create(draft: &mut Draft<'_>) -> Result<(), StoreError> {
         snapshot: 0,
         snapshot_below: 0,
         snapshot_mod_seq: 0,
+        captured_version: 0,
     });
     Ok(())
 }

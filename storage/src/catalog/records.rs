@@ -145,6 +145,10 @@ pub(crate) struct HeadRecord {
     /// The last MODSEQ when it was taken.
     #[prost(uint64, tag = "13")]
     pub(crate) snapshot_mod_seq: u64,
+    /// `version` of the head that noted last that a snapshot has the account's present state. Another
+    /// `version` = something may have changed since.
+    #[prost(uint64, tag = "14")]
+    pub(crate) captured_version: u64,
 }
 
 /// Value in [`keys::QUOTA_WARNINGS`].

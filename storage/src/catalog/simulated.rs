@@ -106,6 +106,12 @@ impl SimulatedEngine {
         })
     }
 
+    /// Batches that are visible and that a power cut may still take.
+    #[must_use]
+    pub fn unsynced(&self) -> usize {
+        self.lock().unsynced.len()
+    }
+
     /// The same state under an engine with other faults; this one is closed.
     #[must_use]
     pub fn restart_with(&self, faults: Faults) -> Arc<Self> {

@@ -22,3 +22,4 @@ mod power_cut;
 mod quota;
 mod seeds;
 mod simulation;
+mod to_capture;
