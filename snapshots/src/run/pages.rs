@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
-use storage::catalog::engine::{Batch, Engine, Reader as _};
+use storage::catalog::engine::{Batch, Engine};
 
 use super::keys::{self, DEPARTED_RUN_PAGES, SNAPSHOT_RUN_PAGES};
 use crate::{

@@ -17,6 +17,7 @@
 
 use std::collections::BTreeSet;
 
+use jiff::{ToSpan as _, Timestamp, tz::TimeZone};
 use storage::{
     catalog::engine::{Batch, Expected, Scan},
     ids::AccountId,
@@ -32,10 +33,7 @@ use super::{
 };
 use crate::{
     error::SnapshotError,
-    keep::{
-        settings::Retention,
-        thin::instants,
-    },
+    keep::settings::Retention,
 };
 
 /// How much longer runs stay than snapshots, in hours, days and months: a sweep over all accounts takes
@@ -172,4 +170,27 @@ fn covering(runs: &[&ClosedRun], retention: &Retention, now: UnixMillis) -> BTre
         }
     }
     stay
+}
+
+/// Every instant up to `now` whose covering snapshot a retention keeps.
+fn instants(retention: &Retention, now: UnixMillis) -> BTreeSet<UnixMillis> {
+    const HOUR: i64 = 3_600_000;
+    let back = |unit: i64, count: u32| {
+        let last = now.0.div_euclid(unit).saturating_mul(unit);
+        (0..i64::from(count)).map(move |at| UnixMillis(last.saturating_sub(at.saturating_mul(unit))))
+    };
+    let mut instants: BTreeSet<UnixMillis> = back(HOUR, retention.hourly_hours).collect();
+    instants.extend(back(24 * HOUR, retention.daily_days));
+    instants.extend(months(retention.monthly_months, now));
+    instants.insert(now);
+    instants
+}
+
+/// The last `count` firsts of month, 00:00 UTC.
+fn months(count: u32, now: UnixMillis) -> Vec<UnixMillis> {
+    let Ok(time) = Timestamp::from_millisecond(now.0) else { return Vec::new() };
+    let first = time.to_zoned(TimeZone::UTC).date().first_of_month();
+    let firsts = (0..i64::from(count)).map_while(|at| first.checked_sub(at.months()).ok());
+    let instants = firsts.filter_map(|date| date.to_zoned(TimeZone::UTC).ok());
+    instants.map(|zoned| UnixMillis(zoned.timestamp().as_millisecond())).collect()
 }
