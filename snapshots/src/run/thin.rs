@@ -17,7 +17,7 @@
 
 use std::collections::BTreeSet;
 
-use jiff::{ToSpan as _, Timestamp, tz::TimeZone};
+use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
 use storage::{
     catalog::engine::{Batch, Expected, Scan},
     ids::AccountId,
@@ -26,15 +26,10 @@ use trust::clock::UnixMillis;
 
 use super::{
     ClosedRun, Runs,
-    keys::{
-        self, DEPARTED_RUN_PAGES, SNAPSHOT_RUN_NEEDS, SNAPSHOT_RUN_PAGES, SNAPSHOT_RUNS,
-    },
+    keys::{self, DEPARTED_RUN_PAGES, SNAPSHOT_RUN_NEEDS, SNAPSHOT_RUN_PAGES, SNAPSHOT_RUNS},
     rows::{self, RunRow},
 };
-use crate::{
-    error::SnapshotError,
-    keep::settings::Retention,
-};
+use crate::{error::SnapshotError, keep::settings::Retention};
 
 /// How much longer runs stay than snapshots, in hours, days and months: a sweep over all accounts takes
 /// a day.
@@ -173,11 +168,12 @@ fn covering(runs: &[&ClosedRun], retention: &Retention, now: UnixMillis) -> BTre
 }
 
 /// Every instant up to `now` whose covering snapshot a retention keeps.
-fn instants(retention: &Retention, now: UnixMillis) -> BTreeSet<UnixMillis> {
+pub(super) fn instants(retention: &Retention, now: UnixMillis) -> BTreeSet<UnixMillis> {
     const HOUR: i64 = 3_600_000;
     let back = |unit: i64, count: u32| {
         let last = now.0.div_euclid(unit).saturating_mul(unit);
-        (0..i64::from(count)).map(move |at| UnixMillis(last.saturating_sub(at.saturating_mul(unit))))
+        (0..i64::from(count))
+            .map(move |at| UnixMillis(last.saturating_sub(at.saturating_mul(unit))))
     };
     let mut instants: BTreeSet<UnixMillis> = back(HOUR, retention.hourly_hours).collect();
     instants.extend(back(24 * HOUR, retention.daily_days));

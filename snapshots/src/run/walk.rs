@@ -31,7 +31,10 @@ use super::{
 };
 use crate::{
     error::SnapshotError,
-    keep::{snapshot::{Snapshot, SnapshotKind}, take::Taken},
+    keep::{
+        snapshot::{Snapshot, SnapshotKind},
+        take::Taken,
+    },
     record::SnapshotRecord,
     tree::{
         TreeRoot,
