@@ -2,6 +2,7 @@
 //!
 //! * [`take`]: a snapshot from what changed since the latest one.
 //! * [`open`]: an old state read as mailboxes.
+//! * [`thin`]: what goes when, and how it goes.
 //! * [`pages`], [`keys`]: how it is stored.
 //!
 //! Invariants:
@@ -21,6 +22,7 @@ mod records;
 pub mod settings;
 pub mod snapshot;
 pub mod take;
+pub mod thin;
 #[cfg(test)]
 mod tests;
 
