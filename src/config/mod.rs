@@ -31,6 +31,7 @@ pub use objects::{BucketSettings, ObjectSettings};
 pub use ordinary_mail::OrdinaryMailSettings;
 pub use outgoing::{OutgoingSettings, RetrySettings, SecuritySettings, TlsWord};
 pub use receipts::ReceiptsSettings;
+pub use snapshots::{SnapshotSettings, SnapshotTimes};
 pub use value::{DomainName, HostPort, ListenAddress, NotADomainName, NotHostPort};
 
 use protocols::net::proxy::Network;
@@ -59,6 +60,7 @@ mod outgoing;
 mod plans;
 mod reader;
 mod receipts;
+mod snapshots;
 mod source;
 pub mod units;
 mod value;
@@ -108,6 +110,8 @@ pub struct Config {
     pub collector: CollectorSettings,
     /// `[journal]`
     pub journal: JournalSettings,
+    /// `[snapshots]`
+    pub snapshots: SnapshotSettings,
     /// `[registry]`
     pub registry: RegistrySettings,
     /// `[login]`
@@ -407,6 +411,7 @@ impl Config {
             backup: BackupSettings::read(reader),
             collector: CollectorSettings::read(reader),
             journal: JournalSettings::read(reader),
+            snapshots: SnapshotSettings::read(reader),
             registry: RegistrySettings::read(reader),
             login: LoginSettings::read(reader),
             oauth: OauthSettings::read(reader),

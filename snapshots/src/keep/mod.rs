@@ -22,9 +22,9 @@ mod records;
 pub mod settings;
 pub mod snapshot;
 pub mod take;
-pub mod thin;
 #[cfg(test)]
 mod tests;
+pub mod thin;
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ use trust::random::RandomSource;
 use self::{
     keys::{SNAPSHOT_ACCOUNTS, SNAPSHOTS},
     records::AccountEntry,
-    settings::{Hold, SnapshotSettings},
+    settings::{Hold, Retention, SnapshotSettings},
     snapshot::Snapshot,
 };
 use crate::error::SnapshotError;
@@ -143,6 +143,20 @@ impl Snapshots {
             Err(SnapshotError::NoSuchSnapshot { .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The longest retention in use: `general`, or what an account has otherwise.
+    pub async fn longest(&self, general: &Retention) -> Result<Retention, SnapshotError> {
+        let mut pages = Pages::prefix(SNAPSHOT_ACCOUNTS, &[], PAGE);
+        let mut longest = *general;
+        while let Some(page) = pages.next(&**self.store.engine()).await? {
+            for (key, value) in page {
+                let id = AccountId(key.as_ref().try_into().map_or(0, u64::from_be_bytes));
+                let own = records::decode_account(id, &value)?.overrides.retention(general);
+                longest = longest.or_longer(&own);
+            }
+        }
+        Ok(longest)
     }
 
     /// Returns what an account has otherwise than the rest, and whether all its snapshots are held.

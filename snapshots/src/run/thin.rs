@@ -17,19 +17,22 @@
 
 use std::collections::BTreeSet;
 
-use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
 use storage::{
+    account::settings::AccountSettings,
     catalog::engine::{Batch, Expected, Scan},
     ids::AccountId,
 };
 use trust::clock::UnixMillis;
 
 use super::{
-    ClosedRun, Runs,
+    ClosedRun, Head, Runs,
     keys::{self, DEPARTED_RUN_PAGES, SNAPSHOT_RUN_NEEDS, SNAPSHOT_RUN_PAGES, SNAPSHOT_RUNS},
-    rows::{self, RunRow},
+    rows::{self, HeadRow, RunRow},
 };
-use crate::{error::SnapshotError, keep::settings::Retention};
+use crate::{
+    error::SnapshotError,
+    keep::{settings::Retention, thin::instants},
+};
 
 /// How much longer runs stay than snapshots, in hours, days and months: a sweep over all accounts takes
 /// a day.
@@ -77,6 +80,22 @@ impl Runs {
             thinned.removed += 1;
         }
         Ok(thinned)
+    }
+
+    /// The next accounts of a sweep over all of them that begins again at its end: what has not changed
+    /// is thinned by it. At most `limit`; none when the sweep begins again.
+    pub async fn sweep(
+        &self,
+        limit: usize,
+    ) -> Result<Vec<(AccountId, AccountSettings)>, SnapshotError> {
+        let _one = self.one.lock().await;
+        let head = Head::read(&**self.store.engine()).await?;
+        let accounts = self.store.accounts(head.row.swept.map(AccountId), limit.max(1)).await?;
+        let swept = accounts.last().map(|(account, ..)| account.0);
+        let mut batch = Batch::default();
+        head.advance(&mut batch, &HeadRow { swept, ..head.row.clone() });
+        self.store.commit(batch).await?;
+        Ok(accounts.into_iter().map(|(account, _, settings)| (account, settings)).collect())
     }
 
     /// Whether a kept snapshot needs the run. Notes of snapshots that are gone go too.
@@ -165,28 +184,4 @@ fn covering(runs: &[&ClosedRun], retention: &Retention, now: UnixMillis) -> BTre
         }
     }
     stay
-}
-
-/// Every instant up to `now` whose covering snapshot a retention keeps.
-pub(super) fn instants(retention: &Retention, now: UnixMillis) -> BTreeSet<UnixMillis> {
-    const HOUR: i64 = 3_600_000;
-    let back = |unit: i64, count: u32| {
-        let last = now.0.div_euclid(unit).saturating_mul(unit);
-        (0..i64::from(count))
-            .map(move |at| UnixMillis(last.saturating_sub(at.saturating_mul(unit))))
-    };
-    let mut instants: BTreeSet<UnixMillis> = back(HOUR, retention.hourly_hours).collect();
-    instants.extend(back(24 * HOUR, retention.daily_days));
-    instants.extend(months(retention.monthly_months, now));
-    instants.insert(now);
-    instants
-}
-
-/// The last `count` firsts of month, 00:00 UTC.
-fn months(count: u32, now: UnixMillis) -> Vec<UnixMillis> {
-    let Ok(time) = Timestamp::from_millisecond(now.0) else { return Vec::new() };
-    let first = time.to_zoned(TimeZone::UTC).date().first_of_month();
-    let firsts = (0..i64::from(count)).map_while(|at| first.checked_sub(at.months()).ok());
-    let instants = firsts.filter_map(|date| date.to_zoned(TimeZone::UTC).ok());
-    instants.map(|zoned| UnixMillis(zoned.timestamp().as_millisecond())).collect()
 }

@@ -11,10 +11,54 @@ use clap::Subcommand;
 
 use super::{failure::Failure, output::Output, say};
 
+mod hold;
+mod prove;
+mod take;
 mod verify;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SnapshotCommand {
+    #[command(
+        about = say("Scatta un'istantanea di una casella, adesso", "Takes a snapshot of an account, now"),
+        after_help = say(
+            "Esempio:\n  ceralacca snapshot take maria.rossi@pec.example\n\nUna casella che non è cambiata non ne riceve un'altra.",
+            "Example:\n  ceralacca snapshot take maria.rossi@pec.example\n\nAn account that has not changed gets no other one.",
+        ),
+    )]
+    Take(take::TakeArguments),
+    #[command(
+        about = say(
+            "Scrive un file che prova che un messaggio c'era, o non c'era",
+            "Writes a file that proves that a message was, or was not, there",
+        ),
+        after_help = say(
+            "Esempi:\n  ceralacca snapshot prove maria.rossi@pec.example 2026-11-21T06:00:00Z INBOX --uid 12 --out prova.tar\n  ceralacca snapshot prove maria.rossi@pec.example 2026-11-21 INBOX --sha256 9f86…0f00a08 --out prova.tar\n\nVale l'istantanea che c'era allora. Il file si verifica senza questo programma: docs/verify_proof.py, docs/formats.md.",
+            "Examples:\n  ceralacca snapshot prove maria.rossi@pec.example 2026-11-21T06:00:00Z INBOX --uid 12 --out proof.tar\n  ceralacca snapshot prove maria.rossi@pec.example 2026-11-21 INBOX --sha256 9f86…0f00a08 --out proof.tar\n\nThe snapshot that stood then counts. The file is verified without this program: docs/verify_proof.py, docs/formats.md.",
+        ),
+    )]
+    Prove(prove::ProveArguments),
+    #[command(
+        about = say(
+            "Trattiene le istantanee di una casella oltre il loro tempo",
+            "Holds snapshots of an account beyond their time",
+        ),
+        after_help = say(
+            "Esempi:\n  ceralacca snapshot hold maria.rossi@pec.example --reason \"causa 12/2026\"\n  ceralacca snapshot hold maria.rossi@pec.example --release",
+            "Examples:\n  ceralacca snapshot hold maria.rossi@pec.example --reason \"case 12/2026\"\n  ceralacca snapshot hold maria.rossi@pec.example --release",
+        ),
+    )]
+    Hold(hold::HoldArguments),
+    #[command(
+        about = say(
+            "Quando si scattano le istantanee di una casella, e per quanto restano",
+            "When snapshots of an account are taken, and how long they stay",
+        ),
+        after_help = say(
+            "Esempi:\n  ceralacca snapshot settings maria.rossi@pec.example\n  ceralacca snapshot settings maria.rossi@pec.example --monthly-months 60",
+            "Examples:\n  ceralacca snapshot settings maria.rossi@pec.example\n  ceralacca snapshot settings maria.rossi@pec.example --monthly-months 60",
+        ),
+    )]
+    Settings(hold::SettingsArguments),
     #[command(
         about = say(
             "Verifica un file di prova, senza l'archivio",
@@ -29,8 +73,12 @@ pub(super) enum SnapshotCommand {
 }
 
 impl SnapshotCommand {
-    pub(super) fn run(self, _file: Option<&Path>, output: &Output) -> Result<(), Failure> {
+    pub(super) fn run(self, file: Option<&Path>, output: &Output) -> Result<(), Failure> {
         match self {
+            Self::Take(arguments) => arguments.run(file, output),
+            Self::Prove(arguments) => arguments.run(file, output),
+            Self::Hold(arguments) => arguments.run(file, output),
+            Self::Settings(arguments) => arguments.run(file, output),
             Self::Verify(arguments) => arguments.run(output),
         }
     }

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use ::snapshots::proof::{Asked, Fact};
 use serde::Serialize;
-use snapshots::proof::{Asked, Fact};
 use trust::{certificate::Certificate, digest::Sha256Digest};
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[derive(Debug, clap::Args)]
-pub(super) struct VerifyArguments {
+pub(in crate::cli) struct VerifyArguments {
     #[arg(value_name = "FILE", help = say("Il file di prova", "The proof file"))]
     proof: PathBuf,
     #[arg(long, value_name = "FILE", help = say("Il messaggio di cui si tratta, ottetto per ottetto", "The message that it is about, octet for octet"))]
