@@ -7,6 +7,7 @@
 //! * [`proof`]: evidence that one message stood, or did not stand, in one mailbox, checked without
 //!   the store.
 //! * [`keep`]: where snapshots are kept: taking, listing, opening, thinning out.
+//! * [`check`]: whether every snapshot is complete.
 //! * [`hash`]: every hash of this floor, octet by octet.
 //!
 //! Invariants:
@@ -19,6 +20,7 @@
 //!
 //! Not here: when snapshots are taken.
 
+pub mod check;
 pub mod error;
 pub mod hash;
 pub mod keep;

@@ -1,4 +1,6 @@
 //! Snapshots as a whole, over a store on the simulated engine.
 
+mod histories;
 mod house;
 mod taking;
+mod thinning;
