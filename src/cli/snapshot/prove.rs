@@ -53,7 +53,8 @@ impl ProveArguments {
         let request = SnapshotProve { account, instant_millis: instant, mailbox, message };
         let proof = operation::run(file, output, &request)?;
         let octets = STANDARD.decode(&proof.file).map_err(|error| Failure::of_machine(&error))?;
-        durable::replace(&out, &octets).map_err(|error| Failure::of_machine(&error))?;
+        durable::replace(&out, &octets, durable::Readers::Usual)
+            .map_err(|error| Failure::of_machine(&error))?;
         if output.wants_json() {
             let words: Vec<&str> =
                 proof.words.iter().map(|words| words.get(output.language())).collect();
