@@ -339,4 +339,8 @@ impl Capture for Take {
             Err(error) => Ok((Run::Failed(error), None)),
         }
     }
+
+    fn is_captured(&self, outcome: &Run) -> bool {
+        matches!(outcome, Run::Taken(_))
+    }
 }

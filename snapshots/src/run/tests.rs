@@ -296,6 +296,38 @@ async fn an_account_that_fails_stops_nobody_and_is_tried_again() {
 }
 
 #[tokio::test]
+async fn an_account_whose_snapshot_failed_does_not_count_as_unchanged() {
+    let world = World::new(3).await;
+    world.run().await;
+    let pages = Scan::prefix(
+        keep::keys::SNAPSHOT_PAGES,
+        &keep::keys::account(AccountId(2)),
+        usize::MAX,
+    );
+    let pages = world.engine.scan(&pages).await.expect("scan");
+    let mut batch = Batch::default();
+    for (key, _) in &pages {
+        batch.delete(keep::keys::SNAPSHOT_PAGES, key.clone());
+    }
+    world.store.commit(batch).await.expect("damaged");
+    world.append(2, 1).await;
+    world.clock.advance(HOUR);
+    for _ in 0..2 {
+        let run = world.run().await;
+        assert_eq!(world.entered(&run).await.len(), 3);
+        let changed = world.store.accounts_to_capture(None, 10).await.expect("read").accounts;
+        assert_eq!(changed, [AccountId(2)]);
+    }
+    let mut batch = Batch::default();
+    for (key, value) in pages {
+        batch.put(keep::keys::SNAPSHOT_PAGES, key, value);
+    }
+    world.store.commit(batch).await.expect("mended");
+    let run = world.run().await;
+    world.assert_complete(&run, 3).await;
+}
+
+#[tokio::test]
 async fn a_snapshot_between_two_runs_enters_the_next_one_and_stays_provable() {
     let world = World::new(5).await;
     world.append(2, 1).await;
