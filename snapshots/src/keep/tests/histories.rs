@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, time::Duration};
 use proptest::prelude::*;
 use storage::{
     account::tree::SpecialUse,
-    catalog::simulated::Faults,
+    catalog::{
+        engine::{Reader as _, Scan},
+        simulated::Faults,
+    },
     collector::CollectOptions,
     ids::{MailboxId, Uid, UidValidity},
     mailbox::{
@@ -22,7 +25,11 @@ use trust::{
 use super::house::{ANNA, House, INBOX, small, without_mod_seq};
 use crate::{
     error::SnapshotError,
-    keep::{settings::Retention, take::Taken},
+    keep::{
+        keys::{DEPARTED_PAGES, PageKey, SNAPSHOT_PAGES, SNAPSHOTS},
+        settings::Retention,
+        take::Taken,
+    },
 };
 
 /// A mailbox as the copy has it.
@@ -299,12 +306,11 @@ async fn run(seed: u64, steps: usize, faults: Faults) {
         world.house().snapshots.forget(ANNA, number).await.expect("forget");
     }
     world.verify().await;
-    use crate::keep::keys::{DEPARTED_PAGES, SNAPSHOT_PAGES, SNAPSHOTS};
     let next = world.house().anna().await.state().await.expect("a state").next_snapshot();
-    let scan = storage::catalog::engine::Scan::prefix(SNAPSHOT_PAGES, &[], usize::MAX);
-    let pages = storage::catalog::engine::Reader::scan(&*world.house().engine, &scan).await;
+    let scan = Scan::prefix(SNAPSHOT_PAGES, &[], usize::MAX);
+    let pages = world.house().engine.scan(&scan).await;
     for (key, _) in pages.expect("scan") {
-        let (_, page) = crate::keep::keys::PageKey::of_stored(&key).expect("a page");
+        let (_, page) = PageKey::of_stored(&key).expect("a page");
         assert_eq!(page.birth, next, "written ahead, for the next one to remove");
     }
     assert_eq!(world.house().count(SNAPSHOTS).await, 0);

@@ -93,12 +93,6 @@ impl House {
         Self { engine, objects, clock, store, snapshots, limits }
     }
 
-    /// The power is cut and the store opened again.
-    pub(crate) async fn crash(self) -> Self {
-        let engine = self.engine.crash();
-        Self::open(engine, self.objects, self.clock, self.limits).await
-    }
-
     pub(crate) async fn anna(&self) -> Account {
         self.store.account(ANNA).await.expect("the account")
     }

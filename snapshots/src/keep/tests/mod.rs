@@ -2,5 +2,6 @@
 
 mod histories;
 mod house;
+mod measure;
 mod taking;
 mod thinning;
