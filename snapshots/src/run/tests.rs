@@ -299,11 +299,8 @@ async fn an_account_that_fails_stops_nobody_and_is_tried_again() {
 async fn an_account_whose_snapshot_failed_does_not_count_as_unchanged() {
     let world = World::new(3).await;
     world.run().await;
-    let pages = Scan::prefix(
-        keep::keys::SNAPSHOT_PAGES,
-        &keep::keys::account(AccountId(2)),
-        usize::MAX,
-    );
+    let pages =
+        Scan::prefix(keep::keys::SNAPSHOT_PAGES, &keep::keys::account(AccountId(2)), usize::MAX);
     let pages = world.engine.scan(&pages).await.expect("scan");
     let mut batch = Batch::default();
     for (key, _) in &pages {
