@@ -9,7 +9,7 @@ use object_store::{ObjectStore, memory::InMemory};
 use storage::{
     account::{quota::QuotaRule, settings::AccountSettings},
     catalog::{
-        engine::{Batch, Engine as _, Family, Reader as _, Scan},
+        engine::{Batch, Family, Reader as _, Scan},
         simulated::SimulatedEngine,
     },
     ids::{AccountId, MailboxId},
