@@ -145,8 +145,7 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     let mut beside = start_beside(&parts, &registry, &engine.engine, &stopping);
     beside.spawn(leftovers);
     journal::start(&config, &engine.engine, objects, &mut beside, &stopping)?;
-    let runs = crate::snapshots::open(&store);
-    snapshots::start(&config, &engine.engine, &runs, &mut beside, &stopping)?;
+    let runs = snapshots::start(&config, &engine.engine, &mut beside, &stopping)?;
     beside.spawn(tokens::keep(issuer_keys, stopping.clone()));
     beside.spawn(Arc::clone(&claim).watch(backup.clone(), stopping.clone()));
     if let Some(backup) = &backup {
@@ -157,8 +156,8 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     let antivirus = engine.engine.antivirus().cloned();
     let checking = content::look_after(Arc::clone(&config), antivirus, filter, stopping.clone());
     beside.spawn(checking);
-    let parts = (backup.clone(), directory, runs);
-    let control = open_control(&config, &registry, &engine.engine, parts)?;
+    let control =
+        open_control(&config, &registry, &engine.engine, (backup.clone(), directory, runs))?;
     let heart = tokio::spawn(service_manager::beat(Arc::clone(&store)));
     service_manager::ready();
     tracing::info!(provider = config.provider.name, "ready");

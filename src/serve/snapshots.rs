@@ -12,7 +12,8 @@ use trust::{clock::SystemClock, random::SystemRandom};
 use super::journal::{Stamping, stamps, trusted_stamps};
 use crate::{config::Config, pec::engine::PecEngine, snapshots::service::SnapshotService};
 
-/// Starts the service among those `beside`, unless the configuration wants none.
+/// Opens the snapshots of the store, and starts the service among those `beside`, unless the
+/// configuration wants none.
 ///
 /// # Errors
 ///
@@ -20,17 +21,17 @@ use crate::{config::Config, pec::engine::PecEngine, snapshots::service::Snapshot
 pub fn start(
     config: &Config,
     engine: &Arc<PecEngine>,
-    runs: &Arc<Runs>,
     beside: &mut JoinSet<()>,
     stopping: &CancellationToken,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Arc<Runs>> {
+    let runs = crate::snapshots::open(engine.store());
     if !config.snapshots.enabled {
-        return Ok(());
+        return Ok(runs);
     }
     let clock = Arc::new(SystemClock);
     let stamps = stamps(config, clock.clone(), Arc::new(SystemRandom))?;
     let service = SnapshotService::new(
-        Arc::clone(runs),
+        Arc::clone(&runs),
         Arc::clone(engine),
         clock,
         (stamps, trusted_stamps(config)?),
@@ -40,5 +41,5 @@ pub fn start(
     let longest = journal.timestamp_retry_longest.duration();
     let stamping = Stamping::new(journal.seal_interval.duration(), longest);
     beside.spawn(service.work(stamping, stopping.clone()));
-    Ok(())
+    Ok(runs)
 }
