@@ -18,6 +18,7 @@
 //! * [`pec`]: certified mail, RFC 6109.
 //! * [`registry`]: domains, owners, accounts, plans, credentials.
 //! * [`serve`]: one process that is a whole provider.
+//! * [`snapshots`]: runs over all accounts, signed; proof files.
 //! * [`sources`]: who uses what others wait for, and shares of it.
 //! * [`texts`]: what people read, in Italian and English.
 //!
@@ -46,5 +47,6 @@ pub mod pec;
 pub mod registry;
 pub mod serve;
 pub mod service_levels;
+pub mod snapshots;
 pub mod sources;
 pub mod texts;

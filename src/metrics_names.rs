@@ -170,9 +170,36 @@ pub const DIRECTORY_REQUESTS: &str = "ceralacca_directory_requests_total";
 /// When a certificate ends, in seconds since 1970, by `use` (`signing`, `tls`).
 pub const CERTIFICATE_END: &str = "ceralacca_certificate_end_seconds";
 
+/// When the last run over all accounts was closed, in seconds since 1970.
+pub const SNAPSHOT_RUN_INSTANT: &str = "ceralacca_snapshot_run_instant_seconds";
+/// How late runs are: the age of the first instant that no run covers yet, in seconds; 0 = none.
+pub const SNAPSHOT_LAG: &str = "ceralacca_snapshot_lag_seconds";
+/// How long the last run took, in seconds.
+pub const SNAPSHOT_RUN_SECONDS: &str = "ceralacca_snapshot_run_duration_seconds";
+/// Kept runs that are not time-stamped yet.
+pub const SNAPSHOT_UNSTAMPED: &str = "ceralacca_snapshot_runs_unstamped";
+/// Runs over all accounts, closed.
+pub const SNAPSHOT_RUNS: &str = "ceralacca_snapshot_runs_total";
+/// Accounts of runs, by `outcome` (`looked_at`, `taken`, `failed`).
+pub const SNAPSHOT_ACCOUNTS: &str = "ceralacca_snapshot_accounts_total";
+/// Pages that runs wrote for the tree of accounts.
+pub const SNAPSHOT_RUN_PAGES: &str = "ceralacca_snapshot_run_pages_total";
+/// Octets of these.
+pub const SNAPSHOT_RUN_OCTETS: &str = "ceralacca_snapshot_run_octets_total";
+/// Snapshots that were removed when their time was over.
+pub const SNAPSHOTS_REMOVED: &str = "ceralacca_snapshots_removed_total";
+/// Steps of runs that failed, by `step` (`run`, `sign`, `stamp`, `thin`).
+pub const SNAPSHOT_FAILURES: &str = "ceralacca_snapshot_failures_total";
+
 /// Counters and histograms, each with its help text. Those of sessions are counted on the floor
 /// below, under the names that stand here as text.
-const COUNTERS: [(&str, &str); 52] = [
+const COUNTERS: [(&str, &str); 58] = [
+    (SNAPSHOT_RUNS, "Runs of snapshots over all accounts, closed"),
+    (SNAPSHOT_ACCOUNTS, "Accounts of runs of snapshots, by outcome"),
+    (SNAPSHOT_RUN_PAGES, "Pages written for the tree of accounts"),
+    (SNAPSHOT_RUN_OCTETS, "Octets of pages written for the tree of accounts"),
+    (SNAPSHOTS_REMOVED, "Snapshots removed when their time was over"),
+    (SNAPSHOT_FAILURES, "Steps of runs of snapshots that failed, by step"),
     (JOURNAL_SEALS, "Seals of the journal made"),
     (JOURNAL_SEALED_RECORDS, "Records of the journal sealed"),
     (JOURNAL_PIECES, "Daily pieces of the journal signed and time-stamped"),
@@ -238,7 +265,11 @@ const HISTOGRAMS: [(&str, &str); 6] = [
     (DNS_QUESTION_SECONDS, "Seconds of a question to DNS servers, by type"),
 ];
 
-const GAUGES: [(&str, &str); 19] = [
+const GAUGES: [(&str, &str); 23] = [
+    (SNAPSHOT_RUN_INSTANT, "When the last run of snapshots was closed, seconds since 1970"),
+    (SNAPSHOT_LAG, "Age of the first instant that no run of snapshots covers yet, seconds"),
+    (SNAPSHOT_RUN_SECONDS, "How long the last run of snapshots took, seconds"),
+    (SNAPSHOT_UNSTAMPED, "Runs of snapshots that are not time-stamped yet"),
     (ARCHIVE_LATE, "How late the latest archive run of the last round was, seconds"),
     (JOURNAL_SAVED, "End of the last period of the journal that has its piece, seconds since 1970"),
     (SERVICE_LOST, "Seconds of these four months in which the service was not there"),

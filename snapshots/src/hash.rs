@@ -7,11 +7,12 @@
 //! |---|---|
 //! | content leaf | `00 ‖ UID u64 ‖ SHA-256 of the message ‖ rest hash` |
 //! | flags leaf | `01 ‖ UID u64 ‖ rest hash` |
-//! | account leaf | `02 ‖ AccountId u64 ‖ hash of its latest record` |
+//! | account leaf | `02 ‖ AccountId u64 ‖ hash of its latest record ‖ address` |
 //! | leaf page | `10 ‖ count u16 ‖ count × (key u64 ‖ leaf)` |
 //! | inner page | `11 ‖ level u8 ‖ count u16 ‖ count × (last key u64 ‖ rows u64 ‖ page hash)` |
 //! | state | `20 ‖ count u32 ‖ count × mailbox entry` (see `state`) |
 //! | record | `30 ‖ record` (see `record`) |
+//! | run | `31 ‖ record of the run` (see `run::record`) |
 //! | page boundary | `40 ‖ level u8 ‖ key u64` |
 //! | salt | `41 ‖ secret 32 ‖ kind u8 ‖ MailboxId u64 ‖ key u64` |
 //! | rest hash | `42 ‖ salt 32 ‖ rest` |
@@ -34,6 +35,7 @@ pub(crate) enum Tag {
     InnerPage = 0x11,
     State = 0x20,
     Record = 0x30,
+    Run = 0x31,
     Boundary = 0x40,
     Salt = 0x41,
     Rest = 0x42,
@@ -82,7 +84,7 @@ impl Salts {
         Self { secret, mailbox }
     }
 
-    fn salt(&self, kind: SaltKind, key: u64) -> Sha256Digest {
+    pub(crate) fn salt(&self, kind: SaltKind, key: u64) -> Sha256Digest {
         let mailbox = self.mailbox.0.to_be_bytes();
         hash(Tag::Salt, &[&self.secret.0, &[kind as u8], &mailbox, &key.to_be_bytes()])
     }

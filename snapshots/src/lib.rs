@@ -3,7 +3,9 @@
 //! * [`tree`]: the ordered hash tree that a mailbox's rows stand in; a change touches few pages.
 //! * [`state`]: the mailboxes of an account with their trees: its hash is the [`state::StateRoot`].
 //! * [`record`]: what is known of one snapshot, in a fixed layout that can be signed.
-//! * [`proof`]: evidence that one message stood in one mailbox, checked without the store.
+//! * [`run`]: one ordered map of all accounts to their latest records, by its root.
+//! * [`proof`]: evidence that one message stood, or did not stand, in one mailbox, checked without
+//!   the store.
 //! * [`keep`]: where snapshots are kept: taking, listing, opening, thinning out.
 //! * [`check`]: whether every snapshot is complete.
 //! * [`hash`]: every hash of this floor, octet by octet.
@@ -25,5 +27,6 @@ pub mod keep;
 mod octets;
 pub mod proof;
 pub mod record;
+pub mod run;
 pub mod state;
 pub mod tree;

@@ -77,6 +77,9 @@ pub(crate) struct StateOutline(pub(crate) Vec<u8>);
 pub(crate) struct OutlineEntry {
     pub(crate) mailbox: MailboxId,
     pub(crate) uid_validity: u32,
+    /// Hash of the attributes.
+    pub(crate) rest: Sha256Digest,
+    pub(crate) messages: u64,
     pub(crate) content: PageId,
 }
 
@@ -172,7 +175,7 @@ impl MailboxEntry {
         out.extend_from_slice(&self.flags.page.id.0.0);
     }
 
-    fn attributes(&self) -> Result<Vec<u8>, SnapshotError> {
+    pub(crate) fn attributes(&self) -> Result<Vec<u8>, SnapshotError> {
         let mut attributes = self.octets.to_be_bytes().to_vec();
         attributes.push(u8::from(self.subscribed));
         put_counted(self.name.as_bytes(), &mut attributes)
@@ -211,10 +214,10 @@ impl StateOutline {
         for _ in 0..cursor.u32()? {
             let mailbox = MailboxId(cursor.u64()?);
             let uid_validity = cursor.u32()?;
-            let (_uid_next, _rest, _rows) = (cursor.u32()?, cursor.digest()?, cursor.u64()?);
+            let (_uid_next, rest, messages) = (cursor.u32()?, cursor.digest()?, cursor.u64()?);
             let content = PageId(cursor.digest()?);
             let _flags = cursor.digest()?;
-            entries.push(OutlineEntry { mailbox, uid_validity, content });
+            entries.push(OutlineEntry { mailbox, uid_validity, rest, messages, content });
         }
         cursor.end()?;
         Some(entries)

@@ -144,6 +144,7 @@ async fn open_site(config: Config) -> Result<Site, Failure> {
     .await?;
     Ok(Site {
         config: Arc::new(config),
+        runs: crate::snapshots::open(&store),
         store,
         registry,
         engine: None,

@@ -32,6 +32,7 @@ pub use objects::{BucketSettings, ObjectSettings};
 pub use ordinary_mail::OrdinaryMailSettings;
 pub use outgoing::{OutgoingSettings, RetrySettings, SecuritySettings, TlsWord};
 pub use receipts::ReceiptsSettings;
+pub use snapshots::{SnapshotSettings, SnapshotTimes};
 pub use value::{DomainName, HostPort, ListenAddress, NotADomainName, NotHostPort};
 
 use protocols::net::proxy::Network;
@@ -61,6 +62,7 @@ mod outgoing;
 mod plans;
 mod reader;
 mod receipts;
+mod snapshots;
 mod source;
 pub mod units;
 mod value;
@@ -112,6 +114,8 @@ pub struct Config {
     pub collector: CollectorSettings,
     /// `[journal]`
     pub journal: JournalSettings,
+    /// `[snapshots]`
+    pub snapshots: SnapshotSettings,
     /// `[registry]`
     pub registry: RegistrySettings,
     /// `[login]`
@@ -412,6 +416,7 @@ impl Config {
             archive: ArchiveSettings::read(reader),
             collector: CollectorSettings::read(reader),
             journal: JournalSettings::read(reader),
+            snapshots: SnapshotSettings::read(reader),
             registry: RegistrySettings::read(reader),
             login: LoginSettings::read(reader),
             oauth: OauthSettings::read(reader),

@@ -191,6 +191,27 @@ impl Section<'_, '_> {
         explanation: Text,
     ) -> T {
         self.declare(key, format!("{key} = {}", default.render()), false, explanation);
+        self.bounded(key, default, (least, most))
+    }
+
+    /// A setting from `least` to `most` that is as somewhere else, `otherwise`, when it is absent.
+    pub(super) fn optional_within<T: Setting + PartialOrd>(
+        &mut self,
+        key: &str,
+        otherwise: T,
+        (least, most): (T, T),
+        explanation: Text,
+    ) -> T {
+        self.declare(key, format!("{key} = {}", otherwise.render()), true, explanation);
+        self.bounded(key, otherwise, (least, most))
+    }
+
+    fn bounded<T: Setting + PartialOrd>(
+        &mut self,
+        key: &str,
+        default: T,
+        (least, most): (T, T),
+    ) -> T {
         let Some(value) = self.value::<T>(key) else { return default };
         if value < least || value > most {
             let text = Text::filled(

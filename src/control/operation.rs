@@ -3,6 +3,7 @@
 use std::{error::Error, sync::Arc};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use snapshots::run::Runs;
 use storage::{error::StoreError, store::Store};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -46,6 +47,8 @@ pub struct Site {
     pub engine: Option<Arc<PecEngine>>,
     /// The back-up of the running server, when it has one.
     pub backup: Option<Arc<BackupService>>,
+    /// Snapshots, and runs over all accounts.
+    pub runs: Arc<Runs>,
     /// The directory of the running server.
     pub directory: Option<Arc<DirectoryKeeper>>,
 }

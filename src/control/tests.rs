@@ -82,6 +82,7 @@ pub(super) async fn site(folder: &Path) -> Site {
     let registry = Registry::open(&file, &config.registry, plans, Arc::new(SystemClock)).await;
     Site {
         registry: registry.unwrap(),
+        runs: crate::snapshots::open(&store),
         store,
         config: Arc::new(config),
         engine: None,
@@ -97,6 +98,7 @@ async fn serve() -> Served {
         config: Arc::clone(&site.config),
         store: Arc::clone(&site.store),
         registry: Arc::clone(&site.registry),
+        runs: Arc::clone(&site.runs),
         engine: None,
         backup: None,
         directory: None,

@@ -69,7 +69,11 @@ pub fn start(
 }
 
 /// The configured time-stamping service, else the development authority's.
-fn stamps(
+///
+/// # Errors
+///
+/// When the source cannot be made.
+pub fn stamps(
     config: &Config,
     clock: Arc<dyn Clock>,
     random: Arc<dyn RandomSource>,
@@ -205,7 +209,7 @@ pub async fn keep(
 
 /// When the time-stamping service is asked next.
 #[derive(Debug)]
-struct Stamping {
+pub struct Stamping {
     first: Duration,
     longest: Duration,
     /// The pause after the next failure, and the end of the last one.
@@ -214,16 +218,20 @@ struct Stamping {
 }
 
 impl Stamping {
-    fn new(first: Duration, longest: Duration) -> Self {
+    /// Pauses from `first` to `longest`.
+    #[must_use]
+    pub fn new(first: Duration, longest: Duration) -> Self {
         Self { first, longest: longest.max(first), pause: first, until: None }
     }
 
-    fn is_due(&self, now: Instant) -> bool {
+    /// Whether the service may be asked at `now`.
+    #[must_use]
+    pub fn is_due(&self, now: Instant) -> bool {
         self.until.is_none_or(|until| now >= until)
     }
 
     /// After a failure the next try waits, twice as long each time; after a success it does not.
-    fn tried(&mut self, failed: bool, now: Instant) {
+    pub fn tried(&mut self, failed: bool, now: Instant) {
         if failed {
             self.until = Some(now + self.pause);
             self.pause = self.pause.saturating_mul(2).min(self.longest);

@@ -20,12 +20,14 @@ pub mod objects;
 pub mod pressure;
 pub mod readiness;
 pub mod service_manager;
+pub mod snapshots;
 pub mod store;
 pub mod tokens;
 pub mod trusted;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use ::snapshots::run::Runs;
 use anyhow::Context as _;
 use protocols::{
     net::tls::TlsContext,
@@ -143,6 +145,7 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     let mut beside = start_beside(&parts, &registry, &engine.engine, &stopping);
     beside.spawn(leftovers);
     journal::start(&config, &engine.engine, objects, &mut beside, &stopping)?;
+    let runs = snapshots::start(&config, &engine.engine, &mut beside, &stopping)?;
     beside.spawn(tokens::keep(issuer_keys, stopping.clone()));
     beside.spawn(Arc::clone(&claim).watch(backup.clone(), stopping.clone()));
     if let Some(backup) = &backup {
@@ -153,7 +156,8 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     let antivirus = engine.engine.antivirus().cloned();
     let checking = content::look_after(Arc::clone(&config), antivirus, filter, stopping.clone());
     beside.spawn(checking);
-    let control = open_control(&config, &registry, &engine.engine, backup.clone(), directory)?;
+    let control =
+        open_control(&config, &registry, &engine.engine, (backup.clone(), directory, runs))?;
     let heart = tokio::spawn(service_manager::beat(Arc::clone(&store)));
     service_manager::ready();
     tracing::info!(provider = config.provider.name, "ready");
@@ -547,8 +551,7 @@ fn open_control(
     config: &Arc<Config>,
     registry: &Arc<Registry>,
     engine: &Arc<PecEngine>,
-    backup: Option<Arc<BackupService>>,
-    directory: Arc<DirectoryKeeper>,
+    (backup, directory, runs): (Option<Arc<BackupService>>, Arc<DirectoryKeeper>, Arc<Runs>),
 ) -> anyhow::Result<Option<ControlSocket>> {
     let site = Site {
         config: Arc::clone(config),
@@ -556,6 +559,7 @@ fn open_control(
         registry: Arc::clone(registry),
         engine: Some(Arc::clone(engine)),
         backup,
+        runs,
         directory: Some(directory),
     };
     let path = config.data.control_socket();

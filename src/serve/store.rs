@@ -33,7 +33,8 @@ pub fn families() -> Vec<Family> {
         &[NODE_STATE],
         &service_levels::FAMILIES,
         &archive::FAMILIES,
-        &snapshots::keep::keys::FAMILIES,
+        &::snapshots::keep::keys::FAMILIES,
+        &::snapshots::run::keys::FAMILIES,
     ]
     .concat()
 }

@@ -15,6 +15,7 @@ mod progress;
 mod queue;
 mod service;
 mod service_levels;
+mod snapshots;
 mod store;
 
 const PASSWORD: &str = "tavolo lampada fiume";

@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use storage::{
     catalog::{
-        engine::{Batch, Expected, Reader},
+        engine::{Batch, Expected, Reader, Scan},
         pages::Pages,
     },
     ids::AccountId,
@@ -42,7 +42,7 @@ use trust::random::RandomSource;
 use self::{
     keys::{SNAPSHOT_ACCOUNTS, SNAPSHOTS},
     records::AccountEntry,
-    settings::{Hold, SnapshotSettings},
+    settings::{Hold, Retention, SnapshotSettings},
     snapshot::Snapshot,
 };
 use crate::error::SnapshotError;
@@ -115,6 +115,48 @@ impl Snapshots {
     pub async fn list(&self, account: AccountId) -> Result<Vec<Snapshot>, SnapshotError> {
         let all = all_snapshots(&**self.store.engine(), account).await?;
         Ok(all.into_iter().filter(|(_, going)| !going).map(|(snapshot, _)| snapshot).collect())
+    }
+
+    /// Returns the latest snapshot of an account.
+    pub async fn latest(&self, account: AccountId) -> Result<Option<Snapshot>, SnapshotError> {
+        let prefix = Scan::prefix(SNAPSHOTS, &keys::account(account), PAGE);
+        let mut pages = Pages::new(Scan { reverse: true, limit: 2, ..prefix });
+        while let Some(page) = pages.next(&**self.store.engine()).await? {
+            for (key, value) in page {
+                let (snapshot, going) = records::decode_snapshot(&key, &value)?;
+                if !going {
+                    return Ok(Some(snapshot));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns a snapshot; `None` when there is none of that number (any more).
+    pub async fn get(
+        &self,
+        account: AccountId,
+        number: u64,
+    ) -> Result<Option<Snapshot>, SnapshotError> {
+        match self.kept(account, number).await {
+            Ok((snapshot, _)) => Ok(Some(snapshot)),
+            Err(SnapshotError::NoSuchSnapshot { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The longest retention in use: `general`, or what an account has otherwise.
+    pub async fn longest(&self, general: &Retention) -> Result<Retention, SnapshotError> {
+        let mut pages = Pages::prefix(SNAPSHOT_ACCOUNTS, &[], PAGE);
+        let mut longest = *general;
+        while let Some(page) = pages.next(&**self.store.engine()).await? {
+            for (key, value) in page {
+                let id = AccountId(key.as_ref().try_into().map_or(0, u64::from_be_bytes));
+                let own = records::decode_account(id, &value)?.overrides.retention(general);
+                longest = longest.or_longer(&own);
+            }
+        }
+        Ok(longest)
     }
 
     /// Returns what an account has otherwise than the rest, and whether all its snapshots are held.

@@ -21,6 +21,19 @@ impl Default for Retention {
     }
 }
 
+impl Retention {
+    /// Whatever is longer in one of the two.
+    #[must_use]
+    pub fn or_longer(&self, other: &Self) -> Self {
+        Self {
+            hourly_hours: self.hourly_hours.max(other.hourly_hours),
+            daily_days: self.daily_days.max(other.daily_days),
+            monthly_months: self.monthly_months.max(other.monthly_months),
+            on_demand_days: self.on_demand_days.max(other.on_demand_days),
+        }
+    }
+}
+
 /// Why something must stay although its time is over.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Hold {

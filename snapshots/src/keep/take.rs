@@ -300,6 +300,9 @@ impl Take {
         let key = keys::snapshot(account, number);
         batch.expect(SNAPSHOTS, key.clone(), Expected::Absent);
         batch.put(SNAPSHOTS, key, records::encode_snapshot(snapshot, false));
+        if self.kind != SnapshotKind::Scheduled {
+            crate::run::note_due(&mut batch, account, number);
+        }
         let (mut entry, expected) = account_entry(&**state.reader(), account).await?;
         if entry.secret.is_none() {
             entry.secret = Some(self.secret.clone());
@@ -335,5 +338,9 @@ impl Capture for Take {
             Err(SnapshotError::Store(error)) => Err(error),
             Err(error) => Ok((Run::Failed(error), None)),
         }
+    }
+
+    fn is_captured(&self, outcome: &Run) -> bool {
+        matches!(outcome, Run::Taken(_))
     }
 }

@@ -245,6 +245,11 @@ fn staying(all: &[Snapshot], retention: &Retention, now: UnixMillis) -> BTreeSet
     stays
 }
 
+/// Every instant that `retention` covers at `now`, in no order.
+pub(crate) fn instants(retention: &Retention, now: UnixMillis) -> impl Iterator<Item = UnixMillis> {
+    hours(retention, now).chain(days(retention, now)).chain(months(retention, now)).chain([now])
+}
+
 /// Full hours, from `now` backwards.
 fn hours(retention: &Retention, now: UnixMillis) -> impl Iterator<Item = UnixMillis> {
     let last = now.0.div_euclid(HOUR);

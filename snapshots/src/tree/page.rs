@@ -86,6 +86,11 @@ pub(crate) struct Child {
 const CHILD_OCTETS: usize = 48;
 
 impl Child {
+    /// One that is named by its hash alone, as in outlines.
+    pub(crate) fn new(last_key: u64, rows: u64, id: PageId) -> Self {
+        Self { last_key, rows, page: PageRef { birth: 0, id } }
+    }
+
     fn octets(&self) -> [u8; CHILD_OCTETS] {
         let mut octets = [0; CHILD_OCTETS];
         octets[..8].copy_from_slice(&self.last_key.to_be_bytes());
@@ -195,9 +200,9 @@ impl<R: Row> Page<R> {
                 }
                 Ok((leaf_page_id(&self.outline(salts)?), octets.into()))
             }
-            Self::Inner(..) => {
+            Self::Inner(level, children) => {
                 let id = inner_page_id(&self.outline(salts)?);
-                Ok((id, self.inner_octets(true)?.into()))
+                Ok((id, inner_octets(*level, children, true)?.into()))
             }
         }
     }
@@ -213,22 +218,8 @@ impl<R: Row> Page<R> {
                 }
                 Ok(octets)
             }
-            Self::Inner(..) => self.inner_octets(false),
+            Self::Inner(level, children) => inner_octets(*level, children, false),
         }
-    }
-
-    /// Level, count and children of an inner page, with their births or without.
-    fn inner_octets(&self, births: bool) -> Result<Vec<u8>, SnapshotError> {
-        let Self::Inner(level, children) = self else { return Ok(Vec::new()) };
-        let mut octets = vec![*level];
-        octets.extend_from_slice(&count(children.len())?);
-        for child in children {
-            octets.extend_from_slice(&child.octets());
-            if births {
-                octets.extend_from_slice(&child.page.birth.to_be_bytes());
-            }
-        }
-        Ok(octets)
     }
 
     /// Reads the page called `id`, and checks that it is the one.
@@ -282,6 +273,24 @@ pub(crate) fn parse_leaf_outline(outline: &[u8]) -> Option<Vec<(u64, Sha256Diges
     }
     cursor.end()?;
     Some(leaves)
+}
+
+/// What the name of an inner page is hashed from, without the tag.
+pub(crate) fn inner_outline(level: u8, children: &[Child]) -> Result<Vec<u8>, SnapshotError> {
+    inner_octets(level, children, false)
+}
+
+/// Level, count and children of an inner page, with their births or without.
+fn inner_octets(level: u8, children: &[Child], births: bool) -> Result<Vec<u8>, SnapshotError> {
+    let mut octets = vec![level];
+    octets.extend_from_slice(&count(children.len())?);
+    for child in children {
+        octets.extend_from_slice(&child.octets());
+        if births {
+            octets.extend_from_slice(&child.page.birth.to_be_bytes());
+        }
+    }
+    Ok(octets)
 }
 
 /// The level and entries of an inner page's outline, which has no births.

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | content | SHA-256 of the message 32 ‖ *rest*: EmailNumber u64 ‖ INTERNALDATE i64 (ms) ‖ SAVEDATE i64 (ms) ‖ size u64 ‖ charged octets u64 |
 //! | flags | *rest*: bits u8 ‖ count u16 ‖ count × (length u16 ‖ keyword) |
-//! | account | hash of the latest record 32 |
+//! | account | hash of the latest record 32 ‖ address (length u16, UTF-8) |
 //!
 //! Bits of flags: 1 `\Seen`, 2 `\Answered`, 4 `\Flagged`, 8 `\Deleted`, 16 `\Draft`. Keywords stand
 //! in the order of their lower-case forms. MODSEQ is not part of a state: flags that were changed
@@ -15,7 +15,7 @@
 use std::fmt::Debug;
 
 use storage::{
-    ids::{EmailNumber, Uid},
+    ids::{EmailNumber, MailboxId, Uid},
     mailbox::flags::{Flags, Keyword},
     mailbox::view::MessageRow,
 };
@@ -23,7 +23,7 @@ use trust::{clock::UnixMillis, digest::Sha256Digest};
 
 use crate::{
     error::SnapshotError,
-    hash::{SaltKind, Salts, Tag, hash},
+    hash::{SaltKind, Salts, SnapshotSecret, Tag, hash},
     octets::{Cursor, put_counted},
     tree::page::PageSize,
 };
@@ -209,6 +209,21 @@ pub struct AccountRow {
     pub account: storage::ids::AccountId,
     /// The hash of its latest record.
     pub record: Sha256Digest,
+    /// Its address when it was looked at.
+    pub address: String,
+}
+
+impl AccountRow {
+    /// The leaf hash. Accounts are not salted: their records are hashed from what is.
+    pub(crate) fn leaf_hash(&self) -> Sha256Digest {
+        let key = self.account.0.to_be_bytes();
+        hash(Tag::AccountLeaf, &[&key, &self.record.0, self.address.as_bytes()])
+    }
+
+    /// What stands for the salts where rows have none.
+    pub(crate) fn salts() -> Salts {
+        Salts::new(SnapshotSecret([0; 32]), MailboxId(0))
+    }
 }
 
 impl Row for AccountRow {
@@ -219,18 +234,24 @@ impl Row for AccountRow {
     }
 
     fn encode(&self) -> Result<Vec<u8>, SnapshotError> {
-        Ok(self.record.0.to_vec())
+        let mut octets = self.record.0.to_vec();
+        put_counted(self.address.as_bytes(), &mut octets).ok_or(SnapshotError::LimitExceeded {
+            what: "the length of an address",
+            limit: u64::from(u16::MAX),
+        })?;
+        Ok(octets)
     }
 
     fn decode(key: u64, octets: &mut &[u8]) -> Option<Self> {
         let mut cursor = Cursor(octets);
-        let row = Self { account: storage::ids::AccountId(key), record: cursor.digest()? };
+        let record = cursor.digest()?;
+        let address = String::from_utf8(cursor.counted()?.to_vec()).ok()?;
+        let row = Self { account: storage::ids::AccountId(key), record, address };
         *octets = cursor.0;
         Some(row)
     }
 
-    /// Accounts are not salted: their numbers tell nothing, their records are hashed already.
     fn leaf(&self, _salts: &Salts) -> Result<Sha256Digest, SnapshotError> {
-        Ok(hash(Tag::AccountLeaf, &[&self.key().to_be_bytes(), &self.record.0]))
+        Ok(self.leaf_hash())
     }
 }

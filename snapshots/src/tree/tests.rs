@@ -191,9 +191,9 @@ proptest! {
         let id = PageId(Sha256Digest::of(&octets));
         prop_assert!(page::Page::<ContentRow>::decode(id, &octets, &salts()).is_err());
         prop_assert!(page::Page::<FlagsRow>::decode(id, &octets, &salts()).is_err());
-        let root = crate::state::StateRoot(Sha256Digest([0; 32]));
-        let proof = crate::proof::PresenceProof::decode(&octets);
-        let holds = proof.is_some_and(|proof| proof.verify(root).is_ok());
+        let run = crate::run::record::RunRecord::decode(&[1; crate::run::record::RUN_RECORD_OCTETS]);
+        let proof = crate::proof::Proof::decode(&octets);
+        let holds = proof.zip(run).is_some_and(|(proof, run)| proof.verify(&run).is_ok());
         prop_assert!(!holds);
     }
 }

@@ -18,6 +18,7 @@ pub mod repair;
 pub mod scrub;
 pub mod service_levels;
 pub mod share;
+pub mod snapshot;
 pub mod stats;
 pub mod take_over;
 pub mod transmission;
@@ -60,6 +61,10 @@ pub fn served() -> Operations {
         .with::<scrub::StoreScrub>()
         .with::<service_levels::ServiceLevels>()
         .with::<share::AccountShare>()
+        .with::<snapshot::SnapshotTake>()
+        .with::<snapshot::SnapshotHold>()
+        .with::<snapshot::SnapshotChange>()
+        .with::<snapshot::SnapshotProve>()
         .with::<stats::StoreStats>()
         .with::<transmission::TransmissionList>()
         .with::<transmission::TransmissionShow>()

@@ -219,6 +219,12 @@ pub trait Capture: Send + Sync + 'static {
         &self,
         state: &AccountState,
     ) -> Result<(Self::Outcome, Option<Batch>), StoreError>;
+
+    /// Whether an outcome without a batch means that the latest snapshot has the state: then the account
+    /// counts as unchanged. An outcome that puts the work off, or says why it failed, does not.
+    fn is_captured(&self, _outcome: &Self::Outcome) -> bool {
+        true
+    }
 }
 
 struct Captured<C>(C);
@@ -231,6 +237,7 @@ impl<C: Capture> Change for Captured<C> {
         // If another process changes the account in between, the batch is refused and this runs again.
         let state = AccountState::read(draft.engine_snapshot().await?, draft.account).await?;
         let (outcome, batch) = self.0.capture(&state).await?;
+        let captured = batch.is_some() || self.0.is_captured(&outcome);
         if let Some(batch) = batch {
             let number = state.next_snapshot();
             let head = draft.head()?;
@@ -240,7 +247,9 @@ impl<C: Capture> Change for Captured<C> {
             head.snapshot_mod_seq = head.next_mod_seq.saturating_sub(1);
             draft.add(batch);
         }
-        draft.note_captured();
+        if captured {
+            draft.note_captured();
+        }
         Ok(outcome)
     }
 

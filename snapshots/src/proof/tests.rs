@@ -1,0 +1,198 @@
+//! Proofs held against random states, and against every changed octet.
+
+use std::collections::BTreeMap;
+
+use storage::ids::{EmailNumber, UidValidity};
+
+use super::*;
+use crate::{
+    state::StateRoot,
+    tree::{tests::Pages, update::update},
+};
+
+const ACCOUNT: AccountId = AccountId(70);
+const ADDRESS: &str = "maria.rossi@pec.alfa.example";
+
+fn row(uid: u32) -> ContentRow {
+    ContentRow {
+        uid: Uid::new(uid).expect("not zero"),
+        digest: digest(uid),
+        email_number: EmailNumber(u64::from(uid)),
+        internal_date: UnixMillis(1),
+        save_date: UnixMillis(2),
+        size: 3,
+        charged_octets: 4,
+    }
+}
+
+fn digest(uid: u32) -> Sha256Digest {
+    Sha256Digest::of(&uid.to_be_bytes())
+}
+
+fn uid(number: u32) -> Asked {
+    Asked::Uid(Uid::new(number).expect("not zero"))
+}
+
+/// An account with messages whose UIDs are odd, among other accounts of a run.
+struct World {
+    pages: Pages,
+    state: State,
+    secret: SnapshotSecret,
+    records: Vec<SnapshotRecord>,
+    accounts: TreeRoot,
+    run: RunRecord,
+}
+
+impl World {
+    async fn new(messages: u32) -> Self {
+        let secret = SnapshotSecret([3; 32]);
+        let salts = Salts::new(secret.clone(), MailboxId(2));
+        let mut pages = Pages::default();
+        let rows = (0..messages).map(|at| row(2 * at + 1));
+        let changes: BTreeMap<u64, _> =
+            rows.map(|row| (u64::from(row.uid.get()), Some(row))).collect();
+        let made = update(&pages, 1, TreeRoot::empty(), &salts, changes).await.expect("a tree");
+        pages.store(made.new_pages);
+        let entry = MailboxEntry {
+            uid_validity: UidValidity(9.try_into().expect("not zero")),
+            uid_next: Uid::new(2 * messages + 1),
+            name: "INBOX".to_owned(),
+            subscribed: true,
+            special_use: String::new(),
+            octets: 0,
+            content: made.root,
+            flags: TreeRoot::empty(),
+        };
+        let empty = TreeRoot::empty();
+        let other = MailboxEntry { name: "Bozze".to_owned(), content: empty, ..entry.clone() };
+        let state = State { mailboxes: [(MailboxId(1), other), (MailboxId(2), entry)].into() };
+        let make = |previous: Option<&SnapshotRecord>, at, state: &State| {
+            SnapshotRecord::following(previous, ACCOUNT, UnixMillis(at), state, &secret)
+                .expect("hashed")
+                .expect("another state")
+        };
+        let first = make(None, 1_000, &state);
+        let next = make(Some(&first), 2_000, &State::default());
+        let records = vec![first, next];
+        let changes: BTreeMap<u64, _> = (1..=500)
+            .map(|account| {
+                let own = account == ACCOUNT.0;
+                let row = AccountRow {
+                    account: AccountId(account),
+                    record: if own { records[1].hash() } else { digest(1) },
+                    address: if own { ADDRESS.to_owned() } else { String::new() },
+                };
+                (account, Some(row))
+            })
+            .collect();
+        let made = update(&pages, 1, TreeRoot::empty(), &AccountRow::salts(), changes).await;
+        let made = made.expect("a tree");
+        pages.store(made.new_pages);
+        let run = RunRecord {
+            number: 4,
+            begun: UnixMillis(1_500),
+            closed: UnixMillis(2_500),
+            root: made.root.page.id,
+            accounts: made.root.rows,
+            previous: Some(digest(9)),
+        };
+        Self { pages, state, secret, records, accounts: made.root, run }
+    }
+
+    async fn prove(&self, name: &str, asked: Asked) -> Proof {
+        let attested = Attested::make(&self.pages, self.accounts, self.records.clone()).await;
+        let source = Source { pages: &self.pages, state: &self.state, secret: &self.secret };
+        Proof::make(source, name, asked, attested.expect("in the run")).await.expect("a proof")
+    }
+}
+
+/// What was proven, after a way through octets.
+fn checked(proof: &Proof, run: &RunRecord) -> Result<Proven, ProofError> {
+    let octets = proof.encode().expect("octets");
+    let read = Proof::decode(&octets).expect("a proof");
+    assert_eq!(read, *proof);
+    read.verify(run)
+}
+
+#[tokio::test]
+async fn presence_and_absence_are_shown_for_their_run_only() {
+    let world = World::new(2_000).await;
+    let mailbox = FactMailbox { id: MailboxId(2), uid_validity: 9, messages: 2_000 };
+    for number in [1, 63, 2_047, 3_999] {
+        for asked in [uid(number), Asked::Digest(digest(number))] {
+            let proof = world.prove("INBOX", asked).await;
+            assert!(proof.encode().expect("octets").len() < 30_000);
+            let proven = checked(&proof, &world.run).expect("it holds");
+            let fact = Fact::Present { mailbox, uid: number, digest: digest(number) };
+            assert_eq!((proven.fact, proven.instant), (fact, UnixMillis(1_000)));
+            assert_eq!((proven.account, proven.address.as_str()), (ACCOUNT, ADDRESS));
+            let other = RunRecord { root: crate::tree::page::PageId::empty(), ..world.run.clone() };
+            assert_eq!(proof.verify(&other), Err(ProofError::Account));
+        }
+        for asked in [uid(number + 1), Asked::Digest(digest(number + 1))] {
+            let proof = world.prove("INBOX", asked.clone()).await;
+            let proven = checked(&proof, &world.run).expect("it holds");
+            assert_eq!(proven.fact, Fact::Absent { mailbox, asked });
+        }
+    }
+    let proven = checked(&world.prove("Archivio", uid(1)).await, &world.run).expect("it holds");
+    assert_eq!(proven.fact, Fact::NoMailbox { asked: uid(1), mailboxes: 2 });
+    let proven = checked(&world.prove("Bozze", uid(1)).await, &world.run).expect("it holds");
+    assert!(matches!(proven.fact, Fact::Absent { .. }), "an empty mailbox has no message");
+}
+
+#[tokio::test]
+async fn a_list_that_leaves_a_message_out_leads_elsewhere() {
+    let world = World::new(300).await;
+    let mut proof = world.prove("INBOX", uid(2)).await;
+    let Evidence::Absent(listing) = &mut proof.evidence else { panic!("{proof:?}") };
+    listing.leaves[1].remove(0);
+    assert_eq!(proof.verify(&world.run), Err(ProofError::Mailbox));
+    let mut proof = world.prove("INBOX", uid(2)).await;
+    proof.asked = uid(3);
+    assert_eq!(proof.verify(&world.run), Err(ProofError::NotAbsent));
+    let mut proof = world.prove("Archivio", uid(1)).await;
+    proof.mailboxes.pop();
+    assert_eq!(proof.verify(&world.run), Err(ProofError::Name));
+}
+
+#[tokio::test]
+async fn records_that_follow_each_other_lead_to_the_run() {
+    let mut world = World::new(3).await;
+    let good = world.prove("INBOX", uid(1)).await;
+    assert!(good.verify(&world.run).is_ok());
+    let mut proof = good.clone();
+    proof.attested.records.remove(0);
+    assert_eq!(proof.verify(&world.run), Err(ProofError::State), "the later state is another");
+    let mut proof = good.clone();
+    proof.attested.records[0].instant = UnixMillis(3_000);
+    assert_eq!(proof.verify(&world.run), Err(ProofError::Records));
+    world.records.pop();
+    let records = world.records.clone();
+    let refused = Attested::make(&world.pages, world.accounts, records).await;
+    assert!(matches!(refused, Err(SnapshotError::NotPresent)), "{refused:?}");
+    let early = RunRecord { closed: UnixMillis(1_999), ..world.run.clone() };
+    assert_eq!(good.verify(&early), Err(ProofError::Account));
+}
+
+#[tokio::test]
+async fn a_proof_fails_after_any_changed_octet() {
+    let world = World::new(90).await;
+    assert_ne!(world.records[0].state_root, StateRoot(digest(0)));
+    let kinds = [("INBOX", uid(81)), ("INBOX", uid(82)), ("Archivio", uid(81))];
+    for (name, asked) in kinds {
+        let proof = world.prove(name, asked).await;
+        let (octets, proven) = (proof.encode().expect("octets"), proof.verify(&world.run));
+        for at in 0..octets.len() {
+            for bit in [1, 0x80] {
+                let mut changed = octets.clone();
+                changed[at] ^= bit;
+                let read = Proof::decode(&changed).map(|proof| proof.verify(&world.run));
+                // What was asked may be asked otherwise; then another fact is shown.
+                let holds = read.is_some_and(|read| read == proven);
+                assert!(!holds, "{name}: octet {at}");
+            }
+        }
+        assert!(Proof::decode(&octets[..octets.len() - 1]).is_none());
+    }
+}

@@ -1,0 +1,273 @@
+//! Runs: at one instant after the other, one root over the latest records of all accounts.
+//!
+//! * A run walks over the accounts that may have changed, takes a snapshot of each ([`walk`]) and
+//!   enters its record into one ordered tree ([`AccountRow`]), in bounded steps. Where it is stands in
+//!   a row: a process that was killed goes on there.
+//! * It is closed with a [`RunRecord`], which names the root and the run before. That record is what
+//!   the floor above signs and has time-stamped: one signature for all accounts.
+//! * The tree's pages are those of the run before but for what changed: they have births and are
+//!   listed when they depart, like the pages of accounts ([`pages`]).
+//! * Runs are thinned by the same covering rule as snapshots ([`thin`]), so that for each snapshot that is
+//!   kept by schedule a run is kept that has it as its account's latest; those that are kept for another
+//!   reason, or stand in no run themselves, are noted as needing one ([`attest`]).
+//! * One batch of a run at a time; every batch expects the row that it was computed from.
+//!
+//! Not here: when a run takes place, how fast it goes, signatures (the floor above).
+//!
+//! [`AccountRow`]: crate::tree::row::AccountRow
+
+pub mod attest;
+pub mod keys;
+mod pages;
+pub mod record;
+mod rows;
+pub mod thin;
+pub mod walk;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use storage::{
+    catalog::{
+        engine::{Batch, Expected, Reader, Scan},
+        pages::Pages,
+    },
+    error::StoreError,
+    ids::AccountId,
+    store::Store,
+};
+use tokio::sync::Mutex;
+use trust::clock::UnixMillis;
+
+use self::{
+    keys::{SNAPSHOT_RUN_PROGRESS, SNAPSHOT_RUNS},
+    pages::RunPages,
+    record::RunRecord,
+    rows::{Current, HeadRow, RunRow},
+};
+use crate::{error::SnapshotError, keep::Snapshots, tree::TreeRoot};
+
+/// Runs read at once.
+const PAGE: usize = 100;
+
+/// A run that was closed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ClosedRun {
+    /// Its record.
+    pub record: RunRecord,
+    /// The tree of accounts.
+    pub root: TreeRoot,
+    /// The provider's detached signature of the record, CMS in DER; `None` until it is made.
+    pub signature: Option<Vec<u8>>,
+    /// The time stamp of the signature; `None` until there is one.
+    pub stamp: Option<Vec<u8>>,
+    /// It is being removed: nobody opens it any more.
+    going: bool,
+}
+
+/// How far the run that takes place is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct RunProgress {
+    /// Its number.
+    pub number: u64,
+    /// When it began.
+    pub begun: UnixMillis,
+    /// The instant that it is to cover.
+    pub due: UnixMillis,
+    /// Accounts that were looked at.
+    pub looked_at: u64,
+    /// Snapshots taken.
+    pub taken: u64,
+    /// Accounts that failed.
+    pub failed: u64,
+    /// New pages of the tree of accounts.
+    pub pages: u64,
+    /// Octets of these.
+    pub page_octets: u64,
+}
+
+/// Takes snapshots of all accounts, run by run.
+pub struct Runs {
+    store: Arc<Store>,
+    snapshots: Arc<Snapshots>,
+    /// One batch at a time.
+    one: Mutex<()>,
+}
+
+impl std::fmt::Debug for Runs {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Runs").finish_non_exhaustive()
+    }
+}
+
+/// The head as it stands, with the octets that the next batch expects.
+struct Head {
+    row: HeadRow,
+    found: Option<bytes::Bytes>,
+}
+
+impl Head {
+    async fn read(reader: &dyn Reader) -> Result<Self, SnapshotError> {
+        let found = reader.get(SNAPSHOT_RUN_PROGRESS, &keys::head()).await?;
+        let row = found.as_ref().map(rows::decode_head).transpose()?.unwrap_or_default();
+        Ok(Self { row, found })
+    }
+
+    /// Adds to `batch` that the head becomes `next`.
+    fn advance(&self, batch: &mut Batch, next: &HeadRow) {
+        let expected = self.found.clone().map_or(Expected::Absent, Expected::Value);
+        batch.expect(SNAPSHOT_RUN_PROGRESS, keys::head(), expected);
+        batch.put(SNAPSHOT_RUN_PROGRESS, keys::head(), rows::encode(next));
+    }
+}
+
+impl Runs {
+    /// Runs over the accounts of `store`.
+    #[must_use]
+    pub fn new(store: Arc<Store>, snapshots: Arc<Snapshots>) -> Arc<Self> {
+        Arc::new(Self { store, snapshots, one: Mutex::new(()) })
+    }
+
+    /// The snapshots of single accounts.
+    #[must_use]
+    pub fn snapshots(&self) -> &Arc<Snapshots> {
+        &self.snapshots
+    }
+
+    fn pages(&self) -> RunPages {
+        RunPages::new(Arc::clone(self.store.engine()))
+    }
+
+    /// The run that takes place, if one does.
+    pub async fn progress(&self) -> Result<Option<RunProgress>, SnapshotError> {
+        let head = Head::read(&**self.store.engine()).await?;
+        Ok(head.row.current.as_ref().map(|current| current.progress()))
+    }
+
+    /// The latest closed run.
+    pub async fn latest(&self) -> Result<Option<ClosedRun>, SnapshotError> {
+        let head = Head::read(&**self.store.engine()).await?;
+        self.run(head.row.runs).await
+    }
+
+    /// Begins a run that is to cover `due`, or returns the one that takes place already.
+    pub async fn begin(
+        &self,
+        due: UnixMillis,
+        now: UnixMillis,
+    ) -> Result<RunProgress, SnapshotError> {
+        let _one = self.one.lock().await;
+        let head = Head::read(&**self.store.engine()).await?;
+        if let Some(current) = &head.row.current {
+            return Ok(current.progress());
+        }
+        let number = head.row.runs.checked_add(1).ok_or(StoreError::Exhausted("runs"))?;
+        // However the clock is set back: a run begins behind the one before.
+        let begun = now.0.max(head.row.closed_millis);
+        let current =
+            Current { number, begun_millis: begun, due_millis: due.0, ..Current::default() };
+        let progress = current.progress();
+        let mut batch = Batch::default();
+        head.advance(&mut batch, &HeadRow { current: Some(current), ..head.row.clone() });
+        self.store.commit(batch).await?;
+        Ok(progress)
+    }
+
+    /// Closes the run that takes place; `None` when none does, or when it is not at its end.
+    pub async fn close(&self, now: UnixMillis) -> Result<Option<ClosedRun>, SnapshotError> {
+        let _one = self.one.lock().await;
+        let head = Head::read(&**self.store.engine()).await?;
+        let Some(current) = head.row.current.as_ref().filter(|current| current.is_done()) else {
+            return Ok(None);
+        };
+        let root = head.row.tree();
+        let record = RunRecord {
+            number: current.number,
+            begun: UnixMillis(current.begun_millis),
+            closed: UnixMillis(now.0.max(current.begun_millis).max(current.latest_millis)),
+            root: root.page.id,
+            accounts: root.rows,
+            previous: rows::digest(&head.row.record),
+        };
+        let run = ClosedRun { record, root, signature: None, stamp: None, going: false };
+        let next = HeadRow {
+            runs: run.record.number,
+            record: run.record.hash().0.to_vec(),
+            closed_millis: run.record.closed.0,
+            current: None,
+            ..head.row.clone()
+        };
+        let mut batch = Batch::default();
+        let key = keys::run(run.record.number);
+        batch.expect(SNAPSHOT_RUNS, key.clone(), Expected::Absent);
+        batch.put(SNAPSHOT_RUNS, key, rows::encode(&RunRow::of(&run)));
+        head.advance(&mut batch, &next);
+        self.store.commit(batch).await?;
+        Ok(Some(run))
+    }
+
+    /// The run `number`, `None` when there is none (any more).
+    pub async fn run(&self, number: u64) -> Result<Option<ClosedRun>, SnapshotError> {
+        let key = keys::run(number);
+        let found = self.store.engine().get(SNAPSHOT_RUNS, &key).await?;
+        let run = found.map(|octets| rows::decode_run(&key, &octets)).transpose()?;
+        Ok(run.filter(|run| !run.going))
+    }
+
+    /// Every run that is kept, ascending.
+    pub async fn list(&self) -> Result<Vec<ClosedRun>, SnapshotError> {
+        let all = self.all().await?;
+        Ok(all.into_iter().filter(|run| !run.going).collect())
+    }
+
+    /// Every run that is there, those that are going too.
+    async fn all(&self) -> Result<Vec<ClosedRun>, SnapshotError> {
+        let mut pages = Pages::new(Scan::prefix(SNAPSHOT_RUNS, &[], PAGE));
+        let mut runs = Vec::new();
+        while let Some(page) = pages.next(&**self.store.engine()).await? {
+            for (key, octets) in page {
+                runs.push(rows::decode_run(&key, &octets)?);
+            }
+        }
+        Ok(runs)
+    }
+
+    /// Adds signature or time stamp to a run; nothing when the run is gone or has them. What is there
+    /// is never replaced.
+    pub async fn seal(
+        &self,
+        number: u64,
+        signature: Option<Vec<u8>>,
+        stamp: Option<Vec<u8>>,
+    ) -> Result<(), SnapshotError> {
+        let _one = self.one.lock().await;
+        let key = keys::run(number);
+        let Some(octets) = self.store.engine().get(SNAPSHOT_RUNS, &key).await? else {
+            return Ok(());
+        };
+        let mut run = rows::decode_run(&key, &octets)?;
+        run.signature = run.signature.or(signature);
+        run.stamp = run.stamp.or(stamp);
+        let mut batch = Batch::default();
+        batch.expect(SNAPSHOT_RUNS, key.clone(), Expected::Value(octets));
+        batch.put(SNAPSHOT_RUNS, key, rows::encode(&RunRow::of(&run)));
+        self.store.commit(batch).await?;
+        Ok(())
+    }
+}
+
+impl ClosedRun {
+    /// Its number.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.record.number
+    }
+}
+
+/// The batch part that has the next run enter a snapshot that was taken between two runs: without it
+/// the account would count as unchanged.
+pub(crate) fn note_due(batch: &mut Batch, account: AccountId, number: u64) {
+    batch.put(keys::SNAPSHOT_RUN_DUE, keys::due(account), number.to_be_bytes().to_vec());
+}

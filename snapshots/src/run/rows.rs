@@ -1,0 +1,224 @@
+//! Values of runs: a version octet, then protocol-buffers fields.
+
+use bytes::Bytes;
+use prost::Message;
+use storage::{
+    catalog::{engine::Family, keys::object},
+    error::StoreError,
+};
+use trust::{clock::UnixMillis, digest::Sha256Digest};
+
+use super::{
+    ClosedRun, RunProgress,
+    keys::{SNAPSHOT_RUN_PROGRESS, SNAPSHOT_RUNS},
+    record::RunRecord,
+};
+use crate::tree::{
+    TreeRoot,
+    page::{PageId, PageRef},
+};
+
+const VERSION: u8 = 1;
+
+/// The one row that says how far runs are.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct HeadRow {
+    /// The last closed run; 0 = none.
+    #[prost(uint64, tag = "1")]
+    pub(super) runs: u64,
+    /// The hash of its record; empty = none.
+    #[prost(bytes = "vec", tag = "2")]
+    pub(super) record: Vec<u8>,
+    /// When it was closed.
+    #[prost(sint64, tag = "3")]
+    pub(super) closed_millis: i64,
+    /// The tree of accounts as it is now: the run's that takes place, else the last run's. Its root
+    /// page, empty = the one without rows.
+    #[prost(bytes = "vec", tag = "4")]
+    pub(super) page: Vec<u8>,
+    /// The birth of the root page.
+    #[prost(uint64, tag = "5")]
+    pub(super) birth: u64,
+    /// Accounts in it.
+    #[prost(uint64, tag = "6")]
+    pub(super) accounts: u64,
+    /// The run that takes place.
+    #[prost(message, optional, tag = "7")]
+    pub(super) current: Option<Current>,
+    /// The sweep over all accounts goes on after this one.
+    #[prost(uint64, optional, tag = "8")]
+    pub(super) swept: Option<u64>,
+}
+
+/// A run that takes place.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct Current {
+    #[prost(uint64, tag = "1")]
+    pub(super) number: u64,
+    #[prost(sint64, tag = "2")]
+    pub(super) begun_millis: i64,
+    #[prost(sint64, tag = "3")]
+    pub(super) due_millis: i64,
+    /// 0 = accounts that may have changed, 1 = snapshots taken between two runs, 2 = accounts that
+    /// failed, 3 = done.
+    #[prost(uint32, tag = "4")]
+    pub(super) phase: u32,
+    /// The phase goes on after this account.
+    #[prost(uint64, optional, tag = "5")]
+    pub(super) after: Option<u64>,
+    /// Accounts that failed and are tried again.
+    #[prost(uint64, repeated, tag = "6")]
+    pub(super) again: Vec<u64>,
+    #[prost(uint64, tag = "7")]
+    pub(super) looked_at: u64,
+    #[prost(uint64, tag = "8")]
+    pub(super) taken: u64,
+    #[prost(uint64, tag = "9")]
+    pub(super) failed: u64,
+    #[prost(uint64, tag = "10")]
+    pub(super) pages: u64,
+    #[prost(uint64, tag = "11")]
+    pub(super) page_octets: u64,
+    /// The latest instant of a record that was entered.
+    #[prost(sint64, tag = "12")]
+    pub(super) latest_millis: i64,
+}
+
+/// What a run does next.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Phase {
+    Changed,
+    Between,
+    Again,
+    Done,
+}
+
+impl Current {
+    pub(super) fn phase(&self) -> Phase {
+        match self.phase {
+            0 => Phase::Changed,
+            1 => Phase::Between,
+            2 => Phase::Again,
+            _ => Phase::Done,
+        }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.phase() == Phase::Done
+    }
+
+    /// Goes on to the next phase.
+    pub(super) fn next_phase(&mut self) {
+        self.phase = self.phase.saturating_add(1);
+        self.after = None;
+    }
+
+    pub(super) fn progress(&self) -> RunProgress {
+        RunProgress {
+            number: self.number,
+            begun: UnixMillis(self.begun_millis),
+            due: UnixMillis(self.due_millis),
+            looked_at: self.looked_at,
+            taken: self.taken,
+            failed: self.failed,
+            pages: self.pages,
+            page_octets: self.page_octets,
+        }
+    }
+}
+
+impl HeadRow {
+    pub(super) fn tree(&self) -> TreeRoot {
+        match digest(&self.page) {
+            None => TreeRoot::empty(),
+            Some(id) => TreeRoot {
+                page: PageRef { birth: self.birth, id: PageId(id) },
+                rows: self.accounts,
+            },
+        }
+    }
+
+    pub(super) fn set_tree(&mut self, tree: TreeRoot) {
+        let empty = tree.page == PageRef::empty();
+        self.page = if empty { Vec::new() } else { tree.page.id.0.0.to_vec() };
+        self.birth = tree.page.birth;
+        self.accounts = tree.rows;
+    }
+}
+
+/// A closed run.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct RunRow {
+    /// The octets of its record.
+    #[prost(bytes = "vec", tag = "1")]
+    record: Vec<u8>,
+    /// The birth of the root page.
+    #[prost(uint64, tag = "2")]
+    birth: u64,
+    #[prost(bytes = "vec", optional, tag = "3")]
+    signature: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "4")]
+    stamp: Option<Vec<u8>>,
+    #[prost(bool, tag = "5")]
+    going: bool,
+}
+
+impl RunRow {
+    pub(super) fn of(run: &ClosedRun) -> Self {
+        Self {
+            record: run.record.encode().to_vec(),
+            birth: run.root.page.birth,
+            signature: run.signature.clone(),
+            stamp: run.stamp.clone(),
+            going: run.going,
+        }
+    }
+}
+
+/// A digest in a row; `None` when there is none.
+pub(super) fn digest(octets: &[u8]) -> Option<Sha256Digest> {
+    octets.try_into().ok().map(Sha256Digest)
+}
+
+pub(super) fn encode(row: &impl Message) -> Vec<u8> {
+    let mut octets = vec![VERSION];
+    // Fails only for want of room, and a vector makes room.
+    let _ = row.encode(&mut octets);
+    octets
+}
+
+fn decode<M: Message + Default>(
+    family: Family,
+    key: &[u8],
+    octets: &[u8],
+) -> Result<M, StoreError> {
+    match octets.split_first() {
+        Some((&VERSION, fields)) => {
+            M::decode(fields).map_err(|error| damaged(family, key, &error.to_string()))
+        }
+        Some((&version, _)) if version > VERSION => Err(StoreError::TooNew {
+            object: object(family, key),
+            found: u32::from(version),
+            known: u32::from(VERSION),
+        }),
+        _ => Err(damaged(family, key, "the record has no known version")),
+    }
+}
+
+fn damaged(family: Family, key: &[u8], detail: &str) -> StoreError {
+    StoreError::Damaged { object: object(family, key), detail: detail.to_owned() }
+}
+
+pub(super) fn decode_head(octets: &Bytes) -> Result<HeadRow, StoreError> {
+    decode(SNAPSHOT_RUN_PROGRESS, &super::keys::head(), octets)
+}
+
+pub(super) fn decode_run(key: &[u8], octets: &[u8]) -> Result<ClosedRun, StoreError> {
+    let row: RunRow = decode(SNAPSHOT_RUNS, key, octets)?;
+    let record = RunRecord::decode(&row.record)
+        .filter(|record| record.number.to_be_bytes() == key)
+        .ok_or_else(|| damaged(SNAPSHOT_RUNS, key, "its record is no record of this run"))?;
+    let page = PageRef { birth: row.birth, id: record.root };
+    let root = TreeRoot { page, rows: record.accounts };
+    Ok(ClosedRun { record, root, signature: row.signature, stamp: row.stamp, going: row.going })
+}

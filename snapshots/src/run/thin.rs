@@ -1,0 +1,187 @@
+//! Which runs stay, and how the others go.
+//!
+//! An account's snapshot covers an instant when it is the latest that was taken until then. For each
+//! covered instant that a retention names, these runs stay: the latest that was *closed* until then, and
+//! the one, if any, that *took place* then. One of the two attests the snapshot. For let S cover the
+//! instant t, be taken by a run, and let N be the snapshot behind it, if there is one: N was taken after
+//! t. If the run that took S was closed by t, then the latest run that was closed by t is that run or
+//! one behind it, and it looked at the account before t, so before N was taken: its tree has S. If that
+//! run was not closed by t, it took place at t, and N is taken by a later one: its own tree has S.
+//!
+//! Runs are therefore thinned by the longest retention in use, and somewhat longer ([`MARGIN`]), because an
+//! account may be thinned up to a day later than is due. Besides, a run stays as long as a snapshot that
+//! is noted as needing it ([`super::attest`]) is kept, and the latest run always.
+//!
+//! A run that goes is hidden first. Then pages that departed after it pass to the run before, if that
+//! has them, or are removed; last its row. A process that is killed in between goes on with that.
+
+use std::collections::BTreeSet;
+
+use storage::{
+    account::settings::AccountSettings,
+    catalog::engine::{Batch, Expected, Scan},
+    ids::AccountId,
+};
+use trust::clock::UnixMillis;
+
+use super::{
+    ClosedRun, Head, Runs,
+    keys::{self, DEPARTED_RUN_PAGES, SNAPSHOT_RUN_NEEDS, SNAPSHOT_RUN_PAGES, SNAPSHOT_RUNS},
+    rows::{self, HeadRow, RunRow},
+};
+use crate::{
+    error::SnapshotError,
+    keep::{settings::Retention, thin::instants},
+};
+
+/// How much longer runs stay than snapshots, in hours, days and months: a sweep over all accounts takes
+/// a day.
+const MARGIN: (u32, u32, u32) = (26, 2, 1);
+
+/// Pages and needs that one batch works through.
+const ENTRIES_PER_BATCH: usize = 1_000;
+
+/// What thinning did.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ThinnedRuns {
+    /// Runs that stay.
+    pub kept: u64,
+    /// Runs that went.
+    pub removed: u64,
+    /// Pages that were removed with them.
+    pub pages: u64,
+}
+
+impl Runs {
+    /// Removes the runs that no snapshot needs any more, when none is kept longer than `retention`
+    /// says.
+    pub async fn thin(
+        &self,
+        retention: &Retention,
+        now: UnixMillis,
+    ) -> Result<ThinnedRuns, SnapshotError> {
+        let _one = self.one.lock().await;
+        let all = self.all().await?;
+        let stay: Vec<&ClosedRun> = all.iter().filter(|run| !run.going).collect();
+        let covering = covering(&stay, &longer(retention), now);
+        let mut thinned = ThinnedRuns::default();
+        let mut previous = 0;
+        for run in &all {
+            let stays = covering.contains(&run.number()) && !run.going;
+            if stays || (!run.going && self.is_needed(run.number()).await?) {
+                previous = run.number();
+                thinned.kept += 1;
+                continue;
+            }
+            if !run.going {
+                self.hide(run).await?;
+            }
+            thinned.pages += self.remove(run.number(), previous).await?;
+            thinned.removed += 1;
+        }
+        Ok(thinned)
+    }
+
+    /// The next accounts of a sweep over all of them that begins again at its end: what has not changed
+    /// is thinned by it. At most `limit`; none when the sweep begins again.
+    pub async fn sweep(
+        &self,
+        limit: usize,
+    ) -> Result<Vec<(AccountId, AccountSettings)>, SnapshotError> {
+        let _one = self.one.lock().await;
+        let head = Head::read(&**self.store.engine()).await?;
+        let accounts = self.store.accounts(head.row.swept.map(AccountId), limit.max(1)).await?;
+        let swept = accounts.last().map(|(account, ..)| account.0);
+        let mut batch = Batch::default();
+        head.advance(&mut batch, &HeadRow { swept, ..head.row.clone() });
+        self.store.commit(batch).await?;
+        Ok(accounts.into_iter().map(|(account, _, settings)| (account, settings)).collect())
+    }
+
+    /// Whether a kept snapshot needs the run. Notes of snapshots that are gone go too.
+    async fn is_needed(&self, number: u64) -> Result<bool, SnapshotError> {
+        loop {
+            let prefix = keys::run(number);
+            let scan = Scan::prefix(SNAPSHOT_RUN_NEEDS, &prefix, ENTRIES_PER_BATCH);
+            let entries = self.store.engine().scan(&scan).await?;
+            let mut batch = Batch::default();
+            for (key, _) in &entries {
+                let [_, account, snapshot] = keys::numbers::<3>(SNAPSHOT_RUN_NEEDS, key)?;
+                if self.snapshots.get(AccountId(account), snapshot).await?.is_some() {
+                    return Ok(true);
+                }
+                batch.delete(SNAPSHOT_RUN_NEEDS, key.clone());
+            }
+            if entries.is_empty() {
+                return Ok(false);
+            }
+            self.store.commit(batch).await?;
+        }
+    }
+
+    async fn hide(&self, run: &ClosedRun) -> Result<(), SnapshotError> {
+        let key = keys::run(run.number());
+        let mut batch = Batch::default();
+        let before = rows::encode(&RunRow::of(run));
+        batch.expect(SNAPSHOT_RUNS, key.clone(), Expected::Value(before.into()));
+        let going = ClosedRun { going: true, ..run.clone() };
+        batch.put(SNAPSHOT_RUNS, key, rows::encode(&RunRow::of(&going)));
+        self.store.commit(batch).await?;
+        Ok(())
+    }
+
+    /// Removes a run that is hidden; `previous` is the run before it that stays, 0 = none.
+    async fn remove(&self, number: u64, previous: u64) -> Result<u64, SnapshotError> {
+        let mut removed = 0;
+        loop {
+            let prefix = keys::run(number);
+            let scan = Scan::prefix(DEPARTED_RUN_PAGES, &prefix, ENTRIES_PER_BATCH);
+            let entries = self.store.engine().scan(&scan).await?;
+            let mut batch = Batch::default();
+            let ended = entries.len() < ENTRIES_PER_BATCH;
+            for (key, _) in entries {
+                let [_, birth] = keys::numbers::<2>(DEPARTED_RUN_PAGES, &key)?;
+                let page = key.slice(8..);
+                if birth <= previous {
+                    let passed = keys::departed(previous, &page);
+                    batch.put(DEPARTED_RUN_PAGES, passed, bytes::Bytes::new());
+                } else {
+                    batch.delete(SNAPSHOT_RUN_PAGES, page);
+                    removed += 1;
+                }
+                batch.delete(DEPARTED_RUN_PAGES, key);
+            }
+            if ended {
+                batch.delete(SNAPSHOT_RUNS, prefix);
+                self.store.commit(batch).await?;
+                return Ok(removed);
+            }
+            self.store.commit(batch).await?;
+        }
+    }
+}
+
+fn longer(retention: &Retention) -> Retention {
+    let (hours, days, months) = MARGIN;
+    Retention {
+        hourly_hours: retention.hourly_hours.saturating_add(hours),
+        daily_days: retention.daily_days.saturating_add(days),
+        monthly_months: retention.monthly_months.saturating_add(months),
+        ..*retention
+    }
+}
+
+/// The runs, ascending, that stay for the instants of `retention`, and the latest.
+fn covering(runs: &[&ClosedRun], retention: &Retention, now: UnixMillis) -> BTreeSet<u64> {
+    let mut stay: BTreeSet<u64> = runs.last().map(|run| run.number()).into_iter().collect();
+    for instant in instants(retention, now) {
+        let behind = runs.partition_point(|run| run.record.closed <= instant);
+        if let Some(closed) = behind.checked_sub(1).and_then(|at| runs.get(at)) {
+            stay.insert(closed.number());
+        }
+        if let Some(then) = runs.get(behind).filter(|run| run.record.begun <= instant) {
+            stay.insert(then.number());
+        }
+    }
+    stay
+}

@@ -1,0 +1,333 @@
+//! The walk of a run: over the accounts that may have changed, step by step.
+//!
+//! A run has phases: first every account that may have changed, ascending; then accounts of which a
+//! snapshot was taken between two runs; then once more those that failed. What fails twice stays with
+//! its record of before, and is looked at by the next run, because it still counts as changed.
+//!
+//! A step is one batch: the rows of its accounts in the tree, the pages that this changes, what needs
+//! this run, and where the run is. A step that is cut off is done again: the accounts have not changed
+//! then, and the same records are entered.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use storage::{
+    account::settings::AccountSettings,
+    catalog::engine::{Batch, Expected, Scan},
+    error::StoreError,
+    ids::AccountId,
+};
+use trust::{
+    clock::{Clock, UnixMillis},
+    digest::Sha256Digest,
+};
+
+use super::{
+    Head, RunProgress, Runs,
+    keys::{self, SNAPSHOT_RUN_DUE, SNAPSHOT_RUN_NEEDS},
+    pages,
+    rows::{Current, Phase},
+};
+use crate::{
+    error::SnapshotError,
+    keep::{
+        snapshot::{Snapshot, SnapshotKind},
+        take::Taken,
+    },
+    record::SnapshotRecord,
+    tree::{
+        TreeRoot,
+        read::row,
+        row::AccountRow,
+        update::{TreeUpdate, update},
+    },
+};
+
+/// Accounts that failed and are tried again, at most; more wait for the next run.
+const AGAIN_MAX: usize = 10_000;
+
+/// Records that lead from one snapshot to another, at most; a layout counts them in 16 bits.
+const CHAIN_MAX: usize = 60_000;
+
+/// What an account's plan says of its schedule.
+pub trait Schedule: Send + Sync {
+    /// Milliseconds between two scheduled snapshots of an account with these settings; `None`: none are
+    /// scheduled.
+    fn interval_millis(&self, settings: &AccountSettings) -> Option<i64>;
+}
+
+/// How much one step does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct StepLimits {
+    /// Accounts of one step.
+    pub accounts_max: usize,
+    /// Accounts of which snapshots are taken at the same time.
+    pub concurrency: usize,
+}
+
+/// What a step did.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// Accounts of which a snapshot was taken, or tried.
+    pub accounts: Vec<AccountId>,
+    /// Accounts that were passed over, because they have not changed.
+    pub passed_over: u64,
+    /// What failed.
+    pub failures: Vec<(AccountId, SnapshotError)>,
+    /// How far the run is.
+    pub progress: RunProgress,
+    /// Nothing is left to do but to close the run.
+    pub done: bool,
+}
+
+/// The accounts of one step.
+#[derive(Default)]
+struct Found {
+    accounts: Vec<AccountId>,
+    looked_at: u64,
+    /// Rows of [`SNAPSHOT_RUN_DUE`] that are done with this step.
+    due: Vec<(Bytes, Bytes)>,
+    /// Where to go on; `None` = the phase is over.
+    next: Option<AccountId>,
+}
+
+/// What is entered for an account: its latest snapshot, whether it is new, and its address.
+struct Looked {
+    latest: Snapshot,
+    is_new: bool,
+    address: String,
+}
+
+impl Runs {
+    /// Does one step of the run that takes place; nothing when none does.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the whole run from going on. What one account brings is in [`Step::failures`].
+    pub async fn step(
+        &self,
+        limits: StepLimits,
+        schedule: &dyn Schedule,
+        clock: &dyn Clock,
+    ) -> Result<Step, SnapshotError> {
+        let _one = self.one.lock().await;
+        let head = Head::read(&**self.store.engine()).await?;
+        let Some(mut current) = head.row.current.clone() else {
+            return Ok(Step { done: true, ..Step::default() });
+        };
+        let found = self.find(&mut current, limits).await?;
+        let phase = current.phase();
+        let looks = futures::stream::iter(found.accounts.clone()).map(|account| async move {
+            (account, self.look(account, phase, schedule, clock).await)
+        });
+        let looked: Vec<_> = looks.buffer_unordered(limits.concurrency.max(1)).collect().await;
+        let mut step = Step { accounts: found.accounts.clone(), ..Step::default() };
+        step.passed_over = found.looked_at.saturating_sub(step.accounts.len() as u64);
+        let mut entered = BTreeMap::new();
+        for (account, outcome) in looked {
+            match outcome {
+                Ok(None) | Err(SnapshotError::Store(StoreError::NoSuchAccount(_))) => {}
+                Ok(Some(looked)) => {
+                    entered.insert(account.0, looked);
+                }
+                Err(error) => step.failures.push((account, error)),
+            }
+        }
+        let mut batch = Batch::default();
+        let (mut next, tree) = (head.row.clone(), head.row.tree());
+        let update = self.enter(&mut current, tree, &entered, &mut batch).await?;
+        next.set_tree(update.root);
+        for (key, value) in found.due {
+            let account = AccountId(keys::numbers::<1>(SNAPSHOT_RUN_DUE, &key)?[0]);
+            if !step.failures.iter().any(|(failed, _)| *failed == account) {
+                batch.expect(SNAPSHOT_RUN_DUE, key.clone(), Expected::Value(value));
+                batch.delete(SNAPSHOT_RUN_DUE, key);
+            }
+        }
+        go_on(&mut current, &step, found.looked_at, found.next);
+        step.progress = current.progress();
+        step.done = current.is_done();
+        next.current = Some(current);
+        head.advance(&mut batch, &next);
+        self.store.commit(batch).await?;
+        Ok(step)
+    }
+
+    /// The accounts of the next step.
+    async fn find(
+        &self,
+        current: &mut Current,
+        limits: StepLimits,
+    ) -> Result<Found, SnapshotError> {
+        let (after, limit) = (current.after.map(AccountId), limits.accounts_max.max(1));
+        match current.phase() {
+            Phase::Changed => {
+                let found = self.store.accounts_to_capture(after, limit).await?;
+                Ok(Found {
+                    accounts: found.accounts,
+                    looked_at: found.looked_at as u64,
+                    next: found.next,
+                    ..Found::default()
+                })
+            }
+            Phase::Between => {
+                let start = after.and_then(|after| after.0.checked_add(1)).map_or(0, |next| next);
+                let scan = Scan {
+                    start: keys::due(AccountId(start)),
+                    ..Scan::prefix(SNAPSHOT_RUN_DUE, &[], limit)
+                };
+                let due = self.store.engine().scan(&scan).await?;
+                let mut found = Found::default();
+                for (key, _) in &due {
+                    let [account] = keys::numbers::<1>(SNAPSHOT_RUN_DUE, key)?;
+                    found.accounts.push(AccountId(account));
+                }
+                found.next = found.accounts.last().copied().filter(|_| due.len() == limit);
+                found.due = due;
+                Ok(found)
+            }
+            Phase::Again => {
+                let rest = current.again.split_off(limit.min(current.again.len()));
+                let accounts: Vec<_> = current.again.drain(..).map(AccountId).collect();
+                let next = accounts.last().copied().filter(|_| !rest.is_empty());
+                current.again = rest;
+                Ok(Found { accounts, next, ..Found::default() })
+            }
+            Phase::Done => Ok(Found::default()),
+        }
+    }
+
+    /// Takes a snapshot of an account whose time has come, and returns its latest one.
+    async fn look(
+        &self,
+        account: AccountId,
+        phase: Phase,
+        schedule: &dyn Schedule,
+        clock: &dyn Clock,
+    ) -> Result<Option<Looked>, SnapshotError> {
+        let settings = self.store.account(account).await?.settings().await?;
+        let overrides = self.snapshots.settings(account).await?.overrides;
+        let own = overrides.every_minutes.map(|minutes| i64::from(minutes) * 60_000);
+        let interval = own.or_else(|| schedule.interval_millis(&settings)).filter(|own| *own > 0);
+        let latest = self.snapshots.latest(account).await?;
+        let now = clock.now();
+        let is_due = phase != Phase::Between
+            && interval.is_some_and(|interval| is_due(interval, latest.as_ref(), now));
+        let taken = if is_due {
+            self.snapshots.take(account, SnapshotKind::Scheduled, now).await?
+        } else {
+            Taken::Unchanged(latest)
+        };
+        Ok(match taken {
+            Taken::New(latest) => Some(Looked { latest, is_new: true, address: settings.address }),
+            Taken::Unchanged(Some(latest)) => {
+                Some(Looked { latest, is_new: false, address: settings.address })
+            }
+            Taken::Unchanged(None) => None,
+        })
+    }
+
+    /// Adds to `batch` that the accounts that were looked at stand in the tree, and what needs this.
+    async fn enter(
+        &self,
+        current: &mut Current,
+        tree: TreeRoot,
+        entered: &BTreeMap<u64, Looked>,
+        batch: &mut Batch,
+    ) -> Result<TreeUpdate, SnapshotError> {
+        let (pages, salts) = (self.pages(), AccountRow::salts());
+        let mut changes = BTreeMap::new();
+        for (key, looked) in entered {
+            let record = looked.latest.record.hash();
+            let before = row::<AccountRow>(&pages, tree, &salts, *key).await?;
+            current.taken += u64::from(looked.is_new);
+            current.latest_millis = current.latest_millis.max(looked.latest.record.instant.0);
+            let address = looked.address.clone();
+            let account = AccountId(*key);
+            if before.as_ref().is_none_or(|row| row.record != record) {
+                let before = before.map(|row| row.record);
+                self.note_needs(current, before, &looked.latest, batch).await?;
+            }
+            changes.insert(*key, Some(AccountRow { account, record, address }));
+        }
+        let update = update(&pages, current.number, tree, &salts, changes).await?;
+        current.pages += update.new_pages.len() as u64;
+        current.page_octets += pages::put(&update, current.number, batch);
+        Ok(update)
+    }
+
+    /// Adds to `batch` which snapshots since the row `before` need the run, as far as the covering rule
+    /// does not keep it for them anyway. The one of that row does, too, when this very run may have
+    /// entered it: no tree that is kept has it then.
+    async fn note_needs(
+        &self,
+        current: &Current,
+        before: Option<Sha256Digest>,
+        latest: &Snapshot,
+        batch: &mut Batch,
+    ) -> Result<(), SnapshotError> {
+        let account = latest.record.account;
+        let held = self.snapshots.settings(account).await?.hold.is_some();
+        let is_next = latest.record.previous == before && current.phase() == Phase::Changed;
+        if is_next && latest.kind == SnapshotKind::Scheduled && !held {
+            return Ok(());
+        }
+        let all = self.snapshots.list(account).await?;
+        // From the latest one back, as far as records follow each other.
+        let (mut chain, mut next): (Vec<SnapshotRecord>, Option<&SnapshotRecord>) =
+            (Vec::new(), None);
+        for snapshot in all.iter().rev() {
+            let hash = snapshot.record.hash();
+            let follows = next.is_none_or(|next| next.previous == Some(hash));
+            let is_before = Some(hash) == before;
+            let again = current.phase() != Phase::Changed;
+            if !follows || (is_before && !again) || chain.len() >= CHAIN_MAX {
+                break;
+            }
+            let kept = held || snapshot.hold.is_some() || snapshot.kind != SnapshotKind::Scheduled;
+            if kept || is_before {
+                let octets: Vec<u8> = chain.iter().rev().flat_map(SnapshotRecord::encode).collect();
+                let key = keys::need(current.number, account, snapshot.number);
+                batch.put(SNAPSHOT_RUN_NEEDS, key, octets);
+            }
+            if is_before {
+                break;
+            }
+            chain.push(snapshot.record.clone());
+            next = Some(&snapshot.record);
+        }
+        Ok(())
+    }
+}
+
+/// Whether the schedule wants a snapshot behind `latest`: one in each interval since 1970.
+fn is_due(interval: i64, latest: Option<&Snapshot>, now: UnixMillis) -> bool {
+    latest.is_none_or(|latest| {
+        let at = latest.record.instant.0;
+        latest.kind != SnapshotKind::Scheduled
+            || now.0 < at
+            || now.0.div_euclid(interval) > at.div_euclid(interval)
+    })
+}
+
+/// Moves the run on behind a step.
+fn go_on(current: &mut Current, step: &Step, looked_at: u64, next: Option<AccountId>) {
+    let phase = current.phase();
+    current.looked_at += looked_at;
+    if phase == Phase::Again {
+        current.failed += step.failures.len() as u64;
+    } else {
+        for (account, _) in &step.failures {
+            if current.again.len() < AGAIN_MAX {
+                current.again.push(account.0);
+            } else {
+                current.failed += 1;
+            }
+        }
+    }
+    match next {
+        Some(account) => current.after = Some(account.0),
+        None => current.next_phase(),
+    }
+}

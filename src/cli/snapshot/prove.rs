@@ -1,0 +1,74 @@
+//! `ceralacca snapshot prove`.
+
+use std::path::{Path, PathBuf};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+use crate::{
+    cli::{dates, failure::Failure, operation, output::Output, say},
+    control::operations::snapshot::{AskedMessage, SnapshotProve},
+    durable,
+    texts::Text,
+};
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct ProveArguments {
+    #[arg(value_name = "ADDRESS", help = say("L'indirizzo della casella", "The account's address"))]
+    account: String,
+    #[arg(value_name = say("ISTANTE", "INSTANT"), value_parser = dates::until, help = say("Quando: vale l'ultima istantanea fino ad allora", "When: the latest snapshot until then counts"))]
+    instant: i64,
+    #[arg(value_name = say("CARTELLA", "MAILBOX"), help = say("La cartella, come INBOX", "The mailbox, such as INBOX"))]
+    mailbox: String,
+    #[command(flatten)]
+    message: MessageArguments,
+    #[arg(long, value_name = "FILE", help = say("Il file di prova da scrivere", "The proof file to write"))]
+    out: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct MessageArguments {
+    #[arg(long, value_name = "N", help = say("Il messaggio con questo UID", "The message with this UID"))]
+    uid: Option<u32>,
+    #[arg(long, value_name = "HEX", help = say("Un messaggio con questo SHA-256", "A message with this SHA-256"))]
+    sha256: Option<String>,
+    #[arg(long, value_name = "ID", help = say("Il messaggio con questo Message-ID; solo se c'era", "The message with this Message-ID; only when it was there"))]
+    message_id: Option<String>,
+}
+
+impl MessageArguments {
+    fn asked(self) -> Option<AskedMessage> {
+        let uid = self.uid.map(AskedMessage::Uid);
+        let digest = self.sha256.map(AskedMessage::Sha256);
+        uid.or(digest).or(self.message_id.map(AskedMessage::MessageId))
+    }
+}
+
+impl ProveArguments {
+    pub(super) fn run(self, file: Option<&Path>, output: &Output) -> Result<(), Failure> {
+        let Self { account, instant, mailbox, message, out } = self;
+        let message = message
+            .asked()
+            .ok_or_else(|| Failure::invalid(Text::fixed("quale messaggio?", "which message?")))?;
+        let request = SnapshotProve { account, instant_millis: instant, mailbox, message };
+        let proof = operation::run(file, output, &request)?;
+        let octets = STANDARD.decode(&proof.file).map_err(|error| Failure::of_machine(&error))?;
+        durable::replace(&out, &octets, durable::Readers::Usual)
+            .map_err(|error| Failure::of_machine(&error))?;
+        if output.wants_json() {
+            let words: Vec<&str> =
+                proof.words.iter().map(|words| words.get(output.language())).collect();
+            Output::json(&serde_json::json!({
+                "file": out, "words": words, "snapshot": proof.snapshot, "run": proof.run,
+                "stamped": proof.stamped,
+            }));
+            return Ok(());
+        }
+        let mut text = String::new();
+        for words in &proof.words {
+            text.extend([words.get(output.language()), "\n"]);
+        }
+        Output::raw(text.as_bytes());
+        Ok(())
+    }
+}

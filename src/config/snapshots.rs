@@ -1,0 +1,223 @@
+//! `[snapshots]`: when snapshots of accounts are taken, and how long they stay.
+
+use std::collections::BTreeMap;
+
+use ::snapshots::keep::settings::Retention;
+
+use super::{
+    reader::{Reader, Section},
+    units::Millis,
+};
+use crate::{registry::plan::Plan, texts::Text};
+
+/// `[snapshots]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SnapshotSettings {
+    /// Whether runs take place.
+    pub enabled: bool,
+    /// Time between two runs.
+    pub interval: Millis,
+    /// Time over which a run spreads its accounts.
+    pub spread: Millis,
+    /// Accounts of which snapshots are taken in a second, at most.
+    pub rate: u32,
+    /// Accounts of which snapshots are taken at the same time.
+    pub concurrency: u32,
+    /// What holds for accounts of no plan that is named.
+    pub general: SnapshotTimes,
+    /// `[snapshots.<plan>]`
+    pub plans: BTreeMap<&'static str, SnapshotTimes>,
+}
+
+/// Schedule and retention of one plan.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SnapshotTimes {
+    /// Time between two scheduled snapshots.
+    pub every: Millis,
+    /// How long they stay.
+    pub retention: Retention,
+    /// Snapshots that a holder may ask for in a day (UTC).
+    pub on_demand_per_day: u32,
+}
+
+const DAY: Millis = Millis::hours(24);
+
+impl SnapshotSettings {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        let mut section = reader.section(
+            "snapshots",
+            Text::fixed(
+                "Istantanee delle caselle: quando si scattano, per quanto restano. Ogni giro su tutte le caselle ha una firma e una marca temporale, dal servizio di [journal].",
+                "Snapshots of accounts: when they are taken, how long they stay. Each run over all accounts has one signature and one time stamp, by the service of [journal].",
+            ),
+        );
+        let enabled = section.key(
+            "enabled",
+            true,
+            Text::fixed("Se fare giri regolari.", "Whether regular runs take place."),
+        );
+        let interval = section.within(
+            "interval",
+            Millis::hours(1),
+            (Millis::seconds(1), DAY),
+            Text::fixed(
+                "Tempo da un giro al successivo, contato dalla mezzanotte UTC. Un giro saltato si recupera.",
+                "Time from one run to the next, counted from midnight UTC. A missed run is caught up.",
+            ),
+        );
+        let spread = section.within(
+            "spread",
+            Millis::minutes(30),
+            (Millis(0), DAY),
+            Text::fixed(
+                "Tempo in cui distribuire le caselle di un giro; un giro in ritardo non si distribuisce.",
+                "Time over which the accounts of a run are spread; a late run is not spread.",
+            ),
+        );
+        let rate = section.within(
+            "rate",
+            200_u32,
+            (1, 100_000),
+            Text::fixed("Caselle al secondo, al massimo.", "Accounts in a second, at most."),
+        );
+        let concurrency = section.within(
+            "concurrency",
+            4_u32,
+            (1, 256),
+            Text::fixed(
+                "Caselle di cui si scatta l'istantanea nello stesso momento.",
+                "Accounts of which snapshots are taken at the same time.",
+            ),
+        );
+        let standard = SnapshotTimes {
+            every: Millis::hours(1),
+            retention: Retention::default(),
+            on_demand_per_day: 24,
+        };
+        let general = SnapshotTimes::read(&mut section, standard);
+        let mut plans = BTreeMap::new();
+        for plan in Plan::ALL.into_iter().filter(|plan| *plan != Plan::Service) {
+            let explanation = Text::filled(
+                format!("Caselle di tipo {plan}: ciò che hanno di diverso da [snapshots]."),
+                format!("Accounts of type {plan}: what they have otherwise than [snapshots]."),
+            );
+            let mut section = reader.section(&format!("snapshots.{plan}"), explanation);
+            plans.insert(plan.name(), SnapshotTimes::read_optional(&mut section, general));
+        }
+        Self { enabled, interval, spread, rate, concurrency, general, plans }
+    }
+
+    /// What holds for accounts of a plan.
+    #[must_use]
+    pub fn times(&self, plan: &str) -> SnapshotTimes {
+        self.plans.get(plan).copied().unwrap_or(self.general)
+    }
+
+    /// The longest retention of any plan.
+    #[must_use]
+    pub fn longest(&self) -> Retention {
+        self.plans
+            .values()
+            .fold(self.general.retention, |longest, times| longest.or_longer(&times.retention))
+    }
+}
+
+/// The settings of retention: key, most, explanation.
+const KEPT: [(&str, u32, Text); 4] = [
+    (
+        "hourly_hours",
+        8_784,
+        Text::fixed("Ore di cui resta ogni ora piena.", "Hours of which every full hour stays."),
+    ),
+    (
+        "daily_days",
+        3_660,
+        Text::fixed(
+            "Giorni di cui resta ogni mezzanotte (UTC).",
+            "Days of which every midnight (UTC) stays.",
+        ),
+    ),
+    (
+        "monthly_months",
+        1_200,
+        Text::fixed(
+            "Mesi di cui resta il primo giorno, ore 00:00 UTC.",
+            "Months of which the first day, 00:00 UTC, stays.",
+        ),
+    ),
+    (
+        "on_demand_days",
+        3_660,
+        Text::fixed(
+            "Giorni per cui resta un'istantanea richiesta.",
+            "Days that a snapshot asked for stays.",
+        ),
+    ),
+];
+
+const EVERY: Text = Text::fixed(
+    "Tempo tra due istantanee regolari di una casella, se nel frattempo è cambiata.",
+    "Time between two regular snapshots of an account, when it has changed since.",
+);
+
+const PER_DAY: Text = Text::fixed(
+    "Istantanee che un titolare può chiedere in un giorno.",
+    "Snapshots that a holder may ask for in a day.",
+);
+
+/// Snapshots on demand in a day, at most.
+const PER_DAY_MAX: u32 = 1_000;
+
+impl SnapshotTimes {
+    fn read(section: &mut Section<'_, '_>, default: Self) -> Self {
+        let every =
+            section.within("every", default.every, (Millis::seconds(1), Millis::hours(744)), EVERY);
+        let kept = default.kept();
+        let mut read = |at: usize| {
+            let (key, most, explanation) = &KEPT[at];
+            section.within(key, kept[at], (0, *most), explanation.clone())
+        };
+        let retention = Retention {
+            hourly_hours: read(0),
+            daily_days: read(1),
+            monthly_months: read(2),
+            on_demand_days: read(3),
+        };
+        let on_demand_per_day = section.within(
+            "on_demand_per_day",
+            default.on_demand_per_day,
+            (0, PER_DAY_MAX),
+            PER_DAY,
+        );
+        Self { every, retention, on_demand_per_day }
+    }
+
+    /// As [`SnapshotTimes::read`]; what is not set is as in `general`.
+    fn read_optional(section: &mut Section<'_, '_>, general: Self) -> Self {
+        let (least, most) = (Millis::seconds(1), Millis::hours(744));
+        let every = section.optional_within("every", general.every, (least, most), EVERY);
+        let kept = general.kept();
+        let mut read = |at: usize| {
+            let (key, most, explanation) = &KEPT[at];
+            section.optional_within(key, kept[at], (0, *most), explanation.clone())
+        };
+        let retention = Retention {
+            hourly_hours: read(0),
+            daily_days: read(1),
+            monthly_months: read(2),
+            on_demand_days: read(3),
+        };
+        let on_demand_per_day = section.optional_within(
+            "on_demand_per_day",
+            general.on_demand_per_day,
+            (0, PER_DAY_MAX),
+            PER_DAY,
+        );
+        Self { every, retention, on_demand_per_day }
+    }
+
+    fn kept(&self) -> [u32; 4] {
+        let Retention { hourly_hours, daily_days, monthly_months, on_demand_days } = self.retention;
+        [hourly_hours, daily_days, monthly_months, on_demand_days]
+    }
+}

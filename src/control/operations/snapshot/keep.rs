@@ -1,0 +1,142 @@
+//! `snapshot/hold` and `snapshot/settings`: what stays longer, what an account has otherwise.
+
+use ::snapshots::keep::settings::{Hold, Overrides};
+use serde::{Deserialize, Serialize};
+use storage::catalog::engine::Batch;
+use trust::clock::{Clock as _, SystemClock, UnixMillis};
+
+use super::{account, refusal, standing};
+use crate::control::{Operation, OperationError, Run, Site};
+
+/// Holds snapshots of an account, or lets them go again.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct SnapshotHold {
+    /// The account's address.
+    pub account: String,
+    /// The snapshot that stood then, in ms since 1970; `None`: all, those to come too.
+    #[serde(default)]
+    pub instant_millis: Option<i64>,
+    /// Why; `None` ends the hold.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// What an account has otherwise than its plan.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct SnapshotChange {
+    /// The account's address.
+    pub account: String,
+    /// Whether to change anything: else the settings are only shown.
+    #[serde(default)]
+    pub change: bool,
+    /// Minutes between two scheduled snapshots.
+    #[serde(default)]
+    pub every_minutes: Option<u32>,
+    /// Hours of which every full hour stays.
+    #[serde(default)]
+    pub hourly_hours: Option<u32>,
+    /// Days of which every midnight stays.
+    #[serde(default)]
+    pub daily_days: Option<u32>,
+    /// Months of which the first day stays.
+    #[serde(default)]
+    pub monthly_months: Option<u32>,
+    /// Days that a snapshot asked for stays.
+    #[serde(default)]
+    pub on_demand_days: Option<u32>,
+    /// Everything as the plan says; before what is set with it.
+    #[serde(default)]
+    pub reset: bool,
+}
+
+/// What holds for an account.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct SettingsView {
+    /// The account's address.
+    pub account: String,
+    /// Minutes between two scheduled snapshots.
+    pub every_minutes: u64,
+    /// Hours of which every full hour stays.
+    pub hourly_hours: u32,
+    /// Days of which every midnight stays.
+    pub daily_days: u32,
+    /// Months of which the first day stays.
+    pub monthly_months: u32,
+    /// Days that a snapshot asked for stays.
+    pub on_demand_days: u32,
+    /// Why all snapshots of the account stay.
+    pub held: Option<String>,
+    /// Names of single snapshots that are held.
+    pub held_snapshots: Vec<String>,
+}
+
+#[async_trait::async_trait]
+impl Operation for SnapshotHold {
+    const NAME: &'static str = "snapshot/hold";
+
+    type Outcome = SettingsView;
+
+    async fn run(&self, site: &Site, _: &Run) -> Result<SettingsView, OperationError> {
+        let (id, _) = account(site, &self.account).await?;
+        let number = match self.instant_millis {
+            None => None,
+            Some(instant) => Some(standing(site, id, UnixMillis(instant)).await?.number),
+        };
+        let hold = self.reason.clone().map(|reason| Hold { reason, since: SystemClock.now() });
+        let held = hold.is_some();
+        let changed = site.runs.snapshots().hold(id, number, hold, Batch::default()).await;
+        changed.map_err(|error| refusal(&error))?;
+        if held {
+            // What is held stays provable: the runs that attest it stay, too.
+            site.runs.note_needed(id, number).await.map_err(|error| refusal(&error))?;
+        }
+        view(site, &self.account).await
+    }
+}
+
+#[async_trait::async_trait]
+impl Operation for SnapshotChange {
+    const NAME: &'static str = "snapshot/settings";
+
+    type Outcome = SettingsView;
+
+    async fn run(&self, site: &Site, _: &Run) -> Result<SettingsView, OperationError> {
+        let (id, _) = account(site, &self.account).await?;
+        if self.change {
+            let snapshots = site.runs.snapshots();
+            let before = snapshots.settings(id).await.map_err(|error| refusal(&error))?;
+            let before = if self.reset { Overrides::default() } else { before.overrides };
+            let overrides = Overrides {
+                every_minutes: self.every_minutes.or(before.every_minutes),
+                hourly_hours: self.hourly_hours.or(before.hourly_hours),
+                daily_days: self.daily_days.or(before.daily_days),
+                monthly_months: self.monthly_months.or(before.monthly_months),
+                on_demand_days: self.on_demand_days.or(before.on_demand_days),
+            };
+            let changed = snapshots.change_settings(id, overrides, Batch::default()).await;
+            changed.map_err(|error| refusal(&error))?;
+        }
+        view(site, &self.account).await
+    }
+}
+
+async fn view(site: &Site, address: &str) -> Result<SettingsView, OperationError> {
+    let (id, settings) = account(site, address).await?;
+    let snapshots = site.runs.snapshots();
+    let own = snapshots.settings(id).await.map_err(|error| refusal(&error))?;
+    let all = snapshots.list(id).await.map_err(|error| refusal(&error))?;
+    let times = site.config.snapshots.times(&settings.plan);
+    let kept = own.overrides.retention(&times.retention);
+    let every = own.overrides.every_minutes.map_or(times.every.0 / 60_000, u64::from);
+    let held = all.iter().filter(|one| one.hold.is_some());
+    Ok(SettingsView {
+        account: settings.address,
+        every_minutes: every,
+        hourly_hours: kept.hourly_hours,
+        daily_days: kept.daily_days,
+        monthly_months: kept.monthly_months,
+        on_demand_days: kept.on_demand_days,
+        held: own.hold.map(|hold| hold.reason),
+        held_snapshots: held.map(::snapshots::keep::snapshot::Snapshot::name).collect(),
+    })
+}

@@ -1,0 +1,188 @@
+//! `snapshot/prove`: makes a proof file.
+
+use std::sync::Arc;
+
+use ::snapshots::{
+    error::SnapshotError,
+    keep::open::{OpenSnapshot, SnapshotMailbox},
+    proof::{Asked, Proof, Source},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Serialize};
+use storage::{ids::Uid, mailbox::view::MailboxView as _};
+use trust::{certificate::Certificate, clock::UnixMillis, digest::Sha256Digest};
+
+use super::{account, refusal, standing};
+use crate::{
+    config::Config,
+    control::{Kind, Operation, OperationError, Progress, Run, Site},
+    serve,
+    snapshots::proof_file::{Parts, check::check},
+    texts::Text,
+};
+
+/// Which message is asked about.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AskedMessage {
+    /// By its UID.
+    Uid(u32),
+    /// By its SHA-256, hexadecimal.
+    Sha256(String),
+    /// By its Message-ID: it must be there, for a Message-ID is no part of what is hashed.
+    MessageId(String),
+}
+
+/// Asks for proof that a message was, or was not, in a mailbox.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct SnapshotProve {
+    /// The account's address.
+    pub account: String,
+    /// When, in ms since 1970.
+    pub instant_millis: i64,
+    /// The mailbox's name.
+    pub mailbox: String,
+    /// The message.
+    pub message: AskedMessage,
+}
+
+/// A proof file.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ProofView {
+    /// Its octets, in base64.
+    pub file: String,
+    /// What it shows, and on whose word.
+    pub words: Vec<Text>,
+    /// The name of the snapshot.
+    pub snapshot: String,
+    /// The run.
+    pub run: u64,
+    /// Whether the run is time-stamped.
+    pub stamped: bool,
+}
+
+#[async_trait::async_trait]
+impl Operation for SnapshotProve {
+    const NAME: &'static str = "snapshot/prove";
+
+    type Outcome = ProofView;
+
+    async fn run(&self, site: &Site, run: &Run) -> Result<ProofView, OperationError> {
+        run.tell(Progress::new(Text::fixed("prova in corso", "making the proof"), 0, None));
+        run.reading(self.prove(site)).await?
+    }
+}
+
+impl SnapshotProve {
+    async fn prove(&self, site: &Site) -> Result<ProofView, OperationError> {
+        let (id, _) = account(site, &self.account).await?;
+        let snapshot = standing(site, id, UnixMillis(self.instant_millis)).await?;
+        let (run, attested) = match site.runs.attested(&snapshot).await {
+            Err(SnapshotError::NotPresent) => return Err(not_attested(&snapshot.name())),
+            attested => attested.map_err(|error| refusal(&error))?,
+        };
+        let open = site.runs.snapshots().open(id, snapshot.number).await;
+        let open = open.map_err(|error| refusal(&error))?;
+        let asked = self.asked(&open).await?;
+        let (pages, state, secret) = (open.pages(), open.state(), open.secret());
+        let source = Source { pages, state, secret };
+        let proof = Proof::make(source, &self.mailbox, asked, attested).await;
+        let proof = proof.map_err(|error| refusal(&error))?;
+        let parts = Parts {
+            proof: proof.encode().map_err(|error| refusal(&error))?,
+            run: run.record.encode().to_vec(),
+            signature: run.signature.clone().unwrap_or_default(),
+            stamp: run.stamp.clone(),
+            certificates: certificates(&site.config)?,
+        };
+        let file = parts.write().map_err(|refused| OperationError::new(Kind::Failed, refused.0))?;
+        // What is handed out holds: checked as whoever gets it does.
+        let own = Certificate::all_from_pem(&parts.certificates);
+        let own = own.map_err(|error| OperationError::of_machine(&error))?;
+        let checked = check(&file, Some(own));
+        let checked = checked.map_err(|refused| OperationError::new(Kind::Failed, refused.0))?;
+        Ok(ProofView {
+            file: STANDARD.encode(&file),
+            words: checked.words(),
+            snapshot: snapshot.name(),
+            run: run.number(),
+            stamped: run.stamp.is_some(),
+        })
+    }
+
+    async fn asked(&self, open: &Arc<OpenSnapshot>) -> Result<Asked, OperationError> {
+        let invalid = |text| OperationError::new(Kind::Invalid, text);
+        match &self.message {
+            AskedMessage::Uid(uid) => Uid::new(*uid)
+                .map(Asked::Uid)
+                .ok_or_else(|| invalid(Text::fixed("un UID parte da 1", "a UID is 1 or more"))),
+            AskedMessage::Sha256(text) => {
+                let octets = hex::decode(text).ok().and_then(|octets| octets.try_into().ok());
+                octets.map(|octets| Asked::Digest(Sha256Digest(octets))).ok_or_else(|| {
+                    invalid(Text::fixed(
+                        "uno SHA-256 ha 64 cifre esadecimali",
+                        "a SHA-256 has 64 hexadecimal digits",
+                    ))
+                })
+            }
+            AskedMessage::MessageId(wanted) => {
+                let mailbox = open.mailbox_by_name(&self.mailbox);
+                let mailbox = mailbox.map_err(|error| refusal(&error))?;
+                find(&mailbox, wanted).await?.map(Asked::Uid).ok_or_else(|| {
+                    OperationError::new(
+                        Kind::NotFound,
+                        Text::fixed(
+                            "nessun messaggio con quel Message-ID: per provare che un messaggio non c'era, indicarlo con --sha256 o --uid",
+                            "no message with that Message-ID: to prove that a message was not there, name it by --sha256 or --uid",
+                        ),
+                    )
+                })
+            }
+        }
+    }
+}
+
+/// The UID of the first message with a Message-ID, given with its brackets or without.
+async fn find(mailbox: &SnapshotMailbox, wanted: &str) -> Result<Option<Uid>, OperationError> {
+    let bare = |id: &str| id.trim().trim_matches(['<', '>']).to_owned();
+    let (_, rows) = mailbox.rows().await?;
+    for row in rows {
+        let summary = mailbox.summary(row.email_number).await?;
+        let found = summary.envelope.message_id.as_deref().map(String::from_utf8_lossy);
+        if found.is_some_and(|found| bare(&found) == bare(wanted)) {
+            return Ok(Some(row.uid));
+        }
+    }
+    Ok(None)
+}
+
+/// Authorities that signatures and time stamps lead to, each once.
+fn certificates(config: &Config) -> Result<Vec<u8>, OperationError> {
+    let failed = |error: anyhow::Error| {
+        OperationError::of_machine(&*Box::<dyn std::error::Error + Send + Sync>::from(error))
+    };
+    let signing = serve::journal::authorities_pem(config).map_err(failed)?;
+    let machine = |error: trust::certificate::CertificateError| OperationError::of_machine(&error);
+    let mut all = Certificate::all_from_pem(signing.as_bytes()).map_err(machine)?;
+    let stamps = serve::journal::trusted_stamps(config).map_err(failed)?;
+    all.extend(stamps.certificates().iter().cloned());
+    let (mut pem, mut seen) = (Vec::new(), std::collections::HashSet::new());
+    for certificate in all {
+        if seen.insert(Sha256Digest::of(certificate.to_der())) {
+            pem.extend(certificate.to_pem().map_err(machine)?);
+        }
+    }
+    Ok(pem)
+}
+
+fn not_attested(name: &str) -> OperationError {
+    let text = Text::filled(
+        format!(
+            "nessun giro firmato attesta l'istantanea {name}: attendere il prossimo giro; una richiesta e poi superata da altre non è più dimostrabile"
+        ),
+        format!(
+            "no signed run attests the snapshot {name}: wait for the next run; one that others have followed in between can be proven no more"
+        ),
+    );
+    OperationError::new(Kind::Temporary, text)
+}

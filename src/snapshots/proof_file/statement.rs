@@ -1,0 +1,174 @@
+//! The statement: what a proof file shows, in words and in fields.
+//!
+//! It is JSON, indented by two spaces, in the order below, with an LF at the end; characters beyond
+//! ASCII stand as they are. Everything in it follows from the other parts.
+
+use serde::Serialize;
+use snapshots::proof::{Asked, Fact, FactMailbox};
+use trust::{clock::UnixMillis, digest::Sha256Digest};
+
+use super::Shown;
+use crate::texts::{Language, Text};
+
+const FORMAT: &str = "ceralacca-snapshot-proof-1";
+
+#[derive(Serialize)]
+struct Statement {
+    format: &'static str,
+    kind: &'static str,
+    italiano: String,
+    english: String,
+    account: Account,
+    instant: String,
+    mailbox: Mailbox,
+    message: Message,
+    run: Run,
+    files: Vec<File>,
+}
+
+#[derive(Serialize)]
+struct Account {
+    number: u64,
+    address: String,
+}
+
+#[derive(Serialize)]
+struct Mailbox {
+    name: String,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    there: Option<There>,
+}
+
+#[derive(Serialize)]
+struct There {
+    number: u64,
+    uid_validity: u32,
+    messages: u64,
+}
+
+#[derive(Serialize)]
+struct Message {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Run {
+    number: u64,
+    begun: String,
+    closed: String,
+    accounts: u64,
+    stamped: bool,
+}
+
+#[derive(Serialize)]
+struct File {
+    name: &'static str,
+    sha256: String,
+}
+
+/// The statement of `shown`, which names the digests of `files`.
+pub(super) fn text(shown: &Shown, files: &[(&'static str, &[u8])]) -> Vec<u8> {
+    let (proven, run) = (&shown.proven, &shown.run);
+    let (kind, mailbox, message) = match &proven.fact {
+        Fact::Present { mailbox, uid, digest } => {
+            let message = Message { uid: Some(*uid), sha256: Some(digest.to_string()) };
+            ("presence", Some(mailbox), message)
+        }
+        Fact::Absent { mailbox, asked } => ("absence", Some(mailbox), Message::of(asked)),
+        Fact::NoMailbox { asked, .. } => ("no-mailbox", None, Message::of(asked)),
+    };
+    let there = mailbox.map(|FactMailbox { id, uid_validity, messages }| There {
+        number: id.0,
+        uid_validity: *uid_validity,
+        messages: *messages,
+    });
+    let words = words(shown);
+    let files = files
+        .iter()
+        .map(|(name, octets)| File { name, sha256: Sha256Digest::of(octets).to_string() });
+    let statement = Statement {
+        format: FORMAT,
+        kind,
+        italiano: words.get(Language::Italian).to_owned(),
+        english: words.get(Language::English).to_owned(),
+        account: Account { number: proven.account.0, address: proven.address.clone() },
+        instant: instant(proven.instant),
+        mailbox: Mailbox { name: proven.name.clone(), there },
+        message,
+        run: Run {
+            number: run.number,
+            begun: instant(run.begun),
+            closed: instant(run.closed),
+            accounts: run.accounts,
+            stamped: shown.stamped,
+        },
+        files: files.collect(),
+    };
+    // A plain struct: serialising it cannot fail.
+    let mut text = serde_json::to_vec_pretty(&statement).unwrap_or_default();
+    text.push(b'\n');
+    text
+}
+
+impl Message {
+    fn of(asked: &Asked) -> Self {
+        match asked {
+            Asked::Uid(uid) => Self { uid: Some(uid.get()), sha256: None },
+            Asked::Digest(digest) => Self { uid: None, sha256: Some(digest.to_string()) },
+        }
+    }
+}
+
+/// What is shown, in one sentence of each language.
+pub(super) fn words(shown: &Shown) -> Text {
+    let proven = &shown.proven;
+    let (name, address, at) = (&proven.name, &proven.address, instant(proven.instant));
+    let which = |asked: &Asked| match asked {
+        Asked::Uid(uid) => format!("UID {}", uid.get()),
+        Asked::Digest(digest) => format!("SHA-256 {digest}"),
+    };
+    match &proven.fact {
+        Fact::Present { uid, digest, .. } => Text::filled(
+            format!(
+                "Il {at} il messaggio con SHA-256 {digest} era nella cartella {name} della casella {address}, con UID {uid}."
+            ),
+            format!(
+                "On {at} the message with SHA-256 {digest} was in the mailbox {name} of the account {address}, with UID {uid}."
+            ),
+        ),
+        Fact::Absent { asked, .. } => {
+            let which = which(asked);
+            Text::filled(
+                format!(
+                    "Il {at} nella cartella {name} della casella {address} non c'era alcun messaggio con {which}."
+                ),
+                format!(
+                    "On {at} there was no message with {which} in the mailbox {name} of the account {address}."
+                ),
+            )
+        }
+        Fact::NoMailbox { asked, .. } => {
+            let which = which(asked);
+            Text::filled(
+                format!(
+                    "Il {at} la casella {address} non aveva alcuna cartella {name}, e dunque nessun messaggio con {which} in essa."
+                ),
+                format!(
+                    "On {at} the account {address} had no mailbox {name}, and so no message with {which} in it."
+                ),
+            )
+        }
+    }
+}
+
+/// An instant in UTC with milliseconds: `2026-11-21T06:00:17.250Z`.
+pub(super) fn instant(at: UnixMillis) -> String {
+    let millis = at.0.rem_euclid(1_000);
+    jiff::Timestamp::from_second(at.seconds()).map_or_else(
+        |_| at.0.to_string(),
+        |seconds| format!("{}.{millis:03}Z", seconds.to_string().trim_end_matches('Z')),
+    )
+}

@@ -1,0 +1,348 @@
+//! Runs on schedule: the loop of the server.
+//!
+//! * A run is due at each multiple of the interval since midnight UTC. When one or more were missed, the
+//!   server was down, say, one run catches up. A run that was cut off goes on.
+//! * Accounts are spread over `spread`, never faster than `rate`; a run that is late is not spread.
+//! * A closed run is signed by the pair that signs receipts, and the signature is stamped by the service
+//!   that stamps the journal, after growing pauses when it does not answer. A run waits unstamped, and
+//!   the metrics say so.
+//! * Accounts are thinned behind the run that looked at them; a sweep that takes a day thins the others.
+//! * What fails, an account or a step, is logged, counted and tried again. Mail never waits.
+//!
+//! Not here: what a run does (`snapshots::run`), signatures and stamps (`trust`).
+
+use std::{error::Error, sync::Arc, time::Duration};
+
+use ::snapshots::{
+    error::SnapshotError,
+    run::{
+        ClosedRun, Runs,
+        walk::{Schedule, Step, StepLimits},
+    },
+};
+use storage::{account::settings::AccountSettings, ids::AccountId};
+use tokio::{sync::Notify, time::Instant};
+use tokio_util::sync::CancellationToken;
+use trust::{
+    certificate::chain::TrustedAuthorities,
+    clock::{Clock, UnixMillis},
+    digest::Sha256Digest,
+    timestamp::{TimestampError, TimestampSource, verify::verify},
+};
+
+use crate::{
+    config::SnapshotSettings,
+    metrics_names as names,
+    pec::engine::{PecEngine, PecError},
+    serve::journal::Stamping,
+};
+
+/// Accounts of one step, at most.
+const STEP_ACCOUNTS_MAX: u32 = 256;
+/// Accounts of one step of the sweep.
+const SWEEP_ACCOUNTS: usize = 200;
+/// In how many milliseconds the sweep goes over all accounts.
+const SWEEP_MILLIS: u64 = 24 * 3_600_000;
+/// The longest pause between two looks at the clock.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Why something is put off.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Snapshots(#[from] SnapshotError),
+    #[error(transparent)]
+    Engine(#[from] PecError),
+    #[error("the run has no time stamp that holds")]
+    Stamp(#[from] TimestampError),
+}
+
+/// Takes snapshots of all accounts of one server.
+#[derive(Debug)]
+pub struct SnapshotService {
+    runs: Arc<Runs>,
+    engine: Arc<PecEngine>,
+    clock: Arc<dyn Clock>,
+    stamps: Arc<dyn TimestampSource>,
+    trusted: TrustedAuthorities,
+    settings: SnapshotSettings,
+    /// Rung when a run is closed.
+    closed: Notify,
+}
+
+impl Schedule for SnapshotSettings {
+    fn interval_millis(&self, settings: &AccountSettings) -> Option<i64> {
+        i64::try_from(self.times(&settings.plan).every.0).ok()
+    }
+}
+
+impl SnapshotService {
+    /// A service whose runs are signed by `engine` and stamped by `stamps`, of whose stamps `trusted`
+    /// tell.
+    pub fn new(
+        runs: Arc<Runs>,
+        engine: Arc<PecEngine>,
+        clock: Arc<dyn Clock>,
+        (stamps, trusted): (Arc<dyn TimestampSource>, TrustedAuthorities),
+        settings: SnapshotSettings,
+    ) -> Self {
+        Self { runs, engine, clock, stamps, trusted, settings, closed: Notify::new() }
+    }
+
+    /// Works until `stopping` is cancelled; a run that is cut off then goes on at the next start.
+    pub async fn work(self, mut stamping: Stamping, stopping: CancellationToken) {
+        let mut expected = None;
+        let runs = async {
+            loop {
+                self.round(&mut expected).await;
+                tokio::time::sleep(self.pause()).await;
+            }
+        };
+        let seals = async {
+            loop {
+                if self.seal(&mut stamping).await {
+                    self.closed.notified().await;
+                } else {
+                    tokio::time::sleep(PAUSE_MAX).await;
+                }
+            }
+        };
+        let both = async { tokio::join!(runs, seals) };
+        let _: Option<((), ())> = stopping.run_until_cancelled(both).await;
+    }
+
+    fn interval(&self) -> i64 {
+        i64::try_from(self.settings.interval.0).unwrap_or(i64::MAX).max(1)
+    }
+
+    fn pause(&self) -> Duration {
+        let left = self.interval() - self.clock.now().0.rem_euclid(self.interval());
+        Duration::from_millis(u64::try_from(left).unwrap_or(0)).min(PAUSE_MAX)
+    }
+
+    /// Does the run that is due, if one is. `expected`: how many accounts change between two runs.
+    async fn round(&self, expected: &mut Option<u64>) {
+        match self.due().await {
+            Ok(None) => {}
+            Ok(Some(due)) => match self.run(due, expected).await {
+                Ok(run) => {
+                    if let Err(error) = self.thin(&run).await {
+                        put_off("thin", &error);
+                    }
+                }
+                Err(error) => put_off("run", &error),
+            },
+            Err(error) => put_off("run", &error),
+        }
+    }
+
+    /// The instant that a run is to cover now; `None` when every one is covered.
+    async fn due(&self) -> Result<Option<UnixMillis>, Failure> {
+        let (now, interval) = (self.clock.now(), self.interval());
+        let latest = self.runs.latest().await?;
+        let last_due = UnixMillis(now.0.div_euclid(interval).saturating_mul(interval));
+        let begun = self.runs.progress().await?.map(|progress| progress.due);
+        let covered = latest.as_ref().map(|run| run.record.begun);
+        // The first instant behind the one that is covered.
+        let first = covered.map(|at| at.0.div_euclid(interval).saturating_add(1) * interval);
+        let late = first.map_or(0, |first| now.0.saturating_sub(first).max(0));
+        gauge(names::SNAPSHOT_LAG, late);
+        if let Some(run) = latest {
+            gauge(names::SNAPSHOT_RUN_INSTANT, run.record.closed.0);
+        }
+        Ok(begun.or_else(|| covered.is_none_or(|at| at < last_due).then_some(last_due)))
+    }
+
+    /// One whole run.
+    async fn run(&self, due: UnixMillis, expected: &mut Option<u64>) -> Result<ClosedRun, Failure> {
+        let begun = self.runs.begin(due, self.clock.now()).await?;
+        let (mut before, mut failed) = (begun, 0);
+        loop {
+            let (from, pace) = (Instant::now(), self.pace(due, *expected));
+            let limits = StepLimits {
+                accounts_max: usize::try_from(pace.accounts).unwrap_or(1),
+                concurrency: usize::try_from(self.settings.concurrency).unwrap_or(1),
+            };
+            let step = self.runs.step(limits, &self.settings, &*self.clock).await?;
+            self.note(&step, &mut failed);
+            let progress = step.progress;
+            count(names::SNAPSHOT_RUN_PAGES, progress.pages.saturating_sub(before.pages));
+            let octets = progress.page_octets.saturating_sub(before.page_octets);
+            count(names::SNAPSHOT_RUN_OCTETS, octets);
+            let taken = progress.taken.saturating_sub(before.taken);
+            metrics::counter!(names::SNAPSHOT_ACCOUNTS, "outcome" => "taken").increment(taken);
+            before = progress;
+            for account in &step.accounts {
+                self.thin_account(*account).await;
+            }
+            if step.done {
+                *expected = Some(progress.taken.saturating_add(progress.failed));
+                break;
+            }
+            let accounts = u32::try_from(step.accounts.len()).unwrap_or(u32::MAX);
+            tokio::time::sleep_until(from + pace.each.saturating_mul(accounts)).await;
+        }
+        let closed = self.runs.close(self.clock.now()).await?;
+        let closed = closed.ok_or(SnapshotError::NotPresent)?;
+        let took = closed.record.closed.0.saturating_sub(closed.record.begun.0);
+        gauge(names::SNAPSHOT_RUN_SECONDS, took);
+        gauge(names::SNAPSHOT_RUN_INSTANT, closed.record.closed.0);
+        gauge(names::SNAPSHOT_LAG, 0);
+        count(names::SNAPSHOT_RUNS, 1);
+        self.closed.notify_one();
+        tracing::info!(
+            run = closed.record.number,
+            accounts = closed.record.accounts,
+            taken = before.taken,
+            failed,
+            milliseconds = took,
+            "a run of snapshots is closed"
+        );
+        Ok(closed)
+    }
+
+    fn note(&self, step: &Step, failed: &mut u64) {
+        let looked_at = step.accounts.len() as u64 + step.passed_over;
+        metrics::counter!(names::SNAPSHOT_ACCOUNTS, "outcome" => "looked_at").increment(looked_at);
+        *failed += step.failures.len() as u64;
+        for (account, error) in &step.failures {
+            metrics::counter!(names::SNAPSHOT_ACCOUNTS, "outcome" => "failed").increment(1);
+            tracing::warn!(
+                account = account.0,
+                error = error as &dyn Error,
+                "no snapshot of the account: it is tried again"
+            );
+        }
+    }
+
+    /// How many accounts a step has, and how long each may take.
+    fn pace(&self, due: UnixMillis, expected: Option<u64>) -> Pace {
+        let fastest = Duration::from_secs(1) / self.settings.rate.max(1);
+        let late = self.clock.now().0.saturating_sub(due.0) >= self.interval();
+        let spread = match expected {
+            Some(accounts) if !late => {
+                let spread = self.settings.spread.0.min(self.settings.interval.0);
+                Duration::from_millis(spread.checked_div(accounts).unwrap_or(0))
+            }
+            _ => Duration::ZERO,
+        };
+        let each = fastest.max(spread);
+        // About a second's worth.
+        let accounts = Duration::from_secs(1).as_millis() / each.as_millis().max(1);
+        let accounts = u32::try_from(accounts).unwrap_or(STEP_ACCOUNTS_MAX);
+        let least = self.settings.concurrency.clamp(1, STEP_ACCOUNTS_MAX);
+        Pace { accounts: accounts.clamp(least, STEP_ACCOUNTS_MAX), each }
+    }
+
+    async fn thin_account(&self, account: AccountId) {
+        let general = match self.engine.store().account(account).await {
+            Ok(handle) => match handle.settings().await {
+                Ok(settings) => self.settings.times(&settings.plan).retention,
+                Err(error) => return put_off("thin", &SnapshotError::from(error).into()),
+            },
+            Err(_) => return,
+        };
+        match self.runs.snapshots().thin(account, &general, self.clock.now()).await {
+            Ok(thinned) => count(names::SNAPSHOTS_REMOVED, thinned.forgotten),
+            Err(error) => put_off("thin", &error.into()),
+        }
+    }
+
+    /// Thins accounts that do not change, some of them each time, and the runs themselves.
+    async fn thin(&self, run: &ClosedRun) -> Result<(), Failure> {
+        let share = run.record.accounts.saturating_mul(self.settings.interval.0) / SWEEP_MILLIS;
+        let mut left = share.saturating_add(1);
+        let pause = Duration::from_secs(1) / self.settings.rate.max(1);
+        while left > 0 {
+            let limit = usize::try_from(left).unwrap_or(SWEEP_ACCOUNTS).min(SWEEP_ACCOUNTS);
+            let accounts = self.runs.sweep(limit).await?;
+            for (account, _) in &accounts {
+                self.thin_account(*account).await;
+                tokio::time::sleep(pause).await;
+            }
+            if accounts.is_empty() {
+                break;
+            }
+            left = left.saturating_sub(accounts.len() as u64);
+        }
+        let longest = self.runs.snapshots().longest(&self.settings.longest()).await?;
+        let thinned = self.runs.thin(&longest, self.clock.now()).await?;
+        tracing::debug!(?thinned, "runs of snapshots that nobody needs are gone");
+        Ok(())
+    }
+
+    /// Signs and stamps whatever is not yet; says whether nothing is left.
+    async fn seal(&self, stamping: &mut Stamping) -> bool {
+        let unsealed = match self.runs.list().await {
+            Ok(runs) => runs.into_iter().filter(|run| run.stamp.is_none()).collect::<Vec<_>>(),
+            Err(error) => {
+                put_off("sign", &error.into());
+                return false;
+            }
+        };
+        let mut waiting = unsealed.len();
+        for run in unsealed {
+            let signature = match self.signed(&run).await {
+                Ok(signature) => signature,
+                Err(error) => {
+                    put_off("sign", &error);
+                    break;
+                }
+            };
+            if !stamping.is_due(Instant::now()) {
+                continue;
+            }
+            let stamped = self.stamp(run.number(), &signature).await;
+            stamping.tried(stamped.is_err(), Instant::now());
+            match stamped {
+                Ok(()) => waiting -= 1,
+                Err(error) => put_off("stamp", &error),
+            }
+        }
+        #[expect(clippy::cast_precision_loss, reason = "runs are some hundreds")]
+        metrics::gauge!(names::SNAPSHOT_UNSTAMPED).set(waiting as f64);
+        waiting == 0
+    }
+
+    /// The signature of a run, made when it has none.
+    async fn signed(&self, run: &ClosedRun) -> Result<Vec<u8>, Failure> {
+        if let Some(signature) = &run.signature {
+            return Ok(signature.clone());
+        }
+        let (signer, digest) = (self.engine.signer(), Sha256Digest::of(&run.record.encode()));
+        let made = self.engine.compute(move || signer.sign_digest(digest)).await?;
+        let signature = made.map_err(|error| PecError::Sign(Box::new(error)))?;
+        self.runs.seal(run.number(), Some(signature.clone()), None).await?;
+        Ok(signature)
+    }
+
+    async fn stamp(&self, number: u64, signature: &[u8]) -> Result<(), Failure> {
+        let digest = Sha256Digest::of(signature);
+        let token = self.stamps.stamp(digest).await?;
+        verify(&token, digest, &self.trusted)?;
+        self.runs.seal(number, None, Some(token.as_der().to_vec())).await?;
+        Ok(())
+    }
+}
+
+/// How fast a run goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Pace {
+    accounts: u32,
+    each: Duration,
+}
+
+fn put_off(step: &'static str, error: &Failure) {
+    metrics::counter!(names::SNAPSHOT_FAILURES, "step" => step).increment(1);
+    tracing::warn!(step, error = error as &dyn Error, "a step of snapshots is put off");
+}
+
+fn count(name: &'static str, more: u64) {
+    metrics::counter!(name).increment(more);
+}
+
+/// Sets a gauge of seconds from milliseconds.
+fn gauge(name: &'static str, millis: i64) {
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are far below 2⁵³")]
+    metrics::gauge!(name).set(millis as f64 / 1_000.0);
+}
