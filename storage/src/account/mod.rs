@@ -62,6 +62,7 @@ use crate::{
         append::{Append, AppendAll, AppendRequest, Appended, Replaced},
         expunge::TrimExpungeLog,
         live::{self, LiveMailbox},
+        restore::{RestoreRows, Restored},
         view::MailboxState,
     },
     octets::{Erased, StoredMessage},
@@ -308,6 +309,15 @@ impl Account {
     ) -> Result<Vec<Appended>, StoreError> {
         let appends = requests.into_iter().map(Append::new).collect();
         self.queue.submit(&self.core, AppendAll { appends, replaced }).await
+    }
+
+    /// Brings rows that a snapshot shows back, all of them or none, under new UIDs; messages that
+    /// departed come back under new numbers. [`StoreError::NoSuchMailbox`],
+    /// [`StoreError::NoSuchMessage`] when no snapshot holds one any more, [`StoreError::Erased`],
+    /// [`StoreError::OverQuota`], [`StoreError::LimitExceeded`], [`StoreError::Conflict`] when a
+    /// condition of `request.also` fails.
+    pub async fn restore_rows(&self, request: RestoreRows) -> Result<Restored, StoreError> {
+        self.queue.submit(&self.core, request).await
     }
 
     /// Erases a message durably: its octets can be read no more, its rows stay.

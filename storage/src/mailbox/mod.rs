@@ -2,6 +2,7 @@
 //!
 //! * [`view`]: the seam; [`live`] implements it for the mailboxes of an account.
 //! * [`append`], `store_flags`, `expunge`, `copy`: one file per change.
+//! * [`restore`]: brings back what a snapshot shows.
 //! * `blocks`: rows once more, many to a value, for mailboxes that are large.
 //! * `rows`: the only places where rows appear, change and go.
 //!
@@ -13,6 +14,7 @@ pub(crate) mod copy;
 pub(crate) mod expunge;
 pub mod flags;
 pub mod live;
+pub mod restore;
 pub(crate) mod rows;
 pub(crate) mod store_flags;
 pub mod view;

@@ -46,11 +46,15 @@ impl Capture for Note {
     }
 }
 
-async fn take(anna: &Account) -> KeptSnapshot {
+pub(super) async fn take(anna: &Account) -> KeptSnapshot {
     anna.capture(Note).await.expect("a snapshot")
 }
 
-async fn forget(anna: &Account, number: u64, previous: Option<KeptSnapshot>) -> (u64, u64) {
+pub(super) async fn forget(
+    anna: &Account,
+    number: u64,
+    previous: Option<KeptSnapshot>,
+) -> (u64, u64) {
     let mut also = Batch::default();
     also.delete(TAKEN, number.to_be_bytes().to_vec());
     let request = ForgetSnapshot { number, previous, also };
@@ -58,7 +62,7 @@ async fn forget(anna: &Account, number: u64, previous: Option<KeptSnapshot>) -> 
     (forgotten.removed, forgotten.passed_on)
 }
 
-async fn expunge(anna: &Account, uids: &[Uid]) {
+pub(super) async fn expunge(anna: &Account, uids: &[Uid]) {
     let inbox = anna.mailbox(INBOX).await.expect("INBOX");
     let flags = Flags { deleted: true, ..Flags::default() };
     inbox.store_flags(uids, FlagChange::Add, &flags, None).await.expect("flag");

@@ -20,5 +20,6 @@ pub(crate) mod objects;
 mod oversized;
 mod power_cut;
 mod quota;
+mod restore;
 mod seeds;
 mod simulation;
