@@ -5,6 +5,7 @@
 //! * [`record`]: what is known of one snapshot, in a fixed layout that can be signed.
 //! * [`proof`]: evidence that one message stood in one mailbox, checked without the store.
 //! * [`keep`]: where snapshots are kept: taking, listing, opening, thinning out.
+//! * [`diff`], [`search`], [`restore`], [`export`]: what is done with them.
 //! * [`hash`]: every hash of this floor, octet by octet.
 //!
 //! Invariants:
@@ -17,11 +18,15 @@
 //!
 //! Not here: when snapshots are taken.
 
+pub mod diff;
 pub mod error;
+pub mod export;
 pub mod hash;
 pub mod keep;
 mod octets;
 pub mod proof;
 pub mod record;
+pub mod restore;
+pub mod search;
 pub mod state;
 pub mod tree;

@@ -22,7 +22,7 @@ pub mod settings;
 pub mod snapshot;
 pub mod take;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 

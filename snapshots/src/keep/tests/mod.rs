@@ -1,4 +1,4 @@
 //! Snapshots as a whole, over a store on the simulated engine.
 
-mod house;
+pub(crate) mod house;
 mod taking;
