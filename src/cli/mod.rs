@@ -49,6 +49,7 @@ mod quarantine;
 mod queue;
 mod restore;
 mod service_levels;
+mod snapshot;
 mod store;
 mod transmission;
 
@@ -180,6 +181,11 @@ enum Command {
     )]
     Quarantine(quarantine::QuarantineCommand),
     #[command(
+        subcommand,
+        about = say("Le istantanee delle caselle", "Snapshots of accounts"),
+    )]
+    Snapshot(snapshot::SnapshotCommand),
+    #[command(
         about = say("Completamento per la shell", "Completions for a shell"),
         after_help = say(
             "Esempio:\n  ceralacca completions bash > ~/.local/share/bash-completion/completions/ceralacca",
@@ -242,6 +248,7 @@ fn execute(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Keys(command) => command.run(file.as_deref(), output),
         Command::Journal(command) => command.run(file.as_deref(), output),
         Command::Quarantine(command) => command.run(file.as_deref(), output),
+        Command::Snapshot(command) => command.run(file.as_deref(), output),
         Command::Account(account_quota::AccountCommands::Quota(arguments)) => {
             account_quota::run(file.as_deref(), output, &arguments)
         }

@@ -27,7 +27,14 @@ use crate::{
 /// The families of this floor in the catalog.
 #[must_use]
 pub fn families() -> Vec<Family> {
-    [records::FAMILIES.as_slice(), &[NODE_STATE], &service_levels::FAMILIES].concat()
+    [
+        records::FAMILIES.as_slice(),
+        &[NODE_STATE],
+        &service_levels::FAMILIES,
+        &snapshots::keep::keys::FAMILIES,
+        &[snapshots::restore::job::SNAPSHOT_RESTORES],
+    ]
+    .concat()
 }
 
 /// The object store of the packs when it is not in the data folder; `None` when it is.

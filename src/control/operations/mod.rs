@@ -17,6 +17,7 @@ pub mod repair;
 pub mod scrub;
 pub mod service_levels;
 pub mod share;
+pub mod snapshot;
 pub mod stats;
 pub mod take_over;
 pub mod transmission;
@@ -54,6 +55,14 @@ pub fn served() -> Operations {
         .with::<queue::QueueShow>()
         .with::<queue::QueueChange>()
         .with::<scrub::StoreScrub>()
+        .with::<snapshot::SnapshotList>()
+        .with::<snapshot::SnapshotBrowse>()
+        .with::<snapshot::compare::SnapshotDiff>()
+        .with::<snapshot::compare::SnapshotSearch>()
+        .with::<snapshot::restore::SnapshotRestore>()
+        .with::<snapshot::restore::RestoreStatus>()
+        .with::<snapshot::restore::RestoreChange>()
+        .with::<snapshot::export::SnapshotExport>()
         .with::<service_levels::ServiceLevels>()
         .with::<share::AccountShare>()
         .with::<stats::StoreStats>()
