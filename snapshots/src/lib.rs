@@ -5,6 +5,7 @@
 //! * [`record`]: what is known of one snapshot, in a fixed layout that can be signed.
 //! * [`proof`]: evidence that one message stood in one mailbox, checked without the store.
 //! * [`keep`]: where snapshots are kept: taking, listing, opening, thinning out.
+//! * [`check`]: whether every snapshot is complete.
 //! * [`diff`], [`search`], [`restore`], [`export`]: what is done with them.
 //! * [`hash`]: every hash of this floor, octet by octet.
 //!
@@ -18,6 +19,7 @@
 //!
 //! Not here: when snapshots are taken.
 
+pub mod check;
 pub mod diff;
 pub mod error;
 pub mod export;

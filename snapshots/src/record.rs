@@ -5,7 +5,7 @@
 //! | 1 | version, 1 |
 //! | 8 | AccountId |
 //! | 8 | instant, milliseconds since 1970, signed |
-//! | 32 | hash of the account's previous record, zeros for the first |
+//! | 32 | hash of the record of the snapshot that was the latest before, zeros when there was none |
 //! | 32 | StateRoot |
 //! | 4 | mailboxes |
 //! | 8 | messages |
@@ -36,7 +36,7 @@ pub struct SnapshotRecord {
     pub account: AccountId,
     /// When the state was like that.
     pub instant: UnixMillis,
-    /// The hash of the record before, `None` for the first.
+    /// The hash of the record of the snapshot that was the latest then, `None` when there was none.
     pub previous: Option<Sha256Digest>,
     /// The state.
     pub state_root: StateRoot,

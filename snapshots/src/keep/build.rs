@@ -89,7 +89,7 @@ impl<'a> Builder<'a> {
     /// Brings the trees up to date with at most `limit` rows; says how many it took, `None` when they
     /// are more.
     pub(crate) async fn in_queue(&mut self, limit: usize) -> Result<Option<usize>, SnapshotError> {
-        if let Some(rows) = self.from_log(limit).await? {
+        if let Some(rows) = self.follow_log(limit).await? {
             return Ok(Some(rows));
         }
         // The log does not say all: every row is compared.
@@ -106,7 +106,10 @@ impl<'a> Builder<'a> {
 
     /// Brings the trees up to date when the log says how, with at most `limit` rows; says how many it
     /// took.
-    pub(crate) async fn from_log(&mut self, limit: usize) -> Result<Option<usize>, SnapshotError> {
+    pub(crate) async fn follow_log(
+        &mut self,
+        limit: usize,
+    ) -> Result<Option<usize>, SnapshotError> {
         let Some(few) = self.few_changes(limit).await? else { return Ok(None) };
         let rows = few.changed.len() + few.expunged.len();
         self.apply(few).await?;

@@ -2,6 +2,7 @@
 //!
 //! * [`take`]: a snapshot from what changed since the latest one.
 //! * [`open`]: an old state read as mailboxes.
+//! * [`thin`]: what goes when, and how it goes.
 //! * [`pages`], [`keys`]: how it is stored.
 //!
 //! Invariants:
@@ -23,6 +24,7 @@ pub mod snapshot;
 pub mod take;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod thin;
 
 use std::sync::Arc;
 

@@ -88,6 +88,7 @@ impl Snapshots {
     ) -> Result<Taken, SnapshotError> {
         let _place = self.place(account).await;
         let handle = self.store.account(account).await?;
+        self.finish_going(&handle).await?;
         let (entry, _) = account_entry(&**self.store.engine(), account).await?;
         let secret = match entry.secret {
             Some(secret) => secret,
@@ -129,20 +130,8 @@ impl Snapshots {
 
     /// Removes pages that were written ahead for snapshot `birth`, which there is not.
     async fn remove_leftovers(&self, account: AccountId, birth: u64) -> Result<(), SnapshotError> {
-        let prefix = keys::snapshot(account, birth);
-        loop {
-            let limit = self.limits.pages_per_batch_max.max(1);
-            let scan = storage::catalog::engine::Scan::prefix(SNAPSHOT_PAGES, &prefix, limit);
-            let entries = self.store.engine().scan(&scan).await?;
-            if entries.is_empty() {
-                return Ok(());
-            }
-            let mut batch = Batch::default();
-            for (key, _) in entries {
-                batch.delete(SNAPSHOT_PAGES, key);
-            }
-            self.store.commit(batch).await?;
-        }
+        self.remove_all(self.scan(SNAPSHOT_PAGES, &keys::snapshot(account, birth), None)).await?;
+        Ok(())
     }
 
     /// Writes pages of every mailbox in which much changed, as the account now is.
@@ -167,7 +156,7 @@ impl Snapshots {
             let base = known.or_else(|| latest.as_ref().and_then(|latest| latest.base(id)));
             let mut builder = Builder::new(&state, &mailbox, secret, base, &mut sheet);
             let mut next = Some(0);
-            if builder.from_log(self.limits.rows_in_queue_max).await?.is_some() {
+            if builder.follow_log(self.limits.rows_in_queue_max).await?.is_some() {
                 next = None;
             }
             while let Some(from) = next {

@@ -6,7 +6,7 @@ use object_store::{ObjectStore, memory::InMemory};
 use storage::{
     account::{Account, quota::QuotaRule, settings::AccountSettings},
     catalog::{
-        engine::{Batch, Engine as _, Reader as _, Scan},
+        engine::{Batch, Reader as _, Scan},
         simulated::SimulatedEngine,
     },
     ids::{AccountId, MailboxId, Uid},
@@ -95,12 +95,6 @@ impl House {
         Self { engine, objects, clock, store, snapshots, limits }
     }
 
-    /// The power is cut and the store opened again.
-    pub(crate) async fn crash(self) -> Self {
-        let engine = self.engine.crash();
-        Self::open(engine, self.objects, self.clock, self.limits).await
-    }
-
     pub(crate) async fn anna(&self) -> Account {
         self.store.account(ANNA).await.expect("the account")
     }
@@ -155,6 +149,13 @@ impl House {
         let open = self.snapshots.open(ANNA, snapshot.number).await.expect("open");
         let mailbox = open.mailbox_by_name(name).expect("the mailbox");
         mailbox.rows().await.expect("rows").1
+    }
+
+    /// All invariants hold, those of the floor below, too.
+    pub(crate) async fn is_sound(&self) {
+        let report = crate::check::run(&self.store, &|_| {}).await.expect("check");
+        assert_eq!(report.violations, []);
+        assert_eq!(report.seen.going, 0);
     }
 
     /// How many entries a family has.

@@ -325,7 +325,7 @@ impl Operation for SnapshotBrowse {
             run.go_on()?;
             let envelope = match open.account().summary(row.email_number).await {
                 Ok(summary) => summary.envelope.clone(),
-                Err(StoreError::NoSuchMessage { .. }) => Default::default(),
+                Err(StoreError::NoSuchMessage { .. }) => storage::summary::Envelope::default(),
                 Err(error) => return Err(error.into()),
             };
             let text = |octets: Option<Vec<u8>>| {

@@ -172,9 +172,10 @@ impl Operation for RestoreChange {
     async fn run(&self, site: &Site, _run: &Run) -> Result<RestoreView, OperationError> {
         let account = account(site, &self.account).await?;
         let restores = restores(site);
-        let changed = match self.resume {
-            true => restores.resume(account, self.number).await?,
-            false => restores.cancel(account, self.number).await?,
+        let changed = if self.resume {
+            restores.resume(account, self.number).await?
+        } else {
+            restores.cancel(account, self.number).await?
         };
         changed.map(RestoreView::from).ok_or_else(|| {
             let (number, address) = (self.number, &self.account);

@@ -1,0 +1,190 @@
+//! Which snapshots go, and what goes with them.
+
+use std::collections::BTreeSet;
+
+use storage::{
+    catalog::engine::{Batch, Engine as _, Reader as _, Scan},
+    error::StoreError,
+    mailbox::{flags::Flags, view::MailboxView as _},
+};
+use trust::clock::Clock as _;
+
+use super::house::{ANNA, House, INBOX, small, uid};
+use crate::{
+    check::{self, SnapshotFault},
+    error::SnapshotError,
+    keep::{
+        keys::{DEPARTED_PAGES, SNAPSHOT_PAGES, SNAPSHOTS},
+        settings::{Hold, Retention},
+    },
+};
+
+const NONE: Retention =
+    Retention { hourly_hours: 0, daily_days: 0, monthly_months: 0, on_demand_days: 0 };
+
+async fn numbers(house: &House) -> Vec<u64> {
+    let all = house.snapshots.list(ANNA).await.expect("a list");
+    all.into_iter().map(|snapshot| snapshot.number).collect()
+}
+
+#[tokio::test]
+async fn what_covered_an_hour_a_midnight_or_a_month_stays() {
+    let (house, _anna) = House::new(small()).await;
+    // Every 20 minutes for three days.
+    let mut instants = Vec::new();
+    for number in 0..216 {
+        house.append(INBOX, number).await;
+        house.clock.advance(20 * 60_000 - 1_000);
+        instants.push(house.take().await.record.instant.0);
+    }
+    let now = house.clock.now();
+    let retention = Retention { hourly_hours: 5, daily_days: 2, ..NONE };
+    let thinned = house.snapshots.thin(ANNA, &retention, now).await.expect("thin");
+    let hour = 3_600_000;
+    let mut wanted: BTreeSet<i64> = (0..5).map(|ago| (now.0 / hour - ago) * hour).collect();
+    wanted.extend((0..2).map(|ago| (now.0 / (24 * hour) - ago) * 24 * hour));
+    wanted.insert(now.0);
+    let wanted: BTreeSet<u64> = wanted
+        .into_iter()
+        .map(|instant| instants.iter().filter(|taken| **taken <= instant).count() as u64)
+        .collect();
+    assert_eq!(numbers(&house).await, wanted.iter().copied().collect::<Vec<_>>());
+    assert_eq!(thinned.kept, wanted.len() as u64);
+    assert_eq!(thinned.forgotten, 216 - thinned.kept);
+    house.is_sound().await;
+}
+
+#[tokio::test]
+async fn everything_of_a_snapshot_goes_with_it_whichever_it_is() {
+    for order in [[1, 2, 3], [3, 2, 1], [2, 1, 3], [2, 3, 1], [3, 1, 2], [1, 3, 2]] {
+        let (house, anna) = House::new(small()).await;
+        house.fill(INBOX, 0..200).await;
+        house.take().await;
+        house.flag(INBOX, &[uid(10)], Flags { seen: true, ..Flags::default() }).await;
+        house.expunge(INBOX, &[uid(100)]).await;
+        house.take().await;
+        house.flag(INBOX, &[uid(10)], Flags::default()).await;
+        anna.rename_mailbox("INBOX", "Vecchia").await.expect("rename");
+        house.take().await;
+        for number in order {
+            house.snapshots.forget(ANNA, number).await.expect("forget");
+            house.is_sound().await;
+        }
+        assert_eq!(house.count(SNAPSHOTS).await, 0, "{order:?}");
+        assert_eq!(house.count(SNAPSHOT_PAGES).await, 0, "{order:?}");
+        assert_eq!(house.count(DEPARTED_PAGES).await, 0, "{order:?}");
+        house.append(INBOX, 500).await;
+        let next = house.take().await;
+        assert_eq!((next.number, next.record.previous), (4, None));
+        house.is_sound().await;
+    }
+}
+
+#[tokio::test]
+async fn after_the_latest_was_forgotten_the_next_one_is_right() {
+    let (house, anna) = House::new(small()).await;
+    house.fill(INBOX, 0..150).await;
+    house.take().await;
+    house.flag(INBOX, &[uid(10), uid(90)], Flags { seen: true, ..Flags::default() }).await;
+    house.expunge(INBOX, &[uid(100)]).await;
+    house.take().await;
+    let mailbox = anna.mailbox(INBOX).await.expect("INBOX");
+    anna.trim_expunge_log(INBOX, house.clock.now().plus_millis(1_000)).await.expect("trim");
+    house.snapshots.forget(ANNA, 2).await.expect("forget");
+    let third = house.take().await;
+    house.is_sound().await;
+    house.snapshots.forget(ANNA, 1).await.expect("forget");
+    house.is_sound().await;
+    let live = mailbox.rows().await.expect("rows").1;
+    let rows = house.rows(&third, "INBOX").await;
+    let same = super::house::without_mod_seq;
+    assert_eq!(same(rows), same(live));
+}
+
+#[tokio::test]
+async fn what_is_held_stays() {
+    let (house, _anna) = House::new(small()).await;
+    for number in 0..4 {
+        house.append(INBOX, number).await;
+        house.take().await;
+    }
+    let hold = |reason: &str| Some(Hold { reason: reason.to_owned(), since: house.clock.now() });
+    let (none, now) = (Batch::default, house.clock.now());
+    house.snapshots.hold(ANNA, None, hold("fascicolo 7"), none()).await.expect("hold all");
+    house.snapshots.thin(ANNA, &NONE, now).await.expect("thin");
+    assert!(matches!(house.snapshots.forget(ANNA, 1).await, Err(SnapshotError::Held { .. })));
+    assert_eq!(numbers(&house).await, [1, 2, 3, 4]);
+    house.snapshots.hold(ANNA, Some(2), hold("fascicolo 8"), none()).await.expect("hold one");
+    house.snapshots.hold(ANNA, None, None, none()).await.expect("end the hold");
+    house.snapshots.thin(ANNA, &NONE, now).await.expect("thin");
+    assert_eq!(numbers(&house).await, [2, 4], "the one that is held and the latest");
+    assert!(matches!(house.snapshots.forget(ANNA, 2).await, Err(SnapshotError::Held { .. })));
+    house.is_sound().await;
+}
+
+#[tokio::test]
+async fn a_snapshot_that_goes_while_it_is_read_says_so() {
+    let (house, _anna) = House::new(small()).await;
+    house.fill(INBOX, 0..50).await;
+    house.take().await;
+    house.expunge(INBOX, &[uid(5)]).await;
+    house.take().await;
+    let open = house.snapshots.open(ANNA, 1).await.expect("open");
+    let inbox = open.mailbox_by_name("INBOX").expect("INBOX");
+    let gone = inbox.rows().await.expect("rows").1.swap_remove(4);
+    house.snapshots.forget(ANNA, 1).await.expect("forget");
+    let rows = inbox.rows().await;
+    assert!(matches!(rows, Err(StoreError::SnapshotExpired { number: 1, .. })), "{rows:?}");
+    let read = inbox.read(gone.email_number, 0..10).await;
+    assert!(matches!(read, Err(StoreError::SnapshotExpired { .. })), "{read:?}");
+    let open = house.snapshots.open(ANNA, 1).await;
+    assert!(matches!(open, Err(SnapshotError::NoSuchSnapshot { number: 1, .. })));
+}
+
+#[tokio::test]
+async fn the_check_finds_what_is_missing_listed_wrongly_or_left_over() {
+    let (house, _anna) = House::new(small()).await;
+    house.fill(INBOX, 0..200).await;
+    house.take().await;
+    house.flag(INBOX, &[uid(10)], Flags { seen: true, ..Flags::default() }).await;
+    house.take().await;
+    house.is_sound().await;
+    let found = async || {
+        let report = check::run(&house.store, &|_| {}).await.expect("check");
+        report.violations.into_iter().map(|violation| violation.fault).collect::<Vec<_>>()
+    };
+    for (key, value) in
+        house.engine.scan(&Scan::prefix(SNAPSHOT_PAGES, &[], 999)).await.expect("scan")
+    {
+        let mut gone = Batch::default();
+        gone.delete(SNAPSHOT_PAGES, key.clone());
+        house.engine.commit(gone).await.expect("commit");
+        assert!(!found().await.is_empty(), "a page is missing");
+        let mut damaged = Batch::default();
+        let mut octets = value.to_vec();
+        octets[value.len() / 2] ^= 1;
+        damaged.put(SNAPSHOT_PAGES, key.clone(), octets);
+        house.engine.commit(damaged).await.expect("commit");
+        assert!(!found().await.is_empty(), "a page is damaged");
+        let mut back = Batch::default();
+        back.put(SNAPSHOT_PAGES, key, value);
+        house.engine.commit(back).await.expect("commit");
+    }
+    let departed = house.engine.scan(&Scan::prefix(DEPARTED_PAGES, &[], 999)).await.expect("scan");
+    let (key, _) = departed.into_iter().next().expect("a page that departed");
+    let mut unlisted = Batch::default();
+    unlisted.delete(DEPARTED_PAGES, key.clone());
+    house.engine.commit(unlisted).await.expect("commit");
+    assert_eq!(found().await, [SnapshotFault::NotListed]);
+    let mut wrongly = Batch::default();
+    wrongly.put(DEPARTED_PAGES, key.clone(), "");
+    let mut latest = key.to_vec();
+    latest[15] = 2;
+    wrongly.put(DEPARTED_PAGES, latest, "");
+    let mut leftover = key.to_vec();
+    leftover.drain(8..16);
+    leftover[20] ^= 1;
+    wrongly.put(SNAPSHOT_PAGES, leftover, "");
+    house.engine.commit(wrongly).await.expect("commit");
+    assert_eq!(found().await, [SnapshotFault::ListedWrongly], "leftovers are not judged then");
+}

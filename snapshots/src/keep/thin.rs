@@ -1,0 +1,269 @@
+//! Thinning out: which snapshots go when their time is over, and how one goes.
+//!
+//! A snapshot stands for its account from its instant until the next one's, because an account that
+//! does not change gets no new ones. What is kept is therefore found by instants that are to be
+//! *covered*: now, every full hour, every midnight and every first of a month (UTC) within
+//! [`Retention`]; the snapshot that stood at such an instant stays. So do those asked for, for their
+//! time, those that are held, and the latest one.
+//!
+//! How one goes, so that a crash at any point leaves something that the same steps finish:
+//!
+//! 1. It is marked. From then on it is not listed and not opened.
+//! 2. Messages that only it held are removed, the others pass to the snapshot before it
+//!    ([`Account::forget_snapshot`]).
+//! 3. Pages that departed after it go the same way: those born by the snapshot before it pass to
+//!    that one's list, the others are removed. From the latest snapshot nothing has departed yet:
+//!    with it go all pages born after the snapshot before it, whose list is emptied, for it is the
+//!    latest again.
+//! 4. Its state and its record are removed.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
+use storage::{
+    account::{
+        Account,
+        capture::{ForgetSnapshot, ForgottenMessages},
+    },
+    catalog::engine::{Batch, Expected, Family, Scan},
+    ids::AccountId,
+};
+use trust::clock::UnixMillis;
+
+use super::{
+    Snapshots, account_entry, all_snapshots,
+    keys::{self, DEPARTED_PAGES, PageKey, SNAPSHOT_ACCOUNTS, SNAPSHOT_PAGES, SNAPSHOTS},
+    records,
+    settings::Retention,
+    snapshot::{Snapshot, SnapshotKind},
+};
+use crate::error::SnapshotError;
+
+const HOUR: i64 = 3_600_000;
+const DAY: i64 = 24 * HOUR;
+
+/// What thinning out came to.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Thinned {
+    /// Snapshots that went, those included that a crash had left half forgotten.
+    pub forgotten: u64,
+    /// Snapshots that stayed.
+    pub kept: u64,
+    /// Pages that were removed.
+    pub pages_removed: u64,
+    /// Messages that were removed.
+    pub messages_removed: u64,
+}
+
+impl Snapshots {
+    /// Forgets the snapshots of an account whose time is over at `now`. `general` is what holds where
+    /// the account has nothing else. Finishes what a crash left half forgotten.
+    pub async fn thin(
+        &self,
+        account: AccountId,
+        general: &Retention,
+        now: UnixMillis,
+    ) -> Result<Thinned, SnapshotError> {
+        let _place = self.place(account).await;
+        let handle = self.store.account(account).await?;
+        let mut thinned = self.finish_going(&handle).await?;
+        let (entry, _) = account_entry(&**self.store.engine(), account).await?;
+        let all = all_snapshots(&**self.store.engine(), account).await?;
+        let all: Vec<Snapshot> = all.into_iter().map(|(snapshot, _)| snapshot).collect();
+        thinned.kept = all.len() as u64;
+        if entry.hold.is_some() {
+            return Ok(thinned);
+        }
+        let stays = staying(&all, &entry.overrides.retention(general), now);
+        for snapshot in all.iter().filter(|snapshot| !stays.contains(&snapshot.number)) {
+            self.mark(account, snapshot.number).await?;
+            self.go(&handle, snapshot.number, &mut thinned).await?;
+            thinned.kept -= 1;
+        }
+        Ok(thinned)
+    }
+
+    /// Forgets one snapshot, whatever its time. [`SnapshotError::NoSuchSnapshot`],
+    /// [`SnapshotError::Held`].
+    pub async fn forget(&self, account: AccountId, number: u64) -> Result<(), SnapshotError> {
+        let _place = self.place(account).await;
+        let handle = self.store.account(account).await?;
+        let mut thinned = self.finish_going(&handle).await?;
+        self.mark(account, number).await?;
+        self.go(&handle, number, &mut thinned).await
+    }
+
+    /// Finishes what was cut short: a snapshot that is marked goes.
+    pub(super) async fn finish_going(&self, account: &Account) -> Result<Thinned, SnapshotError> {
+        let mut thinned = Thinned::default();
+        for (snapshot, going) in all_snapshots(&**self.store.engine(), account.id()).await? {
+            if going {
+                self.go(account, snapshot.number, &mut thinned).await?;
+            }
+        }
+        Ok(thinned)
+    }
+
+    /// Marks a snapshot, unless it is held at that moment.
+    async fn mark(&self, account: AccountId, number: u64) -> Result<(), SnapshotError> {
+        let (snapshot, octets) = self.kept(account, number).await?;
+        let (entry, expected) = account_entry(&**self.store.engine(), account).await?;
+        if let Some(hold) = snapshot.hold.as_ref().or(entry.hold.as_ref()) {
+            return Err(SnapshotError::Held { account, number, reason: hold.reason.clone() });
+        }
+        let mut batch = Batch::default();
+        let key = keys::snapshot(account, number);
+        batch.expect(SNAPSHOTS, key.clone(), Expected::Value(octets));
+        batch.expect(SNAPSHOT_ACCOUNTS, keys::account(account), expected);
+        batch.put(SNAPSHOTS, key, records::encode_snapshot(&snapshot, true));
+        self.store.commit(batch).await?;
+        Ok(())
+    }
+
+    /// Removes what only a marked snapshot kept, then itself.
+    async fn go(
+        &self,
+        account: &Account,
+        number: u64,
+        thinned: &mut Thinned,
+    ) -> Result<(), SnapshotError> {
+        let id = account.id();
+        let all = all_snapshots(&**self.store.engine(), id).await?;
+        let before = all.iter().rev().map(|(snapshot, _)| snapshot).find(|s| s.number < number);
+        let before = before.map(Snapshot::kept);
+        let is_latest = all.last().is_none_or(|(last, _)| last.number == number);
+        let also = Batch::default();
+        let messages = account.forget_snapshot(ForgetSnapshot { number, previous: before, also });
+        let ForgottenMessages { removed, .. } = messages.await?;
+        let before = before.map_or(0, |before| before.number);
+        thinned.pages_removed += if is_latest {
+            self.remove_born_after(id, before, number).await?
+        } else {
+            self.pass_on(id, before, number).await?
+        };
+        let Some((snapshot, _)) = all.iter().find(|(snapshot, _)| snapshot.number == number) else {
+            return Ok(());
+        };
+        let mut batch = Batch::default();
+        let root = snapshot.record.state_root.0;
+        batch.delete(SNAPSHOT_PAGES, keys::state(id, number, root));
+        batch.delete(SNAPSHOTS, keys::snapshot(id, number));
+        self.store.commit(batch).await?;
+        thinned.forgotten += 1;
+        thinned.messages_removed += removed;
+        Ok(())
+    }
+
+    /// Removes the pages that departed after `number` and were born after `before`; passes the others
+    /// to `before`.
+    async fn pass_on(
+        &self,
+        account: AccountId,
+        before: u64,
+        number: u64,
+    ) -> Result<u64, SnapshotError> {
+        let mut removed = 0;
+        let scan = self.scan(DEPARTED_PAGES, &keys::snapshot(account, number), None);
+        loop {
+            let mut batch = Batch::default();
+            for (key, _) in self.store.engine().scan(&scan).await? {
+                let (_, page) = PageKey::of_departed(&key)?;
+                batch.delete(DEPARTED_PAGES, key);
+                if page.birth <= before {
+                    batch.put(DEPARTED_PAGES, page.departed(account, before), Bytes::new());
+                } else {
+                    batch.delete(SNAPSHOT_PAGES, page.stored(account));
+                    removed += 1;
+                }
+            }
+            if batch.delete.is_empty() {
+                return Ok(removed);
+            }
+            self.store.commit(batch).await?;
+        }
+    }
+
+    /// Removes every page born after `before` up to `number`, the latest snapshot, and empties the
+    /// list of `before`, which is the latest again.
+    async fn remove_born_after(
+        &self,
+        account: AccountId,
+        before: u64,
+        number: u64,
+    ) -> Result<u64, SnapshotError> {
+        let behind = |number: u64| keys::snapshot(account, number.saturating_add(1));
+        let born = self.scan(SNAPSHOT_PAGES, &behind(before), Some(behind(number)));
+        let removed = self.remove_all(born).await?;
+        self.remove_all(self.scan(DEPARTED_PAGES, &keys::snapshot(account, before), None)).await?;
+        Ok(removed)
+    }
+
+    /// Removes every entry of a scan, batch by batch.
+    pub(super) async fn remove_all(&self, scan: Scan) -> Result<u64, SnapshotError> {
+        let mut removed = 0;
+        loop {
+            let entries = self.store.engine().scan(&scan).await?;
+            if entries.is_empty() {
+                return Ok(removed);
+            }
+            removed += entries.len() as u64;
+            let mut batch = Batch::default();
+            for (key, _) in entries {
+                batch.delete(scan.family, key);
+            }
+            self.store.commit(batch).await?;
+        }
+    }
+
+    /// A scan of one batch, from `start` to `end`, or over every key that begins with `start`.
+    pub(super) fn scan(&self, family: Family, start: &[u8], end: Option<Bytes>) -> Scan {
+        let scan = Scan::prefix(family, start, self.limits.pages_per_batch_max.max(1));
+        Scan { end: end.or(scan.end.clone()), ..scan }
+    }
+}
+
+/// The numbers of those of `all`, ascending, that stay at `now`.
+fn staying(all: &[Snapshot], retention: &Retention, now: UnixMillis) -> BTreeSet<u64> {
+    let mut stays: BTreeSet<u64> = all.last().map(|last| last.number).into_iter().collect();
+    let Some(oldest) = all.first().map(|first| first.record.instant) else { return stays };
+    let instants = hours(retention, now)
+        .take_while(|instant| *instant >= oldest)
+        .chain(days(retention, now).take_while(|instant| *instant >= oldest))
+        .chain(months(retention, now).take_while(|instant| *instant >= oldest))
+        .chain([now]);
+    for instant in instants {
+        let at = all.partition_point(|snapshot| snapshot.record.instant <= instant);
+        stays.extend(at.checked_sub(1).and_then(|at| all.get(at)).map(|snapshot| snapshot.number));
+    }
+    let asked_for = now.0.saturating_sub(i64::from(retention.on_demand_days) * DAY);
+    let others = all.iter().filter(|snapshot| {
+        let is_asked_for = snapshot.kind != SnapshotKind::Scheduled;
+        snapshot.hold.is_some() || is_asked_for && snapshot.record.instant.0 > asked_for
+    });
+    stays.extend(others.map(|snapshot| snapshot.number));
+    stays
+}
+
+/// Full hours, from `now` backwards.
+fn hours(retention: &Retention, now: UnixMillis) -> impl Iterator<Item = UnixMillis> {
+    let last = now.0.div_euclid(HOUR);
+    (0..retention.hourly_hours).map(move |ago| UnixMillis((last - i64::from(ago)) * HOUR))
+}
+
+/// Midnights, from `now` backwards.
+fn days(retention: &Retention, now: UnixMillis) -> impl Iterator<Item = UnixMillis> {
+    let last = now.0.div_euclid(DAY);
+    (0..retention.daily_days).map(move |ago| UnixMillis((last - i64::from(ago)) * DAY))
+}
+
+/// First days of months, 00:00, from `now` backwards.
+fn months(retention: &Retention, now: UnixMillis) -> impl Iterator<Item = UnixMillis> {
+    let today = Timestamp::from_second(now.seconds())
+        .map_or(Date::constant(1970, 1, 1), |time| time.to_zoned(TimeZone::UTC).date());
+    (0..retention.monthly_months).map_while(move |ago| {
+        let first = today.first_of_month().checked_sub(i64::from(ago).months()).ok()?;
+        let midnight = first.to_zoned(TimeZone::UTC).ok()?.timestamp();
+        Some(UnixMillis(midnight.as_second() * 1_000))
+    })
+}
