@@ -1,6 +1,6 @@
 use storage::{
     account::{erase::EraseRequest, settings::AccountSettings},
-    catalog::engine::Batch,
+    catalog::{engine::Batch, simulated::Faults},
     ids::MailboxId,
     mailbox::{flags::Flags, view::MailboxView as _},
     octets::ErasureReason,
@@ -79,7 +79,8 @@ async fn a_restore_goes_on_exactly_once_after_each_crash() {
     let mut steps = 0;
     loop {
         let job = restores(&house).step(ANNA, number).await.expect("step").expect("the job");
-        house = house.crash().await;
+        let engine = house.engine.crash();
+        house = House::open(engine, house.objects.clone(), house.clock.clone(), small()).await;
         steps += 1;
         if job.state == RestoreState::Done {
             break;
@@ -93,6 +94,44 @@ async fn a_restore_goes_on_exactly_once_after_each_crash() {
     let job = finish(&restores(&house), number).await;
     assert_eq!(job.root.as_deref(), Some("Ripristino (2)"));
     assert_eq!(subjects(&house, "Ripristino (2)/INBOX").await, numbers(1..41));
+}
+
+/// The same house after the power was cut; its engine fails from then on as `faults` say.
+async fn restarted(house: &House, faults: Faults) -> House {
+    let engine = house.engine.restart_with(faults);
+    House::open(engine, house.objects.clone(), house.clock.clone(), small()).await
+}
+
+#[tokio::test]
+async fn wherever_the_power_is_cut_a_restore_brings_each_message_back_once() {
+    for seed in 0..12 {
+        let mut house = halved_house().await;
+        let number = begin(&house, Scope::default(), Target::InPlace).await;
+        let faults = Faults {
+            failed_commits_per_thousand: 20 * seed,
+            failed_syncs_per_thousand: 30 * seed,
+            ..Faults::default()
+        };
+        loop {
+            house = restarted(&house, faults).await;
+            let restores = restores(&house);
+            let job = loop {
+                match restores.step(ANNA, number).await {
+                    Ok(Some(job)) if job.state == RestoreState::Running => {}
+                    Ok(job) => break job,
+                    Err(_) => break None,
+                }
+            };
+            if job.is_some() {
+                break;
+            }
+        }
+        house = restarted(&house, Faults::default()).await;
+        let job = finish(&restores(&house), number).await;
+        assert_eq!((job.state, job.restored), (RestoreState::Done, 20), "seed {seed}: {job:?}");
+        assert_eq!(subjects(&house, "INBOX").await, numbers(1..41), "seed {seed}");
+        house.is_sound().await;
+    }
 }
 
 #[tokio::test]
