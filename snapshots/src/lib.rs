@@ -8,6 +8,7 @@
 //!   the store.
 //! * [`keep`]: where snapshots are kept: taking, listing, opening, thinning out.
 //! * [`check`]: whether every snapshot is complete.
+//! * [`diff`], [`search`], [`restore`], [`export`]: what is done with them.
 //! * [`hash`]: every hash of this floor, octet by octet.
 //!
 //! Invariants:
@@ -21,12 +22,16 @@
 //! Not here: when snapshots are taken.
 
 pub mod check;
+pub mod diff;
 pub mod error;
+pub mod export;
 pub mod hash;
 pub mod keep;
 mod octets;
 pub mod proof;
 pub mod record;
+pub mod restore;
 pub mod run;
+pub mod search;
 pub mod state;
 pub mod tree;

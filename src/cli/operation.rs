@@ -180,6 +180,71 @@ async fn open_store(config: &Config) -> Result<Arc<Store>, Failure> {
     )
 }
 
+/// Does `operation` in the running server, or here, and gives what it puts out to `write`, piece by
+/// piece, on a thread of its own. `write` must be done with a piece before it takes the next.
+pub(super) fn stream<O: Operation>(
+    file: Option<&Path>,
+    output: &Output,
+    operation: &O,
+    mut write: impl FnMut(&[u8]) -> std::io::Result<()> + Send + 'static,
+) -> Result<O::Outcome, Failure> {
+    let config = Config::load(file, std::env::vars()).map_err(Failure::from)?;
+    runtime()?.block_on(async {
+        let server = control::connect(&config.data.control_socket()).await?;
+        let site = match &server {
+            Some(_) => None,
+            None => Some(open_site(config).await?),
+        };
+        let (outcome, written) = follow_octets(output, async |run| {
+            let (run, mut octets) = run.with_octets();
+            let writing = tokio::task::spawn_blocking(move || {
+                while let Some(piece) = octets.blocking_recv() {
+                    write(&piece)?;
+                }
+                Ok::<(), std::io::Error>(())
+            });
+            let outcome = match (server, &site) {
+                (Some(server), _) => server.ask(operation, &run).await,
+                (None, Some(site)) => operation.run(site, &run).await,
+                (None, None) => Err(OperationError::cancelled()),
+            };
+            drop(run);
+            (outcome, writing.await)
+        })
+        .await;
+        if let Some(site) = site {
+            close_site(site).await?;
+        }
+        written
+            .map_err(|error| Failure::of_machine(&error))?
+            .map_err(|error| Failure::of_machine(&error))?;
+        outcome.map_err(Failure::from)
+    })
+}
+
+/// As [`follow`], for work that owns its run.
+async fn follow_octets<T>(output: &Output, work: impl AsyncFnOnce(Run) -> T) -> T {
+    let cancelled = CancellationToken::new();
+    let (run, progress) = Run::new(cancelled.clone());
+    let bar = Bar::new(output);
+    let mut work = std::pin::pin!(work(run));
+    let mut draw = tokio::time::interval(DRAW_INTERVAL);
+    let result = loop {
+        tokio::select! {
+            result = &mut work => break result,
+            _ = draw.tick() => bar.draw(&progress.borrow().clone()),
+            signal = tokio::signal::ctrl_c() => {
+                if signal.is_ok() && cancelled.is_cancelled() {
+                    std::process::exit(INTERRUPTED);
+                }
+                cancelled.cancel();
+            }
+        }
+    };
+    bar.clear();
+    result
+}
+
 /// Waits for `work`, shows how far it is and passes Ctrl-C on.
 async fn follow<T>(
     output: &Output,

@@ -3,6 +3,7 @@
 use std::{io, path::Path, time::Duration};
 
 use axum::body::{Body, BodyDataStream};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures::{StreamExt as _, TryFutureExt as _};
 use hyper::{Request, client::conn::http1};
 use hyper_util::rt::TokioIo;
@@ -110,6 +111,11 @@ async fn follow<O: Operation>(
             searched = 0;
             match serde_json::from_slice::<Line<O::Outcome>>(&line) {
                 Ok(Line::Progress(progress)) => run.tell(progress),
+                Ok(Line::Octets(octets)) => {
+                    let octets = STANDARD.decode(octets);
+                    let octets = octets.map_err(|error| OperationError::of_machine(&error))?;
+                    run.put_out(octets.into()).await?;
+                }
                 Ok(Line::Outcome(outcome)) => return Ok(outcome),
                 Ok(Line::Error(error)) => return Err(error),
                 Err(error) => return Err(OperationError::of_machine(&error)),

@@ -32,6 +32,8 @@ const REQUEST_OCTETS_MAX: usize = 64 << 10;
 enum Line<T> {
     /// How far the operation is.
     Progress(Progress),
+    /// Octets of what the operation puts out, in base64.
+    Octets(String),
     /// The last line: it is done.
     Outcome(T),
     /// The last line: it is not done.

@@ -2,10 +2,11 @@
 
 use std::{error::Error, sync::Arc};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use snapshots::run::Runs;
 use storage::{error::StoreError, store::Store};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -86,7 +87,11 @@ impl Progress {
 pub struct Run {
     progress: watch::Sender<Progress>,
     cancelled: CancellationToken,
+    octets: Option<mpsc::Sender<Bytes>>,
 }
+
+/// Pieces that an operation puts out before it waits for whoever reads them.
+const PIECES_WAITING_MAX: usize = 4;
 
 impl Run {
     /// A run that ends when `cancelled` is; the receiver has its latest progress.
@@ -94,12 +99,31 @@ impl Run {
     pub fn new(cancelled: CancellationToken) -> (Self, watch::Receiver<Progress>) {
         let start = Progress::new(Text::fixed("inizio", "starting"), 0, None);
         let (progress, receiver) = watch::channel(start);
-        (Self { progress, cancelled }, receiver)
+        (Self { progress, cancelled, octets: None }, receiver)
     }
 
     /// Says how far it is. Cheap: only the latest is kept.
     pub fn tell(&self, progress: Progress) {
         self.progress.send_replace(progress);
+    }
+
+    /// The same run, of which somebody wants the octets that it puts out; the receiver has them in
+    /// order and ends with it.
+    #[must_use]
+    pub fn with_octets(mut self) -> (Self, mpsc::Receiver<Bytes>) {
+        let (octets, receiver) = mpsc::channel(PIECES_WAITING_MAX);
+        self.octets = Some(octets);
+        (self, receiver)
+    }
+
+    /// Puts octets out, and waits while whoever reads them is slower.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError::cancelled`] when nobody reads them, or not any more.
+    pub async fn put_out(&self, octets: Bytes) -> Result<(), OperationError> {
+        let Some(reader) = &self.octets else { return Err(OperationError::cancelled()) };
+        self.reading(reader.send(octets)).await?.map_err(|_| OperationError::cancelled())
     }
 
     /// Whether to end at the next step.

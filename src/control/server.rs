@@ -25,6 +25,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use futures::{future::BoxFuture, stream};
 use hyper::server::conn::http1;
@@ -35,7 +36,7 @@ use hyper_util::{
 use serde_json::Value;
 use tokio::{
     net::{UnixListener, UnixStream},
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     task::JoinSet,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -285,6 +286,7 @@ fn start(
 ) -> Lines {
     let cancelled = shared.stop.child_token();
     let (run, progress) = Run::new(cancelled.clone());
+    let (run, octets) = run.with_octets();
     let (end, ended) = oneshot::channel();
     let site = Arc::clone(&shared.site);
     tracing::info!(operation = name, "begun by a command");
@@ -294,7 +296,7 @@ fn start(
         let outcome = match &last {
             Line::Error(error) if error.kind == Kind::Cancelled => "cancelled",
             Line::Error(_) => "failed",
-            Line::Outcome(_) | Line::Progress(_) => "done",
+            Line::Outcome(_) | Line::Progress(_) | Line::Octets(_) => "done",
         };
         tracing::info!(operation = name, outcome, "ended");
         metrics::counter!(metrics_names::CONTROL_OPERATIONS, "operation" => name, "outcome" => outcome)
@@ -302,12 +304,15 @@ fn start(
         // Nobody may be left to hear it.
         let _ = end.send(last);
     });
-    Lines { progress, ended, _cancel: cancelled.drop_guard() }
+    Lines { progress, octets, ended, last: None, _cancel: cancelled.drop_guard() }
 }
 
 /// The answer as it grows. Dropping it, because the client is gone, cancels the operation.
 struct Lines {
     progress: watch::Receiver<Progress>,
+    octets: mpsc::Receiver<Bytes>,
+    /// The last line, while octets are left.
+    last: Option<Line<Value>>,
     ended: oneshot::Receiver<Line<Value>>,
     _cancel: DropGuard,
 }
@@ -315,14 +320,18 @@ struct Lines {
 impl Lines {
     async fn next(this: Option<Self>) -> Option<(Result<Bytes, Infallible>, Option<Self>)> {
         let mut this = this?;
+        if let Some(last) = this.last.take() {
+            return Some(this.finish(last));
+        }
         tokio::select! {
             biased;
+            Some(octets) = this.octets.recv() => Some((Ok(octets_line(&octets)), Some(this))),
             last = &mut this.ended => {
                 // The sender is dropped only when the operation panicked.
                 let last = last.unwrap_or_else(|error| {
                     Line::Error(OperationError::of_machine(&error))
                 });
-                Some((Ok(line(&last)), None))
+                Some(this.finish(last))
             }
             () = tokio::time::sleep(LINE_INTERVAL) => {
                 let progress = this.progress.borrow().clone();
@@ -330,6 +339,21 @@ impl Lines {
             }
         }
     }
+
+    /// What the operation had put out before it ended, then the last line.
+    fn finish(mut self, last: Line<Value>) -> (Result<Bytes, Infallible>, Option<Self>) {
+        match self.octets.try_recv() {
+            Ok(octets) => {
+                self.last = Some(last);
+                (Ok(octets_line(&octets)), Some(self))
+            }
+            Err(_) => (Ok(line(&last)), None),
+        }
+    }
+}
+
+fn octets_line(octets: &Bytes) -> Bytes {
+    line(&Line::Octets(STANDARD.encode(octets)))
 }
 
 fn line(line: &Line<Value>) -> Bytes {

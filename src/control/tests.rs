@@ -46,6 +46,25 @@ impl Operation for Count {
     }
 }
 
+/// Puts out `pieces` numbered pieces as fast as they are taken.
+#[derive(Debug, Deserialize, Serialize)]
+struct PutOut {
+    pieces: u32,
+}
+
+#[async_trait::async_trait]
+impl Operation for PutOut {
+    const NAME: &'static str = "tests/put-out";
+    type Outcome = u32;
+
+    async fn run(&self, _site: &Site, run: &Run) -> Result<u32, OperationError> {
+        for piece in 0..self.pieces {
+            run.put_out(piece.to_be_bytes().to_vec().into()).await?;
+        }
+        Ok(self.pieces)
+    }
+}
+
 struct Served {
     folder: TempDir,
     socket: ControlSocket,
@@ -103,7 +122,7 @@ async fn serve() -> Served {
         backup: None,
         directory: None,
     };
-    let operations = Operations::default().with::<Count>().with::<StoreCheck>();
+    let operations = Operations::default().with::<Count>().with::<PutOut>().with::<StoreCheck>();
     let path = site.config.data.control_socket();
     // What a crash leaves behind.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
@@ -125,6 +144,29 @@ async fn the_server_does_what_a_command_would_do_itself_and_says_how_far_it_is()
     assert_eq!(connection.ask(&Count { steps: 60 }, &run).await.unwrap(), 60);
     let last = progress.borrow().clone();
     assert!(last.total == Some(60) && last.done > 0, "{last:?}");
+    served.close().await;
+}
+
+#[tokio::test]
+async fn what_an_operation_puts_out_arrives_whole_in_order_and_before_its_end() {
+    let served = serve().await;
+    for pieces in [0, 1, 3, 500] {
+        let (run, mut octets) = Run::new(CancellationToken::new()).0.with_octets();
+        let reading = tokio::spawn(async move {
+            let mut all: Vec<u8> = Vec::new();
+            while let Some(piece) = octets.recv().await {
+                all.extend_from_slice(&piece);
+            }
+            all
+        });
+        let connection = connect(&served.path()).await.unwrap().expect("a server");
+        assert_eq!(connection.ask(&PutOut { pieces }, &run).await.unwrap(), pieces);
+        drop(run);
+        let wanted: Vec<u8> = (0..pieces).flat_map(u32::to_be_bytes).collect();
+        assert_eq!(reading.await.unwrap(), wanted);
+    }
+    let refused = served.ask(&PutOut { pieces: 500 }).await.unwrap_err();
+    assert_eq!(refused.kind, Kind::Cancelled, "nobody reads");
     served.close().await;
 }
 

@@ -35,6 +35,7 @@ pub fn families() -> Vec<Family> {
         &archive::FAMILIES,
         &::snapshots::keep::keys::FAMILIES,
         &::snapshots::run::keys::FAMILIES,
+        &[::snapshots::restore::job::SNAPSHOT_RESTORES],
     ]
     .concat()
 }

@@ -23,7 +23,7 @@ pub mod settings;
 pub mod snapshot;
 pub mod take;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod thin;
 
 use std::sync::Arc;

@@ -20,6 +20,7 @@
 //! Not here: storing pages (`keep`). [`update`](update::update) returns those that are new and those
 //! that they replace.
 
+pub mod diff;
 pub mod page;
 pub mod read;
 pub mod row;

@@ -157,6 +157,54 @@ fn histories() -> impl Strategy<Value = Vec<Vec<(u32, Option<u64>)>>> {
     proptest::collection::vec(proptest::collection::vec(change, 1..300), 1..8)
 }
 
+/// What `TreeDiff` finds, and how many pages it reads.
+async fn differences(
+    pages: &Pages,
+    before: TreeRoot,
+    after: TreeRoot,
+) -> (Vec<diff::Difference<ContentRow>>, usize) {
+    struct Counted<'a>(&'a Pages, std::sync::atomic::AtomicUsize);
+
+    #[async_trait::async_trait]
+    impl PageStore for Counted<'_> {
+        async fn page(&self, page: PageRef) -> Result<Bytes, SnapshotError> {
+            self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.0.page(page).await
+        }
+    }
+
+    let (counted, salts) = (Counted(pages, 0.into()), salts());
+    let mut walk = diff::TreeDiff::new(&counted, &salts, before, after);
+    let mut found = Vec::new();
+    while let Some(difference) = walk.next().await.expect("a page") {
+        found.push(difference);
+    }
+    drop(walk);
+    (found, counted.1.into_inner())
+}
+
+#[tokio::test]
+async fn few_changes_among_many_rows_are_found_without_reading_the_rest() {
+    let mut pages = Pages::default();
+    let full = apply(&mut pages, TreeRoot::empty(), all(1..=20_000)).await.root;
+    let mut changes: Changes<ContentRow> = (1_u64..=20)
+        .map(|at| (at * 900, Some(content(u32::try_from(at).expect("small") * 900, 1))))
+        .collect();
+    changes.extend((1_u64..=20).map(|at| (at * 900 + 400, None)));
+    changes.extend(
+        (20_001_u64..=20_010).map(|at| (at, Some(content(u32::try_from(at).expect("small"), 0)))),
+    );
+    let changed = apply(&mut pages, full, changes.clone()).await.root;
+    let (found, read) = differences(&pages, full, changed).await;
+    assert_eq!(found.len(), changes.len());
+    assert!(read < 700, "{read} pages");
+    let keys: Vec<u64> =
+        found.iter().map(|(was, is)| was.as_ref().or(is.as_ref()).expect("a row").key()).collect();
+    assert_eq!(keys, changes.into_keys().collect::<Vec<_>>(), "in the order of their keys");
+    assert_eq!(differences(&pages, full, full).await, (Vec::new(), 0));
+    assert_eq!(differences(&pages, TreeRoot::empty(), full).await.0.len(), 20_000);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
@@ -183,6 +231,38 @@ proptest! {
             let read: Vec<ContentRow> =
                 rows(&pages, root, &salts(), 0, usize::MAX).await.expect("rows");
             assert_eq!(read, rows_now.into_values().flatten().collect::<Vec<_>>());
+        });
+    }
+
+    #[test]
+    fn two_states_of_any_history_differ_by_what_differs(history in histories()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            let mut pages = Pages::default();
+            let mut states = vec![(TreeRoot::empty(), Changes::new())];
+            for step in history {
+                let changes: Changes<ContentRow> = step
+                    .into_iter()
+                    .map(|(uid, seed)| (u64::from(uid), seed.map(|seed| content(uid, seed))))
+                    .collect();
+                let (root, mut rows) = states.last().expect("one").clone();
+                let root = apply(&mut pages, root, changes.clone()).await.root;
+                rows.extend(changes);
+                rows.retain(|_, row| row.is_some());
+                states.push((root, rows));
+            }
+            for (before, was) in &states {
+                for (after, is) in &states {
+                    let keys: std::collections::BTreeSet<u64> =
+                        was.keys().chain(is.keys()).copied().collect();
+                    let wanted: Vec<_> = keys
+                        .iter()
+                        .map(|key| (was.get(key).cloned().flatten(), is.get(key).cloned().flatten()))
+                        .filter(|(was, is)| was != is)
+                        .collect();
+                    assert_eq!(differences(&pages, *before, *after).await.0, wanted);
+                }
+            }
         });
     }
 

@@ -56,7 +56,9 @@ pub(crate) fn small() -> SnapshotLimits {
 
 impl House {
     pub(crate) async fn new(limits: SnapshotLimits) -> (Self, Account) {
-        let engine = SimulatedEngine::new(&Store::families(&keys::FAMILIES));
+        let engine = SimulatedEngine::new(&Store::families(
+            &[&keys::FAMILIES[..], &[crate::restore::job::SNAPSHOT_RESTORES]].concat(),
+        ));
         let clock = Arc::new(ManualClock::new(MORNING));
         let house = Self::open(engine, Arc::new(InMemory::new()), clock, limits).await;
         let settings = AccountSettings {

@@ -1,7 +1,7 @@
 //! Snapshots as a whole, over a store on the simulated engine.
 
 mod histories;
-mod house;
+pub(crate) mod house;
 mod measure;
 mod taking;
 mod thinning;

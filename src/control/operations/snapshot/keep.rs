@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use storage::catalog::engine::Batch;
 use trust::clock::{Clock as _, SystemClock, UnixMillis};
 
-use super::{account, refusal, standing};
+use super::standing::{account, refusal, standing};
 use crate::control::{Operation, OperationError, Run, Site};
 
 /// Holds snapshots of an account, or lets them go again.

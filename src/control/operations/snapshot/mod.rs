@@ -1,16 +1,39 @@
-//! `snapshot/…`: one file for each group of operations.
+//! `snapshot/…`: an account's snapshots listed and browsed; beside it taken, held, proved, compared,
+//! searched, restored and exported.
 //!
-//! Not here: what they do (the crate `snapshots`, `crate::snapshots`).
+//! An *instant* names a snapshot: the name of its folder, the beginning of one name only, `latest`, or any
+//! time or day, which is the snapshot that stood then.
 
+pub mod compare;
+pub mod export;
 mod keep;
 mod prove;
+pub mod restore;
+mod standing;
 mod take;
 
-use ::snapshots::{error::SnapshotError, keep::snapshot::Snapshot};
-use storage::{account::settings::AccountSettings, ids::AccountId};
+use std::sync::Arc;
+
+use jiff::{Timestamp, ToSpan as _, civil::Date};
+use serde::{Deserialize, Serialize};
+use snapshots::{
+    error::SnapshotError,
+    keep::{
+        SnapshotLimits, Snapshots,
+        open::OpenSnapshot,
+        snapshot::{Snapshot, SnapshotKind},
+    },
+};
+use storage::{
+    error::StoreError,
+    ids::{AccountId, MailboxId, Uid},
+    mailbox::flags::{Flags, Keyword},
+};
+use trust::random::SystemRandom;
 
 use crate::{
-    control::{Kind, OperationError, Site},
+    control::{Kind, Operation, OperationError, Run, Site},
+    pec::instant::ROME,
     texts::Text,
 };
 
@@ -18,64 +41,315 @@ pub use keep::{SettingsView, SnapshotChange, SnapshotHold};
 pub use prove::{AskedMessage, ProofView, SnapshotProve};
 pub use take::{SnapshotTake, TakenView};
 
-/// The account with an address.
-async fn account(
-    site: &Site,
-    address: &str,
-) -> Result<(AccountId, AccountSettings), OperationError> {
-    let found = site.store.account_by_address(address).await?;
-    found.ok_or_else(|| {
-        let text = Text::filled(
-            format!("non c'è alcuna casella {address}"),
-            format!("there is no account {address}"),
-        );
-        OperationError::new(Kind::NotFound, text)
-    })
+/// Names that a refusal lists.
+const NAMED_MAX: usize = 5;
+
+pub(super) fn opened(site: &Site) -> Arc<Snapshots> {
+    let store = Arc::clone(&site.store);
+    Snapshots::new(store, Arc::new(SystemRandom), SnapshotLimits::default())
 }
 
-/// The snapshot that stood at an instant: the latest one taken until then.
-async fn standing(
-    site: &Site,
-    account: AccountId,
-    instant: trust::clock::UnixMillis,
-) -> Result<Snapshot, OperationError> {
-    let all = site.runs.snapshots().list(account).await.map_err(|error| refusal(&error))?;
-    // An instant of a whole second names the snapshot of that second, as its name does.
-    let second = instant.seconds();
-    let found = all.into_iter().rfind(|one| {
-        one.record.instant <= instant
-            || (instant.0 % 1_000 == 0 && one.record.instant.seconds() == second)
-    });
-    found.ok_or_else(|| {
-        OperationError::new(
-            Kind::NotFound,
-            Text::fixed(
-                "nessuna istantanea della casella è così vecchia",
-                "no snapshot of the account is that old",
-            ),
+impl From<SnapshotError> for OperationError {
+    fn from(error: SnapshotError) -> Self {
+        let is_gone = |error: &SnapshotError| {
+            matches!(
+                error,
+                SnapshotError::NotPresent
+                    | SnapshotError::NoSuchSnapshot { .. }
+                    | SnapshotError::Store(
+                        StoreError::NoSuchMailbox { .. } | StoreError::NoSuchMailboxName(_)
+                    )
+            )
+        };
+        let kind = if is_gone(&error) { Kind::NotFound } else { Kind::Failed };
+        Self { kind, ..Self::of_machine(&error) }
+    }
+}
+
+pub(super) async fn account(site: &Site, address: &str) -> Result<AccountId, OperationError> {
+    let found = site.store.account_by_address(address).await?;
+    found.map(|(account, _)| account).ok_or_else(|| {
+        not_found(
+            format!("la casella {address} non c'è: controllare l'indirizzo"),
+            format!("there is no account {address}: check the address"),
         )
     })
 }
 
-/// What a person is told about an error of the floor below.
-fn refusal(error: &SnapshotError) -> OperationError {
-    let (kind, italian) = match error {
-        SnapshotError::NoSuchSnapshot { number, .. } => {
-            (Kind::NotFound, format!("l'istantanea {number} non c'è (più): elencarle di nuovo"))
-        }
-        SnapshotError::TooSoon(_) => (
-            Kind::Temporary,
-            "c'è già un'istantanea di questo secondo: riprovare tra un secondo".to_owned(),
-        ),
-        SnapshotError::TooBusy(_) => (
-            Kind::Temporary,
-            "la casella cambia troppo in fretta per un'istantanea: riprovare più tardi".to_owned(),
-        ),
-        SnapshotError::Held { number, reason, .. } => (
-            Kind::Conflict,
-            format!("l'istantanea {number} è trattenuta ({reason}): togliere prima il vincolo"),
-        ),
-        other => return OperationError::of_machine(other),
+fn not_found(italian: String, english: String) -> OperationError {
+    OperationError::new(Kind::NotFound, Text::filled(italian, english))
+}
+
+/// The snapshot that `instant` names.
+pub(super) fn named<'a>(
+    all: &'a [Snapshot],
+    instant: &str,
+) -> Result<&'a Snapshot, OperationError> {
+    let none = || {
+        not_found(
+            format!(
+                "nessuna istantanea per \"{instant}\": `ceralacca snapshot list` mostra quelle che ci sono"
+            ),
+            format!("no snapshot for \"{instant}\": `ceralacca snapshot list` shows what there is"),
+        )
     };
-    OperationError::new(kind, Text::filled(italian, error.to_string()))
+    if instant == "latest" {
+        return all.last().ok_or_else(none);
+    }
+    let alike: Vec<&Snapshot> =
+        all.iter().filter(|one| !instant.is_empty() && one.name().starts_with(instant)).collect();
+    if let [one] = alike[..] {
+        return Ok(one);
+    }
+    if let Some(at) = time(instant) {
+        return all.iter().rev().find(|one| one.record.instant.0 <= at).ok_or_else(none);
+    }
+    if alike.is_empty() {
+        return Err(none());
+    }
+    let names: Vec<String> = alike.iter().take(NAMED_MAX).map(|one| one.name()).collect();
+    let (count, names) = (alike.len(), names.join(", "));
+    Err(OperationError::new(
+        Kind::Invalid,
+        Text::filled(
+            format!(
+                "{count} istantanee cominciano con \"{instant}\" ({names}, …): scriverne di più"
+            ),
+            format!("{count} snapshots begin with \"{instant}\" ({names}, …): write more of it"),
+        ),
+    ))
+}
+
+/// The last millisecond that a time, or a day of legal time, means.
+fn time(text: &str) -> Option<i64> {
+    if let Ok(date) = text.parse::<Date>()
+        && text.len() == 10
+    {
+        let next = date.checked_add(1.day()).ok()?.to_zoned(ROME.clone()).ok()?;
+        return Some(next.timestamp().as_millisecond() - 1);
+    }
+    text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond)
+}
+
+/// Opens the snapshot that `instant` names.
+pub(super) async fn open(
+    snapshots: &Snapshots,
+    account: AccountId,
+    instant: &str,
+) -> Result<Arc<OpenSnapshot>, OperationError> {
+    let all = snapshots.list(account).await?;
+    let number = named(&all, instant)?.number;
+    Ok(snapshots.open(account, number).await?)
+}
+
+/// The mailbox of a snapshot that had a name.
+pub(super) fn mailbox_named(open: &OpenSnapshot, name: &str) -> Result<MailboxId, OperationError> {
+    let found = open.state().mailboxes.iter().find(|(_, entry)| entry.name == name);
+    found.map(|(id, _)| *id).ok_or_else(|| {
+        let instant = open.snapshot().name();
+        not_found(
+            format!("il {instant} non c'era una cartella \"{name}\": `ceralacca snapshot browse`"),
+            format!("at {instant} there was no mailbox \"{name}\": `ceralacca snapshot browse`"),
+        )
+    })
+}
+
+pub(super) fn uid(number: u32) -> Result<Uid, OperationError> {
+    let invalid = Text::fixed("un UID è 1 o più", "a UID is 1 or more");
+    Uid::new(number).ok_or_else(|| OperationError::new(Kind::Invalid, invalid))
+}
+
+/// Flags as IMAP writes them.
+pub(super) fn flag_names(flags: &Flags) -> String {
+    let system = [
+        (flags.seen, "\\Seen"),
+        (flags.answered, "\\Answered"),
+        (flags.flagged, "\\Flagged"),
+        (flags.deleted, "\\Deleted"),
+        (flags.draft, "\\Draft"),
+    ];
+    let system = system.into_iter().filter(|(set, _)| *set).map(|(_, name)| name);
+    system.chain(flags.keywords.iter().map(Keyword::as_str)).collect::<Vec<_>>().join(" ")
+}
+
+/// Asks which snapshots an account has.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct SnapshotList {
+    /// The account's address.
+    pub account: String,
+}
+
+/// A snapshot as lists show it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct SnapshotView {
+    /// The name of its folder.
+    pub name: String,
+    /// Its number in the account.
+    pub number: u64,
+    /// When it was taken, in ms since 1970.
+    pub instant_millis: i64,
+    /// `scheduled`, `on_demand`, `operator`.
+    pub kind: String,
+    /// Mailboxes.
+    pub mailboxes: u32,
+    /// Messages.
+    pub messages: u64,
+    /// Octets of the messages.
+    pub octets: u64,
+    /// Why it is held, when it is.
+    pub hold: Option<String>,
+    /// The hash of its state, in hexadecimal digits.
+    pub state_root: String,
+}
+
+impl SnapshotView {
+    fn of(snapshot: &Snapshot) -> Self {
+        let kind = match snapshot.kind {
+            SnapshotKind::Scheduled => "scheduled",
+            SnapshotKind::OnDemand => "on_demand",
+            SnapshotKind::Operator => "operator",
+        };
+        Self {
+            name: snapshot.name(),
+            number: snapshot.number,
+            instant_millis: snapshot.record.instant.0,
+            kind: kind.to_owned(),
+            mailboxes: snapshot.record.mailboxes,
+            messages: snapshot.record.messages,
+            octets: snapshot.record.octets,
+            hold: snapshot.hold.as_ref().map(|hold| hold.reason.clone()),
+            state_root: snapshot.record.state_root.0.to_string(),
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Operation for SnapshotList {
+    const NAME: &'static str = "snapshot/list";
+
+    type Outcome = Vec<SnapshotView>;
+
+    async fn run(&self, site: &Site, run: &Run) -> Result<Vec<SnapshotView>, OperationError> {
+        let account = account(site, &self.account).await?;
+        let all = run.reading(opened(site).list(account)).await??;
+        Ok(all.iter().map(SnapshotView::of).collect())
+    }
+}
+
+/// Asks what a snapshot holds: its mailboxes, or the messages of one.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct SnapshotBrowse {
+    /// The account's address.
+    pub account: String,
+    /// Which snapshot.
+    pub instant: String,
+    /// Which mailbox; `None` lists the mailboxes.
+    #[serde(default)]
+    pub mailbox: Option<String>,
+    /// Messages above this UID.
+    #[serde(default)]
+    pub after_uid: Option<u32>,
+    /// How many messages at most.
+    pub limit: usize,
+}
+
+/// What a snapshot holds.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Browsed {
+    /// The snapshot's name.
+    pub snapshot: String,
+    /// The mailboxes, when none was named.
+    pub mailboxes: Vec<MailboxRow>,
+    /// The messages of the mailbox that was named.
+    pub messages: Vec<MessageView>,
+    /// There are more messages.
+    pub more: bool,
+}
+
+/// A mailbox of a snapshot.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct MailboxRow {
+    /// Its name.
+    pub name: String,
+    /// Its MailboxId.
+    pub id: u64,
+    /// Its UIDVALIDITY.
+    pub uid_validity: u32,
+    /// Messages.
+    pub messages: u64,
+    /// Octets of the messages.
+    pub octets: u64,
+}
+
+/// A message of a snapshot.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct MessageView {
+    /// Its UID.
+    pub uid: u32,
+    /// INTERNALDATE, in ms since 1970.
+    pub internal_date_millis: i64,
+    /// Octets.
+    pub octets: u64,
+    /// Flags as IMAP writes them.
+    pub flags: String,
+    /// The subject.
+    pub subject: String,
+    /// The Message-ID.
+    pub message_id: String,
+    /// SHA-256, in hexadecimal digits.
+    pub sha256: String,
+}
+
+#[async_trait::async_trait]
+impl Operation for SnapshotBrowse {
+    const NAME: &'static str = "snapshot/browse";
+
+    type Outcome = Browsed;
+
+    async fn run(&self, site: &Site, run: &Run) -> Result<Browsed, OperationError> {
+        let account = account(site, &self.account).await?;
+        let open = run.reading(open(&opened(site), account, &self.instant)).await??;
+        let snapshot = open.snapshot().name();
+        let Some(name) = &self.mailbox else {
+            let mailboxes = open.state().mailboxes.iter().map(|(id, entry)| MailboxRow {
+                name: entry.name.clone(),
+                id: id.0,
+                uid_validity: entry.uid_validity.0.get(),
+                messages: entry.content.rows,
+                octets: entry.octets,
+            });
+            let mut mailboxes: Vec<MailboxRow> = mailboxes.collect();
+            mailboxes.sort_by(|one, other| one.name.cmp(&other.name));
+            return Ok(Browsed { snapshot, mailboxes, ..Browsed::default() });
+        };
+        let mailbox = open.mailbox(mailbox_named(&open, name)?)?;
+        let limit = self.limit.min(100_000);
+        let after = self.after_uid.and_then(Uid::new);
+        let mut rows = run.reading(mailbox.rows_after(after, limit + 1)).await??;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let mut messages = Vec::with_capacity(rows.len());
+        for row in rows {
+            run.go_on()?;
+            let envelope = match open.account().summary(row.email_number).await {
+                Ok(summary) => summary.envelope.clone(),
+                Err(StoreError::NoSuchMessage { .. }) => storage::summary::Envelope::default(),
+                Err(error) => return Err(error.into()),
+            };
+            let text = |octets: Option<Vec<u8>>| {
+                let octets = octets.unwrap_or_default();
+                storage::text::encoded_word::decode(&octets)
+            };
+            messages.push(MessageView {
+                uid: row.uid.get(),
+                internal_date_millis: row.internal_date.0,
+                octets: row.size,
+                flags: flag_names(&row.flags),
+                subject: text(envelope.subject),
+                message_id: text(envelope.message_id),
+                sha256: row.digest.to_string(),
+            });
+        }
+        Ok(Browsed { snapshot, messages, more, ..Browsed::default() })
+    }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use storage::{ids::Uid, mailbox::view::MailboxView as _};
 use trust::{certificate::Certificate, clock::UnixMillis, digest::Sha256Digest};
 
-use super::{account, refusal, standing};
+use super::standing::{account, refusal, standing};
 use crate::{
     config::Config,
     control::{Kind, Operation, OperationError, Progress, Run, Site},

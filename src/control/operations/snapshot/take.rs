@@ -4,7 +4,7 @@ use ::snapshots::keep::{snapshot::SnapshotKind, take::Taken};
 use serde::{Deserialize, Serialize};
 use trust::clock::{Clock as _, SystemClock};
 
-use super::{account, refusal};
+use super::standing::{account, refusal};
 use crate::{
     control::{Kind, Operation, OperationError, Run, Site},
     texts::Text,

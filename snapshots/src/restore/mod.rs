@@ -1,0 +1,317 @@
+//! Brings messages, mailboxes or a whole account back from a snapshot, as jobs.
+//!
+//! * A job is a row ([`job`]). Each step restores one batch of messages and moves the job on in the same
+//!   commit, so that a job that was killed goes on where it was: nothing is left out, nothing comes
+//!   twice.
+//! * Nothing is overwritten. Into a mailbox of its own (`Ripristino …`) everything is restored; in place,
+//!   into the mailbox of the same MailboxId, else of the same name, else into one that is made. There a
+//!   message is left alone when the mailbox had it when the job came to it: the same EmailNumber, or
+//!   the same octets with the same INTERNALDATE, which is what an earlier restore leaves.
+//! * Live messages keep their flags. Messages whose octets were erased are passed over and counted.
+//! * Over quota a job stops and can be resumed; what it restored stays.
+//! * One step at a time: the memory of a step in place grows with the messages of the mailbox that it
+//!   restores into, 40 octets each.
+//!
+//! Not here: when steps are done, and how fast (the floor above).
+
+pub mod job;
+mod step;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use storage::{
+    catalog::{
+        engine::{Batch, Expected},
+        pages::Pages,
+    },
+    error::StoreError,
+    ids::{AccountId, MailboxId},
+};
+use tokio::sync::Mutex;
+use trust::clock::UnixMillis;
+
+use self::{
+    job::{RestoreJob, RestoreState, SNAPSHOT_RESTORES, Scope, key},
+    step::Present,
+};
+use crate::{
+    error::SnapshotError,
+    keep::{Snapshots, open::OpenSnapshot},
+    state::MailboxEntry,
+};
+
+/// Jobs read at once.
+const PAGE: usize = 200;
+
+/// Jobs that an account keeps; of more, the oldest that ended go when one is added.
+const JOBS_MAX: usize = 100;
+
+/// Bounds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RestoreLimits {
+    /// Messages of one step. 500.
+    pub rows_per_step_max: usize,
+}
+
+impl Default for RestoreLimits {
+    fn default() -> Self {
+        Self { rows_per_step_max: 500 }
+    }
+}
+
+/// Restores of all accounts.
+#[derive(Debug)]
+pub struct Restores {
+    snapshots: Arc<Snapshots>,
+    limits: RestoreLimits,
+    /// What the mailbox that is restored into has: of one job at a time.
+    present: Mutex<Option<Present>>,
+}
+
+/// Where messages are restored to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Target {
+    /// Where they were.
+    InPlace,
+    /// Into a mailbox of this name that is made for it, or of this name with a number.
+    Into(String),
+}
+
+/// The mailboxes of a snapshot that are within a scope, ascending by MailboxId.
+pub(crate) fn within<'a>(
+    open: &'a OpenSnapshot,
+    scope: &Scope,
+) -> Result<Vec<(MailboxId, &'a MailboxEntry)>, SnapshotError> {
+    let all = &open.state().mailboxes;
+    let Some(id) = scope.mailbox else {
+        return Ok(all.iter().map(|(id, entry)| (*id, entry)).collect());
+    };
+    let account = open.account().id();
+    let top = all.get(&id).ok_or(StoreError::NoSuchMailbox { account, mailbox: id })?;
+    let above = format!("{}/", top.name);
+    let is_within = |other: MailboxId, entry: &MailboxEntry| {
+        other == id || (scope.below && entry.name.starts_with(&above))
+    };
+    let found = all.iter().filter(|(other, entry)| is_within(**other, entry));
+    Ok(found.map(|(id, entry)| (*id, entry)).collect())
+}
+
+impl Restores {
+    /// Restores from the snapshots of `snapshots`, whose store was opened with [`SNAPSHOT_RESTORES`].
+    #[must_use]
+    pub fn new(snapshots: Arc<Snapshots>, limits: RestoreLimits) -> Arc<Self> {
+        Arc::new(Self { snapshots, limits, present: Mutex::new(None) })
+    }
+
+    /// Notes a restore; steps do it.
+    ///
+    /// # Errors
+    ///
+    /// [`SnapshotError::NoSuchSnapshot`], [`StoreError::NoSuchMailbox`],
+    /// [`SnapshotError::NotPresent`] when the mailbox has no such UID, [`StoreError::InvalidMailboxName`].
+    pub async fn begin(
+        &self,
+        account: AccountId,
+        snapshot: u64,
+        scope: Scope,
+        target: Target,
+        now: UnixMillis,
+    ) -> Result<RestoreJob, SnapshotError> {
+        let open = self.snapshots.open(account, snapshot).await?;
+        let mailboxes = within(&open, &scope)?;
+        let total = match (scope.uid, scope.mailbox) {
+            (Some(uid), Some(mailbox)) => {
+                step::one(&open, mailbox, uid).await?.ok_or(SnapshotError::NotPresent)?;
+                1
+            }
+            _ => mailboxes.iter().map(|(_, entry)| entry.content.rows).sum(),
+        };
+        let root = match target {
+            Target::InPlace => None,
+            Target::Into(name) => Some(self.free_name(account, &name).await?),
+        };
+        let mut jobs = self.list(account).await?;
+        let mut job = RestoreJob {
+            account,
+            number: jobs.last().map_or(1, |job| job.number.saturating_add(1)),
+            snapshot,
+            scope,
+            root,
+            begun: now,
+            state: RestoreState::Running,
+            trouble: None,
+            position: None,
+            done: 0,
+            total,
+            restored: 0,
+            present: 0,
+            erased: 0,
+        };
+        jobs.retain(|job| matches!(job.state, RestoreState::Done | RestoreState::Cancelled));
+        loop {
+            let mut batch = Batch::default();
+            let key = key(account, job.number);
+            batch.expect(SNAPSHOT_RESTORES, key.clone(), Expected::Absent);
+            batch.put(SNAPSHOT_RESTORES, key, job.encode());
+            for old in jobs.iter().rev().skip(JOBS_MAX) {
+                batch.delete(SNAPSHOT_RESTORES, self::key(account, old.number));
+            }
+            match self.snapshots.store().commit(batch).await {
+                Ok(_) => return Ok(job),
+                // Somebody else began one at the same time.
+                Err(StoreError::Conflict) => job.number = job.number.saturating_add(1),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// A name that no mailbox has, nor stands above one: `name`, or with a number behind it.
+    async fn free_name(&self, account: AccountId, name: &str) -> Result<String, SnapshotError> {
+        let name = storage::account::name::MailboxName::new(name)?.to_string();
+        let account_handle = self.snapshots.store().account(account).await?;
+        let taken: Vec<String> =
+            account_handle.mailboxes().await?.into_iter().map(|one| one.name).collect();
+        let jobs = self.list(account).await?;
+        let is_taken = |name: &String| {
+            taken.contains(name) || jobs.iter().any(|job| job.root.as_ref() == Some(name))
+        };
+        let mut free = name.clone();
+        for number in 2_u64.. {
+            if !is_taken(&free) {
+                break;
+            }
+            free = format!("{name} ({number})");
+        }
+        Ok(free)
+    }
+
+    /// The jobs of an account, ascending.
+    ///
+    /// # Errors
+    ///
+    /// What reading brings.
+    pub async fn list(&self, account: AccountId) -> Result<Vec<RestoreJob>, SnapshotError> {
+        self.scan(&account.0.to_be_bytes(), |_| true).await
+    }
+
+    /// Every job that is to go on.
+    ///
+    /// # Errors
+    ///
+    /// What reading brings.
+    pub async fn running(&self) -> Result<Vec<RestoreJob>, SnapshotError> {
+        self.scan(&[], |job| job.state == RestoreState::Running).await
+    }
+
+    async fn scan(
+        &self,
+        prefix: &[u8],
+        wanted: impl Fn(&RestoreJob) -> bool,
+    ) -> Result<Vec<RestoreJob>, SnapshotError> {
+        let engine = self.snapshots.store().engine();
+        let (mut pages, mut jobs) = (Pages::prefix(SNAPSHOT_RESTORES, prefix, PAGE), Vec::new());
+        while let Some(page) = pages.next(&**engine).await? {
+            for (key, value) in page {
+                let job = RestoreJob::decode(&key, &value)?;
+                if wanted(&job) {
+                    jobs.push(job);
+                }
+            }
+        }
+        Ok(jobs)
+    }
+
+    /// One job and its octets; `None` when there is none.
+    async fn read(
+        &self,
+        account: AccountId,
+        number: u64,
+    ) -> Result<Option<(RestoreJob, Bytes)>, SnapshotError> {
+        let key = key(account, number);
+        let octets = self.snapshots.store().engine().get(SNAPSHOT_RESTORES, &key).await?;
+        octets.map(|octets| Ok((RestoreJob::decode(&key, &octets)?, octets))).transpose()
+    }
+
+    /// Tells a job to end; what it restored stays. `None` when there is no such job.
+    ///
+    /// # Errors
+    ///
+    /// What reading and writing bring.
+    pub async fn cancel(
+        &self,
+        account: AccountId,
+        number: u64,
+    ) -> Result<Option<RestoreJob>, SnapshotError> {
+        let change = |job: &mut RestoreJob| {
+            if matches!(job.state, RestoreState::Running | RestoreState::Stopped) {
+                job.state = RestoreState::Cancelled;
+            }
+        };
+        self.change(account, number, change).await
+    }
+
+    /// Lets a job that stopped go on. `None` when there is no such job.
+    ///
+    /// # Errors
+    ///
+    /// What reading and writing bring.
+    pub async fn resume(
+        &self,
+        account: AccountId,
+        number: u64,
+    ) -> Result<Option<RestoreJob>, SnapshotError> {
+        let change = |job: &mut RestoreJob| {
+            if job.state == RestoreState::Stopped {
+                job.state = RestoreState::Running;
+                job.trouble = None;
+                // Its destination may have gone meanwhile: it is looked for again.
+                if let Some(position) = &mut job.position {
+                    position.destination = None;
+                }
+            }
+        };
+        self.change(account, number, change).await
+    }
+
+    async fn change(
+        &self,
+        account: AccountId,
+        number: u64,
+        change: impl Fn(&mut RestoreJob),
+    ) -> Result<Option<RestoreJob>, SnapshotError> {
+        loop {
+            let Some((mut job, octets)) = self.read(account, number).await? else {
+                return Ok(None);
+            };
+            change(&mut job);
+            match self.snapshots.store().commit(moved_on(&job, octets)).await {
+                Ok(_) => return Ok(Some(job)),
+                // A step came in between.
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// Replaces the row of a job, if it is still `before`.
+fn moved_on(job: &RestoreJob, before: Bytes) -> Batch {
+    let mut batch = Batch::default();
+    let key = key(job.account, job.number);
+    batch.expect(SNAPSHOT_RESTORES, key.clone(), Expected::Value(before));
+    batch.put(SNAPSHOT_RESTORES, key, job.encode());
+    batch
+}
+
+/// A row of a snapshot, for tests of the rooms beside this one.
+#[cfg(test)]
+pub(crate) async fn step_one(
+    open: &Arc<OpenSnapshot>,
+    mailbox: MailboxId,
+    uid: storage::ids::Uid,
+) -> storage::mailbox::view::MessageRow {
+    step::one(open, mailbox, uid).await.expect("read").expect("the row")
+}

@@ -1,0 +1,232 @@
+use storage::{
+    account::{erase::EraseRequest, settings::AccountSettings},
+    catalog::{engine::Batch, simulated::Faults},
+    ids::MailboxId,
+    mailbox::{flags::Flags, view::MailboxView as _},
+    octets::ErasureReason,
+    summary::Envelope,
+};
+
+use super::{
+    RestoreLimits, Restores, Target,
+    job::{RestoreJob, RestoreState, Scope},
+};
+use crate::keep::tests::house::{ANNA, House, INBOX, MORNING, small, uid};
+
+fn restores(house: &House) -> std::sync::Arc<Restores> {
+    Restores::new(house.snapshots.clone(), RestoreLimits { rows_per_step_max: 7 })
+}
+
+async fn begin(house: &House, scope: Scope, target: Target) -> u64 {
+    let begun = restores(house).begin(ANNA, 1, scope, target, MORNING).await;
+    begun.expect("begin").number
+}
+
+async fn finish(restores: &Restores, number: u64) -> RestoreJob {
+    loop {
+        let job = restores.step(ANNA, number).await.expect("a step").expect("the job");
+        if job.state != RestoreState::Running {
+            return job;
+        }
+    }
+}
+
+async fn subjects(house: &House, name: &str) -> Vec<String> {
+    let anna = house.anna().await;
+    let mailbox = anna.mailbox_by_name(name).await.expect("the mailbox");
+    let mut subjects = Vec::new();
+    for row in mailbox.rows().await.expect("rows").1 {
+        let summary = anna.summary(row.email_number).await.expect("summary");
+        let subject = summary.envelope.subject.clone().unwrap_or_default();
+        subjects.push(String::from_utf8(subject).expect("UTF-8"));
+    }
+    subjects
+}
+
+fn numbers(numbers: impl Iterator<Item = usize>) -> Vec<String> {
+    numbers.map(|number| format!("numero {number}")).collect()
+}
+
+/// Forty messages in INBOX, in a snapshot; half of them were expunged since.
+async fn halved_house() -> House {
+    let (house, _) = House::new(small()).await;
+    house.fill(INBOX, 1..41).await;
+    house.take().await;
+    let half: Vec<_> = (21..41).map(uid).collect();
+    house.expunge(INBOX, &half).await;
+    house
+}
+
+#[tokio::test]
+async fn a_restore_in_place_brings_back_what_is_gone_once_and_leaves_the_rest_alone() {
+    let house = halved_house().await;
+    house.flag(INBOX, &[uid(3)], Flags { flagged: true, ..Flags::default() }).await;
+    for restored in [20, 0] {
+        let number = begin(&house, Scope::default(), Target::InPlace).await;
+        let job = finish(&restores(&house), number).await;
+        assert_eq!((job.state, job.restored), (RestoreState::Done, restored), "{job:?}");
+        assert_eq!((job.done, job.total, job.present), (40, 40, 40 - restored));
+        assert_eq!(subjects(&house, "INBOX").await, numbers(1..41));
+    }
+    let inbox = house.anna().await.mailbox(INBOX).await.expect("INBOX");
+    assert!(inbox.rows().await.expect("rows").1[2].flags.flagged, "live flags stay");
+}
+
+#[tokio::test]
+async fn a_restore_goes_on_exactly_once_after_each_crash() {
+    let mut house = halved_house().await;
+    let number = begin(&house, Scope::default(), Target::Into("Ripristino".to_owned())).await;
+    let mut steps = 0;
+    loop {
+        let job = restores(&house).step(ANNA, number).await.expect("step").expect("the job");
+        let engine = house.engine.crash();
+        house = House::open(engine, house.objects.clone(), house.clock.clone(), small()).await;
+        steps += 1;
+        if job.state == RestoreState::Done {
+            break;
+        }
+    }
+    assert!(steps > 7, "{steps}");
+    assert_eq!(subjects(&house, "Ripristino/INBOX").await, numbers(1..41));
+    assert_eq!(subjects(&house, "INBOX").await, numbers(1..21), "in place nothing changes");
+    // A second one never mixes with the first.
+    let number = begin(&house, Scope::default(), Target::Into("Ripristino".to_owned())).await;
+    let job = finish(&restores(&house), number).await;
+    assert_eq!(job.root.as_deref(), Some("Ripristino (2)"));
+    assert_eq!(subjects(&house, "Ripristino (2)/INBOX").await, numbers(1..41));
+}
+
+/// The same house after the power was cut; its engine fails from then on as `faults` say.
+async fn restarted(house: &House, faults: Faults) -> House {
+    let engine = house.engine.restart_with(faults);
+    House::open(engine, house.objects.clone(), house.clock.clone(), small()).await
+}
+
+#[tokio::test]
+async fn wherever_the_power_is_cut_a_restore_brings_each_message_back_once() {
+    for seed in 0..12 {
+        let mut house = halved_house().await;
+        let number = begin(&house, Scope::default(), Target::InPlace).await;
+        let faults = Faults {
+            failed_commits_per_thousand: 20 * seed,
+            failed_syncs_per_thousand: 30 * seed,
+            ..Faults::default()
+        };
+        loop {
+            house = restarted(&house, faults).await;
+            let restores = restores(&house);
+            let job = loop {
+                match restores.step(ANNA, number).await {
+                    Ok(Some(job)) if job.state == RestoreState::Running => {}
+                    Ok(job) => break job,
+                    Err(_) => break None,
+                }
+            };
+            if job.is_some() {
+                break;
+            }
+        }
+        house = restarted(&house, Faults::default()).await;
+        let job = finish(&restores(&house), number).await;
+        assert_eq!((job.state, job.restored), (RestoreState::Done, 20), "seed {seed}: {job:?}");
+        assert_eq!(subjects(&house, "INBOX").await, numbers(1..41), "seed {seed}");
+        house.is_sound().await;
+    }
+}
+
+#[tokio::test]
+async fn over_quota_a_restore_stops_with_all_that_fits_and_can_be_resumed() {
+    let house = halved_house().await;
+    let used = house.anna().await.quota().await.expect("quota").used_octets;
+    let settings = |limit| AccountSettings {
+        address: "anna@pec.example".to_owned(),
+        plan: "base".to_owned(),
+        quota_octets: Some(limit),
+        ..AccountSettings::default()
+    };
+    let limit = used + used / 20 * 9 + used / 40;
+    house.store.apply_account(ANNA, 2, settings(limit)).await.expect("less space");
+    let number = begin(&house, Scope::default(), Target::InPlace).await;
+    let job = finish(&restores(&house), number).await;
+    assert_eq!(job.state, RestoreState::Stopped);
+    assert!(job.trouble.as_deref().is_some_and(|text| text.contains("over quota")), "{job:?}");
+    assert!((8..=10).contains(&job.restored), "{job:?}");
+    house.store.apply_account(ANNA, 3, settings(limit * 2)).await.expect("more space");
+    restores(&house).resume(ANNA, number).await.expect("resume").expect("the job");
+    let job = finish(&restores(&house), number).await;
+    assert_eq!((job.state, job.restored), (RestoreState::Done, 20), "{job:?}");
+    assert_eq!(subjects(&house, "INBOX").await, numbers(1..41));
+}
+
+#[tokio::test]
+async fn one_message_comes_back_and_an_erased_one_is_counted_and_a_cancelled_job_ends() {
+    let house = halved_house().await;
+    let anna = house.anna().await;
+    let open = house.snapshots.open(ANNA, 1).await.expect("open");
+    let row = super::step::one(&open, INBOX, uid(30)).await.expect("read").expect("the row");
+    let scope = |uid| Scope { mailbox: Some(INBOX), below: false, uid: Some(uid) };
+    let number = begin(&house, scope(uid(31)), Target::InPlace).await;
+    assert_eq!(finish(&restores(&house), number).await.restored, 1);
+    assert_eq!(subjects(&house, "INBOX").await.last().expect("one"), "numero 31");
+    let request = EraseRequest {
+        email_number: row.email_number,
+        reason: ErasureReason::Other,
+        envelope: Envelope::default(),
+        also: Batch::default(),
+    };
+    anna.erase(request).await.expect("erase");
+    let number = begin(&house, scope(uid(30)), Target::InPlace).await;
+    let job = finish(&restores(&house), number).await;
+    assert_eq!((job.restored, job.erased, job.state), (0, 1, RestoreState::Done));
+    let number = begin(&house, Scope::default(), Target::InPlace).await;
+    restores(&house).step(ANNA, number).await.expect("step");
+    restores(&house).cancel(ANNA, number).await.expect("cancel");
+    assert_eq!(finish(&restores(&house), number).await.state, RestoreState::Cancelled);
+    let missing = Scope { mailbox: Some(MailboxId(99)), ..Scope::default() };
+    assert!(restores(&house).begin(ANNA, 1, missing, Target::InPlace, MORNING).await.is_err());
+}
+
+#[tokio::test]
+async fn a_mailbox_that_is_gone_is_made_again_with_those_below_it() {
+    let (house, anna) = House::new(small()).await;
+    let top = anna.create_mailbox("Clienti", None).await.expect("create");
+    let below = anna.create_mailbox("Clienti/Rossi", None).await.expect("create");
+    house.fill(top, 1..4).await;
+    house.fill(below, 4..9).await;
+    house.take().await;
+    anna.delete_mailbox("Clienti/Rossi").await.expect("delete");
+    anna.delete_mailbox("Clienti").await.expect("delete");
+    let scope = Scope { mailbox: Some(top), below: true, uid: None };
+    let number = begin(&house, scope, Target::InPlace).await;
+    assert_eq!(finish(&restores(&house), number).await.restored, 8);
+    assert_eq!(subjects(&house, "Clienti").await, numbers(1..4));
+    assert_eq!(subjects(&house, "Clienti/Rossi").await, numbers(4..9));
+}
+
+#[test]
+fn a_job_reads_back_and_hostile_octets_are_refused() {
+    let job = RestoreJob {
+        account: ANNA,
+        number: 3,
+        snapshot: 9,
+        scope: Scope { mailbox: Some(INBOX), below: true, uid: Some(uid(4)) },
+        root: Some("Ripristino".to_owned()),
+        begun: MORNING,
+        state: RestoreState::Stopped,
+        trouble: Some("over quota".to_owned()),
+        position: Some(super::job::Position::start(INBOX)),
+        done: 1,
+        total: 2,
+        restored: 3,
+        present: 4,
+        erased: 5,
+    };
+    let (key, octets) = (super::job::key(ANNA, 3), job.encode());
+    assert_eq!(RestoreJob::decode(&key, &octets).expect("the job"), job);
+    for cut in 0..octets.len() {
+        let _ = RestoreJob::decode(&key, &octets[..cut]);
+    }
+    assert!(RestoreJob::decode(&key, &[]).is_err());
+    assert!(RestoreJob::decode(&key, &[2]).is_err());
+    assert!(RestoreJob::decode(&key[1..], &octets).is_err());
+}

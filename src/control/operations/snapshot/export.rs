@@ -1,0 +1,107 @@
+//! `snapshot/export`: puts the messages of a snapshot out, as one stream.
+
+use serde::{Deserialize, Serialize};
+use snapshots::{
+    export::{ExportError, Format, Sink, export},
+    restore::job::Scope,
+};
+
+use super::{account, mailbox_named, open, opened, uid};
+use crate::{
+    control::{Operation, OperationError, Progress, Run, Site},
+    texts::Text,
+};
+
+/// Asks for an export.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct SnapshotExport {
+    /// The account's address.
+    pub account: String,
+    /// Which snapshot.
+    pub instant: String,
+    /// This mailbox only, with those below it.
+    #[serde(default)]
+    pub mailbox: Option<String>,
+    /// This message of the mailbox only.
+    #[serde(default)]
+    pub uid: Option<u32>,
+    /// What comes out.
+    pub format: ExportFormat,
+}
+
+/// What comes out.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExportFormat {
+    /// A tar of `.eml` files.
+    Tar,
+    /// A tar of a Maildir++ tree.
+    Maildir,
+    /// A zip of mboxrd files.
+    Mbox,
+    /// A zip of `.eml` files.
+    Zip,
+}
+
+/// What was put out.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ExportOutcome {
+    /// The snapshot's name.
+    pub snapshot: String,
+    /// Messages.
+    pub messages: u64,
+    /// Octets of these.
+    pub octets: u64,
+    /// Messages that could not be read: the index says why.
+    pub unreadable: u64,
+}
+
+struct PutOut<'a>(&'a Run);
+
+#[async_trait::async_trait]
+impl Sink for PutOut<'_> {
+    async fn write(&mut self, octets: Vec<u8>) -> std::io::Result<()> {
+        self.0.put_out(octets.into()).await.map_err(std::io::Error::other)
+    }
+
+    fn progress(&mut self, done: u64, total: u64) -> bool {
+        self.0.tell(Progress::new(Text::fixed("messaggi", "messages"), done, Some(total)));
+        !self.0.is_cancelled()
+    }
+}
+
+#[async_trait::async_trait]
+impl Operation for SnapshotExport {
+    const NAME: &'static str = "snapshot/export";
+
+    type Outcome = ExportOutcome;
+
+    async fn run(&self, site: &Site, run: &Run) -> Result<ExportOutcome, OperationError> {
+        let id = account(site, &self.account).await?;
+        let opened = run.reading(open(&opened(site), id, &self.instant)).await??;
+        let mailbox = self.mailbox.as_deref().map(|name| mailbox_named(&opened, name));
+        let scope = Scope {
+            mailbox: mailbox.transpose()?,
+            below: self.uid.is_none(),
+            uid: self.uid.map(uid).transpose()?,
+        };
+        let format = match self.format {
+            ExportFormat::Tar => Format::Tar,
+            ExportFormat::Maildir => Format::Maildir,
+            ExportFormat::Mbox => Format::Mbox,
+            ExportFormat::Zip => Format::Zip,
+        };
+        let done = export(&site.store, &opened, &scope, format, &mut PutOut(run)).await;
+        run.go_on()?;
+        let done = done.map_err(|error| match error {
+            ExportError::Snapshot(error) => error.into(),
+            ExportError::Write(error) => OperationError::of_machine(&error),
+        })?;
+        Ok(ExportOutcome {
+            snapshot: opened.snapshot().name(),
+            messages: done.messages,
+            octets: done.octets,
+            unreadable: done.unreadable,
+        })
+    }
+}

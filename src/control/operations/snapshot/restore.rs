@@ -1,0 +1,191 @@
+//! `snapshot/restore`: begins a restore; the server's own service does it. Beside it its status, and an
+//! end or another beginning of it.
+
+use serde::{Deserialize, Serialize};
+use snapshots::restore::{
+    RestoreLimits, Restores, Target,
+    job::{RestoreJob, RestoreState, Scope},
+};
+use trust::clock::{Clock as _, SystemClock};
+
+use super::{account, mailbox_named, open, opened, uid};
+use crate::{
+    control::{Kind, Operation, OperationError, Run, Site},
+    texts::Text,
+};
+
+/// Asks for a restore.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct SnapshotRestore {
+    /// The account's address.
+    pub account: String,
+    /// From which snapshot.
+    pub instant: String,
+    /// This mailbox only.
+    #[serde(default)]
+    pub mailbox: Option<String>,
+    /// Without those below it.
+    #[serde(default)]
+    pub only: bool,
+    /// This message of the mailbox only.
+    #[serde(default)]
+    pub uid: Option<u32>,
+    /// Where it was, instead of below `Ripristino …`.
+    #[serde(default)]
+    pub in_place: bool,
+}
+
+/// A restore.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct RestoreView {
+    /// Its number in the account.
+    pub number: u64,
+    /// `running`, `done`, `stopped`, `cancelled`.
+    pub state: String,
+    /// The snapshot's number.
+    pub snapshot: u64,
+    /// The mailbox above what is restored; `None` in place.
+    pub into: Option<String>,
+    /// When it was asked for, in ms since 1970.
+    pub begun_millis: i64,
+    /// Messages looked at.
+    pub done: u64,
+    /// Messages to look at.
+    pub total: u64,
+    /// Messages brought back.
+    pub restored: u64,
+    /// Messages that were there already.
+    pub present: u64,
+    /// Messages whose octets were erased.
+    pub erased: u64,
+    /// Why it stopped.
+    pub trouble: Option<String>,
+}
+
+impl From<RestoreJob> for RestoreView {
+    fn from(job: RestoreJob) -> Self {
+        let state = match job.state {
+            RestoreState::Running => "running",
+            RestoreState::Done => "done",
+            RestoreState::Stopped => "stopped",
+            RestoreState::Cancelled => "cancelled",
+        };
+        Self {
+            number: job.number,
+            state: state.to_owned(),
+            snapshot: job.snapshot,
+            into: job.root,
+            begun_millis: job.begun.0,
+            done: job.done,
+            total: job.total,
+            restored: job.restored,
+            present: job.present,
+            erased: job.erased,
+            trouble: job.trouble,
+        }
+    }
+}
+
+fn restores(site: &Site) -> std::sync::Arc<Restores> {
+    Restores::new(opened(site), RestoreLimits::default())
+}
+
+#[async_trait::async_trait]
+impl Operation for SnapshotRestore {
+    const NAME: &'static str = "snapshot/restore";
+
+    type Outcome = RestoreView;
+
+    async fn run(&self, site: &Site, run: &Run) -> Result<RestoreView, OperationError> {
+        let id = account(site, &self.account).await?;
+        let opened = run.reading(open(&opened(site), id, &self.instant)).await??;
+        let mailbox = self.mailbox.as_deref().map(|name| mailbox_named(&opened, name));
+        let mailbox = mailbox.transpose()?;
+        if self.uid.is_some() && mailbox.is_none() {
+            return Err(OperationError::new(
+                Kind::Invalid,
+                Text::fixed(
+                    "un UID vale in una cartella: indicarla con --mailbox",
+                    "a UID is one of a mailbox: name it with --mailbox",
+                ),
+            ));
+        }
+        let scope = Scope {
+            mailbox,
+            below: !self.only && self.uid.is_none(),
+            uid: self.uid.map(uid).transpose()?,
+        };
+        let snapshot = opened.snapshot();
+        let target = if self.in_place {
+            Target::InPlace
+        } else {
+            Target::Into(format!("Ripristino {}", snapshot.name()))
+        };
+        let now = SystemClock.now();
+        let job = restores(site).begin(id, snapshot.number, scope, target, now).await?;
+        Ok(job.into())
+    }
+}
+
+/// Asks how restores stand.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct RestoreStatus {
+    /// The account's address.
+    pub account: String,
+    /// One restore; `None` is all.
+    #[serde(default)]
+    pub number: Option<u64>,
+}
+
+#[async_trait::async_trait]
+impl Operation for RestoreStatus {
+    const NAME: &'static str = "snapshot/restore-status";
+
+    type Outcome = Vec<RestoreView>;
+
+    async fn run(&self, site: &Site, _run: &Run) -> Result<Vec<RestoreView>, OperationError> {
+        let account = account(site, &self.account).await?;
+        let jobs = restores(site).list(account).await?;
+        let wanted = jobs.into_iter().filter(|job| self.number.is_none_or(|one| one == job.number));
+        Ok(wanted.map(RestoreView::from).collect())
+    }
+}
+
+/// Ends a restore, or lets one that stopped go on.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct RestoreChange {
+    /// The account's address.
+    pub account: String,
+    /// Which.
+    pub number: u64,
+    /// Lets it go on instead of ending it.
+    #[serde(default)]
+    pub resume: bool,
+}
+
+#[async_trait::async_trait]
+impl Operation for RestoreChange {
+    const NAME: &'static str = "snapshot/restore-change";
+
+    type Outcome = RestoreView;
+
+    async fn run(&self, site: &Site, _run: &Run) -> Result<RestoreView, OperationError> {
+        let account = account(site, &self.account).await?;
+        let restores = restores(site);
+        let changed = if self.resume {
+            restores.resume(account, self.number).await?
+        } else {
+            restores.cancel(account, self.number).await?
+        };
+        changed.map(RestoreView::from).ok_or_else(|| {
+            let (number, address) = (self.number, &self.account);
+            OperationError::new(
+                Kind::NotFound,
+                Text::filled(
+                    format!("{address} non ha un ripristino {number}: `ceralacca snapshot restore-status`"),
+                    format!("{address} has no restore {number}: `ceralacca snapshot restore-status`"),
+                ),
+            )
+        })
+    }
+}
