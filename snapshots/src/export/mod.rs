@@ -68,7 +68,7 @@ pub enum Format {
 
 /// Where the stream goes.
 #[async_trait::async_trait]
-pub trait Sink: Send {
+pub trait Sink: Send + Sync {
     /// Takes the next octets.
     async fn write(&mut self, octets: Vec<u8>) -> io::Result<()>;
 

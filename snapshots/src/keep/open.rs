@@ -261,6 +261,7 @@ impl SnapshotMailbox {
                 size: content.size,
                 charged_octets: content.charged_octets,
                 digest: content.digest,
+                origin: None,
             });
         }
         Ok(joined)

@@ -12,7 +12,7 @@
 
 use super::Run;
 use crate::{
-    account::capture::email_number_of,
+    account::capture::departed_at,
     catalog::{
         engine::{Family, Reader},
         keys::{self, KeyReader},
@@ -97,7 +97,7 @@ impl ColdMessages<'_> {
         while let Some(page) = pages.next(reader).await? {
             for (key, value) in &page {
                 self.octets += (key.len() + value.len()) as u64;
-                self.numbers.push(email_number_of(key)?.0);
+                self.numbers.push(departed_at(key)?.1.0);
             }
         }
         self.numbers.sort_unstable();

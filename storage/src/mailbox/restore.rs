@@ -135,7 +135,7 @@ impl Change for RestoreRows {
         let kept = self.rows.iter().filter(|row| !is_erased(&found, row)).collect::<Vec<_>>();
         if !kept.is_empty() {
             let octets = kept.iter().map(|row| row.charged_octets).sum();
-            quota::charge(draft, octets, kept.len() as u64, self.quota).await?;
+            quota::charge(draft, mailbox.tier(), octets, kept.len() as u64, self.quota).await?;
         }
         let mod_seq = if kept.is_empty() { ModSeq(0) } else { draft.take_mod_seq()? };
         let mut uids = Vec::with_capacity(self.rows.len());
@@ -156,6 +156,7 @@ impl Change for RestoreRows {
                 size,
                 charged_octets: row.charged_octets,
                 digest: row.digest,
+                origin: None,
             };
             mailbox.insert(draft, &restored);
             uids.push(Some(uid));
