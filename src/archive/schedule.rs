@@ -64,7 +64,10 @@ impl Schedule {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "archiving is put off")
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "archiving is put off"
+                    );
                 }
             }
             stopping.run_until_cancelled(tokio::time::sleep(pause)).await;

@@ -395,21 +395,7 @@ impl Config {
             antivirus: AntivirusSettings::read(reader),
             spam_filter: SpamFilterSettings::read(reader),
             outgoing: OutgoingSettings::read(reader),
-            tls_policy: reader
-                .section(
-                    "tls_policy",
-                    Text::fixed(
-                        "TLS chiesto verso un dominio, al posto di quanto dicono DNS e MTA-STS.",
-                        "TLS asked for towards a domain, instead of what DNS and MTA-STS say.",
-                    ),
-                )
-                .table(
-                    "\"altro.example\" = \"verify\"",
-                    Text::fixed(
-                        "Una riga per dominio: \"opportunistic\", \"require\", \"verify\".",
-                        "One line per domain: \"opportunistic\", \"require\", \"verify\".",
-                    ),
-                ),
+            tls_policy: tls_policy(reader),
             store: StoreSettings::read(reader),
             objects: ObjectSettings::read(reader),
             backup: BackupSettings::read(reader),
@@ -427,6 +413,24 @@ impl Config {
             log: LogSettings::read(reader),
         }
     }
+}
+
+fn tls_policy(reader: &mut Reader<'_>) -> BTreeMap<DomainName, TlsWord> {
+    reader
+        .section(
+            "tls_policy",
+            Text::fixed(
+                "TLS chiesto verso un dominio, al posto di quanto dicono DNS e MTA-STS.",
+                "TLS asked for towards a domain, instead of what DNS and MTA-STS say.",
+            ),
+        )
+        .table(
+            "\"altro.example\" = \"verify\"",
+            Text::fixed(
+                "Una riga per dominio: \"opportunistic\", \"require\", \"verify\".",
+                "One line per domain: \"opportunistic\", \"require\", \"verify\".",
+            ),
+        )
 }
 
 mod collector;

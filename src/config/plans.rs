@@ -5,7 +5,7 @@ use super::{
     units::{Millis, Octets},
 };
 use crate::{
-    registry::plan::{Plan, Plans},
+    registry::plan::{Plan, PlanLimits, Plans},
     texts::Text,
 };
 
@@ -70,29 +70,33 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Plans {
             limits.messages_per_minute_max,
             Text::fixed("Messaggi inviati in un minuto.", "Messages sent in a minute."),
         );
-        limits.archive_space = limits.archive_space.map(|least| {
-            section.within(
-                "archive_space",
-                least,
-                (least, Octets::gigabytes(1 << 20)),
-                Text::fixed(
-                    "Spazio dell'archivio (Archivio e cartelle sotto), oltre a quello della casella.",
-                    "Space of the archive (Archivio and mailboxes below it), beside the account's own.",
-                ),
-            )
-        });
-        limits.archive_older_than = section.within(
-            "archive_older_than",
-            limits.archive_older_than,
-            (Millis(0), Millis::hours(24 * 36_500)),
-            Text::fixed(
-                "Età a cui i messaggi passano da soli nell'archivio, in giorni; 0 days = mai. Una casella può avere regole sue.",
-                "Age at which messages go into the archive by themselves, in days; 0 days = never. An account may have rules of its own.",
-            ),
-        );
+        archive(&mut section, &mut limits);
         plans.grant(plan, limits);
     }
     plans
+}
+
+fn archive(section: &mut Section<'_, '_>, limits: &mut PlanLimits) {
+    limits.archive_space = limits.archive_space.map(|least| {
+        section.within(
+            "archive_space",
+            least,
+            (least, Octets::gigabytes(1 << 20)),
+            Text::fixed(
+                "Spazio dell'archivio (Archivio e cartelle sotto), oltre a quello della casella.",
+                "Space of the archive (Archivio and mailboxes below it), beside the account's own.",
+            ),
+        )
+    });
+    limits.archive_older_than = section.within(
+        "archive_older_than",
+        limits.archive_older_than,
+        (Millis(0), Millis::hours(24 * 36_500)),
+        Text::fixed(
+            "Età a cui i messaggi passano da soli nell'archivio, in giorni; 0 days = mai. Una casella può avere regole sue.",
+            "Age at which messages go into the archive by themselves, in days; 0 days = never. An account may have rules of its own.",
+        ),
+    );
 }
 
 fn number(section: &mut Section<'_, '_>, key: &str, least: u32, explanation: Text) -> u32 {
