@@ -353,7 +353,8 @@ impl Export<'_> {
 }
 
 /// Flags as the index writes them: `\Seen \Flagged $Forwarded`.
-fn flag_names(flags: &Flags) -> String {
+#[must_use]
+pub fn flag_names(flags: &Flags) -> String {
     let system = [
         (flags.seen, "\\Seen"),
         (flags.answered, "\\Answered"),
