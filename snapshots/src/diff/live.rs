@@ -144,22 +144,22 @@ fn merge(
     let within = |uid: Uid| end.is_none_or(|end| u64::from(uid.get()) <= end);
     let mut old: BTreeMap<Uid, _> =
         old.into_iter().map(|row| (row.0.uid, row)).filter(|(uid, _)| within(*uid)).collect();
-    let mut new: BTreeMap<Uid, _> =
+    let new: BTreeMap<Uid, _> =
         new.into_iter().map(|row| (row.uid, row)).filter(|(uid, _)| within(*uid)).collect();
     let uids: BTreeSet<Uid> = old.keys().chain(new.keys()).copied().collect();
     for uid in uids {
-        tell_row(mailbox, old.remove(&uid), new.remove(&uid), tell);
+        tell_row(mailbox, old.remove(&uid), new.get(&uid), tell);
     }
 }
 
 fn tell_row(
     mailbox: MailboxId,
     was: Option<(ContentRow, FlagsRow)>,
-    is: Option<MessageRow>,
+    is: Option<&MessageRow>,
     tell: Tell<'_>,
 ) {
-    let new = is.as_ref().map(ContentRow::from);
-    if let (Some((old, flags)), Some(new), Some(is)) = (&was, &new, &is)
+    let new = is.map(ContentRow::from);
+    if let (Some((old, flags)), Some(new), Some(is)) = (&was, &new, is)
         && old == new
     {
         if flags.flags != is.flags {
@@ -188,7 +188,7 @@ async fn look_up(
         let key = u64::from(uid.get());
         let content = read::row::<ContentRow>(pages, entry.content, &salts, key).await?;
         let flags = read::row::<FlagsRow>(pages, entry.flags, &salts, key).await?;
-        tell_row(id, content.zip(flags), is.clone(), tell);
+        tell_row(id, content.zip(flags), is.as_ref(), tell);
     }
     Ok(())
 }

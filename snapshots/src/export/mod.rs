@@ -238,14 +238,14 @@ impl Export<'_> {
     ) -> Result<Result<SpooledTempFile, String>, ExportError> {
         let stored = match self.open.account().stored(row.email_number).await {
             Ok(stored) => stored,
-            Err(error) => return self.unreadable(error).await,
+            Err(error) => return unreadable(self.open, error).await,
         };
         let mut spool = SpooledTempFile::new(HELD_OCTETS);
         let (mut hasher, mut read) = (Sha256Hasher::default(), 0);
         while read < row.size {
             let octets = match self.store.octets().read(&stored, read..row.size).await {
                 Ok(octets) => octets,
-                Err(error) => return self.unreadable(error).await,
+                Err(error) => return unreadable(self.open, error).await,
             };
             if octets.is_empty() {
                 break;
@@ -259,23 +259,6 @@ impl Export<'_> {
         }
         spool.rewind()?;
         Ok(Ok(spool))
-    }
-
-    /// The reason why one message is missing; an error when nothing can be read any more.
-    async fn unreadable<T>(&self, error: StoreError) -> Result<Result<T, String>, ExportError> {
-        let is_of_message = matches!(
-            error,
-            StoreError::Erased { .. }
-                | StoreError::Damaged { .. }
-                | StoreError::NoSuchMessage { .. }
-                | StoreError::TooNew { .. }
-        );
-        let reason = error.to_string();
-        let error = self.open.or_expired(error.into()).await;
-        if is_of_message && !matches!(error, SnapshotError::NoSuchSnapshot { .. }) {
-            return Ok(Err(reason));
-        }
-        Err(error.into())
     }
 
     async fn into_file(
@@ -352,8 +335,29 @@ impl Export<'_> {
     }
 }
 
+/// The reason why one message is missing; an error when nothing can be read any more.
+async fn unreadable<T>(
+    open: &OpenSnapshot,
+    error: StoreError,
+) -> Result<Result<T, String>, ExportError> {
+    let is_of_message = matches!(
+        error,
+        StoreError::Erased { .. }
+            | StoreError::Damaged { .. }
+            | StoreError::NoSuchMessage { .. }
+            | StoreError::TooNew { .. }
+    );
+    let reason = error.to_string();
+    let error = open.or_expired(error.into()).await;
+    if is_of_message && !matches!(error, SnapshotError::NoSuchSnapshot { .. }) {
+        return Ok(Err(reason));
+    }
+    Err(error.into())
+}
+
 /// Flags as the index writes them: `\Seen \Flagged $Forwarded`.
-fn flag_names(flags: &Flags) -> String {
+#[must_use]
+pub fn flag_names(flags: &Flags) -> String {
     let system = [
         (flags.seen, "\\Seen"),
         (flags.answered, "\\Answered"),

@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 use snapshots::{
     diff::{Difference, Later, Place, diff},
+    export::flag_names,
     search::{FoundMessage, Query, Seen},
 };
 use storage::ids::MailboxId;
 use trust::digest::Sha256Digest;
 
-use super::{account, flag_names, named, opened};
+use super::{account, named, opened};
 use crate::{
     control::{Kind, Operation, OperationError, Progress, Run, Site},
     texts::Text,

@@ -18,6 +18,7 @@ use jiff::{Timestamp, ToSpan as _, civil::Date};
 use serde::{Deserialize, Serialize};
 use snapshots::{
     error::SnapshotError,
+    export::flag_names,
     keep::{
         SnapshotLimits, Snapshots,
         open::OpenSnapshot,
@@ -27,7 +28,6 @@ use snapshots::{
 use storage::{
     error::StoreError,
     ids::{AccountId, MailboxId, Uid},
-    mailbox::flags::{Flags, Keyword},
 };
 use trust::random::SystemRandom;
 
@@ -157,19 +157,6 @@ pub(super) fn mailbox_named(open: &OpenSnapshot, name: &str) -> Result<MailboxId
 pub(super) fn uid(number: u32) -> Result<Uid, OperationError> {
     let invalid = Text::fixed("un UID è 1 o più", "a UID is 1 or more");
     Uid::new(number).ok_or_else(|| OperationError::new(Kind::Invalid, invalid))
-}
-
-/// Flags as IMAP writes them.
-pub(super) fn flag_names(flags: &Flags) -> String {
-    let system = [
-        (flags.seen, "\\Seen"),
-        (flags.answered, "\\Answered"),
-        (flags.flagged, "\\Flagged"),
-        (flags.deleted, "\\Deleted"),
-        (flags.draft, "\\Draft"),
-    ];
-    let system = system.into_iter().filter(|(set, _)| *set).map(|(_, name)| name);
-    system.chain(flags.keywords.iter().map(Keyword::as_str)).collect::<Vec<_>>().join(" ")
 }
 
 /// Asks which snapshots an account has.
