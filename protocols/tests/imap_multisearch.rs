@@ -81,7 +81,8 @@ async fn one_search_covers_live_mail_and_the_archive() {
     let mut expected: Vec<String> =
         archive.iter().map(|(name, validity)| line(name, *validity, "ALL 1")).collect();
     let mut told = told;
-    (told.sort(), expected.sort());
+    told.sort();
+    expected.sort();
     assert_eq!(told, expected);
 }
 

@@ -311,7 +311,7 @@ impl Search<'_> {
             Query::Digest(digest) => row.digest == *digest,
             Query::MessageId(wanted) => {
                 let bare = |text: &str| {
-                    fold(text.trim().trim_start_matches('<').trim_end_matches('>')).to_string()
+                    fold(text.trim().trim_start_matches('<').trim_end_matches('>')).into_owned()
                 };
                 let found = headers.and_then(|found| found.text(HeaderField::MessageId));
                 found.is_some_and(|found| bare(found) == bare(wanted))

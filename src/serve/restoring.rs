@@ -29,7 +29,7 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(30);
 const STEPS_IN_TURN: usize = 20;
 
 /// Does the steps of every job until `stopping`.
-pub async fn restore(store: Arc<Store>, stopping: CancellationToken) {
+pub(super) async fn restore(store: Arc<Store>, stopping: CancellationToken) {
     let snapshots = Snapshots::new(store, Arc::new(SystemRandom), SnapshotLimits::default());
     let restores = Restores::new(snapshots, RestoreLimits::default());
     loop {

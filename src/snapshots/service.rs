@@ -108,7 +108,7 @@ impl SnapshotService {
             }
         };
         let both = async { tokio::join!(runs, seals) };
-        let _: Option<((), ())> = stopping.run_until_cancelled(both).await;
+        let _: Option<((), ())> = Box::pin(stopping.run_until_cancelled(both)).await;
     }
 
     fn interval(&self) -> i64 {
@@ -164,7 +164,7 @@ impl SnapshotService {
                 concurrency: usize::try_from(self.settings.concurrency).unwrap_or(1),
             };
             let step = self.runs.step(limits, &self.settings, &*self.clock).await?;
-            self.note(&step, &mut failed);
+            note(&step, &mut failed);
             let progress = step.progress;
             count(names::SNAPSHOT_RUN_PAGES, progress.pages.saturating_sub(before.pages));
             let octets = progress.page_octets.saturating_sub(before.page_octets);
@@ -199,20 +199,6 @@ impl SnapshotService {
             "a run of snapshots is closed"
         );
         Ok(closed)
-    }
-
-    fn note(&self, step: &Step, failed: &mut u64) {
-        let looked_at = step.accounts.len() as u64 + step.passed_over;
-        metrics::counter!(names::SNAPSHOT_ACCOUNTS, "outcome" => "looked_at").increment(looked_at);
-        *failed += step.failures.len() as u64;
-        for (account, error) in &step.failures {
-            metrics::counter!(names::SNAPSHOT_ACCOUNTS, "outcome" => "failed").increment(1);
-            tracing::warn!(
-                account = account.0,
-                error = error as &dyn Error,
-                "no snapshot of the account: it is tried again"
-            );
-        }
     }
 
     /// How many accounts a step has, and how long each may take.
@@ -345,4 +331,19 @@ fn count(name: &'static str, more: u64) {
 fn gauge(name: &'static str, millis: i64) {
     #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are far below 2⁵³")]
     metrics::gauge!(name).set(millis as f64 / 1_000.0);
+}
+
+/// Counts what became of the accounts of a step.
+fn note(step: &Step, failed: &mut u64) {
+    let looked_at = step.accounts.len() as u64 + step.passed_over;
+    metrics::counter!(names::SNAPSHOT_ACCOUNTS, "outcome" => "looked_at").increment(looked_at);
+    *failed += step.failures.len() as u64;
+    for (account, error) in &step.failures {
+        metrics::counter!(names::SNAPSHOT_ACCOUNTS, "outcome" => "failed").increment(1);
+        tracing::warn!(
+            account = account.0,
+            error = error as &dyn Error,
+            "no snapshot of the account: it is tried again"
+        );
+    }
 }

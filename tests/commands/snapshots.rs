@@ -15,7 +15,7 @@ use super::{
     stderr, stdout,
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Makes a proof that no message had UID 1, as soon as a stamped run behind `run` shows it.
 fn prove(folder: &Path, address: &str, behind: u64) -> Value {

@@ -102,11 +102,11 @@ async fn a_snapshot_is_read_by_imap_and_what_is_copied_out_of_it_comes_back() {
     let opened = client.command(&format!("a SELECT {old}")).await;
     assert!(opened.contains("* 2 EXISTS") && opened.contains("a OK [READ-ONLY]"), "{opened}");
     assert!(opened.contains("* OK [PERMANENTFLAGS ()]"), "{opened}");
-    let line = |answer: &str, code: &str| {
+    let said = |answer: &str, code: &str| {
         answer.lines().find(|line| line.contains(code)).map(str::to_owned).expect("a code")
     };
-    assert_eq!(line(&opened, "[UIDVALIDITY"), line(&live, "[UIDVALIDITY"));
-    assert_ne!(line(&opened, "[MAILBOXID"), line(&live, "[MAILBOXID"));
+    assert_eq!(said(&opened, "[UIDVALIDITY"), said(&live, "[UIDVALIDITY"));
+    assert_ne!(said(&opened, "[MAILBOXID"), said(&live, "[MAILBOXID"));
     let read = client.command("a FETCH 1 BODY[]").await;
     assert!(read.contains("Testo di uno.") && !read.contains("\\Seen"), "{read}");
     let flags = fetched(&mut client, "UID FLAGS").await;

@@ -14,15 +14,12 @@ async fn between(house: &House, before: u64, after: Option<u64>) -> (Vec<Differe
         told.push(one);
         true
     };
-    let totals = match after {
-        Some(after) => {
-            let after = house.snapshots.open(ANNA, after).await.expect("open");
-            diff(&before, Later::Snapshot(&after), &mut tell).await
-        }
-        None => {
-            let state = house.anna().await.state().await.expect("state");
-            diff(&before, Later::Now(&state), &mut tell).await
-        }
+    let totals = if let Some(after) = after {
+        let after = house.snapshots.open(ANNA, after).await.expect("open");
+        diff(&before, Later::Snapshot(&after), &mut tell).await
+    } else {
+        let state = house.anna().await.state().await.expect("state");
+        diff(&before, Later::Now(&state), &mut tell).await
     };
     (told, totals.expect("a diff"))
 }

@@ -105,13 +105,12 @@ impl Container {
     }
 
     /// Ends a file.
-    pub(super) fn end(&mut self) -> io::Result<()> {
+    pub(super) fn end(&mut self) {
         if let Self::Tar { builder, written } = self {
             let over = (BLOCK - *written % BLOCK) % BLOCK;
             let octets = builder.get_mut();
             octets.resize(octets.len() + usize::try_from(over).unwrap_or(0), 0);
         }
-        Ok(())
     }
 
     pub(super) fn finish(&mut self) -> io::Result<()> {

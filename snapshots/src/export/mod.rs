@@ -191,7 +191,7 @@ impl Export<'_> {
             }
         }
         if self.format == Format::Mbox {
-            self.container.end()?;
+            self.container.end();
             self.index.sum(whole.finish(), &folder)?;
         }
         self.drain().await
@@ -222,8 +222,8 @@ impl Export<'_> {
             Format::Mbox => folder.to_owned(),
         };
         match self.format {
-            Format::Mbox => self.into_mbox(&mut spool, row, whole).await?,
-            _ => self.into_file(&mut spool, row, &file).await?,
+            Format::Mbox => self.write_mbox(&mut spool, row, whole).await?,
+            _ => self.write_file(&mut spool, row, &file).await?,
         }
         self.done.messages += 1;
         self.done.octets += row.size;
@@ -261,7 +261,7 @@ impl Export<'_> {
         Ok(Ok(spool))
     }
 
-    async fn into_file(
+    async fn write_file(
         &mut self,
         spool: &mut SpooledTempFile,
         row: &MessageRow,
@@ -269,24 +269,24 @@ impl Export<'_> {
     ) -> Result<(), ExportError> {
         self.container.begin(file, Some(row.size), row.internal_date)?;
         self.copy(spool).await?;
-        self.container.end()?;
+        self.container.end();
         self.index.sum(row.digest, file)?;
         self.drain().await
     }
 
-    async fn into_mbox(
+    async fn write_mbox(
         &mut self,
         spool: &mut SpooledTempFile,
         row: &MessageRow,
         whole: &mut Sha256Hasher,
     ) -> Result<(), ExportError> {
         let mut quoted = mbox::separator(row.internal_date);
-        let (mut quoter, mut piece) = (MboxQuoter::default(), vec![0; PIECE]);
+        let (mut quoting, mut piece) = (MboxQuoter::default(), vec![0; PIECE]);
         loop {
             let count = spool.read(&mut piece)?;
-            quoter.quote(piece.get(..count).unwrap_or_default(), &mut quoted);
+            quoting.quote(piece.get(..count).unwrap_or_default(), &mut quoted);
             if count == 0 {
-                quoter.finish(&mut quoted);
+                quoting.finish(&mut quoted);
             }
             whole.update(&quoted);
             self.container.put(&quoted)?;
@@ -323,12 +323,12 @@ impl Export<'_> {
         let (mut index, octets, digest) = self.index.lines()?;
         self.container.begin(index::FILE, Some(octets), instant)?;
         self.copy(&mut index).await?;
-        self.container.end()?;
+        self.container.end();
         self.index.sum(digest, index::FILE)?;
         let (mut sums, octets) = self.index.sums()?;
         self.container.begin(index::SUMS, Some(octets), instant)?;
         self.copy(&mut sums).await?;
-        self.container.end()?;
+        self.container.end();
         self.container.finish()?;
         self.drain().await?;
         Ok(self.done)

@@ -3,7 +3,11 @@
 //! What Windows forbids in a name becomes `_`; where two mailboxes would then have one folder, the later
 //! one gets `~2`, `~3`, …. The names of a Maildir hold a `:`, as the format has it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
+    path::Path,
+};
 
 use storage::{ids::MailboxId, mailbox::view::MessageRow};
 
@@ -58,13 +62,12 @@ impl Names {
                 name.push('/');
             }
             name.push_str(level);
-            folder = match self.folders.get(&name) {
-                Some(known) => known.clone(),
-                None => {
-                    let given = self.free(&folder, &safe(level), behind);
-                    self.folders.insert(name.clone(), given.clone());
-                    given
-                }
+            folder = if let Some(known) = self.folders.get(&name) {
+                known.clone()
+            } else {
+                let given = self.free(&folder, &safe(level), behind);
+                self.folders.insert(name.clone(), given.clone());
+                given
             };
         }
         folder
@@ -107,8 +110,8 @@ fn safe(level: &str) -> String {
         name = format!("_{name}");
     }
     // Files of messages end so.
-    let ends = name.to_ascii_lowercase();
-    if ends.ends_with(".eml") || ends.ends_with(".mbox") {
+    let extension = Path::new(&name).extension().map(OsStr::to_ascii_lowercase);
+    if extension.is_some_and(|extension| extension == "eml" || extension == "mbox") {
         name.push('_');
     }
     name

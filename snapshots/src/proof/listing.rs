@@ -126,7 +126,7 @@ impl Listing {
             pages = built;
         }
         match pages.as_slice() {
-            [root] if self.above.len() <= usize::from(u8::MAX) => Ok(root.page.id),
+            [root] if u8::try_from(self.above.len()).is_ok() => Ok(root.page.id),
             _ => Err(ProofError::Layout),
         }
     }

@@ -66,13 +66,13 @@ impl World {
         let empty = TreeRoot::empty();
         let other = MailboxEntry { name: "Bozze".to_owned(), content: empty, ..entry.clone() };
         let state = State { mailboxes: [(MailboxId(1), other), (MailboxId(2), entry)].into() };
-        let make = |previous: Option<&SnapshotRecord>, at, state: &State| {
+        let record = |previous: Option<&SnapshotRecord>, at, state: &State| {
             SnapshotRecord::following(previous, ACCOUNT, UnixMillis(at), state, &secret)
                 .expect("hashed")
                 .expect("another state")
         };
-        let first = make(None, 1_000, &state);
-        let next = make(Some(&first), 2_000, &State::default());
+        let first = record(None, 1_000, &state);
+        let next = record(Some(&first), 2_000, &State::default());
         let records = vec![first, next];
         let changes: BTreeMap<u64, _> = (1..=500)
             .map(|account| {

@@ -267,16 +267,15 @@ async fn destination(
     let live = account.mailboxes().await?;
     let same = live.iter().find(|one| job.root.is_none() && one.mailbox_id == Some(id));
     let named = live.iter().find(|one| one.mailbox_id.is_some() && one.name == name);
-    let into = match same.or(named).and_then(|one| one.mailbox_id) {
-        Some(into) => into,
-        None => {
-            let special_use = SPECIAL_USES
-                .into_iter()
-                .filter(|_| job.root.is_none())
-                .find(|one| one.attribute() == entry.special_use)
-                .filter(|one| live.iter().all(|other| other.special_use != Some(*one)));
-            account.create_mailbox(&name, special_use).await?
-        }
+    let into = if let Some(into) = same.or(named).and_then(|one| one.mailbox_id) {
+        into
+    } else {
+        let special_use = SPECIAL_USES
+            .into_iter()
+            .filter(|_| job.root.is_none())
+            .find(|one| one.attribute() == entry.special_use)
+            .filter(|one| live.iter().all(|other| other.special_use != Some(*one)));
+        account.create_mailbox(&name, special_use).await?
     };
     let state = account.mailbox(into).await?.state().await?;
     let own_from = state.uid_next.map_or(u32::MAX, Uid::get);

@@ -56,9 +56,9 @@ pub(super) fn put(update: &TreeUpdate, number: u64, batch: &mut Batch) -> u64 {
     let new: HashSet<PageRef> = update.new_pages.iter().map(|(page, _)| *page).collect();
     let mut octets = 0;
     for (page, plain) in &update.new_pages {
-        let packed = packer.pack(plain);
-        octets += packed.len() as u64;
-        batch.put(SNAPSHOT_RUN_PAGES, keys::page(*page), packed);
+        let value = packer.pack(plain);
+        octets += value.len() as u64;
+        batch.put(SNAPSHOT_RUN_PAGES, keys::page(*page), value);
     }
     for page in update.replaced.iter().filter(|page| !new.contains(page)) {
         let key = keys::page(*page);

@@ -274,7 +274,7 @@ async fn an_account_that_fails_stops_nobody_and_is_tried_again() {
     world.store.commit(batch).await.expect("damaged");
     world.runs.begin(START, world.clock.now()).await.expect("begun");
     let (mut failed, mut progress) = (Vec::new(), RunProgress::default());
-    while !world.runs.progress().await.expect("read").is_some_and(|_| failed.len() == 2) {
+    while world.runs.progress().await.expect("read").is_none_or(|_| failed.len() != 2) {
         let step = world.step().await;
         failed.extend(step.failures.into_iter().map(|(account, _)| account.0));
         progress = step.progress;
@@ -365,11 +365,11 @@ async fn a_held_snapshot_keeps_its_run() {
     world.run().await;
     let held = world.latest(1).await;
     world.runs.note_needed(AccountId(1), Some(held.number)).await.expect("noted");
-    let hold = Hold { reason: "causa 12/2026".to_owned(), since: world.clock.now() };
+    let order = Hold { reason: "causa 12/2026".to_owned(), since: world.clock.now() };
     let held_number = Some(held.number);
     world
         .snapshots
-        .hold(AccountId(1), held_number, Some(hold), Batch::default())
+        .hold(AccountId(1), held_number, Some(order), Batch::default())
         .await
         .expect("held");
     for at in 0..60 {

@@ -194,8 +194,8 @@ async fn few_changes_among_many_rows_are_found_without_reading_the_rest() {
     changes.extend(
         (20_001_u64..=20_010).map(|at| (at, Some(content(u32::try_from(at).expect("small"), 0)))),
     );
-    let changed = apply(&mut pages, full, changes.clone()).await.root;
-    let (found, read) = differences(&pages, full, changed).await;
+    let later = apply(&mut pages, full, changes.clone()).await.root;
+    let (found, read) = differences(&pages, full, later).await;
     assert_eq!(found.len(), changes.len());
     assert!(read < 700, "{read} pages");
     let keys: Vec<u64> =

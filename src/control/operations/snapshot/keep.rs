@@ -83,10 +83,10 @@ impl Operation for SnapshotHold {
             Some(instant) => Some(standing(site, id, UnixMillis(instant)).await?.number),
         };
         let hold = self.reason.clone().map(|reason| Hold { reason, since: SystemClock.now() });
-        let held = hold.is_some();
+        let is_held = hold.is_some();
         let changed = site.runs.snapshots().hold(id, number, hold, Batch::default()).await;
         changed.map_err(|error| refusal(&error))?;
-        if held {
+        if is_held {
             // What is held stays provable: the runs that attest it stay, too.
             site.runs.note_needed(id, number).await.map_err(|error| refusal(&error))?;
         }
