@@ -64,13 +64,12 @@ fn entry_of(
         let fault = Fault::DepartedUnderNothing { snapshot };
         reporter.violation(Invariant::Ascending, name(), fault);
     }
-    match range.messages.get_mut(&number.0) {
-        Some(message) => message.departed += 1,
-        None => {
-            if number.0 >= checked.head.next_email_number {
-                reporter.violation(Invariant::Ascending, name(), Fault::NumberNotBelowNext);
-            }
-            reporter.violation(Invariant::Durable, name(), Fault::DepartedMissing);
-        }
+    if let Some(message) = range.messages.get_mut(&number.0) {
+        message.departed += 1;
+        return;
     }
+    if number.0 >= checked.head.next_email_number {
+        reporter.violation(Invariant::Ascending, name(), Fault::NumberNotBelowNext);
+    }
+    reporter.violation(Invariant::Durable, name(), Fault::DepartedMissing);
 }

@@ -74,10 +74,10 @@ fn content(number: u32) -> ContentRow {
         digest: Sha256Digest::of(&number.to_be_bytes()),
         email_number: EmailNumber(u64::from(1_000 + number * 7 % 300)),
         // Before 1970, too.
-        internal_date: if number % 9 == 0 { UnixMillis(-i64::from(number)) } else { at },
+        internal_date: if number.is_multiple_of(9) { UnixMillis(-i64::from(number)) } else { at },
         save_date: at.plus_millis(40),
         size,
-        charged_octets: if number % 4 == 0 { 0 } else { size + u64::from(number % 3) },
+        charged_octets: if number.is_multiple_of(4) { 0 } else { size + u64::from(number % 3) },
     }
 }
 
@@ -91,7 +91,7 @@ fn flags(number: u32) -> FlagsRow {
         flagged: bit(2),
         deleted: bit(3),
         draft: bit(4),
-        keywords: if number % 5 == 0 { keywords } else { Flags::default().keywords },
+        keywords: if number.is_multiple_of(5) { keywords } else { Flags::default().keywords },
     };
     FlagsRow { uid: uid(number), flags }
 }

@@ -394,12 +394,15 @@ fn kept_chunks(_: &[u8], value: &[u8]) -> Result<Vec<StoredId>, StoreError> {
     StoredMessage::decode_stored_ids(value, || "a kept message".to_owned())
 }
 
+/// What actors write into and others look at.
+type Shared<T> = Vec<Arc<Mutex<T>>>;
+
 /// Takes back-ups, and lets the oldest go.
 async fn back_up(
     world: Arc<World>,
     store: Arc<Store>,
     engine: Arc<SimulatedEngine>,
-    (scribes, racks): (Vec<Arc<Mutex<Scribe>>>, Vec<Arc<Mutex<Rack>>>),
+    (scribes, racks): (Shared<Scribe>, Shared<Rack>),
     backups: Arc<Mutex<Vec<Backup>>>,
 ) {
     loop {
