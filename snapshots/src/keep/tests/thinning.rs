@@ -118,6 +118,10 @@ async fn what_is_held_stays() {
     house.snapshots.hold(ANNA, None, None, none()).await.expect("end the hold");
     house.snapshots.thin(ANNA, &NONE, now).await.expect("thin");
     assert_eq!(numbers(&house).await, [2, 4], "the one that is held and the latest");
+    for (after, limit, wanted) in [(0, 1, &[2][..]), (2, 9, &[4]), (0, 9, &[2, 4]), (4, 9, &[])] {
+        let some = house.snapshots.list_after(ANNA, after, limit).await.expect("a list");
+        assert_eq!(some.iter().map(|snapshot| snapshot.number).collect::<Vec<_>>(), wanted);
+    }
     assert!(matches!(house.snapshots.forget(ANNA, 2).await, Err(SnapshotError::Held { .. })));
     house.is_sound().await;
 }
