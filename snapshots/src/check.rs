@@ -10,7 +10,7 @@
 //! * What departed after a snapshot is listed under it, exactly; no other page is stored.
 //!
 //! It reads only, beside running takes. Pages that consecutive snapshots share are read once. It holds
-//! the names of an account's stored pages, some 50 octets each. Of an account with a snapshot that is
+//! the names of an account's stored pages, some 50 octets each, and its records, some 250 each. Of an account with a snapshot that is
 //! going, or one being taken, what is not reachable is not judged: it is on its way out or in.
 //!
 //! Not here: messages and chunks (`storage::check`).
@@ -31,9 +31,10 @@ use crate::{
     hash::{Salts, SnapshotSecret},
     keep::{
         account_entry, all_snapshots,
-        keys::{self, DEPARTED_PAGES, PageKey, SNAPSHOT_PAGES},
+        keys::{self, DEPARTED_PAGES, DepartedKey, PageKey, SNAPSHOT_PAGES, SNAPSHOTS},
         open::state_at,
         pages::CatalogPages,
+        records::decode_snapshot,
         snapshot::Snapshot,
     },
     state::State,
@@ -46,6 +47,9 @@ use crate::{
 
 /// Entries read at once.
 const PAGE: usize = 1_000;
+
+/// Lists of pages read at once.
+const LISTS: usize = 16;
 
 /// Violations kept in the report; the others are only counted.
 const VIOLATIONS_MAX: usize = 1_000;
@@ -370,13 +374,19 @@ impl<'a> AccountCheck<'a> {
         departed: &HashSet<PageKey>,
         is_latest: bool,
     ) -> Result<(), SnapshotError> {
-        let mut listed = 0;
-        let mut pages = Pages::prefix(DEPARTED_PAGES, &keys::snapshot(self.id, number), PAGE);
-        while let Some(page) = pages.next(&**self.state.reader()).await? {
-            for (key, _) in page {
-                listed += 1;
-                let is_right = match PageKey::of_departed(&key) {
-                    Ok((_, page)) => !is_latest && departed.contains(&page),
+        let mut listed = HashSet::new();
+        let mut rows = Pages::prefix(DEPARTED_PAGES, &keys::snapshot(self.id, number), LISTS);
+        while let Some(some) = rows.next(&**self.state.reader()).await? {
+            for (key, list) in some {
+                let pages = DepartedKey::parse(&key)
+                    .and_then(|row| Ok((row, keys::departed_pages(&key, &list)?)));
+                let is_right = match pages {
+                    Ok((row, pages)) => {
+                        let are_new = pages
+                            .iter()
+                            .all(|page| departed.contains(page) && listed.insert(*page));
+                        !is_latest && row.first >= number && are_new
+                    }
                     Err(_) => false,
                 };
                 if !is_right {
@@ -385,7 +395,7 @@ impl<'a> AccountCheck<'a> {
                 }
             }
         }
-        if !is_latest && listed < departed.len() {
+        if !is_latest && listed.len() < departed.len() {
             self.report.violation(self.name(number), SnapshotFault::NotListed);
         }
         Ok(())
@@ -411,8 +421,9 @@ impl<'a> AccountCheck<'a> {
 }
 
 async fn is_kept(store: &Store, account: AccountId, number: u64) -> Result<bool, SnapshotError> {
-    let all = all_snapshots(&**store.engine(), account).await?;
-    Ok(all.iter().any(|(snapshot, going)| snapshot.number == number && !going))
+    let key = keys::snapshot(account, number);
+    let Some(octets) = store.engine().get(SNAPSHOTS, &key).await? else { return Ok(false) };
+    Ok(!decode_snapshot(&key, &octets)?.1)
 }
 
 /// A row, and the message it leads to, if it does.

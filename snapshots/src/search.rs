@@ -310,9 +310,8 @@ impl Search<'_> {
         match self.query {
             Query::Digest(digest) => row.digest == *digest,
             Query::MessageId(wanted) => {
-                let bare = |text: &str| {
-                    fold(text.trim().trim_start_matches('<').trim_end_matches('>')).into_owned()
-                };
+                let bare =
+                    |text: &str| fold(text.trim().trim_start_matches('<').trim_end_matches('>'));
                 let found = headers.and_then(|found| found.text(HeaderField::MessageId));
                 found.is_some_and(|found| bare(found) == bare(wanted))
             }

@@ -3,6 +3,8 @@
 //! Numbers are big-endian and of fixed width. The name of a page stands in keys by its first 16
 //! octets; whoever reads the page checks all 32.
 
+use std::collections::BTreeSet;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use storage::{
     catalog::{engine::Family, keys::object},
@@ -11,7 +13,10 @@ use storage::{
 };
 use trust::digest::Sha256Digest;
 
-use crate::tree::page::PageRef;
+use crate::{
+    octets::{Cursor, put_varint},
+    tree::page::PageRef,
+};
 
 /// Snapshots. Key: AccountId (8), number (8).
 pub const SNAPSHOTS: Family = Family("snapshots");
@@ -20,7 +25,8 @@ pub const SNAPSHOT_ACCOUNTS: Family = Family("snapshot_accounts");
 /// Pages of trees, and states. Key: AccountId (8), birth (8), first octets of the name (16).
 pub const SNAPSHOT_PAGES: Family = Family("snapshot_pages");
 /// Pages that the latest snapshot has not, by the last one that has them. Key: AccountId (8), number
-/// of that snapshot (8), birth (8), first octets of the name (16); the value is empty.
+/// of that snapshot (8), number of the snapshot under which they were listed first (8), part (4). Value:
+/// see [`departed_value`].
 pub const DEPARTED_PAGES: Family = Family("departed_pages");
 
 /// Every family declared here.
@@ -88,13 +94,6 @@ impl PageKey {
         [&account.0.to_be_bytes()[..], &self.birth.to_be_bytes(), &self.name].concat().into()
     }
 
-    /// The key in [`DEPARTED_PAGES`].
-    #[must_use]
-    pub fn departed(self, account: AccountId, last: u64) -> Bytes {
-        let (last, birth) = (last.to_be_bytes(), self.birth.to_be_bytes());
-        [&account.0.to_be_bytes()[..], &last, &birth, &self.name].concat().into()
-    }
-
     /// The page in a key of [`SNAPSHOT_PAGES`].
     pub fn of_stored(key: &[u8]) -> Result<(AccountId, Self), StoreError> {
         let damaged = || damaged(SNAPSHOT_PAGES, key);
@@ -102,18 +101,110 @@ impl PageKey {
         Ok((AccountId(account), Self::parse(rest).ok_or_else(damaged)?))
     }
 
-    /// The last snapshot that has a page, and the page, in a key of [`DEPARTED_PAGES`].
-    pub fn of_departed(key: &[u8]) -> Result<(u64, Self), StoreError> {
-        let damaged = || damaged(DEPARTED_PAGES, key);
-        let (_, rest) = number(key).ok_or_else(damaged)?;
-        let (last, rest) = number(rest).ok_or_else(damaged)?;
-        Ok((last, Self::parse(rest).ok_or_else(damaged)?))
-    }
-
     fn parse(octets: &[u8]) -> Option<Self> {
         let (birth, name) = number(octets)?;
         Some(Self { birth, name: name.try_into().ok()? })
     }
+}
+
+/// A row of [`DEPARTED_PAGES`], by its key.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct DepartedKey {
+    /// The last snapshot that is kept and has the pages.
+    pub last: u64,
+    /// The last one that had them when they departed. No two rows have it and `part` in common, so that
+    /// a row can pass to another snapshot without meeting one of that snapshot's.
+    pub first: u64,
+    /// Which row of several.
+    pub part: u32,
+}
+
+impl DepartedKey {
+    /// The key.
+    #[must_use]
+    pub fn key(self, account: AccountId) -> Bytes {
+        let mut key = BytesMut::with_capacity(28);
+        for number in [account.0, self.last, self.first] {
+            key.put_u64(number);
+        }
+        key.put_u32(self.part);
+        key.freeze()
+    }
+
+    /// Reads a key.
+    pub fn parse(key: &[u8]) -> Result<Self, StoreError> {
+        let parse = || {
+            let (_, rest) = number(key)?;
+            let (last, rest) = number(rest)?;
+            let (first, part) = number(rest)?;
+            Some(Self { last, first, part: u32::from_be_bytes(part.try_into().ok()?) })
+        };
+        parse().ok_or_else(|| damaged(DEPARTED_PAGES, key))
+    }
+}
+
+const DEPARTED_FORM: u8 = 1;
+
+/// A value of [`DEPARTED_PAGES`]: `01 ‖ for each page, ascending: birth, less that of the page before,
+/// varint ‖ first octets of the name (16)`.
+#[must_use]
+pub fn departed_value(pages: &BTreeSet<PageKey>) -> Bytes {
+    let mut value = vec![DEPARTED_FORM];
+    let mut before = 0;
+    for page in pages {
+        put_varint(page.birth - before, &mut value);
+        value.extend_from_slice(&page.name);
+        before = page.birth;
+    }
+    value.into()
+}
+
+/// The pages in a value of [`DEPARTED_PAGES`] that stands under `key`.
+pub fn departed_pages(key: &[u8], value: &[u8]) -> Result<BTreeSet<PageKey>, StoreError> {
+    let parse = || {
+        let mut cursor = Cursor(value);
+        cursor.u8().filter(|form| *form == DEPARTED_FORM)?;
+        let mut pages = BTreeSet::new();
+        let mut birth = 0_u64;
+        while !cursor.0.is_empty() {
+            birth = birth.checked_add(cursor.varint()?)?;
+            let page = PageKey { birth, name: cursor.take(NAME_OCTETS)?.try_into().ok()? };
+            if pages.last().is_some_and(|last| *last >= page) {
+                return None;
+            }
+            pages.insert(page);
+        }
+        (!pages.is_empty()).then_some(pages)
+    };
+    parse().ok_or_else(|| StoreError::Damaged {
+        object: object(DEPARTED_PAGES, key),
+        detail: "the list of pages follows no known layout".to_owned(),
+    })
+}
+
+/// Rows that list `pages` under `number`, the last snapshot that has them; none has more than
+/// `pages_max` of them.
+pub fn departed_rows(
+    account: AccountId,
+    number: u64,
+    pages: BTreeSet<PageKey>,
+    pages_max: usize,
+) -> Vec<(Bytes, Bytes)> {
+    let (mut rows, mut left) = (Vec::new(), pages);
+    for part in 0.. {
+        let Some(behind) = left.iter().nth(pages_max.max(1)).copied() else {
+            if !left.is_empty() {
+                let row = DepartedKey { last: number, first: number, part };
+                rows.push((row.key(account), departed_value(&left)));
+            }
+            break;
+        };
+        let behind = left.split_off(&behind);
+        let row = DepartedKey { last: number, first: number, part };
+        rows.push((row.key(account), departed_value(&left)));
+        left = behind;
+    }
+    rows
 }
 
 /// Account and number in a key of [`SNAPSHOTS`].

@@ -18,7 +18,7 @@ mod build;
 pub mod keys;
 pub mod open;
 pub mod pages;
-mod records;
+pub(crate) mod records;
 pub mod settings;
 pub mod snapshot;
 pub mod take;
@@ -159,6 +159,30 @@ impl Snapshots {
         Ok(longest)
     }
 
+    /// Returns at most `limit` of them, those with numbers above `after`.
+    pub async fn list_after(
+        &self,
+        account: AccountId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Snapshot>, SnapshotError> {
+        let start = keys::snapshot(account, after.saturating_add(1));
+        let mut pages = Pages::new(Scan { start, ..scan_of(account, PAGE.min(limit.max(1))) });
+        let mut some = Vec::new();
+        while let Some(page) = pages.next(&**self.store.engine()).await? {
+            for (key, value) in page {
+                let (snapshot, going) = records::decode_snapshot(&key, &value)?;
+                if some.len() < limit && !going {
+                    some.push(snapshot);
+                }
+            }
+            if some.len() >= limit {
+                break;
+            }
+        }
+        Ok(some)
+    }
+
     /// Returns what an account has otherwise than the rest, and whether all its snapshots are held.
     pub async fn settings(&self, account: AccountId) -> Result<SnapshotSettings, SnapshotError> {
         let (entry, _) = account_entry(&**self.store.engine(), account).await?;
@@ -237,18 +261,34 @@ impl Snapshots {
     }
 }
 
+/// A scan over the snapshots of an account.
+pub(crate) fn scan_of(account: AccountId, limit: usize) -> Scan {
+    Scan::prefix(SNAPSHOTS, &keys::account(account), limit)
+}
+
+/// Shows `each` every snapshot of an account, ascending, and whether it is going.
+pub(crate) async fn for_each_snapshot(
+    reader: &(impl Reader + ?Sized),
+    account: AccountId,
+    mut each: impl FnMut(Snapshot, bool),
+) -> Result<(), SnapshotError> {
+    let mut pages = Pages::new(scan_of(account, PAGE));
+    while let Some(page) = pages.next(reader).await? {
+        for (key, value) in page {
+            let (snapshot, going) = records::decode_snapshot(&key, &value)?;
+            each(snapshot, going);
+        }
+    }
+    Ok(())
+}
+
 /// Every snapshot of an account, ascending, and whether it is going.
 pub(crate) async fn all_snapshots(
     reader: &(impl Reader + ?Sized),
     account: AccountId,
 ) -> Result<Vec<(Snapshot, bool)>, SnapshotError> {
-    let mut pages = Pages::prefix(SNAPSHOTS, &keys::account(account), PAGE);
     let mut all = Vec::new();
-    while let Some(page) = pages.next(reader).await? {
-        for (key, value) in page {
-            all.push(records::decode_snapshot(&key, &value)?);
-        }
-    }
+    for_each_snapshot(reader, account, |snapshot, going| all.push((snapshot, going))).await?;
     Ok(all)
 }
 

@@ -23,6 +23,7 @@ use storage::{
     store::Store,
     summary::Summary,
 };
+use tokio::sync::OnceCell;
 
 use super::{
     Snapshots, account_entry,
@@ -153,7 +154,8 @@ impl OpenSnapshot {
         let entry = self.state.mailboxes.get(&id);
         let entry = entry.ok_or(StoreError::NoSuchMailbox { account, mailbox: id })?;
         let salts = self.salts(id);
-        Ok(Arc::new(SnapshotMailbox { of: Arc::clone(self), id, entry: entry.clone(), salts }))
+        let (of, entry, counts) = (Arc::clone(self), entry.clone(), OnceCell::new());
+        Ok(Arc::new(SnapshotMailbox { of, id, entry, salts, counts }))
     }
 
     /// Opens the mailbox that was called `name` then. [`StoreError::NoSuchMailboxName`].
@@ -198,6 +200,8 @@ pub struct SnapshotMailbox {
     id: MailboxId,
     entry: MailboxEntry,
     salts: Salts,
+    /// Messages that are not seen, and that are marked as deleted; counted when first asked for.
+    counts: OnceCell<(u64, u64)>,
 }
 
 impl SnapshotMailbox {
@@ -295,11 +299,7 @@ impl MailboxView for SnapshotMailbox {
     }
 
     async fn state(&self) -> Result<MailboxState, StoreError> {
-        let (mut unseen, mut deleted) = (0, 0);
-        for row in self.all_flags().await? {
-            unseen += u64::from(!row.flags.seen);
-            deleted += u64::from(row.flags.deleted);
-        }
+        let (unseen, deleted) = *self.counts.get_or_try_init(|| self.count()).await?;
         Ok(MailboxState {
             mailbox_id: self.id,
             uid_validity: self.entry.uid_validity,
@@ -384,12 +384,22 @@ impl MailboxView for SnapshotMailbox {
 }
 
 impl SnapshotMailbox {
-    async fn all_flags(&self) -> Result<Vec<FlagsRow>, StoreError> {
-        let limit = usize::MAX;
-        let read = rows::<FlagsRow>(&self.of.pages, self.entry.flags, &self.salts, 0, limit).await;
-        match read {
-            Ok(flags) => Ok(flags),
-            Err(error) => Err(self.of.or_expired(error).await.into()),
+    /// Counts messages that are not seen, and that are marked as deleted.
+    async fn count(&self) -> Result<(u64, u64), StoreError> {
+        let (mut unseen, mut deleted, mut next) = (0, 0, Some(0));
+        while let Some(from) = next {
+            let (pages, root) = (&self.of.pages, self.entry.flags);
+            let rows = match rows::<FlagsRow>(pages, root, &self.salts, from, ROWS).await {
+                Ok(rows) => rows,
+                Err(error) => return Err(self.of.or_expired(error).await.into()),
+            };
+            for row in &rows {
+                unseen += u64::from(!row.flags.seen);
+                deleted += u64::from(row.flags.deleted);
+            }
+            let last = rows.last().filter(|_| rows.len() == ROWS);
+            next = last.map(|row| u64::from(row.uid.get()) + 1);
         }
+        Ok((unseen, deleted))
     }
 }

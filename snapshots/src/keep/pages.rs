@@ -1,7 +1,8 @@
 //! Pages in the catalog, packed.
 //!
-//! A value is `form u8 ‖ octets`: form 0 is the page as it is, form 1 `length u32 ‖ zstd frame`. The
-//! smaller one is stored. Whoever reads a page checks it by its hash.
+//! A value is `form u8 ‖ octets`: form 0 is the page as it is, form 1 a zstd frame that says its
+//! length. Leaf pages and states are stored in the shorter form; inner pages, which are hashes, always as
+//! they are. Whoever reads a page checks it by its hash.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -33,25 +34,25 @@ impl Packer {
     }
 
     pub(crate) fn pack(&mut self, plain: &[u8]) -> Vec<u8> {
-        let frame = self.0.as_mut().and_then(|packer| packer.compress(plain).ok());
-        match (frame, u32::try_from(plain.len())) {
-            (Some(frame), Ok(length)) if frame.len() + 4 < plain.len() => {
-                [&[PACKED], &length.to_be_bytes()[..], &frame].concat()
-            }
-            _ => [&[PLAIN], plain].concat(),
+        match self.0.as_mut().and_then(|packer| packer.compress(plain).ok()) {
+            Some(frame) if frame.len() < plain.len() => [&[PACKED], &frame[..]].concat(),
+            _ => as_it_is(plain),
         }
     }
+}
+
+fn as_it_is(plain: &[u8]) -> Vec<u8> {
+    [&[PLAIN], plain].concat()
 }
 
 /// The page in a value; `None` when it follows no known layout.
 pub(crate) fn unpack(value: &Bytes) -> Option<Bytes> {
     match value.split_first()? {
         (&PLAIN, _) => Some(value.slice(1..)),
-        (&PACKED, rest) => {
-            let (length, frame) = rest.split_first_chunk()?;
-            let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-            let plain = zstd::bulk::decompress(frame, length.min(PLAIN_OCTETS_MAX)).ok()?;
-            (plain.len() == length).then(|| plain.into())
+        (&PACKED, frame) => {
+            let length = zstd::zstd_safe::get_frame_content_size(frame).ok()??;
+            let length = usize::try_from(length).ok()?.min(PLAIN_OCTETS_MAX);
+            zstd::bulk::decompress(frame, length).ok().map(Bytes::from)
         }
         _ => None,
     }
@@ -151,7 +152,10 @@ impl Sheet {
         let (mut batch, mut packer) = (Batch::default(), Packer::new(level));
         let account = self.stored.account;
         for (page, octets) in self.new.drain() {
-            batch.put(SNAPSHOT_PAGES, keys::page(account, page), packer.pack(&octets));
+            // The first octet is the level.
+            let is_leaf = octets.first() == Some(&0);
+            let value = if is_leaf { packer.pack(&octets) } else { as_it_is(&octets) };
+            batch.put(SNAPSHOT_PAGES, keys::page(account, page), value);
         }
         for page in self.dead.drain() {
             batch.delete(SNAPSHOT_PAGES, keys::page(account, page));

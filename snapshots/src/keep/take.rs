@@ -289,9 +289,10 @@ impl Take {
         let level = self.limits.compression_level;
         let mut batch = sheet.drain(level);
         if let Some(before) = before {
-            for page in &sheet.replaced {
-                let key = PageKey::from(*page).departed(account, before.number);
-                batch.put(DEPARTED_PAGES, key, bytes::Bytes::new());
+            let departed = sheet.replaced.iter().map(|page| PageKey::from(*page)).collect();
+            let most = self.limits.pages_per_batch_max;
+            for (key, list) in keys::departed_rows(account, before.number, departed, most) {
+                batch.put(DEPARTED_PAGES, key, list);
             }
         }
         let packed = super::pages::Packer::new(level).pack(&new.encode()?);

@@ -32,9 +32,11 @@ use storage::{
 use trust::clock::UnixMillis;
 
 use super::{
-    Snapshots, account_entry, all_snapshots,
-    keys::{self, DEPARTED_PAGES, PageKey, SNAPSHOT_ACCOUNTS, SNAPSHOT_PAGES, SNAPSHOTS},
-    records,
+    Snapshots, account_entry, for_each_snapshot,
+    keys::{
+        self, DEPARTED_PAGES, DepartedKey, PageKey, SNAPSHOT_ACCOUNTS, SNAPSHOT_PAGES, SNAPSHOTS,
+    },
+    records, scan_of,
     settings::Retention,
     snapshot::{Snapshot, SnapshotKind},
 };
@@ -69,8 +71,9 @@ impl Snapshots {
         let handle = self.store.account(account).await?;
         let mut thinned = self.finish_going(&handle).await?;
         let (entry, _) = account_entry(&**self.store.engine(), account).await?;
-        let all = all_snapshots(&**self.store.engine(), account).await?;
-        let all: Vec<Snapshot> = all.into_iter().map(|(snapshot, _)| snapshot).collect();
+        let mut all = Vec::new();
+        let standing = |snapshot: Snapshot, _| all.push(Standing::from(&snapshot));
+        for_each_snapshot(&**self.store.engine(), account, standing).await?;
         thinned.kept = all.len() as u64;
         if entry.hold.is_some() {
             return Ok(thinned);
@@ -97,10 +100,11 @@ impl Snapshots {
     /// Finishes what was cut short: a snapshot that is marked goes.
     pub(super) async fn finish_going(&self, account: &Account) -> Result<Thinned, SnapshotError> {
         let mut thinned = Thinned::default();
-        for (snapshot, going) in all_snapshots(&**self.store.engine(), account.id()).await? {
-            if going {
-                self.go(account, snapshot.number, &mut thinned).await?;
-            }
+        let mut all = Vec::new();
+        let marked = |snapshot: Snapshot, going: bool| all.extend(going.then_some(snapshot.number));
+        for_each_snapshot(&**self.store.engine(), account.id(), marked).await?;
+        for number in all {
+            self.go(account, number, &mut thinned).await?;
         }
         Ok(thinned)
     }
@@ -129,10 +133,15 @@ impl Snapshots {
         thinned: &mut Thinned,
     ) -> Result<(), SnapshotError> {
         let id = account.id();
-        let all = all_snapshots(&**self.store.engine(), id).await?;
-        let before = all.iter().rev().map(|(snapshot, _)| snapshot).find(|s| s.number < number);
-        let before = before.map(Snapshot::kept);
-        let is_latest = all.last().is_none_or(|(last, _)| last.number == number);
+        let engine = self.store.engine();
+        let this = keys::snapshot(id, number);
+        let before = Scan { end: Some(this.clone()), reverse: true, ..scan_of(id, 1) };
+        let before = match engine.scan(&before).await?.first() {
+            Some((key, value)) => Some(records::decode_snapshot(key, value)?.0.kept()),
+            None => None,
+        };
+        let behind = keys::snapshot(id, number.saturating_add(1));
+        let is_latest = engine.scan(&Scan { start: behind, ..scan_of(id, 1) }).await?.is_empty();
         let also = Batch::default();
         let messages = account.forget_snapshot(ForgetSnapshot { number, previous: before, also });
         let ForgottenMessages { removed, .. } = messages.await?;
@@ -142,13 +151,12 @@ impl Snapshots {
         } else {
             self.pass_on(id, before, number).await?
         };
-        let Some((snapshot, _)) = all.iter().find(|(snapshot, _)| snapshot.number == number) else {
-            return Ok(());
-        };
+        let Some(octets) = self.store.engine().get(SNAPSHOTS, &this).await? else { return Ok(()) };
+        let (snapshot, _) = records::decode_snapshot(&this, &octets)?;
         let mut batch = Batch::default();
         let root = snapshot.record.state_root.0;
         batch.delete(SNAPSHOT_PAGES, keys::state(id, number, root));
-        batch.delete(SNAPSHOTS, keys::snapshot(id, number));
+        batch.delete(SNAPSHOTS, this);
         self.store.commit(batch).await?;
         thinned.forgotten += 1;
         thinned.messages_removed += removed;
@@ -164,24 +172,27 @@ impl Snapshots {
         number: u64,
     ) -> Result<u64, SnapshotError> {
         let mut removed = 0;
-        let scan = self.scan(DEPARTED_PAGES, &keys::snapshot(account, number), None);
-        loop {
+        // A row is as large as a batch may be.
+        let scan = Scan::prefix(DEPARTED_PAGES, &keys::snapshot(account, number), 1);
+        while let Some((key, value)) = self.store.engine().scan(&scan).await?.pop() {
+            let row = DepartedKey::parse(&key)?;
+            let mut stay = keys::departed_pages(&key, &value)?;
+            // Pages ascend by birth.
+            let born_after = PageKey { birth: before.saturating_add(1), name: [0; 16] };
+            let go = stay.split_off(&born_after);
             let mut batch = Batch::default();
-            for (key, _) in self.store.engine().scan(&scan).await? {
-                let (_, page) = PageKey::of_departed(&key)?;
-                batch.delete(DEPARTED_PAGES, key);
-                if page.birth <= before {
-                    batch.put(DEPARTED_PAGES, page.departed(account, before), Bytes::new());
-                } else {
-                    batch.delete(SNAPSHOT_PAGES, page.stored(account));
-                    removed += 1;
-                }
+            batch.delete(DEPARTED_PAGES, key);
+            if !stay.is_empty() {
+                let key = DepartedKey { last: before, ..row }.key(account);
+                batch.put(DEPARTED_PAGES, key, keys::departed_value(&stay));
             }
-            if batch.delete.is_empty() {
-                return Ok(removed);
+            removed += go.len() as u64;
+            for page in go {
+                batch.delete(SNAPSHOT_PAGES, page.stored(account));
             }
             self.store.commit(batch).await?;
         }
+        Ok(removed)
     }
 
     /// Removes every page born after `before` up to `number`, the latest snapshot, and empties the
@@ -223,23 +234,41 @@ impl Snapshots {
     }
 }
 
+/// What decides whether a snapshot stays.
+struct Standing {
+    number: u64,
+    instant: UnixMillis,
+    is_asked_for: bool,
+    is_held: bool,
+}
+
+impl From<&Snapshot> for Standing {
+    fn from(snapshot: &Snapshot) -> Self {
+        Self {
+            number: snapshot.number,
+            instant: snapshot.record.instant,
+            is_asked_for: snapshot.kind != SnapshotKind::Scheduled,
+            is_held: snapshot.hold.is_some(),
+        }
+    }
+}
+
 /// The numbers of those of `all`, ascending, that stay at `now`.
-fn staying(all: &[Snapshot], retention: &Retention, now: UnixMillis) -> BTreeSet<u64> {
+fn staying(all: &[Standing], retention: &Retention, now: UnixMillis) -> BTreeSet<u64> {
     let mut stays: BTreeSet<u64> = all.last().map(|last| last.number).into_iter().collect();
-    let Some(oldest) = all.first().map(|first| first.record.instant) else { return stays };
+    let Some(oldest) = all.first().map(|first| first.instant) else { return stays };
     let instants = hours(retention, now)
         .take_while(|instant| *instant >= oldest)
         .chain(days(retention, now).take_while(|instant| *instant >= oldest))
         .chain(months(retention, now).take_while(|instant| *instant >= oldest))
         .chain([now]);
     for instant in instants {
-        let at = all.partition_point(|snapshot| snapshot.record.instant <= instant);
+        let at = all.partition_point(|snapshot| snapshot.instant <= instant);
         stays.extend(at.checked_sub(1).and_then(|at| all.get(at)).map(|snapshot| snapshot.number));
     }
     let asked_for = now.0.saturating_sub(i64::from(retention.on_demand_days) * DAY);
     let others = all.iter().filter(|snapshot| {
-        let is_asked_for = snapshot.kind != SnapshotKind::Scheduled;
-        snapshot.hold.is_some() || is_asked_for && snapshot.record.instant.0 > asked_for
+        snapshot.is_held || snapshot.is_asked_for && snapshot.instant.0 > asked_for
     });
     stays.extend(others.map(|snapshot| snapshot.number));
     stays

@@ -143,7 +143,7 @@ impl Runs {
     /// The run that takes place, if one does.
     pub async fn progress(&self) -> Result<Option<RunProgress>, SnapshotError> {
         let head = Head::read(&**self.store.engine()).await?;
-        Ok(head.row.current.as_ref().map(rows::Current::progress))
+        Ok(head.row.current.as_ref().map(Current::progress))
     }
 
     /// The latest closed run.

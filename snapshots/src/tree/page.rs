@@ -1,9 +1,19 @@
 //! Pages: the unit in which a tree is stored.
 //!
-//! A leaf page is `00 ‖ count u16 ‖ count × (key u64 ‖ row)`; its name hashes its *outline*, in
-//! which the leaf hash stands for each row, so that a proof can show a page without the rows. An
-//! inner page is `level u8 ‖ count u16 ‖ count × (last key u64 ‖ rows u64 ‖ page 32 ‖ birth u64)`,
-//! level 1 and above; its name hashes all of it but the births. Keys ascend strictly.
+//! A page's name is the hash of its *outline*. That of a leaf page is `count u16 ‖ count × (key u64 ‖
+//! leaf hash)`, so that a proof can show a page without the rows; that of an inner page is `level u8 ‖
+//! count u16 ‖ count × (last key u64 ‖ rows u64 ‖ page 32)`, level 1 and above. Keys ascend strictly.
+//!
+//! What is stored is shorter. Numbers are varints (`octets`), and stand as columns:
+//!
+//! | page | octets |
+//! |---|---|
+//! | leaf | `00 ‖ count ‖ runs × (gap ‖ length) ‖ columns of the rows` ([`super::row`]) |
+//! | inner | `level u8 ‖ count ‖ count × last key ‖ count × rows ‖ count × birth ‖ count × page 32` |
+//!
+//! A run is as many keys, one after the other, as its length says. Its gap is how many keys are left
+//! out before it, after the run before or from 0 on. A last key stands less the one before it. There is
+//! one way to store a page; another is refused.
 //!
 //! A *birth* is the number of the snapshot that wrote a page. It is no part of any hash: equal rows
 //! make equal names. It tells apart what was stored, went, and came back ([`PageRef`]).
@@ -17,7 +27,7 @@ use super::row::Row;
 use crate::{
     error::SnapshotError,
     hash::{Salts, Tag, hash},
-    octets::Cursor,
+    octets::{Cursor, put_varint},
 };
 
 /// How many entries pages have: never fewer than `least` but at the end of a level, then each key ends
@@ -190,19 +200,18 @@ impl<R: Row> Page<R> {
 
     /// Encodes the page and returns its name.
     pub(crate) fn encode(&self, salts: &Salts) -> Result<(PageId, Bytes), SnapshotError> {
+        let outline = self.outline(salts)?;
+        let mut octets = vec![self.level()];
         match self {
             Self::Leaf(rows) => {
-                let mut octets = vec![0];
-                octets.extend_from_slice(&count(rows.len())?);
-                for row in rows {
-                    octets.extend_from_slice(&Row::key(row).to_be_bytes());
-                    octets.extend_from_slice(&row.encode()?);
-                }
-                Ok((leaf_page_id(&self.outline(salts)?), octets.into()))
+                put_varint(rows.len() as u64, &mut octets);
+                put_runs(rows.iter().map(Row::key), &mut octets);
+                R::put_columns(rows, &mut octets)?;
+                Ok((leaf_page_id(&outline), octets.into()))
             }
-            Self::Inner(level, children) => {
-                let id = inner_page_id(&self.outline(salts)?);
-                Ok((id, inner_octets(*level, children, true)?.into()))
+            Self::Inner(_, children) => {
+                put_children(children, &mut octets);
+                Ok((inner_page_id(&outline), octets.into()))
             }
         }
     }
@@ -218,7 +227,7 @@ impl<R: Row> Page<R> {
                 }
                 Ok(octets)
             }
-            Self::Inner(level, children) => inner_octets(*level, children, false),
+            Self::Inner(level, children) => inner_outline(*level, children),
         }
     }
 
@@ -226,30 +235,103 @@ impl<R: Row> Page<R> {
     pub(crate) fn decode(id: PageId, octets: &[u8], salts: &Salts) -> Result<Self, SnapshotError> {
         let damaged = |detail| SnapshotError::Damaged { object: format!("page {id}"), detail };
         let page = Self::parse(octets).ok_or_else(|| damaged("it follows no known layout"))?;
-        let (found, _) = page.encode(salts)?;
-        if found == id { Ok(page) } else { Err(damaged("its hash is another")) }
+        let (found, same) = page.encode(salts)?;
+        if found != id {
+            return Err(damaged("its hash is another"));
+        }
+        if same == octets { Ok(page) } else { Err(damaged("it is stored in another way")) }
     }
 
     fn parse(octets: &[u8]) -> Option<Self> {
         let mut cursor = Cursor(octets);
         let level = cursor.u8()?;
-        if level > 0 {
-            return Some(Self::Inner(level, parse_children(cursor, true)?));
-        }
-        let mut rows: Vec<R> = Vec::new();
-        for _ in 0..cursor.u16()? {
-            let key = cursor.u64()?;
-            if rows.last().is_some_and(|last| Row::key(last) >= key) {
-                return None;
-            }
-            rows.push(R::decode(key, &mut cursor.0)?);
-        }
+        let count = usize::from(u16::try_from(cursor.varint()?).ok()?);
+        let page = if level > 0 {
+            Self::Inner(level, read_children(&mut cursor, count)?)
+        } else {
+            let keys = read_runs(&mut cursor, count)?;
+            Self::Leaf(R::read_columns(&keys, &mut cursor.0)?)
+        };
         cursor.end()?;
-        Some(Self::Leaf(rows))
+        Some(page)
     }
 }
 
-fn parse_children(mut cursor: Cursor<'_>, births: bool) -> Option<Vec<Child>> {
+/// Writes ascending keys as runs.
+fn put_runs(keys: impl Iterator<Item = u64>, out: &mut Vec<u8>) {
+    let mut keys = keys.peekable();
+    let mut next = 0;
+    while let Some(first) = keys.next() {
+        let mut length = 1;
+        while keys.next_if_eq(&first.saturating_add(length)).is_some() {
+            length += 1;
+        }
+        put_varint(first - next, out);
+        put_varint(length, out);
+        next = first.saturating_add(length);
+    }
+}
+
+fn read_runs(cursor: &mut Cursor<'_>, count: usize) -> Option<Vec<u64>> {
+    let mut keys = Vec::with_capacity(count);
+    // `None` behind the largest key.
+    let mut next = Some(0_u64);
+    while keys.len() < count {
+        let first = next?.checked_add(cursor.varint()?)?;
+        let length = cursor.varint()?;
+        if length == 0 || length > (count - keys.len()) as u64 {
+            return None;
+        }
+        let last = first.checked_add(length - 1)?;
+        keys.extend(first..=last);
+        next = last.checked_add(1);
+    }
+    Some(keys)
+}
+
+fn put_children(children: &[Child], out: &mut Vec<u8>) {
+    put_varint(children.len() as u64, out);
+    let mut before = 0;
+    for child in children {
+        put_varint(child.last_key.wrapping_sub(before), out);
+        before = child.last_key;
+    }
+    for child in children {
+        put_varint(child.rows, out);
+    }
+    for child in children {
+        put_varint(child.page.birth, out);
+    }
+    for child in children {
+        out.extend_from_slice(&child.page.id.0.0);
+    }
+}
+
+fn read_children(cursor: &mut Cursor<'_>, count: usize) -> Option<Vec<Child>> {
+    let mut children: Vec<Child> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let before = children.last().map(|child| child.last_key);
+        let gap = cursor.varint()?;
+        let last_key = before.unwrap_or(0).checked_add(gap)?;
+        if before == Some(last_key) {
+            return None;
+        }
+        let page = PageRef { birth: 0, id: PageId(Sha256Digest([0; 32])) };
+        children.push(Child { last_key, rows: 0, page });
+    }
+    for child in &mut children {
+        child.rows = cursor.varint()?;
+    }
+    for child in &mut children {
+        child.page.birth = cursor.varint()?;
+    }
+    for child in &mut children {
+        child.page.id = PageId(cursor.digest()?);
+    }
+    (!children.is_empty()).then_some(children)
+}
+
+fn parse_children(mut cursor: Cursor<'_>) -> Option<Vec<Child>> {
     let mut children: Vec<Child> = Vec::new();
     for _ in 0..cursor.u16()? {
         let (last_key, rows) = (cursor.u64()?, cursor.u64()?);
@@ -257,8 +339,7 @@ fn parse_children(mut cursor: Cursor<'_>, births: bool) -> Option<Vec<Child>> {
             return None;
         }
         let id = PageId(cursor.digest()?);
-        let birth = if births { cursor.u64()? } else { 0 };
-        children.push(Child { last_key, rows, page: PageRef { birth, id } });
+        children.push(Child { last_key, rows, page: PageRef { birth: 0, id } });
     }
     cursor.end()?;
     (!children.is_empty()).then_some(children)
@@ -277,18 +358,10 @@ pub(crate) fn parse_leaf_outline(outline: &[u8]) -> Option<Vec<(u64, Sha256Diges
 
 /// What the name of an inner page is hashed from, without the tag.
 pub(crate) fn inner_outline(level: u8, children: &[Child]) -> Result<Vec<u8>, SnapshotError> {
-    inner_octets(level, children, false)
-}
-
-/// Level, count and children of an inner page, with their births or without.
-fn inner_octets(level: u8, children: &[Child], births: bool) -> Result<Vec<u8>, SnapshotError> {
     let mut octets = vec![level];
     octets.extend_from_slice(&count(children.len())?);
     for child in children {
         octets.extend_from_slice(&child.octets());
-        if births {
-            octets.extend_from_slice(&child.page.birth.to_be_bytes());
-        }
     }
     Ok(octets)
 }
@@ -297,7 +370,7 @@ fn inner_octets(level: u8, children: &[Child], births: bool) -> Result<Vec<u8>, 
 pub(crate) fn parse_inner_outline(outline: &[u8]) -> Option<(u8, Vec<Child>)> {
     let mut cursor = Cursor(outline);
     let level = cursor.u8().filter(|level| *level > 0)?;
-    Some((level, parse_children(cursor, false)?))
+    Some((level, parse_children(cursor)?))
 }
 
 pub(crate) fn leaf_page_id(outline: &[u8]) -> PageId {

@@ -1,8 +1,8 @@
 //! The rows of the three kinds of tree, and their layouts.
 //!
-//! A row begins with its key (u64; a UID or an AccountId). What follows, octet by octet:
+//! A row has a key (u64; a UID or an AccountId). What its leaf hash covers besides, octet by octet:
 //!
-//! | kind | layout after the key |
+//! | kind | layout |
 //! |---|---|
 //! | content | SHA-256 of the message 32 ‖ *rest*: EmailNumber u64 ‖ INTERNALDATE i64 (ms) ‖ SAVEDATE i64 (ms) ‖ size u64 ‖ charged octets u64 |
 //! | flags | *rest*: bits u8 ‖ count u16 ‖ count × (length u16 ‖ keyword) |
@@ -11,6 +11,17 @@
 //! Bits of flags: 1 `\Seen`, 2 `\Answered`, 4 `\Flagged`, 8 `\Deleted`, 16 `\Draft`. Keywords stand
 //! in the order of their lower-case forms. MODSEQ is not part of a state: flags that were changed
 //! and changed back are equal flags.
+//!
+//! In a stored leaf page the rows stand as columns, each with as many entries as the page has rows
+//! ([`Row::put_columns`]). *varint* and *signed* are numbers of variable length (`octets`):
+//!
+//! | kind | columns, in this order |
+//! |---|---|
+//! | content | EmailNumber, signed, less that of the row before ‖ INTERNALDATE, signed, less that of the row before ‖ SAVEDATE, signed, less the row's INTERNALDATE ‖ size varint ‖ charged octets, signed, less the size ‖ SHA-256 32 |
+//! | flags | bits u8, 32 added when there are keywords ‖ of those rows alone: count varint ‖ count × (length varint ‖ keyword) |
+//! | account | hash 32 ‖ address: length varint ‖ UTF-8 |
+//!
+//! Before the first row stands 0. Differences are modulo 2⁶⁴.
 
 use std::fmt::Debug;
 
@@ -24,7 +35,7 @@ use trust::{clock::UnixMillis, digest::Sha256Digest};
 use crate::{
     error::SnapshotError,
     hash::{SaltKind, Salts, SnapshotSecret, Tag, hash},
-    octets::{Cursor, put_counted},
+    octets::{Cursor, put_counted, put_signed, put_varint},
     tree::page::PageSize,
 };
 
@@ -36,16 +47,16 @@ pub trait Row: Clone + Debug + Eq + Send + Sync + Sized {
     /// Its place in the order; unique in a tree.
     fn key(&self) -> u64;
 
-    /// Returns the octets after the key.
+    /// Writes what `rows` have besides their keys, column by column.
     ///
     /// # Errors
     ///
     /// [`SnapshotError::LimitExceeded`] when a part is longer than its count can say.
-    fn encode(&self) -> Result<Vec<u8>, SnapshotError>;
+    fn put_columns(rows: &[Self], out: &mut Vec<u8>) -> Result<(), SnapshotError>;
 
-    /// Reads what [`Row::encode`] wrote from the front of `octets` and moves `octets` behind it;
-    /// `None` when it is not such a row.
-    fn decode(key: u64, octets: &mut &[u8]) -> Option<Self>;
+    /// Reads what [`Row::put_columns`] wrote for rows with `keys` from the front of `octets` and moves
+    /// `octets` behind it; `None` when it is not that.
+    fn read_columns(keys: &[u64], octets: &mut &[u8]) -> Option<Vec<Self>>;
 
     /// Returns the leaf hash.
     fn leaf(&self, salts: &Salts) -> Result<Sha256Digest, SnapshotError>;
@@ -107,29 +118,73 @@ impl ContentRow {
 }
 
 impl Row for ContentRow {
-    const LEAF_PAGE: PageSize = PageSize { least: 16, one_in: 8, most: 48 };
+    const LEAF_PAGE: PageSize = PageSize { least: 12, one_in: 6, most: 32 };
 
     fn key(&self) -> u64 {
         u64::from(self.uid.get())
     }
 
-    fn encode(&self) -> Result<Vec<u8>, SnapshotError> {
-        Ok([&self.digest.0[..], &self.rest()].concat())
+    fn put_columns(rows: &[Self], out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+        let mut before = 0;
+        for row in rows {
+            put_signed(row.email_number.0.wrapping_sub(before).cast_signed(), out);
+            before = row.email_number.0;
+        }
+        let mut before = 0;
+        for row in rows {
+            put_signed(row.internal_date.0.wrapping_sub(before), out);
+            before = row.internal_date.0;
+        }
+        for row in rows {
+            put_signed(row.save_date.0.wrapping_sub(row.internal_date.0), out);
+        }
+        for row in rows {
+            put_varint(row.size, out);
+        }
+        for row in rows {
+            put_signed(row.charged_octets.wrapping_sub(row.size).cast_signed(), out);
+        }
+        for row in rows {
+            out.extend_from_slice(&row.digest.0);
+        }
+        Ok(())
     }
 
-    fn decode(key: u64, octets: &mut &[u8]) -> Option<Self> {
+    fn read_columns(keys: &[u64], octets: &mut &[u8]) -> Option<Vec<Self>> {
         let mut cursor = Cursor(octets);
-        let row = Self {
-            uid: Uid::new(u32::try_from(key).ok()?)?,
-            digest: cursor.digest()?,
-            email_number: EmailNumber(cursor.u64()?),
-            internal_date: UnixMillis(cursor.i64()?),
-            save_date: UnixMillis(cursor.i64()?),
-            size: cursor.u64()?,
-            charged_octets: cursor.u64()?,
-        };
+        let mut rows = Vec::with_capacity(keys.len());
+        let mut number = 0_u64;
+        for key in keys {
+            number = number.wrapping_add(cursor.signed()?.cast_unsigned());
+            rows.push(Self {
+                uid: Uid::new(u32::try_from(*key).ok()?)?,
+                digest: Sha256Digest([0; 32]),
+                email_number: EmailNumber(number),
+                internal_date: UnixMillis(0),
+                save_date: UnixMillis(0),
+                size: 0,
+                charged_octets: 0,
+            });
+        }
+        let mut date = 0_i64;
+        for row in &mut rows {
+            date = date.wrapping_add(cursor.signed()?);
+            row.internal_date = UnixMillis(date);
+        }
+        for row in &mut rows {
+            row.save_date = UnixMillis(row.internal_date.0.wrapping_add(cursor.signed()?));
+        }
+        for row in &mut rows {
+            row.size = cursor.varint()?;
+        }
+        for row in &mut rows {
+            row.charged_octets = row.size.wrapping_add(cursor.signed()?.cast_unsigned());
+        }
+        for row in &mut rows {
+            row.digest = cursor.digest()?;
+        }
         *octets = cursor.0;
-        Some(row)
+        Some(rows)
     }
 
     fn leaf(&self, salts: &Salts) -> Result<Sha256Digest, SnapshotError> {
@@ -152,35 +207,26 @@ impl From<&MessageRow> for FlagsRow {
     }
 }
 
-impl Row for FlagsRow {
-    const LEAF_PAGE: PageSize = PageSize { least: 48, one_in: 16, most: 128 };
+/// In the stored bits of flags: the row has keywords.
+const HAS_KEYWORDS: u8 = 32;
 
-    fn key(&self) -> u64 {
-        u64::from(self.uid.get())
+fn too_many_keywords() -> SnapshotError {
+    SnapshotError::LimitExceeded {
+        what: "the number of keywords of a message",
+        limit: u64::from(u16::MAX),
     }
+}
 
-    fn encode(&self) -> Result<Vec<u8>, SnapshotError> {
-        let too_many = || SnapshotError::LimitExceeded {
-            what: "the number of keywords of a message",
-            limit: u64::from(u16::MAX),
-        };
-        let Flags { seen, answered, flagged, deleted, draft, keywords } = &self.flags;
+impl FlagsRow {
+    fn bits(&self) -> u8 {
+        let Flags { seen, answered, flagged, deleted, draft, .. } = &self.flags;
         let bits = [seen, answered, flagged, deleted, draft];
-        let bits = bits.iter().enumerate().map(|(at, set)| u8::from(**set) << at).sum();
-        let mut octets = vec![bits];
-        let count = u16::try_from(keywords.len()).map_err(|_| too_many())?;
-        octets.extend_from_slice(&count.to_be_bytes());
-        for keyword in keywords {
-            put_counted(keyword.as_str().as_bytes(), &mut octets).ok_or_else(too_many)?;
-        }
-        Ok(octets)
+        bits.iter().enumerate().map(|(at, set)| u8::from(**set) << at).sum()
     }
 
-    fn decode(key: u64, octets: &mut &[u8]) -> Option<Self> {
-        let mut cursor = Cursor(octets);
-        let bits = cursor.u8().filter(|bits| *bits < 32)?;
+    fn of_bits(key: u64, bits: u8) -> Option<Self> {
         let bit = |at: u8| bits & (1 << at) != 0;
-        let mut flags = Flags {
+        let flags = Flags {
             seen: bit(0),
             answered: bit(1),
             flagged: bit(2),
@@ -188,16 +234,67 @@ impl Row for FlagsRow {
             draft: bit(4),
             ..Flags::default()
         };
-        for _ in 0..cursor.u16()? {
-            let keyword = std::str::from_utf8(cursor.counted()?).ok()?;
-            flags.keywords.insert(Keyword::new(keyword).ok()?);
-        }
-        *octets = cursor.0;
         Some(Self { uid: Uid::new(u32::try_from(key).ok()?)?, flags })
     }
 
+    fn rest(&self) -> Result<Vec<u8>, SnapshotError> {
+        let keywords = &self.flags.keywords;
+        let mut octets = vec![self.bits()];
+        let count = u16::try_from(keywords.len()).map_err(|_| too_many_keywords())?;
+        octets.extend_from_slice(&count.to_be_bytes());
+        for keyword in keywords {
+            put_counted(keyword.as_str().as_bytes(), &mut octets).ok_or_else(too_many_keywords)?;
+        }
+        Ok(octets)
+    }
+}
+
+impl Row for FlagsRow {
+    const LEAF_PAGE: PageSize = PageSize { least: 96, one_in: 32, most: 256 };
+
+    fn key(&self) -> u64 {
+        u64::from(self.uid.get())
+    }
+
+    fn put_columns(rows: &[Self], out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+        for row in rows {
+            let has_keywords = !row.flags.keywords.is_empty();
+            out.push(row.bits() | if has_keywords { HAS_KEYWORDS } else { 0 });
+        }
+        for row in rows.iter().filter(|row| !row.flags.keywords.is_empty()) {
+            put_varint(row.flags.keywords.len() as u64, out);
+            for keyword in &row.flags.keywords {
+                put_varint(keyword.as_str().len() as u64, out);
+                out.extend_from_slice(keyword.as_str().as_bytes());
+            }
+        }
+        Ok(())
+    }
+
+    fn read_columns(keys: &[u64], octets: &mut &[u8]) -> Option<Vec<Self>> {
+        let mut cursor = Cursor(octets);
+        let bits = cursor.take(keys.len())?;
+        let mut rows = Vec::with_capacity(keys.len());
+        for (key, bits) in keys.iter().zip(bits) {
+            rows.push(Self::of_bits(*key, *bits)?);
+        }
+        for (row, bits) in rows.iter_mut().zip(bits) {
+            if bits & !(HAS_KEYWORDS | 31) != 0 {
+                return None;
+            }
+            let count = if bits & HAS_KEYWORDS == 0 { 0 } else { cursor.varint()? };
+            for _ in 0..count {
+                let length = usize::try_from(cursor.varint()?).ok()?;
+                let keyword = std::str::from_utf8(cursor.take(length)?).ok()?;
+                row.flags.keywords.insert(Keyword::new(keyword).ok()?);
+            }
+        }
+        *octets = cursor.0;
+        Some(rows)
+    }
+
     fn leaf(&self, salts: &Salts) -> Result<Sha256Digest, SnapshotError> {
-        let rest = salts.rest_hash(SaltKind::Flags, self.key(), &self.encode()?);
+        let rest = salts.rest_hash(SaltKind::Flags, self.key(), &self.rest()?);
         Ok(hash(Tag::FlagsLeaf, &[&self.key().to_be_bytes(), &rest.0]))
     }
 }
@@ -227,28 +324,36 @@ impl AccountRow {
 }
 
 impl Row for AccountRow {
-    const LEAF_PAGE: PageSize = PageSize { least: 16, one_in: 8, most: 48 };
+    const LEAF_PAGE: PageSize = PageSize { least: 12, one_in: 6, most: 32 };
 
     fn key(&self) -> u64 {
         self.account.0
     }
 
-    fn encode(&self) -> Result<Vec<u8>, SnapshotError> {
-        let mut octets = self.record.0.to_vec();
-        put_counted(self.address.as_bytes(), &mut octets).ok_or(SnapshotError::LimitExceeded {
-            what: "the length of an address",
-            limit: u64::from(u16::MAX),
-        })?;
-        Ok(octets)
+    fn put_columns(rows: &[Self], out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+        for row in rows {
+            out.extend_from_slice(&row.record.0);
+        }
+        for row in rows {
+            put_varint(row.address.len() as u64, out);
+            out.extend_from_slice(row.address.as_bytes());
+        }
+        Ok(())
     }
 
-    fn decode(key: u64, octets: &mut &[u8]) -> Option<Self> {
+    fn read_columns(keys: &[u64], octets: &mut &[u8]) -> Option<Vec<Self>> {
         let mut cursor = Cursor(octets);
-        let record = cursor.digest()?;
-        let address = String::from_utf8(cursor.counted()?.to_vec()).ok()?;
-        let row = Self { account: storage::ids::AccountId(key), record, address };
+        let mut rows = Vec::with_capacity(keys.len());
+        for key in keys {
+            let account = storage::ids::AccountId(*key);
+            rows.push(Self { account, record: cursor.digest()?, address: String::new() });
+        }
+        for row in &mut rows {
+            let length = usize::try_from(cursor.varint()?).ok()?;
+            std::str::from_utf8(cursor.take(length)?).ok()?.clone_into(&mut row.address);
+        }
         *octets = cursor.0;
-        Some(row)
+        Some(rows)
     }
 
     fn leaf(&self, _salts: &Salts) -> Result<Sha256Digest, SnapshotError> {

@@ -68,7 +68,7 @@ async fn one_change_of_ten_thousand_rows_touches_few_pages() {
     let mut pages = Pages::default();
     let full = apply(&mut pages, TreeRoot::empty(), all(1..=10_000)).await;
     let count = full.new_pages.len();
-    assert!((280..450).contains(&count), "{count} pages");
+    assert!((600..800).contains(&count), "{count} pages");
     for (what, change) in [
         ("append", (10_001, Some(content(10_001, 0)))),
         ("change", (5_000, Some(content(5_000, 1)))),
@@ -77,7 +77,7 @@ async fn one_change_of_ten_thousand_rows_touches_few_pages() {
         ("remove the last", (10_000, None)),
     ] {
         let made = apply(&mut pages, full.root, [change].into()).await;
-        assert!(made.new_pages.len() <= 6, "{what}: {} pages", made.new_pages.len());
+        assert!(made.new_pages.len() <= 9, "{what}: {} pages", made.new_pages.len());
         assert_ne!(made.root, full.root);
     }
     let same = apply(&mut pages, full.root, all([5_000])).await;
@@ -121,7 +121,10 @@ async fn a_changed_octet_of_any_page_is_found() {
             changed[at] ^= 1;
             pages.0.insert(id, changed.into());
             let read = rows::<ContentRow>(&pages, full.root, &salts(), 0, 100).await;
-            assert!(matches!(read, Err(SnapshotError::Damaged { .. })), "octet {at} of {id:?}");
+            // A birth is not hashed: a wrong one names a page that is not there.
+            let is_found =
+                matches!(read, Err(SnapshotError::Damaged { .. } | SnapshotError::PageMissing(_)));
+            assert!(is_found, "octet {at} of {id:?}");
         }
         pages.0.insert(id, octets);
     }

@@ -5,24 +5,28 @@ use std::{collections::BTreeMap, time::Duration};
 
 use proptest::prelude::*;
 use storage::{
-    account::tree::SpecialUse,
+    account::{erase::EraseRequest, settings::AccountSettings, tree::SpecialUse},
     catalog::{
-        engine::{Reader as _, Scan},
+        engine::{Batch, Family, Reader as _, Scan},
         simulated::Faults,
     },
     collector::CollectOptions,
-    ids::{MailboxId, Uid, UidValidity},
+    error::StoreError,
+    ids::{AccountId, EmailNumber, MailboxId, Uid, UidValidity},
     mailbox::{
         flags::{FlagChange, Flags, Keyword},
         view::{MailboxView, MessageRow},
     },
+    octets::ErasureReason,
+    repair::SettingsSource,
+    summary::Envelope,
 };
 use trust::{
     clock::{Clock as _, UnixMillis},
     random::{RandomSource as _, SeededRandom},
 };
 
-use super::house::{ANNA, House, INBOX, small, without_mod_seq};
+use super::house::{ANNA, BRUNO, House, INBOX, settings, small, without_mod_seq};
 use crate::{
     error::SnapshotError,
     keep::{
@@ -41,16 +45,20 @@ struct Copied {
     uid_validity: UidValidity,
     uid_next: Option<Uid>,
     rows: Vec<MessageRow>,
-    octets: Vec<Vec<u8>>,
+    /// `None` of a message that was erased, be it later.
+    octets: Vec<Option<Vec<u8>>>,
 }
 
 type Copy = BTreeMap<MailboxId, Copied>;
 
-async fn octets_of(mailbox: &dyn MailboxView, rows: &[MessageRow]) -> Vec<Vec<u8>> {
+async fn octets_of(mailbox: &dyn MailboxView, rows: &[MessageRow]) -> Vec<Option<Vec<u8>>> {
     let mut octets = Vec::new();
     for row in rows {
-        let read = mailbox.read(row.email_number, 0..row.size).await.expect("its octets");
-        octets.push(read.to_vec());
+        octets.push(match mailbox.read(row.email_number, 0..row.size).await {
+            Ok(read) => Some(read.to_vec()),
+            Err(StoreError::Erased { .. }) => None,
+            Err(error) => panic!("{error:?}"),
+        });
     }
     octets
 }
@@ -81,7 +89,7 @@ async fn copy(house: &House) -> Copy {
 
 /// A snapshot, read through its mailboxes.
 async fn read(house: &House, number: u64) -> Copy {
-    let open = house.snapshots.open(ANNA, number).await.expect("open");
+    let open = house.snapshots.open(house.account, number).await.expect("open");
     let mut copy = Copy::new();
     for (id, entry) in &open.state().mailboxes {
         let mailbox = open.mailbox(*id).expect("a mailbox");
@@ -113,7 +121,7 @@ async fn read(house: &House, number: u64) -> Copy {
 struct World {
     house: Option<House>,
     random: SeededRandom,
-    copies: BTreeMap<u64, Copy>,
+    copies: BTreeMap<(AccountId, u64), Copy>,
     appended: usize,
     /// Whether commits fail while snapshots are taken and go.
     faults: Faults,
@@ -159,7 +167,8 @@ impl World {
         let (id, name) = self.some_mailbox().await;
         let anna = self.house().anna().await;
         let mailbox = anna.mailbox(id).await.expect("a mailbox");
-        match self.below(16) {
+        match self.below(17) {
+            16 => self.erase().await,
             0..=4 => {
                 for _ in 0..=self.below(30) {
                     self.appended += 1;
@@ -213,8 +222,84 @@ impl World {
     async fn restart(&mut self, faults: Faults) {
         let house = self.house.take().expect("a house");
         let engine = house.engine.restart_with(faults);
+        let account = house.account;
         let house = House::open(engine, house.objects, house.clock, house.limits).await;
-        self.house = Some(house);
+        self.house = Some(House { account, ..house });
+    }
+
+    fn account(&self) -> AccountId {
+        self.house().account
+    }
+
+    /// Most happens in one account.
+    fn turn(&mut self) {
+        let account = if self.below(4) > 0 { ANNA } else { BRUNO };
+        self.house.as_mut().expect("a house").account = account;
+    }
+
+    /// Erases a message that stands in some mailbox, or only in some snapshot.
+    async fn erase(&mut self) {
+        let account = self.account();
+        let live = copy(self.house()).await;
+        let copies = self.copies.range((account, 0)..=(account, u64::MAX));
+        let all: Vec<EmailNumber> = copies
+            .map(|(_, copy)| copy)
+            .chain([&live])
+            .flat_map(|copy| copy.values().flat_map(|copied| &copied.rows))
+            .map(|row| row.email_number)
+            .collect();
+        let Some(email_number) = all.get(self.below(all.len())).copied() else { return };
+        let request = EraseRequest {
+            email_number,
+            reason: ErasureReason::DataSubject,
+            envelope: Envelope::default(),
+            also: Batch::default(),
+        };
+        match self.house().anna().await.erase(request).await {
+            Ok(_) | Err(StoreError::Erased { .. }) => {}
+            Err(error) => panic!("{error:?}"),
+        }
+        for ((of, _), copy) in &mut self.copies {
+            for copied in copy.values_mut().filter(|_| *of == account) {
+                for (row, octets) in copied.rows.iter().zip(&mut copied.octets) {
+                    if row.email_number == email_number {
+                        *octets = None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a snapshot while the account changes: it is what the account was at some moment.
+    async fn take_meanwhile(&mut self) {
+        self.house().clock.advance(1_000);
+        let mut moments = vec![copy(self.house()).await];
+        let numbers: Vec<usize> = (0..4).map(|more| 100_000 + self.appended + more).collect();
+        self.appended += numbers.len();
+        let house = self.house();
+        let changes = async {
+            for number in numbers {
+                let added = house.append(INBOX, number).await;
+                moments.push(copy(house).await);
+                house.flag(INBOX, &[added], Flags { seen: true, ..Flags::default() }).await;
+                moments.push(copy(house).await);
+            }
+        };
+        let (taken, ()) = tokio::join!(house.try_take(), changes);
+        if let Taken::New(snapshot) = taken.expect("a snapshot") {
+            let found = read(house, snapshot.number).await;
+            assert!(moments.contains(&found), "no moment of the account");
+            let key = (house.account, snapshot.number);
+            assert_eq!(self.copies.insert(key, found), None);
+        }
+    }
+
+    /// A repair of a store that is sound throws nothing away.
+    async fn repair(&mut self) {
+        let report = self.house().store.repair(&Registry, true, &|_| {}).await.expect("repair");
+        assert_eq!(report.first_left, []);
+        self.restart(Faults::default()).await;
+        self.verify().await;
     }
 
     async fn take(&mut self) {
@@ -223,17 +308,18 @@ impl World {
         self.restart(self.faults).await;
         let taken = self.house().try_take().await;
         self.restart(Faults::default()).await;
-        let latest = self.house().snapshots.list(ANNA).await.expect("a list").pop();
+        let latest = self.house().snapshots.list(self.account()).await.expect("a list").pop();
         match taken {
             Ok(Taken::New(snapshot)) => {
                 assert_eq!(latest, Some(snapshot.clone()));
-                assert_eq!(self.copies.insert(snapshot.number, before), None);
+                assert_eq!(self.copies.insert((self.account(), snapshot.number), before), None);
             }
             Ok(Taken::Unchanged(same)) => assert_eq!(latest, same),
             // Nobody was told: it is there as a whole, or not at all.
             Err(SnapshotError::Store(_)) => {
                 if let Some(latest) = latest {
-                    self.copies.entry(latest.number).or_insert(before);
+                    let key = (self.account(), latest.number);
+                    self.copies.entry(key).or_insert(before);
                 }
             }
             Err(other) => panic!("{other:?}"),
@@ -248,27 +334,48 @@ impl World {
             on_demand_days: 0,
         };
         let now = self.house().clock.now();
-        let one = self.copies.keys().nth(self.below(self.copies.len())).copied();
+        let account = self.account();
+        let all: Vec<u64> = self.numbers();
+        let one = all.get(self.below(all.len())).copied();
         let forget = self.below(3) == 0;
         self.restart(self.faults).await;
         let _ = match one {
-            Some(one) if forget => self.house().snapshots.forget(ANNA, one).await,
-            _ => self.house().snapshots.thin(ANNA, &retention, now).await.map(|_| ()),
+            Some(one) if forget => self.house().snapshots.forget(account, one).await,
+            _ => self.house().snapshots.thin(account, &retention, now).await.map(|_| ()),
         };
         self.restart(Faults::default()).await;
         self.verify().await;
     }
 
+    /// Numbers of the copies of this account.
+    fn numbers(&self) -> Vec<u64> {
+        let account = self.account();
+        let copies = self.copies.range((account, 0)..=(account, u64::MAX));
+        copies.map(|((_, number), _)| *number).collect()
+    }
+
     /// Every snapshot that is listed is the copy made of it; those that are not have gone.
     async fn verify(&mut self) {
-        let list = self.house().snapshots.list(ANNA).await.expect("a list");
+        let account = self.account();
+        let list = self.house().snapshots.list(account).await.expect("a list");
         let listed: Vec<u64> = list.iter().map(|snapshot| snapshot.number).collect();
-        self.copies.retain(|number, _| listed.contains(number));
-        assert_eq!(self.copies.keys().copied().collect::<Vec<_>>(), listed);
-        for (number, copy) in &self.copies {
-            assert_eq!(&read(self.house(), *number).await, copy, "snapshot {number}");
+        self.copies.retain(|(of, number), _| *of != account || listed.contains(number));
+        assert_eq!(self.numbers(), listed);
+        for number in listed {
+            let copy = &self.copies[&(account, number)];
+            assert_eq!(&read(self.house(), number).await, copy, "snapshot {number}");
         }
         let report = crate::check::run(&self.house().store, &|_| {}).await.expect("check");
+        assert_eq!(report.violations, []);
+    }
+
+    /// [`World::verify`] of both accounts, and everything that the floor below can check.
+    async fn verify_all(&mut self) {
+        for account in [ANNA, BRUNO] {
+            self.house.as_mut().expect("a house").account = account;
+            self.verify().await;
+        }
+        let report = self.house().store.check(&|_| {}).await.expect("check");
         assert_eq!(report.violations, []);
     }
 
@@ -283,34 +390,55 @@ impl World {
     }
 }
 
+/// Knows both accounts, and where their snapshots are.
+struct Registry;
+
+#[async_trait::async_trait]
+impl SettingsSource for Registry {
+    async fn settings(&self, id: AccountId) -> Result<Option<(u64, AccountSettings)>, StoreError> {
+        Ok(Some((1, settings(id))))
+    }
+
+    fn snapshots(&self) -> Option<Family> {
+        Some(SNAPSHOTS)
+    }
+}
+
 async fn run(seed: u64, steps: usize, faults: Faults) {
     let (house, _) = House::new(small()).await;
+    house.store.apply_account(BRUNO, 1, settings(BRUNO)).await.expect("create the account");
     let random = SeededRandom::new(seed);
     let mut world =
         World { house: Some(house), random, copies: BTreeMap::new(), appended: 0, faults };
     for _ in 0..steps {
-        match world.below(10) {
-            0..=5 => world.change().await,
-            6..=7 => world.take().await,
-            8 => world.thin().await,
+        world.turn();
+        match world.below(21) {
+            0..=11 => world.change().await,
+            12..=15 => world.take().await,
+            16..=17 => world.thin().await,
+            18 => world.take_meanwhile().await,
+            19 if world.below(3) == 0 => world.repair().await,
             _ => world.collect().await,
         }
     }
-    world.verify().await;
+    world.verify_all().await;
     // Nothing is left behind by what was cut short, once it is finished.
     let now = UnixMillis(world.house().clock.now().0);
-    world.house().snapshots.thin(ANNA, &Retention::default(), now).await.expect("thin");
-    world.collect().await;
-    world.verify().await;
-    for number in world.copies.keys().copied().collect::<Vec<_>>() {
-        world.house().snapshots.forget(ANNA, number).await.expect("forget");
+    for account in [ANNA, BRUNO] {
+        world.house().snapshots.thin(account, &Retention::default(), now).await.expect("thin");
     }
-    world.verify().await;
-    let next = world.house().anna().await.state().await.expect("a state").next_snapshot();
+    world.collect().await;
+    world.verify_all().await;
+    for (account, number) in world.copies.keys().copied().collect::<Vec<_>>() {
+        world.house().snapshots.forget(account, number).await.expect("forget");
+    }
+    world.verify_all().await;
     let scan = Scan::prefix(SNAPSHOT_PAGES, &[], usize::MAX);
     let pages = world.house().engine.scan(&scan).await;
     for (key, _) in pages.expect("scan") {
-        let (_, page) = PageKey::of_stored(&key).expect("a page");
+        let (account, page) = PageKey::of_stored(&key).expect("a page");
+        let account = world.house().store.account(account).await.expect("an account");
+        let next = account.state().await.expect("a state").next_snapshot();
         assert_eq!(page.birth, next, "written ahead, for the next one to remove");
     }
     assert_eq!(world.house().count(SNAPSHOTS).await, 0);

@@ -30,6 +30,7 @@ use super::super::{
 };
 
 pub(crate) const ANNA: AccountId = AccountId(7);
+pub(crate) const BRUNO: AccountId = AccountId(8);
 pub(crate) const INBOX: MailboxId = MailboxId(1);
 /// 2026-11-21T06:00:00Z.
 pub(crate) const MORNING: UnixMillis = UnixMillis(1_795_240_800_000);
@@ -41,6 +42,8 @@ pub(crate) struct House {
     pub(crate) store: Arc<Store>,
     pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) limits: SnapshotLimits,
+    /// The account that is worked on.
+    pub(crate) account: AccountId,
 }
 
 /// Small limits, so that pages are written ahead and steps are many.
@@ -54,6 +57,18 @@ pub(crate) fn small() -> SnapshotLimits {
     }
 }
 
+pub(crate) fn settings(account: AccountId) -> AccountSettings {
+    AccountSettings {
+        address: format!("titolare{account}@pec.example"),
+        plan: "base".to_owned(),
+        message_octets_max: 50 << 20,
+        recipients_max: 50,
+        messages_per_minute_max: 10,
+        messages_per_day_max: 200,
+        ..AccountSettings::default()
+    }
+}
+
 impl House {
     pub(crate) async fn new(limits: SnapshotLimits) -> (Self, Account) {
         let engine = SimulatedEngine::new(&Store::families(
@@ -61,16 +76,7 @@ impl House {
         ));
         let clock = Arc::new(ManualClock::new(MORNING));
         let house = Self::open(engine, Arc::new(InMemory::new()), clock, limits).await;
-        let settings = AccountSettings {
-            address: "anna@pec.example".to_owned(),
-            plan: "base".to_owned(),
-            message_octets_max: 50 << 20,
-            recipients_max: 50,
-            messages_per_minute_max: 10,
-            messages_per_day_max: 200,
-            ..AccountSettings::default()
-        };
-        house.store.apply_account(ANNA, 1, settings).await.expect("create the account");
+        house.store.apply_account(ANNA, 1, settings(ANNA)).await.expect("create the account");
         let anna = house.anna().await;
         (house, anna)
     }
@@ -92,11 +98,11 @@ impl House {
         let store = store.await.expect("open the store");
         let random = Arc::new(SeededRandom::new(4));
         let snapshots = Snapshots::new(store.clone(), random, limits);
-        Self { engine, objects, clock, store, snapshots, limits }
+        Self { engine, objects, clock, store, snapshots, limits, account: ANNA }
     }
 
     pub(crate) async fn anna(&self) -> Account {
-        self.store.account(ANNA).await.expect("the account")
+        self.store.account(self.account).await.expect("the account")
     }
 
     pub(crate) async fn append(&self, mailbox: MailboxId, number: usize) -> Uid {
@@ -133,7 +139,7 @@ impl House {
     }
 
     pub(crate) async fn try_take(&self) -> Result<Taken, crate::error::SnapshotError> {
-        self.snapshots.take(ANNA, SnapshotKind::Scheduled, self.clock.now()).await
+        self.snapshots.take(self.account, SnapshotKind::Scheduled, self.clock.now()).await
     }
 
     /// Takes a snapshot a second later.
@@ -156,6 +162,8 @@ impl House {
         let report = crate::check::run(&self.store, &|_| {}).await.expect("check");
         assert_eq!(report.violations, []);
         assert_eq!(report.seen.going, 0);
+        let report = self.store.check(&|_| {}).await.expect("check");
+        assert_eq!(report.violations, []);
     }
 
     /// How many entries a family has.

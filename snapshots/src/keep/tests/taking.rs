@@ -82,3 +82,20 @@ fn a_name_is_read_back_and_has_one_spelling() {
         assert_eq!(parse_name(other), None, "{other}");
     }
 }
+
+#[tokio::test]
+async fn a_take_looks_at_what_changed_and_at_nothing_else() {
+    // Were all rows looked at, pages would have to be written ahead, and none may be.
+    let limits = SnapshotLimits { rows_in_queue_max: 4, rounds_max: 0, ..small() };
+    let (house, _anna) = House::new(limits).await;
+    for first in (0..30).step_by(3) {
+        house.fill(INBOX, first..first + 3).await;
+        house.take().await;
+    }
+    house.flag(INBOX, &[uid(3), uid(20)], Flags { seen: true, ..Flags::default() }).await;
+    house.take().await;
+    house.expunge(INBOX, &[uid(4), uid(30)]).await;
+    house.append(INBOX, 30).await;
+    house.take().await;
+    house.is_sound().await;
+}

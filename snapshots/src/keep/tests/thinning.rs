@@ -14,7 +14,7 @@ use crate::{
     check::{self, SnapshotFault},
     error::SnapshotError,
     keep::{
-        keys::{DEPARTED_PAGES, SNAPSHOT_PAGES, SNAPSHOTS},
+        keys::{self, DEPARTED_PAGES, DepartedKey, PageKey, SNAPSHOT_PAGES, SNAPSHOTS},
         settings::{Hold, Retention},
     },
 };
@@ -118,6 +118,10 @@ async fn what_is_held_stays() {
     house.snapshots.hold(ANNA, None, None, none()).await.expect("end the hold");
     house.snapshots.thin(ANNA, &NONE, now).await.expect("thin");
     assert_eq!(numbers(&house).await, [2, 4], "the one that is held and the latest");
+    for (after, limit, wanted) in [(0, 1, &[2][..]), (2, 9, &[4]), (0, 9, &[2, 4]), (4, 9, &[])] {
+        let some = house.snapshots.list_after(ANNA, after, limit).await.expect("a list");
+        assert_eq!(some.iter().map(|snapshot| snapshot.number).collect::<Vec<_>>(), wanted);
+    }
     assert!(matches!(house.snapshots.forget(ANNA, 2).await, Err(SnapshotError::Held { .. })));
     house.is_sound().await;
 }
@@ -171,20 +175,37 @@ async fn the_check_finds_what_is_missing_listed_wrongly_or_left_over() {
         house.engine.commit(back).await.expect("commit");
     }
     let departed = house.engine.scan(&Scan::prefix(DEPARTED_PAGES, &[], 999)).await.expect("scan");
-    let (key, _) = departed.into_iter().next().expect("a page that departed");
+    let (key, list) = departed.into_iter().next().expect("pages that departed");
     let mut unlisted = Batch::default();
     unlisted.delete(DEPARTED_PAGES, key.clone());
     house.engine.commit(unlisted).await.expect("commit");
     assert_eq!(found().await, [SnapshotFault::NotListed]);
-    let mut wrongly = Batch::default();
-    wrongly.put(DEPARTED_PAGES, key.clone(), "");
-    let mut latest = key.to_vec();
-    latest[15] = 2;
-    wrongly.put(DEPARTED_PAGES, latest, "");
-    let mut leftover = key.to_vec();
-    leftover.drain(8..16);
-    leftover[20] ^= 1;
-    wrongly.put(SNAPSHOT_PAGES, leftover, "");
-    house.engine.commit(wrongly).await.expect("commit");
+    let row = DepartedKey::parse(&key).expect("a key");
+    let pages = keys::departed_pages(&key, &list).expect("a list");
+    let put = async |family, key, value| {
+        let mut batch = Batch::default();
+        batch.put(family, key, value);
+        house.engine.commit(batch).await.expect("commit");
+    };
+    // One is left out, one is listed twice, one never was a page.
+    let mut other = pages.clone();
+    let first = other.pop_first().expect("a page");
+    put(DEPARTED_PAGES, key.clone(), keys::departed_value(&other)).await;
+    assert_eq!(found().await, [SnapshotFault::NotListed]);
+    put(DEPARTED_PAGES, key.clone(), list).await;
+    assert_eq!(found().await, []);
+    let beside = DepartedKey { part: 999, ..row }.key(ANNA);
+    put(DEPARTED_PAGES, beside.clone(), keys::departed_value(&[first].into())).await;
+    assert_eq!(found().await, [SnapshotFault::ListedWrongly]);
+    let never = PageKey { name: [9; 16], ..first };
+    put(DEPARTED_PAGES, beside.clone(), keys::departed_value(&[never].into())).await;
+    assert_eq!(found().await, [SnapshotFault::ListedWrongly]);
+    let mut gone = Batch::default();
+    gone.delete(DEPARTED_PAGES, beside);
+    house.engine.commit(gone).await.expect("commit");
+    put(SNAPSHOT_PAGES, never.stored(ANNA), "".into()).await;
+    assert_eq!(found().await, [SnapshotFault::Leftover]);
+    let latest = DepartedKey { last: 2, first: 2, ..row }.key(ANNA);
+    put(DEPARTED_PAGES, latest, keys::departed_value(&pages)).await;
     assert_eq!(found().await, [SnapshotFault::ListedWrongly], "leftovers are not judged then");
 }
