@@ -31,7 +31,7 @@ const ROUNDS: u32 = 10;
 const SELECT_MS_MAX: f64 = 20.0;
 const SEARCH_MS_MAX: f64 = 30.0;
 /// Octets between the two ends of the stream.
-const STREAM_OCTETS: usize = 256 * 1024;
+pub(crate) const STREAM_OCTETS: usize = 256 * 1024;
 
 /// SELECT.
 pub(crate) fn select() -> Result<Line, Failure> {
@@ -63,7 +63,7 @@ fn line(
 
 /// How long all rounds of `command` take; each answer has `told` in it.
 async fn answered(folder: &Path, command: &str, told: &str) -> Result<Duration, Failure> {
-    let (store, account, inbox) = furnished(folder).await?;
+    let (store, account, inbox) = furnished(folder, &[]).await?;
     drop((account, inbox));
     let mail = Arc::new(StoreMailAccess::new(Arc::clone(&store), 1 << 20));
     let server =
@@ -94,7 +94,7 @@ async fn answered(folder: &Path, command: &str, told: &str) -> Result<Duration, 
 }
 
 /// Sends a command and reads its answer, which must be OK.
-async fn ask(client: &mut DuplexStream, command: &str) -> Result<String, Failure> {
+pub(crate) async fn ask(client: &mut DuplexStream, command: &str) -> Result<String, Failure> {
     client.write_all(format!("a {command}\r\n").as_bytes()).await?;
     let mut answer = Vec::new();
     loop {

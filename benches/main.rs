@@ -35,13 +35,17 @@ mod queue_drain;
 mod read;
 mod select;
 mod smtp_in;
+mod snapshot_days;
+mod snapshot_open;
+mod snapshot_restore;
+mod snapshot_runs;
 
 use std::{io::Write as _, process::ExitCode};
 
 use line::Line;
 
 /// A measure by its name.
-const MEASURES: [(&str, Measure); 28] = [
+const MEASURES: [(&str, Measure); 35] = [
     ("append", append::measure),
     ("append_1mb", append_1mb::measure),
     ("read_cold", read::cold),
@@ -70,6 +74,13 @@ const MEASURES: [(&str, Measure); 28] = [
     ("imap_login", imap_mix::login),
     ("imap_idle", imap_idle::measure),
     ("imap_watch", imap_watch::measure),
+    ("snapshot_incremental", snapshot_days::incremental),
+    ("snapshot_incremental_octets", snapshot_days::incremental_octets),
+    ("snapshot_pages", snapshot_days::pages),
+    ("snapshot_diff", snapshot_days::difference),
+    ("snapshot_open", snapshot_open::measure),
+    ("snapshot_run_idle", snapshot_runs::measure),
+    ("restore", snapshot_restore::measure),
 ];
 
 /// Takes a measure.
