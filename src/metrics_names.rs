@@ -17,7 +17,8 @@ pub const ACCOUNT_CHANGES: &str = "ceralacca_account_changes_total";
 pub const SCRUBBED_OCTETS: &str = "ceralacca_scrubbed_octets_total";
 /// Damaged packs and chunks that scrubbing has found.
 pub const SCRUB_DAMAGES: &str = "ceralacca_scrub_damages_total";
-/// Messages that restores from snapshots looked at, by `outcome` (`restored`, `present`, `erased`).
+/// Messages that restores from snapshots looked at, by `outcome` (`restored`, `present`, `erased`,
+/// `unreadable`).
 pub const SNAPSHOT_RESTORED: &str = "ceralacca_snapshot_restored_messages_total";
 /// Restores from snapshots that ended, by `outcome` (`done`, `stopped`).
 pub const SNAPSHOT_RESTORES: &str = "ceralacca_snapshot_restores_total";

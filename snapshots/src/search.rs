@@ -4,9 +4,15 @@
 //! one before by their differences, so that a page that several share is read once. Messages are told
 //! apart by EmailNumber: one that was restored counts as another, with the same digest.
 //!
+//! A snapshot that goes meanwhile is dropped: what was seen in it stays, and the snapshot before it is
+//! read whole.
+//!
 //! Not here: messages that no snapshot holds; the text of messages.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use storage::{
     account::{
@@ -86,6 +92,7 @@ pub struct FoundMessages {
 }
 
 /// A message that is followed back in time.
+#[derive(Clone)]
 struct Followed {
     row: ContentRow,
     headers: Option<MessageHeaders>,
@@ -124,7 +131,7 @@ impl Snapshots {
         let mut search =
             Search { account: handle, query, limit, found: BTreeMap::new(), more: false };
         let total = all.len() as u64;
-        let (mut done, mut newer): (u64, Option<std::sync::Arc<OpenSnapshot>>) = (0, None);
+        let (mut done, mut newer): (u64, Option<Arc<OpenSnapshot>>) = (0, None);
         for snapshot in &all {
             if !go_on(done, total) {
                 break;
@@ -134,12 +141,10 @@ impl Snapshots {
                 Err(SnapshotError::NoSuchSnapshot { .. }) => continue,
                 Err(error) => return Err(error),
             };
-            match &newer {
-                None => search.latest(&open).await?,
-                Some(newer) => search.back(newer, &open).await?,
+            if search.step(newer.as_deref(), &open).await? {
+                newer = Some(open);
+                done += 1;
             }
-            newer = Some(open);
-            done += 1;
         }
         if let Some(oldest) = &newer {
             search.close(oldest);
@@ -149,8 +154,35 @@ impl Snapshots {
 }
 
 impl Search<'_> {
-    /// Looks at every row of the latest snapshot, and at what changed since.
-    async fn latest(&mut self, open: &OpenSnapshot) -> Result<(), SnapshotError> {
+    /// Goes on to `open`, and says whether it was still there. If not, everything is as before.
+    async fn step(
+        &mut self,
+        newer: Option<&OpenSnapshot>,
+        open: &OpenSnapshot,
+    ) -> Result<bool, SnapshotError> {
+        let before = (self.found.clone(), self.more);
+        let mut went = match newer {
+            None => self.latest(open).await,
+            Some(newer) => self.back(newer, open).await,
+        };
+        if let (Some(newer), Err(SnapshotError::NoSuchSnapshot { number, .. })) = (newer, &went)
+            && *number == newer.snapshot().number
+        {
+            (self.found, self.more) = before.clone();
+            went = self.anew(newer, open).await;
+        }
+        match went {
+            Ok(()) => Ok(true),
+            Err(SnapshotError::NoSuchSnapshot { .. }) => {
+                (self.found, self.more) = before;
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Looks at every row of a snapshot.
+    async fn whole(&mut self, open: &OpenSnapshot) -> Result<(), SnapshotError> {
         for (id, entry) in &open.state().mailboxes {
             let (salts, mut from) = (open.salts(*id), 0);
             loop {
@@ -169,6 +201,12 @@ impl Search<'_> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Looks at the latest snapshot, and at what changed since.
+    async fn latest(&mut self, open: &OpenSnapshot) -> Result<(), SnapshotError> {
+        self.whole(open).await?;
         let state = self.account.state().await?;
         let found = &mut self.found;
         for followed in found.values_mut() {
@@ -220,6 +258,28 @@ impl Search<'_> {
         for (place, number) in only_newer {
             let Some(followed) = self.found.get_mut(&number) else { continue };
             followed.places.remove(&place);
+            if followed.places.is_empty() && followed.first.is_none() {
+                followed.first = Some(seen(newer, place));
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes from `newer`, which has gone, to the snapshot before it, which is read whole.
+    async fn anew(
+        &mut self,
+        newer: &OpenSnapshot,
+        older: &OpenSnapshot,
+    ) -> Result<(), SnapshotError> {
+        let mut were = BTreeMap::new();
+        for (number, followed) in &mut self.found {
+            if let Some(place) = std::mem::take(&mut followed.places).first() {
+                were.insert(*number, *place);
+            }
+        }
+        self.whole(older).await?;
+        for (number, place) in were {
+            let Some(followed) = self.found.get_mut(&number) else { continue };
             if followed.places.is_empty() && followed.first.is_none() {
                 followed.first = Some(seen(newer, place));
             }
@@ -354,4 +414,82 @@ impl Followed {
 fn seen(open: &OpenSnapshot, place: Place) -> Seen {
     let name = open.state().mailboxes.get(&place.mailbox).map(|entry| entry.name.clone());
     Seen { snapshot: open.snapshot().clone(), place, mailbox: name.unwrap_or_default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keep::tests::house::{ANNA, House, INBOX, small, uid};
+
+    /// Four snapshots: message 1 stands in all, 77 in the second and third, 5 in the first.
+    async fn house_with_four() -> House {
+        let (house, _) = House::new(small()).await;
+        house.fill(INBOX, 1..60).await;
+        house.take().await;
+        house.expunge(INBOX, &[uid(5)]).await;
+        let seventy_seven = house.append(INBOX, 77).await;
+        house.take().await;
+        house.append(INBOX, 200).await;
+        house.take().await;
+        house.expunge(INBOX, &[seventy_seven]).await;
+        house.take().await;
+        house
+    }
+
+    /// What a search finds when the snapshots `gone` go after all were opened: subject, first, last.
+    async fn found_without(gone: &[u64]) -> (Vec<(String, u64, u64, usize)>, u64) {
+        let house = house_with_four().await;
+        let mut open = Vec::new();
+        for number in [4, 3, 2, 1] {
+            open.push(house.snapshots.open(ANNA, number).await.expect("open"));
+        }
+        let query = Query::Text("numero".to_owned());
+        let (account, found) = (house.anna().await, BTreeMap::new());
+        let mut search = Search { account, query: &query, limit: 500, found, more: false };
+        let (mut newer, mut done): (Option<&OpenSnapshot>, u64) = (None, 0);
+        for one in &open {
+            if gone.contains(&(one.snapshot().number + 10)) {
+                house.snapshots.forget(ANNA, one.snapshot().number).await.expect("forget");
+            }
+            if search.step(newer, one).await.expect("a step") {
+                (newer, done) = (Some(&**one), done + 1);
+            }
+            // Those that go after they were looked at.
+            if gone.contains(&one.snapshot().number) {
+                house.snapshots.forget(ANNA, one.snapshot().number).await.expect("forget");
+            }
+        }
+        search.close(newer.expect("a snapshot"));
+        let found = search.finish(done);
+        let told = found.messages.into_iter().map(|one| {
+            let (first, last) = (one.first.snapshot.number, one.last.snapshot.number);
+            (one.subject.unwrap_or_default(), first, last, one.now.len())
+        });
+        let wanted = ["numero 1", "numero 5", "numero 77"];
+        let mut told: Vec<_> = told.filter(|one| wanted.contains(&one.0.as_str())).collect();
+        told.sort();
+        (told, found.snapshots)
+    }
+
+    fn three(
+        one: (u64, u64),
+        five: (u64, u64),
+        seventy: (u64, u64),
+    ) -> Vec<(String, u64, u64, usize)> {
+        let told = |number: u64, of: (u64, u64), now| (format!("numero {number}"), of.0, of.1, now);
+        vec![told(1, one, 1), told(5, five, 0), told(77, seventy, 0)]
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_that_goes_during_a_search_is_dropped_and_the_search_goes_on() {
+        let all = three((1, 4), (1, 1), (2, 3));
+        assert_eq!(found_without(&[]).await, (all.clone(), 4));
+        // Gone after it was looked at: the one before it is read whole.
+        for gone in [&[4][..], &[3], &[2], &[4, 3], &[4, 3, 2]] {
+            assert_eq!(found_without(gone).await, (all.clone(), 4), "{gone:?}");
+        }
+        // Gone before it was looked at: as if it had not been there.
+        assert_eq!(found_without(&[14]).await, (three((1, 3), (1, 1), (2, 3)), 3));
+        assert_eq!(found_without(&[12]).await, (three((1, 4), (1, 1), (3, 3)), 3));
+    }
 }

@@ -1,9 +1,13 @@
 //! Restores from snapshots go on here, also those that an earlier run of the program left.
 //!
 //! One step at a time, each job in turn, so that a large restore does not hold up a small one. Between two
-//! looks at the jobs is a rest; while a job goes on there is none.
+//! looks at the jobs is a rest; while a job goes on there is none. A job whose step fails rests on its own.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use snapshots::{
     error::SnapshotError,
@@ -13,7 +17,8 @@ use snapshots::{
         job::{RestoreJob, RestoreState},
     },
 };
-use storage::store::Store;
+use storage::{error::StoreError, ids::AccountId, store::Store};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use trust::random::SystemRandom;
 
@@ -31,10 +36,17 @@ const STEPS_IN_TURN: usize = 20;
 /// Does the steps of every job until `stopping`.
 pub(super) async fn restore(store: Arc<Store>, stopping: CancellationToken) {
     let snapshots = Snapshots::new(store, Arc::new(SystemRandom), SnapshotLimits::default());
-    let restores = Restores::new(snapshots, RestoreLimits::default());
+    let mut jobs = Jobs {
+        restores: Restores::new(snapshots, RestoreLimits::default()),
+        stopping,
+        put_off: BTreeMap::new(),
+        told: BTreeSet::new(),
+    };
     loop {
-        let pause = match round(&restores, &stopping).await {
-            Ok(()) => PAUSE,
+        let pause = match jobs.round().await {
+            // While some job goes on there is no rest.
+            Ok(true) => Duration::ZERO,
+            Ok(false) => PAUSE,
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(error, "restores from snapshots are put off");
@@ -42,32 +54,73 @@ pub(super) async fn restore(store: Arc<Store>, stopping: CancellationToken) {
             }
         };
         tokio::select! {
-            () = stopping.cancelled() => return,
+            biased;
+            () = jobs.stopping.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
     }
 }
 
-async fn round(restores: &Restores, stopping: &CancellationToken) -> Result<(), SnapshotError> {
-    loop {
-        let running = restores.running().await?;
-        if running.is_empty() {
-            return Ok(());
-        }
-        for mut job in running {
-            for _ in 0..STEPS_IN_TURN {
-                if stopping.is_cancelled() {
-                    return Ok(());
-                }
-                let Some(next) = restores.step(job.account, job.number).await? else { break };
-                count(&job, &next);
-                job = next;
-                if job.state != RestoreState::Running {
-                    ended(&job);
-                    break;
-                }
+struct Jobs {
+    restores: Arc<Restores>,
+    stopping: CancellationToken,
+    /// Jobs whose last step failed, and until when they rest. The others go on.
+    put_off: BTreeMap<(AccountId, u64), Instant>,
+    /// What was said about rows that cannot be read: once is enough.
+    told: BTreeSet<String>,
+}
+
+impl Jobs {
+    /// Gives each job its turn, and says whether one of them got on.
+    async fn round(&mut self) -> Result<bool, SnapshotError> {
+        let running = self.restores.running().await?;
+        self.tell(&running.unreadable);
+        let now = Instant::now();
+        self.put_off.retain(|_, until| *until > now);
+        let mut moved = false;
+        for job in running.jobs {
+            let of = (job.account, job.number);
+            if self.put_off.contains_key(&of) {
+                continue;
+            }
+            if let Err(error) = self.turn(job, &mut moved).await {
+                let ((account, number), error) = (of, &error as &dyn std::error::Error);
+                tracing::warn!(error, %account, number, "a restore from a snapshot is put off");
+                self.put_off.insert(of, Instant::now() + PAUSE_AFTER_FAILURE);
             }
         }
+        Ok(moved)
+    }
+
+    /// Some steps of one job.
+    async fn turn(&self, mut job: RestoreJob, moved: &mut bool) -> Result<(), SnapshotError> {
+        for _ in 0..STEPS_IN_TURN {
+            if self.stopping.is_cancelled() {
+                return Ok(());
+            }
+            let Some(next) = self.restores.step(job.account, job.number).await? else { break };
+            // It waits for something: without a rest it would only ask again.
+            if next == job {
+                break;
+            }
+            *moved = true;
+            count(&job, &next);
+            job = next;
+            if job.state != RestoreState::Running {
+                ended(&job);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Names rows that cannot be read.
+    fn tell(&mut self, unreadable: &[StoreError]) {
+        let now: BTreeSet<String> = unreadable.iter().map(ToString::to_string).collect();
+        for error in now.difference(&self.told) {
+            tracing::error!(error, "a restore from a snapshot cannot be read and is passed over");
+        }
+        self.told = now;
     }
 }
 
@@ -76,6 +129,7 @@ fn count(before: &RestoreJob, after: &RestoreJob) {
         ("restored", before.restored, after.restored),
         ("present", before.present, after.present),
         ("erased", before.erased, after.erased),
+        ("unreadable", before.unreadable, after.unreadable),
     ] {
         metrics::counter!(metrics_names::SNAPSHOT_RESTORED, "outcome" => outcome)
             .increment(is.saturating_sub(was));
@@ -89,9 +143,9 @@ fn ended(job: &RestoreJob) {
         RestoreState::Cancelled | RestoreState::Running => return,
     };
     metrics::counter!(metrics_names::SNAPSHOT_RESTORES, "outcome" => outcome).increment(1);
-    let RestoreJob { account, number, restored, present, erased, trouble, .. } = job;
+    let RestoreJob { account, number, restored, present, erased, unreadable, trouble, .. } = job;
     tracing::info!(
-        %account, number, restored, present, erased, ?trouble, outcome,
+        %account, number, restored, present, erased, unreadable, ?trouble, outcome,
         "a restore from a snapshot ended"
     );
 }

@@ -27,11 +27,11 @@ async fn between(house: &House, before: u64, after: Option<u64>) -> (Vec<Differe
 /// Two hundred messages, a snapshot, and then one change of each kind.
 async fn changed_house() -> House {
     let (house, anna) = House::new(small()).await;
-    let other = anna.create_mailbox("Archivio", None).await.expect("create");
+    let other = anna.create_mailbox("Pratiche", None).await.expect("create");
     anna.create_mailbox("Vecchia", None).await.expect("create");
     house.fill(INBOX, 1..201).await;
     house.take().await;
-    anna.rename_mailbox("Archivio", "Archivio 2026").await.expect("rename");
+    anna.rename_mailbox("Pratiche", "Pratiche 2026").await.expect("rename");
     anna.delete_mailbox("Vecchia").await.expect("delete");
     let inbox = anna.mailbox(INBOX).await.expect("INBOX");
     inbox.move_to(&[uid(7)], other).await.expect("move");
@@ -62,7 +62,7 @@ async fn every_kind_of_change_is_told_between_snapshots_and_until_now() {
         "removed 90",
         "added 201",
         "120 false-true",
-        "renamed Archivio Archivio 2026",
+        "renamed Pratiche Pratiche 2026",
         "moved 7 1",
         "deleted Vecchia",
     ];
@@ -100,7 +100,7 @@ async fn much_that_changed_is_told_as_well_when_rows_are_read_side_by_side() {
 #[tokio::test]
 async fn where_a_message_last_stood_is_found_by_id_digest_and_subject() {
     let (house, anna) = House::new(small()).await;
-    let other = anna.create_mailbox("Archivio", None).await.expect("create");
+    let other = anna.create_mailbox("Pratiche", None).await.expect("create");
     house.fill(INBOX, 1..50).await;
     house.take().await;
     let uid_77 = house.append(INBOX, 77).await;
@@ -120,7 +120,7 @@ async fn where_a_message_last_stood_is_found_by_id_digest_and_subject() {
         let [message] = &found.messages[..] else { panic!("{query:?}: {found:?}") };
         assert_eq!((message.first.snapshot.number, message.last.snapshot.number), (2, 3));
         assert_eq!((message.first.mailbox.as_str(), message.first.place.uid), ("INBOX", uid_77));
-        assert_eq!((message.last.mailbox.as_str(), message.last.place.uid), ("Archivio", uid(1)));
+        assert_eq!((message.last.mailbox.as_str(), message.last.place.uid), ("Pratiche", uid(1)));
         assert_eq!((message.now.len(), message.digest), (0, digest));
     }
     let query = Query::MessageId("<5@pec.example>".to_owned());

@@ -96,10 +96,10 @@ async fn a_tar_and_a_zip_unpack_and_their_sums_are_right() {
 async fn python_reads_the_maildir_and_the_mboxes() {
     let folder = unpacked(Format::Maildir, "tar").await;
     let script = "import mailbox\nbox=mailbox.Maildir('.',create=False)\n\
-        print(len(box), sorted(m.get_flags() for m in box)[-1], box.list_folders(), \
-        len(box.get_folder(box.list_folders()[0])))";
+        print(len(box), sorted(m.get_flags() for m in box)[-1], \
+        {f: len(box.get_folder(f)) for f in sorted(box.list_folders()) if len(box.get_folder(f))})";
     let read = run(folder.path(), "python3", &["-c", script]);
-    assert_eq!(read.trim(), "4 RS ['Società_ dati.2026'] 3");
+    assert_eq!(read.trim(), "4 RS {'Società_ dati.2026': 3}");
     let folder = unpacked(Format::Mbox, "zip").await;
     let script = "import mailbox\nbox=mailbox.mbox('INBOX.mbox',create=False)\n\
         print(len(box), box[3]['Subject'], len(mailbox.mbox('Società_ dati/2026.mbox')))";

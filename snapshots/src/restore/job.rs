@@ -107,6 +107,8 @@ pub struct RestoreJob {
     pub present: u64,
     /// Messages whose octets were erased.
     pub erased: u64,
+    /// Messages whose records are missing or damaged.
+    pub unreadable: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -139,6 +141,8 @@ struct JobFields {
     present: u64,
     #[prost(uint64, tag = "14")]
     erased: u64,
+    #[prost(uint64, tag = "15")]
+    unreadable: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -184,6 +188,7 @@ impl RestoreJob {
             restored: self.restored,
             present: self.present,
             erased: self.erased,
+            unreadable: self.unreadable,
         };
         let mut octets = vec![VERSION];
         octets.extend_from_slice(&fields.encode_to_vec());
@@ -237,6 +242,7 @@ impl RestoreJob {
             restored: fields.restored,
             present: fields.present,
             erased: fields.erased,
+            unreadable: fields.unreadable,
         })
     }
 }

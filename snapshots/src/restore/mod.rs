@@ -5,10 +5,12 @@
 //!   twice.
 //! * Nothing is overwritten. Into a mailbox of its own (`Ripristino …`) everything is restored; in place,
 //!   into the mailbox of the same MailboxId, else of the same name, else into one that is made. There a
-//!   message is left alone when the mailbox had it when the job came to it: the same EmailNumber, or
-//!   the same octets with the same INTERNALDATE, which is what an earlier restore leaves.
-//! * Live messages keep their flags. Messages whose octets were erased are passed over and counted.
-//! * Over quota a job stops and can be resumed; what it restored stays.
+//!   message is left alone when it still stands in the account, wherever it was moved to, or when the
+//!   mailbox had the same octets with the same INTERNALDATE when the job came to it, which is what an
+//!   earlier restore leaves.
+//! * Live messages keep their flags. Messages whose octets were erased, and those whose records are
+//!   missing or damaged, are passed over and counted, each on its own.
+//! * Over quota, and where chunks are missing, a job stops and can be resumed; what it restored stays.
 //! * One step at a time: the memory of a step in place grows with the messages of the mailbox that it
 //!   restores into, 40 octets each.
 //!
@@ -69,6 +71,15 @@ pub struct Restores {
     limits: RestoreLimits,
     /// What the mailbox that is restored into has: of one job at a time.
     present: Mutex<Option<Present>>,
+}
+
+/// The jobs that are to go on.
+#[derive(Debug, Default)]
+pub struct RunningJobs {
+    /// They, ascending by account and number.
+    pub jobs: Vec<RestoreJob>,
+    /// What is wrong with rows that cannot be read.
+    pub unreadable: Vec<StoreError>,
 }
 
 /// Where messages are restored to.
@@ -149,6 +160,7 @@ impl Restores {
             restored: 0,
             present: 0,
             erased: 0,
+            unreadable: 0,
         };
         jobs.retain(|job| matches!(job.state, RestoreState::Done | RestoreState::Cancelled));
         loop {
@@ -194,34 +206,47 @@ impl Restores {
     ///
     /// What reading brings.
     pub async fn list(&self, account: AccountId) -> Result<Vec<RestoreJob>, SnapshotError> {
-        self.scan(&account.0.to_be_bytes(), |_| true).await
+        let mut jobs = Vec::new();
+        self.scan(&account.0.to_be_bytes(), |job| {
+            jobs.push(job?);
+            Ok(())
+        })
+        .await?;
+        Ok(jobs)
     }
 
-    /// Every job that is to go on.
+    /// Every job that is to go on. A row that cannot be read holds up no other.
     ///
     /// # Errors
     ///
     /// What reading brings.
-    pub async fn running(&self) -> Result<Vec<RestoreJob>, SnapshotError> {
-        self.scan(&[], |job| job.state == RestoreState::Running).await
+    pub async fn running(&self) -> Result<RunningJobs, SnapshotError> {
+        let mut running = RunningJobs::default();
+        self.scan(&[], |job| {
+            match job {
+                Ok(job) if job.state == RestoreState::Running => running.jobs.push(job),
+                Ok(_) => {}
+                Err(error) => running.unreadable.push(error),
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(running)
     }
 
     async fn scan(
         &self,
         prefix: &[u8],
-        wanted: impl Fn(&RestoreJob) -> bool,
-    ) -> Result<Vec<RestoreJob>, SnapshotError> {
+        mut each: impl FnMut(Result<RestoreJob, StoreError>) -> Result<(), StoreError>,
+    ) -> Result<(), SnapshotError> {
         let engine = self.snapshots.store().engine();
-        let (mut pages, mut jobs) = (Pages::prefix(SNAPSHOT_RESTORES, prefix, PAGE), Vec::new());
+        let mut pages = Pages::prefix(SNAPSHOT_RESTORES, prefix, PAGE);
         while let Some(page) = pages.next(&**engine).await? {
             for (key, value) in page {
-                let job = RestoreJob::decode(&key, &value)?;
-                if wanted(&job) {
-                    jobs.push(job);
-                }
+                each(RestoreJob::decode(&key, &value))?;
             }
         }
-        Ok(jobs)
+        Ok(())
     }
 
     /// One job and its octets; `None` when there is none.
@@ -253,7 +278,8 @@ impl Restores {
         self.change(account, number, change).await
     }
 
-    /// Lets a job that stopped go on. `None` when there is no such job.
+    /// Lets a job that stopped go on, into the mailbox where it was; where that has gone, one is looked
+    /// for again. `None` when there is no such job.
     ///
     /// # Errors
     ///
@@ -263,17 +289,30 @@ impl Restores {
         account: AccountId,
         number: u64,
     ) -> Result<Option<RestoreJob>, SnapshotError> {
+        let Some((job, _)) = self.read(account, number).await? else { return Ok(None) };
+        let destination = job.position.and_then(|position| position.destination);
+        let gone = match destination {
+            Some(into) if self.is_gone(account, into).await? => destination,
+            _ => None,
+        };
         let change = |job: &mut RestoreJob| {
             if job.state == RestoreState::Stopped {
                 job.state = RestoreState::Running;
                 job.trouble = None;
-                // Its destination may have gone meanwhile: it is looked for again.
-                if let Some(position) = &mut job.position {
+                if let Some(position) = &mut job.position
+                    && gone.is_some()
+                    && position.destination == gone
+                {
                     position.destination = None;
                 }
             }
         };
         self.change(account, number, change).await
+    }
+
+    async fn is_gone(&self, account: AccountId, id: MailboxId) -> Result<bool, SnapshotError> {
+        let live = self.snapshots.store().account(account).await?.mailboxes().await?;
+        Ok(live.iter().all(|one| one.mailbox_id != Some(id)))
     }
 
     async fn change(

@@ -1,12 +1,12 @@
 //! One step of a restore: a batch of messages of one mailbox, or going over to the next.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use storage::{
-    account::{Account, quota::QuotaRule, tree::SpecialUse},
+    account::{Account, name::MailboxName, quota::QuotaRule, tree::SpecialUse},
     error::StoreError,
-    ids::{AccountId, EmailNumber, MailboxId, Uid},
+    ids::{AccountId, MailboxId, Uid},
     mailbox::{
         restore::{ErasedRows, RestoreRows, RestoredRow},
         view::{MailboxView as _, MessageRow},
@@ -36,11 +36,15 @@ const SPECIAL_USES: [SpecialUse; 5] = [
     SpecialUse::Trash,
 ];
 
+/// Why a job stops whose batch is refused again although nobody changed the job.
+const CHUNKS_MISSING: &str = "the store refused a batch twice: chunks of its messages are missing; run \
+     `ceralacca store check`, mend what it names, then resume the restore";
+
 /// What the mailbox that a job restores into had before.
 #[derive(Debug)]
 pub(super) struct Present {
-    of: (AccountId, u64, MailboxId),
-    numbers: BTreeSet<EmailNumber>,
+    /// Account, job, mailbox of the snapshot, mailbox that it goes into.
+    of: (AccountId, u64, MailboxId, MailboxId),
     /// The first octets of digest and the INTERNALDATE: enough to tell messages of one mailbox apart.
     messages: BTreeSet<([u8; 16], i64)>,
 }
@@ -53,14 +57,13 @@ fn name_of(digest: Sha256Digest, internal_date: UnixMillis) -> ([u8; 16], i64) {
 
 impl Present {
     fn has(&self, row: &MessageRow) -> bool {
-        self.numbers.contains(&row.email_number)
-            || self.messages.contains(&name_of(row.digest, row.internal_date))
+        self.messages.contains(&name_of(row.digest, row.internal_date))
     }
 }
 
 /// The row `uid` of a mailbox of a snapshot.
 pub(super) async fn one(
-    open: &std::sync::Arc<OpenSnapshot>,
+    open: &Arc<OpenSnapshot>,
     mailbox: MailboxId,
     uid: Uid,
 ) -> Result<Option<MessageRow>, SnapshotError> {
@@ -85,19 +88,44 @@ impl Restores {
             return Ok(Some(job));
         }
         let mut present = self.present.lock().await;
-        match self.go_on(job.clone(), before.clone(), &mut present).await {
-            Ok(job) => Ok(Some(job)),
+        let mut is_second = false;
+        loop {
+            let error = match self.go_on(job.clone(), before.clone(), &mut present).await {
+                Ok(job) => return Ok(Some(job)),
+                Err(error) => error,
+            };
+            if !matches!(error, SnapshotError::Store(StoreError::Conflict)) {
+                if stops(&error) {
+                    return self.stop(job, before, error.to_string()).await;
+                }
+                return Err(error);
+            }
+            let now = self.read(account, number).await?;
             // Cancelled in between, or changed by another step: the row says how it stands.
-            Err(SnapshotError::Store(StoreError::Conflict)) => {
-                Ok(self.read(account, number).await?.map(|(job, _)| job))
+            if now.as_ref().is_none_or(|(_, octets)| *octets != before) {
+                return Ok(now.map(|(job, _)| job));
             }
-            Err(error) if stops(&error) => {
-                let (state, trouble) = (RestoreState::Stopped, Some(error.to_string()));
-                let job = RestoreJob { state, trouble, ..job };
-                self.snapshots.store().commit(moved_on(&job, before)).await?;
-                Ok(Some(job))
+            if is_second {
+                return self.stop(job, before, CHUNKS_MISSING.to_owned()).await;
             }
-            Err(error) => Err(error),
+            is_second = true;
+        }
+    }
+
+    /// Stops a job, unless it was changed meanwhile.
+    async fn stop(
+        &self,
+        job: RestoreJob,
+        before: Bytes,
+        trouble: String,
+    ) -> Result<Option<RestoreJob>, SnapshotError> {
+        let job = RestoreJob { state: RestoreState::Stopped, trouble: Some(trouble), ..job };
+        match self.snapshots.store().commit(moved_on(&job, before)).await {
+            Ok(_) => Ok(Some(job)),
+            Err(StoreError::Conflict) => {
+                Ok(self.read(job.account, job.number).await?.map(|(job, _)| job))
+            }
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -125,7 +153,7 @@ impl Restores {
                 (job.position.unwrap_or(Position::start(*id)), into)
             }
             _ => {
-                job.position = Some(destination(&job, open.account(), *id, entry).await?);
+                job.position = Some(destination(&job, &open, *id, entry).await?);
                 self.snapshots.store().commit(moved_on(&job, before)).await?;
                 return Ok(job);
             }
@@ -134,21 +162,8 @@ impl Restores {
         let next = next.map_or(MailboxId(u64::MAX), |(next, _)| *next);
         let mailbox = open.mailbox(*id)?;
         let (rows, is_end) = self.rows(&job, &mailbox, position).await?;
-        let has = match job.root {
-            None => Some(look(&job, open.account(), (into, position.own_from), present).await?),
-            Some(_) => None,
-        };
-        let erased = open.account().erased().await?;
-        let looked = rows.into_iter().map(|row| {
-            let fate = match &has {
-                Some(has) if has.has(&row) => Fate::Present,
-                _ if erased.contains(&row.email_number) => Fate::Erased,
-                _ => Fate::Restored,
-            };
-            (row, fate)
-        });
-        let batch = Looked { rows: looked.collect(), is_end, next, position, into };
-        self.commit(&job, &before, batch, open.account()).await
+        let rows = fates(&job, open.account(), rows, (into, position), present).await?;
+        self.commit(&job, &before, Looked { rows, is_end, next, position, into }, &open).await
     }
 
     /// The next rows of the mailbox, and whether they are its last.
@@ -169,13 +184,13 @@ impl Restores {
     }
 
     /// Restores what was looked at and moves the job on, in one commit. Where all of it is too much for
-    /// the space that is left, as much as fits.
+    /// the space that is left, as much as fits; what cannot be read is left out.
     async fn commit(
         &self,
         job: &RestoreJob,
         before: &Bytes,
         mut batch: Looked,
-        account: &Account,
+        open: &OpenSnapshot,
     ) -> Result<RestoreJob, SnapshotError> {
         loop {
             let next = batch.moves(job);
@@ -192,13 +207,21 @@ impl Restores {
                 erased: ErasedRows::Refuse,
                 also,
             };
-            match account.restore_rows(request).await {
+            match open.account().restore_rows(request).await {
                 Ok(_) => return Ok(next),
                 Err(StoreError::OverQuota { .. } | StoreError::LimitExceeded { .. })
                     if batch.rows.len() > 1 =>
                 {
                     batch.rows.truncate(batch.rows.len() / 2);
                     batch.is_end = false;
+                }
+                Err(error @ (StoreError::NoSuchMessage { .. } | StoreError::Damaged { .. })) => {
+                    let found = batch.leave_out_unreadable(open.account()).await?;
+                    // When the snapshot is still there now, it is the messages that are not.
+                    let error = open.or_expired(error.into()).await;
+                    if !found || matches!(error, SnapshotError::NoSuchSnapshot { .. }) {
+                        return Err(error);
+                    }
                 }
                 // Erased this moment: the next step sees it.
                 Err(StoreError::Erased { .. }) => return Ok(job.clone()),
@@ -214,6 +237,48 @@ enum Fate {
     Restored,
     Present,
     Erased,
+    Unreadable,
+}
+
+/// Says what becomes of each row.
+async fn fates(
+    job: &RestoreJob,
+    account: &Account,
+    rows: Vec<MessageRow>,
+    (into, position): (MailboxId, Position),
+    present: &mut Option<Present>,
+) -> Result<Vec<(MessageRow, Fate)>, SnapshotError> {
+    let (has, standing) = match job.root {
+        None => {
+            let numbers = rows.iter().map(|row| row.email_number).collect();
+            let standing = account.standing(&numbers).await?;
+            (Some(look(job, account, (into, position), present).await?), standing)
+        }
+        Some(_) => (None, BTreeSet::new()),
+    };
+    let erased = account.erased().await?;
+    let fate = |row: &MessageRow| match &has {
+        _ if standing.contains(&row.email_number) => Fate::Present,
+        Some(has) if has.has(row) => Fate::Present,
+        _ if erased.contains(&row.email_number) => Fate::Erased,
+        _ => Fate::Restored,
+    };
+    Ok(rows.into_iter().map(|row| (fate(&row), row)).map(|(fate, row)| (row, fate)).collect())
+}
+
+/// Whether the records of a message are missing, damaged, or another message's.
+async fn is_unreadable(account: &Account, row: &MessageRow) -> Result<bool, StoreError> {
+    let stored = account.stored(row.email_number).await;
+    let read = match stored {
+        Ok(stored) if stored.digest() != row.digest => return Ok(true),
+        Ok(_) => account.summary(row.email_number).await.map(|_| ()),
+        Err(error) => Err(error),
+    };
+    match read {
+        Ok(()) | Err(StoreError::Erased { .. }) => Ok(false),
+        Err(StoreError::NoSuchMessage { .. } | StoreError::Damaged { .. }) => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// Rows of one mailbox that a step is about.
@@ -233,6 +298,17 @@ impl Looked {
         restored.map(|(row, _)| RestoredRow::from(row)).collect()
     }
 
+    /// Marks the rows whose messages cannot be read, and says whether there are any.
+    async fn leave_out_unreadable(&mut self, account: &Account) -> Result<bool, StoreError> {
+        let mut found = false;
+        for (row, fate) in self.rows.iter_mut().filter(|(_, fate)| *fate == Fate::Restored) {
+            if is_unreadable(account, row).await? {
+                (*fate, found) = (Fate::Unreadable, true);
+            }
+        }
+        Ok(found)
+    }
+
     /// The job when this is done.
     fn moves(&self, job: &RestoreJob) -> RestoreJob {
         let count = |wanted| self.rows.iter().filter(|(_, fate)| *fate == wanted).count() as u64;
@@ -248,20 +324,35 @@ impl Looked {
             restored: job.restored + count(Fate::Restored),
             present: job.present + count(Fate::Present),
             erased: job.erased + count(Fate::Erased),
+            unreadable: job.unreadable + count(Fate::Unreadable),
             ..job.clone()
         }
     }
 }
 
+/// The name of a mailbox below `root`; where it would be longer or deeper than names may be, its last
+/// level, and where another mailbox has that too, its identifier.
+fn name_below(root: &str, open: &OpenSnapshot, id: MailboxId, entry: &MailboxEntry) -> String {
+    let last = |entry: &MailboxEntry| entry.name.rsplit('/').next().map(str::to_owned);
+    let (full, level) = (format!("{root}/{}", entry.name), last(entry).unwrap_or_default());
+    if MailboxName::new(&full).is_ok() {
+        return full;
+    }
+    let short = format!("{root}/{level}");
+    let same = open.state().mailboxes.values().filter(|other| last(other) == last(entry)).count();
+    if same == 1 && MailboxName::new(&short).is_ok() { short } else { format!("{root}/{id}") }
+}
+
 /// Finds where the messages of a mailbox go, or makes it. Done twice it finds what the first time made.
 async fn destination(
     job: &RestoreJob,
-    account: &Account,
+    open: &OpenSnapshot,
     id: MailboxId,
     entry: &MailboxEntry,
 ) -> Result<Position, SnapshotError> {
+    let account = open.account();
     let name = match &job.root {
-        Some(root) => format!("{root}/{}", entry.name),
+        Some(root) => name_below(root, open, id, entry),
         None => entry.name.clone(),
     };
     let live = account.mailboxes().await?;
@@ -287,19 +378,18 @@ async fn destination(
 async fn look<'a>(
     job: &RestoreJob,
     account: &Account,
-    (into, own_from): (MailboxId, u32),
+    (into, position): (MailboxId, Position),
     present: &'a mut Option<Present>,
 ) -> Result<&'a Present, SnapshotError> {
-    let of = (job.account, job.number, into);
+    let of = (job.account, job.number, position.mailbox, into);
     if present.as_ref().is_none_or(|present| present.of != of) {
-        let mut read = Present { of, numbers: BTreeSet::new(), messages: BTreeSet::new() };
+        let mut read = Present { of, messages: BTreeSet::new() };
         let (state, mut after) = (account.state().await?, None);
         loop {
             let rows = state.rows(into, after, ROWS).await?;
             after = rows.last().map(|row| row.uid);
             let is_last = rows.len() < ROWS;
-            for row in rows.iter().filter(|row| row.uid.get() < own_from) {
-                read.numbers.insert(row.email_number);
+            for row in rows.iter().filter(|row| row.uid.get() < position.own_from) {
                 read.messages.insert(name_of(row.digest, row.internal_date));
             }
             if is_last {
@@ -323,6 +413,7 @@ fn stops(error: &SnapshotError) -> bool {
                 | StoreError::NoSuchMessage { .. }
                 | StoreError::InvalidMailboxName { .. }
                 | StoreError::Damaged { .. }
+                | StoreError::TooNew { .. }
                 | StoreError::Exhausted(_)
         ),
         _ => true,

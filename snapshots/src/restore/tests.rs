@@ -1,6 +1,10 @@
 use storage::{
     account::{erase::EraseRequest, settings::AccountSettings},
-    catalog::{engine::Batch, simulated::Faults},
+    catalog::{
+        engine::{Batch, Family, Reader as _, Scan},
+        keys,
+        simulated::Faults,
+    },
     ids::MailboxId,
     mailbox::{flags::Flags, view::MailboxView as _},
     octets::ErasureReason,
@@ -220,6 +224,7 @@ fn a_job_reads_back_and_hostile_octets_are_refused() {
         restored: 3,
         present: 4,
         erased: 5,
+        unreadable: 6,
     };
     let (key, octets) = (super::job::key(ANNA, 3), job.encode());
     assert_eq!(RestoreJob::decode(&key, &octets).expect("the job"), job);
@@ -229,4 +234,133 @@ fn a_job_reads_back_and_hostile_octets_are_refused() {
     assert!(RestoreJob::decode(&key, &[]).is_err());
     assert!(RestoreJob::decode(&key, &[2]).is_err());
     assert!(RestoreJob::decode(&key[1..], &octets).is_err());
+}
+
+#[tokio::test]
+async fn in_place_a_message_that_was_moved_since_is_present_and_comes_no_second_time() {
+    let (house, anna) = House::new(small()).await;
+    house.fill(INBOX, 1..11).await;
+    house.take().await;
+    let archive = anna.mailbox_by_name("Archivio").await.expect("Archivio").state().await;
+    let archive = archive.expect("its state").mailbox_id;
+    let inbox = anna.mailbox(INBOX).await.expect("INBOX");
+    inbox.move_to(&[uid(2), uid(3)], archive).await.expect("move");
+    house.expunge(INBOX, &[uid(4)]).await;
+    let number = begin(&house, Scope::default(), Target::InPlace).await;
+    let job = finish(&restores(&house), number).await;
+    assert_eq!((job.state, job.restored, job.present), (RestoreState::Done, 1, 9), "{job:?}");
+    let wanted = numbers([1, 5, 6, 7, 8, 9, 10, 4].into_iter());
+    assert_eq!(subjects(&house, "INBOX").await, wanted);
+    assert_eq!(subjects(&house, "Archivio").await, numbers(2..4));
+}
+
+#[tokio::test]
+async fn a_missing_chunk_stops_a_restore_with_its_reason_and_it_can_be_resumed_when_mended() {
+    let house = halved_house().await;
+    let chunks = Family("chunk_index");
+    let rows = house.engine.scan(&Scan::prefix(chunks, &[], usize::MAX)).await.expect("chunks");
+    assert!(!rows.is_empty());
+    let (mut lose, mut mend) = (Batch::default(), Batch::default());
+    for (key, value) in rows {
+        lose.delete(chunks, key.clone());
+        mend.put(chunks, key, value);
+    }
+    house.store.commit(lose).await.expect("commit");
+    let number = begin(&house, Scope::default(), Target::InPlace).await;
+    let job = finish(&restores(&house), number).await;
+    assert_eq!((job.state, job.restored), (RestoreState::Stopped, 0), "{job:?}");
+    assert!(job.trouble.as_deref().is_some_and(|text| text.contains("chunks")), "{job:?}");
+    house.store.commit(mend).await.expect("commit");
+    restores(&house).resume(ANNA, number).await.expect("resume").expect("the job");
+    let job = finish(&restores(&house), number).await;
+    assert_eq!((job.state, job.restored), (RestoreState::Done, 20), "{job:?}");
+    assert_eq!(subjects(&house, "INBOX").await, numbers(1..41));
+}
+
+#[tokio::test]
+async fn messages_that_cannot_be_read_are_counted_and_the_others_come_back() {
+    let house = halved_house().await;
+    let open = house.snapshots.open(ANNA, 1).await.expect("open");
+    let mut lose = Batch::default();
+    for (number, family) in [(25, keys::MESSAGES), (26, keys::MESSAGES), (33, keys::SUMMARIES)] {
+        let row = super::step_one(&open, INBOX, uid(number)).await;
+        let key = keys::message(ANNA, row.email_number);
+        if number == 26 {
+            lose.put(family, key, "");
+        } else {
+            lose.delete(family, key);
+        }
+    }
+    house.store.commit(lose).await.expect("commit");
+    let number = begin(&house, Scope::default(), Target::InPlace).await;
+    let job = finish(&restores(&house), number).await;
+    assert_eq!((job.state, job.restored, job.unreadable), (RestoreState::Done, 17, 3), "{job:?}");
+    assert_eq!((job.done, job.present), (40, 20));
+    let left = (1..41).filter(|number| ![25, 26, 33].contains(number));
+    assert_eq!(subjects(&house, "INBOX").await, numbers(left));
+    // When the snapshot itself goes, the job stops.
+    let number = begin(&house, Scope::default(), Target::Into("Altro".to_owned())).await;
+    restores(&house).step(ANNA, number).await.expect("step");
+    house.snapshots.forget(ANNA, 1).await.expect("forget");
+    let job = finish(&restores(&house), number).await;
+    assert_eq!((job.state, job.unreadable), (RestoreState::Stopped, 0), "{job:?}");
+}
+
+#[tokio::test]
+async fn names_too_deep_or_too_long_below_the_root_become_the_last_level_or_the_identifier() {
+    let (house, anna) = House::new(small()).await;
+    let deep = ["a"; 19].join("/");
+    let mut ids = Vec::new();
+    for (number, name) in ["fondo", "doppio"].into_iter().enumerate() {
+        let id = anna.create_mailbox(&format!("{deep}/{name}"), None).await.expect("create");
+        house.fill(id, number + 1..number + 2).await;
+        ids.push(id);
+    }
+    anna.create_mailbox("doppio", None).await.expect("create");
+    house.take().await;
+    let root = "r".repeat(255);
+    let number = begin(&house, Scope::default(), Target::Into(root.clone())).await;
+    let job = finish(&restores(&house), number).await;
+    assert_eq!((job.state, job.restored), (RestoreState::Done, 2), "{job:?}");
+    assert_eq!(subjects(&house, &format!("{root}/fondo")).await, numbers(1..2));
+    assert_eq!(subjects(&house, &format!("{root}/{}", ids[1])).await, numbers(2..3));
+}
+
+#[tokio::test]
+async fn a_job_that_is_resumed_keeps_its_mailbox_unless_that_has_gone() {
+    let (house, anna) = House::new(small()).await;
+    let from = anna.create_mailbox("Pratiche", None).await.expect("create");
+    house.fill(from, 1..5).await;
+    house.take().await;
+    let scope = Scope { mailbox: Some(from), ..Scope::default() };
+    let number = begin(&house, scope, Target::Into("Ripristino".to_owned())).await;
+    let job = restores(&house).step(ANNA, number).await.expect("step").expect("the job");
+    let (restores, position) = (restores(&house), job.position.expect("a position"));
+    let into = position.destination.expect("a destination");
+    let stopped = |job: &mut RestoreJob| job.state = RestoreState::Stopped;
+    // Renamed meanwhile, it is the same mailbox.
+    anna.rename_mailbox("Ripristino/Pratiche", "Ripristino/Altre").await.expect("rename");
+    restores.change(ANNA, number, stopped).await.expect("stop");
+    let resumed = restores.resume(ANNA, number).await.expect("resume").expect("the job");
+    assert_eq!(resumed.position, Some(position));
+    anna.delete_mailbox("Ripristino/Altre").await.expect("delete");
+    restores.change(ANNA, number, stopped).await.expect("stop");
+    let resumed = restores.resume(ANNA, number).await.expect("resume").expect("the job");
+    assert_eq!(resumed.position.expect("a position").destination, None);
+    assert_eq!(finish(&restores, number).await.restored, 4);
+    assert_eq!(subjects(&house, "Ripristino/Pratiche").await, numbers(1..5));
+    let made = anna.mailbox_by_name("Ripristino/Pratiche").await.expect("it").state().await;
+    assert_ne!(made.expect("its state").mailbox_id, into);
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_holds_up_no_other_job() {
+    let house = halved_house().await;
+    let number = begin(&house, Scope::default(), Target::InPlace).await;
+    let mut batch = Batch::default();
+    batch.put(super::SNAPSHOT_RESTORES, super::key(ANNA, 0), "nonsense");
+    house.store.commit(batch).await.expect("commit");
+    let running = restores(&house).running().await.expect("running");
+    let numbers: Vec<u64> = running.jobs.iter().map(|job| job.number).collect();
+    assert_eq!((numbers, running.unreadable.len()), (vec![number], 1));
 }

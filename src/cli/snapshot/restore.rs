@@ -89,6 +89,7 @@ impl Shown for RestoreView {
             Text::fixed("riportati", "restored"),
             Text::fixed("presenti", "present"),
             Text::fixed("cancellati", "erased"),
+            Text::fixed("illeggibili", "unreadable"),
             Text::fixed("in", "into"),
             Text::fixed("motivo", "reason"),
         ]
@@ -111,6 +112,7 @@ impl Shown for RestoreView {
             self.restored.to_string(),
             self.present.to_string(),
             self.erased.to_string(),
+            self.unreadable.to_string(),
             self.into.clone().unwrap_or_else(|| in_place.get(language).to_owned()),
             self.trouble.clone().unwrap_or_default(),
         ]

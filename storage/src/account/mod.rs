@@ -64,7 +64,7 @@ use crate::{
         append::{Append, AppendAll, AppendRequest, Appended, Replaced},
         expunge::TrimExpungeLog,
         live::{self, LiveMailbox},
-        restore::{RestoreRows, Restored},
+        restore::{self, RestoreRows, Restored},
         view::MailboxState,
     },
     octets::{Erased, StoredMessage},
@@ -320,6 +320,16 @@ impl Account {
     /// condition of `request.also` fails.
     pub async fn restore_rows(&self, request: RestoreRows) -> Result<Restored, StoreError> {
         self.queue.submit(&self.core, request).await
+    }
+
+    /// Which of `email_numbers` have a row, in any mailbox. As many look-ups as there are snapshots, and
+    /// no row is read.
+    pub async fn standing(
+        &self,
+        email_numbers: &BTreeSet<EmailNumber>,
+    ) -> Result<BTreeSet<EmailNumber>, StoreError> {
+        let reader = self.core.engine.snapshot().await?;
+        restore::standing(&*reader, self.id, email_numbers).await
     }
 
     /// Erases a message durably: its octets can be read no more, its rows stay.

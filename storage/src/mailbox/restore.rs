@@ -287,6 +287,24 @@ async fn bring_back(
     }
 }
 
+/// Which of `numbers` have a row: those that are known and have not departed.
+pub(crate) async fn standing(
+    reader: &(impl Reader + ?Sized),
+    account: AccountId,
+    numbers: &BTreeSet<EmailNumber>,
+) -> Result<BTreeSet<EmailNumber>, StoreError> {
+    let numbers: Vec<EmailNumber> = numbers.iter().copied().collect();
+    let departed = departed(reader, account, &numbers).await?;
+    let mut standing = BTreeSet::new();
+    for numbers in numbers.chunks(LOOKED_UP) {
+        let key = |number: &EmailNumber| (keys::MESSAGES, keys::message(account, *number));
+        let records = reader.multi_get(&numbers.iter().map(key).collect::<Vec<_>>()).await?;
+        let known = numbers.iter().zip(records).filter(|(_, record)| record.is_some());
+        standing.extend(known.map(|(number, _)| *number).filter(|one| !departed.contains(one)));
+    }
+    Ok(standing)
+}
+
 /// Which of `numbers`, ascending, have departed: they stand in the list of one snapshot each. There
 /// are as many lists as there are snapshots, each of which is asked for every number.
 async fn departed(

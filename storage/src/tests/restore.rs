@@ -137,6 +137,22 @@ async fn a_restore_that_is_refused_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_message_stands_as_long_as_some_mailbox_has_a_row_of_it() {
+    let (_house, anna, shown) = house_with_snapshot().await;
+    let mut asked: std::collections::BTreeSet<_> =
+        shown.iter().map(|row| row.email_number).collect();
+    asked.insert(crate::ids::EmailNumber(9_999));
+    let standing = anna.standing(&asked).await.expect("standing");
+    assert_eq!(standing.into_iter().collect::<Vec<_>>(), [shown[1].email_number]);
+    let other = anna.create_mailbox("Pratiche", None).await.expect("create");
+    let inbox = anna.mailbox(INBOX).await.expect("INBOX");
+    inbox.move_to(&[shown[1].uid], other).await.expect("move");
+    assert_eq!(anna.standing(&asked).await.expect("standing").len(), 1);
+    anna.delete_mailbox("Pratiche").await.expect("delete");
+    assert_eq!(anna.standing(&asked).await.expect("standing").len(), 0);
+}
+
+#[tokio::test]
 async fn an_erased_message_is_refused_or_left_out() {
     let (_house, anna, shown) = house_with_snapshot().await;
     for row in &shown[..2] {

@@ -58,6 +58,9 @@ pub struct RestoreView {
     pub present: u64,
     /// Messages whose octets were erased.
     pub erased: u64,
+    /// Messages whose records are missing or damaged.
+    #[serde(default)]
+    pub unreadable: u64,
     /// Why it stopped.
     pub trouble: Option<String>,
 }
@@ -81,6 +84,7 @@ impl From<RestoreJob> for RestoreView {
             restored: job.restored,
             present: job.present,
             erased: job.erased,
+            unreadable: job.unreadable,
             trouble: job.trouble,
         }
     }
