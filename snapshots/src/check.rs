@@ -7,7 +7,8 @@
 //!   counts what its state has.
 //! * Every state and every page is there and has its hash; every row of it leads to a message of the
 //!   account with the row's digest, or to one that was erased.
-//! * What departed after a snapshot is listed under it, exactly; no other page is stored.
+//! * What departed after a snapshot is listed under it, exactly; no other page is stored. Nothing is
+//!   listed, be it pages or messages, under a number that no snapshot has.
 //!
 //! It reads only, beside running takes. Pages that consecutive snapshots share are read once. It holds
 //! the names of an account's stored pages, some 50 octets each, and its records, some 250 each. Of an account with a snapshot that is
@@ -19,7 +20,11 @@ use std::collections::HashSet;
 
 use storage::{
     account::{Account, capture::AccountState},
-    catalog::{engine::Reader, keys::object, pages::Pages},
+    catalog::{
+        engine::{Reader, Scan},
+        keys::{DEPARTED_MESSAGES, KeyReader, object},
+        pages::Pages,
+    },
     error::StoreError,
     ids::{AccountId, MailboxId},
     store::Store,
@@ -83,6 +88,8 @@ pub enum SnapshotFault {
     NotListed,
     #[error("a page is listed that did not depart after it")]
     ListedWrongly,
+    #[error("what is listed departed after a snapshot that there is not")]
+    ListedUnderNone,
     #[error("the page belongs to no snapshot")]
     Leftover,
 }
@@ -204,6 +211,8 @@ impl<'a> AccountCheck<'a> {
                 return Ok(());
             }
         };
+        let numbers = all.iter().map(|(snapshot, _)| snapshot.number).collect();
+        stray_lists(&*reader, id, &numbers, report).await?;
         let going = all.iter().filter(|(_, going)| *going).count() as u64;
         let kept: Vec<Snapshot> =
             all.into_iter().filter(|(_, going)| !going).map(|(snapshot, _)| snapshot).collect();
@@ -418,6 +427,32 @@ impl<'a> AccountCheck<'a> {
         }
         Ok(())
     }
+}
+
+/// Looks for lists under numbers that no snapshot has: what they name would never be removed.
+async fn stray_lists(
+    reader: &(impl Reader + ?Sized),
+    account: AccountId,
+    numbers: &HashSet<u64>,
+    report: &mut SnapshotCheckReport,
+) -> Result<(), SnapshotError> {
+    for family in [DEPARTED_PAGES, DEPARTED_MESSAGES] {
+        let mut scan = Scan::prefix(family, &keys::account(account), 1);
+        while let Some((key, _)) = reader.scan(&scan).await?.pop() {
+            let mut fields = KeyReader::new(family, &key);
+            let number = fields.take_u64().and_then(|_| fields.take_u64());
+            if !number.as_ref().is_ok_and(|number| numbers.contains(number)) {
+                report.violation(object(family, &key), SnapshotFault::ListedUnderNone);
+            }
+            // One entry of each list is enough.
+            scan.start = match number.map(|number| number.checked_add(1)) {
+                Ok(Some(next)) => keys::snapshot(account, next),
+                Ok(None) => break,
+                Err(_) => [&key[..], &[0]].concat().into(),
+            };
+        }
+    }
+    Ok(())
 }
 
 async fn is_kept(store: &Store, account: AccountId, number: u64) -> Result<bool, SnapshotError> {

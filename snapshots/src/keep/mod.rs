@@ -3,6 +3,7 @@
 //! * [`take`]: a snapshot from what changed since the latest one.
 //! * [`open`]: an old state read as mailboxes.
 //! * [`thin`]: what goes when, and how it goes.
+//! * [`lost`]: what becomes of a snapshot that cannot be read.
 //! * [`pages`], [`keys`]: how it is stored.
 //!
 //! Invariants:
@@ -16,6 +17,7 @@
 
 mod build;
 pub mod keys;
+mod lost;
 pub mod open;
 pub mod pages;
 pub(crate) mod records;
@@ -111,20 +113,22 @@ impl Snapshots {
         &self.store
     }
 
-    /// Returns an account's snapshots, ascending by number; those that are going are left out.
+    /// Returns an account's snapshots, ascending by number; those that are going are left out, and
+    /// those whose records are damaged, of which the log speaks.
     pub async fn list(&self, account: AccountId) -> Result<Vec<Snapshot>, SnapshotError> {
-        let all = all_snapshots(&**self.store.engine(), account).await?;
-        Ok(all.into_iter().filter(|(_, going)| !going).map(|(snapshot, _)| snapshot).collect())
+        let mut all = Vec::new();
+        let kept = |snapshot: Snapshot, going: bool| all.extend((!going).then_some(snapshot));
+        for_each_snapshot(&**self.store.engine(), account, kept).await?;
+        Ok(all)
     }
 
-    /// Returns the latest snapshot of an account.
+    /// Returns the latest snapshot of an account, of those whose records can be read.
     pub async fn latest(&self, account: AccountId) -> Result<Option<Snapshot>, SnapshotError> {
         let prefix = Scan::prefix(SNAPSHOTS, &keys::account(account), PAGE);
         let mut pages = Pages::new(Scan { reverse: true, limit: 2, ..prefix });
         while let Some(page) = pages.next(&**self.store.engine()).await? {
             for (key, value) in page {
-                let (snapshot, going) = records::decode_snapshot(&key, &value)?;
-                if !going {
+                if let Some((snapshot, false)) = lost::readable(&key, &value)? {
                     return Ok(Some(snapshot));
                 }
             }
@@ -171,9 +175,9 @@ impl Snapshots {
         let mut some = Vec::new();
         while let Some(page) = pages.next(&**self.store.engine()).await? {
             for (key, value) in page {
-                let (snapshot, going) = records::decode_snapshot(&key, &value)?;
-                if some.len() < limit && !going {
-                    some.push(snapshot);
+                match lost::readable(&key, &value)? {
+                    Some((snapshot, false)) if some.len() < limit => some.push(snapshot),
+                    _ => {}
                 }
             }
             if some.len() >= limit {
@@ -266,7 +270,8 @@ pub(crate) fn scan_of(account: AccountId, limit: usize) -> Scan {
     Scan::prefix(SNAPSHOTS, &keys::account(account), limit)
 }
 
-/// Shows `each` every snapshot of an account, ascending, and whether it is going.
+/// Shows `each` every snapshot of an account whose record can be read, ascending, and whether it is
+/// going.
 pub(crate) async fn for_each_snapshot(
     reader: &(impl Reader + ?Sized),
     account: AccountId,
@@ -275,20 +280,26 @@ pub(crate) async fn for_each_snapshot(
     let mut pages = Pages::new(scan_of(account, PAGE));
     while let Some(page) = pages.next(reader).await? {
         for (key, value) in page {
-            let (snapshot, going) = records::decode_snapshot(&key, &value)?;
-            each(snapshot, going);
+            if let Some((snapshot, going)) = lost::readable(&key, &value)? {
+                each(snapshot, going);
+            }
         }
     }
     Ok(())
 }
 
-/// Every snapshot of an account, ascending, and whether it is going.
+/// Every snapshot of an account, ascending, and whether it is going; fails for a damaged record.
 pub(crate) async fn all_snapshots(
     reader: &(impl Reader + ?Sized),
     account: AccountId,
 ) -> Result<Vec<(Snapshot, bool)>, SnapshotError> {
     let mut all = Vec::new();
-    for_each_snapshot(reader, account, |snapshot, going| all.push((snapshot, going))).await?;
+    let mut pages = Pages::new(scan_of(account, PAGE));
+    while let Some(page) = pages.next(reader).await? {
+        for (key, value) in page {
+            all.push(records::decode_snapshot(&key, &value)?);
+        }
+    }
     Ok(all)
 }
 

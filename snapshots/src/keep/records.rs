@@ -40,6 +40,8 @@ struct SnapshotFields {
     hold: Option<HoldFields>,
     #[prost(bool, tag = "6")]
     going: bool,
+    #[prost(sint64, optional, tag = "7")]
+    asked_at: Option<i64>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -115,6 +117,7 @@ pub(crate) fn encode_snapshot(snapshot: &Snapshot, going: bool) -> Vec<u8> {
         kind: snapshot.kind.number(),
         hold: snapshot.hold.as_ref().map(hold_fields),
         going,
+        asked_at: snapshot.asked_at.map(|asked_at| asked_at.0),
     })
 }
 
@@ -133,6 +136,7 @@ pub(crate) fn decode_snapshot(key: &[u8], octets: &[u8]) -> Result<(Snapshot, bo
         record,
         kind: SnapshotKind::of_number(fields.kind)
             .ok_or_else(|| damaged("it is of no known kind"))?,
+        asked_at: fields.asked_at.map(UnixMillis),
         hold: fields.hold.map(hold_of),
         email_numbers_below: EmailNumber(fields.email_numbers_below),
         mod_seq: ModSeq(fields.mod_seq),

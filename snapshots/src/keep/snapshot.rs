@@ -46,6 +46,9 @@ pub struct Snapshot {
     pub record: SnapshotRecord,
     /// Why it was taken.
     pub kind: SnapshotKind,
+    /// When it was asked for, of one that stood already then: the account had not changed since. Its
+    /// time counts from here.
+    pub asked_at: Option<UnixMillis>,
     /// Why it stays although its time is over.
     pub hold: Option<Hold>,
     /// Every message of it has a number below this one.

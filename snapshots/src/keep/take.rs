@@ -5,12 +5,15 @@
 //! changed than [`SnapshotLimits::rows_in_queue_max`], or a mailbox is new or its log does not reach
 //! back, its pages are written ahead first, beside the account's changes, and only what came since is
 //! left for the queue. Nothing refers to pages written ahead; those of a take that never ended are
-//! removed by the next.
+//! removed by the next. Where the one before cannot be read (`lost`), every page is written anew.
 //!
 //! Memory: the changed rows of one step and their pages, the inner pages of one tree, and the names of
 //! replaced pages, 40 octets each.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use storage::{
     account::{
@@ -27,6 +30,7 @@ use super::{
     SnapshotLimits, Snapshots, account_entry,
     build::{Base, Builder, Step},
     keys::{self, DEPARTED_PAGES, PageKey, SNAPSHOT_ACCOUNTS, SNAPSHOT_PAGES, SNAPSHOTS},
+    lost::{self, Damaged},
     open::state_at,
     pages::{CatalogPages, Sheet},
     records,
@@ -45,7 +49,7 @@ use crate::{
 pub enum Taken {
     /// A new one.
     New(Snapshot),
-    /// The state is that of the latest one; nothing was written. Never `None` in it, for an account
+    /// The state is that of the latest one; nothing was written, but that it was asked for. Never `None` in it, for an account
     /// without snapshots gets one.
     Unchanged(Option<Snapshot>),
 }
@@ -67,6 +71,27 @@ pub(super) struct Ahead {
     bases: BTreeMap<MailboxId, Base>,
     /// Pages of the snapshot before that are replaced.
     replaced: Vec<PageRef>,
+    /// The latest snapshot, when it cannot be read: every page is written anew.
+    damaged: Option<Arc<Damaged>>,
+}
+
+impl Ahead {
+    /// The latest snapshot, as far as it can be gone on with.
+    async fn latest(
+        &self,
+        state: &AccountState,
+        secret: &SnapshotSecret,
+    ) -> Result<Option<Latest>, SnapshotError> {
+        match self.damaged {
+            Some(_) => Ok(None),
+            None => latest(state, secret).await,
+        }
+    }
+}
+
+async fn start(account: &Account) -> Result<Ahead, SnapshotError> {
+    let birth = account.state().await?.next_snapshot();
+    Ok(Ahead { birth, ..Ahead::default() })
 }
 
 struct Take {
@@ -94,25 +119,52 @@ impl Snapshots {
             Some(secret) => secret,
             None => self.new_secret(),
         };
-        let mut ahead = self.start(&handle).await?;
+        let mut ahead = start(&handle).await?;
         for _ in 0..=self.limits.rounds_max {
             let (secret, limits) = (secret.clone(), self.limits);
             let take = Take { kind, now, secret: secret.clone(), ahead: ahead.clone(), limits };
-            match handle.capture(take).await? {
-                Run::Taken(Taken::New(snapshot)) => return Ok(Taken::New(snapshot)),
-                Run::Taken(unchanged) => {
-                    self.remove_leftovers(account, ahead.birth).await?;
-                    return Ok(unchanged);
+            let failed = match handle.capture(take).await? {
+                Run::Taken(Taken::Unchanged(Some(same))) => {
+                    self.remove_leftovers(account).await?;
+                    return self.ask(same, kind, now).await;
                 }
-                Run::Failed(error) => {
-                    self.remove_leftovers(account, ahead.birth).await?;
-                    return Err(error);
-                }
-                Run::TooMuch => self.write_ahead(&handle, &secret, &mut ahead).await?,
+                Run::Taken(taken) => return Ok(taken),
+                Run::Failed(error) => error,
+                Run::TooMuch => match self.write_ahead(&handle, &secret, &mut ahead).await {
+                    Ok(()) => continue,
+                    Err(error) => error,
+                },
+            };
+            self.remove_leftovers(account).await?;
+            if ahead.damaged.is_some() || !lost::is_damage(&failed) {
+                return Err(failed);
             }
+            ahead = self.start_anew(&handle, &failed).await?;
         }
-        self.remove_leftovers(account, ahead.birth).await?;
+        self.remove_leftovers(account).await?;
         Err(SnapshotError::TooBusy(account))
+    }
+
+    /// Keeps the latest snapshot, which has the account's state, as what was asked for.
+    async fn ask(
+        &self,
+        same: Snapshot,
+        kind: SnapshotKind,
+        now: UnixMillis,
+    ) -> Result<Taken, SnapshotError> {
+        if kind == SnapshotKind::Scheduled {
+            return Ok(Taken::Unchanged(Some(same)));
+        }
+        let (account, number) = (same.record.account, same.number);
+        let (snapshot, octets) = self.kept(account, number).await?;
+        let snapshot = Snapshot { kind, asked_at: Some(now), ..snapshot };
+        let key = keys::snapshot(account, number);
+        let mut batch = Batch::default();
+        batch.expect(SNAPSHOTS, key.clone(), Expected::Value(octets));
+        batch.put(SNAPSHOTS, key, records::encode_snapshot(&snapshot, false));
+        crate::run::note_due(&mut batch, account, number);
+        self.store.commit(batch).await?;
+        Ok(Taken::Unchanged(Some(snapshot)))
     }
 
     fn new_secret(&self) -> SnapshotSecret {
@@ -121,17 +173,18 @@ impl Snapshots {
         SnapshotSecret(secret)
     }
 
-    /// Removes what an earlier take left.
-    async fn start(&self, account: &Account) -> Result<Ahead, SnapshotError> {
-        let birth = account.state().await?.next_snapshot();
-        self.remove_leftovers(account.id(), birth).await?;
-        Ok(Ahead { birth, ..Ahead::default() })
-    }
-
-    /// Removes pages that were written ahead for snapshot `birth`, which there is not.
-    async fn remove_leftovers(&self, account: AccountId, birth: u64) -> Result<(), SnapshotError> {
-        self.remove_all(self.scan(SNAPSHOT_PAGES, &keys::snapshot(account, birth), None)).await?;
-        Ok(())
+    /// Begins a take that goes on from nothing, because the latest snapshot is damaged.
+    async fn start_anew(
+        &self,
+        account: &Account,
+        error: &SnapshotError,
+    ) -> Result<Ahead, SnapshotError> {
+        let (state, id) = (account.state().await?, account.id());
+        tracing::error!(account = %id, %error, "the latest snapshot cannot be read: the next one is built from every row of the account");
+        let number = state.latest_snapshot().unwrap_or(0);
+        let damaged = Damaged::read(&**state.reader(), id, number).await?;
+        let birth = state.next_snapshot();
+        Ok(Ahead { birth, damaged: Some(Arc::new(damaged)), ..Ahead::default() })
     }
 
     /// Writes pages of every mailbox in which much changed, as the account now is.
@@ -143,9 +196,10 @@ impl Snapshots {
     ) -> Result<(), SnapshotError> {
         let state = account.state().await?;
         if state.next_snapshot() != ahead.birth {
-            *ahead = self.start(account).await?;
+            self.remove_leftovers(account.id()).await?;
+            *ahead = start(account).await?;
         }
-        let latest = latest(&state, secret).await?;
+        let latest = ahead.latest(&state, secret).await?;
         let engine: Arc<dyn Reader> = self.store.engine().clone();
         let stored = CatalogPages::new(engine, account.id());
         let replaced = std::mem::take(&mut ahead.replaced);
@@ -206,7 +260,11 @@ async fn latest(
     let key = keys::snapshot(account, number);
     let octets = reader.get(SNAPSHOTS, &key).await?;
     let octets = octets.ok_or(SnapshotError::NoSuchSnapshot { account, number })?;
-    let (snapshot, _) = records::decode_snapshot(&key, &octets)?;
+    let read = lost::readable(&key, &octets)?;
+    let (snapshot, _) = read.ok_or_else(|| SnapshotError::Damaged {
+        object: format!("snapshot {number} of account {account}"),
+        detail: "its record follows no known layout",
+    })?;
     let state = state_at(&**reader, &snapshot, secret).await?;
     Ok(Some(Latest { snapshot, state }))
 }
@@ -218,16 +276,18 @@ impl Take {
             return Ok((Run::TooMuch, None));
         }
         let account = state.account();
-        let latest = latest(state, &self.secret).await?;
+        let latest = self.ahead.latest(state, &self.secret).await?;
         let stored = CatalogPages::new(Arc::clone(state.reader()), account);
         let mut sheet = Sheet::new(stored, number, self.ahead.replaced.clone());
         let Some(new) = self.trees(state, latest.as_ref(), &mut sheet).await? else {
             return Ok((Run::TooMuch, None));
         };
         let before = latest.as_ref().map(|latest| &latest.snapshot);
-        let record = before.map(|snapshot| &snapshot.record);
-        let Some(next) = SnapshotRecord::following(record, account, self.now, &new, &self.secret)?
-        else {
+        let record = match &self.ahead.damaged {
+            Some(damaged) => damaged.record.as_ref(),
+            None => before.map(|snapshot| &snapshot.record),
+        };
+        let Some(next) = self.record(record, account, &new)? else {
             return Ok((Run::Taken(Taken::Unchanged(before.cloned())), None));
         };
         if record.is_some_and(|record| record.instant.seconds() >= self.now.seconds()) {
@@ -237,12 +297,28 @@ impl Take {
             number,
             record: next,
             kind: self.kind,
+            asked_at: None,
             hold: None,
             email_numbers_below: state.next_email_number(),
             mod_seq: state.mod_seq(),
         };
-        let batch = self.batch(state, &new, &snapshot, before, sheet).await?;
+        let batch = self.batch(state, &new, &snapshot, sheet).await?;
         Ok((Run::Taken(Taken::New(snapshot)), Some(batch)))
+    }
+
+    /// The record that follows `before`; `None` when the state is that one's, and can be read there.
+    fn record(
+        &self,
+        before: Option<&SnapshotRecord>,
+        account: AccountId,
+        new: &State,
+    ) -> Result<Option<SnapshotRecord>, SnapshotError> {
+        if self.ahead.damaged.is_none() {
+            return SnapshotRecord::following(before, account, self.now, new, &self.secret);
+        }
+        let first = SnapshotRecord::following(None, account, self.now, new, &self.secret)?;
+        let previous = before.map(SnapshotRecord::hash);
+        Ok(first.map(|first| SnapshotRecord { previous, ..first }))
     }
 
     /// The state with every mailbox's trees brought up to date; `None` when too much changed.
@@ -282,16 +358,17 @@ impl Take {
         state: &AccountState,
         new: &State,
         snapshot: &Snapshot,
-        before: Option<&Snapshot>,
         mut sheet: Sheet,
     ) -> Result<Batch, SnapshotError> {
         let (account, number) = (state.account(), snapshot.number);
         let level = self.limits.compression_level;
         let mut batch = sheet.drain(level);
-        if let Some(before) = before {
-            let departed = sheet.replaced.iter().map(|page| PageKey::from(*page)).collect();
+        if let Some(before) = state.latest_snapshot() {
+            let mut departed: BTreeSet<PageKey> =
+                sheet.replaced.iter().map(|page| PageKey::from(*page)).collect();
+            departed.extend(self.ahead.damaged.iter().flat_map(|damaged| &damaged.pages));
             let most = self.limits.pages_per_batch_max;
-            for (key, list) in keys::departed_rows(account, before.number, departed, most) {
+            for (key, list) in keys::departed_rows(account, before, departed, most) {
                 batch.put(DEPARTED_PAGES, key, list);
             }
         }

@@ -4,7 +4,8 @@
 //! does not change gets no new ones. What is kept is therefore found by instants that are to be
 //! *covered*: now, every full hour, every midnight and every first of a month (UTC) within
 //! [`Retention`]; the snapshot that stood at such an instant stays. So do those asked for, for their
-//! time, those that are held, and the latest one.
+//! time, those that are held, those that a restore reads, and the latest one. One whose record cannot be
+//! read stays until somebody forgets it.
 //!
 //! How one goes, so that a crash at any point leaves something that the same steps finish:
 //!
@@ -26,24 +27,34 @@ use storage::{
         Account,
         capture::{ForgetSnapshot, ForgottenMessages},
     },
-    catalog::engine::{Batch, Expected, Family, Scan},
+    catalog::{
+        engine::{Batch, Expected, Family, Scan},
+        pages::Pages,
+    },
+    error::StoreError,
     ids::AccountId,
 };
 use trust::clock::UnixMillis;
 
 use super::{
-    Snapshots, account_entry, for_each_snapshot,
+    PAGE, Snapshots, account_entry, for_each_snapshot,
     keys::{
         self, DEPARTED_PAGES, DepartedKey, PageKey, SNAPSHOT_ACCOUNTS, SNAPSHOT_PAGES, SNAPSHOTS,
     },
-    records, scan_of,
+    lost, records, scan_of,
     settings::Retention,
     snapshot::{Snapshot, SnapshotKind},
 };
-use crate::error::SnapshotError;
+use crate::{
+    error::SnapshotError,
+    restore::job::{RestoreJob, RestoreState, SNAPSHOT_RESTORES},
+};
 
 const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
+
+/// Days from its beginning on that a restore which has not ended keeps its snapshot.
+const RESTORE_DAYS: i64 = 35;
 
 /// What thinning out came to.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -78,8 +89,13 @@ impl Snapshots {
         if entry.hold.is_some() {
             return Ok(thinned);
         }
-        let stays = staying(&all, &entry.overrides.retention(general), now);
+        let mut stays = staying(&all, &entry.overrides.retention(general), now);
+        stays.extend(self.being_restored(account, now).await?);
         for snapshot in all.iter().filter(|snapshot| !stays.contains(&snapshot.number)) {
+            // A restore may have begun meanwhile.
+            if self.being_restored(account, now).await?.contains(&snapshot.number) {
+                continue;
+            }
             self.mark(account, snapshot.number).await?;
             self.go(&handle, snapshot.number, &mut thinned).await?;
             thinned.kept -= 1;
@@ -97,7 +113,34 @@ impl Snapshots {
         self.go(&handle, number, &mut thinned).await
     }
 
-    /// Finishes what was cut short: a snapshot that is marked goes.
+    /// The snapshots that a restore reads which goes on, or can be resumed and is not old.
+    async fn being_restored(
+        &self,
+        account: AccountId,
+        now: UnixMillis,
+    ) -> Result<BTreeSet<u64>, SnapshotError> {
+        let since = now.0.saturating_sub(RESTORE_DAYS * DAY);
+        let mut named = BTreeSet::new();
+        let mut pages = Pages::prefix(SNAPSHOT_RESTORES, &keys::account(account), PAGE);
+        while let Some(page) = pages.next(&**self.store.engine()).await? {
+            for (key, value) in page {
+                let job = match RestoreJob::decode(&key, &value) {
+                    Ok(job) => job,
+                    // Nobody can go on with it.
+                    Err(StoreError::Damaged { .. }) => continue,
+                    Err(error) => return Err(error.into()),
+                };
+                let goes_on = matches!(job.state, RestoreState::Running | RestoreState::Stopped);
+                if goes_on && job.begun.0 > since {
+                    named.insert(job.snapshot);
+                }
+            }
+        }
+        Ok(named)
+    }
+
+    /// Finishes what was cut short: a snapshot that is marked goes, and one that the head names but
+    /// has no record; pages that no snapshot has come to refer to are removed.
     pub(super) async fn finish_going(&self, account: &Account) -> Result<Thinned, SnapshotError> {
         let mut thinned = Thinned::default();
         let mut all = Vec::new();
@@ -106,13 +149,21 @@ impl Snapshots {
         for number in all {
             self.go(account, number, &mut thinned).await?;
         }
+        self.forget_lost(account).await?;
+        thinned.pages_removed += self.remove_leftovers(account.id()).await?;
         Ok(thinned)
     }
 
     /// Marks a snapshot, unless it is held at that moment.
     async fn mark(&self, account: AccountId, number: u64) -> Result<(), SnapshotError> {
-        let (snapshot, octets) = self.kept(account, number).await?;
         let (entry, expected) = account_entry(&**self.store.engine(), account).await?;
+        let (snapshot, octets) = match self.kept(account, number).await {
+            // Its record cannot be read, so nobody can open it: marked or not.
+            Err(SnapshotError::Store(StoreError::Damaged { .. })) if entry.hold.is_none() => {
+                return Ok(());
+            }
+            kept => kept?,
+        };
         if let Some(hold) = snapshot.hold.as_ref().or(entry.hold.as_ref()) {
             return Err(SnapshotError::Held { account, number, reason: hold.reason.clone() });
         }
@@ -135,11 +186,7 @@ impl Snapshots {
         let id = account.id();
         let engine = self.store.engine();
         let this = keys::snapshot(id, number);
-        let before = Scan { end: Some(this.clone()), reverse: true, ..scan_of(id, 1) };
-        let before = match engine.scan(&before).await?.first() {
-            Some((key, value)) => Some(records::decode_snapshot(key, value)?.0.kept()),
-            None => None,
-        };
+        let before = self.before(account, number).await?;
         let behind = keys::snapshot(id, number.saturating_add(1));
         let is_latest = engine.scan(&Scan { start: behind, ..scan_of(id, 1) }).await?.is_empty();
         let also = Batch::default();
@@ -152,10 +199,11 @@ impl Snapshots {
             self.pass_on(id, before, number).await?
         };
         let Some(octets) = self.store.engine().get(SNAPSHOTS, &this).await? else { return Ok(()) };
-        let (snapshot, _) = records::decode_snapshot(&this, &octets)?;
         let mut batch = Batch::default();
-        let root = snapshot.record.state_root.0;
-        batch.delete(SNAPSHOT_PAGES, keys::state(id, number, root));
+        if let Some((snapshot, _)) = lost::readable(&this, &octets)? {
+            let root = snapshot.record.state_root.0;
+            batch.delete(SNAPSHOT_PAGES, keys::state(id, number, root));
+        }
         batch.delete(SNAPSHOTS, this);
         self.store.commit(batch).await?;
         thinned.forgotten += 1;
@@ -197,7 +245,7 @@ impl Snapshots {
 
     /// Removes every page born after `before` up to `number`, the latest snapshot, and empties the
     /// list of `before`, which is the latest again.
-    async fn remove_born_after(
+    pub(super) async fn remove_born_after(
         &self,
         account: AccountId,
         before: u64,
@@ -238,7 +286,8 @@ impl Snapshots {
 struct Standing {
     number: u64,
     instant: UnixMillis,
-    is_asked_for: bool,
+    /// From when the time of one that was asked for counts.
+    asked_for: Option<UnixMillis>,
     is_held: bool,
 }
 
@@ -247,7 +296,8 @@ impl From<&Snapshot> for Standing {
         Self {
             number: snapshot.number,
             instant: snapshot.record.instant,
-            is_asked_for: snapshot.kind != SnapshotKind::Scheduled,
+            asked_for: (snapshot.kind != SnapshotKind::Scheduled)
+                .then(|| snapshot.asked_at.unwrap_or(snapshot.record.instant)),
             is_held: snapshot.hold.is_some(),
         }
     }
@@ -268,7 +318,7 @@ fn staying(all: &[Standing], retention: &Retention, now: UnixMillis) -> BTreeSet
     }
     let asked_for = now.0.saturating_sub(i64::from(retention.on_demand_days) * DAY);
     let others = all.iter().filter(|snapshot| {
-        snapshot.is_held || snapshot.is_asked_for && snapshot.instant.0 > asked_for
+        snapshot.is_held || snapshot.asked_for.is_some_and(|at| at.0 > asked_for)
     });
     stays.extend(others.map(|snapshot| snapshot.number));
     stays

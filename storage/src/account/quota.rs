@@ -131,7 +131,8 @@ fn limits(settings: &AccountRecord, tier: Tier) -> Sums<Option<u64>> {
     }
 }
 
-/// What `tier` uses with `more` of it. [`StoreError::OverQuota`] names what there is no room for.
+/// What `tier` uses with `more` of it. [`StoreError::OverQuota`] names what there is no room for. What
+/// needs no more is not refused where usage is above a limit already.
 async fn raised(
     draft: &mut Draft<'_>,
     tier: Tier,
@@ -148,9 +149,10 @@ async fn raised(
         Tier::Live => ("octets", "messages"),
         Tier::Archive => ("archive octets", "archive messages"),
     };
-    within(octets, used.octets, sum(used.octets, more.octets, "quota octets")?, limit.octets)?;
-    let rows = sum(used.messages, more.messages, "quota messages")?;
-    within(messages, used.messages, rows, limit.messages)
+    let next = sum(used.octets, more.octets, "quota octets")?;
+    within(octets, used.octets, next, limit.octets.filter(|_| more.octets > 0))?;
+    let next = sum(used.messages, more.messages, "quota messages")?;
+    within(messages, used.messages, next, limit.messages.filter(|_| more.messages > 0))
 }
 
 fn sum(used: u64, more: u64, what: &'static str) -> Result<u64, StoreError> {

@@ -118,6 +118,23 @@ async fn each_tier_has_its_usage_and_refuses_what_it_has_no_room_for() {
 }
 
 #[tokio::test]
+async fn an_empty_mailbox_crosses_the_border_though_the_archive_is_over_its_limit() {
+    let (house, anna) = House::with_anna().await;
+    limit(&house, 2, None, Some(50)).await;
+    let archive = open(&anna, "Archivio").await;
+    charged(&house, &anna, archive.id(), 50).await;
+    limit(&house, 3, None, Some(10)).await;
+    anna.create_mailbox("Vuota", None).await.expect("create");
+    anna.rename_mailbox("Vuota", "Archivio/Vuota").await.expect("it needs no room");
+    // A message that is charged nothing needs a row, but no octets.
+    let free = charged(&house, &anna, INBOX, 0).await;
+    let inbox = open(&anna, "INBOX").await;
+    inbox.move_to(&[free], archive.id()).await.expect("no limit of messages");
+    let uid = charged(&house, &anna, INBOX, 1).await;
+    assert_eq!(over(inbox.move_to(&[uid], archive.id()).await), ("archive octets", 50, 10));
+}
+
+#[tokio::test]
 async fn a_rename_across_the_border_takes_the_usage_along_or_is_refused_whole() {
     let (house, anna) = House::with_anna().await;
     limit(&house, 2, Some(100), Some(49)).await;

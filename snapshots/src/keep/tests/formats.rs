@@ -310,6 +310,7 @@ fn snapshots([first, second]: &[State; 2]) -> [Snapshot; 2] {
         number,
         record,
         kind,
+        asked_at: None,
         hold,
         email_numbers_below: EmailNumber(2_000),
         mod_seq: ModSeq(77_777),

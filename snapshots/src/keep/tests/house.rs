@@ -72,7 +72,12 @@ pub(crate) fn settings(account: AccountId) -> AccountSettings {
 impl House {
     pub(crate) async fn new(limits: SnapshotLimits) -> (Self, Account) {
         let engine = SimulatedEngine::new(&Store::families(
-            &[&keys::FAMILIES[..], &[crate::restore::job::SNAPSHOT_RESTORES]].concat(),
+            &[
+                &keys::FAMILIES[..],
+                &crate::run::keys::FAMILIES,
+                &[crate::restore::job::SNAPSHOT_RESTORES],
+            ]
+            .concat(),
         ));
         let clock = Arc::new(ManualClock::new(MORNING));
         let house = Self::open(engine, Arc::new(InMemory::new()), clock, limits).await;
@@ -175,7 +180,7 @@ impl House {
 /// Rows without what a snapshot does not keep.
 pub(crate) fn without_mod_seq(rows: Vec<MessageRow>) -> Vec<MessageRow> {
     let none = storage::ids::ModSeq(0);
-    rows.into_iter().map(|row| MessageRow { mod_seq: none, ..row }).collect()
+    rows.into_iter().map(|row| MessageRow { mod_seq: none, origin: None, ..row }).collect()
 }
 
 pub(crate) fn message(number: usize) -> Vec<u8> {

@@ -3,6 +3,7 @@
 mod formats;
 mod histories;
 pub(crate) mod house;
+mod lost;
 mod measure;
 mod taking;
 mod thinning;

@@ -1,6 +1,7 @@
 //! Taking and reading.
 
 use storage::{
+    catalog::engine::{Batch, Engine as _},
     error::StoreError,
     mailbox::{
         flags::Flags,
@@ -8,15 +9,19 @@ use storage::{
     },
 };
 
+use trust::clock::Clock as _;
+
 use super::house::{ANNA, House, INBOX, MORNING, message, small, uid, without_mod_seq};
 use crate::{
     error::SnapshotError,
     keep::{
         SnapshotLimits,
-        keys::{DEPARTED_PAGES, SNAPSHOT_PAGES, SNAPSHOTS},
-        snapshot::{name_of, parse_name},
+        keys::{DEPARTED_PAGES, PageKey, SNAPSHOT_PAGES, SNAPSHOTS},
+        settings::Retention,
+        snapshot::{SnapshotKind, name_of, parse_name},
         take::Taken,
     },
+    run::keys::SNAPSHOT_RUN_DUE,
 };
 
 #[tokio::test]
@@ -72,6 +77,52 @@ async fn an_equal_state_writes_nothing_and_one_second_has_one_snapshot() {
     let now = (house.count(SNAPSHOTS).await, house.count(SNAPSHOT_PAGES).await);
     assert_eq!(now, written);
     assert_eq!(house.count(DEPARTED_PAGES).await, 0);
+}
+
+#[tokio::test]
+async fn one_asked_for_of_an_unchanged_account_is_kept_as_asked_for() {
+    let (house, _anna) = House::new(small()).await;
+    house.append(INBOX, 0).await;
+    let first = house.take().await;
+    let day = 24 * 3_600_000;
+    house.clock.advance(20 * day);
+    let asked = house.snapshots.take(ANNA, SnapshotKind::OnDemand, house.clock.now()).await;
+    let Ok(Taken::Unchanged(Some(asked))) = asked else { panic!("{asked:?}") };
+    assert_eq!((asked.kind, asked.asked_at), (SnapshotKind::OnDemand, Some(house.clock.now())));
+    assert_eq!(asked.record, first.record);
+    assert_eq!(house.snapshots.list(ANNA).await.expect("a list"), [asked.clone()]);
+    assert_eq!(house.count(SNAPSHOT_RUN_DUE).await, 1, "the next run enters it");
+    // Its time counts from when it was asked for; a scheduled take takes nothing of that away.
+    assert!(matches!(house.try_take().await, Ok(Taken::Unchanged(Some(same))) if same == asked));
+    house.append(INBOX, 1).await;
+    house.take().await;
+    for (days, stay) in [(34, 2), (1, 1)] {
+        house.clock.advance(days * day);
+        let none =
+            Retention { hourly_hours: 0, daily_days: 0, monthly_months: 0, on_demand_days: 35 };
+        house.snapshots.thin(ANNA, &none, house.clock.now()).await.expect("thin");
+        assert_eq!(house.count(SNAPSHOTS).await, stay, "after {days}");
+    }
+    house.is_sound().await;
+}
+
+#[tokio::test]
+async fn pages_written_ahead_under_any_number_are_removed() {
+    let (house, _anna) = House::new(small()).await;
+    house.fill(INBOX, 0..30).await;
+    house.take().await;
+    // A back-up was restored: the account goes on with other numbers.
+    for (birth, names) in [(2, 1), (5, 10), (1 << 20, 1)] {
+        for name in 0..names {
+            let mut batch = Batch::default();
+            let page = PageKey { birth, name: [name; 16] };
+            batch.put(SNAPSHOT_PAGES, page.stored(ANNA), "");
+            house.engine.commit(batch).await.expect("commit");
+        }
+    }
+    house.append(INBOX, 30).await;
+    house.take().await;
+    house.is_sound().await;
 }
 
 #[test]

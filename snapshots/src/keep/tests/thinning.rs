@@ -3,8 +3,12 @@
 use std::collections::BTreeSet;
 
 use storage::{
-    catalog::engine::{Batch, Engine as _, Reader as _, Scan},
+    catalog::{
+        engine::{Batch, Engine as _, Reader as _, Scan},
+        keys::{DEPARTED_MESSAGES, departed_message},
+    },
     error::StoreError,
+    ids::EmailNumber,
     mailbox::{flags::Flags, view::MailboxView as _},
 };
 use trust::clock::Clock as _;
@@ -17,6 +21,7 @@ use crate::{
         keys::{self, DEPARTED_PAGES, DepartedKey, PageKey, SNAPSHOT_PAGES, SNAPSHOTS},
         settings::{Hold, Retention},
     },
+    restore::job::{self, RestoreJob, RestoreState, SNAPSHOT_RESTORES, Scope},
 };
 
 const NONE: Retention =
@@ -127,6 +132,48 @@ async fn what_is_held_stays() {
 }
 
 #[tokio::test]
+async fn what_a_restore_reads_stays_while_it_can_go_on() {
+    let cases = [
+        (RestoreState::Running, 34, true),
+        (RestoreState::Stopped, 34, true),
+        (RestoreState::Stopped, 35, false),
+        (RestoreState::Done, 0, false),
+        (RestoreState::Cancelled, 0, false),
+    ];
+    for (state, days, stays) in cases {
+        let (house, _anna) = House::new(small()).await;
+        for number in 0..3 {
+            house.append(INBOX, number).await;
+            house.take().await;
+        }
+        let job = RestoreJob {
+            account: ANNA,
+            number: 1,
+            snapshot: 2,
+            scope: Scope::default(),
+            root: None,
+            begun: house.clock.now(),
+            state,
+            trouble: None,
+            position: None,
+            done: 0,
+            total: 1,
+            restored: 0,
+            present: 0,
+            erased: 0,
+        };
+        let mut batch = Batch::default();
+        batch.put(SNAPSHOT_RESTORES, job::key(ANNA, 1), job.encode());
+        house.engine.commit(batch).await.expect("commit");
+        house.clock.advance(days * 24 * 3_600_000);
+        house.snapshots.thin(ANNA, &NONE, house.clock.now()).await.expect("thin");
+        let wanted = if stays { &[2, 3][..] } else { &[3] };
+        assert_eq!(numbers(&house).await, wanted, "{state:?} for {days} days");
+        house.is_sound().await;
+    }
+}
+
+#[tokio::test]
 async fn a_snapshot_that_goes_while_it_is_read_says_so() {
     let (house, _anna) = House::new(small()).await;
     house.fill(INBOX, 0..50).await;
@@ -203,6 +250,16 @@ async fn the_check_finds_what_is_missing_listed_wrongly_or_left_over() {
     let mut gone = Batch::default();
     gone.delete(DEPARTED_PAGES, beside);
     house.engine.commit(gone).await.expect("commit");
+    for (family, key) in [
+        (DEPARTED_PAGES, DepartedKey { last: 9, ..row }.key(ANNA)),
+        (DEPARTED_MESSAGES, departed_message(ANNA, 9, EmailNumber(1))),
+    ] {
+        put(family, key.clone(), keys::departed_value(&pages)).await;
+        assert_eq!(found().await, [SnapshotFault::ListedUnderNone]);
+        let mut gone = Batch::default();
+        gone.delete(family, key);
+        house.engine.commit(gone).await.expect("commit");
+    }
     put(SNAPSHOT_PAGES, never.stored(ANNA), "".into()).await;
     assert_eq!(found().await, [SnapshotFault::Leftover]);
     let latest = DepartedKey { last: 2, first: 2, ..row }.key(ANNA);

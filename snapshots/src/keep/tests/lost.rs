@@ -1,0 +1,145 @@
+//! An account whose latest snapshot cannot be read gets the next one all the same.
+
+use bytes::Bytes;
+use storage::{
+    catalog::engine::{Batch, Engine as _, Family, Reader as _, Scan},
+    mailbox::{
+        flags::Flags,
+        view::{MailboxView as _, MessageRow},
+    },
+};
+
+use super::house::{ANNA, House, INBOX, message, small, uid, without_mod_seq};
+use crate::{
+    check,
+    keep::{
+        keys::{self, DEPARTED_PAGES, SNAPSHOT_PAGES, SNAPSHOTS},
+        snapshot::Snapshot,
+    },
+};
+
+/// Two snapshots, and messages that departed after each.
+async fn damaged_house() -> (House, [Snapshot; 2]) {
+    let (house, anna) = House::new(small()).await;
+    house.fill(INBOX, 0..100).await;
+    anna.create_mailbox("Altra", None).await.expect("create");
+    let first = house.take().await;
+    house.expunge(INBOX, &[uid(7), uid(50)]).await;
+    house.fill(INBOX, 100..150).await;
+    let all: Vec<_> = (1..=150).step_by(9).map(uid).collect();
+    house.flag(INBOX, &all, Flags { seen: true, ..Flags::default() }).await;
+    let second = house.take().await;
+    house.expunge(INBOX, &[uid(9), uid(120)]).await;
+    (house, [first, second])
+}
+
+async fn live(house: &House) -> Vec<MessageRow> {
+    let inbox = house.anna().await.mailbox(INBOX).await.expect("INBOX");
+    without_mod_seq(inbox.rows().await.expect("rows").1)
+}
+
+async fn put(house: &House, family: Family, key: &Bytes, value: Option<Bytes>) {
+    let mut batch = Batch::default();
+    match value {
+        Some(value) => batch.put(family, key.clone(), value),
+        None => batch.delete(family, key.clone()),
+    };
+    house.engine.commit(batch).await.expect("commit");
+}
+
+/// Everything that the second snapshot wrote.
+async fn written(house: &House) -> Vec<(Family, Bytes, Bytes)> {
+    let second = keys::snapshot(ANNA, 2);
+    let mut all = Vec::new();
+    for family in [SNAPSHOTS, SNAPSHOT_PAGES] {
+        let entries = house.engine.scan(&Scan::prefix(family, &second, 999)).await.expect("scan");
+        all.extend(entries.into_iter().map(|(key, value)| (family, key, value)));
+    }
+    all
+}
+
+/// The first snapshot is as it was, with the octets of what was expunged.
+async fn first_is_whole(house: &House, first: &Snapshot, rows: &[MessageRow]) {
+    assert_eq!(without_mod_seq(house.rows(first, "INBOX").await), rows);
+    let open = house.snapshots.open(ANNA, 1).await.expect("open");
+    let inbox = open.mailbox_by_name("INBOX").expect("INBOX");
+    for at in [6, 8, 49] {
+        let octets = inbox.read(rows[at].email_number, 0..9_999).await.expect("octets");
+        assert_eq!(octets, message(at));
+    }
+}
+
+#[tokio::test]
+async fn whatever_of_the_latest_is_lost_or_damaged_the_next_one_is_taken_and_nothing_goes_early() {
+    let count = written(&damaged_house().await.0).await.len();
+    assert!(count > 10, "{count}");
+    for (at, is_lost) in (0..count).flat_map(|at| [(at, true), (at, false)]) {
+        let (house, [first, second]) = damaged_house().await;
+        let (family, key, value) = written(&house).await.swap_remove(at);
+        let rows = without_mod_seq(house.rows(&first, "INBOX").await);
+        // The first octet is a version, and what is newer is not damaged.
+        let mut damaged = value.to_vec();
+        damaged[1..].iter_mut().for_each(|octet| *octet ^= 0x55);
+        let damaged = Bytes::from(damaged);
+        put(&house, family, &key, (!is_lost).then_some(damaged)).await;
+        let what = format!("{at} of {}, lost: {is_lost}", family.0);
+        // Every page is read.
+        let third: Vec<_> = (3..150).step_by(3).map(uid).collect();
+        house.expunge(INBOX, &third).await;
+        let next = house.take().await;
+        assert_eq!(next.number, 3, "{what}");
+        let is_record = family == SNAPSHOTS;
+        let previous = if is_record { &first } else { &second };
+        assert_eq!(next.record.previous, Some(previous.record.hash()), "{what}");
+        assert_eq!(without_mod_seq(house.rows(&next, "INBOX").await), live(&house).await, "{what}");
+        first_is_whole(&house, &first, &rows).await;
+        let report = check::run(&house.store, &|_| {}).await.expect("check");
+        assert_eq!(report.is_clean(), is_record && is_lost, "{what}: {:?}", report.violations);
+
+        if !(is_record && is_lost) {
+            house.snapshots.forget(ANNA, 2).await.expect("forget");
+        }
+        house.is_sound().await;
+        first_is_whole(&house, &first, &rows).await;
+        house.append(INBOX, 500).await;
+        house.take().await;
+        house.is_sound().await;
+        for number in [1, 4, 3] {
+            house.snapshots.forget(ANNA, number).await.expect("forget");
+            house.is_sound().await;
+        }
+        let left = (house.count(SNAPSHOT_PAGES).await, house.count(DEPARTED_PAGES).await);
+        assert_eq!(left, (0, 0), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_state_that_cannot_be_read_is_taken_again_though_nothing_changed() {
+    let (house, _anna) = House::new(small()).await;
+    house.fill(INBOX, 0..20).await;
+    let first = house.take().await;
+    let key = keys::state(ANNA, 1, first.record.state_root.0);
+    put(&house, SNAPSHOT_PAGES, &key, None).await;
+    let second = house.take().await;
+    assert_eq!(second.record.state_root, first.record.state_root);
+    assert_eq!(without_mod_seq(house.rows(&second, "INBOX").await), live(&house).await);
+    house.snapshots.forget(ANNA, 1).await.expect("forget");
+    house.is_sound().await;
+}
+
+#[tokio::test]
+async fn a_damaged_record_hides_no_other_snapshot_and_keeps_none_from_going() {
+    let (house, [first, _]) = damaged_house().await;
+    let rows = without_mod_seq(house.rows(&first, "INBOX").await);
+    house.append(INBOX, 300).await;
+    let third = house.take().await;
+    put(&house, SNAPSHOTS, &keys::snapshot(ANNA, 2), Some("\u{1}garbage".into())).await;
+    assert_eq!(house.snapshots.list(ANNA).await.expect("a list"), [first.clone(), third.clone()]);
+    house.append(INBOX, 301).await;
+    house.take().await;
+    // What passes from the third one passes to the damaged one, which may have had it.
+    house.snapshots.forget(ANNA, 3).await.expect("forget");
+    first_is_whole(&house, &first, &rows).await;
+    let next = house.snapshots.latest(ANNA).await.expect("read").expect("one");
+    assert_eq!((next.number, next.record.previous), (4, Some(third.record.hash())));
+}
