@@ -3,6 +3,7 @@
 //! * [`take`]: a snapshot from what changed since the latest one.
 //! * [`open`]: an old state read as mailboxes.
 //! * [`thin`]: what goes when, and how it goes.
+//! * [`holds`]: what forbids an erasure.
 //! * [`pages`], [`keys`]: how it is stored.
 //!
 //! Invariants:
@@ -15,6 +16,7 @@
 //! Not here: when snapshots are taken, and of which accounts.
 
 mod build;
+pub mod holds;
 pub mod keys;
 pub mod open;
 pub mod pages;
