@@ -2,12 +2,16 @@
 //!
 //! * A message goes when one rule picks it; the first that does says where.
 //! * What is in the archive stays. What is marked `\Deleted` stays for its holder to remove. Drafts,
-//!   junk and trash stay unless a rule names their mailbox.
+//!   junk and trash stay unless a rule names their mailbox, and so does what a restore from a snapshot
+//!   brought below `Ripristino …`.
+//! * Age counts from the later of INTERNALDATE and SAVEDATE: what its holder moved out of the archive,
+//!   or had restored, is not archived again by the next run.
 //! * An account without rules of its own has those of its plan; an empty list of its own means that
 //!   nothing is archived by itself.
 //!
 //! Not here: when they are applied ([`super::run`], [`super::schedule`]).
 
+use ::snapshots::keep::snapshot::parse_name;
 use prost::Message;
 use serde::{Deserialize, Serialize};
 use storage::{
@@ -63,11 +67,18 @@ const DAY_MILLIS: i64 = 86_400_000;
 /// Mailboxes that rules pass over unless they name them, whatever their special use.
 const LEFT_ALONE: [&str; 3] = ["Bozze", "Posta indesiderata", "Cestino"];
 
+/// What the name of a mailbox begins with below which a restore puts what it brings back; the name of
+/// the snapshot follows.
+const RESTORED: &str = "Ripristino ";
+
+/// Octets of the name of a snapshot.
+const SNAPSHOT_NAME_OCTETS: usize = 20;
+
 /// One rule: a message that is all of this goes to `target`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// Received so many days ago, by INTERNALDATE.
+    /// Received so many days ago, by INTERNALDATE, and as long in its mailbox, by SAVEDATE.
     pub older_than_days: u32,
     /// In one of these mailboxes, `Name/*` with those below; in any when there are none.
     #[serde(default)]
@@ -191,13 +202,14 @@ impl Rule {
             Some(SpecialUse::Drafts | SpecialUse::Junk | SpecialUse::Trash)
         );
         let first = listed.name.split(SEPARATOR).next().unwrap_or_default();
-        !special && !LEFT_ALONE.contains(&first)
+        !special && !LEFT_ALONE.contains(&first) && !is_restored(first)
     }
 
     fn picks(&self, candidate: Candidate<'_>, now: UnixMillis) -> bool {
         let age = i64::from(self.older_than_days) * DAY_MILLIS;
         let flags = candidate.flags;
-        now.0.saturating_sub(candidate.internal_date.0) >= age
+        let since = candidate.internal_date.max(candidate.save_date);
+        now.0.saturating_sub(since.0) >= age
             && (self.larger_than_octets == 0 || candidate.size > self.larger_than_octets)
             && (!self.only_read || flags.seen)
             && !(self.except_flagged && flags.flagged)
@@ -335,6 +347,12 @@ impl MailboxRules {
     }
 }
 
+/// Whether a mailbox at the top is one that a restore made.
+fn is_restored(name: &str) -> bool {
+    let snapshot = name.strip_prefix(RESTORED).and_then(|rest| rest.get(..SNAPSHOT_NAME_OCTETS));
+    snapshot.is_some_and(|snapshot| parse_name(snapshot).is_some())
+}
+
 /// Value in [`ARCHIVE_RULES`].
 #[derive(Clone, PartialEq, Message)]
 struct RulesRecord {
@@ -388,7 +406,9 @@ mod tests {
         let rules = Rules { list: rules.to_vec(), own: true };
         let rules = rules.of_mailbox(&listed(mailbox, None), NOW)?;
         let internal_date = NOW.plus_millis(-days * DAY_MILLIS);
-        rules.target(Candidate { flags, internal_date, size }).map(|name| name.to_string())
+        let save_date = internal_date;
+        let candidate = Candidate { flags, internal_date, save_date, size };
+        rules.target(candidate).map(|name| name.to_string())
     }
 
     #[test]
@@ -423,6 +443,7 @@ mod tests {
             |name, special_use| rules.of_mailbox(&listed(name, special_use), NOW).is_some();
         assert!(concerned("INBOX", None) && concerned("Lavori/2020", None));
         assert!(concerned("Inviati", Some(SpecialUse::Sent)));
+        assert!(concerned("Ripristino caldaia", None), "no restore made it");
         for (name, special_use) in [
             ("Cestino", None),
             ("Cestino/Vecchio", None),
@@ -430,6 +451,8 @@ mod tests {
             ("Minute", Some(SpecialUse::Drafts)),
             ("Archivio", None),
             ("Archivio/2020", None),
+            ("Ripristino 2026-11-21T06:00:17Z", None),
+            ("Ripristino 2026-11-21T06:00:17Z 2/INBOX", None),
         ] {
             assert!(!concerned(name, special_use), "{name}");
         }
@@ -453,13 +476,31 @@ mod tests {
         assert_eq!(short.as_deref(), Some("Archivio/2026"), "20 levels and two more are too many");
     }
 
+    #[test]
+    fn the_age_counts_from_the_day_a_message_came_to_its_mailbox_when_that_is_later() {
+        let rules = Rules { list: vec![rule(365)], own: false };
+        let rules = rules.of_mailbox(&listed("INBOX", None), NOW).expect("rules");
+        let ago = |days: i64| NOW.plus_millis(-days * DAY_MILLIS);
+        let picked = |received, saved| {
+            let (internal_date, save_date) = (ago(received), ago(saved));
+            let flags = &Flags::default();
+            rules.target(Candidate { flags, internal_date, save_date, size: 1 })
+        };
+        assert_eq!(picked(900, 0), None, "it came back from the archive today");
+        assert_eq!(picked(900, 364), None);
+        let back = picked(900, 365).expect("it has been back for a year");
+        assert_eq!(back.as_str(), "Archivio/2024/INBOX", "the year is the one it was received in");
+        assert_eq!(picked(364, 900), None, "a clock that ran behind archives nothing early");
+    }
+
     /// 31 December 2025, 23:30 UTC is 2026 in Rome.
     #[test]
     fn the_year_is_that_of_legal_time() {
         let rules = Rules { list: vec![rule(0)], own: true };
         let rules = rules.of_mailbox(&listed("INBOX", None), NOW).expect("rules");
         let internal_date = UnixMillis(1_767_223_800_000);
-        let candidate = Candidate { flags: &Flags::default(), internal_date, size: 1 };
+        let save_date = internal_date;
+        let candidate = Candidate { flags: &Flags::default(), internal_date, save_date, size: 1 };
         let target = rules.target(candidate).expect("a target");
         assert_eq!(target.as_str(), "Archivio/2026/INBOX");
     }

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use super::{failure::Failure, operation, output::Output, say};
 use crate::{
-    control::operations::erase::{Category, EraseOutcome, FateView, MessageErase, PlaceView},
+    control::operations::erase::{
+        Category, EraseOutcome, FateView, HoldView, MessageErase, PlaceView,
+    },
     registry::address::AccountAddress,
     texts::{Language, Text},
 };
@@ -50,6 +52,12 @@ pub(super) fn run(
     } else {
         Output::raw(text(&outcome, output.language()).as_bytes());
     }
+    if !outcome.holds.is_empty() {
+        return Err(Failure::conflict(Text::fixed(
+            "qualcosa resta perché è sotto vincolo: togliere il vincolo e ripetere",
+            "something stays because it is under a hold: end the hold and repeat",
+        )));
+    }
     if yes || dry_run {
         return Ok(());
     }
@@ -60,7 +68,7 @@ pub(super) fn run(
 }
 
 fn text(outcome: &EraseOutcome, language: Language) -> String {
-    let EraseOutcome { dry_run, sha256, octets, places } = outcome;
+    let EraseOutcome { dry_run, sha256, octets, places, holds } = outcome;
     let mut text = match language {
         Language::Italian => format!("SHA-256 {sha256}, {octets} ottetti\n"),
         Language::English => format!("SHA-256 {sha256}, {octets} octets\n"),
@@ -72,6 +80,14 @@ fn text(outcome: &EraseOutcome, language: Language) -> String {
             Language::English => "held message",
         });
         text.extend([format!("  {holder} {id}: {}\n", fate.get(language))]);
+    }
+    let head = Text::fixed("Vincoli", "Holds");
+    if !holds.is_empty() {
+        text.extend([head.get(language), ":\n"]);
+    }
+    for HoldView { account, snapshot, reason } in holds {
+        let snapshot = snapshot.as_deref().unwrap_or_default();
+        text.extend([format!("  {account} {snapshot} ({reason})\n")]);
     }
     text
 }
@@ -91,6 +107,10 @@ fn fate_text(fate: FateView, dry_run: bool) -> Text {
         (FateView::Busy, _) => Text::fixed(
             "lo stesso messaggio, ancora in transito: ripetere più tardi",
             "the same message, still on its way: repeat later",
+        ),
+        (FateView::UnderHold, _) => Text::fixed(
+            "lo stesso messaggio, sotto vincolo: resta",
+            "the same message, under a hold: stays",
         ),
     }
 }

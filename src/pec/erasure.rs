@@ -6,6 +6,8 @@
 //! * What is erased and the journal record that says so are one batch, for each message. The
 //!   record names account, number, digest, reason and who gave the word; nothing of the content.
 //! * A held message is erased only when no duty of the engine needs its octets any more.
+//! * A message under a legal hold, of its account or of a snapshot that may hold it, is not erased: its
+//!   octets stay until the hold ends. Each batch expects that no such hold came meanwhile.
 //! * The message that was named goes last: an erasure that was interrupted is found and finished by
 //!   asking again.
 //!
@@ -17,6 +19,10 @@
 
 use std::collections::HashSet;
 
+use ::snapshots::{
+    error::SnapshotError,
+    keep::holds::{HoldOf, hold_of},
+};
 use storage::{
     account::erase::EraseRequest,
     catalog::{engine::Batch, pages::Pages},
@@ -38,6 +44,9 @@ use super::{
 
 /// What lists of messages show in place of an erased one's subject.
 const SUBJECT: &str = "[Messaggio cancellato / Message erased]";
+
+/// How often an erasure is tried when snapshots are taken or thinned out meanwhile.
+const TRIES: usize = 5;
 
 /// Entries read at once.
 const PAGE: usize = 1_000;
@@ -68,6 +77,38 @@ pub enum Fate {
     Related,
     /// The same message, held, and still needed by a duty of the engine: it stays.
     Busy,
+    /// It was to be erased and is under a legal hold: it stays.
+    UnderHold,
+}
+
+/// Why an erasure was not done, or not everywhere.
+#[derive(Debug, thiserror::Error)]
+pub enum ErasureError {
+    /// The message that was named is under a legal hold. Nothing of it was changed.
+    #[error("message {number} of account {account} is under a legal hold ({}): end the hold first", hold.reason())]
+    UnderHold {
+        /// The account.
+        account: AccountId,
+        /// The message.
+        number: EmailNumber,
+        /// The hold.
+        hold: HoldOf,
+    },
+    /// Snapshots or their holds could not be read.
+    #[error(transparent)]
+    Snapshot(SnapshotError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<SnapshotError> for ErasureError {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Store(error) => Self::Store(error),
+            other => Self::Snapshot(other),
+        }
+    }
 }
 
 /// The places of a message's octets, with what becomes of each; the message itself last.
@@ -79,6 +120,8 @@ pub struct ErasurePlan {
     pub size: u64,
     /// Every place.
     pub places: Vec<(Holder, Fate)>,
+    /// Whose holds keep a message where it is.
+    pub holds: Vec<(AccountId, HoldOf)>,
 }
 
 /// Lists where the octets of a message are, and what an erasure, `everywhere` or of this message
@@ -86,14 +129,19 @@ pub struct ErasurePlan {
 ///
 /// # Errors
 ///
+/// [`ErasureError::UnderHold`] when the message that was named is under a hold;
 /// [`StoreError::NoSuchMessage`], [`StoreError::Erased`].
 pub async fn plan(
     store: &Store,
     account: AccountId,
     number: EmailNumber,
     everywhere: bool,
-) -> Result<ErasurePlan, StoreError> {
-    let message = store.account(account).await?.stored(number).await?;
+) -> Result<ErasurePlan, ErasureError> {
+    let named = store.account(account).await?;
+    let message = named.stored(number).await?;
+    if let Some(hold) = hold_of(&named, number, &mut Batch::default()).await? {
+        return Err(ErasureError::UnderHold { account, number, hold });
+    }
     let target = Holder::Account(account, number);
     let found = store.find_octets(&message).await?;
     // Read after them: a message that is held at that time has its duty by then.
@@ -107,52 +155,86 @@ pub async fn plan(
     let others = found.iter().filter(|found| found.holder != target);
     let mut places: Vec<_> = others.map(|found| (found.holder, fate(found))).collect();
     places.push((target, Fate::Erase));
-    Ok(ErasurePlan { digest: message.digest(), size: message.size(), places })
+    let mut holds = Vec::new();
+    for (holder, fate) in places.iter_mut().filter(|(_, fate)| *fate == Fate::Erase) {
+        let Holder::Account(account, number) = *holder else { continue };
+        let opened = store.account(account).await?;
+        if let Some(hold) = hold_of(&opened, number, &mut Batch::default()).await? {
+            *fate = Fate::UnderHold;
+            holds.push((account, hold));
+        }
+    }
+    Ok(ErasurePlan { digest: message.digest(), size: message.size(), places, holds })
 }
 
 /// Erases what `plan` says, one batch for each place, then makes the old records be gone from the
-/// catalog's files.
+/// catalog's files. A place that came under a hold since it was planned is passed over and noted in the
+/// plan.
 ///
 /// # Errors
 ///
-/// The first error met; what is done by then stays done. [`StoreError::Conflict`] when a held
-/// message changed meanwhile.
+/// The first error met; what is done by then stays done. [`ErasureError::UnderHold`] when the message
+/// that was named came under a hold meanwhile; [`StoreError::Conflict`] when a held message changed.
 pub async fn erase(
     store: &Store,
-    plan: &ErasurePlan,
+    plan: &mut ErasurePlan,
     order: &ErasureOrder,
-) -> Result<(), StoreError> {
+) -> Result<(), ErasureError> {
     let mut accounts = Vec::new();
-    for (holder, _) in plan.places.iter().filter(|(_, fate)| *fate == Fate::Erase) {
-        match *holder {
+    let mut named = None;
+    for at in 0..plan.places.len() {
+        let (holder, fate) = plan.places[at];
+        if fate != Fate::Erase {
+            continue;
+        }
+        match holder {
             Holder::Account(account, number) => {
-                erase_in_account(store, plan, order, account, number).await?;
-                accounts.push(account);
+                match erase_in_account(store, plan, order, account, number).await? {
+                    None => accounts.push(account),
+                    // The message itself stands last.
+                    Some(hold) if at + 1 == plan.places.len() => {
+                        named = Some(ErasureError::UnderHold { account, number, hold });
+                    }
+                    Some(hold) => {
+                        plan.places[at].1 = Fate::UnderHold;
+                        plan.holds.push((account, hold));
+                    }
+                }
             }
             Holder::Held(id) => erase_held(store, plan, order, id).await?,
         }
     }
-    store.purge(&accounts).await
+    store.purge(&accounts).await?;
+    named.map_or(Ok(()), Err)
 }
 
+/// Erases a message of an account; returns the hold under which it is instead, if there is one.
 async fn erase_in_account(
     store: &Store,
     plan: &ErasurePlan,
     order: &ErasureOrder,
     account_id: AccountId,
     email_number: EmailNumber,
-) -> Result<(), StoreError> {
+) -> Result<Option<HoldOf>, ErasureError> {
     let account = store.account(account_id).await?;
     let address = account.settings().await?.address;
-    let mut also = Batch::default();
     let place = format!("message {email_number} of account {account_id}");
-    write_journal(&mut also, plan, order, vec![address], &place);
-    let (reason, envelope) = (order.category, envelope());
-    match account.erase(EraseRequest { email_number, reason, envelope, also }).await {
-        // Gone or erased meanwhile.
-        Err(StoreError::Erased { .. } | StoreError::NoSuchMessage { .. }) => Ok(()),
-        other => other.map(drop),
+    for _ in 0..TRIES {
+        let mut also = Batch::default();
+        if let Some(hold) = hold_of(&account, email_number, &mut also).await? {
+            return Ok(Some(hold));
+        }
+        write_journal(&mut also, plan, order, vec![address.clone()], &place);
+        let (reason, envelope) = (order.category, envelope());
+        match account.erase(EraseRequest { email_number, reason, envelope, also }).await {
+            // Gone or erased meanwhile.
+            Err(StoreError::Erased { .. } | StoreError::NoSuchMessage { .. }) => return Ok(None),
+            // Held meanwhile, or a snapshot was taken or went.
+            Err(StoreError::Conflict) => {}
+            other => return Ok(other.map(|_| None)?),
+        }
     }
+    Err(StoreError::Conflict.into())
 }
 
 async fn erase_held(

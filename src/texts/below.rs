@@ -15,7 +15,7 @@ use super::Text;
 type Sentence = (&'static str, &'static str);
 
 /// Names of objects, longer ones before those that they begin with.
-const OBJECTS: [Sentence; 22] = [
+const OBJECTS: [Sentence; 26] = [
     ("the journal", "il giornale"),
     ("UID {} of mailbox {} of account {}", "UID {} nella cartella {} della casella {}"),
     ("a block of mailbox {} of account {}", "un blocco della cartella {} della casella {}"),
@@ -23,6 +23,10 @@ const OBJECTS: [Sentence; 22] = [
     ("message {} of account {}", "messaggio {} della casella {}"),
     ("the name {} of account {}", "il nome {} della casella {}"),
     ("usage of account {}", "uso della casella {}"),
+    ("snapshot {} of account {}", "istantanea {} della casella {}"),
+    ("page {} of a snapshot", "pagina {} di un'istantanea"),
+    ("page {}", "pagina {}"),
+    ("a snapshot", "un'istantanea"),
     ("account {} ({})", "casella {} ({})"),
     ("account {}", "casella {}"),
     ("the address {}", "l'indirizzo {}"),
@@ -41,7 +45,7 @@ const OBJECTS: [Sentence; 22] = [
 ];
 
 /// What was found of chunks, packs and records.
-const DAMAGES: [Sentence; 39] = [
+const DAMAGES: [Sentence; 54] = [
     ("nothing is there", "lì non c'è nulla"),
     ("there is no such object", "l'oggetto non c'è"),
     ("it is empty", "è vuoto"),
@@ -106,6 +110,30 @@ const DAMAGES: [Sentence; 39] = [
     ),
     ("not a record: {}", "non è una riga ({})"),
     ("no version octet", "manca l'ottetto di versione"),
+    ("the record has no known version", "la riga è di una versione sconosciuta"),
+    ("its record follows no known layout", "il suo record non ha una forma nota"),
+    ("its record is of another account", "il suo record è di un'altra casella"),
+    ("it is of no known kind", "è di un genere sconosciuto"),
+    ("its secret does not have 32 octets", "il suo segreto non è di 32 ottetti"),
+    ("it is missing", "manca"),
+    ("it follows no known layout", "non ha una forma nota"),
+    ("its value follows no known layout", "il suo valore non ha una forma nota"),
+    ("the list of pages follows no known layout", "l'elenco delle pagine non ha una forma nota"),
+    ("its hash is another", "ha un altro hash"),
+    ("it is stored in another way", "è conservata in un altro modo"),
+    ("its two trees do not have the same rows", "i suoi due alberi non hanno le stesse righe"),
+    (
+        "its level and the level above do not fit together",
+        "il suo livello e quello sopra non vanno insieme",
+    ),
+    (
+        "its level and the level below do not fit together",
+        "il suo livello e quello sotto non vanno insieme",
+    ),
+    (
+        "it stands at another level than its parent says",
+        "sta a un livello diverso da quello che dice la pagina sopra",
+    ),
     ("the key does not have its family's layout", "la chiave non ha la forma della sua famiglia"),
     ("the name of the pack is not 16 octets", "il nome del pack non è di 16 ottetti"),
 ];
@@ -219,7 +247,9 @@ fn object_in_italian(english: &str) -> Option<String> {
     translated(english, &OBJECTS)
 }
 
-fn translated(english: &str, sentences: &[Sentence]) -> Option<String> {
+/// The Italian of the first of `sentences` that `english` is; values for which the Italian has no place
+/// at its end are left out.
+pub(super) fn translated(english: &str, sentences: &[Sentence]) -> Option<String> {
     sentences.iter().find_map(|(template, italian)| {
         let mut values = values(template, english)?.into_iter();
         let mut parts = italian.split("{}");

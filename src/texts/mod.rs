@@ -9,6 +9,7 @@
 
 pub mod below;
 pub mod faults;
+pub mod snapshots;
 
 use std::borrow::Cow;
 

@@ -1,13 +1,18 @@
 //! What an operator reads about a store that is not sound: Italian, or English where the environment
 //! says so; and kinds for programs.
 
+use ::snapshots::keep::{
+    keys::{self as snapshot_keys, SNAPSHOT_PAGES},
+    snapshot::SnapshotKind,
+};
 use ceralacca::config::Config;
 use serde_json::Value;
 use storage::{
     catalog::{engine::Batch, keys},
-    ids::{AccountId, EmailNumber},
+    ids::{AccountId, EmailNumber, MailboxId},
     octets::ChunkPlace,
 };
+use trust::clock::{Clock as _, SystemClock};
 
 use super::{
     Site, run, stdout,
@@ -102,6 +107,35 @@ fn a_check_says_what_is_wrong_in_the_language_of_the_operator_and_in_kinds_to_pr
     );
     assert!(of_kind("damaged").is_some() && of_kind("not_in_registry").is_some(), "{report:#}");
     assert_eq!(report["violations"].as_u64(), Some(violations.len() as u64));
+}
+
+#[test]
+fn a_check_names_the_snapshot_that_has_lost_a_page() {
+    let site = Site::new();
+    with_store(site.folder.path(), async |store| {
+        let anna = account(store, 1, "anna@pec.example").await;
+        append(store, &anna, 1, 5_000).await;
+        let runs = ceralacca::snapshots::open(store);
+        let (id, now) = (AccountId(1), SystemClock.now());
+        runs.snapshots().take(id, SnapshotKind::Operator, now).await.unwrap();
+        let open = runs.snapshots().open(id, 1).await.unwrap();
+        let page = open.state().mailboxes[&MailboxId(1)].content.page;
+        let mut batch = Batch::default();
+        batch.delete(SNAPSHOT_PAGES, snapshot_keys::page(id, page));
+        store.engine().commit(batch).await.unwrap();
+    });
+    let italian = site.run(&["store", "check"]);
+    assert_eq!(italian.status.code(), Some(1));
+    assert_lines(&stdout(&italian), &["  [6] istantanea 1 della casella 1: la sua pagina …"]);
+    assert!(stdout(&italian).contains(" manca o è danneggiata: manca\n"), "{}", stdout(&italian));
+    let english = run(site.folder.path(), &["store", "check"], "", "en_GB.UTF-8");
+    assert_lines(&stdout(&english), &["  [6] snapshot 1 of account 1: its page …"]);
+    let report = first_value(&stdout(&site.run(&["store", "check", "--json"])));
+    let violations = report["first_violations"].as_array().unwrap();
+    let lost = violations.iter().find(|violation| violation["kind"] == "snapshot_page_lost");
+    assert_eq!(lost.expect("the page")["invariant"], 6);
+    assert_eq!(report["snapshots"], 1);
+    assert_eq!(report["not_checked"].as_array().unwrap().len(), 1);
 }
 
 /// The first JSON value of a text: after a report comes the error that the exit code stands for.

@@ -16,7 +16,7 @@ use trust::{
 };
 
 /// Opens the store in the data folder of a site, works on it and closes it.
-pub(crate) fn with_store<T>(folder: &Path, work: impl AsyncFnOnce(&Store) -> T) -> T {
+pub(crate) fn with_store<T>(folder: &Path, work: impl AsyncFnOnce(&Arc<Store>) -> T) -> T {
     let mut config = Config::default();
     config.data.folder = folder.join("data");
     std::fs::create_dir_all(&config.data.folder).unwrap();

@@ -99,7 +99,7 @@ async fn append(
 }
 
 /// Half of the messages of each mailbox are older than a year; of these one is flagged, one not read.
-async fn furnish(store: &Store, archive: Option<u64>) -> Account {
+async fn furnish(store: &Store, clock: &ManualClock, archive: Option<u64>) -> Account {
     store.apply_account(ANNA, 1, settings(archive)).await.expect("an account");
     let account = store.account(ANNA).await.expect("an account");
     account.create_mailbox("Lavori/2019", None).await.expect("create");
@@ -107,7 +107,10 @@ async fn furnish(store: &Store, archive: Option<u64>) -> Account {
         for number in 0..8_u32 {
             let days = if number % 2 == 0 { 400 + 300 * i64::from(number) } else { 5 };
             let flags = Flags { seen: number != 2, flagged: number == 4, ..Flags::default() };
+            // It came on that day.
+            clock.advance(-days * DAY);
             append(store, &account, mailbox, number, days, flags).await;
+            clock.advance(days * DAY);
         }
     }
     account
@@ -156,7 +159,7 @@ async fn a_dry_run_says_what_the_run_does_also_where_there_is_no_room() {
     for limit in [None, Some(78), Some(77), Some(40), Some(9), Some(0)] {
         let clock = Arc::new(ManualClock::new(NOW));
         let store = open(SimulatedEngine::new(&families()), &clock).await;
-        let account = furnish(&store, limit).await;
+        let account = furnish(&store, &clock, limit).await;
         let before = places(&account).await;
         let foreseen = run::foresee(&store, &config(), ANNA, NOW).await.expect("foresee");
         assert_eq!(places(&account).await, before, "nothing was moved");
@@ -195,7 +198,7 @@ async fn a_run_that_is_killed_at_any_commit_goes_on_and_moves_each_message_once(
         let engine = Dying::new();
         let clock = Arc::new(ManualClock::new(NOW));
         let store = open(engine.clone(), &clock).await;
-        furnish(&store, None).await;
+        furnish(&store, &clock, None).await;
         engine.let_pass(commits);
         let outcome = archive(&store, &config(), NOW).await;
         if !engine.has_died() {
@@ -226,7 +229,7 @@ async fn a_run_that_is_killed_at_any_commit_goes_on_and_moves_each_message_once(
 async fn of_runs_over_one_account_at_once_each_message_is_moved_by_one() {
     let clock = Arc::new(ManualClock::new(NOW));
     let store = open(SimulatedEngine::new(&families()), &clock).await;
-    let account = furnish(&store, None).await;
+    let account = furnish(&store, &clock, None).await;
     let config = config();
     let runs = (0..4).map(|_| archive(&store, &config, NOW));
     let reports = futures::future::join_all(runs).await;
@@ -249,7 +252,7 @@ async fn of_runs_over_one_account_at_once_each_message_is_moved_by_one() {
 async fn the_schedule_runs_when_an_account_is_due_and_catches_up_what_was_missed() {
     let clock = Arc::new(ManualClock::new(NOW));
     let store = open(SimulatedEngine::new(&families()), &clock).await;
-    let account = furnish(&store, None).await;
+    let account = furnish(&store, &clock, None).await;
     let others = [
         (8, AccountSettings { service: true, ..settings(None) }),
         (9, AccountSettings { state: AccountState::Closed, ..settings(None) }),
@@ -295,6 +298,34 @@ async fn the_schedule_runs_when_an_account_is_due_and_catches_up_what_was_missed
     is_sound(&store).await;
 }
 
+#[tokio::test]
+async fn what_its_holder_takes_back_from_the_archive_stays_until_it_is_old_again() {
+    let clock = Arc::new(ManualClock::new(NOW));
+    let store = open(SimulatedEngine::new(&families()), &clock).await;
+    let account = furnish(&store, &clock, None).await;
+    assert_eq!(archive(&store, &config(), NOW).await.expect("run").total().0, 6);
+    clock.advance(DAY);
+    let inbox = account.mailbox_by_name("INBOX").await.expect("INBOX");
+    for (year, restores) in [("2025", false), ("2020", true)] {
+        let name = format!("Archivio/{year}/INBOX");
+        let mailbox = account.mailbox_by_name(&name).await.expect(&name);
+        let rows = mailbox.rows().await.expect("rows").1;
+        let uids: Vec<_> = rows.iter().map(|row| row.uid).collect();
+        assert_eq!(uids.len(), 1, "{name}");
+        if restores {
+            account.restore_to_origin(mailbox.id(), &uids).await.expect("restored");
+        } else {
+            mailbox.move_to(&uids, inbox.id()).await.expect("moved");
+        }
+    }
+    let next = archive(&store, &config(), NOW.plus_millis(2 * DAY)).await.expect("run");
+    assert_eq!(next.total().0, 0, "it was taken back yesterday");
+    let year = archive(&store, &config(), NOW.plus_millis(366 * DAY)).await.expect("run");
+    assert_eq!(year.mailboxes["INBOX"].0, 2 + 4, "both, and what was new a year ago");
+    each_once(&account).await;
+    is_sound(&store).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_holder_is_told_once_that_his_archive_is_full_and_nothing_is_lost() {
     let provider = Provider::start().await;
@@ -306,8 +337,9 @@ async fn a_holder_is_told_once_that_his_archive_is_full_and_nothing_is_lost() {
         append(store, &account, "Inviati", number, 500, flags).await;
     }
     let stopping = CancellationToken::new();
-    let archive = async |days| {
-        let now = NOW.plus_millis(days * DAY);
+    let archive = async |days: i64| {
+        // A year and more after they were put there.
+        let now = NOW.plus_millis((400 + days) * DAY);
         run::run(store, &config(), BRUNO.id, now, &stopping).await.expect("run")
     };
     let report = archive(0).await;

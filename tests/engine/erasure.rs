@@ -56,8 +56,8 @@ async fn a_held_message_stays_while_its_duty_waits_for_an_operator_and_is_sent_a
         instant: now,
         node: 0,
     };
-    let plan = plan(store, CARLA.id, number, true).await.expect("a plan");
-    erase(store, &plan, &order).await.expect("erased");
+    let mut plan = plan(store, CARLA.id, number, true).await.expect("a plan");
+    erase(store, &mut plan, &order).await.expect("erased");
 
     let released = release(&**store.engine(), None, 0, now).await.expect("released");
     assert_eq!(released.duties, 2);

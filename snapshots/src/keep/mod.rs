@@ -4,6 +4,7 @@
 //! * [`open`]: an old state read as mailboxes.
 //! * [`thin`]: what goes when, and how it goes.
 //! * [`lost`]: what becomes of a snapshot that cannot be read.
+//! * [`holds`]: what forbids an erasure.
 //! * [`pages`], [`keys`]: how it is stored.
 //!
 //! Invariants:
@@ -16,6 +17,7 @@
 //! Not here: when snapshots are taken, and of which accounts.
 
 mod build;
+pub mod holds;
 pub mod keys;
 mod lost;
 pub mod open;

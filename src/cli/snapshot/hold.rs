@@ -4,7 +4,6 @@ use std::path::Path;
 
 use crate::{
     cli::{
-        dates,
         failure::Failure,
         operation,
         output::{Output, Shown},
@@ -18,8 +17,8 @@ use crate::{
 pub(in crate::cli) struct HoldArguments {
     #[arg(value_name = "ADDRESS", help = say("L'indirizzo della casella", "The account's address"))]
     account: String,
-    #[arg(long, value_name = say("ISTANTE", "INSTANT"), value_parser = dates::until, help = say("Solo l'istantanea di allora; senza, tutte, anche le future", "Only the snapshot of then; without it all, those to come too"))]
-    at: Option<i64>,
+    #[arg(long, value_name = say("ISTANTE", "INSTANT"), help = say("Solo questa istantanea; senza, tutte, anche le future", "Only this snapshot; without it all, those to come too"))]
+    at: Option<String>,
     #[arg(long, value_name = say("TESTO", "TEXT"), required_unless_present = "release", help = say("Perché, come il numero di una causa", "Why, such as the number of a case"))]
     reason: Option<String>,
     #[arg(long, conflicts_with = "reason", help = say("Toglie il vincolo", "Ends the hold"))]
@@ -29,7 +28,7 @@ pub(in crate::cli) struct HoldArguments {
 impl HoldArguments {
     pub(super) fn run(self, file: Option<&Path>, output: &Output) -> Result<(), Failure> {
         let Self { account, at, reason, release: _ } = self;
-        let request = SnapshotHold { account, instant_millis: at, reason };
+        let request = SnapshotHold { account, instant: at, reason };
         output.one(&operation::run(file, output, &request)?);
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::{
     control::operations::snapshot::restore::{
         RestoreChange, RestoreStatus, RestoreView, SnapshotRestore,
     },
-    texts::{Language, Text},
+    texts::{Language, Text, snapshots},
 };
 
 #[derive(Debug, clap::Args)]
@@ -104,6 +104,7 @@ impl Shown for RestoreView {
         };
         let in_place = Text::fixed("(dove erano)", "(where they were)");
         let language = Language::of_process();
+        let trouble = self.trouble.as_deref().map(snapshots::trouble);
         vec![
             self.number.to_string(),
             state.get(language).to_owned(),
@@ -114,7 +115,7 @@ impl Shown for RestoreView {
             self.erased.to_string(),
             self.unreadable.to_string(),
             self.into.clone().unwrap_or_else(|| in_place.get(language).to_owned()),
-            self.trouble.clone().unwrap_or_default(),
+            trouble.map(|trouble| trouble.get(language).to_owned()).unwrap_or_default(),
         ]
     }
 

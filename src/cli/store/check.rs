@@ -28,16 +28,17 @@ pub(super) fn run(file: Option<&Path>, output: &Output) -> Result<(), Failure> {
 fn text(outcome: &CheckOutcome, language: Language) -> String {
     let CheckOutcome { accounts, mailboxes, rows, messages, octets, chunks, engine_rows, .. } =
         outcome;
+    let CheckOutcome { snapshots, snapshot_pages, .. } = outcome;
     let (violations, orphans) = (outcome.violations, outcome.orphan_held_messages);
     let mut text = match language {
         Language::Italian => format!(
             "Caselle {accounts}, cartelle {mailboxes}, righe {rows}, messaggi ricostruiti {messages} \
-             ({octets} ottetti), chunk {chunks}, righe del motore {engine_rows}\n\
+             ({octets} ottetti), chunk {chunks}, righe del motore {engine_rows}, istantanee {snapshots} ({snapshot_pages} pagine)\n\
              Violazioni: {violations}\n"
         ),
         Language::English => format!(
             "Accounts {accounts}, mailboxes {mailboxes}, rows {rows}, messages rebuilt {messages} \
-             ({octets} octets), chunks {chunks}, rows of the engine {engine_rows}\n\
+             ({octets} octets), chunks {chunks}, rows of the engine {engine_rows}, snapshots {snapshots} ({snapshot_pages} pages)\n\
              Violations: {violations}\n"
         ),
     };
@@ -46,6 +47,13 @@ fn text(outcome: &CheckOutcome, language: Language) -> String {
     }
     let unnamed = outcome.unnamed_objects.len();
     let notes = [
+        (
+            outcome.snapshots_going,
+            Text::fixed(
+                "istantanee dimenticate a metà (lo sfoltimento le finisce)",
+                "snapshots half forgotten (thinning out finishes them)",
+            ),
+        ),
         (
             unnamed as u64,
             Text::fixed(
@@ -68,7 +76,6 @@ fn text(outcome: &CheckOutcome, language: Language) -> String {
     text.extend([format!("{}:\n", head.get(language))]);
     for invariant in &outcome.not_checked {
         let why = match (language, invariant.number) {
-            (Language::Italian, 6) => "gli snapshot non cambiano: il programma non ne fa ancora",
             (Language::Italian, 7) => {
                 "le copie conservate restano fino al termine: il programma non conserva ancora"
             }

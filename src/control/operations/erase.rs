@@ -1,5 +1,6 @@
 //! `message/erase`: takes the octets of a message away, and says where else they are.
 
+use ::snapshots::keep::holds::HoldOf;
 use serde::{Deserialize, Serialize};
 use storage::{
     error::StoreError, find::Holder, ids::EmailNumber, octets::ErasureReason, store::Store,
@@ -10,7 +11,7 @@ use crate::{
     control::{Kind, Operation, OperationError, Run, Site},
     pec::{
         engine::EngineSettings,
-        erasure::{self, ErasureOrder, ErasurePlan, Fate},
+        erasure::{self, ErasureError, ErasureOrder, ErasurePlan, Fate},
     },
     texts::Text,
 };
@@ -59,6 +60,20 @@ pub struct EraseOutcome {
     pub octets: u64,
     /// Where its octets are, the message itself last.
     pub places: Vec<PlaceView>,
+    /// The legal holds under which places stay that were to be erased.
+    #[serde(default)]
+    pub holds: Vec<HoldView>,
+}
+
+/// A legal hold.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct HoldView {
+    /// The account's address.
+    pub account: String,
+    /// The snapshot that is held; `None` when all of the account are.
+    pub snapshot: Option<String>,
+    /// Why.
+    pub reason: String,
 }
 
 /// One place where octets of the message are.
@@ -84,6 +99,8 @@ pub enum FateView {
     Related,
     /// The same message, still on its way; it stays.
     Busy,
+    /// The same message, under a legal hold; it stays.
+    UnderHold,
 }
 
 #[async_trait::async_trait]
@@ -98,9 +115,10 @@ impl Operation for MessageErase {
         let (account, _) = found.ok_or_else(|| self.not_found())?;
         let number = EmailNumber(self.id);
         let planning = erasure::plan(store, account, number, self.everywhere);
-        let plan = run.reading(planning).await?.map_err(|error| self.refusal(error))?;
+        let mut plan = run.reading(planning).await?.map_err(|error| self.refusal(error))?;
         if !self.dry_run {
-            erasure::erase(store, &plan, &self.order()).await?;
+            let erased = erasure::erase(store, &mut plan, &self.order()).await;
+            erased.map_err(|error| self.refusal(error))?;
         }
         self.outcome(store, &plan).await
     }
@@ -134,18 +152,47 @@ impl MessageErase {
         )
     }
 
-    fn refusal(&self, error: StoreError) -> OperationError {
+    fn refusal(&self, error: ErasureError) -> OperationError {
         match error {
-            StoreError::NoSuchMessage { .. } => self.not_found(),
-            StoreError::Erased { .. } => OperationError::new(
+            ErasureError::UnderHold { hold, .. } => self.under_hold(&hold),
+            ErasureError::Snapshot(error) => error.into(),
+            ErasureError::Store(StoreError::NoSuchMessage { .. }) => self.not_found(),
+            ErasureError::Store(StoreError::Erased { .. }) => OperationError::new(
                 Kind::Conflict,
                 Text::filled(
                     format!("il messaggio {} di {} è già stato cancellato", self.id, self.account),
                     format!("message {} of {} was erased before", self.id, self.account),
                 ),
             ),
-            other => other.into(),
+            ErasureError::Store(other) => other.into(),
         }
+    }
+
+    fn under_hold(&self, hold: &HoldOf) -> OperationError {
+        let (Self { account, id, .. }, reason) = (self, hold.reason());
+        let text = match hold.snapshot() {
+            None => Text::filled(
+                format!(
+                    "il messaggio {id} di {account} non si può cancellare: la casella è sotto vincolo ({reason}); \
+                     toglierlo prima con `ceralacca snapshot hold {account} --release`"
+                ),
+                format!(
+                    "message {id} of {account} cannot be erased: the account is under a hold ({reason}); \
+                     end it first with `ceralacca snapshot hold {account} --release`"
+                ),
+            ),
+            Some(name) => Text::filled(
+                format!(
+                    "il messaggio {id} di {account} non si può cancellare: l'istantanea {name} è sotto vincolo ({reason}); \
+                     toglierlo prima con `ceralacca snapshot hold {account} --at {name} --release`"
+                ),
+                format!(
+                    "message {id} of {account} cannot be erased: the snapshot {name} is under a hold ({reason}); \
+                     end it first with `ceralacca snapshot hold {account} --at {name} --release`"
+                ),
+            ),
+        };
+        OperationError::new(Kind::Conflict, text)
     }
 
     async fn outcome(
@@ -160,6 +207,7 @@ impl MessageErase {
                 Fate::Same => FateView::Same,
                 Fate::Related => FateView::Related,
                 Fate::Busy => FateView::Busy,
+                Fate::UnderHold => FateView::UnderHold,
             };
             places.push(match holder {
                 Holder::Account(account, number) => PlaceView {
@@ -170,11 +218,20 @@ impl MessageErase {
                 Holder::Held(id) => PlaceView { account: None, id: id.to_string(), fate },
             });
         }
+        let mut holds = Vec::with_capacity(plan.holds.len());
+        for (account, hold) in &plan.holds {
+            holds.push(HoldView {
+                account: store.account(*account).await?.settings().await?.address,
+                snapshot: hold.snapshot().map(str::to_owned),
+                reason: hold.reason().to_owned(),
+            });
+        }
         Ok(EraseOutcome {
             dry_run: self.dry_run,
             sha256: plan.digest.to_string(),
             octets: plan.size,
             places,
+            holds,
         })
     }
 }

@@ -1,8 +1,10 @@
 //! `store repair`: makes records agree again. The store must be free.
 
+use ::snapshots::keep::keys::SNAPSHOTS;
 use serde::{Deserialize, Serialize};
 use storage::{
     account::settings::AccountSettings,
+    catalog::engine::Family,
     error::StoreError,
     ids::AccountId,
     repair::{Finding, RepairReport, SettingsSource},
@@ -79,7 +81,7 @@ impl Operation for StoreRepair {
     }
 }
 
-/// The registry as the source of settings.
+/// The registry as the source of settings, and where snapshots are.
 struct OfRegistry<'r>(&'r Registry);
 
 #[async_trait::async_trait]
@@ -92,5 +94,9 @@ impl SettingsSource for OfRegistry<'_> {
         })?;
         let told = told.into_iter().find(|told| told.id == id);
         Ok(told.map(|told| (told.version, told.settings)))
+    }
+
+    fn snapshots(&self) -> Option<Family> {
+        Some(SNAPSHOTS)
     }
 }

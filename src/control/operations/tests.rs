@@ -1,5 +1,7 @@
 //! What operations say of a known store.
 
+mod snapshots;
+
 use storage::{
     account::{Account, quota::QuotaRule, settings::AccountSettings},
     catalog::engine::{Batch, Scan},

@@ -43,21 +43,26 @@ pub struct Candidate<'r> {
     pub flags: &'r Flags,
     /// INTERNALDATE.
     pub internal_date: UnixMillis,
+    /// When the row came to its mailbox (RFC 8514): later than INTERNALDATE of what was moved, copied,
+    /// restored or appended long after it was received.
+    pub save_date: UnixMillis,
     /// Octets of the message.
     pub size: u64,
 }
 
 impl<'r> From<&'r ListedMessage> for Candidate<'r> {
     fn from(listed: &'r ListedMessage) -> Self {
-        let ListedMessage { flags, internal_date, size, .. } = listed;
-        Self { flags, internal_date: *internal_date, size: *size }
+        let ListedMessage { flags, internal_date, save_date, size, .. } = listed;
+        let (internal_date, save_date) = (*internal_date, *save_date);
+        Self { flags, internal_date, save_date, size: *size }
     }
 }
 
 impl<'r> From<&'r MessageRow> for Candidate<'r> {
     fn from(row: &'r MessageRow) -> Self {
-        let MessageRow { flags, internal_date, size, .. } = row;
-        Self { flags, internal_date: *internal_date, size: *size }
+        let MessageRow { flags, internal_date, save_date, size, .. } = row;
+        let (internal_date, save_date) = (*internal_date, *save_date);
+        Self { flags, internal_date, save_date, size: *size }
     }
 }
 

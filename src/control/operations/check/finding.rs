@@ -1,13 +1,14 @@
 //! A violation as it travels and is shown: for programs a kind with its values, for people a line
 //! in their language.
 
+use ::snapshots::check::{SnapshotFault, SnapshotViolation};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use storage::check::Violation;
 
 use crate::{
     pec::{check::DutyFault, journal::verify::JournalFault},
-    texts::{Language, Text, below, faults},
+    texts::{Language, Text, below, faults, snapshots},
 };
 
 /// Violations that are listed.
@@ -159,6 +160,16 @@ impl ViolationView {
         Self::new(invariant.number(), object.clone(), fault, &faults::fault(fault))
     }
 
+    fn of_snapshot(invariant: u8, violation: &SnapshotViolation) -> Self {
+        let SnapshotViolation { object, fault } = violation;
+        let (kind, values) = kind_of(fault);
+        let fields = match values {
+            Value::Object(fields) => fields,
+            _ => Map::new(),
+        };
+        Self::shown(invariant, object.clone(), kind.to_owned(), fields, &snapshots::fault(fault))
+    }
+
     /// `fault` serialises to an object with its kind in `kind`.
     fn new(invariant: u8, object: String, fault: &impl Serialize, detail: &Text) -> Self {
         let mut fields = match serde_json::to_value(fault) {
@@ -167,12 +178,23 @@ impl ViolationView {
         };
         let kind = fields.remove("kind");
         fields.remove("detail");
+        let kind = kind.and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default();
+        Self::shown(invariant, object, kind, fields, detail)
+    }
+
+    fn shown(
+        invariant: u8,
+        object: String,
+        kind: String,
+        fields: Map<String, Value>,
+        detail: &Text,
+    ) -> Self {
         let name = below::object(&object);
         let line = |language| format!("{}: {}", name.get(language), detail.get(language));
         let text = Text::filled(line(Language::Italian), line(Language::English));
         Self {
             invariant,
-            kind: kind.and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default(),
+            kind,
             object,
             detail: detail.get(Language::English).to_owned(),
             fields,
@@ -191,6 +213,30 @@ impl ViolationView {
     }
 }
 
+/// The kind of a fault of snapshots, and its values.
+fn kind_of(fault: &SnapshotFault) -> (&'static str, Value) {
+    match fault {
+        SnapshotFault::Damaged { .. } => ("snapshot_damaged", Value::Null),
+        SnapshotFault::NoAccount => ("snapshot_of_no_account", Value::Null),
+        SnapshotFault::NoSecret => ("snapshot_without_secret", Value::Null),
+        SnapshotFault::NotLater => ("snapshot_not_later", Value::Null),
+        SnapshotFault::ChainBroken => ("snapshot_chain_broken", Value::Null),
+        SnapshotFault::Miscounted => ("snapshot_miscounted", Value::Null),
+        SnapshotFault::PageLost { page, .. } => {
+            ("snapshot_page_lost", json!({ "page": page.to_string() }))
+        }
+        SnapshotFault::RowsMiscounted { counted, found } => {
+            ("snapshot_rows_miscounted", json!({ "counted": counted, "found": found }))
+        }
+        SnapshotFault::MessageLost { message, uid } => {
+            ("snapshot_message_lost", json!({ "message": message, "uid": uid }))
+        }
+        SnapshotFault::NotListed => ("snapshot_page_not_listed", Value::Null),
+        SnapshotFault::ListedWrongly => ("snapshot_page_listed_wrongly", Value::Null),
+        SnapshotFault::Leftover => ("snapshot_page_leftover", Value::Null),
+    }
+}
+
 /// Violations as they are found: the first are listed, all are counted.
 pub(super) struct Findings {
     pub(super) count: u64,
@@ -198,6 +244,13 @@ pub(super) struct Findings {
 }
 
 impl Findings {
+    pub(super) fn add_snapshot(&mut self, invariant: u8, violation: &SnapshotViolation) {
+        self.count += 1;
+        if self.list.len() < LISTED_MAX {
+            self.list.push(ViolationView::of_snapshot(invariant, violation));
+        }
+    }
+
     pub(super) fn add(&mut self, invariant: u8, object: String, fault: &Above) {
         self.count += 1;
         if self.list.len() < LISTED_MAX {

@@ -75,7 +75,7 @@ impl Operation for SnapshotDiff {
     type Outcome = Differences;
 
     async fn run(&self, site: &Site, run: &Run) -> Result<Differences, OperationError> {
-        let id = account(site, &self.account).await?;
+        let (id, _) = account(site, &self.account).await?;
         let snapshots = opened(site);
         let all = snapshots.list(id).await?;
         let from = snapshots.open(id, named(&all, &self.from)?.number).await?;
@@ -279,7 +279,7 @@ impl Operation for SnapshotSearch {
 
     async fn run(&self, site: &Site, run: &Run) -> Result<SearchOutcome, OperationError> {
         let query = self.query()?;
-        let account = account(site, &self.account).await?;
+        let (account, _) = account(site, &self.account).await?;
         let go_on = |done, total| {
             let what = Text::fixed("istantanee", "snapshots");
             run.tell(Progress::new(what, done, Some(total)));

@@ -77,7 +77,7 @@ impl Operation for SnapshotExport {
     type Outcome = ExportOutcome;
 
     async fn run(&self, site: &Site, run: &Run) -> Result<ExportOutcome, OperationError> {
-        let id = account(site, &self.account).await?;
+        let (id, _) = account(site, &self.account).await?;
         let opened = run.reading(open(&opened(site), id, &self.instant)).await??;
         let mailbox = self.mailbox.as_deref().map(|name| mailbox_named(&opened, name));
         let scope = Scope {

@@ -3,9 +3,9 @@
 use ::snapshots::keep::settings::{Hold, Overrides};
 use serde::{Deserialize, Serialize};
 use storage::catalog::engine::Batch;
-use trust::clock::{Clock as _, SystemClock, UnixMillis};
+use trust::clock::{Clock as _, SystemClock};
 
-use super::standing::{account, refusal, standing};
+use super::standing::{account, refusal, snapshot};
 use crate::control::{Operation, OperationError, Run, Site};
 
 /// Holds snapshots of an account, or lets them go again.
@@ -13,9 +13,9 @@ use crate::control::{Operation, OperationError, Run, Site};
 pub struct SnapshotHold {
     /// The account's address.
     pub account: String,
-    /// The snapshot that stood then, in ms since 1970; `None`: all, those to come too.
+    /// Which snapshot; `None`: all, those to come too.
     #[serde(default)]
-    pub instant_millis: Option<i64>,
+    pub instant: Option<String>,
     /// Why; `None` ends the hold.
     #[serde(default)]
     pub reason: Option<String>,
@@ -78,9 +78,9 @@ impl Operation for SnapshotHold {
 
     async fn run(&self, site: &Site, _: &Run) -> Result<SettingsView, OperationError> {
         let (id, _) = account(site, &self.account).await?;
-        let number = match self.instant_millis {
+        let number = match &self.instant {
             None => None,
-            Some(instant) => Some(standing(site, id, UnixMillis(instant)).await?.number),
+            Some(instant) => Some(snapshot(site, id, instant).await?.number),
         };
         let hold = self.reason.clone().map(|reason| Hold { reason, since: SystemClock.now() });
         let is_held = hold.is_some();

@@ -17,7 +17,6 @@ use std::sync::Arc;
 use jiff::{Timestamp, ToSpan as _, civil::Date};
 use serde::{Deserialize, Serialize};
 use snapshots::{
-    error::SnapshotError,
     export::flag_names,
     keep::{
         SnapshotLimits, Snapshots,
@@ -37,6 +36,8 @@ use crate::{
     texts::Text,
 };
 
+use standing::account;
+
 pub use keep::{SettingsView, SnapshotChange, SnapshotHold};
 pub use prove::{AskedMessage, ProofView, SnapshotProve};
 pub use take::{SnapshotTake, TakenView};
@@ -47,33 +48,6 @@ const NAMED_MAX: usize = 5;
 pub(super) fn opened(site: &Site) -> Arc<Snapshots> {
     let store = Arc::clone(&site.store);
     Snapshots::new(store, Arc::new(SystemRandom), SnapshotLimits::default())
-}
-
-impl From<SnapshotError> for OperationError {
-    fn from(error: SnapshotError) -> Self {
-        let is_gone = |error: &SnapshotError| {
-            matches!(
-                error,
-                SnapshotError::NotPresent
-                    | SnapshotError::NoSuchSnapshot { .. }
-                    | SnapshotError::Store(
-                        StoreError::NoSuchMailbox { .. } | StoreError::NoSuchMailboxName(_)
-                    )
-            )
-        };
-        let kind = if is_gone(&error) { Kind::NotFound } else { Kind::Failed };
-        Self { kind, ..Self::of_machine(&error) }
-    }
-}
-
-pub(super) async fn account(site: &Site, address: &str) -> Result<AccountId, OperationError> {
-    let found = site.store.account_by_address(address).await?;
-    found.map(|(account, _)| account).ok_or_else(|| {
-        not_found(
-            format!("la casella {address} non c'è: controllare l'indirizzo"),
-            format!("there is no account {address}: check the address"),
-        )
-    })
 }
 
 fn not_found(italian: String, english: String) -> OperationError {
@@ -217,7 +191,7 @@ impl Operation for SnapshotList {
     type Outcome = Vec<SnapshotView>;
 
     async fn run(&self, site: &Site, run: &Run) -> Result<Vec<SnapshotView>, OperationError> {
-        let account = account(site, &self.account).await?;
+        let (account, _) = account(site, &self.account).await?;
         let all = run.reading(opened(site).list(account)).await??;
         Ok(all.iter().map(SnapshotView::of).collect())
     }
@@ -294,7 +268,7 @@ impl Operation for SnapshotBrowse {
     type Outcome = Browsed;
 
     async fn run(&self, site: &Site, run: &Run) -> Result<Browsed, OperationError> {
-        let account = account(site, &self.account).await?;
+        let (account, _) = account(site, &self.account).await?;
         let open = run.reading(open(&opened(site), account, &self.instant)).await??;
         let snapshot = open.snapshot().name();
         let Some(name) = &self.mailbox else {

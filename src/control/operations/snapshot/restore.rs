@@ -61,7 +61,7 @@ pub struct RestoreView {
     /// Messages whose records are missing or damaged.
     #[serde(default)]
     pub unreadable: u64,
-    /// Why it stopped.
+    /// Why it stopped, in English.
     pub trouble: Option<String>,
 }
 
@@ -101,7 +101,7 @@ impl Operation for SnapshotRestore {
     type Outcome = RestoreView;
 
     async fn run(&self, site: &Site, run: &Run) -> Result<RestoreView, OperationError> {
-        let id = account(site, &self.account).await?;
+        let (id, _) = account(site, &self.account).await?;
         let opened = run.reading(open(&opened(site), id, &self.instant)).await??;
         let mailbox = self.mailbox.as_deref().map(|name| mailbox_named(&opened, name));
         let mailbox = mailbox.transpose()?;
@@ -148,7 +148,7 @@ impl Operation for RestoreStatus {
     type Outcome = Vec<RestoreView>;
 
     async fn run(&self, site: &Site, _run: &Run) -> Result<Vec<RestoreView>, OperationError> {
-        let account = account(site, &self.account).await?;
+        let (account, _) = account(site, &self.account).await?;
         let jobs = restores(site).list(account).await?;
         let wanted = jobs.into_iter().filter(|job| self.number.is_none_or(|one| one == job.number));
         Ok(wanted.map(RestoreView::from).collect())
@@ -174,7 +174,7 @@ impl Operation for RestoreChange {
     type Outcome = RestoreView;
 
     async fn run(&self, site: &Site, _run: &Run) -> Result<RestoreView, OperationError> {
-        let account = account(site, &self.account).await?;
+        let (account, _) = account(site, &self.account).await?;
         let restores = restores(site);
         let changed = if self.resume {
             restores.resume(account, self.number).await?

@@ -1,0 +1,222 @@
+//! What operations do to snapshots, and what they must leave alone for them.
+
+use ::snapshots::keep::{
+    holds::hold_of,
+    keys::{self as snapshot_keys, SNAPSHOT_PAGES},
+    settings::Hold,
+    snapshot::{Snapshot, SnapshotKind},
+    take::Taken,
+};
+use storage::{
+    account::erase::EraseRequest, catalog::keys, error::StoreError, ids::Uid,
+    mailbox::flags::FlagChange, octets::ErasureReason, summary::Envelope,
+};
+use trust::clock::{Clock as _, SystemClock, UnixMillis};
+
+use super::*;
+use crate::{
+    control::operations::{
+        check::StoreCheck,
+        erase::{Category, EraseOutcome, FateView, MessageErase},
+        repair::StoreRepair,
+        snapshot::SnapshotHold,
+    },
+    texts::Language,
+};
+
+const ANNA: AccountId = AccountId(1);
+const BRUNO: AccountId = AccountId(2);
+
+/// A snapshot, `seconds` from now.
+async fn take(site: &Site, account: AccountId, seconds: i64) -> Snapshot {
+    let now = SystemClock.now().plus_millis(seconds * 1_000);
+    match site.runs.snapshots().take(account, SnapshotKind::Operator, now).await.unwrap() {
+        Taken::New(snapshot) => snapshot,
+        other @ Taken::Unchanged(_) => panic!("{other:?}"),
+    }
+}
+
+async fn hold(
+    site: &Site,
+    account: &str,
+    instant: Option<&str>,
+    reason: Option<&str>,
+) -> Result<(), OperationError> {
+    let request = SnapshotHold {
+        account: account.to_owned(),
+        instant: instant.map(str::to_owned),
+        reason: reason.map(str::to_owned),
+    };
+    run(&request, site).await.map(drop)
+}
+
+async fn erase(
+    site: &Site,
+    number: EmailNumber,
+    everywhere: bool,
+) -> Result<EraseOutcome, OperationError> {
+    let request = MessageErase {
+        account: "anna@pec.example".to_owned(),
+        id: number.0,
+        category: Category::Authority,
+        reason: "ordinanza 12".to_owned(),
+        actor: "Bianchi".to_owned(),
+        everywhere,
+        dry_run: false,
+    };
+    run(&request, site).await
+}
+
+async fn close(site: Site) {
+    site.registry.close().await;
+    site.store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn after_a_repair_of_a_lost_head_an_expunge_keeps_what_the_latest_snapshot_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = site(folder.path()).await;
+    let anna = account(&site.store, 1, "anna@pec.example").await;
+    let number = append(&anna, &stage(&site.store, "uno", 1).await, None).await;
+    take(&site, ANNA, 0).await;
+    let mut batch = Batch::default();
+    batch.delete(keys::ACCOUNT_HEADS, keys::account(ANNA));
+    site.store.engine().commit(batch).await.unwrap();
+
+    let repaired = run(&StoreRepair { apply: true }, &site).await.unwrap();
+    assert!(repaired.applied && repaired.changes > 0, "{repaired:?}");
+    let inbox = anna.mailbox(MailboxId(1)).await.unwrap();
+    let uids: Vec<Uid> = inbox.rows().await.unwrap().1.iter().map(|row| row.uid).collect();
+    let deleted = Flags { deleted: true, ..Flags::default() };
+    inbox.store_flags(&uids, FlagChange::Add, &deleted, None).await.unwrap();
+    inbox.expunge(&uids).await.unwrap();
+    assert!(anna.stored(number).await.is_ok(), "the snapshot holds it");
+    let report = ::snapshots::check::run(&site.store, &|_| {}).await.unwrap();
+    assert_eq!((report.violations, report.seen.snapshots), (Vec::new(), 1));
+    close(site).await;
+}
+
+#[tokio::test]
+async fn check_counts_snapshots_and_names_one_that_has_lost_a_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = site(folder.path()).await;
+    let anna = account(&site.store, 1, "anna@pec.example").await;
+    append(&anna, &stage(&site.store, "uno", 1).await, None).await;
+    let snapshot = take(&site, ANNA, 0).await;
+    let of_six = |outcome: &crate::control::operations::check::CheckOutcome| {
+        let six = outcome.first_violations.iter().filter(|one| one.invariant == 6);
+        six.map(|one| (one.kind.clone(), one.line(Language::Italian))).collect::<Vec<_>>()
+    };
+    let sound = run(&StoreCheck {}, &site).await.unwrap();
+    assert_eq!(of_six(&sound), []);
+    assert_eq!((sound.snapshots, sound.snapshot_rows, sound.snapshots_going), (1, 1, 0));
+    assert!(sound.snapshot_pages >= 2 && sound.invariants.iter().any(|one| one.number == 6));
+    assert!(sound.not_checked.iter().all(|one| one.number != 6));
+
+    let open = site.runs.snapshots().open(ANNA, snapshot.number).await.unwrap();
+    let page = open.state().mailboxes[&MailboxId(1)].content.page;
+    let mut batch = Batch::default();
+    batch.delete(SNAPSHOT_PAGES, snapshot_keys::page(ANNA, page));
+    site.store.engine().commit(batch).await.unwrap();
+    let damaged = run(&StoreCheck {}, &site).await.unwrap();
+    let line = format!(
+        "istantanea 1 della casella 1: la sua pagina {} manca o è danneggiata: manca",
+        page.id
+    );
+    assert_eq!(of_six(&damaged), [("snapshot_page_lost".to_owned(), line)]);
+    assert_eq!((damaged.violations, damaged.clean), (sound.violations + 1, false));
+    close(site).await;
+}
+
+#[tokio::test]
+async fn a_message_under_a_hold_is_not_erased_until_the_hold_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = site(folder.path()).await;
+    let anna = account(&site.store, 1, "anna@pec.example").await;
+    let old = append(&anna, &stage(&site.store, "uno", 1).await, None).await;
+    let snapshot = take(&site, ANNA, 0).await;
+    let new = append(&anna, &stage(&site.store, "due", 2).await, None).await;
+
+    hold(&site, "anna@pec.example", None, Some("causa 12")).await.unwrap();
+    let refused = erase(&site, new, false).await.unwrap_err();
+    let text = refused.text.get(Language::Italian);
+    assert!(refused.kind == Kind::Conflict && text.contains("(causa 12)"), "{text}");
+    assert!(anna.stored(new).await.is_ok());
+
+    hold(&site, "anna@pec.example", None, None).await.unwrap();
+    // By the beginning of its name.
+    let name = snapshot.name();
+    hold(&site, "anna@pec.example", Some(&name[..19]), Some("causa 13")).await.unwrap();
+    let refused = erase(&site, old, true).await.unwrap_err();
+    let text = refused.text.get(Language::Italian);
+    assert!(refused.kind == Kind::Conflict && text.contains("(causa 13)"), "{text}");
+    assert!(text.contains(&name) && anna.stored(old).await.is_ok(), "{text}");
+    erase(&site, new, false).await.expect("it came after the snapshot");
+
+    hold(&site, "anna@pec.example", Some("latest"), None).await.unwrap();
+    erase(&site, old, false).await.expect("no hold is left");
+    assert!(matches!(anna.stored(old).await, Err(StoreError::Erased { .. })));
+    close(site).await;
+}
+
+#[tokio::test]
+async fn an_erasure_everywhere_passes_over_accounts_under_a_hold_and_names_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = site(folder.path()).await;
+    let anna = account(&site.store, 1, "anna@pec.example").await;
+    let bruno = account(&site.store, 2, "bruno@pec.example").await;
+    let message = stage(&site.store, "uno", 1).await;
+    let annas = append(&anna, &message, None).await;
+    let brunos = append(&bruno, &message, None).await;
+    take(&site, BRUNO, 0).await;
+    hold(&site, "bruno@pec.example", Some("latest"), Some("causa 12")).await.unwrap();
+
+    let outcome = erase(&site, annas, true).await.unwrap();
+    let fates: Vec<_> =
+        outcome.places.iter().map(|place| (place.account.as_deref(), place.fate)).collect();
+    assert_eq!(
+        fates,
+        [
+            (Some("bruno@pec.example"), FateView::UnderHold),
+            (Some("anna@pec.example"), FateView::Erased),
+        ]
+    );
+    assert_eq!(outcome.holds.len(), 1);
+    assert_eq!(
+        (outcome.holds[0].account.as_str(), outcome.holds[0].reason.as_str()),
+        ("bruno@pec.example", "causa 12")
+    );
+    assert!(bruno.stored(brunos).await.is_ok());
+    assert!(matches!(anna.stored(annas).await, Err(StoreError::Erased { .. })));
+    close(site).await;
+}
+
+#[tokio::test]
+async fn a_hold_that_comes_while_a_message_is_being_erased_is_respected() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = site(folder.path()).await;
+    let anna = account(&site.store, 1, "anna@pec.example").await;
+    let number = append(&anna, &stage(&site.store, "uno", 1).await, None).await;
+    let first = take(&site, ANNA, 0).await;
+    let snapshots = site.runs.snapshots();
+    let why = || Some(Hold { reason: "causa 12".to_owned(), since: UnixMillis(0) });
+    for case in ["the account", "a snapshot", "a new snapshot"] {
+        let mut also = Batch::default();
+        assert_eq!(hold_of(&anna, number, &mut also).await.unwrap(), None, "{case}");
+        let held = match case {
+            "the account" => None,
+            "a snapshot" => Some(first.number),
+            _ => {
+                append(&anna, &stage(&site.store, "due", 2).await, None).await;
+                Some(take(&site, ANNA, 2).await.number)
+            }
+        };
+        snapshots.hold(ANNA, held, why(), Batch::default()).await.unwrap();
+        let (reason, envelope) = (ErasureReason::Authority, Envelope::default());
+        let request = EraseRequest { email_number: number, reason, envelope, also };
+        let erased = anna.erase(request).await;
+        assert!(matches!(erased, Err(StoreError::Conflict)), "{case}: {erased:?}");
+        snapshots.hold(ANNA, held, None, Batch::default()).await.unwrap();
+    }
+    close(site).await;
+}
