@@ -2,11 +2,13 @@
 """Verifies a proof file of Ceralacca without Ceralacca.
 
     verify_proof.py proof.tar [--message message.eml] [--ca authorities.pem]
+                    [--signer FINGERPRINT] [--require-stamp]
 
 It needs Python's standard library and the program `openssl`, nothing else, and follows docs/formats.md
 ("Proof file") step by step. It ends with 0 when the proof holds and prints what it shows; with 1 when
 it does not hold, and says why. Without --ca signature and time stamp are checked against the
-authorities in the file itself: then nobody vouches for who these are.
+authorities in the file itself: then nobody vouches for who these are. The authorities of the machine
+count for nothing. --signer demands the certificate with that SHA-256, --require-stamp a time stamp.
 """
 
 import argparse
@@ -17,11 +19,14 @@ import re
 import subprocess
 import sys
 import tempfile
+import unicodedata
 from pathlib import Path
 
 NAMES = ["proof.json", "proof.bin", "run-record.bin", "run-record.p7s", "run-record.tsr", "certificates.pem"]
 PRESENT, ABSENT, NO_MAILBOX = 1, 2, 3
 CLOCK_DIFFERENCE_MAX = 600  # seconds
+STAMP_DELAY_USUAL = 86400  # seconds
+NAME_OCTETS_MAX, LEVEL_OCTETS_MAX, LEVELS_MAX = 1000, 255, 20
 
 
 class Refused(Exception):
@@ -160,33 +165,39 @@ def children_of(outline):
 
 
 def climb(path, key, leaf):
-    """The root page above the leaf of `key`, by a path from its leaf page up."""
+    """The root page above the leaf of `key`, by a path from its leaf page up, and its rows.
+
+    The keys of each page ascend strictly, or one root could show two leaves of one key.
+    """
     want(path, "a path is empty")
     cursor = Cursor(path[0])
     leaves = [(cursor.number(8), cursor.take(32)) for _ in range(cursor.number(2))]
     cursor.end()
+    keys = [one for one, _ in leaves]
+    want(keys == sorted(set(keys)), "the keys of a leaf page do not ascend")
     want((key, leaf) in leaves, "a leaf is not in its page")
-    page = digest(0x10, path[0])
+    page = (keys[-1], len(leaves), digest(0x10, path[0]))
     for above, outline in enumerate(path[1:], start=1):
         level, children = children_of(outline)
         behind = [child for child in children if child[0] >= key]
-        want(level == above and behind and behind[0][2] == page, "a page is not in the page above it")
-        page = digest(0x11, outline)
-    return page
+        want(level == above and behind and behind[0] == page, "a page is not in the page above it")
+        page = (children[-1][0], sum(child[1] for child in children), digest(0x11, outline))
+    return page[2], page[1]
 
 
 def root_of_list(leaves, above):
-    """The root page of a mailbox of which every message is disclosed."""
+    """The root page of a mailbox of which every message is disclosed, and its rows."""
     if not leaves and not above:
-        return digest(0x10, number(0, 2))
+        return digest(0x10, number(0, 2)), 0
+    everywhere = [row[0] for rows in leaves for row in rows]
+    want(everywhere == sorted(set(everywhere)), "the UIDs of the list do not ascend")
     pages = []
     for rows in leaves:
-        uids = [row[0] for row in rows]
-        want(rows and uids == sorted(set(uids)), "the UIDs of a page do not ascend")
+        want(rows, "a page of the list is empty")
         outline = number(len(rows), 2)
         for uid, message, rest in rows:
             outline += number(uid, 8) + content_leaf(uid, message, rest)
-        pages.append((uids[-1], len(rows), digest(0x10, outline)))
+        pages.append((rows[-1][0], len(rows), digest(0x10, outline)))
     for level, counts in enumerate(above, start=1):
         built, at = [], 0
         for count in counts:
@@ -200,7 +211,7 @@ def root_of_list(leaves, above):
         want(at == len(pages), "pages of the list are left over")
         pages = built
     want(len(pages) == 1, "the list has no root")
-    return pages[0][2]
+    return pages[0][2], pages[0][1]
 
 
 # --- The proof ----------------------------------------------------------------------------------------
@@ -210,8 +221,14 @@ def path_of(cursor):
     return [cursor.long() for _ in range(cursor.number(1))]
 
 
+def uid_of(cursor):
+    uid = cursor.number(4)
+    want(uid > 0, "a UID is 0")
+    return uid
+
+
 def row_of(cursor):
-    return cursor.number(4), cursor.take(32), cursor.take(32)
+    return uid_of(cursor), cursor.take(32), cursor.take(32)
 
 
 def proof_of(octets):
@@ -220,7 +237,7 @@ def proof_of(octets):
     proof["name"] = cursor.text()
     by = cursor.number(1)
     want(by in (1, 2), "it asks for neither a UID nor a digest")
-    proof["uid"] = cursor.number(4) if by == 1 else None
+    proof["uid"] = uid_of(cursor) if by == 1 else None
     proof["sha256"] = cursor.take(32) if by == 2 else None
     proof["kind"] = cursor.number(1)
     if proof["kind"] == PRESENT:
@@ -248,7 +265,27 @@ def entries_of(state):
         entry["content"], entry["flags"] = cursor.take(32), cursor.take(32)
         entries.append(entry)
     cursor.end()
+    numbers = [entry["number"] for entry in entries]
+    want(numbers == sorted(set(numbers)), "the mailboxes of the state do not ascend")
     return entries
+
+
+def kept_name(name):
+    """`name` as the store writes it; None when no mailbox can be called so."""
+    if len(name.encode()) > NAME_OCTETS_MAX:
+        return None
+    name = unicodedata.normalize("NFC", name).removesuffix("/")
+    levels = name.split("/")
+    if len(name.encode()) > NAME_OCTETS_MAX or len(levels) > LEVELS_MAX:
+        return None
+    if any(unicodedata.category(one) in ("Cc", "Zl", "Zp") for one in name):
+        return None
+    if any(not level or level != level.strip() or len(level.encode()) > LEVEL_OCTETS_MAX for level in levels):
+        return None
+    # ASCII letters alone are folded: ı and İ are others.
+    if re.fullmatch("[Ii][Nn][Bb][Oo][Xx]", levels[0]):
+        levels[0] = "INBOX"
+    return "/".join(levels)
 
 
 def name_of(entry, disclosed):
@@ -271,18 +308,19 @@ def check_account(proof, run):
     last = records[-1]
     leaf = digest(0x02, number(last["account"], 8), record_hash(last), proof["address"].encode())
     root = climb(proof["account_path"], last["account"], leaf)
-    want(root == run["root"], "the account does not stand in the tree of the run")
+    want(root == (run["root"], run["accounts"]), "the account does not stand in the tree of the run")
     want(last["instant"] <= run["closed"], "the record is later than the run")
 
 
 def check_mailbox(proof):
     """Returns the entry of the mailbox that the fact is about, None when there was none."""
     want(digest(0x20, proof["state"]) == proof["records"][0]["state_root"], "the state is not the record's")
+    want(kept_name(proof["name"]) == proof["name"], "no mailbox can have the name, or it is written otherwise")
     entries, disclosed = entries_of(proof["state"]), proof["mailboxes"]
     if proof["kind"] == NO_MAILBOX:
         want(len(entries) == len(disclosed), "not every mailbox is disclosed")
         names = [name_of(*pair) for pair in zip(entries, disclosed)]
-        want(proof["name"] not in names, "there is a mailbox of that name")
+        want(proof["name"] not in names + [kept_name(name) for name in names], "there is a mailbox of that name")
         return None
     want(len(disclosed) == 1, "not one mailbox is disclosed")
     found = [entry for entry in entries if entry["number"] == disclosed[0][0]]
@@ -297,7 +335,7 @@ def check_mailbox(proof):
         there = any(row[0] == proof["uid"] or row[1] == proof["sha256"] for row in rows)
         want(not there, "what it calls absent stands in its list")
         root = root_of_list(proof["leaves"], proof["above"])
-    want(root == entry["content"], "the pages do not lead to the mailbox")
+    want(root == (entry["content"], entry["messages"]), "the pages do not lead to the mailbox")
     return entry
 
 
@@ -309,9 +347,20 @@ def instant(millis):
     return at.strftime("%Y-%m-%dT%H:%M:%S") + ".%03dZ" % (millis % 1000)
 
 
+MISLEADING = re.compile(
+    "[\\0-\\x1f\"\\\\\\x7f-\\x9f\\xab\\xad\\xbb\\u061c\\u180e\\u200b-\\u200f\\u201c-\\u201f\\u2028-\\u202f\\u2033\\u2036"
+    "\\u2060-\\u206f\\u301d-\\u301f\\ufeff\\uff02\\ufff9-\\ufffb\\U000e0000-\\U000e007f]"
+)
+
+
+def quoted(text):
+    """A name between quotation marks, so that it cannot add to a sentence or turn it round."""
+    return '"' + MISLEADING.sub(lambda found: "\\u{%x}" % ord(found[0]), text) + '"'
+
+
 def statement_of(proof, entry, run, files):
     """proof.json as it must be: every octet of it follows from the other parts."""
-    record, name, address = proof["records"][0], proof["name"], proof["address"]
+    record, name, address = proof["records"][0], quoted(proof["name"]), quoted(proof["address"])
     at, kind = instant(record["instant"]), proof["kind"]
     uid, message = proof["row"][:2] if kind == PRESENT else (proof["uid"], proof["sha256"])
     which = "SHA-256 " + message.hex() if uid is None else "UID %d" % uid
@@ -327,7 +376,13 @@ def statement_of(proof, entry, run, files):
         word = "no-mailbox"
         italian = f"Il {at} la casella {address} non aveva alcuna cartella {name}, e dunque nessun messaggio con {which} in essa."
         english = f"On {at} the account {address} had no mailbox {name}, and so no message with {which} in it."
-    mailbox = {"name": name}
+    if "run-record.tsr" in files:
+        italian += " L'istante è parola di chi ha firmato; la marca temporale dice entro quando, al più tardi."
+        english += " The instant is the signer's word; the time stamp says by when at the latest."
+    else:
+        italian += " L'istante è parola di chi ha firmato: non c'è marca temporale."
+        english += " The instant is the signer's word: there is no time stamp."
+    mailbox = {"name": proof["name"]}
     if entry is not None:
         mailbox.update({key: entry[key] for key in ("number", "uid_validity", "messages")})
     asked = {}
@@ -340,7 +395,7 @@ def statement_of(proof, entry, run, files):
         "kind": word,
         "italiano": italian,
         "english": english,
-        "account": {"number": record["account"], "address": address},
+        "account": {"number": record["account"], "address": proof["address"]},
         "instant": at,
         "mailbox": mailbox,
         "message": asked,
@@ -366,8 +421,24 @@ def openssl(*arguments):
     return subprocess.run(["openssl", *map(str, arguments)], capture_output=True, text=True, check=False)
 
 
+def check_cms(signature, ca, at, purpose, folder, *more):
+    """Verifies a CMS signature by the authorities in `ca` alone; returns whose it is."""
+    signer = folder / "signer.pem"
+    done = openssl(
+        "cms", "-verify", "-binary", "-inform", "DER", "-in", signature, "-CAfile", ca, "-no-CApath", "-no-CAstore",
+        "-purpose", purpose, "-attime", at, "-signer", signer, "-out", folder / "signed", *more,
+    )
+    want(done.returncode == 0, "the signature does not hold: " + done.stderr)
+    want(signer.read_text().count("-----BEGIN CERTIFICATE-----") == 1, "it has not one signer")
+    shown = openssl("x509", "-in", signer, "-noout", "-subject", "-nameopt", "RFC2253", "-fingerprint", "-sha256").stdout
+    subject = re.search(r"^subject= *(.*)$", shown, re.M)
+    fingerprint = re.search(r"^sha256 Fingerprint=([0-9A-F:]+)$", shown, re.M | re.I)
+    want(subject and fingerprint, "the signer's certificate cannot be read")
+    return {"subject": subject[1], "sha256": fingerprint[1].replace(":", "").lower()}
+
+
 def check_signature(files, run, authorities):
-    """Returns when the signature was stamped, in seconds, or None."""
+    """Returns who signed, and when (in seconds) and by whom that was stamped, or None."""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         for name, octets in files.items():
@@ -381,20 +452,18 @@ def check_signature(files, run, authorities):
             want(found, "the time stamp cannot be read")
             text = " ".join(found.groups())
             moment = datetime.datetime.strptime(text, "%b %d %H:%M:%S %Y").replace(tzinfo=datetime.timezone.utc)
-            stamped = at = int(moment.timestamp())
+            at = int(moment.timestamp())
+            # This one knows no other authorities than those of -CAfile.
             done = openssl("ts", "-verify", "-data", signature, "-in", stamp, "-token_in", "-CAfile", ca, "-attime", at)
             want(done.returncode == 0, "the time stamp does not hold: " + done.stderr)
-            want(stamped + CLOCK_DIFFERENCE_MAX >= run["closed"] // 1000, "the time stamp is older than the run")
-        done = openssl(
-            "cms", "-verify", "-binary", "-inform", "DER", "-in", signature, "-content", folder / "run-record.bin",
-            "-CAfile", ca, "-purpose", "any", "-attime", at, "-out", folder / "signed",
-        )
-        want(done.returncode == 0, "the signature does not hold: " + done.stderr)
-    return stamped
+            want(at + CLOCK_DIFFERENCE_MAX >= run["closed"] // 1000, "the time stamp is older than the run")
+            stamped = {"at": at, **check_cms(stamp, ca, at, "timestampsign", folder)}
+        signer = check_cms(signature, ca, at, "any", folder, "-content", folder / "run-record.bin")
+    return signer, stamped
 
 
 def verify(octets, authorities=None, message=None):
-    """Returns the statement and when it was stamped; raises Refused when the proof does not hold."""
+    """Returns the statement, who signed, and who stamped it when; raises Refused when the proof does not hold."""
     try:
         files = members_of(octets)
         run = run_of(files["run-record.bin"])
@@ -407,11 +476,41 @@ def verify(octets, authorities=None, message=None):
         want(text.encode() == files["proof.json"], "proof.json says something else than the proof")
     except (ValueError, OverflowError, KeyError) as error:
         raise Refused(str(error)) from error
-    stamped = check_signature(files, run, authorities)
+    signer, stamped = check_signature(files, run, authorities)
     if message is not None:
         found = statement["message"].get("sha256")
         want(found == hashlib.sha256(message).hexdigest(), "the proof is about another message than this file")
-    return statement, stamped
+    return statement, signer, stamped
+
+
+def told(statement, signer, stamped, run_closed):
+    """Lines for people: what is shown, and on whose word."""
+    run = statement["run"]
+    yield statement["italiano"]
+    yield statement["english"]
+    yield f"Run {run['number']} over {run['accounts']} accounts, closed on {run['closed']}."
+    yield f"Signed by: {signer['subject']} (SHA-256 {signer['sha256']})"
+    if stamped is None:
+        yield "Time stamp: none. For the instants there is only the signer's word."
+        return
+    at = instant(stamped["at"] * 1000)
+    yield f"Time stamp: attested not later than {at}; the earlier instant is the signer's word."
+    yield f"Stamped by: {stamped['subject']} (SHA-256 {stamped['sha256']})"
+    delay = stamped["at"] - run_closed
+    if delay > STAMP_DELAY_USUAL:
+        yield f"Mind: the time stamp is {delay} seconds, more than a day, after the run was closed."
+
+
+def seconds_of(text):
+    at = datetime.datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S")
+    return int(at.replace(tzinfo=datetime.timezone.utc).timestamp())
+
+
+def fingerprint_of(text):
+    digits = text.replace(":", "").lower()
+    if not re.fullmatch("[0-9a-f]{64}", digits):
+        raise argparse.ArgumentTypeError("a fingerprint has 64 hexadecimal digits")
+    return digits
 
 
 def main():
@@ -419,18 +518,20 @@ def main():
     arguments.add_argument("proof")
     arguments.add_argument("--message", help="the message that it is about, octet for octet")
     arguments.add_argument("--ca", help="the authorities that are trusted, in PEM")
+    arguments.add_argument("--signer", type=fingerprint_of, help="SHA-256 of the certificate that must have signed")
+    arguments.add_argument("--require-stamp", action="store_true", help="refuse a proof without a time stamp")
     arguments = arguments.parse_args()
     message = Path(arguments.message).read_bytes() if arguments.message else None
     try:
-        statement, stamped = verify(Path(arguments.proof).read_bytes(), arguments.ca, message)
+        statement, signer, stamped = verify(Path(arguments.proof).read_bytes(), arguments.ca, message)
+        want(stamped or not arguments.require_stamp, "the proof has no time stamp (--require-stamp)")
+        whose = f"another has signed (--signer): {signer['subject']} (SHA-256 {signer['sha256']})"
+        want(arguments.signer in (None, signer["sha256"]), whose)
     except Refused as refused:
         print(f"refused: {refused}", file=sys.stderr)
         return 1
-    print(statement["italiano"])
-    print(statement["english"])
-    run = statement["run"]
-    print(f"Run {run['number']} over {run['accounts']} accounts, closed on {run['closed']}.")
-    print("Time stamp: " + (instant(stamped * 1000) if stamped is not None else "none"))
+    for line in told(statement, signer, stamped, seconds_of(statement["run"]["closed"])):
+        print(line)
     if not arguments.ca:
         print("Authorities: those in the file itself; give --ca to say which are trusted.")
     return 0

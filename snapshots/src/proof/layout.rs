@@ -115,7 +115,7 @@ impl Evidence {
     fn take(cursor: &mut Cursor<'_>) -> Option<Self> {
         Some(match cursor.u8()? {
             PRESENT => {
-                let (uid, digest, rest) = (cursor.u32()?, cursor.digest()?, cursor.digest()?);
+                let (uid, digest, rest) = take_row(cursor)?;
                 Self::Present { uid, digest, rest, path: Path::take(cursor)? }
             }
             ABSENT => Self::Absent(Listing::take(cursor)?),
@@ -149,7 +149,7 @@ impl Listing {
         for _ in 0..cursor.u32()? {
             let mut rows = Vec::new();
             for _ in 0..cursor.u16()? {
-                let (uid, digest, rest) = (cursor.u32()?, cursor.digest()?, cursor.digest()?);
+                let (uid, digest, rest) = take_row(cursor)?;
                 rows.push(Listed { uid, digest, rest });
             }
             listing.leaves.push(rows);
@@ -184,6 +184,12 @@ fn put_row(uid: u32, digest: Sha256Digest, rest: Sha256Digest, out: &mut Vec<u8>
     out.extend_from_slice(&uid.to_be_bytes());
     out.extend_from_slice(&digest.0);
     out.extend_from_slice(&rest.0);
+}
+
+/// Reads a row; `None` for the UID 0, which no message has (RFC 9051 §2.3.1.1).
+fn take_row(cursor: &mut Cursor<'_>) -> Option<(u32, Sha256Digest, Sha256Digest)> {
+    let uid = cursor.u32().filter(|uid| *uid > 0)?;
+    Some((uid, cursor.digest()?, cursor.digest()?))
 }
 
 /// Writes octets behind their count in 32 bits; `None` when they are too many.

@@ -101,10 +101,15 @@ impl Listing {
         })
     }
 
-    /// The root page that follows.
-    pub(super) fn root(&self) -> Result<PageId, ProofError> {
+    /// The root page that follows, and how many rows there are.
+    pub(super) fn root(&self) -> Result<(PageId, u64), ProofError> {
         if self.leaves.is_empty() && self.above.is_empty() {
-            return Ok(PageId::empty());
+            return Ok((PageId::empty(), 0));
+        }
+        // Over the ends of pages too: the last keys above ascend with them.
+        let uids = self.leaves.iter().flatten().map(|row| row.uid);
+        if !uids.is_sorted_by(|one, next| one < next) {
+            return Err(ProofError::Layout);
         }
         let mut pages: Vec<Child> = self
             .leaves
@@ -126,17 +131,14 @@ impl Listing {
             pages = built;
         }
         match pages.as_slice() {
-            [root] if u8::try_from(self.above.len()).is_ok() => Ok(root.page.id),
+            [root] if u8::try_from(self.above.len()).is_ok() => Ok((root.page.id, root.rows)),
             _ => Err(ProofError::Layout),
         }
     }
 }
 
-/// A leaf page as its parent knows it; `None` when the UIDs do not ascend or there is none.
+/// A leaf page as its parent knows it; `None` when it has no rows.
 fn leaf_page(rows: &[Listed]) -> Option<Child> {
-    if !rows.is_sorted_by(|one, next| one.uid < next.uid) {
-        return None;
-    }
     let mut outline = u16::try_from(rows.len()).ok()?.to_be_bytes().to_vec();
     for row in rows {
         let key = u64::from(row.uid);

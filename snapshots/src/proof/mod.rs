@@ -13,6 +13,10 @@
 //!    account's latest in the run;
 //! 4. a path of pages from the account's leaf to the root in the run's record.
 //!
+//! The provider that made the pages may be the liar. So every key stands once in its page, every
+//! page says how many rows are below it, and the sums are those of state and run; a name is one that the
+//! store would write.
+//!
 //! Its octets stand in `docs/formats.md`. A proof of presence discloses the UIDs of the messages in the
 //! same leaf page and the counts of the mailboxes; one of absence the digests of all messages of
 //! the mailbox, or the attributes of all mailboxes. Nothing else.
@@ -26,7 +30,10 @@ mod path;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use storage::ids::{AccountId, MailboxId, Uid};
+use storage::{
+    account::name::MailboxName,
+    ids::{AccountId, MailboxId, Uid},
+};
 use trust::{clock::UnixMillis, digest::Sha256Digest};
 
 use crate::{
@@ -56,7 +63,7 @@ pub enum Asked {
 /// Evidence of one fact.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Proof {
-    /// The mailbox's name, as it was asked for.
+    /// The mailbox's name that was asked for, as the store writes it.
     name: String,
     asked: Asked,
     evidence: Evidence,
@@ -162,6 +169,11 @@ pub enum ProofError {
     /// The attributes are not those of the state's mailboxes, or name another one.
     #[error("the proof does not hold: the name is not that of the mailbox in the state")]
     Name,
+    /// No mailbox can have the name, or the store writes it in another way.
+    #[error(
+        "the proof does not hold: the name is none that a mailbox can have, or is written otherwise"
+    )]
+    InvalidName,
     /// The state is not the record's.
     #[error("the proof does not hold: the state is another than that of the snapshot's record")]
     State,
@@ -233,7 +245,8 @@ impl Attested {
             address: self.address.clone(),
         };
         let root = self.path.climb(last.account.0, row.leaf_hash())?;
-        if root != run.root || last.instant > run.closed {
+        let is_of_run = (root.page.id, root.rows) == (run.root, run.accounts);
+        if !is_of_run || last.instant > run.closed {
             return Err(ProofError::Account);
         }
         Ok(first)
@@ -241,11 +254,12 @@ impl Attested {
 }
 
 impl Proof {
-    /// Proves whether the message that is `asked` for stood in the mailbox called `name`.
+    /// Proves whether the message that is `asked` for stood in the mailbox called `name`, which is
+    /// taken as the store takes names: `inbox` is INBOX.
     ///
     /// # Errors
     ///
-    /// What reading the trees brings.
+    /// `StoreError::InvalidMailboxName` when no mailbox can be called so; what reading the trees brings.
     pub async fn make(
         source: Source<'_>,
         name: &str,
@@ -253,6 +267,8 @@ impl Proof {
         attested: Attested,
     ) -> Result<Self, SnapshotError> {
         let Source { pages, state, secret } = source;
+        let name = MailboxName::new(name)?;
+        let name = name.as_str();
         let outline = state.outline(secret)?.0;
         let disclose = |id: &MailboxId, entry: &MailboxEntry| {
             let salt = Salts::new(secret.clone(), *id).salt(SaltKind::Mailbox, id.0);
@@ -281,11 +297,17 @@ impl Proof {
     /// [`ProofError`].
     pub fn verify(&self, run: &RunRecord) -> Result<Proven, ProofError> {
         let record = self.attested.verify(run)?;
+        if !names(&self.name, &self.name) {
+            return Err(ProofError::InvalidName);
+        }
         let outline = StateOutline(self.state.clone());
         if outline.root() != record.state_root {
             return Err(ProofError::State);
         }
         let entries = outline.entries().ok_or(ProofError::Layout)?;
+        if !entries.is_sorted_by(|one, next| one.mailbox < next.mailbox) {
+            return Err(ProofError::Layout);
+        }
         let fact = match &self.evidence {
             Evidence::NoMailbox => self.no_mailbox(&entries)?,
             Evidence::Present { uid, digest, rest, path } => {
@@ -295,15 +317,15 @@ impl Proof {
                     Asked::Uid(asked) => asked.get() == *uid,
                     Asked::Digest(asked) => asked == digest,
                 };
-                let leaf = ContentRow::leaf_of(key, *digest, *rest);
-                if !fits || path.climb(key, leaf)? != mailbox.content {
+                let root = path.climb(key, ContentRow::leaf_of(key, *digest, *rest))?;
+                if !fits || (root.page.id, root.rows) != (mailbox.content, mailbox.messages) {
                     return Err(ProofError::Mailbox);
                 }
                 Fact::Present { mailbox: mailbox.fact(), uid: *uid, digest: *digest }
             }
             Evidence::Absent(listing) => {
                 let mailbox = self.mailbox(&entries)?;
-                if listing.root()? != mailbox.content {
+                if listing.root()? != (mailbox.content, mailbox.messages) {
                     return Err(ProofError::Mailbox);
                 }
                 if listing.has(&self.asked) {
@@ -339,7 +361,7 @@ impl Proof {
         }
         for (entry, disclosed) in entries.iter().zip(&self.mailboxes) {
             let name = disclosed.name_in(entry).ok_or(ProofError::Name)?;
-            if name == self.name {
+            if name == self.name || names(name, &self.name) {
                 return Err(ProofError::NotAbsent);
             }
         }
@@ -378,6 +400,11 @@ impl Evidence {
             },
         })
     }
+}
+
+/// Says whether the store takes `written` for the name `kept`.
+fn names(written: &str, kept: &str) -> bool {
+    MailboxName::new(written).is_ok_and(|name| name.as_str() == kept)
 }
 
 impl OutlineEntry {

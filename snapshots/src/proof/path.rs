@@ -8,9 +8,7 @@ use crate::{
     hash::Salts,
     tree::{
         PageStore, TreeRoot,
-        page::{
-            Page, PageId, inner_page_id, leaf_page_id, parse_inner_outline, parse_leaf_outline,
-        },
+        page::{Child, Page, inner_page_id, leaf_page_id, parse_inner_outline, parse_leaf_outline},
         read::Reader,
         row::Row,
     },
@@ -38,17 +36,18 @@ impl Path {
         Ok(Some((row.clone(), Self(outlines))))
     }
 
-    /// Returns the name of the root page above the leaf `leaf` of `key`.
-    pub(super) fn climb(&self, key: u64, leaf: Sha256Digest) -> Result<PageId, ProofError> {
+    /// Returns the root page above the leaf `leaf` of `key`, with the rows that its tree has.
+    pub(super) fn climb(&self, key: u64, leaf: Sha256Digest) -> Result<Child, ProofError> {
         let mut outlines = self.0.iter();
         let leaf_page = outlines.next().ok_or(ProofError::Layout)?;
         let leaves = parse_leaf_outline(leaf_page).ok_or(ProofError::Layout)?;
         if !leaves.contains(&(key, leaf)) {
             return Err(ProofError::Pages);
         }
-        let mut page = leaf_page_id(leaf_page);
+        let (last_key, _) = *leaves.last().ok_or(ProofError::Pages)?;
+        let mut page = Child::new(last_key, leaves.len() as u64, leaf_page_id(leaf_page));
         for (level, outline) in (1..=u8::MAX).zip(outlines.by_ref()) {
-            page = above(page, level, key, outline)?;
+            page = above(&page, level, key, outline)?;
         }
         if outlines.next().is_some() {
             return Err(ProofError::Layout);
@@ -57,12 +56,15 @@ impl Path {
     }
 }
 
-/// Goes one page up: `outline` must be a page of `level` that has `page` where `key` belongs.
-fn above(page: PageId, level: u8, key: u64, outline: &[u8]) -> Result<PageId, ProofError> {
+/// Goes one page up: `outline` must be a page of `level` that has `page`, with its last key and its
+/// rows, where `key` belongs.
+fn above(page: &Child, level: u8, key: u64, outline: &[u8]) -> Result<Child, ProofError> {
     let (found_level, children) = parse_inner_outline(outline).ok_or(ProofError::Layout)?;
     let child = children.iter().find(|child| child.last_key >= key);
-    if found_level != level || child.is_none_or(|child| child.page.id != page) {
+    if found_level != level || child != Some(page) {
         return Err(ProofError::Pages);
     }
-    Ok(inner_page_id(outline))
+    let last = children.last().ok_or(ProofError::Layout)?;
+    let rows = children.iter().try_fold(0_u64, |sum, child| sum.checked_add(child.rows));
+    Ok(Child::new(last.last_key, rows.ok_or(ProofError::Layout)?, inner_page_id(outline)))
 }

@@ -7,7 +7,11 @@ use storage::ids::{EmailNumber, UidValidity};
 use super::*;
 use crate::{
     state::StateRoot,
-    tree::{tests::Pages, update::update},
+    tree::{
+        page::{inner_outline, inner_page_id, leaf_page_id, parse_inner_outline},
+        tests::Pages,
+        update::update,
+    },
 };
 
 const ACCOUNT: AccountId = AccountId(70);
@@ -45,6 +49,11 @@ struct World {
 
 impl World {
     async fn new(messages: u32) -> Self {
+        Self::that_tells(messages, messages.into()).await
+    }
+
+    /// Its state says that the INBOX has `told` messages.
+    async fn that_tells(messages: u32, told: u64) -> Self {
         let secret = SnapshotSecret([3; 32]);
         let salts = Salts::new(secret.clone(), MailboxId(2));
         let mut pages = Pages::default();
@@ -60,7 +69,7 @@ impl World {
             subscribed: true,
             special_use: String::new(),
             octets: 0,
-            content: made.root,
+            content: TreeRoot { rows: told, ..made.root },
             flags: TreeRoot::empty(),
         };
         let empty = TreeRoot::empty();
@@ -195,4 +204,93 @@ async fn a_proof_fails_after_any_changed_octet() {
         }
         assert!(Proof::decode(&octets[..octets.len() - 1]).is_none());
     }
+}
+
+#[tokio::test]
+async fn one_root_never_shows_two_histories_of_an_account() {
+    let mut world = World::new(3).await;
+    let mut proof = world.prove("INBOX", uid(1)).await;
+    let last = proof.attested.records.last().expect("a record").hash();
+    let row = AccountRow { account: ACCOUNT, record: last, address: ADDRESS.to_owned() };
+    let page = |keys: [u64; 2]| {
+        let mut outline = 2_u16.to_be_bytes().to_vec();
+        for (key, leaf) in keys.into_iter().zip([row.leaf_hash(), digest(2)]) {
+            outline.extend_from_slice(&key.to_be_bytes());
+            outline.extend_from_slice(&leaf.0);
+        }
+        outline
+    };
+    let cases = [
+        ([ACCOUNT.0, ACCOUNT.0 + 1], None),
+        ([ACCOUNT.0, ACCOUNT.0], Some(ProofError::Layout)),
+        ([ACCOUNT.0, 3], Some(ProofError::Layout)),
+    ];
+    for (keys, refused) in cases {
+        let outline = page(keys);
+        (world.run.root, world.run.accounts) = (leaf_page_id(&outline), 2);
+        proof.attested.path = Path(vec![outline]);
+        assert_eq!(proof.verify(&world.run).err(), refused, "{keys:?}");
+    }
+}
+
+#[tokio::test]
+async fn counts_of_rows_are_those_of_pages_state_and_run() {
+    let world = World::new(3).await;
+    let good = world.prove("INBOX", uid(1)).await;
+    let more = RunRecord { accounts: world.run.accounts + 1, ..world.run.clone() };
+    assert_eq!(good.verify(&more), Err(ProofError::Account));
+    let (root, below) = good.attested.path.0.split_last().expect("a root page");
+    let (level, children) = parse_inner_outline(root).expect("an inner page");
+    for at in 0..children.len() {
+        let mut changed = children.clone();
+        changed[at].rows += 1;
+        let outline = inner_outline(level, &changed).expect("an outline");
+        let run = RunRecord { root: inner_page_id(&outline), ..world.run.clone() };
+        let mut proof = good.clone();
+        proof.attested.path = Path([below, &[outline]].concat());
+        let refused = proof.verify(&run).expect_err("another count");
+        assert!(matches!(refused, ProofError::Pages | ProofError::Account), "{refused}");
+    }
+    let liar = World::that_tells(90, 91).await;
+    for asked in [uid(1), uid(2)] {
+        let proof = liar.prove("INBOX", asked).await;
+        assert_eq!(proof.verify(&liar.run), Err(ProofError::Mailbox));
+    }
+}
+
+#[tokio::test]
+async fn a_name_is_one_that_the_store_writes() {
+    let world = World::new(3).await;
+    let proven = world.prove("iNbox", uid(1)).await.verify(&world.run).expect("it holds");
+    assert!(matches!(proven.fact, Fact::Present { .. }), "INBOX in any case: {proven:?}");
+    let good = world.prove("Archivio", uid(1)).await;
+    assert!(good.verify(&world.run).is_ok());
+    for name in ["inbox", "Inbox/Figli", "Archivio\nAltro", "Archivio/", "Perche\u{301}", "", " a"]
+    {
+        let proof = Proof { name: name.to_owned(), ..good.clone() };
+        assert_eq!(proof.verify(&world.run), Err(ProofError::InvalidName), "{name:?}");
+    }
+    let attested = good.attested.clone();
+    let source = Source { pages: &world.pages, state: &world.state, secret: &world.secret };
+    let refused = Proof::make(source, "Archivio\nIl", uid(1), attested).await;
+    assert!(matches!(refused, Err(SnapshotError::Store(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn no_row_has_the_uid_0() {
+    let world = World::new(3).await;
+    for asked in [uid(1), uid(2)] {
+        let mut proof = world.prove("INBOX", asked).await;
+        match &mut proof.evidence {
+            Evidence::Present { uid, .. } => *uid = 0,
+            Evidence::Absent(listing) => listing.leaves[0][0].uid = 0,
+            Evidence::NoMailbox => {}
+        }
+        assert_eq!(Proof::decode(&proof.encode().expect("octets")), None);
+    }
+    let mut proof = world.prove("INBOX", uid(2)).await;
+    if let Evidence::Absent(listing) = &mut proof.evidence {
+        listing.leaves[0].swap(0, 1);
+    }
+    assert_eq!(proof.verify(&world.run), Err(ProofError::Layout), "UIDs ascend");
 }

@@ -345,12 +345,17 @@ fn parse_children(mut cursor: Cursor<'_>) -> Option<Vec<Child>> {
     (!children.is_empty()).then_some(children)
 }
 
-/// The entries of a leaf page's outline: keys and leaf hashes.
+/// The entries of a leaf page's outline: keys, which ascend strictly, and leaf hashes. A key that stood
+/// there twice would let one root show two leaves of it.
 pub(crate) fn parse_leaf_outline(outline: &[u8]) -> Option<Vec<(u64, Sha256Digest)>> {
     let mut cursor = Cursor(outline);
-    let mut leaves = Vec::new();
+    let mut leaves: Vec<(u64, Sha256Digest)> = Vec::new();
     for _ in 0..cursor.u16()? {
-        leaves.push((cursor.u64()?, cursor.digest()?));
+        let key = cursor.u64()?;
+        if leaves.last().is_some_and(|(last, _)| *last >= key) {
+            return None;
+        }
+        leaves.push((key, cursor.digest()?));
     }
     cursor.end()?;
     Some(leaves)

@@ -20,6 +20,18 @@ pub(in crate::cli) struct VerifyArguments {
     message: Option<PathBuf>,
     #[arg(long, value_name = "FILE", help = say("Le autorità in cui si ha fiducia (PEM)", "The authorities that are trusted (PEM)"))]
     ca: Option<PathBuf>,
+    #[arg(long, value_name = say("IMPRONTA", "FINGERPRINT"), value_parser = fingerprint, help = say("Chi deve aver firmato: SHA-256 del suo certificato", "Who must have signed: SHA-256 of the certificate"))]
+    signer: Option<Sha256Digest>,
+    #[arg(long, help = say("Rifiuta una prova senza marca temporale", "Refuse a proof without a time stamp"))]
+    require_stamp: bool,
+}
+
+/// A fingerprint as programs print it: 64 hexadecimal digits, with or without colons.
+fn fingerprint(text: &str) -> Result<Sha256Digest, String> {
+    let octets = hex::decode(text.replace(':', "")).ok().and_then(|octets| octets.try_into().ok());
+    octets.map(Sha256Digest).ok_or_else(|| {
+        say("un'impronta ha 64 cifre esadecimali", "a fingerprint has 64 hexadecimal digits").into()
+    })
 }
 
 /// What was verified, for programs.
@@ -28,7 +40,10 @@ struct Verified {
     holds: bool,
     statement: Vec<String>,
     signer: String,
+    signer_sha256: String,
     stamped_millis: Option<i64>,
+    stamp_signer: Option<String>,
+    stamp_signer_sha256: Option<String>,
     trusted: bool,
 }
 
@@ -43,6 +58,8 @@ impl VerifyArguments {
         };
         let checked = check(&read(&self.proof)?, authorities)
             .map_err(|refused| Failure::failed(refused.0))?;
+        let demanded = checked.demand(self.signer, self.require_stamp);
+        demanded.map_err(|refused| Failure::failed(refused.0))?;
         if let Some(file) = &self.message {
             fits(&checked, Sha256Digest::of(&read(file)?))?;
         }
@@ -86,13 +103,16 @@ fn fits(checked: &Checked, digest: Sha256Digest) -> Result<(), Failure> {
 
 /// Prints what holds.
 pub(super) fn print(output: &Output, checked: &Checked) {
-    let words = checked.words();
+    let (words, stamp) = (checked.words(), checked.stamp.as_ref());
     if output.wants_json() {
         return Output::json(&Verified {
             holds: true,
             statement: words.iter().map(|text| text.get(Language::English).to_owned()).collect(),
-            signer: checked.signer.clone(),
-            stamped_millis: checked.stamped.map(|at| at.0),
+            signer: checked.signer.name.clone(),
+            signer_sha256: checked.signer.fingerprint.to_string(),
+            stamped_millis: stamp.map(|stamp| stamp.instant.0),
+            stamp_signer: stamp.map(|stamp| stamp.signer.name.clone()),
+            stamp_signer_sha256: stamp.map(|stamp| stamp.signer.fingerprint.to_string()),
             trusted: checked.trusted,
         });
     }

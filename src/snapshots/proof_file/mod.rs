@@ -72,6 +72,9 @@ impl From<ProofError> for Refused {
             ProofError::Name => {
                 "la prova non regge: il nome non è quello della cartella nell'istantanea"
             }
+            ProofError::InvalidName => {
+                "la prova non regge: nessuna cartella può avere quel nome, o non è scritto così"
+            }
             ProofError::State => "la prova non regge: lo stato non è quello dell'istantanea",
             ProofError::Records => {
                 "la prova non regge: le istantanee della casella non seguono l'una all'altra"

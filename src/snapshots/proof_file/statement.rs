@@ -2,6 +2,9 @@
 //!
 //! It is JSON, indented by two spaces, in the order below, with an LF at the end; characters beyond
 //! ASCII stand as they are. Everything in it follows from the other parts.
+//!
+//! Names and addresses come from whoever made the proof. In sentences they stand [`quoted`], so that
+//! none can add a sentence, or turn one round.
 
 use serde::Serialize;
 use snapshots::proof::{Asked, Fact, FactMailbox};
@@ -122,10 +125,57 @@ impl Message {
     }
 }
 
-/// What is shown, in one sentence of each language.
+/// `text` between quotation marks. What is a quotation mark, a control character, invisible, or turns the
+/// direction of writing, and the backslash, stand as `\u{…}` with their number in hexadecimal.
+pub(super) fn quoted(text: &str) -> String {
+    let mut out = String::from('"');
+    for character in text.chars() {
+        if is_misleading(character) {
+            out.extend(character.escape_unicode());
+        } else {
+            out.push(character);
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// `docs/formats.md` has the same list.
+fn is_misleading(character: char) -> bool {
+    matches!(
+        character,
+        '\0'..='\u{1f}' | '"' | '\\' | '\u{7f}'..='\u{9f}' | '\u{ab}' | '\u{ad}' | '\u{bb}' | '\u{61c}' | '\u{180e}'
+            | '\u{200b}'..='\u{200f}' | '\u{201c}'..='\u{201f}' | '\u{2028}'..='\u{202f}' | '\u{2033}' | '\u{2036}'
+            | '\u{2060}'..='\u{206f}' | '\u{301d}'..='\u{301f}' | '\u{feff}' | '\u{ff02}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}'
+    )
+}
+
+/// What is shown, and how far its instant can be believed.
 pub(super) fn words(shown: &Shown) -> Text {
+    let (fact, instant) = (fact(shown), of_the_instant(shown.stamped));
+    let both = |language| format!("{} {}", fact.get(language), instant.get(language));
+    Text::filled(both(Language::Italian), both(Language::English))
+}
+
+fn of_the_instant(stamped: bool) -> Text {
+    if stamped {
+        return Text::fixed(
+            "L'istante è parola di chi ha firmato; la marca temporale dice entro quando, al più tardi.",
+            "The instant is the signer's word; the time stamp says by when at the latest.",
+        );
+    }
+    Text::fixed(
+        "L'istante è parola di chi ha firmato: non c'è marca temporale.",
+        "The instant is the signer's word: there is no time stamp.",
+    )
+}
+
+/// What is shown, in one sentence of each language.
+fn fact(shown: &Shown) -> Text {
     let proven = &shown.proven;
-    let (name, address, at) = (&proven.name, &proven.address, instant(proven.instant));
+    let (name, address) = (quoted(&proven.name), quoted(&proven.address));
+    let at = instant(proven.instant);
     let which = |asked: &Asked| match asked {
         Asked::Uid(uid) => format!("UID {}", uid.get()),
         Asked::Digest(digest) => format!("SHA-256 {digest}"),

@@ -9,7 +9,7 @@ use ::snapshots::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
-use storage::{ids::Uid, mailbox::view::MailboxView as _};
+use storage::{account::name::MailboxName, ids::Uid, mailbox::view::MailboxView as _};
 use trust::{certificate::Certificate, clock::UnixMillis, digest::Sha256Digest};
 
 use super::standing::{account, refusal, standing};
@@ -17,7 +17,7 @@ use crate::{
     config::Config,
     control::{Kind, Operation, OperationError, Progress, Run, Site},
     serve,
-    snapshots::proof_file::{Parts, check::check},
+    snapshots::proof_file::{Parts, check::check_own},
     texts::Text,
 };
 
@@ -75,6 +75,11 @@ impl Operation for SnapshotProve {
 
 impl SnapshotProve {
     async fn prove(&self, site: &Site) -> Result<ProofView, OperationError> {
+        // INBOX in any case, and no name that a mailbox cannot have.
+        let mailbox = MailboxName::new(&self.mailbox).map_err(|error| {
+            let italian = "nessuna cartella può avere quel nome".to_owned();
+            OperationError::new(Kind::Invalid, Text::filled(italian, error.to_string()))
+        })?;
         let (id, _) = account(site, &self.account).await?;
         let snapshot = standing(site, id, UnixMillis(self.instant_millis)).await?;
         let (run, attested) = match site.runs.attested(&snapshot).await {
@@ -83,10 +88,10 @@ impl SnapshotProve {
         };
         let open = site.runs.snapshots().open(id, snapshot.number).await;
         let open = open.map_err(|error| refusal(&error))?;
-        let asked = self.asked(&open).await?;
+        let asked = self.asked(&open, &mailbox).await?;
         let (pages, state, secret) = (open.pages(), open.state(), open.secret());
         let source = Source { pages, state, secret };
-        let proof = Proof::make(source, &self.mailbox, asked, attested).await;
+        let proof = Proof::make(source, mailbox.as_str(), asked, attested).await;
         let proof = proof.map_err(|error| refusal(&error))?;
         let parts = Parts {
             proof: proof.encode().map_err(|error| refusal(&error))?,
@@ -96,21 +101,26 @@ impl SnapshotProve {
             certificates: certificates(&site.config)?,
         };
         let file = parts.write().map_err(|refused| OperationError::new(Kind::Failed, refused.0))?;
-        // What is handed out holds: checked as whoever gets it does.
+        // What is handed out holds: checked as whoever gets it does. Authorities may have changed since
+        // the run was signed: then it holds for those who know the one of that time.
         let own = Certificate::all_from_pem(&parts.certificates);
         let own = own.map_err(|error| OperationError::of_machine(&error))?;
-        let checked = check(&file, Some(own));
-        let checked = checked.map_err(|refused| OperationError::new(Kind::Failed, refused.0))?;
+        let words = check_own(&file, own);
+        let words = words.map_err(|refused| OperationError::new(Kind::Failed, refused.0))?;
         Ok(ProofView {
             file: STANDARD.encode(&file),
-            words: checked.words(),
+            words,
             snapshot: snapshot.name(),
             run: run.number(),
             stamped: run.stamp.is_some(),
         })
     }
 
-    async fn asked(&self, open: &Arc<OpenSnapshot>) -> Result<Asked, OperationError> {
+    async fn asked(
+        &self,
+        open: &Arc<OpenSnapshot>,
+        mailbox: &MailboxName,
+    ) -> Result<Asked, OperationError> {
         let invalid = |text| OperationError::new(Kind::Invalid, text);
         match &self.message {
             AskedMessage::Uid(uid) => Uid::new(*uid)
@@ -126,7 +136,7 @@ impl SnapshotProve {
                 })
             }
             AskedMessage::MessageId(wanted) => {
-                let mailbox = open.mailbox_by_name(&self.mailbox);
+                let mailbox = open.mailbox_by_name(mailbox.as_str());
                 let mailbox = mailbox.map_err(|error| refusal(&error))?;
                 find(&mailbox, wanted).await?.map(Asked::Uid).ok_or_else(|| {
                     OperationError::new(
