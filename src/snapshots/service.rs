@@ -159,7 +159,7 @@ impl SnapshotService {
             metrics::counter!(names::SNAPSHOT_FAILURES, "step" => "clock").increment(1);
             tracing::error!(
                 seconds = ahead / 1_000,
-                "the latest run of snapshots lies ahead of the clock, which was set back: runs go on by the clock"
+                "the latest run of snapshots lies ahead of the clock: runs go on by the clock"
             );
         }
         lag(now, due.first);

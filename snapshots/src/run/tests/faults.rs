@@ -1,6 +1,7 @@
 //! Power that is cut, rows that are damaged, holds and requests at the wrong moment.
 
-use super::{super::keys::SNAPSHOT_RUN_NEEDS, *};
+use super::*;
+use crate::run::keys::SNAPSHOT_RUN_NEEDS;
 
 const NONE: Retention =
     Retention { hourly_hours: 0, daily_days: 0, monthly_months: 0, on_demand_days: 0 };
