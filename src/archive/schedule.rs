@@ -1,7 +1,8 @@
 //! Runs over all accounts, one at a time, at their pace.
 //!
 //! When an account is due follows from the end of its last run, which stands in the catalog: runs that
-//! were missed while the server was down are due when it is back. A run that fails is logged, counted,
+//! were missed while the server was down are due when it is back. So is one whose last run lies ahead,
+//! after a clock that was wrong. A run that fails is logged, counted,
 //! and due again at the next round; it keeps no other from its own.
 
 use std::{sync::Arc, time::Duration};
@@ -20,6 +21,9 @@ use crate::{config::Config, metrics_names};
 
 /// Accounts read at a time.
 const PAGE: usize = 200;
+
+/// What clocks may differ by, in milliseconds: a run that is further ahead was made by a wrong clock.
+const CLOCK_DIFFERENCE_MAX: i64 = 600_000;
 
 /// The longest pause between two rounds: a round that finds nothing due costs two reads an account.
 const ROUND_PAUSE_MAX: Duration = Duration::from_hours(1);
@@ -109,8 +113,8 @@ impl Schedule {
             return None;
         }
         let interval = i64::try_from(self.config.archive.interval.0).unwrap_or(i64::MAX);
-        let due_at = match RunRecord::read(&self.store, id).await {
-            Ok(Some((record, _))) => record.due_at(interval),
+        let record = match RunRecord::read(&self.store, id).await {
+            Ok(Some((record, _))) => record,
             // Nobody knows since when.
             Ok(None) => return Some(0),
             Err(error) => {
@@ -118,7 +122,17 @@ impl Schedule {
                 return None;
             }
         };
-        u64::try_from(self.now().0.saturating_sub(due_at)).ok()
+        let now = self.now();
+        let ahead = record.due_at(0).saturating_sub(now.0);
+        if ahead > CLOCK_DIFFERENCE_MAX {
+            tracing::error!(
+                account = id.0,
+                seconds = ahead / 1_000,
+                "the last archive run lies ahead of the clock, which was set back: the next is due"
+            );
+            return Some(0);
+        }
+        u64::try_from(now.0.saturating_sub(record.due_at(interval))).ok()
     }
 
     async fn run_one(&self, id: AccountId, round: &mut Round, stopping: &CancellationToken) {

@@ -7,6 +7,8 @@
 //!   that stamps the journal, after growing pauses when it does not answer. A run waits unstamped, and
 //!   the metrics say so.
 //! * Accounts are thinned behind the run that looked at them; a sweep that takes a day thins the others.
+//! * After a clock that was ahead and was set right, runs are due by the right time at once; a run whose
+//!   instants lie ahead waits for its time stamp, for a stamp from before its end proves nothing.
 //! * What fails, an account or a step, is logged, counted and tried again. Mail never waits.
 //!
 //! Not here: what a run does (`snapshots::run`), signatures and stamps (`trust`).
@@ -43,6 +45,8 @@ const STEP_ACCOUNTS_MAX: u32 = 256;
 const SWEEP_ACCOUNTS: usize = 200;
 /// In how many milliseconds the sweep goes over all accounts.
 const SWEEP_MILLIS: u64 = 24 * 3_600_000;
+/// What clocks may differ by, in milliseconds: a run that is further ahead was taken by a wrong clock.
+const CLOCK_DIFFERENCE_MAX: i64 = 600_000;
 /// The longest pause between two looks at the clock.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -55,6 +59,11 @@ enum Failure {
     Engine(#[from] PecError),
     #[error("the run has no time stamp that holds")]
     Stamp(#[from] TimestampError),
+    #[error(
+        "the time stamp is from {stamped} ms, before the end of the run at {closed} ms since 1970: \
+         set the clock right"
+    )]
+    StampEarly { stamped: i64, closed: i64 },
 }
 
 /// Takes snapshots of all accounts of one server.
@@ -123,8 +132,8 @@ impl SnapshotService {
     /// Does the run that is due, if one is. `expected`: how many accounts change between two runs.
     async fn round(&self, expected: &mut Option<u64>) {
         match self.due().await {
-            Ok(None) => {}
-            Ok(Some(due)) => match self.run(due, expected).await {
+            Ok(Due { run: None, .. }) => {}
+            Ok(Due { run: Some(due), first, .. }) => match self.run(due, first, expected).await {
                 Ok(run) => {
                     if let Err(error) = self.thin(&run).await {
                         put_off("thin", &error);
@@ -136,27 +145,38 @@ impl SnapshotService {
         }
     }
 
-    /// The instant that a run is to cover now; `None` when every one is covered.
-    async fn due(&self) -> Result<Option<UnixMillis>, Failure> {
-        let (now, interval) = (self.clock.now(), self.interval());
+    /// What is due now.
+    async fn due(&self) -> Result<Due, Failure> {
+        let now = self.clock.now();
         let latest = self.runs.latest().await?;
-        let last_due = UnixMillis(now.0.div_euclid(interval).saturating_mul(interval));
         let begun = self.runs.progress().await?.map(|progress| progress.due);
-        let covered = latest.as_ref().map(|run| run.record.begun);
-        // The first instant behind the one that is covered.
-        let first = covered.map(|at| at.0.div_euclid(interval).saturating_add(1) * interval);
-        let late = first.map_or(0, |first| now.0.saturating_sub(first).max(0));
-        gauge(names::SNAPSHOT_LAG, late);
+        let covered = match self.runs.covered().await? {
+            Some(covered) => Some(covered),
+            None => latest.as_ref().map(|run| run.record.begun),
+        };
+        let due = Due::at(now, self.interval(), covered, begun);
+        if let Some(ahead) = due.ahead {
+            metrics::counter!(names::SNAPSHOT_FAILURES, "step" => "clock").increment(1);
+            tracing::error!(
+                seconds = ahead / 1_000,
+                "the latest run of snapshots lies ahead of the clock: runs go on by the clock"
+            );
+        }
+        lag(now, due.first);
         if let Some(run) = latest {
             gauge(names::SNAPSHOT_RUN_INSTANT, run.record.closed.0);
         }
-        Ok(begun.or_else(|| covered.is_none_or(|at| at < last_due).then_some(last_due)))
+        Ok(due)
     }
 
-    /// One whole run.
-    async fn run(&self, due: UnixMillis, expected: &mut Option<u64>) -> Result<ClosedRun, Failure> {
-        let begun = self.runs.begin(due, self.clock.now()).await?;
-        let (mut before, mut failed) = (begun, 0);
+    /// One whole run. `first`: the first instant that no run covers.
+    async fn run(
+        &self,
+        due: UnixMillis,
+        first: UnixMillis,
+        expected: &mut Option<u64>,
+    ) -> Result<ClosedRun, Failure> {
+        let mut before = self.runs.begin(due, self.clock.now()).await?;
         loop {
             let (from, pace) = (Instant::now(), self.pace(due, *expected));
             let limits = StepLimits {
@@ -164,7 +184,8 @@ impl SnapshotService {
                 concurrency: usize::try_from(self.settings.concurrency).unwrap_or(1),
             };
             let step = self.runs.step(limits, &self.settings, &*self.clock).await?;
-            note(&step, &mut failed);
+            note(&step, before.failed);
+            lag(self.clock.now(), first);
             let progress = step.progress;
             count(names::SNAPSHOT_RUN_PAGES, progress.pages.saturating_sub(before.pages));
             let octets = progress.page_octets.saturating_sub(before.page_octets);
@@ -187,14 +208,14 @@ impl SnapshotService {
         let took = closed.record.closed.0.saturating_sub(closed.record.begun.0);
         gauge(names::SNAPSHOT_RUN_SECONDS, took);
         gauge(names::SNAPSHOT_RUN_INSTANT, closed.record.closed.0);
-        gauge(names::SNAPSHOT_LAG, 0);
+        lag(self.clock.now(), behind(due, self.interval()));
         count(names::SNAPSHOT_RUNS, 1);
         self.closed.notify_one();
         tracing::info!(
             run = closed.record.number,
             accounts = closed.record.accounts,
             taken = before.taken,
-            failed,
+            failed = before.failed,
             milliseconds = took,
             "a run of snapshots is closed"
         );
@@ -251,8 +272,27 @@ impl SnapshotService {
             }
             left = left.saturating_sub(accounts.len() as u64);
         }
-        let longest = self.runs.snapshots().longest(&self.settings.longest()).await?;
+        let mut damaged = 0_u64;
+        let note = |account: AccountId, error: SnapshotError| {
+            damaged += 1;
+            metrics::counter!(names::SNAPSHOT_FAILURES, "step" => "thin").increment(1);
+            let error = &error as &dyn Error;
+            tracing::error!(
+                account = account.0,
+                error,
+                "nobody knows how long snapshots of the account stay: no run goes"
+            );
+        };
+        let longest = self.runs.snapshots().longest(&self.settings.longest(), note).await?;
+        if damaged > 0 {
+            return Ok(());
+        }
         let thinned = self.runs.thin(&longest, self.clock.now()).await?;
+        for error in &thinned.failures {
+            metrics::counter!(names::SNAPSHOT_FAILURES, "step" => "thin").increment(1);
+            let error = error as &dyn Error;
+            tracing::error!(error, "nobody knows whether a run of snapshots is needed: it stays");
+        }
         tracing::debug!(?thinned, "runs of snapshots that nobody needs are gone");
         Ok(())
     }
@@ -275,10 +315,12 @@ impl SnapshotService {
                     break;
                 }
             };
-            if !stamping.is_due(Instant::now()) {
+            // Of a run that lies ahead no stamp can be right yet; it keeps no other from its own.
+            let early = is_early(self.clock.now(), run.record.closed);
+            if early || !stamping.is_due(Instant::now()) {
                 continue;
             }
-            let stamped = self.stamp(run.number(), &signature).await;
+            let stamped = self.stamp(&run, &signature).await;
             stamping.tried(stamped.is_err(), Instant::now());
             match stamped {
                 Ok(()) => waiting -= 1,
@@ -302,13 +344,64 @@ impl SnapshotService {
         Ok(signature)
     }
 
-    async fn stamp(&self, number: u64, signature: &[u8]) -> Result<(), Failure> {
+    async fn stamp(&self, run: &ClosedRun, signature: &[u8]) -> Result<(), Failure> {
         let digest = Sha256Digest::of(signature);
         let token = self.stamps.stamp(digest).await?;
-        verify(&token, digest, &self.trusted)?;
-        self.runs.seal(number, None, Some(token.as_der().to_vec())).await?;
+        let (stamped, closed) = (verify(&token, digest, &self.trusted)?.instant, run.record.closed);
+        if is_early(stamped, closed) {
+            // It would never be replaced, and no proof with it holds.
+            return Err(Failure::StampEarly { stamped: stamped.0, closed: closed.0 });
+        }
+        self.runs.seal(run.number(), None, Some(token.as_der().to_vec())).await?;
         Ok(())
     }
+}
+
+/// What is due at an instant.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Due {
+    /// What a run is to cover now; `None` when every instant is covered.
+    run: Option<UnixMillis>,
+    /// The first instant that no run covers.
+    first: UnixMillis,
+    /// How many milliseconds the latest run is ahead of the clock, when that is too much.
+    ahead: Option<i64>,
+}
+
+impl Due {
+    /// `covered`: what the last closed run covers; `begun`: what the one that takes place is to.
+    fn at(
+        now: UnixMillis,
+        interval: i64,
+        covered: Option<UnixMillis>,
+        begun: Option<UnixMillis>,
+    ) -> Self {
+        let last = UnixMillis(now.0.div_euclid(interval).saturating_mul(interval));
+        let ahead = covered.map(|at| at.0.saturating_sub(now.0));
+        let ahead = ahead.filter(|ahead| *ahead > CLOCK_DIFFERENCE_MAX);
+        let first = match covered {
+            Some(at) if ahead.is_none() => behind(at, interval),
+            _ => last,
+        };
+        let is_due = ahead.is_some() || covered.is_none_or(|at| at < last);
+        Self { run: begun.or_else(|| is_due.then_some(last)), first, ahead }
+    }
+}
+
+/// The first instant of the schedule behind one that is covered.
+fn behind(covered: UnixMillis, interval: i64) -> UnixMillis {
+    let at = covered.0.div_euclid(interval).saturating_add(1);
+    UnixMillis(at.saturating_mul(interval))
+}
+
+/// Whether `instant` lies before `closed`, and by more than clocks differ.
+fn is_early(instant: UnixMillis, closed: UnixMillis) -> bool {
+    instant.0.saturating_add(CLOCK_DIFFERENCE_MAX) < closed.0
+}
+
+/// Says how long the first instant that no run covers is ago.
+fn lag(now: UnixMillis, first: UnixMillis) {
+    gauge(names::SNAPSHOT_LAG, now.0.saturating_sub(first.0).max(0));
 }
 
 /// How fast a run goes.
@@ -334,16 +427,63 @@ fn gauge(name: &'static str, millis: i64) {
 }
 
 /// Counts what became of the accounts of a step.
-fn note(step: &Step, failed: &mut u64) {
+/// `failed_before`: accounts of the run that had failed before it; one that is tried again is none yet.
+fn note(step: &Step, failed_before: u64) {
     let looked_at = step.accounts.len() as u64 + step.passed_over;
     metrics::counter!(names::SNAPSHOT_ACCOUNTS, "outcome" => "looked_at").increment(looked_at);
-    *failed += step.failures.len() as u64;
+    let failed = step.progress.failed.saturating_sub(failed_before);
+    metrics::counter!(names::SNAPSHOT_ACCOUNTS, "outcome" => "failed").increment(failed);
     for (account, error) in &step.failures {
-        metrics::counter!(names::SNAPSHOT_ACCOUNTS, "outcome" => "failed").increment(1);
         tracing::warn!(
             account = account.0,
             error = error as &dyn Error,
             "no snapshot of the account: it is tried again"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3_600_000;
+    /// 2026-11-21T06:00:00Z.
+    const SIX: i64 = 1_795_240_800_000;
+
+    fn due(now: i64, covered: Option<i64>, begun: Option<i64>) -> Due {
+        Due::at(UnixMillis(now), HOUR, covered.map(UnixMillis), begun.map(UnixMillis))
+    }
+
+    fn expected(run: Option<i64>, first: i64, ahead: Option<i64>) -> Due {
+        Due { run: run.map(UnixMillis), first: UnixMillis(first), ahead }
+    }
+
+    #[test]
+    fn a_run_is_due_when_an_instant_is_not_covered_and_goes_on_when_it_was_cut_off() {
+        assert_eq!(due(SIX + 5, None, None), expected(Some(SIX), SIX, None));
+        assert_eq!(due(SIX + 5, Some(SIX), None), expected(None, SIX + HOUR, None));
+        let missed = due(SIX + 5, Some(SIX - 3 * HOUR), None);
+        assert_eq!(missed, expected(Some(SIX), SIX - 2 * HOUR, None));
+        let cut_off = due(SIX + 5, Some(SIX - 3 * HOUR), Some(SIX - 2 * HOUR));
+        assert_eq!(cut_off, expected(Some(SIX - 2 * HOUR), SIX - 2 * HOUR, None));
+    }
+
+    #[test]
+    fn after_a_clock_that_was_ahead_runs_go_on_at_once_and_the_lag_is_that_of_the_clock() {
+        let day = 24 * HOUR;
+        let ahead = due(SIX + 5, Some(SIX + day), None);
+        assert_eq!(ahead, expected(Some(SIX), SIX, Some(day - 5)));
+        // The run that follows covers what the clock says, and so the error is over.
+        assert_eq!(due(SIX + 60_000, Some(SIX), None), expected(None, SIX + HOUR, None));
+        // A clock that is moved by a little catches up by itself.
+        let little = due(SIX - 60_000, Some(SIX), None);
+        assert_eq!(little, expected(None, SIX + HOUR, None));
+    }
+
+    #[test]
+    fn a_stamp_from_before_the_end_of_its_run_is_not_kept() {
+        assert!(is_early(UnixMillis(SIX), UnixMillis(SIX + 600_001)));
+        assert!(!is_early(UnixMillis(SIX), UnixMillis(SIX + 600_000)), "as clocks differ");
+        assert!(!is_early(UnixMillis(SIX + 30 * HOUR), UnixMillis(SIX)), "the service was away");
     }
 }

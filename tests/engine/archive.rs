@@ -294,6 +294,13 @@ async fn the_schedule_runs_when_an_account_is_due_and_catches_up_what_was_missed
     assert_eq!(Rules::keep(&store, ANNA, None).await.expect("kept"), Ok(()));
     clock.advance(200 * DAY);
     assert_eq!(round().await.messages, 12, "those of its plan again: what has come of age");
+
+    // The clock had been ahead.
+    let (store, clock) = (Arc::clone(&store), Arc::new(ManualClock::new(NOW)));
+    let right = Schedule { store: Arc::clone(&store), config: config(), clock };
+    let expected = Round { due: 1, ..Round::default() };
+    assert_eq!(right.round(&stopping).await.expect("a round"), expected);
+    assert_eq!(right.round(&stopping).await.expect("a round"), Round::default());
     each_once(&account).await;
     is_sound(&store).await;
 }

@@ -151,15 +151,24 @@ impl Snapshots {
         }
     }
 
-    /// The longest retention in use: `general`, or what an account has otherwise.
-    pub async fn longest(&self, general: &Retention) -> Result<Retention, SnapshotError> {
+    /// The longest retention in use: `general`, or what an account has otherwise. `damaged` is told of
+    /// accounts of which that cannot be read: theirs may be longer.
+    pub async fn longest(
+        &self,
+        general: &Retention,
+        mut damaged: impl FnMut(AccountId, SnapshotError) + Send,
+    ) -> Result<Retention, SnapshotError> {
         let mut pages = Pages::prefix(SNAPSHOT_ACCOUNTS, &[], PAGE);
         let mut longest = *general;
         while let Some(page) = pages.next(&**self.store.engine()).await? {
             for (key, value) in page {
                 let id = AccountId(key.as_ref().try_into().map_or(0, u64::from_be_bytes));
-                let own = records::decode_account(id, &value)?.overrides.retention(general);
-                longest = longest.or_longer(&own);
+                match records::decode_account(id, &value) {
+                    Ok(entry) => {
+                        longest = longest.or_longer(&entry.overrides.retention(general));
+                    }
+                    Err(error) => damaged(id, error.into()),
+                }
             }
         }
         Ok(longest)

@@ -378,9 +378,7 @@ impl Take {
         let key = keys::snapshot(account, number);
         batch.expect(SNAPSHOTS, key.clone(), Expected::Absent);
         batch.put(SNAPSHOTS, key, records::encode_snapshot(snapshot, false));
-        if self.kind != SnapshotKind::Scheduled {
-            crate::run::note_due(&mut batch, account, number);
-        }
+        crate::run::note_due(&mut batch, account, number);
         let (mut entry, expected) = account_entry(&**state.reader(), account).await?;
         if entry.secret.is_none() {
             entry.secret = Some(self.secret.clone());

@@ -3,23 +3,42 @@
 //! A snapshot is *attested* by a run whose tree has its record as the account's, or a later record from
 //! which the chain of previous records leads back to it. For a snapshot that is kept by schedule the
 //! covering rule keeps such a run ([`super::thin`] says why). Any other is noted as needing one, with the
-//! records in between, which may go before it does: a snapshot on demand by the run that enters it, a
-//! held one when it is held.
+//! records in between, which may go before it does: a snapshot on demand by the run that enters it, one
+//! that no run entered itself by the run that enters the next, a held one in the batch that holds it.
 
 use bytes::Bytes;
-use storage::{catalog::engine::Batch, ids::AccountId};
+use storage::{
+    catalog::{engine::Batch, pages::Pages},
+    ids::AccountId,
+};
 
 use super::{
-    ClosedRun, Runs,
+    ClosedRun, Head, Runs,
     keys::{self, SNAPSHOT_RUN_NEEDS},
+    rows::{Current, Phase},
 };
 use crate::{
     error::SnapshotError,
-    keep::snapshot::Snapshot,
+    keep::{
+        settings::Hold,
+        snapshot::{Snapshot, SnapshotKind},
+    },
     proof::Attested,
     record::{RECORD_OCTETS, SnapshotRecord},
-    tree::{read::row, row::AccountRow},
+    tree::{TreeRoot, read::row, row::AccountRow},
 };
+
+/// Records that lead from one snapshot to another, at most; a layout counts them in 16 bits.
+const CHAIN_MAX: usize = 60_000;
+
+/// Needs read at once.
+const NEEDS_PER_PAGE: usize = 500;
+
+/// A row of [`SNAPSHOT_RUN_NEEDS`].
+pub(super) struct Need {
+    pub(super) key: Bytes,
+    pub(super) records: Vec<u8>,
+}
 
 /// A run that attests a snapshot.
 struct Attesting {
@@ -51,65 +70,191 @@ impl Runs {
         Ok((run, attested))
     }
 
-    /// Notes that these snapshots of an account need the run that attests them, as long as they are
-    /// kept. Those that no run attests are noted by the next run, if they are held by then.
-    pub async fn note_needed(
+    /// Holds snapshots, or lets them go again, as [`Snapshots::hold`] does, and notes in the same batch
+    /// which runs they need, so that what is held stays provable. What no run has entered yet is noted
+    /// by the one that enters it.
+    ///
+    /// # Errors
+    ///
+    /// [`SnapshotError::NoSuchSnapshot`]. When it cannot be found out which runs are needed, the hold
+    /// stands nevertheless, and the error says what is damaged.
+    ///
+    /// [`Snapshots::hold`]: crate::keep::Snapshots::hold
+    pub async fn hold(
         &self,
         account: AccountId,
         number: Option<u64>,
+        hold: Option<Hold>,
     ) -> Result<(), SnapshotError> {
         let _one = self.one.lock().await;
+        let needed = if hold.is_some() { self.needed(account, number).await } else { Ok(vec![]) };
+        let (needed, failed) = match needed {
+            Ok(needed) => (needed, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        let mut also = Batch::default();
+        for need in needed {
+            also.put(SNAPSHOT_RUN_NEEDS, need.key, need.records);
+        }
+        self.snapshots.hold(account, number, hold, also).await?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// What is to be noted of these snapshots of an account, so that the runs that attest them stay. The
+    /// run that takes place is one of them, when its tree has the record already.
+    async fn needed(
+        &self,
+        account: AccountId,
+        number: Option<u64>,
+    ) -> Result<Vec<Need>, SnapshotError> {
         let all = self.snapshots.list(account).await?;
+        let head = Head::read(&**self.store.engine()).await?;
+        let mut needed = Vec::new();
         for snapshot in all.iter().filter(|one| number.is_none_or(|number| one.number == number)) {
-            let mut found = self.attesting(snapshot).await?.into_iter();
-            if let Some(Attesting { run, records }) = found.next() {
-                let octets: Vec<u8> =
-                    records.iter().skip(1).flat_map(SnapshotRecord::encode).collect();
-                let mut batch = Batch::default();
-                let key = keys::need(run.number(), account, snapshot.number);
-                batch.put(SNAPSHOT_RUN_NEEDS, key, octets);
-                self.store.commit(batch).await?;
+            let closed = self.attesting(snapshot).await?.into_iter().next();
+            let (run, records) = match (closed, &head.row.current) {
+                (Some(Attesting { run, records }), _) => (run.number(), records),
+                (None, Some(current)) => {
+                    let chains = Chains::of(snapshot, &all);
+                    let led = self.led(current.number, head.row.tree(), snapshot, &chains).await?;
+                    let Led::Here(records) = led else { continue };
+                    (current.number, records)
+                }
+                (None, None) => continue,
+            };
+            let key = keys::need(run, account, snapshot.number);
+            needed.push(Need { key, records: octets(records.iter().skip(1)) });
+        }
+        Ok(needed)
+    }
+
+    /// What is to be noted when a run enters `latest`: which snapshots behind the row that the tree has
+    /// of the account need the run, as far as the covering rule does not keep it for them anyway. The
+    /// one of that row does, too, when this very run may have entered it: no tree that is kept has it
+    /// then. `held`: all snapshots of the account are.
+    pub(super) async fn needs(
+        &self,
+        current: &Current,
+        tree: TreeRoot,
+        latest: &Snapshot,
+        held: bool,
+    ) -> Result<Vec<Need>, SnapshotError> {
+        let account = latest.record.account;
+        let before =
+            row::<AccountRow>(&self.pages(), tree, &AccountRow::salts(), account.0).await?;
+        let before = before.map(|row| row.record);
+        let again = current.phase() != Phase::Changed;
+        let is_covered = !held && latest.hold.is_none() && latest.kind == SnapshotKind::Scheduled;
+        let is_next = latest.record.previous == before && !again;
+        if before == Some(latest.record.hash()) || (is_next && is_covered) {
+            return Ok(Vec::new());
+        }
+        let all = self.snapshots.list(account).await?;
+        let mut needs = Vec::new();
+        // From the latest one back, as far as records follow each other.
+        let mut chain: Vec<&SnapshotRecord> = Vec::new();
+        for snapshot in all.iter().rev().skip_while(|one| one.number > latest.number) {
+            let hash = snapshot.record.hash();
+            let follows = chain.last().is_none_or(|next| next.previous == Some(hash));
+            let is_before = Some(hash) == before;
+            if !follows || (is_before && !again) || chain.len() >= CHAIN_MAX {
+                break;
+            }
+            // Behind the latest one are those that no run has entered.
+            if !chain.is_empty() || !is_covered {
+                let key = keys::need(current.number, account, snapshot.number);
+                needs.push(Need { key, records: octets(chain.iter().rev().copied()) });
+            }
+            if is_before {
+                break;
+            }
+            chain.push(&snapshot.record);
+        }
+        if again && before.is_some() && chain.last().is_some_and(|first| first.previous == before) {
+            // What was noted for the row goes on to the one that takes its place.
+            let prefix = keys::needs(current.number, account);
+            let mut pages = Pages::prefix(SNAPSHOT_RUN_NEEDS, &prefix, NEEDS_PER_PAGE);
+            while let Some(page) = pages.next(&**self.store.engine()).await? {
+                for (key, records) in page {
+                    let further = octets(chain.iter().rev().copied());
+                    needs.push(Need { key, records: [&records[..], &further].concat() });
+                }
             }
         }
-        Ok(())
+        Ok(needs)
     }
 
     /// Every kept run that attests the snapshot, ascending.
     async fn attesting(&self, snapshot: &Snapshot) -> Result<Vec<Attesting>, SnapshotError> {
-        let account = snapshot.record.account;
-        let later: Vec<_> = self.snapshots.list(account).await?;
-        let later = later.into_iter().filter(|one| one.number > snapshot.number);
-        let later: Vec<SnapshotRecord> = later.map(|one| one.record).collect();
-        let chain = chain(&snapshot.record, &later);
-        let (pages, salts) = (self.pages(), AccountRow::salts());
+        let all = self.snapshots.list(snapshot.record.account).await?;
+        let chains = Chains::of(snapshot, &all);
         let mut found = Vec::new();
         let runs = self.list().await?;
         let behind = |run: &ClosedRun| run.record.closed >= snapshot.record.instant;
         for run in runs.into_iter().filter(behind) {
-            let key = keys::need(run.number(), account, snapshot.number);
-            if let Some(octets) = self.store.engine().get(SNAPSHOT_RUN_NEEDS, &key).await? {
-                let between = records_of(&octets).ok_or_else(|| SnapshotError::Damaged {
-                    object: storage::catalog::keys::object(SNAPSHOT_RUN_NEEDS, &key),
-                    detail: "its records follow no known layout",
-                })?;
-                let records = std::iter::once(snapshot.record.clone()).chain(between).collect();
-                found.push(Attesting { run, records });
-                continue;
-            }
-            let entered = row::<AccountRow>(&pages, run.root, &salts, account.0).await?;
-            let Some(entered) = entered.map(|row| row.record) else { continue };
-            match chain.iter().position(|record| record.hash() == entered) {
-                Some(at) => {
-                    let records = chain.iter().take(at + 1).cloned().collect();
-                    found.push(Attesting { run, records });
-                }
+            match self.led(run.number(), run.root, snapshot, &chains).await? {
+                Led::Here(records) => found.push(Attesting { run, records }),
                 // Later runs only have later records.
-                None if later.iter().any(|record| record.hash() == entered) => break,
-                None => {}
+                Led::Past => break,
+                Led::Nowhere => {}
             }
         }
         Ok(found)
     }
+
+    /// Whether the tree of a run has a record that leads back to the snapshot's.
+    async fn led(
+        &self,
+        run: u64,
+        root: TreeRoot,
+        snapshot: &Snapshot,
+        Chains { chain, later }: &Chains,
+    ) -> Result<Led, SnapshotError> {
+        let account = snapshot.record.account;
+        let key = keys::need(run, account, snapshot.number);
+        if let Some(octets) = self.store.engine().get(SNAPSHOT_RUN_NEEDS, &key).await? {
+            let between = records_of(&octets).ok_or_else(|| SnapshotError::Damaged {
+                object: storage::catalog::keys::object(SNAPSHOT_RUN_NEEDS, &key),
+                detail: "its records follow no known layout",
+            })?;
+            let records = std::iter::once(snapshot.record.clone()).chain(between).collect();
+            return Ok(Led::Here(records));
+        }
+        let (pages, salts) = (self.pages(), AccountRow::salts());
+        let entered = row::<AccountRow>(&pages, root, &salts, account.0).await?;
+        let Some(entered) = entered.map(|row| row.record) else { return Ok(Led::Nowhere) };
+        Ok(match chain.iter().position(|record| record.hash() == entered) {
+            Some(at) => Led::Here(chain.iter().take(at + 1).cloned().collect()),
+            None if later.iter().any(|record| record.hash() == entered) => Led::Past,
+            None => Led::Nowhere,
+        })
+    }
+}
+
+/// The records behind a snapshot's.
+struct Chains {
+    /// Its own, and those that follow it without a gap.
+    chain: Vec<SnapshotRecord>,
+    /// All behind it.
+    later: Vec<SnapshotRecord>,
+}
+
+impl Chains {
+    fn of(snapshot: &Snapshot, all: &[Snapshot]) -> Self {
+        let later = all.iter().filter(|one| one.number > snapshot.number);
+        let later: Vec<_> = later.map(|one| one.record.clone()).collect();
+        Self { chain: chain(&snapshot.record, &later), later }
+    }
+}
+
+/// What the tree of a run has of a snapshot.
+enum Led {
+    /// The records from the snapshot's own to the tree's.
+    Here(Vec<SnapshotRecord>),
+    /// A later record, to which a gap leads.
+    Past,
+    /// Nothing, or an earlier record.
+    Nowhere,
 }
 
 /// The record and those of `later`, ascending, that follow it without a gap.
@@ -131,4 +276,8 @@ fn records_of(octets: &Bytes) -> Option<Vec<SnapshotRecord>> {
         return None;
     }
     records.iter().map(|record| SnapshotRecord::decode(record)).collect()
+}
+
+fn octets<'a>(records: impl Iterator<Item = &'a SnapshotRecord>) -> Vec<u8> {
+    records.flat_map(SnapshotRecord::encode).collect()
 }

@@ -21,7 +21,7 @@ pub const SNAPSHOT_RUN_PROGRESS: Family = Family("snapshot_run_progress");
 /// Snapshots that need a run. Key: run (8), AccountId (8), number of the snapshot (8). Value: the records
 /// of the account that lead from the snapshot's, which is left out, to the one in the run's tree.
 pub const SNAPSHOT_RUN_NEEDS: Family = Family("snapshot_run_needs");
-/// Accounts with a snapshot that was taken between two runs. Key: AccountId (8). Value: its number.
+/// Accounts with a snapshot that no run has entered yet. Key: AccountId (8). Value: its number.
 pub const SNAPSHOT_RUN_DUE: Family = Family("snapshot_run_due");
 
 /// Every family declared here.
@@ -64,6 +64,11 @@ pub(super) fn departed(last: u64, page: &[u8]) -> Bytes {
 /// The key in [`SNAPSHOT_RUN_NEEDS`].
 pub(super) fn need(run: u64, account: AccountId, number: u64) -> Bytes {
     [run, account.0, number].map(u64::to_be_bytes).concat().into()
+}
+
+/// The prefix in [`SNAPSHOT_RUN_NEEDS`] of what an account needs a run for.
+pub(super) fn needs(run: u64, account: AccountId) -> Bytes {
+    [run, account.0].map(u64::to_be_bytes).concat().into()
 }
 
 /// The numbers that a key consists of.

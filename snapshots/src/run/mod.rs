@@ -16,6 +16,7 @@
 //!
 //! [`AccountRow`]: crate::tree::row::AccountRow
 
+mod asked;
 pub mod attest;
 pub mod keys;
 mod pages;
@@ -94,6 +95,8 @@ pub struct Runs {
     snapshots: Arc<Snapshots>,
     /// One batch at a time.
     one: Mutex<()>,
+    /// Who takes a snapshot for the holder of an account holds the account's place.
+    asked: Vec<Mutex<()>>,
 }
 
 impl std::fmt::Debug for Runs {
@@ -127,7 +130,8 @@ impl Runs {
     /// Runs over the accounts of `store`.
     #[must_use]
     pub fn new(store: Arc<Store>, snapshots: Arc<Snapshots>) -> Arc<Self> {
-        Arc::new(Self { store, snapshots, one: Mutex::new(()) })
+        let asked = (0..asked::PLACES).map(|_| Mutex::default()).collect();
+        Arc::new(Self { store, snapshots, one: Mutex::new(()), asked })
     }
 
     /// The snapshots of single accounts.
@@ -150,6 +154,13 @@ impl Runs {
     pub async fn latest(&self) -> Result<Option<ClosedRun>, SnapshotError> {
         let head = Head::read(&**self.store.engine()).await?;
         self.run(head.row.runs).await
+    }
+
+    /// The instant that the last closed run was to cover. Unlike the instants of its record, which
+    /// ascend from run to run, it is what the clock said, even after a clock that was ahead.
+    pub async fn covered(&self) -> Result<Option<UnixMillis>, SnapshotError> {
+        let head = Head::read(&**self.store.engine()).await?;
+        Ok(head.row.covered_millis.map(UnixMillis))
     }
 
     /// Begins a run that is to cover `due`, or returns the one that takes place already.
@@ -196,6 +207,7 @@ impl Runs {
             runs: run.record.number,
             record: run.record.hash().0.to_vec(),
             closed_millis: run.record.closed.0,
+            covered_millis: Some(current.due_millis),
             current: None,
             ..head.row.clone()
         };
@@ -266,8 +278,8 @@ impl ClosedRun {
     }
 }
 
-/// The batch part that has the next run enter a snapshot that was taken between two runs: without it
-/// the account would count as unchanged.
+/// The batch part that has a run enter a snapshot: without it the account would count as unchanged,
+/// when the snapshot was taken between two runs, or by a step that was cut off.
 pub(crate) fn note_due(batch: &mut Batch, account: AccountId, number: u64) {
     batch.put(keys::SNAPSHOT_RUN_DUE, keys::due(account), number.to_be_bytes().to_vec());
 }

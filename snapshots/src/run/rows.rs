@@ -48,6 +48,9 @@ pub(super) struct HeadRow {
     /// The sweep over all accounts goes on after this one.
     #[prost(uint64, optional, tag = "8")]
     pub(super) swept: Option<u64>,
+    /// The instant that the last closed run was to cover.
+    #[prost(sint64, optional, tag = "9")]
+    pub(super) covered_millis: Option<i64>,
 }
 
 /// A run that takes place.

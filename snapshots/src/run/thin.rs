@@ -42,7 +42,7 @@ const MARGIN: (u32, u32, u32) = (26, 2, 1);
 const ENTRIES_PER_BATCH: usize = 1_000;
 
 /// What thinning did.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Debug, Default)]
 pub struct ThinnedRuns {
     /// Runs that stay.
     pub kept: u64,
@@ -50,6 +50,8 @@ pub struct ThinnedRuns {
     pub removed: u64,
     /// Pages that were removed with them.
     pub pages: u64,
+    /// Why it could not be told whether a run is needed: it stays. At most one for each run.
+    pub failures: Vec<SnapshotError>,
 }
 
 impl Runs {
@@ -68,7 +70,8 @@ impl Runs {
         let mut previous = 0;
         for run in &all {
             let stays = covering.contains(&run.number()) && !run.going;
-            if stays || (!run.going && self.is_needed(run.number()).await?) {
+            let failures = &mut thinned.failures;
+            if stays || (!run.going && self.is_needed(run.number(), failures).await?) {
                 previous = run.number();
                 thinned.kept += 1;
                 continue;
@@ -98,17 +101,26 @@ impl Runs {
         Ok(accounts.into_iter().map(|(account, _, settings)| (account, settings)).collect())
     }
 
-    /// Whether a kept snapshot needs the run. Notes of snapshots that are gone go too.
-    async fn is_needed(&self, number: u64) -> Result<bool, SnapshotError> {
+    /// Whether a kept snapshot needs the run, or one of which that cannot be told. Notes of snapshots that
+    /// are gone go too.
+    async fn is_needed(
+        &self,
+        number: u64,
+        failures: &mut Vec<SnapshotError>,
+    ) -> Result<bool, SnapshotError> {
         loop {
             let prefix = keys::run(number);
             let scan = Scan::prefix(SNAPSHOT_RUN_NEEDS, &prefix, ENTRIES_PER_BATCH);
             let entries = self.store.engine().scan(&scan).await?;
             let mut batch = Batch::default();
             for (key, _) in &entries {
-                let [_, account, snapshot] = keys::numbers::<3>(SNAPSHOT_RUN_NEEDS, key)?;
-                if self.snapshots.get(AccountId(account), snapshot).await?.is_some() {
-                    return Ok(true);
+                match self.is_kept(key).await {
+                    Ok(true) => return Ok(true),
+                    Ok(false) => {}
+                    Err(error) => {
+                        failures.push(error);
+                        return Ok(true);
+                    }
                 }
                 batch.delete(SNAPSHOT_RUN_NEEDS, key.clone());
             }
@@ -117,6 +129,12 @@ impl Runs {
             }
             self.store.commit(batch).await?;
         }
+    }
+
+    /// Whether the snapshot that a need is of is kept.
+    async fn is_kept(&self, need: &[u8]) -> Result<bool, SnapshotError> {
+        let [_, account, snapshot] = keys::numbers::<3>(SNAPSHOT_RUN_NEEDS, need)?;
+        Ok(self.snapshots.get(AccountId(account), snapshot).await?.is_some())
     }
 
     async fn hide(&self, run: &ClosedRun) -> Result<(), SnapshotError> {

@@ -5,8 +5,12 @@
 //! its record of before, and is looked at by the next run, because it still counts as changed.
 //!
 //! A step is one batch: the rows of its accounts in the tree, the pages that this changes, what needs
-//! this run, and where the run is. A step that is cut off is done again: the accounts have not changed
-//! then, and the same records are entered.
+//! this run, and where the run is. With each snapshot, and in its batch, a row says that a run has to
+//! enter it; the step that does removes the row. A step that is cut off is done again: accounts of which
+//! it took a snapshot count as unchanged by then, and are found by that row, at the latest by the
+//! second phase.
+//!
+//! Whatever is read of one account is read where an error stops that account alone (`look`).
 
 use std::collections::BTreeMap;
 
@@ -18,13 +22,11 @@ use storage::{
     error::StoreError,
     ids::AccountId,
 };
-use trust::{
-    clock::{Clock, UnixMillis},
-    digest::Sha256Digest,
-};
+use trust::clock::{Clock, UnixMillis};
 
 use super::{
     Head, RunProgress, Runs,
+    attest::Need,
     keys::{self, SNAPSHOT_RUN_DUE, SNAPSHOT_RUN_NEEDS},
     pages,
     rows::{Current, Phase},
@@ -35,10 +37,8 @@ use crate::{
         snapshot::{Snapshot, SnapshotKind},
         take::Taken,
     },
-    record::SnapshotRecord,
     tree::{
         TreeRoot,
-        read::row,
         row::AccountRow,
         update::{TreeUpdate, update},
     },
@@ -46,9 +46,6 @@ use crate::{
 
 /// Accounts that failed and are tried again, at most; more wait for the next run.
 const AGAIN_MAX: usize = 10_000;
-
-/// Records that lead from one snapshot to another, at most; a layout counts them in 16 bits.
-const CHAIN_MAX: usize = 60_000;
 
 /// What an account's plan says of its schedule.
 pub trait Schedule: Send + Sync {
@@ -92,11 +89,23 @@ struct Found {
     next: Option<AccountId>,
 }
 
-/// What is entered for an account: its latest snapshot, whether it is new, and its address.
+/// What is entered for an account.
 struct Looked {
+    /// Its latest snapshot.
     latest: Snapshot,
     is_new: bool,
     address: String,
+    /// Its snapshots that need this run.
+    needs: Vec<Need>,
+}
+
+/// What every account of a step is looked at with.
+struct Looking<'a> {
+    current: &'a Current,
+    /// The tree before the step.
+    tree: TreeRoot,
+    schedule: &'a dyn Schedule,
+    clock: &'a dyn Clock,
 }
 
 impl Runs {
@@ -117,10 +126,10 @@ impl Runs {
             return Ok(Step { done: true, ..Step::default() });
         };
         let found = self.find(&mut current, limits).await?;
-        let phase = current.phase();
-        let looks = futures::stream::iter(found.accounts.clone()).map(|account| async move {
-            (account, self.look(account, phase, schedule, clock).await)
-        });
+        let tree = head.row.tree();
+        let looking = &Looking { current: &current, tree, schedule, clock };
+        let looks = futures::stream::iter(found.accounts.clone())
+            .map(|account| async move { (account, self.look(account, looking).await) });
         let looked: Vec<_> = looks.buffer_unordered(limits.concurrency.max(1)).collect().await;
         let mut step = Step { accounts: found.accounts.clone(), ..Step::default() };
         step.passed_over = found.looked_at.saturating_sub(step.accounts.len() as u64);
@@ -135,16 +144,10 @@ impl Runs {
             }
         }
         let mut batch = Batch::default();
-        let (mut next, tree) = (head.row.clone(), head.row.tree());
+        let mut next = head.row.clone();
         let update = self.enter(&mut current, tree, &entered, &mut batch).await?;
         next.set_tree(update.root);
-        for (key, value) in found.due {
-            let account = AccountId(keys::numbers::<1>(SNAPSHOT_RUN_DUE, &key)?[0]);
-            if !step.failures.iter().any(|(failed, _)| *failed == account) {
-                batch.expect(SNAPSHOT_RUN_DUE, key.clone(), Expected::Value(value));
-                batch.delete(SNAPSHOT_RUN_DUE, key);
-            }
-        }
+        self.settle(found.due, &entered, &step.failures, &mut batch).await?;
         go_on(&mut current, &step, found.looked_at, found.next);
         step.progress = current.progress();
         step.done = current.is_done();
@@ -202,30 +205,64 @@ impl Runs {
     async fn look(
         &self,
         account: AccountId,
-        phase: Phase,
-        schedule: &dyn Schedule,
-        clock: &dyn Clock,
+        looking: &Looking<'_>,
     ) -> Result<Option<Looked>, SnapshotError> {
         let settings = self.store.account(account).await?.settings().await?;
-        let overrides = self.snapshots.settings(account).await?.overrides;
-        let own = overrides.every_minutes.map(|minutes| i64::from(minutes) * 60_000);
-        let interval = own.or_else(|| schedule.interval_millis(&settings)).filter(|own| *own > 0);
+        let own = self.snapshots.settings(account).await?;
+        let every = own.overrides.every_minutes.map(|minutes| i64::from(minutes) * 60_000);
+        let every = every.or_else(|| looking.schedule.interval_millis(&settings));
+        let interval = every.filter(|every| *every > 0);
         let latest = self.snapshots.latest(account).await?;
-        let now = clock.now();
-        let is_due = phase != Phase::Between
+        let now = looking.clock.now();
+        let is_due = looking.current.phase() != Phase::Between
             && interval.is_some_and(|interval| is_due(interval, latest.as_ref(), now));
         let taken = if is_due {
             self.snapshots.take(account, SnapshotKind::Scheduled, now).await?
         } else {
             Taken::Unchanged(latest)
         };
-        Ok(match taken {
-            Taken::New(latest) => Some(Looked { latest, is_new: true, address: settings.address }),
-            Taken::Unchanged(Some(latest)) => {
-                Some(Looked { latest, is_new: false, address: settings.address })
+        let (latest, is_new) = match taken {
+            Taken::New(latest) => (latest, true),
+            Taken::Unchanged(Some(latest)) => (latest, false),
+            Taken::Unchanged(None) => return Ok(None),
+        };
+        let held = own.hold.is_some();
+        let needs = self.needs(looking.current, looking.tree, &latest, held).await?;
+        Ok(Some(Looked { latest, is_new, address: settings.address, needs }))
+    }
+
+    /// Adds to `batch` that snapshots which are entered wait for no run any more. `due`: the rows that
+    /// the step was found by. One that was taken since the account was looked at goes on waiting.
+    async fn settle(
+        &self,
+        due: Vec<(Bytes, Bytes)>,
+        entered: &BTreeMap<u64, Looked>,
+        failures: &[(AccountId, SnapshotError)],
+        batch: &mut Batch,
+    ) -> Result<(), SnapshotError> {
+        let mut settled = |key: Bytes, value: Bytes| {
+            batch.expect(SNAPSHOT_RUN_DUE, key.clone(), Expected::Value(value));
+            batch.delete(SNAPSHOT_RUN_DUE, key);
+        };
+        for (key, value) in due {
+            let [account] = keys::numbers::<1>(SNAPSHOT_RUN_DUE, &key)?;
+            let failed = failures.iter().any(|(failed, _)| failed.0 == account);
+            // Nothing is left of it to enter.
+            if !failed && !entered.contains_key(&account) {
+                settled(key, value);
             }
-            Taken::Unchanged(None) => None,
-        })
+        }
+        let keys = entered.keys().map(|account| keys::due(AccountId(*account)));
+        let keys: Vec<_> = keys.map(|key| (SNAPSHOT_RUN_DUE, key)).collect();
+        let values = self.store.engine().multi_get(&keys).await?;
+        for (((_, key), value), looked) in keys.into_iter().zip(values).zip(entered.values()) {
+            let Some(value) = value else { continue };
+            let number = value.as_ref().try_into().map_or(0, u64::from_be_bytes);
+            if number <= looked.latest.number {
+                settled(key, value);
+            }
+        }
+        Ok(())
     }
 
     /// Adds to `batch` that the accounts that were looked at stand in the tree, and what needs this.
@@ -240,14 +277,12 @@ impl Runs {
         let mut changes = BTreeMap::new();
         for (key, looked) in entered {
             let record = looked.latest.record.hash();
-            let before = row::<AccountRow>(&pages, tree, &salts, *key).await?;
             current.taken += u64::from(looked.is_new);
             current.latest_millis = current.latest_millis.max(looked.latest.record.instant.0);
             let address = looked.address.clone();
             let account = AccountId(*key);
-            if before.as_ref().is_none_or(|row| row.record != record) {
-                let before = before.map(|row| row.record);
-                self.note_needs(current, before, &looked.latest, batch).await?;
+            for need in &looked.needs {
+                batch.put(SNAPSHOT_RUN_NEEDS, need.key.clone(), need.records.clone());
             }
             changes.insert(*key, Some(AccountRow { account, record, address }));
         }
@@ -255,49 +290,6 @@ impl Runs {
         current.pages += update.new_pages.len() as u64;
         current.page_octets += pages::put(&update, current.number, batch);
         Ok(update)
-    }
-
-    /// Adds to `batch` which snapshots since the row `before` need the run, as far as the covering rule
-    /// does not keep it for them anyway. The one of that row does, too, when this very run may have
-    /// entered it: no tree that is kept has it then.
-    async fn note_needs(
-        &self,
-        current: &Current,
-        before: Option<Sha256Digest>,
-        latest: &Snapshot,
-        batch: &mut Batch,
-    ) -> Result<(), SnapshotError> {
-        let account = latest.record.account;
-        let held = self.snapshots.settings(account).await?.hold.is_some();
-        let is_next = latest.record.previous == before && current.phase() == Phase::Changed;
-        if is_next && latest.kind == SnapshotKind::Scheduled && !held {
-            return Ok(());
-        }
-        let all = self.snapshots.list(account).await?;
-        // From the latest one back, as far as records follow each other.
-        let (mut chain, mut next): (Vec<SnapshotRecord>, Option<&SnapshotRecord>) =
-            (Vec::new(), None);
-        for snapshot in all.iter().rev() {
-            let hash = snapshot.record.hash();
-            let follows = next.is_none_or(|next| next.previous == Some(hash));
-            let is_before = Some(hash) == before;
-            let again = current.phase() != Phase::Changed;
-            if !follows || (is_before && !again) || chain.len() >= CHAIN_MAX {
-                break;
-            }
-            let kept = held || snapshot.hold.is_some() || snapshot.kind != SnapshotKind::Scheduled;
-            if kept || is_before {
-                let octets: Vec<u8> = chain.iter().rev().flat_map(SnapshotRecord::encode).collect();
-                let key = keys::need(current.number, account, snapshot.number);
-                batch.put(SNAPSHOT_RUN_NEEDS, key, octets);
-            }
-            if is_before {
-                break;
-            }
-            chain.push(snapshot.record.clone());
-            next = Some(&snapshot.record);
-        }
-        Ok(())
     }
 }
 
@@ -319,6 +311,10 @@ fn go_on(current: &mut Current, step: &Step, looked_at: u64, next: Option<Accoun
         current.failed += step.failures.len() as u64;
     } else {
         for (account, _) in &step.failures {
+            if current.again.contains(&account.0) {
+                // It failed in the phase before, too.
+                continue;
+            }
             if current.again.len() < AGAIN_MAX {
                 current.again.push(account.0);
             } else {

@@ -83,13 +83,8 @@ impl Operation for SnapshotHold {
             Some(instant) => Some(snapshot(site, id, instant).await?.number),
         };
         let hold = self.reason.clone().map(|reason| Hold { reason, since: SystemClock.now() });
-        let is_held = hold.is_some();
-        let changed = site.runs.snapshots().hold(id, number, hold, Batch::default()).await;
-        changed.map_err(|error| refusal(&error))?;
-        if is_held {
-            // What is held stays provable: the runs that attest it stay, too.
-            site.runs.note_needed(id, number).await.map_err(|error| refusal(&error))?;
-        }
+        // What is held stays provable: the runs that attest it stay, too.
+        site.runs.hold(id, number, hold).await.map_err(|error| refusal(&error))?;
         view(site, &self.account).await
     }
 }

@@ -10,8 +10,6 @@ use crate::{
     texts::Text,
 };
 
-const DAY: i64 = 24 * 3_600_000;
-
 /// Asks for a snapshot of an account as it is now.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct SnapshotTake {
@@ -48,19 +46,14 @@ impl Operation for SnapshotTake {
     async fn run(&self, site: &Site, _: &Run) -> Result<TakenView, OperationError> {
         let (id, settings) = account(site, &self.account).await?;
         let (snapshots, now) = (site.runs.snapshots(), SystemClock.now());
-        let kind = if self.holder { SnapshotKind::OnDemand } else { SnapshotKind::Operator };
-        if self.holder {
+        let taken = if self.holder {
             let limit = site.config.snapshots.times(&settings.plan).on_demand_per_day;
-            let all = snapshots.list(id).await.map_err(|error| refusal(&error))?;
-            let today = now.0.div_euclid(DAY).saturating_mul(DAY);
-            let asked = all
-                .iter()
-                .filter(|one| one.kind == SnapshotKind::OnDemand && one.record.instant.0 >= today);
-            if asked.count() >= usize::try_from(limit).unwrap_or(usize::MAX) {
-                return Err(over(limit));
-            }
-        }
-        let taken = snapshots.take(id, kind, now).await.map_err(|error| refusal(&error))?;
+            let taken = site.runs.take_asked(id, limit, now).await;
+            taken.map_err(|error| refusal(&error))?.ok_or_else(|| over(limit))?
+        } else {
+            let taken = snapshots.take(id, SnapshotKind::Operator, now).await;
+            taken.map_err(|error| refusal(&error))?
+        };
         let (snapshot, new) = match taken {
             Taken::New(snapshot) => (snapshot, true),
             Taken::Unchanged(Some(snapshot)) => (snapshot, false),

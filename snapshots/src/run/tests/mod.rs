@@ -1,15 +1,21 @@
 //! Runs as a whole, over a store on the simulated engine.
 
+mod faults;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
+use bytes::Bytes;
 use object_store::{ObjectStore, memory::InMemory};
 use storage::{
     account::{quota::QuotaRule, settings::AccountSettings},
     catalog::{
-        engine::{Batch, Family, Reader as _, Scan},
+        engine::{Batch, Engine, Family, Page as EntryPage, Reader, Scan},
         simulated::SimulatedEngine,
     },
     ids::{AccountId, MailboxId},
@@ -52,7 +58,47 @@ impl Schedule for Hourly {
     }
 }
 
+/// An engine whose power is cut after some commits.
+struct Cut {
+    engine: Arc<SimulatedEngine>,
+    left: AtomicUsize,
+}
+
+#[async_trait::async_trait]
+impl Reader for Cut {
+    async fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.engine.get(family, key).await
+    }
+
+    async fn multi_get(&self, keys: &[(Family, Bytes)]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        self.engine.multi_get(keys).await
+    }
+
+    async fn page(&self, scan: &Scan, octets_max: usize) -> Result<EntryPage, StoreError> {
+        self.engine.page(scan, octets_max).await
+    }
+}
+
+#[async_trait::async_trait]
+impl Engine for Cut {
+    async fn snapshot(&self) -> Result<Arc<dyn Reader>, StoreError> {
+        self.engine.snapshot().await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Vec<u64>, StoreError> {
+        let less = |left: usize| left.checked_sub(1);
+        let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
+        left.map_err(|_| StoreError::Closed)?;
+        self.engine.commit(batch).await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.engine.close().await
+    }
+}
+
 struct World {
+    cut: Arc<Cut>,
     engine: Arc<SimulatedEngine>,
     objects: Arc<dyn ObjectStore>,
     clock: Arc<ManualClock>,
@@ -87,8 +133,10 @@ impl World {
         objects: Arc<dyn ObjectStore>,
         clock: Arc<ManualClock>,
     ) -> Self {
+        let left = AtomicUsize::new(usize::MAX);
+        let cut = Arc::new(Cut { engine: engine.clone(), left });
         let store = Store::open_with_engine(
-            engine.clone(),
+            cut.clone(),
             objects.clone(),
             clock.clone(),
             Arc::new(SeededRandom::new(3)),
@@ -99,7 +147,7 @@ impl World {
         let random = Arc::new(SeededRandom::new(4));
         let snapshots = Snapshots::new(store.clone(), random, SnapshotLimits::default());
         let runs = Runs::new(store.clone(), snapshots.clone());
-        Self { engine, objects, clock, store, snapshots, runs }
+        Self { cut, engine, objects, clock, store, snapshots, runs }
     }
 
     /// The power is cut and the store opened again.
@@ -135,6 +183,28 @@ impl World {
         self.runs.begin(self.clock.now(), self.clock.now()).await.expect("begun");
         while !self.step().await.done {}
         self.close().await
+    }
+
+    /// A whole run, or as much of it as there is power for.
+    async fn try_run(&self, commits: usize) -> Result<(), SnapshotError> {
+        self.cut.left.store(commits, Ordering::SeqCst);
+        self.runs.begin(self.clock.now(), self.clock.now()).await?;
+        loop {
+            self.clock.advance(10);
+            if self.runs.step(LIMITS, &Hourly, &*self.clock).await?.done {
+                break;
+            }
+        }
+        self.runs.close(self.clock.now()).await.map(|_| ())
+    }
+
+    /// Replaces a row, and returns what stood there.
+    async fn replace(&self, family: Family, key: Bytes, value: Bytes) -> Bytes {
+        let before = self.engine.get(family, &key).await.expect("read").expect("a row");
+        let mut batch = Batch::default();
+        batch.put(family, key, value);
+        self.store.commit(batch).await.expect("replaced");
+        before
     }
 
     async fn close(&self) -> ClosedRun {
@@ -368,14 +438,7 @@ async fn a_held_snapshot_keeps_its_run() {
     world.append(1, 1).await;
     world.run().await;
     let held = world.latest(1).await;
-    world.runs.note_needed(AccountId(1), Some(held.number)).await.expect("noted");
-    let order = Hold { reason: "causa 12/2026".to_owned(), since: world.clock.now() };
-    let held_number = Some(held.number);
-    world
-        .snapshots
-        .hold(AccountId(1), held_number, Some(order), Batch::default())
-        .await
-        .expect("held");
+    hold(&world, &held).await;
     for at in 0..60 {
         world.append(1, 2 + at).await;
         world.clock.advance(24 * HOUR);
@@ -389,6 +452,12 @@ async fn a_held_snapshot_keeps_its_run() {
     world.prove(&held).await.expect("a proof");
     let refused = world.prove(&other).await;
     assert!(matches!(refused, Err(SnapshotError::NotPresent)), "{refused:?}");
+}
+
+async fn hold(world: &World, snapshot: &Snapshot) {
+    let order = Hold { reason: "causa 12/2026".to_owned(), since: world.clock.now() };
+    let (account, number) = (snapshot.record.account, snapshot.number);
+    world.runs.hold(account, Some(number), Some(order)).await.expect("held");
 }
 
 /// The snapshots that the covering rule keeps.

@@ -1,0 +1,211 @@
+//! Power that is cut, rows that are damaged, holds and requests at the wrong moment.
+
+use super::*;
+use crate::run::keys::SNAPSHOT_RUN_NEEDS;
+
+const NONE: Retention =
+    Retention { hourly_hours: 0, daily_days: 0, monthly_months: 0, on_demand_days: 0 };
+
+#[tokio::test]
+async fn a_run_that_is_killed_at_any_commit_enters_every_account_once() {
+    let mut ended = false;
+    for commits in 0.. {
+        let world = World::new(7).await;
+        world.run().await;
+        for account in 1..=7 {
+            world.append(account, 1).await;
+        }
+        world.clock.advance(HOUR);
+        ended = world.try_run(commits).await.is_ok();
+        let world = world.crash().await;
+        if world.runs.run(2).await.expect("read").is_none() {
+            world.run().await;
+        }
+        let run = world.runs.run(2).await.expect("read").expect("the run");
+        world.assert_complete(&run, 7).await;
+        assert_eq!(world.count(SNAPSHOT_RUN_DUE).await, 0, "{commits} commits");
+        for account in 1..=7 {
+            let all = world.snapshots.list(AccountId(account)).await.expect("list");
+            assert_eq!(all.len(), 2, "account {account}, {commits} commits");
+        }
+        if ended {
+            assert!(commits > 10, "{commits}");
+            break;
+        }
+    }
+    assert!(ended);
+}
+
+#[tokio::test]
+async fn a_snapshot_that_no_run_entered_is_noted_by_the_one_that_enters_the_next() {
+    let world = World::new(2).await;
+    world.run().await;
+    world.append(1, 1).await;
+    world.clock.advance(HOUR);
+    // The run begins and takes a snapshot; then the power is cut.
+    world.try_run(2).await.expect_err("the power is cut");
+    let world = world.crash().await;
+    let between = world.latest(1).await;
+    assert_eq!(between.number, 2);
+    world.append(1, 2).await;
+    world.clock.advance(HOUR);
+    world.run().await;
+    let latest = world.latest(1).await;
+    assert_eq!(latest.number, 3);
+    world.append(1, 3).await;
+    world.clock.advance(HOUR);
+    world.run().await;
+    world.snapshots.forget(AccountId(1), latest.number).await.expect("forgotten");
+    world.runs.thin(&NONE, world.clock.now().plus_millis(90 * 24 * HOUR)).await.expect("thinned");
+    world.prove(&between).await.expect("a proof");
+}
+
+#[tokio::test]
+async fn one_damaged_list_of_snapshots_stops_no_other_account() {
+    let world = World::new(3).await;
+    world.run().await;
+    world.append(2, 1).await;
+    world.on_demand(2).await;
+    let key = keep::keys::snapshot(AccountId(2), 1);
+    let family = keep::keys::SNAPSHOTS;
+    let row = world.replace(family, key.clone(), Bytes::from_static(b"\x01\xff")).await;
+    world.append(3, 1).await;
+    world.clock.advance(HOUR);
+    world.runs.begin(world.clock.now(), world.clock.now()).await.expect("begun");
+    let (mut failed, mut progress) = (Vec::new(), RunProgress::default());
+    while progress.number == 0
+        || !world.runs.close(world.clock.now()).await.is_ok_and(|run| run.is_some())
+    {
+        let step = world.step().await;
+        failed.extend(step.failures.into_iter().map(|(account, _)| account.0));
+        progress = step.progress;
+    }
+    assert_eq!((failed, progress.failed), (vec![2, 2], 1));
+    let run = world.runs.latest().await.expect("read").expect("a run");
+    let rows = world.entered(&run).await;
+    assert_eq!(rows[&3].record, world.latest(3).await.record.hash());
+    assert_ne!(rows[&2].record, world.latest(2).await.record.hash());
+    world.replace(family, key, row).await;
+    world.clock.advance(HOUR);
+    let run = world.run().await;
+    world.assert_complete(&run, 3).await;
+}
+
+#[tokio::test]
+async fn an_account_that_fails_in_every_phase_is_counted_once() {
+    let world = World::new(3).await;
+    world.run().await;
+    world.append(2, 1).await;
+    world.on_demand(2).await;
+    world.append(2, 2).await;
+    let key = keep::keys::snapshot(AccountId(2), 1);
+    world.replace(keep::keys::SNAPSHOTS, key, Bytes::from_static(b"\x01\xff")).await;
+    world.clock.advance(HOUR);
+    world.runs.begin(world.clock.now(), world.clock.now()).await.expect("begun");
+    let mut step = world.step().await;
+    while !step.done {
+        step = world.step().await;
+    }
+    assert_eq!(step.progress.failed, 1);
+}
+
+#[tokio::test]
+async fn a_hold_during_a_run_keeps_the_run_that_has_the_snapshot_already() {
+    for entered_again in [false, true] {
+        let world = World::new(8).await;
+        world.append(1, 1).await;
+        world.runs.begin(world.clock.now(), world.clock.now()).await.expect("begun");
+        world.step().await;
+        let held = world.latest(1).await;
+        hold(&world, &held).await;
+        world.append(1, 2).await;
+        if entered_again {
+            // By the same run, because its holder asks for it.
+            world.on_demand(1).await;
+        }
+        while !world.step().await.done {}
+        world.close().await;
+        world.prove(&held).await.expect("a proof");
+        for at in 0..5 {
+            world.append(1, 3 + at).await;
+            world.clock.advance(24 * HOUR);
+            world.run().await;
+        }
+        for number in 2..=4 {
+            world.snapshots.forget(AccountId(1), number).await.expect("forgotten");
+        }
+        let later = world.clock.now().plus_millis(90 * 24 * HOUR);
+        let thinned = world.runs.thin(&NONE, later).await.expect("thinned");
+        assert!(thinned.removed > 2, "{thinned:?}");
+        world.prove(&held).await.expect("a proof");
+    }
+}
+
+#[tokio::test]
+async fn a_run_stays_when_nobody_can_tell_whether_it_is_needed() {
+    let world = World::new(2).await;
+    world.append(1, 1).await;
+    world.run().await;
+    let held = world.latest(1).await;
+    hold(&world, &held).await;
+    assert_eq!(world.count(SNAPSHOT_RUN_NEEDS).await, 1, "in the batch of the hold");
+    for at in 0..4 {
+        world.append(2, at).await;
+        world.clock.advance(24 * HOUR);
+        world.run().await;
+    }
+    let key = keep::keys::snapshot(AccountId(1), held.number);
+    let family = keep::keys::SNAPSHOTS;
+    let row = world.replace(family, key.clone(), Bytes::from_static(b"\x01\xff")).await;
+    let later = world.clock.now().plus_millis(60 * 24 * HOUR);
+    let thinned = world.runs.thin(&NONE, later).await.expect("thinned");
+    assert_eq!((thinned.kept, thinned.failures.len()), (2, 1), "{thinned:?}");
+    world.replace(family, key, row).await;
+    world.prove(&held).await.expect("a proof");
+}
+
+#[tokio::test]
+async fn damaged_settings_of_one_account_leave_those_of_the_others() {
+    let world = World::new(3).await;
+    let overrides = keep::settings::Overrides {
+        monthly_months: Some(60),
+        ..keep::settings::Overrides::default()
+    };
+    for account in 1..=2 {
+        let changed =
+            world.snapshots.change_settings(AccountId(account), overrides, Batch::default());
+        changed.await.expect("changed");
+    }
+    let key = keep::keys::account(AccountId(1));
+    world.replace(keep::keys::SNAPSHOT_ACCOUNTS, key, Bytes::from_static(b"\x01\xff")).await;
+    let mut damaged = Vec::new();
+    let note = |account: AccountId, _| damaged.push(account.0);
+    let longest = world.snapshots.longest(&Retention::default(), note).await.expect("read");
+    assert_eq!((longest.monthly_months, damaged), (60, vec![1]));
+}
+
+#[tokio::test]
+async fn what_an_account_may_ask_for_in_a_day_is_counted_one_by_one() {
+    let world = World::new(1).await;
+    world.run().await;
+    let ask = async |at: u64| {
+        world.append(1, at).await;
+        let now = world.clock.now().plus_millis(1_000 * i64::try_from(at).expect("small"));
+        world.runs.take_asked(AccountId(1), 2, now).await
+    };
+    futures::future::join_all((1..=8).map(&ask)).await;
+    let all = world.snapshots.list(AccountId(1)).await.expect("list");
+    let asked = all.iter().filter(|one| one.kind == SnapshotKind::OnDemand).count();
+    assert!((1..=2).contains(&asked), "{asked}");
+    // Then one after the other.
+    for at in 20..22 {
+        let _ = ask(at).await;
+    }
+    let over = ask(30).await.expect("counted");
+    assert_eq!(over, None, "the account has changed");
+    world.clock.advance(24 * HOUR);
+    let first = world.runs.take_asked(AccountId(1), 1, world.clock.now()).await.expect("asked");
+    assert!(matches!(first, Some(Taken::New(_))), "another day: {first:?}");
+    let again = world.runs.take_asked(AccountId(1), 1, world.clock.now()).await.expect("asked");
+    assert!(matches!(again, Some(Taken::Unchanged(Some(_)))), "unchanged: {again:?}");
+}
