@@ -452,10 +452,8 @@ fn start_beside(
     engine: &Arc<PecEngine>,
     stopping: &CancellationToken,
 ) -> JoinSet<()> {
-    let config = parts.config;
+    let (config, store) = (parts.config, Arc::clone(engine.store()));
     let mut tasks = JoinSet::new();
-    let (store, interval) =
-        (Arc::clone(engine.store()), config.registry.outbox_interval.duration());
     tasks.spawn(background::pack(
         Arc::clone(&store),
         config.store.pack_interval.duration(),
@@ -479,10 +477,9 @@ fn start_beside(
         config.store.scrub_period.duration(),
         stopping.clone(),
     ));
-    tasks.spawn({
-        let (registry, stopping) = (Arc::clone(registry), stopping.clone());
-        async move { outbox::keep_applied(&registry, &*store, interval, stopping).await }
-    });
+    let interval = config.registry.outbox_interval.duration();
+    let (own, stop) = (Arc::clone(registry), stopping.clone());
+    tasks.spawn(async move { outbox::keep_applied(&own, &*store, interval, stop).await });
     tasks.spawn(background::follow_domains(
         Arc::clone(registry),
         Arc::clone(config),

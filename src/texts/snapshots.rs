@@ -35,6 +35,9 @@ pub fn fault(fault: &SnapshotFault) -> Text {
         }
         SnapshotFault::NotListed => "una pagina partita dopo non è elencata".to_owned(),
         SnapshotFault::ListedWrongly => "è elencata una pagina che non è partita dopo".to_owned(),
+        SnapshotFault::ListedUnderNone => {
+            "è elencato ciò che è partito dopo un'istantanea che non c'è".to_owned()
+        }
         SnapshotFault::Leftover => "la pagina non è di alcuna istantanea".to_owned(),
     };
     Text::filled(italian, fault.to_string())

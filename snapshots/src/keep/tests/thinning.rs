@@ -160,6 +160,7 @@ async fn what_a_restore_reads_stays_while_it_can_go_on() {
             total: 1,
             restored: 0,
             present: 0,
+            unreadable: 0,
             erased: 0,
         };
         let mut batch = Batch::default();

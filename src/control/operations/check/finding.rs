@@ -233,6 +233,7 @@ fn kind_of(fault: &SnapshotFault) -> (&'static str, Value) {
         }
         SnapshotFault::NotListed => ("snapshot_page_not_listed", Value::Null),
         SnapshotFault::ListedWrongly => ("snapshot_page_listed_wrongly", Value::Null),
+        SnapshotFault::ListedUnderNone => ("snapshot_listed_under_none", Value::Null),
         SnapshotFault::Leftover => ("snapshot_page_leftover", Value::Null),
     }
 }
