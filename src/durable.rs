@@ -70,7 +70,13 @@ pub fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |folder| std::fs::File::open(folder)?.sync_all())
+    let folder = match path.parent() {
+        None => return Ok(()),
+        // A name without a folder is one of the present folder.
+        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+        Some(folder) => folder,
+    };
+    std::fs::File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

@@ -35,15 +35,16 @@ async fn filled(messages: u64) -> (Yard, Vec<Uid>, MailboxId) {
         uids.push(yard.add(&text(seed)).await);
     }
     yard.pack().await;
-    let archive = yard.anna.create_mailbox("Deposito", None).await.expect("create");
-    yard.set_tier(archive, 1).await;
+    let archive = yard.anna.create_mailbox("Archivio/Deposito", None).await.expect("create");
     (yard, uids, archive)
 }
 
 /// Moves messages and returns their rows at the destination.
 async fn archive(yard: &Yard, uids: &[Uid], from: MailboxId, to: MailboxId) -> Vec<MessageRow> {
     let mailbox = yard.anna.mailbox(from).await.expect("a mailbox");
-    mailbox.move_to(uids, to).await.expect("move");
+    for some in uids.chunks(20) {
+        mailbox.move_to(some, to).await.expect("move");
+    }
     if from == INBOX {
         for uid in uids {
             yard.messages.lock().unwrap().remove(uid);

@@ -23,8 +23,6 @@ use crate::{
     account::Account,
     catalog::{
         engine::{Batch, Engine, Family, Page, Reader, Scan},
-        keys,
-        records::{self, MailboxRecord},
         simulated::SimulatedEngine,
     },
     collector::{CollectOptions, CollectReport},
@@ -222,17 +220,6 @@ impl Yard {
     pub(super) async fn add(&self, octets: &[u8]) -> Uid {
         let staged = self.stage(octets).await;
         self.append(&staged, octets).await.expect("append")
-    }
-
-    /// Says of which tier a mailbox is, in the batch of nothing else.
-    pub(super) async fn set_tier(&self, mailbox: MailboxId, tier: u32) {
-        let key = keys::mailbox(ANNA, mailbox);
-        let octets = self.engine.get(keys::MAILBOXES, &key).await.expect("get").expect("there");
-        let record: MailboxRecord =
-            records::decode(keys::MAILBOXES, &key, &octets).expect("a record");
-        let mut batch = Batch::default();
-        batch.put(keys::MAILBOXES, key, records::encode(&MailboxRecord { tier, ..record }));
-        self.engine.commit(batch).await.expect("commit");
     }
 
     pub(super) async fn expunge(&self, uids: &[Uid]) {

@@ -25,8 +25,6 @@ use super::{
 use crate::{
     catalog::{
         engine::{Batch, Engine, Expected, Scan},
-        keys,
-        records::{self, MailboxRecord},
         simulated::{Faults, SimulatedEngine},
     },
     collector::{CollectOptions, references::References},
@@ -289,8 +287,6 @@ impl Run {
         actors.spawn(pack(Arc::clone(world), Arc::clone(store)));
         let collecting = collect(Arc::clone(world), Arc::clone(store), self.collecting.clone());
         actors.spawn(collecting);
-        let archiving = archive(Arc::clone(world), Arc::clone(store), self.scribes.clone());
-        actors.spawn(archiving);
         let backups = Arc::clone(&self.backups);
         let (owners, engine) = ((self.scribes.clone(), self.racks.clone()), Arc::clone(engine));
         actors.spawn(back_up(Arc::clone(world), Arc::clone(store), engine, owners, backups));
@@ -393,30 +389,6 @@ async fn collect(world: Arc<World>, store: Arc<Store>, options: CollectOptions) 
             Err(StoreError::Engine { .. } | StoreError::Closed) => return,
             Err(error) => return world.blame(format!("the collector: {error:?}")),
         }
-    }
-}
-
-/// Makes mailboxes archives and live ones again, so that what is in them turns cold and warm.
-async fn archive(world: Arc<World>, store: Arc<Store>, scribes: Vec<Arc<Mutex<Scribe>>>) {
-    loop {
-        world.sleep("archive", world.below(400)).await;
-        let (id, name) = {
-            let scribe = scribes[world.index(scribes.len())].lock().expect("no panic");
-            let name = if world.chance(700) { scribe.home() } else { scribe.tent() };
-            (scribe.account, name)
-        };
-        // Whatever fails here is somebody else's: the next time is soon.
-        let Ok(account) = store.account(id).await else { continue };
-        let Ok(mailbox) = account.mailbox_by_name(&name).await else { continue };
-        let key = keys::mailbox(id, mailbox.id());
-        let Ok(Some(octets)) = store.engine().get(keys::MAILBOXES, &key).await else { continue };
-        let record = records::decode::<MailboxRecord>(keys::MAILBOXES, &key, &octets);
-        let Ok(record) = record else { return world.blame("a mailbox record is damaged") };
-        let turned = MailboxRecord { tier: 1 - record.tier, ..record };
-        let mut batch = Batch::default();
-        batch.expect(keys::MAILBOXES, key.clone(), Expected::Value(octets));
-        batch.put(keys::MAILBOXES, key, records::encode(&turned));
-        let _ = store.commit(batch).await;
     }
 }
 
