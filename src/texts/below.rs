@@ -139,7 +139,7 @@ const DAMAGES: [Sentence; 54] = [
 ];
 
 /// What `repair` did, would do, or had to leave.
-const REPAIRS: [Sentence; 43] = [
+const REPAIRS: [Sentence; 45] = [
     ("{}: taken out", "{}: tolta"),
     ("its key names no account", "la chiave non nomina una casella"),
     ("its key is none of the family's", "la chiave non è della famiglia"),
@@ -184,6 +184,8 @@ const REPAIRS: [Sentence; 43] = [
         "the list of deletions agrees with its record again",
         "l'elenco delle eliminazioni è di nuovo d'accordo con la sua riga",
     ),
+    ("it is listed under snapshot {}, too", "è elencato anche sotto l'istantanea {}"),
+    ("there never was such a snapshot", "quell'istantanea non c'è mai stata"),
     ("{} has rows", "{} ha righe"),
     ("it has no snapshot; the next is {}", "non ha istantanee; la prossima è la {}"),
     (
