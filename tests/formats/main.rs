@@ -19,7 +19,10 @@ use snapshots::keep::{SnapshotLimits, Snapshots};
 use storage::{
     catalog::{engine::Scan, pages::Pages},
     error::StoreError,
-    mailbox::view::{MailboxView, MessageRow},
+    mailbox::{
+        flags::Keyword,
+        view::{MailboxView, MessageRow},
+    },
     store::Store,
 };
 use trust::{
@@ -144,7 +147,7 @@ async fn read(mailbox: &dyn MailboxView, place: &str) -> String {
             None => "erased".to_owned(),
         };
         let MessageRow { uid, flags, internal_date, size, charged_octets, .. } = row;
-        let keywords: Vec<&str> = flags.keywords.iter().map(|word| word.as_str()).collect();
+        let keywords: Vec<&str> = flags.keywords.iter().map(Keyword::as_str).collect();
         let marks = [flags.seen, flags.answered, flags.flagged, flags.deleted, flags.draft];
         let marks: String = marks.iter().map(|set| if *set { '1' } else { '0' }).collect();
         let date = internal_date.0;

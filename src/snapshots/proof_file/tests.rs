@@ -484,10 +484,10 @@ async fn a_file_with_any_changed_octet_is_refused() {
     }
 }
 
-/// Every octet of the small parts, in one process of Python; it takes some minutes of processes of openssl
-/// only for octets that nothing before the signature covers.
+/// One octet in eleven of each file, others in each, in one process of Python: octets that nothing before the
+/// signature covers take two processes of openssl each. The program's own check tries all of them above.
 #[tokio::test]
-async fn the_verifier_in_python_refuses_every_changed_octet() {
+async fn the_verifier_in_python_refuses_changed_octets_everywhere() {
     let provider = Provider::new(40, true).await;
     let script = r"
 import sys
@@ -495,7 +495,7 @@ sys.path.insert(0, sys.argv[1])
 from verify_proof import Refused, verify
 octets = open(sys.argv[2], 'rb').read()
 verify(octets, sys.argv[3])
-for at in range(len(octets)):
+for at in range(int(sys.argv[4]), len(octets), 11):
     changed = bytearray(octets)
     changed[at] ^= 1 << (at % 8)
     try:
@@ -505,14 +505,16 @@ for at in range(len(octets)):
     sys.exit('octet %d of %d' % (at, len(octets)))
 ";
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-    for (mailbox, asked) in [("INBOX", uid(31)), ("INBOX", uid(32)), ("Altra", uid(31))] {
+    let files = [("0", "INBOX", uid(31)), ("4", "INBOX", uid(32)), ("8", "Altra", uid(31))];
+    for (first, mailbox, asked) in files {
         let file = provider.folder.path().join("proof.tar");
         fs::write(&file, provider.prove(mailbox, asked).await).expect("written");
         let ca = provider.folder.path().join("ca.pem");
         fs::write(&ca, &provider.parts.certificates).expect("written");
         let mut command = Command::new("python3");
         command.env("PYTHONDONTWRITEBYTECODE", "1").args(["-c", script]);
-        let output = command.arg(&docs).arg(&file).arg(&ca).output().expect("python3 runs");
+        let output =
+            command.arg(&docs).arg(&file).arg(&ca).arg(first).output().expect("python3 runs");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{mailbox}: {said}");
     }
