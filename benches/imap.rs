@@ -63,7 +63,7 @@ fn line(
 
 /// How long all rounds of `command` take; each answer has `told` in it.
 async fn answered(folder: &Path, command: &str, told: &str) -> Result<Duration, Failure> {
-    let (store, account, inbox) = furnished(folder, &[]).await?;
+    let (store, account, inbox) = furnished(folder).await?;
     drop((account, inbox));
     let mail = Arc::new(StoreMailAccess::new(Arc::clone(&store), 1 << 20));
     let server =

@@ -119,7 +119,7 @@ fn run(measure: impl FnOnce(&Path) -> Measuring<'_>) -> Result<Rates, Failure> {
 }
 
 async fn opened(folder: &Path) -> Result<[Duration; 3], Failure> {
-    let (store, account, inbox) = furnished(folder, &[]).await?;
+    let (store, account, inbox) = furnished(folder).await?;
     let blocks = values(&store, keys::MAILBOX_BLOCKS).await?;
     let mut times = [Duration::ZERO; 3];
     // The first round fills the catalog's cache and is not counted.
@@ -150,7 +150,7 @@ async fn opened(folder: &Path) -> Result<[Duration; 3], Failure> {
 }
 
 async fn searched(folder: &Path) -> Result<[Duration; 3], Failure> {
-    let (store, account, inbox) = furnished(folder, &[]).await?;
+    let (store, account, inbox) = furnished(folder).await?;
     let blocks = values(&store, keys::HEADER_BLOCKS).await?;
     let rows = inbox.list().await?.1;
     let numbers: Vec<EmailNumber> = rows.iter().map(|row| row.email_number).collect();
@@ -229,13 +229,11 @@ async fn values(store: &Store, family: Family) -> Result<Vec<bytes::Bytes>, Fail
     Ok(entries.into_iter().map(|(_, value)| value).collect())
 }
 
-/// A store with one account that has all messages in INBOX, and its blocks; `families` are those of the
-/// floors above.
+/// A store with one account that has all messages in INBOX, and its blocks.
 pub(crate) async fn furnished(
     folder: &Path,
-    families: &[Family],
 ) -> Result<(Arc<Store>, Account, Arc<LiveMailbox>), Failure> {
-    let (store, account, inbox) = empty(folder, families).await?;
+    let (store, account, inbox) = empty(folder).await?;
     for first in (0..MESSAGES).step_by(TOGETHER) {
         let some = first..(first + TOGETHER).min(MESSAGES);
         try_join_all(some.map(|number| append(&store, &account, &inbox, number))).await?;
@@ -247,13 +245,12 @@ pub(crate) async fn furnished(
 /// A store with one account that has nothing yet.
 pub(crate) async fn empty(
     folder: &Path,
-    families: &[Family],
 ) -> Result<(Arc<Store>, Account, Arc<LiveMailbox>), Failure> {
     let objects = folder.join("objects");
     std::fs::create_dir(&objects)?;
     let config = StoreConfig {
         catalog_folder: folder.join("catalog"),
-        families: families.to_vec(),
+        families: ceralacca::serve::store::families(),
         references: Vec::new(),
         catalog: RocksConfig::default(),
         octets: OctetStoreConfig::default(),

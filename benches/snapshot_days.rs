@@ -110,7 +110,7 @@ struct Days {
 
 impl Days {
     async fn live(folder: &Path, days: usize) -> Result<Self, Failure> {
-        let (store, account, inbox) = furnished(folder, &FAMILIES).await?;
+        let (store, account, inbox) = furnished(folder).await?;
         let limits = SnapshotLimits::default();
         let snapshots = Snapshots::new(Arc::clone(&store), Arc::new(SystemRandom), limits);
         let mut now = SystemClock.now();

@@ -17,9 +17,7 @@ use protocols::{
     imap::{Server, ServerSettings},
     net::stream::ChannelBindings,
 };
-use snapshots::keep::{
-    SnapshotLimits, Snapshots, keys::FAMILIES, snapshot::SnapshotKind, take::Taken,
-};
+use snapshots::keep::{SnapshotLimits, Snapshots, snapshot::SnapshotKind, take::Taken};
 use tokio::io::DuplexStream;
 use tokio_util::sync::CancellationToken;
 use trust::{
@@ -48,7 +46,7 @@ pub(crate) fn measure() -> Result<Line, Failure> {
 
 /// How long all rounds take, of the snapshot and of the live mailbox.
 async fn opened(folder: &Path) -> Result<[Duration; 2], Failure> {
-    let (store, account, inbox) = empty(folder, &FAMILIES).await?;
+    let (store, account, inbox) = empty(folder).await?;
     for first in (0..MESSAGES).step_by(TOGETHER) {
         let some = first..(first + TOGETHER).min(MESSAGES);
         try_join_all(some.map(|number| append(&store, &account, &inbox, number))).await?;

@@ -8,10 +8,10 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 use futures::future::try_join_all;
 use snapshots::{
-    keep::{SnapshotLimits, Snapshots, keys::FAMILIES, snapshot::SnapshotKind},
+    keep::{SnapshotLimits, Snapshots, snapshot::SnapshotKind},
     restore::{
         RestoreLimits, Restores, Target,
-        job::{RestoreState, SNAPSHOT_RESTORES, Scope},
+        job::{RestoreState, Scope},
     },
 };
 use storage::mailbox::{
@@ -41,8 +41,7 @@ pub(crate) fn measure() -> Result<Line, Failure> {
 }
 
 async fn restored(folder: &Path) -> Result<f64, Failure> {
-    let families = [&FAMILIES[..], &[SNAPSHOT_RESTORES]].concat();
-    let (store, account, inbox) = empty(folder, &families).await?;
+    let (store, account, inbox) = empty(folder).await?;
     for first in (0..MESSAGES).step_by(TOGETHER) {
         let some = first..(first + TOGETHER).min(MESSAGES);
         try_join_all(some.map(|number| append(&store, &account, &inbox, number))).await?;

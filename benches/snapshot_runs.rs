@@ -13,15 +13,15 @@ use std::{
 
 use futures::future::try_join_all;
 use snapshots::{
-    keep::{self, SnapshotLimits, Snapshots},
+    keep::{SnapshotLimits, Snapshots},
     run::{
-        self, Runs,
+        Runs,
         walk::{Schedule, StepLimits},
     },
 };
 use storage::{
     account::settings::AccountSettings,
-    catalog::{engine::Family, rocksdb::RocksConfig},
+    catalog::rocksdb::RocksConfig,
     ids::AccountId,
     octets::OctetStoreConfig,
     pack::store::local_objects,
@@ -83,6 +83,8 @@ async fn note_changed(folder: &Path) -> Result<(), Failure> {
         let (account, inbox) = house::inbox(&store, usize::try_from(account)?).await?;
         house::append(&account, inbox, &staged).await?;
     }
+    // An account has one snapshot a second at most.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let (second, taken) = run(&runs).await?;
     let latest = runs.latest().await?.ok_or("no run was closed")?;
     crate::tell(&format!(
@@ -115,10 +117,9 @@ async fn run(runs: &Runs) -> Result<(Duration, u64), Failure> {
 }
 
 async fn open(folder: &Path, accounts: u64) -> Result<(Arc<Store>, Arc<Runs>), Failure> {
-    let families: Vec<Family> = [&keep::keys::FAMILIES[..], &run::keys::FAMILIES[..]].concat();
     let config = StoreConfig {
         catalog_folder: folder.join("catalog"),
-        families,
+        families: ceralacca::serve::store::families(),
         references: Vec::new(),
         catalog: RocksConfig::default(),
         octets: OctetStoreConfig::default(),
