@@ -2,7 +2,13 @@
 //!
 //! Both trees are walked side by side; where they have the same page at the same place it is passed
 //! over, so that what is read grows with the changes and not with the rows. Births do not count: pages
-//! of equal names have equal rows. Memory is that of one path through each tree.
+//! of equal names have equal rows.
+//!
+//! A page that is to be opened is read together with the next ones of its level that only one tree has
+//! in sight: one trip to the catalog instead of one for each. Memory is that of [`PAGES_AHEAD`] pages of
+//! each level of each tree.
+
+use std::collections::HashSet;
 
 use super::{
     PageStore, TreeRoot,
@@ -11,6 +17,9 @@ use super::{
     row::Row,
 };
 use crate::{error::SnapshotError, hash::Salts};
+
+/// Pages of one tree that are read at once.
+const PAGES_AHEAD: usize = 64;
 
 /// What differs under one key: the row of the one tree and of the other, never none of both.
 pub type Difference<R> = (Option<R>, Option<R>);
@@ -100,24 +109,55 @@ impl<R: Row> Side<R> {
         self.passed = Some(key);
     }
 
-    /// Puts what stands in the next page in its place.
-    fn open(&mut self, level: u8, page: (PageRef, Page<R>)) -> Result<(), SnapshotError> {
-        self.left.pop();
-        let misplaced = || SnapshotError::Damaged {
-            object: format!("page {}", page.0.id),
-            detail: "its level and the level above do not fit together",
-        };
-        // A level that does not descend would make the walk endless. The root's is not known before.
-        if level != u8::MAX && page.1.level().checked_add(1) != Some(level) {
-            return Err(misplaced());
-        }
-        match page.1 {
-            Page::Leaf(rows) => self.left.extend(rows.into_iter().rev().map(Item::Row)),
-            Page::Inner(level, children) => {
-                self.left.extend(children.into_iter().rev().map(|child| Item::Page(level, child)));
+    /// Which items of what is left are to be opened with the next one, a page: those of its level that
+    /// `other` does not have, the next first.
+    fn ahead(&self, other: &Self) -> Vec<(usize, Child)> {
+        let Some((level, next)) = self.page() else { return Vec::new() };
+        let shared: HashSet<PageId> =
+            other.left.iter().filter_map(|item| item.page_of(level)).collect();
+        let pages = self.left.iter().enumerate().rev().filter_map(|(at, item)| match item {
+            Item::Page(found, page) if *found == level => Some((at, *page)),
+            _ => None,
+        });
+        // The next one is opened even if both have it, at different places.
+        pages
+            .filter(|(_, page)| page.page == next.page || !shared.contains(&page.page.id))
+            .take(PAGES_AHEAD)
+            .collect()
+    }
+
+    /// Puts what stands in pages in their places, the last place first.
+    fn open(&mut self, pages: Vec<(usize, (PageRef, Page<R>))>) -> Result<(), SnapshotError> {
+        let mut behind = Vec::new();
+        for (at, (page_ref, page)) in pages {
+            behind.extend(self.left.drain(at.saturating_add(1)..).rev());
+            let Some(Item::Page(level, _)) = self.left.pop() else { continue };
+            // A level that does not descend would make the walk endless. The root's is not known before.
+            if level != u8::MAX && page.level().checked_add(1) != Some(level) {
+                return Err(SnapshotError::Damaged {
+                    object: format!("page {}", page_ref.id),
+                    detail: "its level and the level above do not fit together",
+                });
+            }
+            match page {
+                Page::Leaf(rows) => behind.extend(rows.into_iter().map(Item::Row)),
+                Page::Inner(level, children) => {
+                    behind.extend(children.into_iter().map(|child| Item::Page(level, child)));
+                }
             }
         }
+        self.left.extend(behind.into_iter().rev());
         Ok(())
+    }
+}
+
+impl<R> Item<R> {
+    /// The page's name, when it is one of this level.
+    fn page_of(&self, level: u8) -> Option<PageId> {
+        match self {
+            Self::Page(found, page) if *found == level => Some(page.page.id),
+            _ => None,
+        }
     }
 }
 
@@ -187,16 +227,12 @@ impl<'a, R: Row> TreeDiff<'a, R> {
     }
 
     async fn open(&mut self, before: bool, after: bool) -> Result<(), SnapshotError> {
-        let one = before.then(|| self.before.page()).flatten();
-        let other = after.then(|| self.after.page()).flatten();
-        let wanted: Vec<Child> = one.iter().chain(&other).map(|(_, child)| *child).collect();
+        let one = if before { self.before.ahead(&self.after) } else { Vec::new() };
+        let other = if after { self.after.ahead(&self.before) } else { Vec::new() };
+        let wanted: Vec<Child> = one.iter().chain(&other).map(|(_, page)| *page).collect();
         let mut read = read_all::<R>(self.store, self.salts, &wanted).await?.into_iter();
-        if let (Some((level, _)), Some(page)) = (one, one.and_then(|_| read.next())) {
-            self.before.open(level, page)?;
-        }
-        if let (Some((level, _)), Some(page)) = (other, other.and_then(|_| read.next())) {
-            self.after.open(level, page)?;
-        }
-        Ok(())
+        let places = |wanted: Vec<(usize, Child)>| wanted.into_iter().map(|(at, _)| at);
+        self.before.open(places(one).zip(read.by_ref()).collect())?;
+        self.after.open(places(other).zip(read).collect())
     }
 }
