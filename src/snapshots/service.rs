@@ -22,7 +22,7 @@ use ::snapshots::{
         walk::{Schedule, Step, StepLimits},
     },
 };
-use storage::{account::settings::AccountSettings, ids::AccountId};
+use storage::{account::settings::AccountSettings, error::StoreError, ids::AccountId};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 use trust::{
@@ -247,7 +247,8 @@ impl SnapshotService {
                 Ok(settings) => self.settings.times(&settings.plan).retention,
                 Err(error) => return put_off("thin", &SnapshotError::from(error).into()),
             },
-            Err(_) => return,
+            Err(StoreError::NoSuchAccount(_)) => return,
+            Err(error) => return put_off("thin", &SnapshotError::from(error).into()),
         };
         match self.runs.snapshots().thin(account, &general, self.clock.now()).await {
             Ok(thinned) => count(names::SNAPSHOTS_REMOVED, thinned.forgotten),

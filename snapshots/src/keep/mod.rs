@@ -99,7 +99,8 @@ pub struct Snapshots {
 }
 
 impl Snapshots {
-    /// Keeps snapshots in `store`, which was opened with [`keys::FAMILIES`].
+    /// Keeps snapshots in `store`, which was opened with [`keys::FAMILIES`] and
+    /// [`crate::run::keys::FAMILIES`].
     #[must_use]
     pub fn new(
         store: Arc<Store>,
