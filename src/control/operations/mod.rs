@@ -2,6 +2,7 @@
 
 use super::Operations;
 
+mod acts;
 pub mod archive;
 pub mod backup;
 pub mod check;
