@@ -5,8 +5,14 @@ use serde::{Deserialize, Serialize};
 use storage::catalog::engine::Batch;
 use trust::clock::{Clock as _, SystemClock};
 
-use super::standing::{account, refusal, snapshot};
-use crate::control::{Operation, OperationError, Run, Site};
+use super::{
+    account,
+    standing::{refusal, snapshot},
+};
+use crate::{
+    control::{Operation, OperationError, Run, Site},
+    texts::Text,
+};
 
 /// Holds snapshots of an account, or lets them go again.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -68,6 +74,9 @@ pub struct SettingsView {
     pub held: Option<String>,
     /// Names of single snapshots that are held.
     pub held_snapshots: Vec<String>,
+    /// When one was just held: why the account may have been otherwise at the instant that was named.
+    #[serde(default)]
+    pub note: Option<Text>,
 }
 
 #[async_trait::async_trait]
@@ -78,14 +87,16 @@ impl Operation for SnapshotHold {
 
     async fn run(&self, site: &Site, _: &Run) -> Result<SettingsView, OperationError> {
         let (id, _) = account(site, &self.account).await?;
-        let number = match &self.instant {
+        let standing = match &self.instant {
             None => None,
-            Some(instant) => Some(snapshot(site, id, instant).await?.number),
+            Some(instant) => Some(snapshot(site, id, instant).await?),
         };
+        let number = standing.as_ref().map(|standing| standing.snapshot.number);
+        let note = standing.and_then(|standing| standing.note());
         let hold = self.reason.clone().map(|reason| Hold { reason, since: SystemClock.now() });
         // What is held stays provable: the runs that attest it stay, too.
         site.runs.hold(id, number, hold).await.map_err(|error| refusal(&error))?;
-        view(site, &self.account).await
+        Ok(SettingsView { note, ..view(site, &self.account).await? })
     }
 }
 
@@ -133,5 +144,6 @@ async fn view(site: &Site, address: &str) -> Result<SettingsView, OperationError
         on_demand_days: kept.on_demand_days,
         held: own.hold.map(|hold| hold.reason),
         held_snapshots: held.map(::snapshots::keep::snapshot::Snapshot::name).collect(),
+        note: None,
     })
 }
