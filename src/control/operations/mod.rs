@@ -32,6 +32,7 @@ mod tests;
 #[must_use]
 pub fn served() -> Operations {
     Operations::default()
+        .with::<archive::ArchiveRestore>()
         .with::<archive::ArchiveRules>()
         .with::<archive::ArchiveRun>()
         .with::<archive::ArchiveStatus>()
