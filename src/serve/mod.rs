@@ -124,7 +124,8 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
 
     let tls = TlsContext::from_pem(&credentials.tls.chain_pem()?, &credentials.tls.key.to_pem()?)
         .context("taking the TLS certificate into use")?;
-    let mail = doors::mail_access(&config, &registry, &store)?;
+    let runs = crate::snapshots::open(&store);
+    let mail = doors::mail_access(&config, &registry, &runs)?;
     let filter = content::filter(&config);
     let incoming = incoming_point(&config, &engine.engine, &names, filter.clone());
     let rooms = rooms(mail, &engine.engine, authenticator, incoming);
@@ -134,7 +135,7 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     let mut beside = start_beside(&parts, &registry, &engine.engine, &stopping);
     beside.spawn(leftovers);
     journal::start(&config, &engine.engine, objects, &mut beside, &stopping)?;
-    let runs = snapshots::start(&config, &engine.engine, &mut beside, &stopping)?;
+    snapshots::start(&config, (&engine.engine, &runs), &mut beside, &stopping)?;
     beside.spawn(tokens::keep(issuer_keys, stopping.clone()));
     beside.spawn(Arc::clone(&claim).watch(backup.clone(), stopping.clone()));
     if let Some(backup) = &backup {
