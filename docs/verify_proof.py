@@ -9,6 +9,9 @@ It needs Python's standard library and the program `openssl`, nothing else, and 
 it does not hold, and says why. Without --ca signature and time stamp are checked against the
 authorities in the file itself: then nobody vouches for who these are. The authorities of the machine
 count for nothing. --signer demands the certificate with that SHA-256, --require-stamp a time stamp.
+
+The instant that it prints is the one at which the snapshot was taken. What the proof shows holds for that
+instant: what came or went before and after it is not shown.
 """
 
 import argparse

@@ -4,20 +4,22 @@
 //! the limit, and the store spools them (`storage::octets`).
 //!
 //! * [`shared`]: mailboxes of other accounts, read-only. * [`instants`]: those that snapshots show, too.
-//! * [`space`]: what operators set.
+//! * [`requests`]: snapshots that holders ask for. * [`space`]: what operators set.
 //!
 //! Not here: sessions (`protocols`), mailboxes themselves (`storage::account`).
 
 mod instants;
+mod requests;
 mod shared;
 mod space;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use ::snapshots::keep::Snapshots;
+use ::snapshots::{keep::Snapshots, run::Runs};
 use protocols::access::{
     AccountUse, Annotation, AppendAttributes, AppendSink, Identity, MailAccess, MailAccount,
-    MailboxEntry, ResourceUse, SNAPSHOTS, SetQuotaError, SpecialUse, is_of_others, is_of_snapshots,
+    MailboxEntry, ResourceUse, SNAPSHOTS, SetQuotaError, SnapshotAsked, SpecialUse, is_of_others,
+    is_of_snapshots,
 };
 use storage::{
     account::{
@@ -37,9 +39,13 @@ use storage::{
     octets::{MessageWriter, StagedMessage},
     store::Store,
 };
+use trust::clock::Clock;
 
-use self::{instants::Instants, shared::Place, space::Operators};
-use crate::registry::{Registry, address::AccountAddress};
+use self::{instants::Instants, requests::Requests, shared::Place, space::Operators};
+use crate::{
+    config::SnapshotSettings,
+    registry::{Registry, address::AccountAddress},
+};
 
 /// Opens accounts of one store.
 #[derive(Debug)]
@@ -48,18 +54,30 @@ pub struct StoreMailAccess {
     append_octets_max: u64,
     operators: Option<Arc<Operators>>,
     instants: Option<Arc<Instants>>,
+    requests: Option<Arc<Requests>>,
 }
 
 impl StoreMailAccess {
     /// Accounts of `store`, into which messages of at most `append_octets_max` are appended.
     pub fn new(store: Arc<Store>, append_octets_max: u64) -> Self {
-        Self { store, append_octets_max, operators: None, instants: None }
+        Self { store, append_octets_max, operators: None, instants: None, requests: None }
     }
 
     /// Shows every holder his `snapshots`, of which at most `open_max` are kept open.
     #[must_use]
     pub fn with_snapshots(self, snapshots: Arc<Snapshots>, open_max: usize) -> Self {
         Self { instants: Some(Arc::new(Instants::new(snapshots, open_max))), ..self }
+    }
+
+    /// Lets every holder ask for snapshots, as many in a day as his plan allows by `settings`.
+    #[must_use]
+    pub fn with_requests(
+        self,
+        runs: Arc<Runs>,
+        settings: SnapshotSettings,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { requests: Some(Arc::new(Requests::new(runs, settings, clock))), ..self }
     }
 
     /// Lets the accounts `operators` set the space of accounts of `registry`.
@@ -84,6 +102,7 @@ impl MailAccess for StoreMailAccess {
             append_octets_max: self.append_octets_max,
             operators: operators.cloned(),
             instants: self.instants.clone(),
+            requests: self.requests.clone(),
             address: identity.address.clone(),
         }))
     }
@@ -101,6 +120,8 @@ struct LiveMailAccount {
     operators: Option<Arc<Operators>>,
     /// Set where snapshots are kept.
     instants: Option<Arc<Instants>>,
+    /// Set where holders may ask for snapshots.
+    requests: Option<Arc<Requests>>,
     address: String,
 }
 
@@ -145,6 +166,13 @@ impl MailAccount for LiveMailAccount {
             None => None,
         };
         listed.ok_or_else(|| StoreError::NoSuchMailboxName(format!("{SNAPSHOTS}/{instant}")))
+    }
+
+    async fn take_snapshot(&self) -> Result<SnapshotAsked, StoreError> {
+        match &self.requests {
+            Some(requests) => requests.take(&self.account).await,
+            None => Err(StoreError::ReadOnly),
+        }
     }
 
     async fn open(&self, name: &str) -> Result<Arc<dyn MailboxView>, StoreError> {

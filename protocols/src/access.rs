@@ -172,6 +172,30 @@ pub fn is_of_snapshots(name: &str) -> bool {
     name.strip_prefix(SNAPSHOTS).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// Levels below [`SNAPSHOTS`] that are no instant: to create one of them asks for a snapshot of now, which
+/// stands under its own name.
+const NOW: [&str; 2] = ["Adesso", "now"];
+
+/// Says whether to create `name` asks for a snapshot.
+#[must_use]
+pub fn asks_for_snapshot(name: &str) -> bool {
+    let below = name.strip_prefix(SNAPSHOTS).and_then(|rest| rest.strip_prefix('/'));
+    below.is_some_and(|below| NOW.iter().any(|now| now.eq_ignore_ascii_case(below)))
+}
+
+/// What became of a holder's wish for a snapshot.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SnapshotAsked {
+    /// It was taken; the name of its instant.
+    Taken(String),
+    /// The account is still as this one shows it.
+    Unchanged(String),
+    /// The account has had as many as it may have in a day.
+    TooMany(u32),
+    /// The account is changing, or has one of this second.
+    TooSoon,
+}
+
 /// The instant of the snapshot among whose mailboxes `name` stands, and what is below it; empty for the
 /// instant itself. `None` for other names, and for [`SNAPSHOTS`].
 #[must_use]
@@ -354,6 +378,11 @@ pub trait MailAccount: Send + Sync + 'static {
     /// none any more.
     async fn list_snapshot(&self, instant: &str) -> Result<Vec<MailboxEntry>, StoreError> {
         Err(StoreError::NoSuchMailboxName(format!("{SNAPSHOTS}/{instant}")))
+    }
+
+    /// Takes a snapshot of now, because the holder asks for it. [`StoreError::ReadOnly`] where nobody may.
+    async fn take_snapshot(&self) -> Result<SnapshotAsked, StoreError> {
+        Err(StoreError::ReadOnly)
     }
 
     /// Opens a mailbox for reading and writing, or read-only where the tree is.

@@ -21,7 +21,7 @@ use storage::{
     },
     error::StoreError,
     ids::{AccountId, EmailNumber, MailboxId},
-    text::fold,
+    text::{encoded_word, fold},
 };
 use trust::digest::Sha256Digest;
 
@@ -68,9 +68,9 @@ pub struct FoundMessage {
     pub size: u64,
     /// INTERNALDATE of the row where it was last.
     pub internal_date: trust::clock::UnixMillis,
-    /// Its Message-ID, as searches know it.
+    /// Its Message-ID, as it stands in the message.
     pub message_id: Option<String>,
-    /// Its subject, as searches know it.
+    /// Its subject, as it stands in the message, decoded.
     pub subject: Option<String>,
     /// The earliest snapshot that holds it.
     pub first: Seen,
@@ -149,7 +149,7 @@ impl Snapshots {
         if let Some(oldest) = &newer {
             search.close(oldest);
         }
-        Ok(search.finish(done))
+        search.finish(done).await
     }
 }
 
@@ -384,29 +384,51 @@ impl Search<'_> {
         }
     }
 
-    fn finish(self, snapshots: u64) -> FoundMessages {
-        let mut messages: Vec<FoundMessage> =
-            self.found.into_values().map(Followed::finish).collect();
+    async fn finish(self, snapshots: u64) -> Result<FoundMessages, SnapshotError> {
+        let mut messages = Vec::with_capacity(self.found.len());
+        for followed in self.found.into_values() {
+            messages.push(followed.finish(&self.account).await?);
+        }
         messages.sort_by_key(|message| {
             std::cmp::Reverse((message.last.snapshot.number, message.email_number))
         });
-        FoundMessages { messages, more: self.more, snapshots }
+        Ok(FoundMessages { messages, more: self.more, snapshots })
     }
 }
 
 impl Followed {
-    fn finish(self) -> FoundMessage {
-        let text = |field| self.headers.as_ref().and_then(|headers| headers.text(field));
-        FoundMessage {
+    async fn finish(self, account: &Account) -> Result<FoundMessage, SnapshotError> {
+        let (subject, message_id) = self.shown(account).await?;
+        Ok(FoundMessage {
             email_number: self.row.email_number,
             digest: self.row.digest,
             size: self.row.size,
             internal_date: self.row.internal_date,
-            message_id: text(HeaderField::MessageId).map(str::to_owned),
-            subject: text(HeaderField::Subject).map(str::to_owned),
+            message_id,
+            subject,
             first: self.first.unwrap_or_else(|| self.last.clone()),
             last: self.last,
             now: self.now.into_iter().collect(),
+        })
+    }
+
+    /// Subject and Message-ID: searches know them in lower case, people want them as they were written.
+    async fn shown(
+        &self,
+        account: &Account,
+    ) -> Result<(Option<String>, Option<String>), SnapshotError> {
+        match account.summary(self.row.email_number).await {
+            Ok(summary) => {
+                let text = |octets: &Option<Vec<u8>>| octets.as_deref().map(encoded_word::decode);
+                Ok((text(&summary.envelope.subject), text(&summary.envelope.message_id)))
+            }
+            // Gone with its last snapshot meanwhile: as it was found.
+            Err(StoreError::NoSuchMessage { .. }) => {
+                let text = |field| self.headers.as_ref().and_then(|headers| headers.text(field));
+                let text = |field| text(field).map(str::to_owned);
+                Ok((text(HeaderField::Subject), text(HeaderField::MessageId)))
+            }
+            Err(error) => Err(error.into()),
         }
     }
 }
@@ -460,7 +482,7 @@ mod tests {
             }
         }
         search.close(newer.expect("a snapshot"));
-        let found = search.finish(done);
+        let found = search.finish(done).await.expect("what was found");
         let told = found.messages.into_iter().map(|one| {
             let (first, last) = (one.first.snapshot.number, one.last.snapshot.number);
             (one.subject.unwrap_or_default(), first, last, one.now.len())
@@ -469,6 +491,25 @@ mod tests {
         let mut told: Vec<_> = told.filter(|one| wanted.contains(&one.0.as_str())).collect();
         told.sort();
         (told, found.snapshots)
+    }
+
+    #[tokio::test]
+    async fn what_is_found_without_regard_to_case_is_shown_as_it_was_written() {
+        let (house, _) = House::new(small()).await;
+        let octets = b"Subject: =?utf-8?Q?Perizia_Citt=C3=A0?= N. 7\r\nMessage-ID: <Perizia.7@PEC.example>\r\n\r\nx\r\n";
+        house.append_octets(INBOX, octets).await;
+        house.take().await;
+        for query in [
+            Query::Text("PERIZIA citt\u{e0} n. 7".to_owned()),
+            Query::MessageId("perizia.7@pec.EXAMPLE".to_owned()),
+            Query::Digest(Sha256Digest::of(octets)),
+        ] {
+            let found = house.snapshots.search(ANNA, &query, 10, |_, _| true).await;
+            let found = found.expect("a search").messages;
+            let shown = found.iter().map(|one| (one.subject.as_deref(), one.message_id.as_deref()));
+            let written = (Some("Perizia Citt\u{e0} N. 7"), Some("<Perizia.7@PEC.example>"));
+            assert_eq!(shown.collect::<Vec<_>>(), [written], "{query:?}");
+        }
     }
 
     fn three(

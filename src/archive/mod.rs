@@ -3,6 +3,7 @@
 //! * [`rules`]: what is moved where; of each account, or by default of its plan.
 //! * [`run`]: one run over one account, and what it would do.
 //! * [`schedule`]: runs over all accounts, at their pace.
+//! * [`back`]: takes messages back to where they came from.
 //! * [`notice`]: what a holder has to be told.
 //!
 //! Invariants:
@@ -16,10 +17,12 @@
 //! Not here: tiers, quota and the move itself (`storage::account::tier`,
 //! `storage::mailbox::archive`), how a mail program reaches the archive (`mail_access`).
 
+pub mod back;
 pub mod notice;
 pub mod rules;
 pub mod run;
 pub mod schedule;
+
 use storage::catalog::engine::Family;
 
 /// Rules of accounts that have their own. Key: AccountId (8).

@@ -292,7 +292,7 @@ impl Rules {
     }
 
     /// Gives an account rules of its own; `None` gives it those of its plan again. A run under way
-    /// goes on by the new ones.
+    /// goes on by the new ones. `also` is applied in the same batch.
     ///
     /// # Errors
     ///
@@ -301,8 +301,9 @@ impl Rules {
         store: &Store,
         id: AccountId,
         rules: Option<&[Rule]>,
+        also: Batch,
     ) -> Result<Result<(), RuleError>, StoreError> {
-        let mut batch = Batch::default();
+        let mut batch = also;
         let key = keys::account(id);
         match rules {
             None => {

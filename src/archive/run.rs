@@ -110,9 +110,10 @@ impl RunRecord {
 }
 
 /// How a run ended.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Ended {
     /// Everything that the rules pick is in the archive, or the archive is full.
+    #[default]
     Finished,
     /// It was asked to stop; the next run goes on.
     Stopped,
@@ -121,7 +122,7 @@ pub enum Ended {
 }
 
 /// What a run did, or would do.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct RunReport {
     /// Messages and what they are charged, by the mailbox that they come from.
     pub mailboxes: BTreeMap<String, (u64, u64)>,
@@ -141,7 +142,7 @@ impl RunReport {
         self.mailboxes.values().fold((0, 0), sum)
     }
 
-    fn note(&mut self, mailbox: &str, messages: u64, octets: u64) {
+    pub(super) fn note(&mut self, mailbox: &str, messages: u64, octets: u64) {
         if messages > 0 {
             let (all, charged) = self.mailboxes.entry(mailbox.to_owned()).or_default();
             (*all, *charged) = (*all + messages, charged.saturating_add(octets));
@@ -214,7 +215,7 @@ pub async fn run(
             (note, before.map(|(_, found)| found))
         }
     };
-    let report = RunReport { mailboxes: BTreeMap::new(), full: None, ended: Ended::Finished };
+    let report = RunReport::default();
     let mut run = Run { store, config, account, note, found, report };
     match run.all(&rules, now, stopping).await {
         Ok(()) => {}
@@ -362,7 +363,7 @@ pub async fn foresee(
     let rules = Rules::of_account(store, config, id, &account.settings().await?).await?;
     let listing = account.mailboxes().await?;
     let mut room = Room::new(&account.quota().await?, &listing);
-    let mut report = RunReport { mailboxes: BTreeMap::new(), full: None, ended: Ended::Finished };
+    let mut report = RunReport::default();
     for (id, (name, rules)) in concerned(&listing, &rules, now) {
         let rows = match account.mailbox(id).await {
             Ok(mailbox) => mailbox.rows().await?.1,
@@ -379,6 +380,16 @@ pub async fn foresee(
         }
     }
     Ok(report)
+}
+
+/// What there is no room for, of what is used, what is added and the limit.
+pub(super) fn lacking<const N: usize>(
+    wanted: [(&'static str, u64, u64, Option<u64>); N],
+) -> Option<Full> {
+    wanted.into_iter().find_map(|(resource, used, more, limit)| {
+        let limit = limit.filter(|limit| used.saturating_add(more) > *limit)?;
+        Some(Full { resource, used, limit })
+    })
 }
 
 /// What an archive has room for, as the store would count it.
@@ -400,10 +411,8 @@ impl Room {
             ("archive octets", archive.used_octets, octets, archive.limit_octets),
             ("archive messages", archive.used_messages, 1, archive.limit_messages),
         ];
-        for (resource, used, more, limit) in wanted {
-            if let Some(limit) = limit.filter(|limit| used.saturating_add(more) > *limit) {
-                return Some(Full { resource, used, limit });
-            }
+        if let Some(full) = lacking(wanted) {
+            return Some(full);
         }
         let missing: Vec<String> = std::iter::once(target.to_string())
             .chain(target.above().map(|above| above.to_string()))

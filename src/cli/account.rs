@@ -20,7 +20,7 @@ use crate::{
         plan::{Plan, PlanLimits},
         receipts::ReceiptsPlace,
     },
-    texts::Text,
+    texts::{Language, Text},
 };
 
 #[derive(Debug, Subcommand)]
@@ -328,8 +328,12 @@ impl AccountView {
     }
 }
 
+fn said(octets: u64) -> String {
+    Octets(octets).text().get(Language::of_process()).to_owned()
+}
+
 fn space(octets: Option<u64>) -> String {
-    octets.map_or_else(|| "∞".to_owned(), |octets| Octets(octets).to_string())
+    octets.map_or_else(|| "∞".to_owned(), said)
 }
 
 impl Shown for AccountView {
@@ -365,10 +369,7 @@ impl Shown for AccountView {
                 Text::fixed("MOTIVO DEL BLOCCO", "BLOCKED FOR"),
                 self.block_reason.clone().unwrap_or_default(),
             ),
-            (
-                Text::fixed("MESSAGGIO FINO A", "MESSAGE UP TO"),
-                Octets(self.message_octets_max).to_string(),
-            ),
+            (Text::fixed("MESSAGGIO FINO A", "MESSAGE UP TO"), said(self.message_octets_max)),
             (Text::fixed("DESTINATARI", "RECIPIENTS"), self.recipients_max.to_string()),
             (Text::fixed("INVII AL GIORNO / AL MINUTO", "MESSAGES A DAY / A MINUTE"), day),
             (Text::fixed("PASSWORD IMPOSTATA", "PASSWORD SET"), yes(self.password_set)),

@@ -74,17 +74,20 @@ fn text(outcome: &QuotaOutcome, language: Language) -> String {
     let share = |used: u64, limit: Option<u64>| {
         limit.map_or(unlimited.to_owned(), |limit| {
             let per_cent = u128::from(used) * 100 / u128::from(limit.max(1));
-            format!("{} ({per_cent} %)", Octets(limit))
+            format!("{} ({per_cent} %)", Octets(limit).text().get(language))
         })
     };
     let space = share(outcome.used_octets, outcome.limit_octets);
     let archive = share(outcome.archive_used_octets, outcome.archive_limit_octets);
-    let (archived, kept) = (Octets(outcome.archive_used_octets), outcome.archive_used_messages);
+    let (archived, kept) =
+        (Octets(outcome.archive_used_octets).text(), outcome.archive_used_messages);
+    let archived = archived.get(language);
     let more = outcome.archive_increments_gb;
     let QuotaOutcome { account, plan, increments_gb, used_octets, .. } = outcome;
     let QuotaOutcome { used_messages, limit_messages, used_mailboxes, limit_mailboxes, .. } =
         outcome;
-    let (used, messages) = (Octets(*used_octets), limit(*limit_messages));
+    let (used, messages) = (Octets(*used_octets).text(), limit(*limit_messages));
+    let used = used.get(language);
     match language {
         Language::Italian => format!(
             "{account} ({plan}, {increments_gb} GB aggiunti, {more} GB all'archivio)\nSpazio     {used} / {space}\nMessaggi   {used_messages} / {messages}\nArchivio   {archived} / {archive}, messaggi {kept}\nCartelle   {used_mailboxes} / {limit_mailboxes}\n"

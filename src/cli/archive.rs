@@ -1,4 +1,4 @@
-//! `ceralacca archive …`: rules, dry run, run and state of the archive.
+//! `ceralacca archive …`: rules, dry run, run, way back and state of the archive.
 
 use std::path::Path;
 
@@ -16,8 +16,8 @@ use crate::{
     archive::rules::{Rule, TARGET},
     config::units::Octets,
     control::operations::archive::{
-        ArchiveRules, ArchiveRun, ArchiveStatus, MovedMessages, RulesChange, RulesOutcome,
-        RunOutcome, StatusOutcome,
+        ArchiveRestore, ArchiveRules, ArchiveRun, ArchiveStatus, MovedMessages, RulesChange,
+        RulesOutcome, RunOutcome, StatusOutcome,
     },
     texts::{Language, Text},
 };
@@ -37,6 +37,14 @@ pub(super) enum ArchiveCommand {
         ),
     )]
     Run(RunArguments),
+    #[command(
+        about = say("Riporta messaggi dall'archivio dov'erano, o dice cosa farebbe", "Takes messages back from the archive to where they were, or says what it would do"),
+        after_help = say(
+            "Esempi:\n  ceralacca archive restore maria.rossi@pec.example --dry-run\n  ceralacca archive restore maria.rossi@pec.example --mailbox Archivio/2024\n\nOgni messaggio torna nella cartella da cui era passato in archivio; se non si sa quale, in INBOX. Con --mailbox anche le cartelle sotto.\nIl prossimo giro non lo archivia di nuovo: l'età riparte da adesso. Interrotto, ripetere il comando riporta il resto.",
+            "Examples:\n  ceralacca archive restore maria.rossi@pec.example --dry-run\n  ceralacca archive restore maria.rossi@pec.example --mailbox Archivio/2024\n\nEach message goes back to the mailbox that it was archived from; when that is not known, to INBOX. With --mailbox the mailboxes below, too.\nThe next run does not archive it again: its age begins anew. When it is interrupted, the command done again takes back the rest.",
+        ),
+    )]
+    Restore(RestoreArguments),
     #[command(about = say("A che punto è l'archiviazione di tutte le caselle", "How far the archive of all accounts is"))]
     Status,
 }
@@ -67,6 +75,16 @@ pub(super) struct Addressed {
 pub(super) struct RunArguments {
     #[command(flatten)]
     addressed: Addressed,
+    #[arg(long, help = say("Dice solo cosa farebbe", "Only says what it would do"))]
+    dry_run: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RestoreArguments {
+    #[command(flatten)]
+    addressed: Addressed,
+    #[arg(long, value_name = "NAME", help = say("Solo da questa cartella dell'archivio e da quelle sotto", "From this mailbox of the archive only, and those below it"))]
+    mailbox: Option<String>,
     #[arg(long, help = say("Dice solo cosa farebbe", "Only says what it would do"))]
     dry_run: bool,
 }
@@ -111,12 +129,14 @@ impl ArchiveCommand {
             Self::Run(arguments) => {
                 let RunArguments { addressed: Addressed { account }, dry_run } = arguments;
                 let outcome = operation::run(file, output, &ArchiveRun { account, dry_run })?;
-                if output.wants_json() {
-                    Output::json(&outcome);
-                } else {
-                    output.list(&outcome.mailboxes);
-                    Output::raw(run_text(&outcome).get(output.language()).as_bytes());
-                }
+                show(output, &outcome, run_text);
+                Ok(())
+            }
+            Self::Restore(arguments) => {
+                let RestoreArguments { addressed: Addressed { account }, mailbox, dry_run } =
+                    arguments;
+                let request = ArchiveRestore { account, mailbox, dry_run };
+                show(output, &operation::run(file, output, &request)?, back_text);
                 Ok(())
             }
             Self::Status => {
@@ -169,6 +189,16 @@ impl RuleArguments {
     }
 }
 
+fn show(output: &Output, outcome: &RunOutcome, text: impl Fn(&RunOutcome) -> Text) {
+    if output.wants_json() {
+        return Output::json(outcome);
+    }
+    if !outcome.mailboxes.is_empty() {
+        output.list(&outcome.mailboxes);
+    }
+    Output::raw(text(outcome).get(output.language()).as_bytes());
+}
+
 fn rules_text(outcome: &RulesOutcome) -> Text {
     let RulesOutcome { account, plan, .. } = outcome;
     let (italian, english) = match (outcome.own, outcome.rules.is_empty()) {
@@ -186,17 +216,17 @@ fn rules_text(outcome: &RulesOutcome) -> Text {
 }
 
 fn run_text(outcome: &RunOutcome) -> Text {
-    let RunOutcome { messages, .. } = outcome;
-    let octets = Octets(outcome.octets);
+    let (messages, octets) = (outcome.messages, Octets(outcome.octets).text());
+    let [italian, english] = [Language::Italian, Language::English].map(|one| octets.get(one));
     let mut text = if outcome.dry_run {
         Text::filled(
-            format!("Passerebbero in archivio {messages} messaggi, {octets}.\n"),
-            format!("{messages} messages would move into the archive, {octets}.\n"),
+            format!("Passerebbero in archivio {messages} messaggi, {italian}.\n"),
+            format!("{messages} messages would move into the archive, {english}.\n"),
         )
     } else {
         Text::filled(
-            format!("Passati in archivio {messages} messaggi, {octets}.\n"),
-            format!("{messages} messages moved into the archive, {octets}.\n"),
+            format!("Passati in archivio {messages} messaggi, {italian}.\n"),
+            format!("{messages} messages moved into the archive, {english}.\n"),
         )
     };
     let mut more = |italian: &str, english: &str| {
@@ -218,6 +248,27 @@ fn run_text(outcome: &RunOutcome) -> Text {
     text
 }
 
+fn back_text(outcome: &RunOutcome) -> Text {
+    let (messages, octets) = (outcome.messages, Octets(outcome.octets).text());
+    let [italian, english] = [Language::Italian, Language::English].map(|one| octets.get(one));
+    let (did, has) = if outcome.dry_run {
+        ("Tornerebbero dall'archivio", "would go back from the archive")
+    } else {
+        ("Tornati dall'archivio", "went back from the archive")
+    };
+    let (rest, left) = match outcome.full {
+        Some(_) => (
+            "Per gli altri la casella non ha posto: restano in archivio.\n",
+            "The account has no room for the others: they stay in the archive.\n",
+        ),
+        None => ("", ""),
+    };
+    Text::filled(
+        format!("{did} {messages} messaggi, {italian}.\n{rest}"),
+        format!("{messages} messages {has}, {english}.\n{left}"),
+    )
+}
+
 impl Shown for MovedMessages {
     fn columns() -> Vec<Text> {
         vec![
@@ -230,10 +281,11 @@ impl Shown for MovedMessages {
     fn row(&self) -> Vec<String> {
         vec![self.mailbox.clone(), self.messages.to_string(), self.octets.to_string()]
     }
+}
 
-    fn details(&self) -> Vec<(Text, String)> {
-        Self::columns().into_iter().zip(self.row()).collect()
-    }
+/// A size as printed.
+fn said(octets: Octets) -> String {
+    octets.text().get(Language::of_process()).to_owned()
 }
 
 /// A rule as printed.
@@ -263,15 +315,11 @@ impl Shown for RuleView {
         vec![
             self.0.older_than_days.to_string(),
             mailboxes,
-            Octets(*larger_than_octets).to_string(),
+            said(Octets(*larger_than_octets)),
             yes(*only_read),
             yes(!except_flagged),
             target.clone(),
         ]
-    }
-
-    fn details(&self) -> Vec<(Text, String)> {
-        Self::columns().into_iter().zip(self.row()).collect()
     }
 }
 
@@ -302,13 +350,9 @@ impl Shown for StatusOutcome {
             self.due.to_string(),
             self.full.to_string(),
             self.messages.to_string(),
-            Octets(self.octets).to_string(),
+            said(Octets(self.octets)),
             when(self.oldest_millis),
             when(self.latest_millis),
         ]
-    }
-
-    fn details(&self) -> Vec<(Text, String)> {
-        Self::columns().into_iter().zip(self.row()).collect()
     }
 }

@@ -155,14 +155,6 @@ struct StatusView {
 }
 
 impl Shown for StatusView {
-    fn columns() -> Vec<Text> {
-        Vec::new()
-    }
-
-    fn row(&self) -> Vec<String> {
-        Vec::new()
-    }
-
     fn details(&self) -> Vec<(Text, String)> {
         vec![
             (Text::fixed("ultima copia", "last checkpoint"), self.checkpoint.clone()),
@@ -224,10 +216,6 @@ impl Shown for CheckpointView {
         let at = instant(UnixMillis(self.instant_millis));
         vec![self.checkpoint.clone(), self.epoch.to_string(), at]
     }
-
-    fn details(&self) -> Vec<(Text, String)> {
-        Self::columns().into_iter().zip(self.row()).collect()
-    }
 }
 
 async fn list(repository: &Repository, output: &Output) -> Result<(), Failure> {
@@ -256,14 +244,6 @@ struct VerifiedView {
 }
 
 impl Shown for VerifiedView {
-    fn columns() -> Vec<Text> {
-        Vec::new()
-    }
-
-    fn row(&self) -> Vec<String> {
-        Vec::new()
-    }
-
     fn details(&self) -> Vec<(Text, String)> {
         vec![
             (Text::fixed("copia", "checkpoint"), self.checkpoint.clone()),
@@ -316,14 +296,6 @@ async fn verify(
 }
 
 impl Shown for IncrementView {
-    fn columns() -> Vec<Text> {
-        Vec::new()
-    }
-
-    fn row(&self) -> Vec<String> {
-        Vec::new()
-    }
-
     fn details(&self) -> Vec<(Text, String)> {
         vec![
             (Text::fixed("copia completa", "complete checkpoint"), self.checkpoint.clone()),

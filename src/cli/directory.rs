@@ -158,7 +158,7 @@ fn fetched(output: &Output, outcome: Outcome) -> Result<(), Failure> {
 /// Judges a file by the configuration, with or without a running server.
 fn verify(config: Option<&Path>, output: &Output, signed: &Path) -> Result<(), Failure> {
     let config = Config::load(config, std::env::vars()).map_err(Failure::from)?;
-    let machine = |error: &dyn std::error::Error| Failure::of_machine(error);
+    let machine = |error: &(dyn std::error::Error + 'static)| Failure::of_machine(error);
     let octets = std::fs::read(signed).map_err(|error| machine(&error))?;
     let verifier = trusted::verifier_of_files(&config).map_err(|error| {
         Failure::of_machine(&*Box::<dyn std::error::Error + Send + Sync>::from(error))
@@ -221,14 +221,6 @@ impl Details {
 }
 
 impl Shown for Verified {
-    fn columns() -> Vec<Text> {
-        Vec::new()
-    }
-
-    fn row(&self) -> Vec<String> {
-        Vec::new()
-    }
-
     fn details(&self) -> Vec<(Text, String)> {
         let mut details = Details::default();
         details.add("firmato da", "signed by", &self.signer);
@@ -241,14 +233,6 @@ impl Shown for Verified {
 }
 
 impl Shown for Status {
-    fn columns() -> Vec<Text> {
-        Vec::new()
-    }
-
-    fn row(&self) -> Vec<String> {
-        Vec::new()
-    }
-
     fn details(&self) -> Vec<(Text, String)> {
         let mut details = Details::default();
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
@@ -275,14 +259,6 @@ impl Shown for Status {
 }
 
 impl Shown for Changes {
-    fn columns() -> Vec<Text> {
-        Vec::new()
-    }
-
-    fn row(&self) -> Vec<String> {
-        Vec::new()
-    }
-
     fn details(&self) -> Vec<(Text, String)> {
         let mut details = Details::default();
         details.add("gestori nuovi", "new providers", self.gained.join(", "));
@@ -344,9 +320,5 @@ impl Shown for RecordView {
             })
             .collect();
         vec![name, self.service_mailbox.clone(), domains, certificates.join(", ")]
-    }
-
-    fn details(&self) -> Vec<(Text, String)> {
-        Self::columns().into_iter().zip(self.row()).collect()
     }
 }

@@ -89,8 +89,4 @@ impl Shown for DomainView {
             self.created_at.clone(),
         ]
     }
-
-    fn details(&self) -> Vec<(Text, String)> {
-        Self::columns().into_iter().zip(self.row()).collect()
-    }
 }

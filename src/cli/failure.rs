@@ -9,7 +9,7 @@ use crate::{
         ErrorKind, RegistryError, address::AddressError, codes::CodeError,
         credential::CredentialError, password::PasswordError,
     },
-    texts::{Language, Text},
+    texts::{Language, Text, store},
 };
 
 /// A failure, for people and for programs.
@@ -41,16 +41,10 @@ impl Failure {
         Self { kind: "not_found", code: 3, text }
     }
 
-    /// The machine refused something; the message is the cause's, in English.
-    pub(super) fn of_machine(error: &dyn Error) -> Self {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        Self::failed(Text::filled(text.clone(), text))
+    /// The machine refused something; the message is the cause's: of the store in both languages, else in
+    /// English.
+    pub(super) fn of_machine(error: &(dyn Error + 'static)) -> Self {
+        Self::failed(store::of_machine(error))
     }
 
     pub(super) fn kind(&self) -> &'static str {

@@ -332,21 +332,9 @@ impl Shown for JournalView {
             self.detail.clone(),
         ]
     }
-
-    fn details(&self) -> Vec<(Text, String)> {
-        Self::columns().into_iter().zip(self.row()).collect()
-    }
 }
 
 impl Shown for JournalVerified {
-    fn columns() -> Vec<Text> {
-        Vec::new()
-    }
-
-    fn row(&self) -> Vec<String> {
-        Vec::new()
-    }
-
     fn details(&self) -> Vec<(Text, String)> {
         let lost: Vec<String> =
             self.lost_time.iter().map(|(first, last)| format!("{first}–{last}")).collect();

@@ -165,10 +165,6 @@ impl Shown for KeyView {
             key.get(Language::of_process()).to_owned(),
         ]
     }
-
-    fn details(&self) -> Vec<(Text, String)> {
-        Self::columns().into_iter().zip(self.row()).collect()
-    }
 }
 
 #[cfg(test)]

@@ -17,12 +17,20 @@ pub(super) struct Output {
 
 /// Something that can be printed both ways.
 pub(super) trait Shown: Serialize {
-    /// The heads of the columns of a list.
-    fn columns() -> Vec<Text>;
+    /// The heads of the columns of a list; of what is never listed none.
+    fn columns() -> Vec<Text> {
+        Vec::new()
+    }
+
     /// One row of a list.
-    fn row(&self) -> Vec<String>;
-    /// Everything, name by name.
-    fn details(&self) -> Vec<(Text, String)>;
+    fn row(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Everything, name by name: as in a list, unless there is more to say.
+    fn details(&self) -> Vec<(Text, String)> {
+        Self::columns().into_iter().zip(self.row()).collect()
+    }
 }
 
 impl Output {
@@ -62,8 +70,9 @@ impl Output {
             return Self::json(things);
         }
         let heads = T::columns().iter().map(|head| head.get(self.language).to_owned()).collect();
+        let shown = |thing: &T| thing.row().iter().map(|cell| on_one_line(cell)).collect();
         let rows: Vec<Vec<String>> =
-            std::iter::once(heads).chain(things.iter().map(Shown::row)).collect();
+            std::iter::once(heads).chain(things.iter().map(shown)).collect();
         Self::raw(table(&rows).as_bytes());
     }
 
@@ -84,6 +93,13 @@ impl Output {
         let _ = writeln!(io::stderr().lock(), "{}", text.get(self.language));
     }
 
+    /// Says each of them.
+    pub(super) fn notes<'t>(&self, texts: impl IntoIterator<Item = &'t Text>) {
+        for text in texts {
+            self.note(text);
+        }
+    }
+
     /// Says why the command failed.
     pub(super) fn failure(&self, failure: &Failure) {
         let text = failure.text().get(self.language);
@@ -97,6 +113,11 @@ impl Output {
     fn width(&self, text: &Text) -> usize {
         text.get(self.language).chars().count()
     }
+}
+
+/// What a message says of itself stands in one cell, and steers no terminal.
+fn on_one_line(cell: &str) -> String {
+    cell.chars().map(|one| if one.is_control() { ' ' } else { one }).collect()
 }
 
 /// Aligns the columns of `rows`; the last one is not padded.
@@ -132,6 +153,11 @@ mod tests {
     fn columns_are_aligned_by_characters_not_octets() {
         let rows = [["città", "n"], ["x", "12"]].map(|row| row.map(str::to_owned).to_vec());
         assert_eq!(table(&rows), "città  n\nx      12\n");
+    }
+
+    #[test]
+    fn a_cell_has_no_control_characters() {
+        assert_eq!(on_one_line("Ciao\r\n\u{1b}[31mrosso\u{9b}"), "Ciao   [31mrosso ");
     }
 
     #[test]

@@ -281,10 +281,6 @@ impl Shown for QueuedView {
             self.last_answer.clone(),
         ]
     }
-
-    fn details(&self) -> Vec<(Text, String)> {
-        Self::columns().into_iter().zip(self.row()).collect()
-    }
 }
 
 impl Shown for QueuedDetails {
@@ -325,14 +321,6 @@ impl Shown for QueuedDetails {
 }
 
 impl Shown for QueueChanged {
-    fn columns() -> Vec<Text> {
-        Vec::new()
-    }
-
-    fn row(&self) -> Vec<String> {
-        Vec::new()
-    }
-
     fn details(&self) -> Vec<(Text, String)> {
         let mut details = vec![(Text::fixed("cambiati", "changed"), self.changed.to_string())];
         if self.unchanged > 0 {

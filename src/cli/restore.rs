@@ -175,14 +175,6 @@ fn damaged(packs: usize) -> Failure {
 }
 
 impl Shown for Restored {
-    fn columns() -> Vec<Text> {
-        Vec::new()
-    }
-
-    fn row(&self) -> Vec<String> {
-        Vec::new()
-    }
-
     fn details(&self) -> Vec<(Text, String)> {
         let outside: Vec<String> =
             self.outside.iter().map(|file| file.display().to_string()).collect();

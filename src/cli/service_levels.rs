@@ -135,10 +135,6 @@ impl Shown for DelaysView {
             .chain(times.map(time))
             .collect()
     }
-
-    fn details(&self) -> Vec<(Text, String)> {
-        Self::columns().into_iter().zip(self.row()).collect()
-    }
 }
 
 /// A delay: milliseconds below ten seconds, then seconds, minutes, hours.

@@ -203,21 +203,9 @@ impl Shown for HeldView {
             self.identifier.clone(),
         ]
     }
-
-    fn details(&self) -> Vec<(Text, String)> {
-        Self::columns().into_iter().zip(self.row()).collect()
-    }
 }
 
 impl Shown for ReleasedView {
-    fn columns() -> Vec<Text> {
-        Vec::new()
-    }
-
-    fn row(&self) -> Vec<String> {
-        Vec::new()
-    }
-
     fn details(&self) -> Vec<(Text, String)> {
         vec![(Text::fixed("obblighi restituiti", "duties released"), self.released.to_string())]
     }

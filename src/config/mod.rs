@@ -62,7 +62,7 @@ mod outgoing;
 mod plans;
 mod reader;
 mod receipts;
-mod snapshots;
+pub mod snapshots;
 mod source;
 pub mod units;
 mod value;

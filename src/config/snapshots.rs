@@ -7,6 +7,7 @@ use ::snapshots::keep::settings::Retention;
 use super::{
     reader::{Reader, Section},
     units::Millis,
+    value::Setting,
 };
 use crate::{registry::plan::Plan, texts::Text};
 
@@ -90,11 +91,11 @@ impl SnapshotSettings {
             ),
         );
         let standard = SnapshotTimes {
-            every: Millis::hours(1),
+            every: Millis::hours(1).max(interval),
             retention: Retention::default(),
             on_demand_per_day: 24,
         };
-        let general = SnapshotTimes::read(&mut section, standard);
+        let general = SnapshotTimes::read(&mut section, Of::All, standard, interval);
         let mut plans = BTreeMap::new();
         for plan in Plan::ALL.into_iter().filter(|plan| *plan != Plan::Service) {
             let explanation = Text::filled(
@@ -102,7 +103,8 @@ impl SnapshotSettings {
                 format!("Accounts of type {plan}: what they have otherwise than [snapshots]."),
             );
             let mut section = reader.section(&format!("snapshots.{plan}"), explanation);
-            plans.insert(plan.name(), SnapshotTimes::read_optional(&mut section, general));
+            let times = SnapshotTimes::read(&mut section, Of::Plan, general, interval);
+            plans.insert(plan.name(), times);
         }
         Self { enabled, interval, spread, rate, concurrency, general, plans }
     }
@@ -122,16 +124,25 @@ impl SnapshotSettings {
     }
 }
 
+/// Hours of which every full hour can stay: a year.
+pub const HOURLY_HOURS_MAX: u32 = 8_784;
+
+/// Days of which every midnight can stay, and for which one asked for can: ten years.
+pub const DAILY_DAYS_MAX: u32 = 3_660;
+
+/// Months of which the first day can stay: a hundred years.
+pub const MONTHLY_MONTHS_MAX: u32 = 1_200;
+
 /// The settings of retention: key, most, explanation.
 const KEPT: [(&str, u32, Text); 4] = [
     (
         "hourly_hours",
-        8_784,
+        HOURLY_HOURS_MAX,
         Text::fixed("Ore di cui resta ogni ora piena.", "Hours of which every full hour stays."),
     ),
     (
         "daily_days",
-        3_660,
+        DAILY_DAYS_MAX,
         Text::fixed(
             "Giorni di cui resta ogni mezzanotte (UTC).",
             "Days of which every midnight (UTC) stays.",
@@ -139,7 +150,7 @@ const KEPT: [(&str, u32, Text); 4] = [
     ),
     (
         "monthly_months",
-        1_200,
+        MONTHLY_MONTHS_MAX,
         Text::fixed(
             "Mesi di cui resta il primo giorno, ore 00:00 UTC.",
             "Months of which the first day, 00:00 UTC, stays.",
@@ -147,7 +158,7 @@ const KEPT: [(&str, u32, Text); 4] = [
     ),
     (
         "on_demand_days",
-        3_660,
+        DAILY_DAYS_MAX,
         Text::fixed(
             "Giorni per cui resta un'istantanea richiesta.",
             "Days that a snapshot asked for stays.",
@@ -168,14 +179,49 @@ const PER_DAY: Text = Text::fixed(
 /// Snapshots on demand in a day, at most.
 const PER_DAY_MAX: u32 = 1_000;
 
+/// Whether a section has every setting, or only what is otherwise than in [`SnapshotSettings::general`].
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Of {
+    All,
+    Plan,
+}
+
+impl Of {
+    fn setting<T: Setting + PartialOrd>(
+        self,
+        section: &mut Section<'_, '_>,
+        key: &str,
+        default: T,
+        range: (T, T),
+        explanation: Text,
+    ) -> T {
+        match self {
+            Self::All => section.within(key, default, range, explanation),
+            Self::Plan => section.optional_within(key, default, range, explanation),
+        }
+    }
+}
+
 impl SnapshotTimes {
-    fn read(section: &mut Section<'_, '_>, default: Self) -> Self {
-        let every =
-            section.within("every", default.every, (Millis::seconds(1), Millis::hours(744)), EVERY);
+    /// Reads a section; what it does not set is as in `default`. Runs come by every `interval`.
+    fn read(section: &mut Section<'_, '_>, of: Of, default: Self, interval: Millis) -> Self {
+        let range = (Millis::seconds(1), Millis::hours(744));
+        let every = of.setting(section, "every", default.every, range, EVERY);
+        if every < interval && every != default.every {
+            let text = Text::filled(
+                format!(
+                    "\"every\" ({every}) è meno di snapshots.interval ({interval}): tra un giro e l'altro non si scattano istantanee"
+                ),
+                format!(
+                    "\"every\" ({every}) is less than snapshots.interval ({interval}): no snapshots are taken between runs"
+                ),
+            );
+            section.refuse("every", text);
+        }
         let kept = default.kept();
         let mut read = |at: usize| {
             let (key, most, explanation) = &KEPT[at];
-            section.within(key, kept[at], (0, *most), explanation.clone())
+            of.setting(section, key, kept[at], (0, *most), explanation.clone())
         };
         let retention = Retention {
             hourly_hours: read(0),
@@ -183,36 +229,8 @@ impl SnapshotTimes {
             monthly_months: read(2),
             on_demand_days: read(3),
         };
-        let on_demand_per_day = section.within(
-            "on_demand_per_day",
-            default.on_demand_per_day,
-            (0, PER_DAY_MAX),
-            PER_DAY,
-        );
-        Self { every, retention, on_demand_per_day }
-    }
-
-    /// As [`SnapshotTimes::read`]; what is not set is as in `general`.
-    fn read_optional(section: &mut Section<'_, '_>, general: Self) -> Self {
-        let (least, most) = (Millis::seconds(1), Millis::hours(744));
-        let every = section.optional_within("every", general.every, (least, most), EVERY);
-        let kept = general.kept();
-        let mut read = |at: usize| {
-            let (key, most, explanation) = &KEPT[at];
-            section.optional_within(key, kept[at], (0, *most), explanation.clone())
-        };
-        let retention = Retention {
-            hourly_hours: read(0),
-            daily_days: read(1),
-            monthly_months: read(2),
-            on_demand_days: read(3),
-        };
-        let on_demand_per_day = section.optional_within(
-            "on_demand_per_day",
-            general.on_demand_per_day,
-            (0, PER_DAY_MAX),
-            PER_DAY,
-        );
+        let (key, most) = ("on_demand_per_day", (0, PER_DAY_MAX));
+        let on_demand_per_day = of.setting(section, key, default.on_demand_per_day, most, PER_DAY);
         Self { every, retention, on_demand_per_day }
     }
 

@@ -136,6 +136,26 @@ fn a_wrong_setting_is_named_with_its_line_and_a_remedy() {
 }
 
 #[test]
+fn snapshots_are_taken_no_more_often_than_runs_come_by() {
+    let settings = |text: &str| load_with(text, &[]).expect("it is right").snapshots;
+    let hours = |hours| Millis::hours(hours);
+    // Without a word of its own an account has one at each run.
+    let slow = settings("[snapshots]\ninterval = \"3 h\"\n");
+    assert_eq!((slow.general.every, slow.times("base").every), (hours(3), hours(3)));
+    let quick = settings("[snapshots]\ninterval = \"1 min\"\n[snapshots.base]\nevery = \"2 h\"\n");
+    assert_eq!((quick.general.every, quick.times("base").every), (hours(1), hours(2)));
+    for (text, line) in [
+        ("[snapshots]\nevery = \"30 min\"\n", 2),
+        ("[snapshots]\ninterval = \"3 h\"\n[snapshots.base]\nevery = \"2 h\"\n", 4),
+    ] {
+        let complaints = complaints(text, &[]);
+        assert_eq!(complaints.len(), 1, "{complaints:?}");
+        let named = complaints[0].contains(&format!("{line}: \"every\""));
+        assert!(named && complaints[0].contains("less than snapshots.interval"), "{complaints:?}");
+    }
+}
+
+#[test]
 fn everything_wrong_is_reported_at_once() {
     let text = "[data]\nfolder = 1\n[login]\nhashings_max = 0\nx_y_z = 1\n";
     assert_eq!(complaints(text, &[("CERALACCA_LOG_JSON", "maybe")]).len(), 4);

@@ -5,12 +5,17 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
+use crate::texts::Text;
+
 /// A number of octets.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Octets(pub u64);
 
 const OCTET_UNITS: [(&str, u64); 4] =
     [("GB", 1 << 30), ("MB", 1 << 20), ("KB", 1 << 10), ("octets", 1)];
+
+/// The smallest unit in Italian, which is understood as well.
+const ITALIAN: &str = "ottetti";
 
 impl Octets {
     /// `count` times 2^10 octets.
@@ -29,6 +34,15 @@ impl Octets {
     #[must_use]
     pub const fn gigabytes(count: u64) -> Self {
         Self(count << 30)
+    }
+}
+
+impl Octets {
+    /// What people read: the word of the configuration is English, in Italian they are "ottetti".
+    #[must_use]
+    pub fn text(self) -> Text {
+        let english = self.to_string();
+        Text::filled(english.replace("octets", ITALIAN), english)
     }
 }
 
@@ -53,6 +67,7 @@ impl FromStr for Octets {
         let (number, unit) = split_unit(text)?;
         let size = OCTET_UNITS
             .into_iter()
+            .chain([(ITALIAN, 1)])
             .find(|(name, _)| name.eq_ignore_ascii_case(unit))
             .map(|(_, size)| size)
             .ok_or(NotAQuantity)?;
@@ -129,6 +144,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::texts::Language;
 
     #[test]
     fn quantities_are_read_with_their_units() {
@@ -142,6 +158,20 @@ mod tests {
         }
         for wrong in ["5", "5 m", "99999999999999999999 s", "300000000000 days"] {
             assert_eq!(wrong.parse::<Millis>(), Err(NotAQuantity), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn octets_are_said_in_italian_and_what_is_said_is_understood() {
+        for (octets, italian, english) in [
+            (0, "0 ottetti", "0 octets"),
+            (1_500, "1500 ottetti", "1500 octets"),
+            (1 << 20, "1 MB", "1 MB"),
+        ] {
+            let text = Octets(octets).text();
+            assert_eq!(text.get(Language::Italian), italian);
+            assert_eq!(text.get(Language::English), english);
+            assert_eq!(italian.parse(), Ok(Octets(octets)));
         }
     }
 

@@ -15,7 +15,7 @@ use crate::{
     directory::keeper::DirectoryKeeper,
     pec::engine::PecEngine,
     registry::Registry,
-    texts::{Language, Text},
+    texts::{Language, Text, store},
 };
 
 /// One thing that can be asked of a store. The value is the request; it travels as JSON.
@@ -179,6 +179,28 @@ pub enum Kind {
     Cancelled,
 }
 
+impl Kind {
+    /// What an error of the store means for who asked.
+    #[must_use]
+    pub fn of_store(error: &StoreError) -> Self {
+        match error {
+            StoreError::NoSuchAccount(_)
+            | StoreError::NoSuchMailbox { .. }
+            | StoreError::NoSuchMailboxName(_)
+            | StoreError::NoSuchMessage { .. }
+            | StoreError::NoSuchUid { .. }
+            | StoreError::SnapshotExpired { .. } => Self::NotFound,
+            StoreError::InvalidMailboxName { .. } => Self::Invalid,
+            StoreError::Conflict
+            | StoreError::OverQuota { .. }
+            | StoreError::MailboxExists(_)
+            | StoreError::ReadOnly => Self::Conflict,
+            StoreError::Closed => Self::Temporary,
+            _ => Self::Failed,
+        }
+    }
+}
+
 /// Why an operation was not done.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct OperationError {
@@ -201,27 +223,17 @@ impl OperationError {
         Self::new(Kind::Cancelled, Text::fixed("interrotto", "cancelled"))
     }
 
-    /// The machine refused something; the message is the cause's, in English.
+    /// The machine refused something; the message is the cause's: of the store in both languages, else in
+    /// English.
     #[must_use]
-    pub fn of_machine(error: &dyn Error) -> Self {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        Self::new(Kind::Failed, Text::filled(text.clone(), text))
+    pub fn of_machine(error: &(dyn Error + 'static)) -> Self {
+        Self::new(Kind::Failed, store::of_machine(error))
     }
 }
 
 impl From<StoreError> for OperationError {
     fn from(error: StoreError) -> Self {
-        let mut this = Self::of_machine(&error);
-        if matches!(error, StoreError::Conflict) {
-            this.kind = Kind::Conflict;
-        }
-        this
+        Self::new(Kind::of_store(&error), store::error(&error))
     }
 }
 

@@ -38,7 +38,6 @@ use storage::{
     error::StoreError,
     ids::{AccountId, EmailNumber, MailboxId, ModSeq, Uid},
     mailbox::{
-        flags::{FlagChange, Flags},
         restore::{ErasedRows, RestoreRows, RestoredRow},
         view::{Access, Changes, Copied, ListedMessage, MailboxState, MailboxView, MessageRow},
     },
@@ -282,20 +281,6 @@ impl MailboxView for InstantMailbox {
         self.mailbox.read(email_number, range).await
     }
 
-    async fn store_flags(
-        &self,
-        _: &[Uid],
-        _: FlagChange,
-        _: &Flags,
-        _: Option<ModSeq>,
-    ) -> Result<(Vec<MessageRow>, Vec<Uid>), StoreError> {
-        Err(StoreError::ReadOnly)
-    }
-
-    async fn expunge(&self, _: &[Uid]) -> Result<Vec<Uid>, StoreError> {
-        Err(StoreError::ReadOnly)
-    }
-
     /// Restores: as a copy between live mailboxes, and what departed comes back under a new number. One
     /// message whose octets were erased meanwhile refuses the whole.
     async fn copy(&self, uids: &[Uid], destination: MailboxId) -> Result<Copied, StoreError> {
@@ -314,9 +299,5 @@ impl MailboxView for InstantMailbox {
         let uids = rows.iter().map(|row| row.uid).zip(restored.uids);
         let uids = uids.filter_map(|(from, to)| Some((from, to?))).collect();
         Ok(Copied { uid_validity: restored.uid_validity, uids })
-    }
-
-    async fn move_to(&self, _: &[Uid], _: MailboxId) -> Result<Copied, StoreError> {
-        Err(StoreError::ReadOnly)
     }
 }

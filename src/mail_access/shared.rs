@@ -23,7 +23,6 @@ use storage::{
     error::StoreError,
     ids::{AccountId, EmailNumber, MailboxId, ModSeq, Uid},
     mailbox::{
-        flags::{FlagChange, Flags},
         live::LiveMailbox,
         view::{Access, Changes, Copied, ListedMessage, MailboxState, MailboxView, MessageRow},
     },
@@ -236,25 +235,7 @@ impl MailboxView for SharedMailbox {
         self.granted().await?.read(email_number, range).await
     }
 
-    async fn store_flags(
-        &self,
-        _: &[Uid],
-        _: FlagChange,
-        _: &Flags,
-        _: Option<ModSeq>,
-    ) -> Result<(Vec<MessageRow>, Vec<Uid>), StoreError> {
-        Err(StoreError::ReadOnly)
-    }
-
-    async fn expunge(&self, _: &[Uid]) -> Result<Vec<Uid>, StoreError> {
-        Err(StoreError::ReadOnly)
-    }
-
     async fn copy(&self, _: &[Uid], _: MailboxId) -> Result<Copied, StoreError> {
         Err(StoreError::OtherAccount)
-    }
-
-    async fn move_to(&self, _: &[Uid], _: MailboxId) -> Result<Copied, StoreError> {
-        Err(StoreError::ReadOnly)
     }
 }

@@ -121,6 +121,16 @@ events! {
     Shared = "account-shared",
     /// An operator ends that.
     Unshared = "account-unshared",
+    /// An operator holds snapshots of an account; the detail says which, and why.
+    SnapshotsHeld = "snapshots-held",
+    /// An operator ends such a hold; the detail says of which.
+    SnapshotsReleased = "snapshots-released",
+    /// An operator changed when snapshots of an account are taken and how long they stay.
+    SnapshotSettings = "snapshot-settings",
+    /// An operator gave an account other archive rules; the detail has them.
+    ArchiveRules = "archive-rules",
+    /// An operator takes messages of an account out of its archive; the detail says which.
+    ArchiveRestored = "archive-restored",
     /// Records of the journal were disposed of after their time; the detail says which.
     Disposed = "disposed",
 }

@@ -26,11 +26,10 @@ use protocols::{
         transport::Transport,
     },
 };
-use snapshots::keep::{SnapshotLimits, Snapshots};
-use storage::store::Store;
+use snapshots::run::Runs;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use trust::random::SystemRandom;
+use trust::clock::SystemClock;
 
 use crate::{
     config::{AppendSettings, Config, ListenAddress, Pop3Settings},
@@ -50,7 +49,7 @@ pub struct Rooms {
     pub incoming_point: Arc<dyn Transport>,
 }
 
-/// The mail of holders as it is and as snapshots show it, with the operators that `[imap]` names.
+/// The mail of holders as it is and as snapshots of `runs` show it, with the operators that `[imap]` names.
 ///
 /// # Errors
 ///
@@ -58,16 +57,16 @@ pub struct Rooms {
 pub fn mail_access(
     config: &Config,
     registry: &Arc<Registry>,
-    store: &Arc<Store>,
+    runs: &Arc<Runs>,
 ) -> anyhow::Result<StoreMailAccess> {
     let operators: Result<Vec<AccountAddress>, _> =
         config.imap.quota_operators.iter().map(|address| address.parse()).collect();
     let operators = operators.context("imap.quota_operators has what is no address")?;
     let append_octets_max = config.limits.relay_message_octets_max.0;
-    let (snapshots, random) = (SnapshotLimits::default(), Arc::new(SystemRandom));
-    let snapshots = Snapshots::new(Arc::clone(store), random, snapshots);
-    Ok(StoreMailAccess::new(Arc::clone(store), append_octets_max)
-        .with_snapshots(snapshots, config.imap.snapshots.open_max)
+    let snapshots = runs.snapshots();
+    Ok(StoreMailAccess::new(Arc::clone(snapshots.store()), append_octets_max)
+        .with_snapshots(Arc::clone(snapshots), config.imap.snapshots.open_max)
+        .with_requests(Arc::clone(runs), config.snapshots.clone(), Arc::new(SystemClock))
         .with_operators(Arc::clone(registry), &operators))
 }
 

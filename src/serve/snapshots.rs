@@ -12,26 +12,24 @@ use trust::{clock::SystemClock, random::SystemRandom};
 use super::journal::{Stamping, stamps, trusted_stamps};
 use crate::{config::Config, pec::engine::PecEngine, snapshots::service::SnapshotService};
 
-/// Opens the snapshots of the store, and starts the service among those `beside`, unless the
-/// configuration wants none.
+/// Starts the service among those `beside`, unless the configuration wants none.
 ///
 /// # Errors
 ///
 /// When the source of time stamps cannot be made.
 pub fn start(
     config: &Config,
-    engine: &Arc<PecEngine>,
+    (engine, runs): (&Arc<PecEngine>, &Arc<Runs>),
     beside: &mut JoinSet<()>,
     stopping: &CancellationToken,
-) -> anyhow::Result<Arc<Runs>> {
-    let runs = crate::snapshots::open(engine.store());
+) -> anyhow::Result<()> {
     if !config.snapshots.enabled {
-        return Ok(runs);
+        return Ok(());
     }
     let clock = Arc::new(SystemClock);
     let stamps = stamps(config, clock.clone(), Arc::new(SystemRandom))?;
     let service = SnapshotService::new(
-        Arc::clone(&runs),
+        Arc::clone(runs),
         Arc::clone(engine),
         clock,
         (stamps, trusted_stamps(config)?),
@@ -41,5 +39,5 @@ pub fn start(
     let longest = journal.timestamp_retry_longest.duration();
     let stamping = Stamping::new(journal.seal_interval.duration(), longest);
     beside.spawn(service.work(stamping, stopping.clone()));
-    Ok(runs)
+    Ok(())
 }

@@ -44,6 +44,44 @@ const OBJECTS: [Sentence; 26] = [
     ("a recipe", "una ricetta"),
 ];
 
+/// What is too large or used up, what is wrong with a name, and what to do about it.
+const LIMITS: [Sentence; 28] = [
+    ("snapshots", "istantanee"),
+    ("the number of entries of a page", "il numero delle voci di una pagina"),
+    ("the number of keywords of a message", "il numero delle parole chiave di un messaggio"),
+    ("the number of mailboxes of an account", "il numero delle cartelle di una casella"),
+    ("the length of a mailbox name", "la lunghezza del nome di una cartella"),
+    ("the length of a proof", "la lunghezza di una prova"),
+    ("the message", "il messaggio"),
+    ("reduce its attachments", "ridurne gli allegati"),
+    ("move messages to another account", "spostare messaggi in un'altra casella"),
+    ("the number of messages in one change", "il numero dei messaggi in una sola modifica"),
+    ("choose fewer messages at once", "sceglierne meno per volta"),
+    (
+        "the number of accounts that one account may read",
+        "il numero delle caselle che una casella può leggere",
+    ),
+    ("take some of them away first", "toglierne prima alcune"),
+    ("UIDs", "UID"),
+    ("UIDVALIDITY values", "valori di UIDVALIDITY"),
+    ("numbers of a sequence", "numeri di una sequenza"),
+    ("annotation octets", "ottetti di annotazioni"),
+    ("subscriptions", "sottoscrizioni"),
+    ("it is longer than 1,000 octets", "è più lungo di 1.000 ottetti"),
+    (
+        "it has a control character or a line separator",
+        "ha un carattere di controllo o un separatore di riga",
+    ),
+    ("a level between two separators is empty", "un livello tra due separatori è vuoto"),
+    ("a level is longer than 255 octets", "un livello è più lungo di 255 ottetti"),
+    ("a level begins or ends with a space", "un livello comincia o finisce con uno spazio"),
+    ("it has more than 20 levels", "ha più di 20 livelli"),
+    ("a mailbox cannot be moved below itself", "una cartella non si sposta sotto sé stessa"),
+    ("it is not in the archive", "non è nell'archivio"),
+    ("epochs", "epoche"),
+    ("runs", "giri"),
+];
+
 /// What was found of chunks, packs and records.
 const DAMAGES: [Sentence; 54] = [
     ("nothing is there", "lì non c'è nulla"),
@@ -252,7 +290,7 @@ pub fn is_known(english: &str) -> bool {
 }
 
 fn object_in_italian(english: &str) -> Option<String> {
-    translated(english, &OBJECTS)
+    translated(english, &OBJECTS).or_else(|| translated(english, &LIMITS))
 }
 
 /// The Italian of the first of `sentences` that `english` is; values for which the Italian has no place
@@ -360,11 +398,11 @@ mod tests {
 
     #[test]
     fn every_sentence_can_be_found_and_has_its_values_in_both_languages() {
-        for (english, italian) in OBJECTS.iter().chain(&DAMAGES).chain(&REPAIRS) {
+        for (english, italian) in OBJECTS.iter().chain(&LIMITS).chain(&DAMAGES).chain(&REPAIRS) {
             let count = |text: &str| text.matches("{}").count();
             assert_eq!(count(english), count(italian), "{english}");
         }
-        for sentences in [&OBJECTS[..], &DAMAGES, &REPAIRS] {
+        for sentences in [&OBJECTS[..], &LIMITS, &DAMAGES, &REPAIRS] {
             for (english, italian) in sentences {
                 let (english, italian) = (english.replace("{}", "7"), italian.replace("{}", "7"));
                 assert_eq!(translated(&english, sentences).as_deref(), Some(&*italian));

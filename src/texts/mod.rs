@@ -10,6 +10,7 @@
 pub mod below;
 pub mod faults;
 pub mod snapshots;
+pub mod store;
 
 use std::borrow::Cow;
 

@@ -1,15 +1,13 @@
 //! What the snapshots' floor says in English, in Italian: what `store check` finds there, and its errors.
 //!
-//! An error that a restore has noted is a sentence by now: [`trouble`] knows those that a person can
-//! mend by their words.
+//! An error that a restore has noted is a sentence by now: [`trouble`] knows it by its words.
 //!
-//! Not here: the kinds for programs (`control::operations::check`), what an error means for who asked
+//! Not here: errors of the store ([`super::store`]), the kinds for programs (`control::operations::check`), what an error means for who asked
 //! (`control::operations::snapshot`).
 
 use ::snapshots::{check::SnapshotFault, error::SnapshotError};
-use storage::error::StoreError;
 
-use super::{Text, below};
+use super::{Text, below, store};
 
 /// A fault as a person reads it, after the name of its object.
 #[must_use]
@@ -56,7 +54,7 @@ pub fn error(error: &SnapshotError) -> Text {
             format!("danneggiato: {} ({}): {remedy}", object.italian, detail.italian)
         }
         SnapshotError::LimitExceeded { what, limit } => {
-            format!("superato il limite di {limit} ({what})")
+            format!("{} supera il limite di {limit}", below::object(what).italian)
         }
         SnapshotError::NoSuchSnapshot { number, .. } => {
             format!("l'istantanea {number} non c'è (più): elencarle di nuovo")
@@ -71,97 +69,22 @@ pub fn error(error: &SnapshotError) -> Text {
             format!("l'istantanea {number} è trattenuta ({reason}): togliere prima il vincolo")
         }
         SnapshotError::NotPresent => "l'istantanea non contiene un tale messaggio".to_owned(),
-        SnapshotError::Store(error) => return store(error),
+        SnapshotError::Store(error) => return store::error(error),
         // A variant of a newer floor.
         other => format!("errore delle istantanee ({other})"),
     };
     Text::filled(italian, error.to_string())
 }
 
-/// What a person is told about an error of the store that working with snapshots meets.
-fn store(error: &StoreError) -> Text {
-    let mut english = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(below) = cause {
-        english.push_str(": ");
-        english.push_str(&below.to_string());
-        cause = below.source();
-    }
-    let italian = match error {
-        StoreError::Engine { .. } => format!(
-            "il catalogo non risponde: controllare spazio sul disco e log, poi riprovare ({english})"
-        ),
-        StoreError::Objects { .. } => format!(
-            "l'archivio degli oggetti non risponde: controllare che sia raggiungibile, poi riprovare ({english})"
-        ),
-        _ => translated(&english).unwrap_or_else(|| format!("errore dell'archivio ({english})")),
-    };
-    Text::filled(italian, english)
-}
-
 /// Why a restore stopped, as its job notes it: an error's English.
 #[must_use]
 pub fn trouble(english: &str) -> Text {
-    let italian = translated(english).unwrap_or_else(|| format!("errore ({english})"));
-    Text::filled(italian, english.to_owned())
-}
-
-/// Errors that a person can mend, or that say where something is, by their words; `{}` is the same
-/// value in both, in the same order.
-const ERRORS: [(&str, &str); 15] = [
-    ("account {} does not exist: {}", "la casella {} non esiste"),
-    (
-        "mailbox {} of account {} does not exist: {}",
-        "la cartella {} della casella {} non esiste (più)",
-    ),
-    ("no mailbox is called {}: create it first", "nessuna cartella si chiama {}"),
-    ("a mailbox called {} exists already: {}", "una cartella {} c'è già: scegliere un altro nome"),
-    ("{} cannot name a mailbox: {}", "{} non può essere il nome di una cartella ({})"),
-    ("message {} of account {} does not exist", "il messaggio {} della casella {} non esiste"),
-    (
-        "over quota: {} of {} octets are used; {}",
-        "spazio esaurito: usati {} ottetti su {}; fare spazio o acquistarne altro",
-    ),
-    (
-        "over quota: {} of {} messages are used; {}",
-        "troppi messaggi: {} su {}; cancellarne alcuni o ampliare la casella",
-    ),
-    ("over quota: {} of {} mailboxes are used; {}", "troppe cartelle: {} su {}; eliminarne alcune"),
-    (
-        "account {} has no snapshot {}: {}",
-        "la casella {} non ha (più) l'istantanea {}: elencarle di nuovo",
-    ),
-    (
-        "snapshot {} of account {} has expired: {}",
-        "l'istantanea {} della casella {} è scaduta: elencarle di nuovo",
-    ),
-    (
-        "page {} of a snapshot is missing: {}",
-        "manca la pagina {} di un'istantanea: eseguire `ceralacca store check` e ripristinare da un back-up",
-    ),
-    ("{} are used up: copy {}", "esauriti: {}; copiare i messaggi in una cartella nuova"),
-    (
-        "{} is damaged ({}): {}",
-        "danneggiato: {} ({}): eseguire `ceralacca store check` e ripristinare da un back-up",
-    ),
-    ("the snapshot holds no such message", "l'istantanea non contiene un tale messaggio"),
-];
-
-fn translated(english: &str) -> Option<String> {
-    match english {
-        "the catalog changed meanwhile: read again and retry" => {
-            Some("i dati sono cambiati nel frattempo: riprovare".to_owned())
-        }
-        "the store is shutting down: retry later" => {
-            Some("l'archivio si sta chiudendo: riprovare più tardi".to_owned())
-        }
-        other => below::translated(other, &ERRORS),
-    }
+    store::sentence(english)
 }
 
 #[cfg(test)]
 mod tests {
-    use storage::ids::AccountId;
+    use storage::{error::StoreError, ids::AccountId};
 
     use super::*;
     use crate::texts::Language;
@@ -184,7 +107,13 @@ mod tests {
                 "l'istantanea 3 è trattenuta (causa 12)",
             ),
             (SnapshotError::NotPresent, "l'istantanea non contiene"),
-            (SnapshotError::LimitExceeded { what: "a page", limit: 8 }, "superato il limite di 8"),
+            (
+                SnapshotError::LimitExceeded {
+                    what: "the number of mailboxes of an account",
+                    limit: 8,
+                },
+                "il numero delle cartelle di una casella supera il limite di 8",
+            ),
             (
                 SnapshotError::Damaged { object: "account 7".to_owned(), detail: "it is empty" },
                 "danneggiato: casella 7 (è vuoto)",
@@ -210,7 +139,7 @@ mod tests {
         let known = trouble(&over);
         assert_eq!(known.get(Language::Italian), "troppe cartelle: 5 su 5; eliminarne alcune");
         assert_eq!(known.get(Language::English), over);
-        assert_eq!(trouble("else").get(Language::Italian), "errore (else)");
+        assert_eq!(trouble("else").get(Language::Italian), "errore dell'archivio (else)");
     }
 
     #[test]

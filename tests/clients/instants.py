@@ -39,12 +39,18 @@ def main(address, instant):
     refused(client.uid("MOVE", "1", "Archivio"))
     refused(client.append(inbox, "", None, b"Subject: x\r\n\r\ny\r\n"))
     refused(client.create(quoted(f"Snapshot/{instant}/Nuova")))
+    refused(client.create(quoted("Snapshot/Mia")))
     refused(client.delete(inbox))
     refused(client.rename(inbox, "Nuova"))
     ok(client.create("Ripristinata"))
     copied = ok(client.uid("COPY", "1:*", "Ripristinata"))
     assert re.search(rb"COPYUID \d+ ", copied[0] or b"") or client.response("COPYUID")[1] != [None], copied
     ok(client.close())
+    # What was copied is a change: a snapshot that the holder asks for shows it.
+    asked = ok(client.create(quoted("Snapshot/Adesso")))
+    now = re.search(rb"[0-9T:-]+Z", asked[0])[0].decode()
+    assert now > instant, asked
+    assert contents(client, f"Snapshot/{now}/Ripristinata") == contents(client, "Ripristinata")
     again = contents(client, f"Snapshot/{instant}/INBOX")
     assert again == shown
     restored = contents(client, "Ripristinata")["messages"]

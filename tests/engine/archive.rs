@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use ceralacca::{
     archive::{
-        ARCHIVE_NOTICES,
+        ARCHIVE_NOTICES, back,
         rules::{Rule, Rules},
         run::{self, Ended, RunRecord, RunReport},
         schedule::{Round, Schedule},
@@ -275,6 +275,7 @@ async fn the_schedule_runs_when_an_account_is_due_and_catches_up_what_was_missed
         Round { due: 1, late_millis: u64::try_from(late).expect("late"), ..Round::default() };
     assert_eq!(round().await, expected, "nine days without a server");
 
+    let none = Batch::default;
     let rule = Rule {
         older_than_days: 2,
         mailboxes: vec!["Cestino".to_owned()],
@@ -283,15 +284,15 @@ async fn the_schedule_runs_when_an_account_is_due_and_catches_up_what_was_missed
         except_flagged: false,
         target: "Archivio/Cestino".to_owned(),
     };
-    let kept = Rules::keep(&store, ANNA, Some(std::slice::from_ref(&rule))).await;
+    let kept = Rules::keep(&store, ANNA, Some(std::slice::from_ref(&rule)), none()).await;
     assert_eq!(kept.expect("kept"), Ok(()));
     clock.advance(10 * DAY);
     assert_eq!(round().await.messages, 8, "rules of its own");
-    let kept = Rules::keep(&store, ANNA, Some(&[])).await;
+    let kept = Rules::keep(&store, ANNA, Some(&[]), none()).await;
     assert_eq!(kept.expect("kept"), Ok(()));
     clock.advance(780 * DAY);
     assert_eq!(round().await.messages, 0, "no rule of its own is none");
-    assert_eq!(Rules::keep(&store, ANNA, None).await.expect("kept"), Ok(()));
+    assert_eq!(Rules::keep(&store, ANNA, None, none()).await.expect("kept"), Ok(()));
     clock.advance(200 * DAY);
     assert_eq!(round().await.messages, 12, "those of its plan again: what has come of age");
 
@@ -330,6 +331,67 @@ async fn what_its_holder_takes_back_from_the_archive_stays_until_it_is_old_again
     let year = archive(&store, &config(), NOW.plus_millis(366 * DAY)).await.expect("run");
     assert_eq!(year.mailboxes["INBOX"].0, 2 + 4, "both, and what was new a year ago");
     each_once(&account).await;
+    is_sound(&store).await;
+}
+
+#[tokio::test]
+async fn what_is_in_the_archive_goes_back_to_where_it_came_from_as_far_as_there_is_room() {
+    let stopping = CancellationToken::new();
+    let mut whole_batches = Config::default();
+    whole_batches.archive.messages_per_second_max = 1_000_000;
+    // They are charged 10 and 16 octets, by mailbox and year.
+    for (room, returned) in [(None, 6), (Some(78), 6), (Some(77), 5), (Some(30), 2), (Some(0), 0)] {
+        for config in [&*config(), &whole_batches] {
+            let clock = Arc::new(ManualClock::new(NOW));
+            let store = open(SimulatedEngine::new(&families()), &clock).await;
+            let account = furnish(&store, &clock, None).await;
+            assert_eq!(archive(&store, config, NOW).await.expect("run").total(), (6, 78));
+            account.rename_mailbox("Lavori/2019", "Lavori/vecchi").await.expect("rename");
+            let used = account.quota().await.expect("quota").used_octets;
+            let quota_octets = room.map(|room| used + room);
+            let settings = AccountSettings { quota_octets, ..settings(None) };
+            store.apply_account(ANNA, 2, settings).await.expect("a limit");
+            let foreseen = back::foresee(&store, ANNA, None).await.expect("foresee");
+            assert_eq!(account.quota().await.expect("quota").used_octets, used, "nothing moved");
+            let report = back::run(&store, config, ANNA, None, &stopping).await.expect("back");
+            assert_eq!(foreseen, report, "{room:?}");
+            assert_eq!((report.total().0, report.full.is_some()), (returned, returned < 6));
+            if returned == 6 {
+                let names = ["INBOX", "Inviati", "Lavori/vecchi"];
+                let expected = names.map(|name| (name.to_owned(), (2, 26)));
+                assert_eq!(report.mailboxes, expected.into());
+            }
+            let archived = account.quota().await.expect("quota").archive.used_messages;
+            assert_eq!(archived, 6 - returned);
+            each_once(&account).await;
+            is_sound(&store).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_mailbox_of_the_archive_goes_back_alone_and_one_that_is_gone_is_made_again() {
+    let stopping = CancellationToken::new();
+    let clock = Arc::new(ManualClock::new(NOW));
+    let store = open(SimulatedEngine::new(&families()), &clock).await;
+    let account = furnish(&store, &clock, None).await;
+    archive(&store, &config(), NOW).await.expect("run");
+    account.delete_mailbox("Lavori/2019").await.expect("delete");
+    let only = Some("Archivio/2025");
+    let foreseen = back::foresee(&store, ANNA, only).await.expect("foresee");
+    let report = back::run(&store, &config(), ANNA, only, &stopping).await.expect("back");
+    let one = |name: &str| (name.to_owned(), (1, 10));
+    assert_eq!(report.mailboxes, [one("INBOX"), one("Inviati"), one("Lavori/2019")].into());
+    assert_eq!(foreseen, report);
+    let again = back::run(&store, &config(), ANNA, only, &stopping).await.expect("again");
+    assert_eq!(again.total(), (0, 0));
+    for (name, wanted) in
+        [("Archivio/1999", "no mailbox is called"), ("INBOX", "not in the archive")]
+    {
+        let refused = back::run(&store, &config(), ANNA, Some(name), &stopping).await;
+        let refused = refused.expect_err(name).to_string();
+        assert!(refused.contains(wanted), "{refused}");
+    }
     is_sound(&store).await;
 }
 

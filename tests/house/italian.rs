@@ -1,8 +1,8 @@
 //! What an operator reads of the store's findings is in Italian too.
 
-use ceralacca::texts::below;
+use ceralacca::texts::{below, store};
 
-use crate::tree::files;
+use crate::tree::{files, read};
 
 /// Sources whose sentences reach the lists of `check`, `repair`, `scrub` and `rebuild-index`.
 const SPEAKING: [&str; 7] = [
@@ -50,6 +50,59 @@ fn every_sentence_of_the_stores_findings_has_its_italian() {
         }
     }
     assert!(found > 60, "the sentences stand elsewhere: {found}");
+}
+
+/// The sentences of `#[error(…)]`, with `7` for every value.
+fn errors(source: &str) -> Vec<String> {
+    let attributes = source.split("#[error(").skip(1).filter_map(|rest| rest.split_once(")]"));
+    let quoted = attributes.filter_map(|(inside, _)| inside.trim().strip_prefix('"'));
+    let joined = quoted.map(|text| {
+        let text = text.trim_end().trim_end_matches('"');
+        let mut lines = text.split("\\\n");
+        let first = lines.next().unwrap_or_default().to_owned();
+        lines.fold(first, |text, line| text + line.trim_start())
+    });
+    joined
+        .map(|text| {
+            let mut parts = text.split('{');
+            let first = parts.next().unwrap_or_default().to_owned();
+            parts.fold(first, |text, part| {
+                text + "7" + part.split_once('}').map_or("", |(_, after)| after)
+            })
+        })
+        .collect()
+}
+
+#[test]
+fn every_error_of_the_store_has_its_italian() {
+    let errors = errors(&read("storage/src/error.rs"));
+    assert!(errors.len() > 25, "the errors stand elsewhere: {errors:#?}");
+    for error in errors {
+        assert!(store::is_known(&error), "{error:?}: add it to src/texts/store.rs");
+    }
+}
+
+#[test]
+fn what_an_error_names_has_its_italian() {
+    let naming = ["what: \"", "remedy: \"", "reason: \"", "invalid(\"", "Exhausted(\""];
+    let mut found = 0;
+    for file in files(".rs") {
+        let speaks =
+            ["storage/src/", "snapshots/src/"].iter().any(|path| file.path.starts_with(path));
+        if file.is_test() || !(speaks || file.path == "src/mail_access.rs") {
+            continue;
+        }
+        for (number, line) in file.without_tests().lines().enumerate() {
+            for name in naming {
+                let Some((_, rest)) = line.split_once(name) else { continue };
+                let text = rest.split('"').next().unwrap_or_default();
+                let place = format!("{}:{}", file.path, number + 1);
+                assert!(below::is_known(text), "{place}: {text:?}: add it to src/texts/below.rs");
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 20, "the names stand elsewhere: {found}");
 }
 
 #[test]

@@ -2,9 +2,15 @@
 
 use std::sync::Arc;
 
-use ceralacca::mail_access::StoreMailAccess;
+use ceralacca::{
+    config::{Config, SnapshotSettings},
+    mail_access::StoreMailAccess,
+};
 use protocols::imap::Server;
-use snapshots::keep::{SnapshotLimits, Snapshots, keys, snapshot::SnapshotKind, take::Taken};
+use snapshots::{
+    keep::{SnapshotLimits, Snapshots, keys, snapshot::SnapshotKind, take::Taken},
+    run::Runs,
+};
 use storage::{
     catalog::engine::{Batch, Entries, Scan},
     ids::AccountId,
@@ -32,7 +38,12 @@ impl Past {
         let random = Arc::new(SeededRandom::new(5));
         let snapshots = Snapshots::new(Arc::clone(&house.store), random, SnapshotLimits::default());
         let mail = StoreMailAccess::new(Arc::clone(&house.store), 1 << 20)
-            .with_snapshots(Arc::clone(&snapshots), 1);
+            .with_snapshots(Arc::clone(&snapshots), 1)
+            .with_requests(
+                Runs::new(Arc::clone(&house.store), Arc::clone(&snapshots)),
+                twice_a_day(),
+                house.fixture.clock.clone(),
+            );
         let server = server_of(&house, mail).await;
         let account = house.id(OPERATOR).await;
         let mut client = Client::new(&server).await;
@@ -60,6 +71,11 @@ impl Past {
         }
         all
     }
+}
+
+fn twice_a_day() -> SnapshotSettings {
+    let variable = ("CERALACCA_SNAPSHOTS_ON_DEMAND_PER_DAY".to_owned(), "2".to_owned());
+    Config::load(None, [variable]).unwrap().snapshots
 }
 
 async fn put(client: &mut Client, mailbox: &str, subject: &str, attributes: &str) {
@@ -183,6 +199,48 @@ async fn snapshots_of_an_account_are_shown_to_its_holder_alone() {
         let answer = client_too.answer(&format!("a EXAMINE {name}")).await;
         assert!(answer.starts_with("a NO [NONEXISTENT]"), "{answer}");
     }
+}
+
+#[tokio::test]
+async fn a_holder_asks_for_a_snapshot_by_a_name_as_often_in_a_day_as_his_plan_allows() {
+    let (past, mut client) = Past::new().await;
+    let clock = &past.house.fixture.clock;
+    let instant = |answer: &str| {
+        let at = answer.find("2026-").expect("an instant");
+        answer[at..at + 20].to_owned()
+    };
+    let taken = client.command("a CREATE Snapshot/Adesso").await;
+    assert!(taken.starts_with("a OK Presa l'istantanea 2026-"), "{taken}");
+    let inbox = client.command(&format!("a EXAMINE Snapshot/{}/INBOX", instant(&taken))).await;
+    assert!(inbox.contains("* 2 EXISTS"), "{inbox}");
+    let same = client.command("a CREATE Snapshot/now").await;
+    assert!(same.starts_with("a OK La casella non e' cambiata"), "{same}");
+    assert_eq!(instant(&same), instant(&taken));
+    let name = client.answer("a EXAMINE Snapshot/Adesso").await;
+    assert!(name.starts_with("a NO [NONEXISTENT]"), "it stands under its own name: {name}");
+
+    put(&mut client, "INBOX", "tre", "").await;
+    let soon = client.answer("a CREATE Snapshot/Adesso").await;
+    assert!(soon.starts_with("a NO [INUSE] La casella sta cambiando"), "{soon}");
+    clock.advance(1_000);
+    client.command("a ENABLE IMAP4rev2").await;
+    let second = client.command("a CREATE \"Snapshot/ADESSO\"").await;
+    let listed = format!(
+        "* LIST (\\Noselect \\HasChildren) \"/\" Snapshot/{} (\"OLDNAME\" (Snapshot/ADESSO))\r\n",
+        instant(&second)
+    );
+    assert!(second.starts_with(&listed), "{second}");
+    assert_ne!(instant(&second), instant(&taken));
+
+    put(&mut client, "INBOX", "quattro", "").await;
+    clock.advance(1_000);
+    let before = past.stored().await;
+    let over = client.answer("a CREATE Snapshot/Adesso").await;
+    assert!(over.starts_with("a NO [LIMIT] Oggi la casella ha gia' avuto 2 istantanee"), "{over}");
+    assert!(past.stored().await == before, "nothing was taken");
+    clock.advance(86_400_000);
+    let tomorrow = client.command("a CREATE Snapshot/Adesso").await;
+    assert!(tomorrow.contains("a OK Presa l'istantanea"), "{tomorrow}");
 }
 
 #[tokio::test]

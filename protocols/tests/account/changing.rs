@@ -2,7 +2,7 @@
 
 /// Every command that changes anything, whatever the client has selected; `X` stands for a mailbox of
 /// the snapshot. Answered NO [CANNOT] and said to be for copying.
-pub(crate) const REFUSED: [&str; 34] = [
+pub(crate) const REFUSED: [&str; 39] = [
     "STORE 1 +FLAGS (\\Seen)",
     "STORE 1:* FLAGS.SILENT ()",
     "STORE 1 (UNCHANGEDSINCE 100) +FLAGS (\\Deleted)",
@@ -19,9 +19,14 @@ pub(crate) const REFUSED: [&str; 34] = [
     "CREATE Snapshot/",
     "CREATE Snapshot/mia",
     "CREATE X/sotto",
+    "CREATE Snapshot/Adesso/sotto",
+    "CREATE Snapshot/Adess",
+    "CREATE Snapshot/now (USE (\\Junk))",
     "CREATE Snapshot/mia (USE (\\Junk))",
     "DELETE X",
     "DELETE Snapshot",
+    "DELETE Snapshot/Adesso",
+    "RENAME INBOX Snapshot/Adesso",
     "RENAME X Mia",
     "RENAME INBOX X",
     "RENAME Inviati Snapshot/Inviati",

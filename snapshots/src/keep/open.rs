@@ -16,10 +16,7 @@ use storage::{
     catalog::engine::Reader,
     error::StoreError,
     ids::{AccountId, EmailNumber, MailboxId, ModSeq, Uid},
-    mailbox::{
-        flags::{FlagChange, Flags},
-        view::{Access, Changes, Copied, MailboxState, MailboxView, MessageRow},
-    },
+    mailbox::view::{Access, Changes, MailboxState, MailboxView, MessageRow},
     store::Store,
     summary::Summary,
 };
@@ -358,28 +355,6 @@ impl MailboxView for SnapshotMailbox {
             self.of.store.octets().read(&stored, range).await
         };
         self.of_account(read.await).await
-    }
-
-    async fn store_flags(
-        &self,
-        _uids: &[Uid],
-        _change: FlagChange,
-        _flags: &Flags,
-        _unchanged_since: Option<ModSeq>,
-    ) -> Result<(Vec<MessageRow>, Vec<Uid>), StoreError> {
-        Err(StoreError::ReadOnly)
-    }
-
-    async fn expunge(&self, _uids: &[Uid]) -> Result<Vec<Uid>, StoreError> {
-        Err(StoreError::ReadOnly)
-    }
-
-    async fn copy(&self, _uids: &[Uid], _destination: MailboxId) -> Result<Copied, StoreError> {
-        Err(StoreError::ReadOnly)
-    }
-
-    async fn move_to(&self, _uids: &[Uid], _destination: MailboxId) -> Result<Copied, StoreError> {
-        Err(StoreError::ReadOnly)
     }
 }
 

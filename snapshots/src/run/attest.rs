@@ -72,7 +72,7 @@ impl Runs {
 
     /// Holds snapshots, or lets them go again, as [`Snapshots::hold`] does, and notes in the same batch
     /// which runs they need, so that what is held stays provable. What no run has entered yet is noted
-    /// by the one that enters it.
+    /// by the one that enters it. `also` is applied in that batch, too.
     ///
     /// # Errors
     ///
@@ -85,6 +85,7 @@ impl Runs {
         account: AccountId,
         number: Option<u64>,
         hold: Option<Hold>,
+        mut also: Batch,
     ) -> Result<(), SnapshotError> {
         let _one = self.one.lock().await;
         let needed = if hold.is_some() { self.needed(account, number).await } else { Ok(vec![]) };
@@ -92,7 +93,6 @@ impl Runs {
             Ok(needed) => (needed, None),
             Err(error) => (Vec::new(), Some(error)),
         };
-        let mut also = Batch::default();
         for need in needed {
             also.put(SNAPSHOT_RUN_NEEDS, need.key, need.records);
         }

@@ -51,6 +51,11 @@ impl BrowseArguments {
         let of_mailbox = mailbox.is_some();
         let request = SnapshotBrowse { account, instant, mailbox, after_uid, limit };
         let found = operation::run(file, output, &request)?;
+        if !output.wants_json() {
+            let name = &found.snapshot;
+            output.note(&Text::filled(format!("Istantanea {name}"), format!("Snapshot {name}")));
+        }
+        output.notes(&found.note);
         if output.wants_json() {
             Output::json(&found);
         } else if of_mailbox {
@@ -96,10 +101,6 @@ impl Shown for SnapshotView {
             self.hold.clone().unwrap_or_default(),
         ]
     }
-
-    fn details(&self) -> Vec<(Text, String)> {
-        Self::columns().into_iter().zip(self.row()).collect()
-    }
 }
 
 impl Shown for MailboxRow {
@@ -113,10 +114,6 @@ impl Shown for MailboxRow {
 
     fn row(&self) -> Vec<String> {
         vec![self.name.clone(), self.messages.to_string(), self.octets.to_string()]
-    }
-
-    fn details(&self) -> Vec<(Text, String)> {
-        Self::columns().into_iter().zip(self.row()).collect()
     }
 }
 
@@ -139,9 +136,5 @@ impl Shown for MessageView {
             self.flags.clone(),
             self.subject.clone(),
         ]
-    }
-
-    fn details(&self) -> Vec<(Text, String)> {
-        Self::columns().into_iter().zip(self.row()).collect()
     }
 }

@@ -30,6 +30,7 @@ impl DiffArguments {
         let Self { account, from, to, limit } = self;
         let request = SnapshotDiff { account, from, to, limit };
         let found = operation::run(file, output, &request)?;
+        output.notes(&found.notes);
         if output.wants_json() {
             Output::json(&found);
             return Ok(());
@@ -77,10 +78,6 @@ impl Shown for ChangeView {
         let uid = if self.uid == 0 { String::new() } else { self.uid.to_string() };
         let what = what.get(Language::of_process()).to_owned();
         vec![what, self.mailbox.clone(), uid, self.before.clone(), self.after.clone()]
-    }
-
-    fn details(&self) -> Vec<(Text, String)> {
-        Self::columns().into_iter().zip(self.row()).collect()
     }
 }
 
@@ -138,9 +135,5 @@ impl Shown for FoundView {
             is_there.get(Language::of_process()).to_owned(),
             self.subject.clone(),
         ]
-    }
-
-    fn details(&self) -> Vec<(Text, String)> {
-        Self::columns().into_iter().zip(self.row()).collect()
     }
 }

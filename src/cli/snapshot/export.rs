@@ -60,6 +60,7 @@ impl ExportArguments {
 }
 
 fn tell(output: &Output, done: &ExportOutcome, is_standard: bool) {
+    output.notes(&done.note);
     if output.wants_json() && !is_standard {
         return Output::json(done);
     }

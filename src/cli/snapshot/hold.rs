@@ -9,6 +9,7 @@ use crate::{
         output::{Output, Shown},
         say,
     },
+    config::snapshots::{DAILY_DAYS_MAX, HOURLY_HOURS_MAX, MONTHLY_MONTHS_MAX},
     control::operations::snapshot::{SettingsView, SnapshotChange, SnapshotHold},
     texts::Text,
 };
@@ -17,7 +18,7 @@ use crate::{
 pub(in crate::cli) struct HoldArguments {
     #[arg(value_name = "ADDRESS", help = say("L'indirizzo della casella", "The account's address"))]
     account: String,
-    #[arg(long, value_name = say("ISTANTE", "INSTANT"), help = say("Solo questa istantanea; senza, tutte, anche le future", "Only this snapshot; without it all, those to come too"))]
+    #[arg(long, value_name = "INSTANT", help = say("Solo questa istantanea; senza, tutte, anche le future", "Only this snapshot; without it all, those to come too"))]
     at: Option<String>,
     #[arg(long, value_name = say("TESTO", "TEXT"), required_unless_present = "release", help = say("Perché, come il numero di una causa", "Why, such as the number of a case"))]
     reason: Option<String>,
@@ -29,7 +30,9 @@ impl HoldArguments {
     pub(super) fn run(self, file: Option<&Path>, output: &Output) -> Result<(), Failure> {
         let Self { account, at, reason, release: _ } = self;
         let request = SnapshotHold { account, instant: at, reason };
-        output.one(&operation::run(file, output, &request)?);
+        let held = operation::run(file, output, &request)?;
+        output.notes(&held.note);
+        output.one(&held);
         Ok(())
     }
 }
@@ -40,16 +43,20 @@ pub(in crate::cli) struct SettingsArguments {
     account: String,
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help = say("Minuti tra due istantanee regolari", "Minutes between two regular snapshots"))]
     every_minutes: Option<u32>,
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=8_784), help = say("Ore di cui resta ogni ora piena", "Hours of which every full hour stays"))]
+    #[arg(long, value_name = "N", value_parser = up_to(HOURLY_HOURS_MAX), help = say("Ore di cui resta ogni ora piena", "Hours of which every full hour stays"))]
     hourly_hours: Option<u32>,
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=3_660), help = say("Giorni di cui resta ogni mezzanotte", "Days of which every midnight stays"))]
+    #[arg(long, value_name = "N", value_parser = up_to(DAILY_DAYS_MAX), help = say("Giorni di cui resta ogni mezzanotte", "Days of which every midnight stays"))]
     daily_days: Option<u32>,
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=1_200), help = say("Mesi di cui resta il primo giorno", "Months of which the first day stays"))]
+    #[arg(long, value_name = "N", value_parser = up_to(MONTHLY_MONTHS_MAX), help = say("Mesi di cui resta il primo giorno", "Months of which the first day stays"))]
     monthly_months: Option<u32>,
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=3_660), help = say("Giorni per cui resta un'istantanea richiesta", "Days that a snapshot asked for stays"))]
+    #[arg(long, value_name = "N", value_parser = up_to(DAILY_DAYS_MAX), help = say("Giorni per cui resta un'istantanea richiesta", "Days that a snapshot asked for stays"))]
     on_demand_days: Option<u32>,
     #[arg(long, help = say("Tutto come dice il tipo di casella", "Everything as the plan says"))]
     reset: bool,
+}
+
+fn up_to(most: u32) -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(..=i64::from(most))
 }
 
 impl SettingsArguments {
@@ -74,14 +81,6 @@ impl SettingsArguments {
 }
 
 impl Shown for SettingsView {
-    fn columns() -> Vec<Text> {
-        Vec::new()
-    }
-
-    fn row(&self) -> Vec<String> {
-        Vec::new()
-    }
-
     fn details(&self) -> Vec<(Text, String)> {
         vec![
             (Text::fixed("Casella", "Account"), self.account.clone()),

@@ -20,6 +20,36 @@ mod restore;
 mod take;
 mod verify;
 
+/// What stands after the help of a command that takes an instant.
+macro_rules! with_instants {
+    ($italian:literal, $english:literal $(,)?) => {
+        say(
+            concat!(
+                $italian,
+                "\n\nUn istante (INSTANT) è uno di questi:\n",
+                "  latest                     l'ultima istantanea\n",
+                "  2026-11-21T06:00:17Z       il nome di un'istantanea, come in `snapshot list`\n",
+                "  2026-11-21T06              l'inizio di un nome, se uno solo comincia così\n",
+                "  2026-11-21T07:30:00+01:00  un'ora con il suo fuso: l'istantanea che c'era allora\n",
+                "  2026-11-21                 un giorno di ora legale: l'istantanea che c'era alla sua fine\n",
+                "Delle istantanee più vecchie ne restano poche (`snapshot settings`): se ce n'erano di più vicine\n",
+                "all'istante, il comando dice quale vale; `prove` rifiuta."
+            ),
+            concat!(
+                $english,
+                "\n\nAn instant (INSTANT) is one of these:\n",
+                "  latest                     the latest snapshot\n",
+                "  2026-11-21T06:00:17Z       the name of a snapshot, as in `snapshot list`\n",
+                "  2026-11-21T06              the beginning of a name, when one only begins so\n",
+                "  2026-11-21T07:30:00+01:00  a time with its zone: the snapshot that stood then\n",
+                "  2026-11-21                 a day of Italian legal time: the snapshot that stood at its end\n",
+                "Of older snapshots few stay (`snapshot settings`): when there were some nearer to the instant,\n",
+                "the command says which one counts; `prove` refuses."
+            ),
+        )
+    };
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum SnapshotCommand {
     #[command(
@@ -32,15 +62,15 @@ pub(super) enum SnapshotCommand {
     List(browse::ListArguments),
     #[command(
         about = say("Mostra cartelle e messaggi di un'istantanea", "Shows mailboxes and messages of a snapshot"),
-        after_help = say(
-            "Esempi:\n  ceralacca snapshot browse maria.rossi@pec.example latest\n  ceralacca snapshot browse maria.rossi@pec.example 2026-11-21T06 INBOX\n\nUn istante è il nome di un'istantanea, il suo inizio, `latest`, oppure un giorno o un'ora: vale l'istantanea di allora.",
-            "Examples:\n  ceralacca snapshot browse maria.rossi@pec.example latest\n  ceralacca snapshot browse maria.rossi@pec.example 2026-11-21T06 INBOX\n\nAn instant is the name of a snapshot, the beginning of it, `latest`, or a day or a time: the snapshot that stood then.",
+        after_help = with_instants!(
+            "Esempi:\n  ceralacca snapshot browse maria.rossi@pec.example latest\n  ceralacca snapshot browse maria.rossi@pec.example 2026-11-21T06 INBOX",
+            "Examples:\n  ceralacca snapshot browse maria.rossi@pec.example latest\n  ceralacca snapshot browse maria.rossi@pec.example 2026-11-21T06 INBOX",
         ),
     )]
     Browse(browse::BrowseArguments),
     #[command(
         about = say("Che cosa è cambiato fra due istanti", "What changed between two instants"),
-        after_help = say(
+        after_help = with_instants!(
             "Esempio:\n  ceralacca snapshot diff maria.rossi@pec.example 2026-11-21 now",
             "Example:\n  ceralacca snapshot diff maria.rossi@pec.example 2026-11-21 now",
         ),
@@ -56,7 +86,7 @@ pub(super) enum SnapshotCommand {
     Search(compare::SearchArguments),
     #[command(
         about = say("Riporta messaggi da un'istantanea", "Brings messages back from a snapshot"),
-        after_help = say(
+        after_help = with_instants!(
             "Esempi:\n  ceralacca snapshot restore maria.rossi@pec.example 2026-11-21 --mailbox Clienti\n  ceralacca snapshot restore maria.rossi@pec.example latest --in-place\n\nNulla è sovrascritto. Senza --in-place tutto va sotto \"Ripristino …\". Lavora il server, anche dopo un riavvio: `snapshot restore-status` dice a che punto è.",
             "Examples:\n  ceralacca snapshot restore maria.rossi@pec.example 2026-11-21 --mailbox Clients\n  ceralacca snapshot restore maria.rossi@pec.example latest --in-place\n\nNothing is overwritten. Without --in-place all goes below \"Ripristino …\". The server does the work, also after a restart: `snapshot restore-status` says how far it is.",
         ),
@@ -79,7 +109,7 @@ pub(super) enum SnapshotCommand {
     RestoreResume(restore::JobArguments),
     #[command(
         about = say("Esporta i messaggi di un'istantanea", "Exports the messages of a snapshot"),
-        after_help = say(
+        after_help = with_instants!(
             "Esempi:\n  ceralacca snapshot export maria.rossi@pec.example latest --format zip --out casella.zip\n  ceralacca snapshot export maria.rossi@pec.example latest --format maildir --out - | tar x -C Maildir\n\nCon index.csv e SHA256SUMS (sha256sum -c). Esce con 1 se un messaggio non si legge: l'indice dice perché.",
             "Examples:\n  ceralacca snapshot export maria.rossi@pec.example latest --format zip --out account.zip\n  ceralacca snapshot export maria.rossi@pec.example latest --format maildir --out - | tar x -C Maildir\n\nWith index.csv and SHA256SUMS (sha256sum -c). Ends with 1 when a message cannot be read: the index says why.",
         ),
@@ -98,9 +128,9 @@ pub(super) enum SnapshotCommand {
             "Scrive un file che prova che un messaggio c'era, o non c'era",
             "Writes a file that proves that a message was, or was not, there",
         ),
-        after_help = say(
-            "Esempi:\n  ceralacca snapshot prove maria.rossi@pec.example 2026-11-21T06:00:00Z INBOX --uid 12 --out prova.tar\n  ceralacca snapshot prove maria.rossi@pec.example 2026-11-21 INBOX --sha256 9f86…0f00a08 --out prova.tar\n\nVale l'istantanea che c'era allora. Il file si verifica senza questo programma: docs/verify_proof.py, docs/formats.md.",
-            "Examples:\n  ceralacca snapshot prove maria.rossi@pec.example 2026-11-21T06:00:00Z INBOX --uid 12 --out proof.tar\n  ceralacca snapshot prove maria.rossi@pec.example 2026-11-21 INBOX --sha256 9f86…0f00a08 --out proof.tar\n\nThe snapshot that stood then counts. The file is verified without this program: docs/verify_proof.py, docs/formats.md.",
+        after_help = with_instants!(
+            "Esempi:\n  ceralacca snapshot prove maria.rossi@pec.example 2026-11-21T06:00:00Z INBOX --uid 12 --out prova.tar\n  ceralacca snapshot prove maria.rossi@pec.example 2026-11-21 INBOX --sha256 9f86…0f00a08 --out prova.tar\n\nIl file prova com'era la casella nell'istante in cui fu presa l'istantanea, e si verifica senza questo programma: docs/verify_proof.py, docs/formats.md.",
+            "Examples:\n  ceralacca snapshot prove maria.rossi@pec.example 2026-11-21T06:00:00Z INBOX --uid 12 --out proof.tar\n  ceralacca snapshot prove maria.rossi@pec.example 2026-11-21 INBOX --sha256 9f86…0f00a08 --out proof.tar\n\nThe file proves how the account was at the instant at which the snapshot was taken, and is verified without this program: docs/verify_proof.py, docs/formats.md.",
         ),
     )]
     Prove(prove::ProveArguments),
@@ -109,7 +139,7 @@ pub(super) enum SnapshotCommand {
             "Trattiene le istantanee di una casella oltre il loro tempo",
             "Holds snapshots of an account beyond their time",
         ),
-        after_help = say(
+        after_help = with_instants!(
             "Esempi:\n  ceralacca snapshot hold maria.rossi@pec.example --reason \"causa 12/2026\"\n  ceralacca snapshot hold maria.rossi@pec.example --release",
             "Examples:\n  ceralacca snapshot hold maria.rossi@pec.example --reason \"case 12/2026\"\n  ceralacca snapshot hold maria.rossi@pec.example --release",
         ),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{
-    cli::{dates, failure::Failure, operation, output::Output, say},
+    cli::{failure::Failure, operation, output::Output, say},
     control::operations::snapshot::{AskedMessage, SnapshotProve},
     durable,
     texts::Text,
@@ -15,9 +15,9 @@ use crate::{
 pub(in crate::cli) struct ProveArguments {
     #[arg(value_name = "ADDRESS", help = say("L'indirizzo della casella", "The account's address"))]
     account: String,
-    #[arg(value_name = say("ISTANTE", "INSTANT"), value_parser = dates::until, help = say("Quando: vale l'ultima istantanea fino ad allora", "When: the latest snapshot until then counts"))]
-    instant: i64,
-    #[arg(value_name = say("CARTELLA", "MAILBOX"), help = say("La cartella, come INBOX", "The mailbox, such as INBOX"))]
+    #[arg(value_name = "INSTANT", help = say("Quale istantanea: nome, giorno, ora (vedi sotto)", "Which snapshot: name, day, time (see below)"))]
+    instant: String,
+    #[arg(value_name = "MAILBOX", help = say("La cartella, come INBOX", "The mailbox, such as INBOX"))]
     mailbox: String,
     #[command(flatten)]
     message: MessageArguments,
@@ -50,17 +50,19 @@ impl ProveArguments {
         let message = message
             .asked()
             .ok_or_else(|| Failure::invalid(Text::fixed("quale messaggio?", "which message?")))?;
-        let request = SnapshotProve { account, instant_millis: instant, mailbox, message };
+        let request = SnapshotProve { account, instant, mailbox, message };
         let proof = operation::run(file, output, &request)?;
         let octets = STANDARD.decode(&proof.file).map_err(|error| Failure::of_machine(&error))?;
         durable::replace(&out, &octets, durable::Readers::Usual)
             .map_err(|error| Failure::of_machine(&error))?;
+        output.notes(&proof.note);
         if output.wants_json() {
             let words: Vec<&str> =
                 proof.words.iter().map(|words| words.get(output.language())).collect();
             Output::json(&serde_json::json!({
                 "file": out, "words": words, "snapshot": proof.snapshot, "run": proof.run,
                 "stamped": proof.stamped,
+                "note": proof.note.as_ref().map(|note| note.get(output.language())),
             }));
             return Ok(());
         }

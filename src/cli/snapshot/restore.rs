@@ -37,7 +37,9 @@ impl RestoreArguments {
     pub(super) fn run(self, file: Option<&Path>, output: &Output) -> Result<(), Failure> {
         let Self { account, instant, mailbox, only, uid, in_place } = self;
         let request = SnapshotRestore { account, instant, mailbox, only, uid, in_place };
-        output.one(&operation::run(file, output, &request)?);
+        let begun = operation::run(file, output, &request)?;
+        output.notes(&begun.note);
+        output.one(&begun);
         Ok(())
     }
 }

@@ -113,7 +113,7 @@ fn unwritable(path: &Path, error: &io::Error) -> Failure {
     ))
 }
 
-fn failed(error: &dyn std::error::Error) -> OperationError {
+fn failed(error: &(dyn std::error::Error + 'static)) -> OperationError {
     OperationError::of_machine(error)
 }
 

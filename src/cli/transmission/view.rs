@@ -97,10 +97,6 @@ impl Shown for TransmissionView {
             self.subject.clone(),
         ]
     }
-
-    fn details(&self) -> Vec<(Text, String)> {
-        Self::columns().into_iter().zip(self.row()).collect()
-    }
 }
 
 impl Shown for TransmissionDetails {

@@ -2,21 +2,21 @@
 
 use serde::{Deserialize, Serialize};
 use storage::{
-    account::settings::AccountSettings,
+    account::tier::ARCHIVE,
     catalog::{engine::Scan, pages::Pages},
-    ids::AccountId,
 };
 use trust::clock::{Clock as _, SystemClock};
 
+use super::acts::{account, noted};
 use crate::{
     archive::{
-        ARCHIVE_RULES, ARCHIVE_RUNS,
+        ARCHIVE_RULES, ARCHIVE_RUNS, back,
         rules::{Rule, Rules},
         run::{self, Ended, RunRecord, RunReport},
         schedule,
     },
     control::{Kind, Operation, OperationError, Progress, Run, Site},
-    pec::records::decode,
+    pec::{journal::JournalEvent, records::decode},
     texts::Text,
 };
 
@@ -68,7 +68,7 @@ impl Operation for ArchiveRules {
     type Outcome = RulesOutcome;
 
     async fn run(&self, site: &Site, _: &Run) -> Result<RulesOutcome, OperationError> {
-        let (id, settings) = found(site, &self.account).await?;
+        let (id, settings) = account(site, &self.account).await?;
         let present = Rules::of_account(&site.store, &site.config, id, &settings).await?;
         let wanted = match &self.change {
             RulesChange::Keep => None,
@@ -79,7 +79,12 @@ impl Operation for ArchiveRules {
             RulesChange::Reset => Some(None),
         };
         if let Some(rules) = wanted {
-            let kept = Rules::keep(&site.store, id, rules.as_deref()).await?;
+            let detail = match &rules {
+                None => "those of the plan".to_owned(),
+                Some(rules) => serde_json::to_string(rules).unwrap_or_default(),
+            };
+            let also = noted(JournalEvent::ArchiveRules, &settings.address, &detail);
+            let kept = Rules::keep(&site.store, id, rules.as_deref(), also).await?;
             kept.map_err(|error| OperationError::new(Kind::Invalid, error.text()))?;
         }
         let rules = Rules::of_account(&site.store, &site.config, id, &settings).await?;
@@ -105,13 +110,14 @@ pub struct RunOutcome {
     pub account: String,
     /// Nothing was done.
     pub dry_run: bool,
-    /// What was moved, by the mailbox that it came from.
+    /// What was moved, by the mailbox outside the archive that it came from, or went back to.
     pub mailboxes: Vec<MovedMessages>,
     /// Messages in all.
     pub messages: u64,
     /// What they are charged, in octets.
     pub octets: u64,
-    /// `archive octets`, `archive messages` or `mailboxes`, when there was no room for more.
+    /// `archive octets`, `archive messages` or `mailboxes`, when there was no room for more; `octets` or
+    /// `messages` of live mail.
     pub full: Option<String>,
     /// Another run is at the same account, and goes on.
     pub overtaken: bool,
@@ -135,13 +141,54 @@ impl Operation for ArchiveRun {
     type Outcome = RunOutcome;
 
     async fn run(&self, site: &Site, run: &Run) -> Result<RunOutcome, OperationError> {
-        let (id, settings) = found(site, &self.account).await?;
+        let (id, settings) = account(site, &self.account).await?;
         let (store, config, now) = (&site.store, &site.config, SystemClock.now());
         let report = if self.dry_run {
             run.reading(run::foresee(store, config, id, now)).await??
         } else {
             let report = run::run(store, config, id, now, run.token()).await?;
             schedule::note(&report);
+            if report.ended == Ended::Stopped {
+                return Err(OperationError::cancelled());
+            }
+            report
+        };
+        Ok(outcome(settings.address, self.dry_run, &report))
+    }
+}
+
+/// Asks that messages of the archive go back to where they came from, or what that would do.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ArchiveRestore {
+    /// The account's address.
+    pub account: String,
+    /// Those of this mailbox of the archive, with those below it; `None` = all.
+    #[serde(default)]
+    pub mailbox: Option<String>,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+#[async_trait::async_trait]
+impl Operation for ArchiveRestore {
+    const NAME: &'static str = "archive/restore";
+
+    type Outcome = RunOutcome;
+
+    async fn run(&self, site: &Site, run: &Run) -> Result<RunOutcome, OperationError> {
+        let (id, settings) = account(site, &self.account).await?;
+        let (store, only) = (&site.store, self.mailbox.as_deref());
+        // Asked first: what is refused is no act.
+        let foreseen = run.reading(back::foresee(store, id, only)).await??;
+        let report = if self.dry_run {
+            foreseen
+        } else {
+            let (messages, _) = foreseen.total();
+            let detail = format!("{messages} messages of {}", only.unwrap_or(ARCHIVE));
+            let act = noted(JournalEvent::ArchiveRestored, &settings.address, &detail);
+            store.commit(act).await?;
+            let report = back::run(store, &site.config, id, only, run.token()).await?;
             if report.ended == Ended::Stopped {
                 return Err(OperationError::cancelled());
             }
@@ -243,16 +290,4 @@ impl StatusOutcome {
         self.oldest_millis = Some(self.oldest_millis.map_or(ended, |oldest| oldest.min(ended)));
         self.latest_millis = Some(self.latest_millis.map_or(ended, |latest| latest.max(ended)));
     }
-}
-
-async fn found(site: &Site, address: &str) -> Result<(AccountId, AccountSettings), OperationError> {
-    site.store.account_by_address(address).await?.ok_or_else(|| {
-        OperationError::new(
-            Kind::NotFound,
-            Text::filled(
-                format!("la casella {address} non esiste: controllare l'indirizzo"),
-                format!("there is no account {address}: check the address"),
-            ),
-        )
-    })
 }

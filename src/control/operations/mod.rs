@@ -2,6 +2,7 @@
 
 use super::Operations;
 
+mod acts;
 pub mod archive;
 pub mod backup;
 pub mod check;
@@ -31,6 +32,7 @@ mod tests;
 #[must_use]
 pub fn served() -> Operations {
     Operations::default()
+        .with::<archive::ArchiveRestore>()
         .with::<archive::ArchiveRules>()
         .with::<archive::ArchiveRun>()
         .with::<archive::ArchiveStatus>()

@@ -4,17 +4,12 @@ use serde::{Deserialize, Serialize};
 use storage::{
     account::settings::{AccountSettings, AccountState},
     catalog::engine::Batch,
-    ids::AccountId,
 };
-use trust::clock::{Clock as _, SystemClock};
 
+use super::acts::{account, noted};
 use crate::{
     control::{Kind, Operation, OperationError, Run, Site},
-    pec::{
-        engine::EngineSettings,
-        journal::{self, JournalEvent},
-        records::JournalRecord,
-    },
+    pec::journal::JournalEvent,
     texts::Text,
 };
 
@@ -49,8 +44,8 @@ impl Operation for AccountShare {
     type Outcome = ShareOutcome;
 
     async fn run(&self, site: &Site, _: &Run) -> Result<ShareOutcome, OperationError> {
-        let (read, settings) = found(site, &self.account).await?;
-        let (reader, with) = found(site, &self.with).await?;
+        let (read, settings) = account(site, &self.account).await?;
+        let (reader, with) = account(site, &self.with).await?;
         if self.granted && !settings.service {
             return Err(OperationError::new(
                 Kind::Invalid,
@@ -95,27 +90,7 @@ impl Operation for AccountShare {
 
 impl AccountShare {
     fn journal(&self, read: &AccountSettings, reader: &AccountSettings) -> Batch {
-        let mut batch = Batch::default();
         let event = if self.granted { JournalEvent::Shared } else { JournalEvent::Unshared };
-        let record = JournalRecord {
-            recipients: vec![read.address.clone()],
-            detail: format!("read-only, with {}", reader.address),
-            ..JournalRecord::default()
-        };
-        let node = EngineSettings::default().node;
-        journal::write(&mut batch, node, SystemClock.now(), event, record);
-        batch
+        noted(event, &read.address, &format!("read-only, with {}", reader.address))
     }
-}
-
-async fn found(site: &Site, address: &str) -> Result<(AccountId, AccountSettings), OperationError> {
-    site.store.account_by_address(address).await?.ok_or_else(|| {
-        OperationError::new(
-            Kind::NotFound,
-            Text::filled(
-                format!("la casella {address} non esiste: controllare l'indirizzo"),
-                format!("there is no account {address}: check the address"),
-            ),
-        )
-    })
 }

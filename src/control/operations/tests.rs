@@ -1,5 +1,6 @@
 //! What operations say of a known store.
 
+mod acts;
 mod snapshots;
 
 use storage::{

@@ -215,23 +215,34 @@ pub trait MailboxView: Send + Sync + 'static {
     /// Changes the flags of `uids`; unknown UIDs are passed over. Rows whose MODSEQ is above
     /// `unchanged_since` are left alone and returned in the second list (RFC 7162 §3.1.3). The
     /// first list holds every other named row as it now is, ascending by UID.
+    ///
+    /// This and the changes below are refused ([`StoreError::ReadOnly`]) by a view that does not say how
+    /// they are done.
     async fn store_flags(
         &self,
-        uids: &[Uid],
-        change: FlagChange,
-        flags: &Flags,
-        unchanged_since: Option<ModSeq>,
-    ) -> Result<(Vec<MessageRow>, Vec<Uid>), StoreError>;
+        _uids: &[Uid],
+        _change: FlagChange,
+        _flags: &Flags,
+        _unchanged_since: Option<ModSeq>,
+    ) -> Result<(Vec<MessageRow>, Vec<Uid>), StoreError> {
+        Err(StoreError::ReadOnly)
+    }
 
     /// Removes those of `uids` that carry `\Deleted`, durably, and returns them ascending.
-    async fn expunge(&self, uids: &[Uid]) -> Result<Vec<Uid>, StoreError>;
+    async fn expunge(&self, _uids: &[Uid]) -> Result<Vec<Uid>, StoreError> {
+        Err(StoreError::ReadOnly)
+    }
 
     /// Copies `uids` to another mailbox of the same account in one batch, flags and
     /// INTERNALDATE kept; nothing is copied on error ([`StoreError::OverQuota`],
     /// [`StoreError::NoSuchMailbox`]). Unknown UIDs are passed over.
-    async fn copy(&self, uids: &[Uid], destination: MailboxId) -> Result<Copied, StoreError>;
+    async fn copy(&self, _uids: &[Uid], _destination: MailboxId) -> Result<Copied, StoreError> {
+        Err(StoreError::ReadOnly)
+    }
 
     /// As [`MailboxView::copy`], and the source rows go in the same batch. Never refused for
     /// quota.
-    async fn move_to(&self, uids: &[Uid], destination: MailboxId) -> Result<Copied, StoreError>;
+    async fn move_to(&self, _uids: &[Uid], _destination: MailboxId) -> Result<Copied, StoreError> {
+        Err(StoreError::ReadOnly)
+    }
 }

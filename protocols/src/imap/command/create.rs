@@ -1,11 +1,13 @@
-//! CREATE (RFC 3501 §6.3.3), with special uses (RFC 6154 §3) and MAILBOXID (RFC 8474 §4.1).
+//! CREATE (RFC 3501 §6.3.3), with special uses (RFC 6154 §3) and MAILBOXID (RFC 8474 §4.1); of
+//! `Snapshot/Adesso` or `Snapshot/now`, by which a holder asks for a snapshot.
 
-use storage::account::name::normalised;
+use storage::{account::name::normalised, error::StoreError};
 
 use super::{acl::own, list};
 use crate::{
+    access::{SNAPSHOTS, SnapshotAsked, asks_for_snapshot},
     imap::{
-        completion::{CommandResult, Completion, Failure},
+        completion::{CommandResult, Completion, Failure, snapshot_stays},
         grammar::create::UseAttributes,
         object_id,
         session::{Authenticated, Context},
@@ -30,10 +32,60 @@ pub(crate) async fn create<S: Stream>(
     // A trailing delimiter announces children and is not part of the name.
     let asked = asked.strip_suffix('/').unwrap_or(asked);
     let name = normalised(checked(asked)?);
+    if special_use.is_none() && asks_for_snapshot(&name) {
+        return snapshot(context, state, asked).await;
+    }
     let id = state.account.create(own(&name)?, special_use).await?;
     tell_normalised(context, asked, &name).await?;
     let code = format!("MAILBOXID ({})", object_id::own_mailbox_id(id));
     Ok(Completion::ok_with(code, "CREATE"))
+}
+
+/// Takes a snapshot of now. It stands under the name of its instant, which is told as that of a mailbox
+/// that could not be called as it was asked.
+async fn snapshot<S: Stream>(
+    context: &mut Context<S>,
+    state: &mut Authenticated,
+    asked: &str,
+) -> CommandResult {
+    let taken = match state.account.take_snapshot().await {
+        Err(StoreError::ReadOnly) => return Err(snapshot_stays().into()),
+        taken => taken?,
+    };
+    let (instant, text) = match taken {
+        SnapshotAsked::Taken(instant) => {
+            let text = format!("Presa l'istantanea {instant} / Snapshot {instant} taken");
+            (instant, text)
+        }
+        SnapshotAsked::Unchanged(instant) => {
+            let text = format!(
+                "La casella non e' cambiata dall'istantanea {instant} / Nothing has changed since the snapshot {instant}"
+            );
+            (instant, text)
+        }
+        SnapshotAsked::TooMany(0) => {
+            let text = "Questa casella non puo' chiedere istantanee / This account may ask for no snapshots";
+            return Err(Completion::no("LIMIT", text).into());
+        }
+        SnapshotAsked::TooMany(limit) => {
+            let text = format!(
+                "Oggi la casella ha gia' avuto {limit} istantanee a richiesta: riprovare domani / The account has had {limit} snapshots on demand today: try again tomorrow"
+            );
+            return Err(Completion::no("LIMIT", text).into());
+        }
+        SnapshotAsked::TooSoon => {
+            let text = "La casella sta cambiando: riprovare tra poco / The account is changing: try again soon";
+            return Err(Completion::no("INUSE", text).into());
+        }
+    };
+    let name = format!("{SNAPSHOTS}/{instant}");
+    if context.enabled.rev2 {
+        let names = context.enabled.names();
+        let line = list::old_name_line(&name, asked, names, &["\\Noselect", "\\HasChildren"]);
+        context.frame.put(&line).await?;
+    }
+    // No MAILBOXID: what stands under that name cannot be selected.
+    Ok(Completion { text: text.into(), ..Completion::ok("") })
 }
 
 /// Tells a client of IMAP4rev2 under which name a mailbox stands, when that is not the one that it

@@ -111,8 +111,12 @@ impl House {
     }
 
     pub(crate) async fn append(&self, mailbox: MailboxId, number: usize) -> Uid {
+        self.append_octets(mailbox, &message(number)).await
+    }
+
+    pub(crate) async fn append_octets(&self, mailbox: MailboxId, octets: &[u8]) -> Uid {
         let mut writer = self.store.message_writer();
-        writer.write(&message(number)).await.expect("write");
+        writer.write(octets).await.expect("write");
         let staged = writer.finish().await.expect("finish");
         let request = AppendRequest {
             mailbox,

@@ -457,7 +457,7 @@ async fn a_held_snapshot_keeps_its_run() {
 async fn hold(world: &World, snapshot: &Snapshot) {
     let order = Hold { reason: "causa 12/2026".to_owned(), since: world.clock.now() };
     let (account, number) = (snapshot.record.account, snapshot.number);
-    world.runs.hold(account, Some(number), Some(order)).await.expect("held");
+    world.runs.hold(account, Some(number), Some(order), Batch::default()).await.expect("held");
 }
 
 /// The snapshots that the covering rule keeps.

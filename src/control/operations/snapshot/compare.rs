@@ -9,7 +9,7 @@ use snapshots::{
 use storage::ids::MailboxId;
 use trust::digest::Sha256Digest;
 
-use super::{account, named, opened};
+use super::{account, opened, standing::Kept};
 use crate::{
     control::{Kind, Operation, OperationError, Progress, Run, Site},
     texts::Text,
@@ -49,6 +49,9 @@ pub struct Differences {
     pub mailboxes: u64,
     /// There are more differences than are listed.
     pub more: bool,
+    /// Why the account may have been otherwise at an instant that was asked for.
+    #[serde(default)]
+    pub notes: Vec<Text>,
 }
 
 /// One difference.
@@ -77,8 +80,10 @@ impl Operation for SnapshotDiff {
     async fn run(&self, site: &Site, run: &Run) -> Result<Differences, OperationError> {
         let (id, _) = account(site, &self.account).await?;
         let snapshots = opened(site);
-        let all = snapshots.list(id).await?;
-        let from = snapshots.open(id, named(&all, &self.from)?.number).await?;
+        let kept = Kept::read(&snapshots, id).await?;
+        let standing = kept.named(&self.from)?;
+        let from = snapshots.open(id, standing.snapshot.number).await?;
+        let mut notes: Vec<Text> = standing.note().into_iter().collect();
         let mut names = names_of(&from);
         let mut changes = Vec::new();
         let (to, totals) = if self.to == "now" {
@@ -89,7 +94,9 @@ impl Operation for SnapshotDiff {
             let tell = |one| self.tell(&names, one, &mut changes, run);
             ("now".to_owned(), diff(&from, Later::Now(&state), tell).await?)
         } else {
-            let to = snapshots.open(id, named(&all, &self.to)?.number).await?;
+            let standing = kept.named(&self.to)?;
+            let to = snapshots.open(id, standing.snapshot.number).await?;
+            notes.extend(standing.note());
             names.extend(names_of(&to));
             let tell = |one| self.tell(&names, one, &mut changes, run);
             (to.snapshot().name(), diff(&from, Later::Snapshot(&to), tell).await?)
@@ -106,6 +113,7 @@ impl Operation for SnapshotDiff {
             moved: totals.moved,
             flags: totals.flags,
             mailboxes: totals.mailboxes,
+            notes,
         })
     }
 }

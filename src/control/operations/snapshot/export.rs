@@ -54,6 +54,9 @@ pub struct ExportOutcome {
     pub octets: u64,
     /// Messages that could not be read: the index says why.
     pub unreadable: u64,
+    /// Why the account may have been otherwise at the instant that was asked for.
+    #[serde(default)]
+    pub note: Option<Text>,
 }
 
 struct PutOut<'a>(&'a Run);
@@ -78,7 +81,7 @@ impl Operation for SnapshotExport {
 
     async fn run(&self, site: &Site, run: &Run) -> Result<ExportOutcome, OperationError> {
         let (id, _) = account(site, &self.account).await?;
-        let opened = run.reading(open(&opened(site), id, &self.instant)).await??;
+        let (opened, note) = run.reading(open(&opened(site), id, &self.instant)).await??;
         let mailbox = self.mailbox.as_deref().map(|name| mailbox_named(&opened, name));
         let scope = Scope {
             mailbox: mailbox.transpose()?,
@@ -102,6 +105,7 @@ impl Operation for SnapshotExport {
             messages: done.messages,
             octets: done.octets,
             unreadable: done.unreadable,
+            note,
         })
     }
 }

@@ -2,11 +2,17 @@
 
 use ::snapshots::keep::settings::{Hold, Overrides};
 use serde::{Deserialize, Serialize};
-use storage::catalog::engine::Batch;
 use trust::clock::{Clock as _, SystemClock};
 
-use super::standing::{account, refusal, snapshot};
-use crate::control::{Operation, OperationError, Run, Site};
+use super::{
+    super::acts::{account, noted},
+    standing::{refusal, snapshot},
+};
+use crate::{
+    control::{Kind, Operation, OperationError, Run, Site},
+    pec::journal::JournalEvent,
+    texts::Text,
+};
 
 /// Holds snapshots of an account, or lets them go again.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -68,6 +74,9 @@ pub struct SettingsView {
     pub held: Option<String>,
     /// Names of single snapshots that are held.
     pub held_snapshots: Vec<String>,
+    /// When one was just held: why the account may have been otherwise at the instant that was named.
+    #[serde(default)]
+    pub note: Option<Text>,
 }
 
 #[async_trait::async_trait]
@@ -77,15 +86,27 @@ impl Operation for SnapshotHold {
     type Outcome = SettingsView;
 
     async fn run(&self, site: &Site, _: &Run) -> Result<SettingsView, OperationError> {
-        let (id, _) = account(site, &self.account).await?;
-        let number = match &self.instant {
+        let (id, settings) = account(site, &self.account).await?;
+        let standing = match &self.instant {
             None => None,
-            Some(instant) => Some(snapshot(site, id, instant).await?.number),
+            Some(instant) => Some(snapshot(site, id, instant).await?),
+        };
+        let number = standing.as_ref().map(|standing| standing.snapshot.number);
+        let which = standing.as_ref().map_or_else(
+            || "all snapshots".to_owned(),
+            |standing| format!("snapshot {}", standing.snapshot.name()),
+        );
+        let note = standing.and_then(|standing| standing.note());
+        let also = match &self.reason {
+            Some(reason) => {
+                noted(JournalEvent::SnapshotsHeld, &settings.address, &format!("{which}: {reason}"))
+            }
+            None => noted(JournalEvent::SnapshotsReleased, &settings.address, &which),
         };
         let hold = self.reason.clone().map(|reason| Hold { reason, since: SystemClock.now() });
         // What is held stays provable: the runs that attest it stay, too.
-        site.runs.hold(id, number, hold).await.map_err(|error| refusal(&error))?;
-        view(site, &self.account).await
+        site.runs.hold(id, number, hold, also).await.map_err(|error| refusal(&error))?;
+        Ok(SettingsView { note, ..view(site, &self.account).await? })
     }
 }
 
@@ -96,8 +117,9 @@ impl Operation for SnapshotChange {
     type Outcome = SettingsView;
 
     async fn run(&self, site: &Site, _: &Run) -> Result<SettingsView, OperationError> {
-        let (id, _) = account(site, &self.account).await?;
+        let (id, settings) = account(site, &self.account).await?;
         if self.change {
+            self.often_enough(site)?;
             let snapshots = site.runs.snapshots();
             let before = snapshots.settings(id).await.map_err(|error| refusal(&error))?;
             let before = if self.reset { Overrides::default() } else { before.overrides };
@@ -108,10 +130,44 @@ impl Operation for SnapshotChange {
                 monthly_months: self.monthly_months.or(before.monthly_months),
                 on_demand_days: self.on_demand_days.or(before.on_demand_days),
             };
-            let changed = snapshots.change_settings(id, overrides, Batch::default()).await;
+            let detail = in_words(&overrides);
+            let also = noted(JournalEvent::SnapshotSettings, &settings.address, &detail);
+            let changed = snapshots.change_settings(id, overrides, also).await;
             changed.map_err(|error| refusal(&error))?;
         }
         view(site, &self.account).await
+    }
+}
+
+/// What an account has otherwise than its plan, for the journal.
+fn in_words(overrides: &Overrides) -> String {
+    let set = [
+        ("every_minutes", overrides.every_minutes),
+        ("hourly_hours", overrides.hourly_hours),
+        ("daily_days", overrides.daily_days),
+        ("monthly_months", overrides.monthly_months),
+        ("on_demand_days", overrides.on_demand_days),
+    ];
+    let set = set.iter().filter_map(|(name, value)| value.map(|value| format!("{name} {value}")));
+    let words: Vec<String> = set.collect();
+    if words.is_empty() { "as the plan".to_owned() } else { words.join(", ") }
+}
+
+impl SnapshotChange {
+    /// Runs take no snapshot between each other: a shorter time would be a promise that nobody keeps.
+    fn often_enough(&self, site: &Site) -> Result<(), OperationError> {
+        let interval = site.config.snapshots.interval;
+        let Some(minutes) = self.every_minutes.filter(|n| u64::from(*n) * 60_000 < interval.0)
+        else {
+            return Ok(());
+        };
+        Err(OperationError::new(
+            Kind::Invalid,
+            Text::filled(
+                format!("i giri passano ogni {interval}: {minutes} minuti sono meno"),
+                format!("runs come by every {interval}: {minutes} minutes are less"),
+            ),
+        ))
     }
 }
 
@@ -133,5 +189,6 @@ async fn view(site: &Site, address: &str) -> Result<SettingsView, OperationError
         on_demand_days: kept.on_demand_days,
         held: own.hold.map(|hold| hold.reason),
         held_snapshots: held.map(::snapshots::keep::snapshot::Snapshot::name).collect(),
+        note: None,
     })
 }

@@ -1,8 +1,7 @@
 //! `snapshot/…`: an account's snapshots listed and browsed; beside it taken, held, proved, compared,
 //! searched, restored and exported.
 //!
-//! An *instant* names a snapshot: the name of its folder, the beginning of one name only, `latest`, or any
-//! time or day, which is the snapshot that stood then.
+//! Which snapshot an *instant* names, says `standing`.
 
 pub mod compare;
 pub mod export;
@@ -14,106 +13,38 @@ mod take;
 
 use std::sync::Arc;
 
-use jiff::{Timestamp, ToSpan as _, civil::Date};
 use serde::{Deserialize, Serialize};
 use snapshots::{
     export::flag_names,
     keep::{
-        SnapshotLimits, Snapshots,
+        Snapshots,
         open::OpenSnapshot,
         snapshot::{Snapshot, SnapshotKind},
     },
 };
 use storage::{
     error::StoreError,
-    ids::{AccountId, MailboxId, Uid},
+    ids::{MailboxId, Uid},
 };
-use trust::random::SystemRandom;
 
 use crate::{
     control::{Kind, Operation, OperationError, Run, Site},
-    pec::instant::ROME,
     texts::Text,
 };
 
-use standing::account;
+use super::acts::account;
+use standing::open;
 
 pub use keep::{SettingsView, SnapshotChange, SnapshotHold};
 pub use prove::{AskedMessage, ProofView, SnapshotProve};
 pub use take::{SnapshotTake, TakenView};
 
-/// Names that a refusal lists.
-const NAMED_MAX: usize = 5;
-
 pub(super) fn opened(site: &Site) -> Arc<Snapshots> {
-    let store = Arc::clone(&site.store);
-    Snapshots::new(store, Arc::new(SystemRandom), SnapshotLimits::default())
+    Arc::clone(site.runs.snapshots())
 }
 
 fn not_found(italian: String, english: String) -> OperationError {
     OperationError::new(Kind::NotFound, Text::filled(italian, english))
-}
-
-/// The snapshot that `instant` names.
-pub(super) fn named<'a>(
-    all: &'a [Snapshot],
-    instant: &str,
-) -> Result<&'a Snapshot, OperationError> {
-    let none = || {
-        not_found(
-            format!(
-                "nessuna istantanea per \"{instant}\": `ceralacca snapshot list` mostra quelle che ci sono"
-            ),
-            format!("no snapshot for \"{instant}\": `ceralacca snapshot list` shows what there is"),
-        )
-    };
-    if instant == "latest" {
-        return all.last().ok_or_else(none);
-    }
-    let alike: Vec<&Snapshot> =
-        all.iter().filter(|one| !instant.is_empty() && one.name().starts_with(instant)).collect();
-    if let [one] = alike[..] {
-        return Ok(one);
-    }
-    if let Some(at) = time(instant) {
-        return all.iter().rev().find(|one| one.record.instant.0 <= at).ok_or_else(none);
-    }
-    if alike.is_empty() {
-        return Err(none());
-    }
-    let names: Vec<String> = alike.iter().take(NAMED_MAX).map(|one| one.name()).collect();
-    let (count, names) = (alike.len(), names.join(", "));
-    Err(OperationError::new(
-        Kind::Invalid,
-        Text::filled(
-            format!(
-                "{count} istantanee cominciano con \"{instant}\" ({names}, …): scriverne di più"
-            ),
-            format!("{count} snapshots begin with \"{instant}\" ({names}, …): write more of it"),
-        ),
-    ))
-}
-
-/// The last millisecond that a time, or a day of legal time, means.
-fn time(text: &str) -> Option<i64> {
-    if let Ok(date) = text.parse::<Date>()
-        && text.len() == 10
-    {
-        let next = date.checked_add(1.day()).ok()?.to_zoned(ROME.clone()).ok()?;
-        return Some(next.timestamp().as_millisecond() - 1);
-    }
-    text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond)
-}
-
-/// Opens the snapshot that `instant` names.
-pub(super) async fn open(
-    snapshots: &Snapshots,
-    account: AccountId,
-    instant: &str,
-) -> Result<Arc<OpenSnapshot>, OperationError> {
-    let all = snapshots.list(account).await?;
-    let number = named(&all, instant)?.number;
-    Ok(snapshots.open(account, number).await?)
 }
 
 /// The mailbox of a snapshot that had a name.
@@ -225,6 +156,9 @@ pub struct Browsed {
     pub messages: Vec<MessageView>,
     /// There are more messages.
     pub more: bool,
+    /// Why the account may have been otherwise at the instant that was asked for.
+    #[serde(default)]
+    pub note: Option<Text>,
 }
 
 /// A mailbox of a snapshot.
@@ -269,7 +203,7 @@ impl Operation for SnapshotBrowse {
 
     async fn run(&self, site: &Site, run: &Run) -> Result<Browsed, OperationError> {
         let (account, _) = account(site, &self.account).await?;
-        let open = run.reading(open(&opened(site), account, &self.instant)).await??;
+        let (open, note) = run.reading(open(&opened(site), account, &self.instant)).await??;
         let snapshot = open.snapshot().name();
         let Some(name) = &self.mailbox else {
             let mailboxes = open.state().mailboxes.iter().map(|(id, entry)| MailboxRow {
@@ -281,7 +215,7 @@ impl Operation for SnapshotBrowse {
             });
             let mut mailboxes: Vec<MailboxRow> = mailboxes.collect();
             mailboxes.sort_by(|one, other| one.name.cmp(&other.name));
-            return Ok(Browsed { snapshot, mailboxes, ..Browsed::default() });
+            return Ok(Browsed { snapshot, mailboxes, note, ..Browsed::default() });
         };
         let mailbox = open.mailbox(mailbox_named(&open, name)?)?;
         let limit = self.limit.min(100_000);
@@ -311,6 +245,6 @@ impl Operation for SnapshotBrowse {
                 sha256: row.digest.to_string(),
             });
         }
-        Ok(Browsed { snapshot, messages, more, ..Browsed::default() })
+        Ok(Browsed { snapshot, messages, more, note, ..Browsed::default() })
     }
 }

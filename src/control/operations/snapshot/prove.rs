@@ -10,9 +10,12 @@ use ::snapshots::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 use storage::{account::name::MailboxName, ids::Uid, mailbox::view::MailboxView as _};
-use trust::{certificate::Certificate, clock::UnixMillis, digest::Sha256Digest};
+use trust::{certificate::Certificate, digest::Sha256Digest};
 
-use super::standing::{account, refusal, standing};
+use super::{
+    account,
+    standing::{refusal, snapshot},
+};
 use crate::{
     config::Config,
     control::{Kind, Operation, OperationError, Progress, Run, Site},
@@ -38,8 +41,8 @@ pub enum AskedMessage {
 pub struct SnapshotProve {
     /// The account's address.
     pub account: String,
-    /// When, in ms since 1970.
-    pub instant_millis: i64,
+    /// Which snapshot.
+    pub instant: String,
     /// The mailbox's name.
     pub mailbox: String,
     /// The message.
@@ -59,6 +62,9 @@ pub struct ProofView {
     pub run: u64,
     /// Whether the run is time-stamped.
     pub stamped: bool,
+    /// What else to know of the instant that was asked for.
+    #[serde(default)]
+    pub note: Option<Text>,
 }
 
 #[async_trait::async_trait]
@@ -81,7 +87,9 @@ impl SnapshotProve {
             OperationError::new(Kind::Invalid, Text::filled(italian, error.to_string()))
         })?;
         let (id, _) = account(site, &self.account).await?;
-        let snapshot = standing(site, id, UnixMillis(self.instant_millis)).await?;
+        let standing = snapshot(site, id, &self.instant).await?;
+        let note = standing.note();
+        let snapshot = standing.proves()?;
         let (run, attested) = match site.runs.attested(&snapshot).await {
             Err(SnapshotError::NotPresent) => return Err(not_attested(&snapshot.name())),
             attested => attested.map_err(|error| refusal(&error))?,
@@ -113,6 +121,7 @@ impl SnapshotProve {
             snapshot: snapshot.name(),
             run: run.number(),
             stamped: run.stamp.is_some(),
+            note,
         })
     }
 

@@ -63,6 +63,9 @@ pub struct RestoreView {
     pub unreadable: u64,
     /// Why it stopped, in English.
     pub trouble: Option<String>,
+    /// When it was just asked for: why the account may have been otherwise at the instant that was named.
+    #[serde(default)]
+    pub note: Option<Text>,
 }
 
 impl From<RestoreJob> for RestoreView {
@@ -86,6 +89,7 @@ impl From<RestoreJob> for RestoreView {
             erased: job.erased,
             unreadable: job.unreadable,
             trouble: job.trouble,
+            note: None,
         }
     }
 }
@@ -102,7 +106,7 @@ impl Operation for SnapshotRestore {
 
     async fn run(&self, site: &Site, run: &Run) -> Result<RestoreView, OperationError> {
         let (id, _) = account(site, &self.account).await?;
-        let opened = run.reading(open(&opened(site), id, &self.instant)).await??;
+        let (opened, note) = run.reading(open(&opened(site), id, &self.instant)).await??;
         let mailbox = self.mailbox.as_deref().map(|name| mailbox_named(&opened, name));
         let mailbox = mailbox.transpose()?;
         if self.uid.is_some() && mailbox.is_none() {
@@ -127,7 +131,7 @@ impl Operation for SnapshotRestore {
         };
         let now = SystemClock.now();
         let job = restores(site).begin(id, snapshot.number, scope, target, now).await?;
-        Ok(job.into())
+        Ok(RestoreView { note, ..job.into() })
     }
 }
 

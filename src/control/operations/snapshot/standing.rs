@@ -1,27 +1,219 @@
-//! The account and the snapshot that an operation is about, by an instant, and what a person is told when
-//! the floor below refuses.
+//! The snapshot that an operation is about, and what a person is told when the floor
+//! below refuses.
+//!
+//! An *instant* names a snapshot, in the same words for all operations: `latest`; the name of its folder;
+//! a time with its zone, or a day of legal time, which mean the snapshot that stood at the end of that
+//! second or day; the beginning of one name only. A day is always a day, also where names begin like it.
+//!
+//! A snapshot stands from its instant until that of the next one that was ever taken. Numbers are never
+//! used twice, so that a gap behind the one that is kept tells that others are gone, and that the account
+//! may have been otherwise at the instant that was asked for: [`Standing::note`].
 
-use ::snapshots::{error::SnapshotError, keep::snapshot::Snapshot};
-use storage::{account::settings::AccountSettings, error::StoreError, ids::AccountId};
+use std::sync::Arc;
 
-use super::{named, not_found};
+use ::snapshots::{
+    error::SnapshotError,
+    keep::{Snapshots, open::OpenSnapshot, snapshot::Snapshot},
+};
+use jiff::{Timestamp, ToSpan as _, civil::Date};
+use storage::ids::AccountId;
+use trust::clock::{Clock as _, SystemClock, UnixMillis};
+
+use super::not_found;
 use crate::{
     control::{Kind, OperationError, Site},
+    pec::instant::ROME,
     texts::{self, Text},
 };
 
-/// The account with an address.
-pub(super) async fn account(
-    site: &Site,
-    address: &str,
-) -> Result<(AccountId, AccountSettings), OperationError> {
-    let found = site.store.account_by_address(address).await?;
-    found.ok_or_else(|| {
-        not_found(
-            format!("la casella {address} non c'è: controllare l'indirizzo"),
-            format!("there is no account {address}: check the address"),
-        )
-    })
+/// Names that a refusal lists.
+const NAMED_MAX: usize = 5;
+
+/// An account's snapshots, and the number of its next one.
+pub(super) struct Kept {
+    all: Vec<Snapshot>,
+    next: u64,
+    now: UnixMillis,
+}
+
+/// The snapshot that stood at an instant, as far as that is known.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Standing {
+    /// The latest one that is kept of those taken until then.
+    pub(super) snapshot: Snapshot,
+    doubt: Doubt,
+}
+
+/// Whether it stood at the instant that was asked for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Doubt {
+    /// It did.
+    None,
+    /// Others that were taken between it and this one are gone.
+    GoneBefore(String),
+    /// Others that were taken after it are gone.
+    Gone,
+    /// Nobody knows yet.
+    NotYet,
+}
+
+impl Kept {
+    /// Reads them.
+    pub(super) async fn read(
+        snapshots: &Snapshots,
+        account: AccountId,
+    ) -> Result<Self, OperationError> {
+        // Before the list: one that is taken meanwhile must not look as if one were gone.
+        let next = snapshots.store().account(account).await?.state().await?.next_snapshot();
+        let all = snapshots.list(account).await?;
+        Ok(Self { all, next, now: SystemClock.now() })
+    }
+
+    /// The snapshot that `instant` names.
+    pub(super) fn named(&self, instant: &str) -> Result<Standing, OperationError> {
+        let certain = |one: &Snapshot| Standing { snapshot: one.clone(), doubt: Doubt::None };
+        let none = || {
+            not_found(
+                format!(
+                    "nessuna istantanea per \"{instant}\": `ceralacca snapshot list` mostra quelle che ci sono"
+                ),
+                format!(
+                    "no snapshot for \"{instant}\": `ceralacca snapshot list` shows what there is"
+                ),
+            )
+        };
+        if instant == "latest" {
+            return self.all.last().map(certain).ok_or_else(none);
+        }
+        if let Some(one) = self.all.iter().find(|one| one.name() == instant) {
+            return Ok(certain(one));
+        }
+        if let Some(time) = Time::parse(instant) {
+            return self.stood(&time).ok_or_else(none);
+        }
+        let begins = |one: &&Snapshot| !instant.is_empty() && one.name().starts_with(instant);
+        let alike: Vec<&Snapshot> = self.all.iter().filter(begins).collect();
+        match alike[..] {
+            [] => Err(none()),
+            [one] => Ok(certain(one)),
+            _ => Err(several(instant, &alike)),
+        }
+    }
+
+    fn stood(&self, time: &Time) -> Option<Standing> {
+        let at = self.all.iter().rposition(|one| one.record.instant.0 <= time.until)?;
+        let snapshot = self.all[at].clone();
+        let following = self.all.get(at + 1);
+        let number = following.map_or(self.next, |next| next.number);
+        let doubt = if snapshot.record.instant.0 >= time.since && !time.is_day {
+            Doubt::None
+        } else if number > snapshot.number + 1 {
+            following.map_or(Doubt::Gone, |next| Doubt::GoneBefore(next.name()))
+        } else if following.is_none() && time.since > self.now.0 {
+            Doubt::NotYet
+        } else {
+            Doubt::None
+        };
+        Some(Standing { snapshot, doubt })
+    }
+}
+
+fn several(instant: &str, alike: &[&Snapshot]) -> OperationError {
+    let names: Vec<String> = alike.iter().take(NAMED_MAX).map(|one| one.name()).collect();
+    let (count, names) = (alike.len(), names.join(", "));
+    let more = if count > NAMED_MAX { ", …" } else { "" };
+    OperationError::new(
+        Kind::Invalid,
+        Text::filled(
+            format!(
+                "{count} istantanee cominciano con \"{instant}\" ({names}{more}): scriverne di più"
+            ),
+            format!("{count} snapshots begin with \"{instant}\" ({names}{more}): write more of it"),
+        ),
+    )
+}
+
+impl Standing {
+    /// What a person must know who takes the account as the snapshot shows it for what it was at the
+    /// instant that was asked for.
+    pub(super) fn note(&self) -> Option<Text> {
+        let name = self.snapshot.name();
+        let (italian, english) = match &self.doubt {
+            Doubt::None => return None,
+            Doubt::NotYet => {
+                return Some(Text::filled(
+                    format!("quell'istante deve ancora venire: vale l'ultima istantanea, {name}"),
+                    format!("that instant is still to come: the latest snapshot counts, {name}"),
+                ));
+            }
+            Doubt::GoneBefore(next) => {
+                (format!("e prima di {next} "), format!("and before {next} "))
+            }
+            Doubt::Gone => (String::new(), String::new()),
+        };
+        Some(Text::filled(
+            format!(
+                "attenzione: vale l'istantanea {name}; quelle prese dopo {italian}non sono più conservate, e all'istante chiesto la casella poteva essere diversa"
+            ),
+            format!(
+                "note: the snapshot {name} counts; those taken after it {english}are not kept any more, and at the instant asked for the account may have been otherwise"
+            ),
+        ))
+    }
+
+    /// The snapshot, for a proof: whoever proves how the account was at an instant must not get one of
+    /// how it was at another.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Conflict`] when others that may have stood then are gone.
+    pub(super) fn proves(self) -> Result<Snapshot, OperationError> {
+        let name = self.snapshot.name();
+        let (italian, english) = match &self.doubt {
+            Doubt::None | Doubt::NotYet => return Ok(self.snapshot),
+            Doubt::GoneBefore(next) => {
+                (format!(" e prima di {next}"), format!(" and before {next}"))
+            }
+            Doubt::Gone => (String::new(), String::new()),
+        };
+        Err(OperationError::new(
+            Kind::Conflict,
+            Text::filled(
+                format!(
+                    "l'istantanea {name} non prova com'era la casella all'istante chiesto: quelle prese dopo{italian} non sono più conservate; per provare com'era alle {name} scrivere questo nome come istante"
+                ),
+                format!(
+                    "the snapshot {name} does not prove how the account was at the instant asked for: those taken after it{english} are not kept any more; to prove how it was at {name} give that name as the instant"
+                ),
+            ),
+        ))
+    }
+}
+
+/// A time or a day, in ms since 1970, with its first and its last millisecond.
+struct Time {
+    since: i64,
+    until: i64,
+    is_day: bool,
+}
+
+impl Time {
+    /// A time with its zone, or a day of legal time.
+    fn parse(text: &str) -> Option<Self> {
+        if let Ok(date) = text.parse::<Date>()
+            && text.len() == 10
+        {
+            let start = |date: Date| {
+                date.to_zoned(ROME.clone()).ok().map(|start| start.timestamp().as_millisecond())
+            };
+            let next = date.checked_add(1.day()).ok()?;
+            return Some(Self { since: start(date)?, until: start(next)? - 1, is_day: true });
+        }
+        let since = text.parse::<Timestamp>().ok()?.as_millisecond();
+        // A snapshot's name has no fraction: its whole second means the same.
+        let until = if since.rem_euclid(1_000) == 0 { since + 999 } else { since };
+        Some(Self { since, until, is_day: false })
+    }
 }
 
 /// The snapshot of an account that `instant` names, in the words that all commands take.
@@ -29,47 +221,28 @@ pub(super) async fn snapshot(
     site: &Site,
     account: AccountId,
     instant: &str,
-) -> Result<Snapshot, OperationError> {
-    let all = site.runs.snapshots().list(account).await?;
-    named(&all, instant).cloned()
+) -> Result<Standing, OperationError> {
+    Kept::read(site.runs.snapshots(), account).await?.named(instant)
 }
 
-/// The snapshot that stood at an instant: the latest one taken until then.
-pub(super) async fn standing(
-    site: &Site,
+/// Opens the snapshot that `instant` names; with it what a person must know of it.
+pub(super) async fn open(
+    snapshots: &Snapshots,
     account: AccountId,
-    instant: trust::clock::UnixMillis,
-) -> Result<Snapshot, OperationError> {
-    let all = site.runs.snapshots().list(account).await.map_err(|error| refusal(&error))?;
-    // An instant of a whole second names the snapshot of that second, as its name does.
-    let second = instant.seconds();
-    let found = all.into_iter().rfind(|one| {
-        one.record.instant <= instant
-            || (instant.0 % 1_000 == 0 && one.record.instant.seconds() == second)
-    });
-    found.ok_or_else(|| {
-        OperationError::new(
-            Kind::NotFound,
-            Text::fixed(
-                "nessuna istantanea della casella è così vecchia",
-                "no snapshot of the account is that old",
-            ),
-        )
-    })
+    instant: &str,
+) -> Result<(Arc<OpenSnapshot>, Option<Text>), OperationError> {
+    let standing = Kept::read(snapshots, account).await?.named(instant)?;
+    let open = snapshots.open(account, standing.snapshot.number).await?;
+    Ok((open, standing.note()))
 }
 
 /// What a person is told about an error of the floor below, and what it means for who asked.
 pub(super) fn refusal(error: &SnapshotError) -> OperationError {
     let kind = match error {
-        SnapshotError::NotPresent
-        | SnapshotError::NoSuchSnapshot { .. }
-        | SnapshotError::Store(
-            StoreError::NoSuchMailbox { .. }
-            | StoreError::NoSuchMailboxName(_)
-            | StoreError::SnapshotExpired { .. },
-        ) => Kind::NotFound,
+        SnapshotError::NotPresent | SnapshotError::NoSuchSnapshot { .. } => Kind::NotFound,
         SnapshotError::TooSoon(_) | SnapshotError::TooBusy(_) => Kind::Temporary,
-        SnapshotError::Held { .. } | SnapshotError::Store(StoreError::Conflict) => Kind::Conflict,
+        SnapshotError::Held { .. } => Kind::Conflict,
+        SnapshotError::Store(error) => Kind::of_store(error),
         _ => Kind::Failed,
     };
     OperationError::new(kind, texts::snapshots::error(error))
@@ -83,8 +256,134 @@ impl From<SnapshotError> for OperationError {
 
 #[cfg(test)]
 mod tests {
+    use ::snapshots::{keep::snapshot::SnapshotKind, record::SnapshotRecord, state::StateRoot};
+    use storage::{
+        error::StoreError,
+        ids::{EmailNumber, ModSeq},
+    };
+    use trust::digest::Sha256Digest;
+
     use super::*;
     use crate::texts::Language;
+
+    /// What is kept of an account: numbers with instants, the number of the next snapshot.
+    fn kept(kept: &[(u64, &str)], next: u64) -> Kept {
+        let snapshot = |(number, at): &(u64, &str)| Snapshot {
+            number: *number,
+            record: SnapshotRecord {
+                account: AccountId(7),
+                instant: UnixMillis(at.parse::<Timestamp>().expect("a time").as_millisecond()),
+                previous: None,
+                state_root: StateRoot(Sha256Digest([0; 32])),
+                mailboxes: 1,
+                messages: 1,
+                octets: 1,
+            },
+            kind: SnapshotKind::Scheduled,
+            asked_at: None,
+            hold: None,
+            email_numbers_below: EmailNumber(2),
+            mod_seq: ModSeq(1),
+        };
+        let now = "2026-11-28T12:00:00Z".parse::<Timestamp>().expect("a time").as_millisecond();
+        Kept { all: kept.iter().map(snapshot).collect(), next, now: UnixMillis(now) }
+    }
+
+    fn november() -> Kept {
+        kept(
+            &[
+                (3, "2026-11-20T06:00:17.250Z"),
+                (4, "2026-11-20T23:30:00Z"),
+                (7, "2026-11-21T06:00:17.900Z"),
+                (8, "2026-11-21T06:00:50Z"),
+            ],
+            9,
+        )
+    }
+
+    fn number(kept: &Kept, instant: &str) -> Result<u64, Kind> {
+        kept.named(instant).map(|one| one.snapshot.number).map_err(|error| error.kind)
+    }
+
+    #[test]
+    fn an_instant_is_a_name_or_its_beginning_or_latest_or_a_time_or_a_day_of_legal_time() {
+        let kept = november();
+        for (instant, found) in [
+            ("latest", Ok(8)),
+            ("2026-11-20T06:00:17Z", Ok(3)),
+            ("2026-11-20T06", Ok(3)),
+            ("2026-11-21T06:00:1", Ok(7)),
+            ("2026-11-21T06", Err(Kind::Invalid)),
+            // A second has its end in it, a millisecond is one.
+            ("2026-11-20T07:00:17+01:00", Ok(3)),
+            ("2026-11-21T06:00:17.899Z", Ok(4)),
+            ("2026-11-21T06:00:17.900Z", Ok(7)),
+            ("2026-11-21T06:00:49Z", Ok(7)),
+            // 23:30 UTC belongs to the next day of legal time, although the name begins so.
+            ("2026-11-20", Ok(3)),
+            ("2026-11-21", Ok(8)),
+            ("2100-01-01", Ok(8)),
+            ("2026-11-19", Err(Kind::NotFound)),
+            ("2026-11-20T06:00:16Z", Err(Kind::NotFound)),
+            ("ieri", Err(Kind::NotFound)),
+            ("", Err(Kind::NotFound)),
+        ] {
+            assert_eq!(number(&kept, instant), found, "{instant}");
+        }
+    }
+
+    #[test]
+    fn a_person_is_told_exactly_when_a_nearer_snapshot_may_have_gone() {
+        let note = |kept: &Kept, instant: &str| {
+            let note = kept.named(instant).expect("a snapshot").note();
+            note.map(|note| note.get(Language::Italian).to_owned())
+        };
+        let kept = november();
+        // Between 4 and 7 two are gone; each of the others was followed by the next one.
+        for certain in [
+            "latest",
+            "2026-11-20T23:30:00Z",
+            "2026-11-21T00:30:00+01:00",
+            "2026-11-20T23",
+            "2026-11-20T12:00:00Z",
+            "2026-11-21T06:00:20Z",
+            "2026-11-28",
+        ] {
+            assert_eq!(note(&kept, certain), None, "{certain}");
+        }
+        for doubtful in ["2026-11-20T23:30:01Z", "2026-11-21T06:00:17.899Z"] {
+            let text = note(&kept, doubtful).expect(doubtful);
+            let named = text.contains("vale l'istantanea 2026-11-20T23:30:00Z");
+            assert!(named && text.contains("prima di 2026-11-21T06:00:17Z"), "{text}");
+        }
+        let future = note(&kept, "2026-11-29").expect("a note");
+        assert!(future.contains("deve ancora venire"), "{future}");
+        // Of the latest that are kept, the one behind is gone.
+        let lost = kept_until_seven();
+        assert_eq!(note(&lost, "latest"), None);
+        let text = note(&lost, "2026-11-28").expect("a note");
+        assert!(text.contains("quelle prese dopo non sono più conservate"), "{text}");
+    }
+
+    fn kept_until_seven() -> Kept {
+        let mut kept = november();
+        kept.all.pop();
+        kept
+    }
+
+    #[test]
+    fn a_proof_for_an_instant_of_which_snapshots_are_gone_is_refused_and_one_by_name_is_not() {
+        let proves = |kept: &Kept, instant: &str| {
+            kept.named(instant).expect("a snapshot").proves().map(|one| one.number)
+        };
+        let kept = november();
+        assert_eq!(proves(&kept, "2026-11-21T06:00:20Z").expect("certain"), 7);
+        let refused = proves(&kept, "2026-11-21T01:00:00Z").expect_err("two are gone");
+        let text = refused.text.get(Language::English);
+        assert!(refused.kind == Kind::Conflict && text.contains("give that name"), "{text}");
+        assert_eq!(proves(&kept, "2026-11-20T23:30:00Z").expect("by its name"), 4);
+        assert!(proves(&kept_until_seven(), "2026-11-28").is_err());
+    }
 
     #[test]
     fn an_error_of_snapshots_has_the_same_kind_and_italian_text_whichever_way_it_comes() {

@@ -4,7 +4,7 @@ use ::snapshots::keep::{snapshot::SnapshotKind, take::Taken};
 use serde::{Deserialize, Serialize};
 use trust::clock::{Clock as _, SystemClock};
 
-use super::standing::{account, refusal};
+use super::{account, standing::refusal};
 use crate::{
     control::{Kind, Operation, OperationError, Run, Site},
     texts::Text,

@@ -1,0 +1,202 @@
+//! Takes messages of the archive of one account back to where they came from, batch by batch.
+//!
+//! * Where that is, each row notes: its mailbox, wherever it stands now; else one of the name that it
+//!   had; else INBOX (`storage::mailbox::archive`).
+//! * A batch is one write. What it took back stays when the next one fails, and doing it again goes on
+//!   with the rest.
+//! * Live mail that is full ends it: what fits is taken back, the rest stays in the archive.
+//! * What is back came to its mailbox now (SAVEDATE): rules let it stay for their time again.
+//!
+//! Not here: what holders move themselves, by MOVE.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use storage::{
+    account::{Account, MailboxListing, name::MailboxName, quota::Quota, tier::Tier},
+    error::StoreError,
+    ids::{AccountId, MailboxId, Uid},
+    mailbox::{
+        archive::Full,
+        view::{MailboxView as _, MessageRow},
+    },
+    store::Store,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::run::{Ended, RunReport, lacking};
+use crate::config::Config;
+
+/// Takes back what stands in the mailbox `only` of the archive and in those below, or in all of the
+/// archive, until it is done or `stopping` is cancelled. The report is by the mailboxes where messages
+/// stand now.
+///
+/// # Errors
+///
+/// [`StoreError::NoSuchMailboxName`], [`StoreError::InvalidMailboxName`] for one that is not in the
+/// archive, or what the store met; what was taken back by then stays.
+pub async fn run(
+    store: &Store,
+    config: &Config,
+    id: AccountId,
+    only: Option<&str>,
+    stopping: &CancellationToken,
+) -> Result<RunReport, StoreError> {
+    let account = store.account(id).await?;
+    let archived = archived(&account.mailboxes().await?, only)?;
+    let rate = u64::from(config.archive.messages_per_second_max).max(1);
+    let batch = usize::try_from(config.archive.batch_messages_max).unwrap_or(1).max(1);
+    let mut back = Back { account, returned: BTreeMap::new(), full: None };
+    let mut ended = Ended::Finished;
+    'all: for mailbox in archived {
+        let rows = rows_of(&back.account, mailbox).await?;
+        for rows in rows.chunks(batch) {
+            if stopping.is_cancelled() {
+                ended = Ended::Stopped;
+                break 'all;
+            }
+            let moved = back.batch(mailbox, rows).await?;
+            if back.full.is_some() {
+                break 'all;
+            }
+            let pause = Duration::from_millis(moved.saturating_mul(1_000) / rate);
+            stopping.run_until_cancelled(tokio::time::sleep(pause)).await;
+        }
+    }
+    back.report(ended).await
+}
+
+/// Says what [`run`] would do. Changes nothing.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn foresee(
+    store: &Store,
+    id: AccountId,
+    only: Option<&str>,
+) -> Result<RunReport, StoreError> {
+    let account = store.account(id).await?;
+    let listing = account.mailboxes().await?;
+    let mut quota = account.quota().await?;
+    let mut report = RunReport::default();
+    for mailbox in archived(&listing, only)? {
+        for row in rows_of(&account, mailbox).await? {
+            report.full = room(&quota, &row);
+            if report.full.is_some() {
+                return Ok(report);
+            }
+            quota.used_octets = quota.used_octets.saturating_add(row.charged_octets);
+            quota.used_messages += 1;
+            report.note(&home(&listing, &row), 1, row.charged_octets);
+        }
+    }
+    Ok(report)
+}
+
+/// The mailboxes of the archive that are meant.
+fn archived(listing: &[MailboxListing], only: Option<&str>) -> Result<Vec<MailboxId>, StoreError> {
+    let only = only.map(MailboxName::new).transpose()?;
+    if let Some(name) = &only
+        && Tier::of_name(name.as_str()) != Tier::Archive
+    {
+        let (name, reason) = (name.to_string(), "it is not in the archive");
+        return Err(StoreError::InvalidMailboxName { name, reason });
+    }
+    let is_meant = |listed: &MailboxListing| {
+        Tier::of_name(&listed.name) == Tier::Archive
+            && only.as_ref().is_none_or(|only| {
+                listed.name == only.as_str() || listed.name.starts_with(&only.below_prefix())
+            })
+    };
+    let found: Vec<MailboxId> =
+        listing.iter().filter(|one| is_meant(one)).filter_map(|one| one.mailbox_id).collect();
+    match only {
+        Some(name) if found.is_empty() => Err(StoreError::NoSuchMailboxName(name.to_string())),
+        _ => Ok(found),
+    }
+}
+
+/// The rows of a mailbox; of one that was deleted meanwhile none.
+async fn rows_of(account: &Account, mailbox: MailboxId) -> Result<Vec<MessageRow>, StoreError> {
+    match account.mailbox(mailbox).await {
+        Ok(mailbox) => Ok(mailbox.rows().await?.1),
+        Err(StoreError::NoSuchMailbox { .. }) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// What live mail has no room for.
+fn room(quota: &Quota, row: &MessageRow) -> Option<Full> {
+    lacking([
+        ("octets", quota.used_octets, row.charged_octets, quota.limit_octets),
+        ("messages", quota.used_messages, 1, quota.limit_messages),
+    ])
+}
+
+/// The name of the mailbox that a row goes back to.
+fn home(listing: &[MailboxListing], row: &MessageRow) -> String {
+    let Some(origin) = &row.origin else { return storage::account::name::INBOX.to_owned() };
+    let live = listing.iter().filter(|listed| Tier::of_name(&listed.name) == Tier::Live);
+    let stands = live.into_iter().find(|listed| listed.mailbox_id == Some(origin.mailbox));
+    match stands {
+        Some(listed) => listed.name.clone(),
+        None if Tier::of_name(&origin.name) == Tier::Live => origin.name.clone(),
+        None => storage::account::name::INBOX.to_owned(),
+    }
+}
+
+struct Back {
+    account: Account,
+    /// Messages and what they are charged, by the mailbox in which they are now.
+    returned: BTreeMap<MailboxId, (u64, u64)>,
+    full: Option<Full>,
+}
+
+impl Back {
+    /// Takes these rows back; of a batch for which there is no room as many as there is room for.
+    async fn batch(&mut self, from: MailboxId, rows: &[MessageRow]) -> Result<u64, StoreError> {
+        match self.step(from, rows).await {
+            Err(StoreError::OverQuota { .. }) => {}
+            done => return done,
+        }
+        let mut moved = 0;
+        for row in rows {
+            match self.step(from, std::slice::from_ref(row)).await {
+                Ok(one) => moved += one,
+                Err(StoreError::OverQuota { resource, used, limit }) => {
+                    self.full = Some(Full { resource, used, limit });
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(moved)
+    }
+
+    async fn step(&mut self, from: MailboxId, rows: &[MessageRow]) -> Result<u64, StoreError> {
+        let uids: Vec<Uid> = rows.iter().map(|row| row.uid).collect();
+        let restored = match self.account.restore_to_origin(from, &uids).await {
+            // Its holder deleted the mailbox meanwhile.
+            Err(StoreError::NoSuchMailbox { .. }) => Vec::new(),
+            restored => restored?,
+        };
+        for one in &restored {
+            let row = rows.binary_search_by_key(&one.from, |row| row.uid);
+            let charged = row.map_or(0, |at| rows[at].charged_octets);
+            let (messages, octets) = self.returned.entry(one.mailbox).or_default();
+            (*messages, *octets) = (*messages + 1, octets.saturating_add(charged));
+        }
+        Ok(restored.len() as u64)
+    }
+
+    async fn report(self, ended: Ended) -> Result<RunReport, StoreError> {
+        let mut report = RunReport { full: self.full, ended, ..RunReport::default() };
+        let listing = self.account.mailboxes().await?;
+        for (id, (messages, octets)) in self.returned {
+            let listed = listing.iter().find(|listed| listed.mailbox_id == Some(id));
+            let name = listed.map_or_else(String::new, |listed| listed.name.clone());
+            report.note(&name, messages, octets);
+        }
+        Ok(report)
+    }
+}
