@@ -45,7 +45,7 @@ const OBJECTS: [Sentence; 26] = [
 ];
 
 /// What is too large or used up, what is wrong with a name, and what to do about it.
-const LIMITS: [Sentence; 28] = [
+const LIMITS: [Sentence; 27] = [
     ("snapshots", "istantanee"),
     ("the number of entries of a page", "il numero delle voci di una pagina"),
     ("the number of keywords of a message", "il numero delle parole chiave di un messaggio"),
@@ -65,7 +65,6 @@ const LIMITS: [Sentence; 28] = [
     ("UIDs", "UID"),
     ("UIDVALIDITY values", "valori di UIDVALIDITY"),
     ("numbers of a sequence", "numeri di una sequenza"),
-    ("annotation octets", "ottetti di annotazioni"),
     ("subscriptions", "sottoscrizioni"),
     ("it is longer than 1,000 octets", "è più lungo di 1.000 ottetti"),
     (

@@ -90,7 +90,7 @@ const FIXED: [(&str, &str); 7] = [
 ];
 
 /// `{}` is the same value in both, in the same order.
-const FILLED: [(&str, &str); 31] = [
+const FILLED: [(&str, &str); 33] = [
     (
         "account {} does not exist: check the address, {}",
         "la casella {} non esiste: controllare l'indirizzo",
@@ -124,6 +124,19 @@ const FILLED: [(&str, &str); 31] = [
         "message {} of mailbox {} of account {} is gone: {}",
         "il messaggio {} della cartella {} della casella {} non c'è più: elencare di nuovo la cartella",
     ),
+    // Before those that end in the same words.
+    (
+        "over quota: {} of {} archive octets are used; {}",
+        "archivio pieno: usati {} ottetti su {}; fare spazio o acquistarne altro",
+    ),
+    (
+        "over quota: {} of {} archive messages are used; {}",
+        "archivio pieno: {} messaggi su {}; cancellarne alcuni o ampliare l'archivio",
+    ),
+    (
+        "over quota: {} of {} annotation octets are used; {}",
+        "troppe annotazioni: {} ottetti su {}; toglierne alcune",
+    ),
     (
         "over quota: {} of {} octets are used; {}",
         "spazio esaurito: usati {} ottetti su {}; fare spazio o acquistarne altro",
@@ -133,14 +146,6 @@ const FILLED: [(&str, &str); 31] = [
         "troppi messaggi: {} su {}; cancellarne alcuni o ampliare la casella",
     ),
     ("over quota: {} of {} mailboxes are used; {}", "troppe cartelle: {} su {}; eliminarne alcune"),
-    (
-        "over quota: {} of {} archive octets are used; {}",
-        "archivio pieno: usati {} ottetti su {}; fare spazio o acquistarne altro",
-    ),
-    (
-        "over quota: {} of {} archive messages are used; {}",
-        "archivio pieno: {} messaggi su {}; cancellarne alcuni o ampliare l'archivio",
-    ),
     (
         "over quota: {} of {} {} are used; {}",
         "limite raggiunto: {} su {} ({}); eliminare qualcosa o ampliare la casella",
@@ -180,8 +185,12 @@ const FILLED: [(&str, &str); 31] = [
         "il catalogo non risponde ({}): controllare spazio sul disco e log del motore, poi riprovare ({})",
     ),
     (
-        "the object store cannot {} {}: check that it is reachable, then retry{}",
-        "l'archivio degli oggetti non risponde ({} {}): controllare che sia raggiungibile, poi riprovare{}",
+        "the object store cannot {} {}: check that it is reachable, then retry",
+        "l'archivio degli oggetti non risponde ({} {}): controllare che sia raggiungibile, poi riprovare",
+    ),
+    (
+        "the object store cannot {} {}: check that it is reachable, then retry: {}",
+        "l'archivio degli oggetti non risponde ({} {}): controllare che sia raggiungibile, poi riprovare ({})",
     ),
     (
         "this store is of epoch {}, and epoch {} was claimed by another node {}",

@@ -339,12 +339,23 @@ async fn what_is_in_the_archive_goes_back_to_where_it_came_from_as_far_as_there_
     let stopping = CancellationToken::new();
     let mut whole_batches = Config::default();
     whole_batches.archive.messages_per_second_max = 1_000_000;
-    // They are charged 10 and 16 octets, by mailbox and year.
-    for (room, returned) in [(None, 6), (Some(78), 6), (Some(77), 5), (Some(30), 2), (Some(0), 0)] {
+    let rule = Rule {
+        older_than_days: 365,
+        mailboxes: Vec::new(),
+        larger_than_octets: 0,
+        only_read: true,
+        except_flagged: true,
+        target: "Archivio/Tutto".to_owned(),
+    };
+    // They are charged 10 and 16 octets, by turns.
+    for (room, returned) in [(None, 6), (Some(78), 6), (Some(77), 5), (Some(40), 3), (Some(0), 0)] {
         for config in [&*config(), &whole_batches] {
             let clock = Arc::new(ManualClock::new(NOW));
             let store = open(SimulatedEngine::new(&families()), &clock).await;
             let account = furnish(&store, &clock, None).await;
+            let rules = std::slice::from_ref(&rule);
+            let kept = Rules::keep(&store, ANNA, Some(rules), Batch::default()).await;
+            assert_eq!(kept.expect("kept"), Ok(()));
             assert_eq!(archive(&store, config, NOW).await.expect("run").total(), (6, 78));
             account.rename_mailbox("Lavori/2019", "Lavori/vecchi").await.expect("rename");
             let used = account.quota().await.expect("quota").used_octets;
