@@ -32,9 +32,10 @@ use crate::{
     },
     backup::epoch,
     catalog::{
-        engine::{Batch, Durability, Engine, Expected, Family, Scan},
+        engine::{Batch, Engine, Family, Scan},
+        format,
         keys::{self, KeyReader},
-        records::{self, AccountRecord, FormatRecord, IndexRecord},
+        records::{self, AccountRecord, IndexRecord},
         rocksdb::{RocksConfig, RocksEngine},
     },
     check::{self, CheckReport, Progress},
@@ -56,9 +57,6 @@ use crate::{
     repair::{self, RepairReport, SettingsSource},
     summary::Envelope,
 };
-
-/// The format of the catalog that this program writes.
-pub const CATALOG_FORMAT: u32 = 1;
 
 /// The most that [`StoreLimits::block_rows`] can be.
 const BLOCK_ROWS_LIMIT: u32 = 1 << 16;
@@ -246,8 +244,9 @@ impl Store {
         limits.rows_per_batch_max = limits.rows_per_batch_max.min(records::ROWS_PER_BATCH_LIMIT);
         limits.rows_per_step_max = limits.rows_per_step_max.clamp(1, records::ROWS_PER_BATCH_LIMIT);
         limits.block_rows = limits.block_rows.clamp(1, BLOCK_ROWS_LIMIT);
-        pass_format_gate(&*engine).await?;
+        format::pass_gate(&*engine).await?;
         let octets = OctetStore::open(Arc::clone(&engine), objects, random, octets).await?;
+        octets.format.open().await?;
         let core = StoreCore {
             engine,
             octets,
@@ -558,31 +557,5 @@ impl Store {
             self.handle(account).delete(Doomed::Unnamed(mailbox)).await?;
         }
         Ok(())
-    }
-}
-
-/// Refuses a catalog of a newer format; marks a new one.
-async fn pass_format_gate(engine: &dyn Engine) -> Result<(), StoreError> {
-    let found = engine.get(keys::CATALOG_FORMAT, keys::FORMAT_KEY).await?;
-    let Some(octets) = found else {
-        let mut batch = Batch { durability: Durability::Synced, ..Batch::default() };
-        let record = records::encode(&FormatRecord { format: CATALOG_FORMAT });
-        batch.expect(keys::CATALOG_FORMAT, keys::FORMAT_KEY, Expected::Absent);
-        batch.put(keys::CATALOG_FORMAT, keys::FORMAT_KEY, record);
-        engine.commit(batch).await?;
-        return Ok(());
-    };
-    let record: FormatRecord = records::decode(keys::CATALOG_FORMAT, keys::FORMAT_KEY, &octets)?;
-    match record.format {
-        CATALOG_FORMAT => Ok(()),
-        found if found > CATALOG_FORMAT => Err(StoreError::TooNew {
-            object: "the catalog".to_owned(),
-            found,
-            known: CATALOG_FORMAT,
-        }),
-        found => Err(StoreError::Damaged {
-            object: "the catalog".to_owned(),
-            detail: format!("format {found} was never written by any program"),
-        }),
     }
 }

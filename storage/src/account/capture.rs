@@ -239,6 +239,7 @@ impl<C: Capture> Change for Captured<C> {
         let (outcome, batch) = self.0.capture(&state).await?;
         let captured = batch.is_some() || self.0.is_captured(&outcome);
         if let Some(batch) = batch {
+            draft.raise_format();
             let number = state.next_snapshot();
             let head = draft.head()?;
             head.next_snapshot = number.checked_add(1).ok_or(StoreError::Exhausted("snapshots"))?;

@@ -65,6 +65,8 @@ pub(crate) struct Draft<'e> {
     durable: bool,
     /// Whether the head says with which version it is captured.
     captured: bool,
+    /// Whether an older program would harm what it writes.
+    raises_format: bool,
     /// Rows changed, by mailbox; `None` = messages.
     touched: BTreeMap<Option<MailboxId>, u64>,
 }
@@ -106,6 +108,7 @@ impl<'e> Draft<'e> {
             extra_written: HashSet::new(),
             durable: false,
             captured: false,
+            raises_format: false,
             touched: BTreeMap::new(),
         })
     }
@@ -306,6 +309,17 @@ impl<'e> Draft<'e> {
     /// the head is written, without a sync, and nobody who follows the account is woken.
     pub(crate) fn note_captured(&mut self) {
         self.captured = true;
+    }
+
+    /// Notes that the draft has something that an older program would harm
+    /// ([`crate::catalog::format`]). A change that is rolled back counts too.
+    pub(crate) fn raise_format(&mut self) {
+        self.raises_format = true;
+    }
+
+    /// Whether the catalog's format is to be raised before the batch.
+    pub(crate) fn raises_format(&self) -> bool {
+        self.raises_format
     }
 
     /// Whether the draft says anything to those who follow the account.

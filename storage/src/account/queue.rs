@@ -261,9 +261,13 @@ async fn commit_once(
     let found_head = draft.found_head().cloned();
     let touched = draft.take_touched();
     let news = draft.has_news();
+    let raises = draft.raises_format();
     let Some((batch, mod_seq)) = draft.into_batch() else {
         return Ok((merged, Attempt::Committed));
     };
+    if raises {
+        core.octets.format.raise().await?;
+    }
     match core.engine.commit(batch).await {
         Ok(_) => {
             if news {

@@ -44,7 +44,7 @@ use crate::{
     catalog::{
         commit::NUMBERED_SEQUENCES,
         engine::{Batch, Engine, Family, Scan},
-        keys,
+        format, keys,
         pages::Pages,
         records::{self, HeadRecord, MailboxRecord},
     },
@@ -93,11 +93,13 @@ pub struct RulesApplied {
     pub mailboxes: u64,
 }
 
-/// Applies the rules to the catalog of `engine`, which nobody else uses.
+/// Applies the rules to the catalog of `engine`, which nobody else uses. [`StoreError::TooNew`] when a
+/// newer program wrote it: nothing is changed then.
 pub async fn apply(
     engine: &dyn Engine,
     succession: &Succession,
 ) -> Result<RulesApplied, StoreError> {
+    format::pass_gate(engine).await?;
     let mut applied = RulesApplied::default();
     if let Some(begun) = Raising::read(engine).await? {
         // Another epoch was claimed since: what this one began is brought to its end first.

@@ -4,12 +4,14 @@
 //!   one of the tests.
 //! * [`pages`]: scans of more than one page, bounded by entries and octets.
 //! * [`commit`]: what every engine does with a batch before it writes.
+//! * [`format`]: which format the catalog has, and what raises it.
 //! * [`keys`], [`records`]: families, layouts of keys, values.
 
 pub mod commit;
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod engine;
+pub mod format;
 pub mod keys;
 pub mod pages;
 pub mod records;

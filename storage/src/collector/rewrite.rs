@@ -276,6 +276,9 @@ impl Run<'_> {
             self.wrote(pack, &moved, row.pack_octets);
             return Ok(());
         }
+        if cold {
+            self.octets.format.raise().await?;
+        }
         if planted(PlantedBug::ColdBeforeDurable) && cold {
             self.name(pack, row, generation, &mut moved).await?;
         }

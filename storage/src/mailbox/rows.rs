@@ -278,6 +278,9 @@ pub(crate) fn copy_row(
     mod_seq: ModSeq,
     origin: Option<Arc<Origin>>,
 ) -> Result<Uid, StoreError> {
+    if origin.is_some() {
+        draft.raise_format();
+    }
     let uid = to.take_uid()?;
     let copy = MessageRow { uid, mod_seq, save_date: draft.now, origin, ..row.clone() };
     to.insert(draft, &copy);

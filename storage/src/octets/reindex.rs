@@ -151,6 +151,9 @@ impl OctetStore {
                 named |= self.reindex_chunk(stored_id, row, places, rebuilt, &mut batch).await?;
             }
             if named {
+                if pack.is_cold() {
+                    self.format.raise().await?;
+                }
                 if self.engine.get(PACKS, &pack.0).await?.is_none() {
                     let row = PackRow { pack_octets, chunks };
                     batch.put(PACKS, pack.0.to_vec(), row.encode());

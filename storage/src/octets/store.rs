@@ -30,7 +30,10 @@ use super::{
 };
 use crate::{
     backup::epoch::STORE_IDENTITY,
-    catalog::engine::{Batch, Durability, Engine, Expected, Family, Reader, Scan},
+    catalog::{
+        engine::{Batch, Durability, Engine, Expected, Family, Reader, Scan},
+        format::CatalogFormat,
+    },
     collector::state::COLLECTOR_STATE,
     error::StoreError,
     ids::StoredId,
@@ -100,6 +103,7 @@ pub struct ChunkUse {
 #[derive(Debug)]
 pub struct OctetStore {
     pub(crate) engine: EngineHandle,
+    pub(crate) format: CatalogFormat,
     pub(crate) packs: PackStore,
     pub(crate) random: Arc<dyn RandomSource>,
     pub(crate) config: OctetStoreConfig,
@@ -152,6 +156,7 @@ impl OctetStore {
         let sequence = last.first().and_then(|(key, _)| staged_key_parts(key));
         let sequence = sequence.map_or(0, |(sequence, _)| sequence.saturating_add(1));
         Ok(Arc::new(Self {
+            format: CatalogFormat::new(Arc::clone(&engine)),
             engine: EngineHandle(engine),
             packs: PackStore::new(objects),
             random,

@@ -9,9 +9,8 @@ use crate::{
         tree::SpecialUse,
     },
     catalog::{
-        engine::{Batch, Engine as _, Reader as _, Scan},
-        keys, records,
-        simulated::SimulatedEngine,
+        engine::{Reader as _, Scan},
+        keys,
     },
     error::StoreError,
     ids::{AccountId, MailboxId},
@@ -19,7 +18,6 @@ use crate::{
         flags::{FlagChange, Flags},
         view::MailboxView as _,
     },
-    store::Store,
 };
 
 async fn names(account: &Account) -> Vec<String> {
@@ -286,18 +284,6 @@ async fn mailboxes_of_an_account_are_bounded() {
     assert!(!names(&anna).await.contains(&"a".to_owned()), "and is not left behind");
     anna.create_mailbox("a", None).await.expect("create");
     house.is_sound().await;
-}
-
-#[tokio::test]
-async fn a_catalog_of_a_newer_format_is_not_opened() {
-    let engine = SimulatedEngine::new(&Store::families(&[]));
-    let mut batch = Batch::default();
-    let record = records::FormatRecord { format: crate::store::CATALOG_FORMAT + 1 };
-    batch.put(keys::CATALOG_FORMAT, keys::FORMAT_KEY, records::encode(&record));
-    engine.commit(batch).await.expect("commit");
-    let house = House::try_open(engine, super::objects::fresh());
-    let error = house.await.err().expect("a newer format");
-    assert!(matches!(error, StoreError::TooNew { found: 2, known: 1, .. }), "{error}");
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ const INBOX: MailboxId = MailboxId(1);
 const TAKEN: Family = Family("taken");
 
 /// Keeps a snapshot's number and nothing else.
-struct Note;
+pub(super) struct Note;
 
 #[async_trait::async_trait]
 impl Capture for Note {

@@ -12,6 +12,7 @@ mod conditions;
 mod damage;
 mod erase;
 mod figures;
+mod format;
 mod golden;
 mod headers;
 pub(crate) mod house;
