@@ -35,6 +35,9 @@ pub mod directory;
 pub mod durable;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+#[cfg(test)]
+#[path = "../tests/formats/golden.rs"]
+mod golden;
 pub mod http;
 pub mod keys;
 pub mod logging;

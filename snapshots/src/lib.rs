@@ -25,6 +25,9 @@ pub mod check;
 pub mod diff;
 pub mod error;
 pub mod export;
+#[cfg(test)]
+#[path = "../../tests/formats/golden.rs"]
+mod golden;
 pub mod hash;
 pub mod keep;
 mod octets;

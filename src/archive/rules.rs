@@ -384,6 +384,7 @@ mod tests {
     use storage::mailbox::flags::Flags;
 
     use super::*;
+    use crate::golden::Golden;
 
     /// 2026-11-28T12:00:00Z.
     const NOW: UnixMillis = UnixMillis(1_795_867_200_000);
@@ -525,6 +526,28 @@ mod tests {
         for right in [rule(DAYS_MAX), named("Lavori/*"), to("Archivio"), to("Archivio/{mailbox}")] {
             assert_eq!(right.check(), Ok(()), "{right:?}");
         }
+    }
+
+    #[test]
+    fn records_of_rules_stay_as_they_are() {
+        let rule = Rule {
+            mailboxes: vec!["INBOX".into(), "Lavori/*".into()],
+            larger_than_octets: 5,
+            only_read: true,
+            except_flagged: false,
+            ..rule(7)
+        };
+        let key = keys::account(AccountId(7));
+        let golden = Golden::of("archive_rules").key(&key).fields("rules::RulesRecord", 1);
+        golden.holds(
+            &rule,
+            |rule| encode(&RulesRecord { rules: vec![rule.record()] }),
+            |octets| {
+                let mut record: RulesRecord =
+                    decode(ARCHIVE_RULES, &key, octets).expect("a record");
+                Rule::of_record(record.rules.remove(0))
+            },
+        );
     }
 
     #[test]

@@ -331,6 +331,18 @@ mod tests {
     use trust::random::SeededRandom;
 
     use super::*;
+    use crate::golden::Golden;
+
+    #[test]
+    fn sealed_octets_stay_readable() {
+        let key = DataKey::from_octets(&[7; 32]).expect("32 octets");
+        let id = QuarantineId([0xd4; 16]);
+        let now = seal(&key, &SeededRandom::new(1), id, b"virus").expect("sealed");
+        // Another nonce each time: what counts is that this one is opened.
+        for sealed in [Golden::of("quarantine.sealed").key(id.0).written(&now), now] {
+            assert_eq!(unseal(&key, id, &sealed).expect("opened"), b"virus");
+        }
+    }
 
     #[test]
     fn octets_open_under_their_key_and_in_their_row_alone() {

@@ -364,6 +364,21 @@ impl Recipient {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::golden::Golden;
+
+    #[test]
+    fn rows_of_time_limits_stay_as_they_are() {
+        let at = UnixMillis(1_795_867_200_123);
+        let deadline = Deadline { at, transmission: TransmissionId([7; 16]), index: 258 };
+        for limit in [TimeLimit::First, TimeLimit::Last] {
+            let golden = Golden::of("time_limits").variant(limit).key(deadline.key());
+            golden.holds(
+                &(limit, at),
+                |(limit, at)| value(*limit, *at),
+                |octets| read_value(octets).expect("a row"),
+            );
+        }
+    }
 
     #[test]
     fn deadlines_stand_in_the_order_of_their_time_and_come_back_from_their_keys() {

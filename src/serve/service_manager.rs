@@ -78,7 +78,7 @@ mod tests {
     use trust::{clock::SystemClock, random::SystemRandom};
 
     use super::*;
-    use crate::config::Config;
+    use crate::{config::Config, golden::Golden};
 
     #[tokio::test]
     async fn there_is_no_heartbeat_without_a_store_that_answers() {
@@ -89,6 +89,8 @@ mod tests {
             crate::serve::store::open(&config, Arc::new(SystemClock), Arc::new(SystemRandom));
         let store = opened.await.expect("a store");
         answers(&store, HEARTBEAT, 1).await.expect("it answers");
+        let beat = store.engine().get(NODE_STATE, HEARTBEAT).await.expect("read").expect("a beat");
+        Golden::of("node_state").key(HEARTBEAT).is(beat);
         store.close().await.expect("closed");
         answers(&store, HEARTBEAT, 2).await.expect_err("a closed store does not answer");
     }

@@ -283,6 +283,19 @@ async fn first_minute(store: &Store) -> Result<Option<i64>, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        golden::Golden,
+        pec::records::{decode, encode},
+    };
+
+    #[test]
+    fn records_of_minutes_stay_as_they_are() {
+        let (key, record) = (key(20_785, 1), MinutesRecord { minutes: vec![0xa5; 180] });
+        let golden = Golden::of("service_minutes").key(&key);
+        golden.fields("availability::MinutesRecord", 1).holds(&record, encode, |octets| {
+            decode(SERVICE_MINUTES, &key, octets).expect("a record")
+        });
+    }
 
     const MINUTE: i64 = 29_900_000;
     const NONE: [i64; 0] = [];

@@ -282,6 +282,27 @@ pub(super) async fn remove_below(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        golden::Golden,
+        pec::records::{decode, encode},
+    };
+
+    #[test]
+    fn records_of_delays_stay_as_they_are() {
+        let mut histogram = Histogram::default();
+        for millis in [3, 17, 17, 70_000] {
+            histogram.add(millis);
+        }
+        for kind in [DelayKind::Acceptance, DelayKind::Delivery] {
+            let key = key(kind, 20_785, "pec.alfa.example");
+            let golden = Golden::of("service_delays").variant(kind).key(&key);
+            golden.fields("delays::DelaysRecord", 1).holds(
+                &histogram,
+                |histogram| encode(&histogram.record()),
+                |octets| Histogram::of(&decode(SERVICE_DELAYS, &key, octets).expect("a record")),
+            );
+        }
+    }
 
     #[test]
     fn a_class_is_at_most_an_eighth_wide_and_none_is_left_out() {

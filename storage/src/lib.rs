@@ -49,6 +49,9 @@ pub mod summary;
 pub mod text;
 
 #[cfg(test)]
+#[path = "../../tests/formats/golden.rs"]
+mod golden;
+#[cfg(test)]
 #[path = "../tests/support/seaweedfs.rs"]
 mod seaweedfs;
 #[cfg(test)]

@@ -5,6 +5,12 @@
 //! snapshots, with its flags and its SHA-256. Nobody makes them again: what a later program does not read
 //! as it was read then is a format that was broken. A version without its text is written once, and the
 //! test that found it missing fails.
+//!
+//! `records` and `engine` are the same for single records: see `golden`.
+
+mod engine;
+mod golden;
+mod records;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

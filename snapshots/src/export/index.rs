@@ -98,3 +98,50 @@ fn quoted(text: &str) -> String {
         text.to_owned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use storage::{
+        ids::{EmailNumber, ModSeq, Uid},
+        mailbox::flags::{Flags, Keyword},
+    };
+    use trust::clock::UnixMillis;
+
+    use super::*;
+    use crate::golden::Golden;
+
+    #[test]
+    fn index_and_sums_of_an_export_stay_as_they_are() {
+        let mut index = Index::new().expect("a file");
+        let row = MessageRow {
+            uid: Uid::new(7).expect("not zero"),
+            email_number: EmailNumber(8),
+            flags: Flags {
+                seen: true,
+                answered: true,
+                flagged: true,
+                deleted: true,
+                draft: true,
+                keywords: Keyword::new("pratica").into_iter().collect(),
+            },
+            mod_seq: ModSeq(9),
+            internal_date: UnixMillis(1_795_867_200_123),
+            save_date: UnixMillis(0),
+            size: 10,
+            charged_octets: 11,
+            digest: Sha256Digest([5; 32]),
+            origin: None,
+        };
+        index.line("Clienti, \"A\"", &row, b"<1@x>", "a/b.eml", "").expect("written");
+        index.sum(Sha256Digest([6; 32]), "a/b.eml").expect("written");
+        let (mut lines, octets, _) = index.lines().expect("read");
+        let (mut text, mut sums) = (Vec::new(), Vec::new());
+        lines.read_to_end(&mut text).expect("read");
+        index.sums().expect("read").0.read_to_end(&mut sums).expect("read");
+        assert_eq!(text.len() as u64, octets);
+        Golden::of("export.index").is(text);
+        Golden::of("export.sums").is(sums);
+    }
+}

@@ -181,3 +181,74 @@ pub(crate) fn decode_account(id: AccountId, octets: &[u8]) -> Result<AccountEntr
         Overrides { every_minutes, hourly_hours, daily_days, monthly_months, on_demand_days };
     Ok(AccountEntry { secret, hold: fields.hold.map(hold_of), overrides })
 }
+
+#[cfg(test)]
+mod tests {
+    use trust::digest::Sha256Digest;
+
+    use super::*;
+    use crate::{golden::Golden, state::StateRoot};
+
+    const ACCOUNT: AccountId = AccountId(0x0102_0304_0506_0708);
+    /// 2026-11-28T12:00:00.123Z.
+    const AT: UnixMillis = UnixMillis(1_795_867_200_123);
+
+    #[test]
+    fn records_of_snapshots_stay_as_they_are() {
+        for kind in [SnapshotKind::Scheduled, SnapshotKind::OnDemand, SnapshotKind::Operator] {
+            let record = SnapshotRecord {
+                account: ACCOUNT,
+                instant: AT,
+                previous: Some(Sha256Digest([2; 32])),
+                state_root: StateRoot(Sha256Digest([3; 32])),
+                mailboxes: 4,
+                messages: 5,
+                octets: 6,
+            };
+            let snapshot = Snapshot {
+                number: 9,
+                record,
+                kind,
+                asked_at: Some(AT.plus_millis(-1)),
+                hold: Some(Hold { reason: "causa 12/2026".into(), since: AT }),
+                email_numbers_below: EmailNumber(7),
+                mod_seq: ModSeq(8),
+            };
+            let key = keys::snapshot(ACCOUNT, 9);
+            let golden = Golden::of("snapshots").variant(kind).key(&key);
+            golden.fields("records::SnapshotFields", 1).holds(
+                &(snapshot, true),
+                |(snapshot, going)| encode_snapshot(snapshot, *going),
+                |octets| decode_snapshot(&key, octets).expect("a snapshot"),
+            );
+        }
+    }
+
+    #[test]
+    fn what_accounts_have_of_their_own_stays_as_it_is() {
+        let overrides = Overrides {
+            every_minutes: Some(0),
+            hourly_hours: Some(4),
+            daily_days: Some(5),
+            monthly_months: Some(6),
+            on_demand_days: Some(7),
+        };
+        let hold = Hold { reason: "causa 12/2026".into(), since: AT };
+        let parts = |entry: AccountEntry| {
+            (entry.secret.map(|secret| secret.0), entry.hold, entry.overrides)
+        };
+        let sample = (Some([0x5a; 32]), Some(hold), overrides);
+        let golden = Golden::of("snapshot_accounts").key(keys::account(ACCOUNT));
+        golden.fields("records::AccountFields", 1).holds(
+            &sample,
+            |(secret, hold, overrides)| {
+                encode_account(&AccountEntry {
+                    secret: secret.map(SnapshotSecret),
+                    hold: hold.clone(),
+                    overrides: *overrides,
+                })
+            },
+            |octets| parts(decode_account(ACCOUNT, octets).expect("an account")),
+        );
+    }
+}

@@ -6,6 +6,7 @@ use storage::ids::{EmailNumber, UidValidity};
 
 use super::*;
 use crate::{
+    golden::Golden,
     state::StateRoot,
     tree::{
         page::{inner_outline, inner_page_id, leaf_page_id, parse_inner_outline},
@@ -293,4 +294,29 @@ async fn no_row_has_the_uid_0() {
         listing.leaves[0].swap(0, 1);
     }
     assert_eq!(proof.verify(&world.run), Err(ProofError::Layout), "UIDs ascend");
+}
+
+#[tokio::test]
+async fn proofs_stay_as_they_are() {
+    let (world, empty) = (World::new(20).await, World::new(0).await);
+    let golden = Golden::of("proof");
+    for (name, world, mailbox, asked) in [
+        ("presence", &world, "INBOX", uid(7)),
+        ("absence", &world, "INBOX", Asked::Digest(digest(8))),
+        ("empty", &empty, "INBOX", uid(8)),
+        ("no-mailbox", &world, "Lavori", uid(7)),
+    ] {
+        let proof = world.prove(mailbox, asked).await;
+        let run = Golden::of("proof.run").variant(name);
+        run.holds(&world.run, RunRecord::encode, |run| RunRecord::decode(run).expect("a run"));
+        golden.clone().variant(name).holds(
+            &proof,
+            |proof| proof.encode().expect("octets"),
+            |octets| {
+                let proof = Proof::decode(octets).expect("a proof");
+                proof.verify(&world.run).expect("it holds");
+                proof
+            },
+        );
+    }
 }

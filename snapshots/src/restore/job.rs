@@ -246,3 +246,42 @@ impl RestoreJob {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::Golden;
+
+    #[test]
+    fn records_of_restores_stay_as_they_are() {
+        for state in RestoreState::ALL {
+            let job = RestoreJob {
+                account: AccountId(7),
+                number: 12,
+                snapshot: 1,
+                scope: Scope { mailbox: Some(MailboxId(2)), below: true, uid: Uid::new(4) },
+                root: Some("Ripristino 2026-11-28T12:00:00Z".into()),
+                begun: UnixMillis(1_795_867_200_123),
+                state,
+                trouble: Some("quota".into()),
+                position: Some(Position {
+                    mailbox: MailboxId(1),
+                    after: Uid::new(2),
+                    destination: Some(MailboxId(3)),
+                    own_from: 4,
+                }),
+                done: 10,
+                total: 11,
+                restored: 12,
+                present: 13,
+                erased: 14,
+                unreadable: 15,
+            };
+            let key = key(job.account, job.number);
+            let golden = Golden::of("snapshot_restores").variant(state).key(&key);
+            golden.fields("job::JobFields", 1).holds(&job, RestoreJob::encode, |octets| {
+                RestoreJob::decode(&key, octets).expect("a job")
+            });
+        }
+    }
+}

@@ -225,3 +225,88 @@ pub(super) fn decode_run(key: &[u8], octets: &[u8]) -> Result<ClosedRun, StoreEr
     let root = TreeRoot { page, rows: record.accounts };
     Ok(ClosedRun { record, root, signature: row.signature, stamp: row.stamp, going: row.going })
 }
+
+#[cfg(test)]
+mod tests {
+    use storage::ids::AccountId;
+
+    use super::{super::keys, *};
+    use crate::golden::Golden;
+
+    const PAGE: PageRef = PageRef { birth: 5, id: PageId(Sha256Digest([3; 32])) };
+
+    #[test]
+    fn progress_of_runs_stays_as_it_is() {
+        let current = Current {
+            number: 1,
+            begun_millis: 1_795_867_200_123,
+            due_millis: 1_795_867_200_000,
+            phase: 2,
+            after: Some(5),
+            again: vec![6, 600],
+            looked_at: 7,
+            taken: 8,
+            failed: 9,
+            pages: 10,
+            page_octets: 11,
+            latest_millis: 12,
+        };
+        let head = HeadRow {
+            runs: 1,
+            record: vec![2; 32],
+            closed_millis: 3,
+            page: vec![4; 32],
+            birth: 5,
+            accounts: 6,
+            current: Some(current),
+            swept: Some(8),
+            covered_millis: Some(-9),
+        };
+        let golden = Golden::of("snapshot_run_progress").key(keys::head());
+        golden.fields("rows::HeadRow", 1).holds(&head, encode, |octets| {
+            decode_head(&Bytes::copy_from_slice(octets)).expect("a head")
+        });
+        for (number, phase) in
+            [(0, Phase::Changed), (1, Phase::Between), (2, Phase::Again), (3, Phase::Done)]
+        {
+            assert_eq!(Current { phase: number, ..Current::default() }.phase(), phase);
+        }
+    }
+
+    #[test]
+    fn records_of_runs_stay_as_they_are() {
+        let record = RunRecord {
+            number: 9,
+            begun: UnixMillis(-1),
+            closed: UnixMillis(1_795_867_200_123),
+            root: PAGE.id,
+            accounts: 12,
+            previous: Some(Sha256Digest([4; 32])),
+        };
+        let run = ClosedRun {
+            record,
+            root: TreeRoot { page: PAGE, rows: 12 },
+            signature: Some(vec![3; 40]),
+            stamp: Some(vec![4; 40]),
+            going: true,
+        };
+        let key = keys::run(9);
+        let golden = Golden::of("snapshot_runs").key(&key).fields("rows::RunRow", 1);
+        golden.holds(
+            &run,
+            |run| encode(&RunRow::of(run)),
+            |octets| decode_run(&key, octets).expect("a run"),
+        );
+    }
+
+    #[test]
+    fn keys_of_runs_stay_as_they_are() {
+        let stored = keys::page(PAGE);
+        Golden::of("departed_run_pages").key(keys::departed(7, &stored)).is([]);
+        Golden::of("snapshot_run_due").key(keys::due(AccountId(7))).is(1_u64.to_be_bytes());
+        let record = [1_u8; 101];
+        Golden::of("snapshot_run_needs").key(keys::need(9, AccountId(7), 3)).is(record);
+        // What a page of accounts is stored as stands in `snapshots/tests/formats`.
+        Golden::of("snapshot_run_pages").key(stored).is([]);
+    }
+}

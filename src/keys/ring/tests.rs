@@ -5,6 +5,7 @@ use trust::{
 };
 
 use super::*;
+use crate::golden::Golden;
 
 const DAY: i64 = 86_400_000;
 /// 28 November 2026.
@@ -154,4 +155,15 @@ fn what_signs_is_not_removed_and_what_is_removed_leaves_no_key() {
     ring.remove(&new).expect("removed");
     assert!(!key.exists());
     assert_eq!(world.open_with(&world.first).pairs().len(), 1);
+}
+
+#[test]
+fn the_list_of_pairs_stays_as_it_is() {
+    let pair = |signs_from| PairRecord { sha1: "ab".repeat(20), signs_from, listed_from: 5 };
+    let pairs = vec![pair(None), pair(Some(1_795_867_200_123))];
+    Golden::of("ring.json").holds(
+        &pairs,
+        |pairs| serde_json::to_vec_pretty(pairs).expect("JSON"),
+        |octets| serde_json::from_slice(octets).expect("JSON"),
+    );
 }

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use trust::{clock::ManualClock, random::SeededRandom};
 
 use super::*;
+use crate::golden::Golden;
 
 /// 2026-11-27 12:00:00 in Rome.
 const NOON: i64 = 1_795_777_200;
@@ -177,4 +178,19 @@ async fn without_limits_nothing_is_counted() {
     sendings.commit(&store, ACCOUNT, none, at(NOON), message(1)).await.unwrap();
     assert_eq!(counted(&store).await, 0);
     assert!(sendings.look(&store, ACCOUNT, none, at(NOON)).await.is_ok());
+}
+
+#[test]
+fn records_of_sendings_stay_as_they_are() {
+    let record = SendingRecord {
+        second: 1_795_867_200,
+        by_second: vec![2, 0, 300],
+        day: 20_261_128,
+        of_day: 302,
+    };
+    let account = AccountId(7);
+    let golden = Golden::of("sendings").key(key(account)).fields("sending::SendingRecord", 1);
+    golden.holds(&record, encode, |octets| {
+        read(account, Some(&Bytes::copy_from_slice(octets))).expect("a record")
+    });
 }

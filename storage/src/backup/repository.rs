@@ -489,3 +489,38 @@ pub(super) async fn delete(objects: &dyn ObjectStore, path: &str) -> Result<(), 
 pub(super) fn modified(meta: &ObjectMeta) -> UnixMillis {
     UnixMillis(meta.last_modified.timestamp_millis())
 }
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+    use trust::random::SeededRandom;
+
+    use super::*;
+    use crate::golden::Golden;
+
+    #[tokio::test]
+    async fn objects_of_a_back_up_stay_readable() {
+        let key = DataKey::from_octets(&[7; 32]).expect("32 octets");
+        let random = Arc::new(SeededRandom::new(1));
+        let objects = Arc::new(InMemory::new());
+        let repository = Repository::new(objects, key.clone(), random, Pace::new(None));
+        Golden::of("data_key_id").is(key.id().0);
+        let plain = Bytes::from_static(b"a part of a file");
+        let id = repository.piece_id(&plain);
+        Golden::of("piece_id").is(id.0);
+        let name = CheckpointName { epoch: 2, instant: UnixMillis(1_795_867_200_123) };
+        for (name, kind, path) in [
+            ("piece", Kind::Piece, piece_path(id)),
+            ("manifest", Kind::Manifest, manifest_path(name)),
+        ] {
+            // Another nonce each time: what counts is that this one is read.
+            let now = repository.sealed(kind, &path, plain.clone()).await.expect("sealed");
+            let then = Golden::of("backup_object").variant(name).key(&path).written(&now);
+            for octets in [now, then.into()] {
+                let read = repository.opened(kind, &path, octets, 100).await;
+                assert_eq!(read.expect("opened"), plain, "{name}");
+            }
+        }
+        assert_eq!(piece_of(&piece_path(id)), Some(id));
+    }
+}

@@ -311,3 +311,27 @@ async fn each(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{catalog::simulated::SimulatedEngine, golden::Golden, store::Store};
+
+    #[tokio::test]
+    async fn how_far_the_raising_is_stays_as_it_is() {
+        assert_eq!(
+            RAISED.map(|family| family.0),
+            ["account_heads", "mailboxes", "numbered_sequences"]
+        );
+        let start = Bytes::from_static(&[9, 8, 7]);
+        let raising = Raising { before: 2, epoch: 258, family: 1, start };
+        let golden = Golden::of("store_identity").variant("raising").key(RAISING_KEY);
+        let then = golden.clone().written(raising.encode());
+        golden.is(raising.encode());
+        let engine = SimulatedEngine::new(&Store::families(&[]));
+        let mut batch = Batch::default();
+        batch.put(STORE_IDENTITY, RAISING_KEY, then);
+        engine.commit(batch).await.expect("written");
+        assert_eq!(Raising::read(&*engine).await.expect("read"), Some(raising));
+    }
+}

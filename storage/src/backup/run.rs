@@ -377,12 +377,12 @@ fn pin_instant(name: CheckpointName) -> UnixMillis {
 }
 
 /// The key of a checkpoint's pin.
-pub(super) fn pin_key(name: CheckpointName) -> Bytes {
+pub(crate) fn pin_key(name: CheckpointName) -> Bytes {
     Bytes::copy_from_slice(&pin_instant(name).0.to_be_bytes())
 }
 
 /// The value of a checkpoint's pin.
-pub(super) fn pin_value(name: CheckpointName) -> Bytes {
+pub(crate) fn pin_value(name: CheckpointName) -> Bytes {
     records::encode(&PinRecord { checkpoint: name.to_string() })
 }
 

@@ -127,6 +127,19 @@ fn sequence_value(value: Option<Bytes>, key: &[u8]) -> Result<u64, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::golden::Golden;
+
+    #[test]
+    fn next_numbers_stay_as_they_are() {
+        let key = sequence_key(Family("journal"), &1_u64.to_be_bytes());
+        let golden = Golden::of("numbered_sequences").key(&key);
+        golden.holds(
+            &(1 << 40),
+            |next: &u64| next.to_be_bytes(),
+            |octets| sequence_value(Some(Bytes::copy_from_slice(octets)), &key).expect("a number"),
+        );
+        assert_eq!(numbered_key(&[7], 258).as_ref(), [7, 0, 0, 0, 0, 0, 0, 1, 2]);
+    }
 
     #[test]
     fn a_sequence_that_is_no_number_gives_out_none_and_is_named() {

@@ -7,7 +7,8 @@ use trust::random::SeededRandom;
 
 use super::*;
 use crate::{
-    backup::epoch::EPOCH_KEY, catalog::simulated::SimulatedEngine, tests::meanwhile::Meanwhile,
+    backup::epoch::EPOCH_KEY, catalog::simulated::SimulatedEngine, golden::Golden,
+    octets::store::secret_of, tests::meanwhile::Meanwhile,
 };
 
 struct Node {
@@ -211,4 +212,36 @@ async fn an_epoch_is_claimed_above_that_of_the_newest_checkpoint_where_no_claim_
     let node = Node::new(1, 1, 1).await;
     let claimant = node.claimant(1).await;
     assert_eq!(claim_next(&[&InMemory::new()], claimant, 5).await.unwrap(), 5);
+}
+
+#[tokio::test]
+async fn what_names_a_store_and_its_node_stays_as_it_is() {
+    let token = ClaimToken([0x5a; 16]);
+    for (name, standing) in [
+        ("node", Standing::Node(token)),
+        ("rehearsal", Standing::Rehearsal),
+        ("superseded", Standing::Superseded(token, 258)),
+    ] {
+        let golden = Golden::of("store_identity").variant(name).key(CLAIM_KEY);
+        golden.holds(
+            &standing,
+            |standing| standing.encode(),
+            |octets| Standing::decode(octets).expect("a standing"),
+        );
+    }
+    let claimant = Claimant { token, lineage: Lineage([7; 16]) };
+    let objects = InMemory::new();
+    create(&objects, 258, claimant).await.expect("claimed");
+    let golden = Golden::of("claim").key(path(258));
+    let now = objects.get(&path(258).into()).await.expect("there").bytes().await.expect("read");
+    let then = golden.clone().written(&now);
+    objects.put(&path(259).into(), then.into()).await.expect("put");
+    assert_eq!(read(&objects, 259).await.expect("a claim"), Some(claimant));
+    assert_eq!(epoch_of(&path(259)), Some(259));
+    golden.is(now);
+    let node = Node::new(1, 1, 9).await;
+    let row = node.engine.get(STORE_IDENTITY, b"secret").await.expect("read").expect("a row");
+    Golden::of("store_identity").variant("secret").key("secret").is(row);
+    let secret = secret_of(&*node.engine).await.expect("read").expect("a secret");
+    assert_eq!(Lineage::of(&*node.engine).await.expect("read"), Lineage(secret.lineage()));
 }

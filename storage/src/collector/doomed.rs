@@ -306,3 +306,24 @@ impl Run<'_> {
         Ok(doomed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::Golden;
+
+    #[test]
+    fn doomed_packs_stay_as_they_are() {
+        let (pack, row) = (PackId([4; 16]), DoomedRow { generation: 12, pack_octets: 1 << 33 });
+        for (name, instant) in [("dated", 1_795_867_200_123), ("undated", UNDATED)] {
+            let doomed = key(instant, pack);
+            let golden = Golden::of("doomed_packs").variant(name).key(&doomed);
+            let read = |octets: &[u8]| {
+                let Doomed { instant, pack, row } = Doomed::decode(&doomed, octets).expect("a row");
+                (instant, pack, row)
+            };
+            let golden = golden.fields("doomed::DoomedFields", 9);
+            golden.holds(&(instant, pack, row), |(.., row)| row.encode(), read);
+        }
+    }
+}

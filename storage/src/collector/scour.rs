@@ -89,3 +89,14 @@ impl Run<'_> {
         Ok(marked)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::Golden;
+
+    #[test]
+    fn marks_of_packs_stay_as_they_are() {
+        Golden::of("collector_state").variant("scour").key(key(PackId([4; 16]))).is([]);
+    }
+}

@@ -153,3 +153,37 @@ impl Run<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::Golden;
+
+    fn holds<M: prost::Message + std::fmt::Debug + Default + PartialEq>(
+        golden: Golden,
+        sample: &M,
+    ) {
+        golden.holds(
+            sample,
+            |sample| record::encode(ROW_VERSION, sample),
+            |octets| record::decode(octets, ROW_VERSION, || "it".into()).expect("a record"),
+        );
+    }
+
+    #[test]
+    fn records_of_the_collector_stay_as_they_are() {
+        let condemned = Condemned { since: UnixMillis(1_795_867_200_123), run: 1 << 60 };
+        let golden = Golden::of("condemned").key([3; 32]).fields("state::CondemnedFields", 9);
+        golden.holds(
+            &condemned,
+            |condemned| condemned.encode(),
+            |octets| Condemned::decode(octets, || "it".into()).expect("a record"),
+        );
+        let fields = PositionFields { phase: 2, next: 1 << 60 };
+        let golden = Golden::of("collector_state").variant("run").key(RUN_KEY);
+        holds(golden.fields("state::PositionFields", 9), &fields);
+        let fields = PurgeFields { since_millis: 1_795_867_200_123 };
+        let golden = Golden::of("collector_state").variant("purge").key(PURGE_KEY);
+        holds(golden.fields("state::PurgeFields", 9), &fields);
+    }
+}

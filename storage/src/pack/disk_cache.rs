@@ -317,6 +317,7 @@ fn stored_id(digits: &str) -> Option<StoredId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::golden::Golden;
 
     fn config(folder: &Path, octets_max: u64) -> DiskCacheConfig {
         DiskCacheConfig { folder: folder.join("cache"), octets_max }
@@ -333,6 +334,20 @@ mod tests {
     async fn keep(cache: &DiskCache, number: u8) {
         cache.put(chunk(number), form(number), async { true });
         cache.settle().await;
+    }
+
+    #[tokio::test]
+    async fn files_of_the_cache_stay_as_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = DiskCache::open(config(folder.path(), 1 << 20)).await.unwrap();
+        cache.put(chunk(7), Bytes::from_static(b"a stored form"), async { true });
+        cache.settle().await;
+        let path = cache.files.path(chunk(7));
+        let name = path.strip_prefix(folder.path()).unwrap().to_str().unwrap().to_owned();
+        let golden = Golden::of("cached_chunk").key(name);
+        fs::write(&path, golden.clone().written(fs::read(&path).unwrap())).unwrap();
+        assert_eq!(cache.get(chunk(7)).await.as_deref(), Some(&b"a stored form"[..]));
+        golden.is(fs::read(&path).unwrap());
     }
 
     #[tokio::test]

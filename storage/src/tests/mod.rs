@@ -13,6 +13,7 @@ mod damage;
 mod erase;
 mod figures;
 mod format;
+mod golden;
 mod headers;
 pub(crate) mod house;
 mod mailboxes;

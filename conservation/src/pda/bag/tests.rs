@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    golden::Golden,
     pda::check::{CheckError, check},
     pdv::{MessageKind, Pdv},
     rdv::{PackageRules, conclude, validate},
@@ -217,4 +218,15 @@ proptest! {
     fn hostile_archives_are_refused_without_a_panic(octets in proptest::collection::vec(any::<u8>(), 0..2000)) {
         prop_assert!(check(&octets[..]).is_err());
     }
+}
+
+#[test]
+fn packages_stay_as_they_are() {
+    let contents = samples();
+    let (tar, written) = write(&contents).expect("written");
+    let (sample, digest) = (check(&tar[..]).expect("a bag"), written.digest);
+    let golden = Golden::of("pda");
+    golden.holds(&sample, |_| &tar, |octets| check(octets).expect("a bag"));
+    Golden::of("pda.identity").is(digest.0);
+    Golden::of("pdv.content").is(accepted(&contents).pdv().content_digest().0);
 }

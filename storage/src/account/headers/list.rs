@@ -130,6 +130,19 @@ pub(crate) async fn forget(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::golden::Golden;
+
+    #[test]
+    fn a_list_stays_readable() {
+        let mut list = HeaderList::new(1_024, 3);
+        list.windows = 1 << 33;
+        list.set(5, Some(0));
+        list.set(1 << 32, Some(9));
+        let then = Golden::of("header_blocks").variant("list").key(HeaderList::key(AccountId(7)));
+        let then = then.written(list.seal(AccountId(7)).expect("seal"));
+        let mut opener = Opener::new().expect("memory");
+        assert_eq!(HeaderList::open(&mut opener, AccountId(7), &then), Some(list));
+    }
 
     #[test]
     fn a_list_gives_back_what_it_names() {

@@ -398,7 +398,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::summary::Envelope;
+    use crate::{
+        account::headers::BLOCK_VERSION,
+        catalog::keys,
+        golden::Golden,
+        ids::AccountId,
+        sealed::{Opener, seal_parts},
+        summary::Envelope,
+    };
 
     fn address(name: Option<&str>, mailbox: &str, host: Option<&str>) -> Address {
         let octets = |text: &str| text.as_bytes().to_vec();
@@ -454,6 +461,30 @@ mod tests {
         page.push_bounded(EmailNumber(1), &long);
         page.push_bounded(EmailNumber(2), &summary());
         assert_eq!(page.numbers(), [EmailNumber(2)]);
+    }
+
+    #[test]
+    fn blocks_stay_readable() {
+        let mut page = HeaderPage::new(HeaderFields::ALL);
+        page.push_bounded(EmailNumber(12), &summary());
+        let mut undated = summary();
+        undated.envelope.date = None;
+        undated.envelope.in_reply_to = Some(b"<Zero@pec.example>".to_vec());
+        page.push_bounded(EmailNumber(15), &undated);
+        let key = keys::message(AccountId(7), EmailNumber(11));
+        let value = seal_parts(BLOCK_VERSION, &key, &page.encode(10)).expect("sealed");
+        // Another compressor may write another frame: what counts is that this one is read.
+        let then = Golden::of("header_blocks").key(&key).written(value);
+        let mut opener = Opener::new().expect("memory");
+        let parts = opener.open_parts(BLOCK_VERSION, &key, &then, 1 + FIELDS, 4 << 20, |_| true);
+        let parts = parts.expect("opened");
+        let found =
+            Arc::new(HeaderPage::decode(10, 30, HeaderFields::ALL, &parts).expect("a page"));
+        assert_eq!(found.numbers(), page.numbers());
+        let page = Arc::new(page);
+        assert!((0..2).all(|index| found.at(index) == page.at(index)));
+        let plain: Vec<Vec<u8>> = parts.into_iter().flatten().collect();
+        assert_eq!(plain, page.encode(10), "written as it was");
     }
 
     fn texts() -> impl Strategy<Value = Vec<Option<String>>> {

@@ -189,6 +189,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{
+        catalog::keys,
+        golden::Golden,
+        ids::{AccountId, MailboxId},
+        mailbox::blocks::VERSION,
+        sealed::{Opener, seal},
+    };
 
     type Drawn = (u32, u64, u32, Vec<&'static str>, [i64; 3], u64);
 
@@ -250,6 +257,27 @@ mod tests {
                 prop_assert!(rows.len() <= 8);
             }
         }
+    }
+
+    #[test]
+    fn blocks_stay_readable() {
+        let rows = [
+            row((4_002, 7, 31, vec!["$Forwarded", "Urgente"], [9, 1_795_240_800_000, -5], 4)),
+            row((4_005, 8, 0, vec![], [8, 1_795_240_800_001, 1_795_240_900_000], 1 << 40)),
+            row((4_006, 9, 4, vec!["urgente"], [10, 0, 0], 0)),
+        ];
+        let key = keys::mailbox_block(AccountId(7), MailboxId(8), 4_001);
+        let golden = Golden::of("mailbox_blocks.plain");
+        golden.holds(
+            &rows.to_vec(),
+            |rows| encode(4_000, rows).expect("short enough"),
+            |plain| decode(4_000, 1_000, plain).expect("a block"),
+        );
+        let sealed = seal(VERSION, &key, &encode(4_000, &rows).expect("short enough"));
+        // Another compressor may write another frame: what counts is that this one is read.
+        let then = Golden::of("mailbox_blocks").key(&key).written(sealed.expect("sealed"));
+        let opened = Opener::new().expect("memory").open(VERSION, &key, &then, PLAIN_OCTETS_MAX);
+        assert_eq!(decode(4_000, 1_000, &opened.expect("opened")), Some(rows.to_vec()));
     }
 
     #[test]

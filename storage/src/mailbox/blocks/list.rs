@@ -137,6 +137,7 @@ pub(crate) async fn read(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::golden::Golden;
 
     fn opener() -> Opener {
         Opener::new().expect("memory")
@@ -155,6 +156,18 @@ mod tests {
         assert_eq!(BlockList::open(&mut opener(), b"key", &value), Some(list.clone()));
         assert_eq!(list.blocks.iter().map(|listed| listed.window).collect::<Vec<_>>(), [0, 4, 8]);
         assert_eq!(BlockList::open(&mut opener(), b"another", &value), None);
+    }
+
+    #[test]
+    fn a_list_stays_readable() {
+        let mut list = BlockList::new(1_024, ModSeq(77));
+        list.windows = 9;
+        list.set(3, Some([3; 8]));
+        list.set(7, Some([7; 8]));
+        let key = keys::mailbox_block(AccountId(7), MailboxId(8), 0);
+        let then = Golden::of("mailbox_blocks").variant("list").key(&key);
+        let then = then.written(list.seal(&key).unwrap());
+        assert_eq!(BlockList::open(&mut opener(), &key, &then), Some(list));
     }
 
     #[test]
