@@ -154,6 +154,13 @@ async fn fetch_finds_every_section() {
         };
         assert_eq!(answer, expected, "{section}");
     }
+}
+
+/// RFC 3501 §6.4.5 `<partial>`, and the names of RFC 822.
+#[tokio::test]
+async fn fetch_finds_octets_within_a_section() {
+    let (_, mut client) = with_nested().await;
+    let header = &NESTED[..NESTED.find("\r\n\r\n").unwrap() + 4];
     for (item, label, octets) in [
         ("BODY.PEEK[]<0.5>", "BODY[]<0>", "From:"),
         ("BODY.PEEK[TEXT]<4.4>", "BODY[TEXT]<4>", "mble"),

@@ -2,7 +2,10 @@
 
 mod account;
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+};
 
 use account::{
     changing::{PIPELINED, REFUSED},
@@ -43,6 +46,68 @@ async fn lines(client: &mut Client, command: &str) -> Vec<String> {
     assert!(tagged.starts_with("a OK"), "{command}: {answer}");
     lines.split("\r\n").filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
+
+/// What each capability that the server announces lets a client change, as parts of the commands that are
+/// tried; nothing where it brings nothing that changes mailboxes or messages.
+const CHANGES: [(&str, &[&str]); 53] = [
+    (
+        "IMAP4rev1",
+        &["CREATE X", "DELETE X", "RENAME X", "APPEND X {", "EXPUNGE", "STORE 1 ", "COPY 1 X"],
+    ),
+    ("IMAP4rev2", &["UID STORE ", "UID COPY ", "UID EXPUNGE ", "UID MOVE "]),
+    ("UIDPLUS", &["UID EXPUNGE 1"]),
+    ("MOVE", &["MOVE 1 X", "MOVE 1 INBOX", "UID MOVE 1:* X", "UID MOVE 1:* INBOX"]),
+    ("MULTIAPPEND", &["{3+}\r\nabc {3+}\r\nabc"]),
+    ("CATENATE", &["CATENATE (URL ", "CATENATE (TEXT "]),
+    ("REPLACE", &["REPLACE 1 INBOX ", "UID REPLACE 1 X "]),
+    ("BINARY", &["APPEND X ~{"]),
+    ("LITERAL+", &["{14+}"]),
+    ("CONDSTORE", &["(UNCHANGEDSINCE "]),
+    ("SEARCHRES", &["STORE $ "]),
+    ("CREATE-SPECIAL-USE", &["(USE ("]),
+    ("ACL", &["SETACL X ", "DELETEACL X "]),
+    ("METADATA", &["SETMETADATA X (/private/", "SETMETADATA X (/shared/"]),
+    ("QUOTASET", &["SETQUOTA X "]),
+    ("UTF8", &["APPEND X UTF8 ("]),
+    ("UIDONLY", &["UID STORE ", "UID COPY ", "UID EXPUNGE ", "UID MOVE ", "UID REPLACE "]),
+    // These read, or concern the session, or what it is told.
+    ("APPENDLIMIT", &[]),
+    ("CHILDREN", &[]),
+    ("COMPRESS", &[]),
+    ("CONTEXT", &[]),
+    ("ENABLE", &[]),
+    ("ESEARCH", &[]),
+    ("ESORT", &[]),
+    ("I18NLEVEL", &[]),
+    ("ID", &[]),
+    ("IDLE", &[]),
+    ("INPROGRESS", &[]),
+    ("LIST-EXTENDED", &[]),
+    ("LIST-METADATA", &[]),
+    ("LIST-MYRIGHTS", &[]),
+    ("LIST-STATUS", &[]),
+    ("MULTISEARCH", &[]),
+    ("NAMESPACE", &[]),
+    ("NOTIFY", &[]),
+    ("OBJECTID", &[]),
+    ("PARTIAL", &[]),
+    ("PREVIEW", &[]),
+    ("QRESYNC", &[]),
+    ("QUOTA", &[]),
+    ("RIGHTS", &[]),
+    ("SAVEDATE", &[]),
+    ("SASL-IR", &[]),
+    ("SAVELIMIT", &[]),
+    ("SORT", &[]),
+    ("SPECIAL-USE", &[]),
+    ("STATUS", &[]),
+    ("THREAD", &[]),
+    ("UIDBATCHES", &[]),
+    ("UNAUTHENTICATE", &[]),
+    ("UNSELECT", &[]),
+    ("URL-PARTIAL", &[]),
+    ("WITHIN", &[]),
+];
 
 const LIVE: [&str; 2] =
     ["* LIST (\\HasNoChildren) \"/\" INBOX", "* LIST (\\HasNoChildren \\Sent) \"/\" Inviati"];
@@ -290,6 +355,63 @@ async fn a_read_only_name_space_survives_a_client_that_tries_every_changing_comm
     }
     assert!(every(&account) == before, "something was changed");
     assert!(account.appended_octets.load(Ordering::SeqCst) == 0);
+}
+
+/// The commands of a session that enabled UTF8=ACCEPT, and of one that enabled UIDONLY.
+const ENABLED: [(&str, &[&str]); 2] = [
+    ("UTF8=ACCEPT", &["APPEND X UTF8 (~{3+}\r\nabc)", "APPEND X (\\Seen) UTF8 (~{3+}\r\nabc)"]),
+    (
+        "UIDONLY",
+        &[
+            "UID STORE 1:* +FLAGS (\\Deleted)",
+            "UID EXPUNGE 1:*",
+            "UID MOVE 1:* INBOX",
+            "UID COPY 1:* X",
+            "UID REPLACE 1 X {3+}\r\nabc",
+        ],
+    ),
+];
+
+#[tokio::test]
+async fn every_announced_capability_that_changes_anything_is_tried() {
+    let (_, mut client) = tree().await;
+    let announced = lines(&mut client, "CAPABILITY").await.remove(0);
+    let announced: BTreeSet<&str> = announced
+        .trim_start_matches("* CAPABILITY ")
+        .split(' ')
+        .map(|token| token.split('=').next().expect("a name"))
+        .collect();
+    let known: BTreeSet<&str> = CHANGES.iter().map(|(name, _)| *name).collect();
+    assert_eq!(announced, known, "say what a new one changes, and try it");
+    let enabled = ENABLED.iter().flat_map(|(_, commands)| *commands);
+    let tried: Vec<&str> = REFUSED.iter().chain(&PIPELINED).chain(enabled).copied().collect();
+    for (capability, commands) in CHANGES {
+        for part in commands {
+            let found = tried.iter().any(|command| command.contains(part));
+            assert!(found, "{capability}: nobody tries {part}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_speaks_otherwise_is_refused_the_same() {
+    for (extension, commands) in ENABLED {
+        let (account, mut client) = tree().await;
+        let name = inbox(NEW);
+        assert!(client.command(&format!("a ENABLE {extension}")).await.contains("* ENABLED"));
+        client.command(&format!("a SELECT {name}")).await;
+        for command in commands {
+            let command = command.replace(" X", &format!(" {name}"));
+            client.send(format!("b {command}\r\n")).await;
+            let answer = client.until("b").await;
+            assert!(answer.contains("b NO [CANNOT] "), "{extension}: {command}: {answer}");
+            // Refused for its name, before anybody opens it.
+            let is_into = command.contains("APPEND") || command.contains("COPY");
+            assert!(!is_into || answer.contains("Snapshots never change"), "{command}: {answer}");
+        }
+        assert_eq!(account.messages(&name).len(), 3, "{extension}");
+        assert_eq!(account.appended_octets.load(Ordering::SeqCst), 0, "{extension}");
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod instants;
+
 use std::{path::Path, time::Duration};
 
 use serde_json::Value;
@@ -18,7 +20,12 @@ const BACKUP: &str = "[backup]\ntarget = \"backup\"\nrecovery_certificate_file =
                       passphrase_file = \"backup.passphrase\"\ninterval = \"500 ms\"\n";
 
 fn pair() -> Pair {
-    let pair = Pair::new(BACKUP);
+    pair_with(BACKUP)
+}
+
+/// Two providers with more settings, those of the back-up among them.
+fn pair_with(settings: &str) -> Pair {
+    let pair = Pair::new(settings);
     for provider in [&pair.alfa, &pair.beta] {
         std::fs::create_dir(provider.folder.join("backup")).expect("a folder");
         let phrase = provider.folder.join("backup.passphrase");
@@ -42,6 +49,20 @@ fn restore(provider: &Provider, into: &str, more: &[&str]) -> std::process::Outp
     }
     arguments.extend(more);
     provider.run(&arguments, "")
+}
+
+/// Restores a data folder that was lost, and returns the instant that it is of.
+fn comes_back(provider: &Provider) -> i64 {
+    let printed = restore(provider, "data", &[]);
+    assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
+    let restored: Value = serde_json::from_slice(&printed.stdout).expect("JSON");
+    assert_eq!(restored["epoch"], 2);
+    let configuration = restored["outside"].as_array().expect("a list").iter();
+    let mut configuration = configuration.filter_map(Value::as_str);
+    assert!(configuration.any(|file| file.ends_with("/ceralacca.toml")), "{restored:#}");
+    let report = json(provider, &["store", "check"]);
+    assert_eq!(report["clean"], true, "{report:#}");
+    restored["instant_millis"].as_i64().expect("an instant")
 }
 
 #[test]
@@ -72,17 +93,8 @@ fn a_data_folder_lost_under_load_comes_back_with_all_that_was_acknowledged_befor
     std::fs::remove_dir_all(pair.alfa.folder.join("data")).expect("lost");
     let acknowledged = load.end();
 
-    let printed = restore(&pair.alfa, "data", &[]);
-    assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
-    let restored: Value = serde_json::from_slice(&printed.stdout).expect("JSON");
-    let instant = restored["instant_millis"].as_i64().expect("an instant");
-    assert!(Some(instant) >= increment["instant_millis"].as_i64(), "{restored:#}");
-    assert_eq!(restored["epoch"], 2);
-    let configuration = restored["outside"].as_array().expect("a list").iter();
-    let mut configuration = configuration.filter_map(Value::as_str);
-    assert!(configuration.any(|file| file.ends_with("/ceralacca.toml")), "{restored:#}");
-    let report = json(&pair.alfa, &["store", "check"]);
-    assert_eq!(report["clean"], true, "{report:#}");
+    let instant = comes_back(&pair.alfa);
+    assert!(Some(instant) >= increment["instant_millis"].as_i64(), "{instant} {increment:#}");
 
     pair.alfa.start();
     pair.beta.start();

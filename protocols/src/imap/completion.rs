@@ -127,20 +127,7 @@ pub(crate) fn refusal(error: &StoreError) -> Completion {
             "CANNOT",
             "Messaggio cancellato per ordine o per diritto dell'interessato: il contenuto non esiste piu' / Message erased by order or by right: its content exists no more",
         ),
-        StoreError::OverQuota { resource, used, limit } if resource.starts_with("archive ") => {
-            Completion::no(
-                "OVERQUOTA",
-                format!(
-                    "Archivio pieno ({used} di {limit}): eliminare messaggi da Archivio o ampliarlo / Archive full ({used} of {limit}): delete messages there or buy more space"
-                ),
-            )
-        }
-        StoreError::OverQuota { used, limit, .. } => Completion::no(
-            "OVERQUOTA",
-            format!(
-                "Spazio esaurito ({used} di {limit}): eliminare messaggi o ampliare la casella / Over quota ({used} of {limit}): delete messages or buy more space"
-            ),
-        ),
+        StoreError::OverQuota { resource, used, limit } => over_quota(resource, *used, *limit),
         StoreError::ReadOnly => Completion::no(
             "CANNOT",
             "Cartella in sola lettura: copiare i messaggi altrove / Read-only: copy the messages to another mailbox",
@@ -172,6 +159,20 @@ pub(crate) fn refusal(error: &StoreError) -> Completion {
         }
         other => refusal_of_attributes(other),
     }
+}
+
+/// Says which tier is full.
+fn over_quota(resource: &str, used: u64, limit: u64) -> Completion {
+    let text = if resource.starts_with("archive ") {
+        format!(
+            "Archivio pieno ({used} di {limit}): eliminare messaggi da Archivio o ampliarlo / Archive full ({used} of {limit}): delete messages there or buy more space"
+        )
+    } else {
+        format!(
+            "Spazio esaurito ({used} di {limit}): eliminare messaggi o ampliare la casella / Over quota ({used} of {limit}): delete messages or buy more space"
+        )
+    };
+    Completion::no("OVERQUOTA", text)
 }
 
 /// [`refusal`] of what is said of mailboxes, and of what should not happen.

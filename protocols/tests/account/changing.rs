@@ -2,16 +2,19 @@
 
 /// Every command that changes anything, whatever the client has selected; `X` stands for a mailbox of
 /// the snapshot. Answered NO [CANNOT] and said to be for copying.
-pub(crate) const REFUSED: [&str; 39] = [
+pub(crate) const REFUSED: [&str; 43] = [
     "STORE 1 +FLAGS (\\Seen)",
     "STORE 1:* FLAGS.SILENT ()",
     "STORE 1 (UNCHANGEDSINCE 100) +FLAGS (\\Deleted)",
     "UID STORE 1:* -FLAGS (\\Flagged)",
+    "STORE $ +FLAGS (\\Seen)",
     "EXPUNGE",
     "UID EXPUNGE 1:*",
     "MOVE 1 INBOX",
     "MOVE 1 X",
+    "MOVE 1 Snapshot/nuova",
     "UID MOVE 1:* INBOX",
+    "UID MOVE 1:* X",
     "COPY 1 X",
     "UID COPY 1 Snapshot",
     "COPY 1 Snapshot/2026-11-21T06:00:17Z/Nuova",
@@ -29,6 +32,7 @@ pub(crate) const REFUSED: [&str; 39] = [
     "RENAME INBOX Snapshot/Adesso",
     "RENAME X Mia",
     "RENAME INBOX X",
+    "RENAME INBOX Snapshot/mia",
     "RENAME Inviati Snapshot/Inviati",
     "RENAME Snapshot Mia",
     "SETACL X anyone lr",
@@ -45,10 +49,11 @@ pub(crate) const REFUSED: [&str; 39] = [
 ];
 
 /// The same with literals that do not wait, sent behind each other.
-pub(crate) const PIPELINED: [&str; 8] = [
+pub(crate) const PIPELINED: [&str; 9] = [
     "APPEND X {14+}\r\nSubject: x\r\n\r\n",
     "APPEND X (\\Seen) {3+}\r\nabc {3+}\r\nabc",
     "APPEND X CATENATE (TEXT {3+}\r\nabc)",
+    "APPEND X ~{3+}\r\nabc",
     "UID REPLACE 1 INBOX {3+}\r\nabc",
     "CREATE {12+}\r\nSnapshot/mia",
     "SETMETADATA X (/private/comment {3+}\r\nmio)",

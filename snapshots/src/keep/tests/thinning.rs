@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use storage::{
     catalog::{
-        engine::{Batch, Engine as _, Reader as _, Scan},
+        engine::{Batch, Engine as _, Family, Reader as _, Scan},
         keys::{DEPARTED_MESSAGES, departed_message},
     },
     error::StoreError,
@@ -193,77 +194,89 @@ async fn a_snapshot_that_goes_while_it_is_read_says_so() {
     assert!(matches!(open, Err(SnapshotError::NoSuchSnapshot { number: 1, .. })));
 }
 
-#[tokio::test]
-async fn the_check_finds_what_is_missing_listed_wrongly_or_left_over() {
+/// Two snapshots of one mailbox, sound.
+async fn two_snapshots() -> House {
     let (house, _anna) = House::new(small()).await;
     house.fill(INBOX, 0..200).await;
     house.take().await;
     house.flag(INBOX, &[uid(10)], Flags { seen: true, ..Flags::default() }).await;
     house.take().await;
     house.is_sound().await;
-    let found = async || {
-        let report = check::run(&house.store, &|_| {}).await.expect("check");
-        report.violations.into_iter().map(|violation| violation.fault).collect::<Vec<_>>()
-    };
-    for (key, value) in
-        house.engine.scan(&Scan::prefix(SNAPSHOT_PAGES, &[], 999)).await.expect("scan")
-    {
-        let mut gone = Batch::default();
-        gone.delete(SNAPSHOT_PAGES, key.clone());
-        house.engine.commit(gone).await.expect("commit");
-        assert!(!found().await.is_empty(), "a page is missing");
-        let mut damaged = Batch::default();
+    house
+}
+
+async fn faults(house: &House) -> Vec<SnapshotFault> {
+    let report = check::run(&house.store, &|_| {}).await.expect("check");
+    report.violations.into_iter().map(|violation| violation.fault).collect()
+}
+
+async fn put(house: &House, family: Family, key: Bytes, value: impl Into<Bytes>) {
+    let mut batch = Batch::default();
+    batch.put(family, key, value.into());
+    house.engine.commit(batch).await.expect("commit");
+}
+
+async fn delete(house: &House, family: Family, key: Bytes) {
+    let mut batch = Batch::default();
+    batch.delete(family, key);
+    house.engine.commit(batch).await.expect("commit");
+}
+
+#[tokio::test]
+async fn the_check_finds_every_page_that_is_missing_or_damaged() {
+    let house = two_snapshots().await;
+    let pages = house.engine.scan(&Scan::prefix(SNAPSHOT_PAGES, &[], 999)).await.expect("scan");
+    assert!(pages.len() > 8);
+    for (key, value) in pages {
+        delete(&house, SNAPSHOT_PAGES, key.clone()).await;
+        assert!(!faults(&house).await.is_empty(), "a page is missing");
         let mut octets = value.to_vec();
         octets[value.len() / 2] ^= 1;
-        damaged.put(SNAPSHOT_PAGES, key.clone(), octets);
-        house.engine.commit(damaged).await.expect("commit");
-        assert!(!found().await.is_empty(), "a page is damaged");
-        let mut back = Batch::default();
-        back.put(SNAPSHOT_PAGES, key, value);
-        house.engine.commit(back).await.expect("commit");
+        put(&house, SNAPSHOT_PAGES, key.clone(), octets).await;
+        assert!(!faults(&house).await.is_empty(), "a page is damaged");
+        put(&house, SNAPSHOT_PAGES, key, value).await;
     }
+    assert_eq!(faults(&house).await, []);
+}
+
+#[tokio::test]
+async fn the_check_finds_pages_and_messages_that_are_listed_wrongly_or_left_over() {
+    let house = two_snapshots().await;
     let departed = house.engine.scan(&Scan::prefix(DEPARTED_PAGES, &[], 999)).await.expect("scan");
     let (key, list) = departed.into_iter().next().expect("pages that departed");
-    let mut unlisted = Batch::default();
-    unlisted.delete(DEPARTED_PAGES, key.clone());
-    house.engine.commit(unlisted).await.expect("commit");
-    assert_eq!(found().await, [SnapshotFault::NotListed]);
+    delete(&house, DEPARTED_PAGES, key.clone()).await;
+    assert_eq!(faults(&house).await, [SnapshotFault::NotListed]);
     let row = DepartedKey::parse(&key).expect("a key");
     let pages = keys::departed_pages(&key, &list).expect("a list");
-    let put = async |family, key, value| {
-        let mut batch = Batch::default();
-        batch.put(family, key, value);
-        house.engine.commit(batch).await.expect("commit");
-    };
     // One is left out, one is listed twice, one never was a page.
     let mut other = pages.clone();
     let first = other.pop_first().expect("a page");
-    put(DEPARTED_PAGES, key.clone(), keys::departed_value(&other)).await;
-    assert_eq!(found().await, [SnapshotFault::NotListed]);
-    put(DEPARTED_PAGES, key.clone(), list).await;
-    assert_eq!(found().await, []);
+    put(&house, DEPARTED_PAGES, key.clone(), keys::departed_value(&other)).await;
+    assert_eq!(faults(&house).await, [SnapshotFault::NotListed]);
+    put(&house, DEPARTED_PAGES, key.clone(), list).await;
+    assert_eq!(faults(&house).await, []);
     let beside = DepartedKey { part: 999, ..row }.key(ANNA);
-    put(DEPARTED_PAGES, beside.clone(), keys::departed_value(&[first].into())).await;
-    assert_eq!(found().await, [SnapshotFault::ListedWrongly]);
+    put(&house, DEPARTED_PAGES, beside.clone(), keys::departed_value(&[first].into())).await;
+    assert_eq!(faults(&house).await, [SnapshotFault::ListedWrongly]);
     let never = PageKey { name: [9; 16], ..first };
-    put(DEPARTED_PAGES, beside.clone(), keys::departed_value(&[never].into())).await;
-    assert_eq!(found().await, [SnapshotFault::ListedWrongly]);
-    let mut gone = Batch::default();
-    gone.delete(DEPARTED_PAGES, beside);
-    house.engine.commit(gone).await.expect("commit");
+    put(&house, DEPARTED_PAGES, beside.clone(), keys::departed_value(&[never].into())).await;
+    assert_eq!(faults(&house).await, [SnapshotFault::ListedWrongly]);
+    delete(&house, DEPARTED_PAGES, beside).await;
     for (family, key) in [
         (DEPARTED_PAGES, DepartedKey { last: 9, ..row }.key(ANNA)),
         (DEPARTED_MESSAGES, departed_message(ANNA, 9, EmailNumber(1))),
     ] {
-        put(family, key.clone(), keys::departed_value(&pages)).await;
-        assert_eq!(found().await, [SnapshotFault::ListedUnderNone]);
-        let mut gone = Batch::default();
-        gone.delete(family, key);
-        house.engine.commit(gone).await.expect("commit");
+        put(&house, family, key.clone(), keys::departed_value(&pages)).await;
+        assert_eq!(faults(&house).await, [SnapshotFault::ListedUnderNone]);
+        delete(&house, family, key).await;
     }
-    put(SNAPSHOT_PAGES, never.stored(ANNA), "".into()).await;
-    assert_eq!(found().await, [SnapshotFault::Leftover]);
+    put(&house, SNAPSHOT_PAGES, never.stored(ANNA), "").await;
+    assert_eq!(faults(&house).await, [SnapshotFault::Leftover]);
     let latest = DepartedKey { last: 2, first: 2, ..row }.key(ANNA);
-    put(DEPARTED_PAGES, latest, keys::departed_value(&pages)).await;
-    assert_eq!(found().await, [SnapshotFault::ListedWrongly], "leftovers are not judged then");
+    put(&house, DEPARTED_PAGES, latest, keys::departed_value(&pages)).await;
+    assert_eq!(
+        faults(&house).await,
+        [SnapshotFault::ListedWrongly],
+        "leftovers are not judged then"
+    );
 }
