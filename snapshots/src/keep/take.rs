@@ -4,7 +4,8 @@
 //! happens while the account's changes wait ([`Capture`]), so it must be short: where more rows
 //! changed than [`SnapshotLimits::rows_in_queue_max`], or a mailbox is new or its log does not reach
 //! back, its pages are written ahead first, beside the account's changes, and only what came since is
-//! left for the queue. Nothing refers to pages written ahead; those of a take that never ended are
+//! left for the queue. So are the pages of a large mailbox that is gone, whose names go into the lists of what
+//! departed: of them the queue only writes the names, some 20 octets each. Nothing refers to pages written ahead; those of a take that never ended are
 //! removed by the next. Where the one before cannot be read (`lost`), every page is written anew.
 //!
 //! Memory: the changed rows of one step and their pages, the inner pages of one tree, and the names of
@@ -71,11 +72,38 @@ pub(super) struct Ahead {
     bases: BTreeMap<MailboxId, Base>,
     /// Pages of the snapshot before that are replaced.
     replaced: Vec<PageRef>,
+    /// Mailboxes that are gone, all of whose pages are among these.
+    removed: BTreeSet<MailboxId>,
     /// The latest snapshot, when it cannot be read: every page is written anew.
     damaged: Option<Arc<Damaged>>,
 }
 
 impl Ahead {
+    /// The trees that each mailbox is to be gone on with, or whose pages are to go.
+    fn bases(&self, latest: Option<&Latest>) -> BTreeMap<MailboxId, Base> {
+        let mut bases = self.bases.clone();
+        for id in latest.into_iter().flat_map(|latest| latest.state.mailboxes.keys()) {
+            if let Some(base) = latest.and_then(|latest| latest.base(*id)) {
+                bases.entry(*id).or_insert(base);
+            }
+        }
+        bases.retain(|id, _| !self.removed.contains(id));
+        bases
+    }
+
+    /// Those of them whose mailbox is none of `mailboxes`.
+    fn gone(
+        &self,
+        latest: Option<&Latest>,
+        mailboxes: &[StateMailbox],
+    ) -> BTreeMap<MailboxId, Base> {
+        let mut gone = self.bases(latest);
+        for mailbox in mailboxes {
+            gone.remove(&mailbox.state.mailbox_id);
+        }
+        gone
+    }
+
     /// The latest snapshot, as far as it can be gone on with.
     async fn latest(
         &self,
@@ -204,7 +232,13 @@ impl Snapshots {
         let stored = CatalogPages::new(engine, account.id());
         let replaced = std::mem::take(&mut ahead.replaced);
         let mut sheet = Sheet::new(stored, ahead.birth, replaced);
-        for mailbox in state.mailboxes().await? {
+        let mailboxes = state.mailboxes().await?;
+        for (id, base) in ahead.gone(latest.as_ref(), &mailboxes) {
+            super::build::remove(&mut sheet, secret, id, &base).await?;
+            ahead.bases.remove(&id);
+            ahead.removed.insert(id);
+        }
+        for mailbox in mailboxes {
             let id = mailbox.state.mailbox_id;
             let known = ahead.bases.get(&id).cloned();
             let base = known.or_else(|| latest.as_ref().and_then(|latest| latest.base(id)));
@@ -330,24 +364,24 @@ impl Take {
     ) -> Result<Option<State>, SnapshotError> {
         let mut new = State::default();
         let mut left = self.limits.rows_in_queue_max;
-        let mut gone: BTreeMap<MailboxId, Base> = self.ahead.bases.clone();
-        if let Some(latest) = latest {
-            for id in latest.state.mailboxes.keys() {
-                if let Some(base) = latest.base(*id) {
-                    gone.entry(*id).or_insert(base);
-                }
-            }
-        }
+        let mut bases = self.ahead.bases(latest);
         for mailbox in state.mailboxes().await? {
             let id = mailbox.state.mailbox_id;
-            let base = gone.remove(&id);
+            let base = bases.remove(&id);
             let mut builder = Builder::new(state, &mailbox, &self.secret, base, sheet);
             let Some(used) = builder.in_queue(left).await? else { return Ok(None) };
             left = left.saturating_sub(used);
             let entry = entry_of(&mailbox, &builder.base(state.mod_seq()));
             new.mailboxes.insert(id, entry);
         }
-        for (id, base) in gone {
+        // What is left of them is gone. All pages above the rows are read for it.
+        for (id, base) in bases {
+            let Some(less) =
+                left.checked_sub(usize::try_from(base.content.rows).unwrap_or(left + 1))
+            else {
+                return Ok(None);
+            };
+            left = less;
             super::build::remove(sheet, &self.secret, id, &base).await?;
         }
         Ok(Some(new))
