@@ -45,6 +45,10 @@ use crate::{
     tree::page::PageRef,
 };
 
+/// Seconds that the latest snapshot may be ahead while the next one just waits. What is further ahead was
+/// taken by a clock that was wrong.
+const SOON_SECONDS_MAX: i64 = 10;
+
 /// What taking a snapshot came to.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Taken {
@@ -117,6 +121,13 @@ impl Ahead {
     }
 }
 
+/// Tells the log of an instant that is not what the clock says.
+fn told(taken: &Taken) {
+    if let Taken::New(Snapshot { record, clock: Some(_), number, .. }) = taken {
+        tracing::warn!(account = %record.account, number, instant_millis = record.instant.0, "a clock was ahead when the snapshot before was taken: this one has the second behind it, and the time of the clock beside it");
+    }
+}
+
 async fn start(account: &Account) -> Result<Ahead, SnapshotError> {
     let birth = account.state().await?.next_snapshot();
     Ok(Ahead { birth, ..Ahead::default() })
@@ -132,7 +143,11 @@ struct Take {
 
 impl Snapshots {
     /// Takes a snapshot of an account as it is. [`SnapshotError::TooSoon`] when one of the same
-    /// second, or a later one, has another state; [`SnapshotError::TooBusy`].
+    /// second, or of the next few, has another state; [`SnapshotError::TooBusy`].
+    ///
+    /// One whose instant lies further ahead was taken by a clock that was wrong. The next one gets the
+    /// second behind it, so that instants and names ascend with numbers, and notes beside it what the
+    /// clock says.
     pub async fn take(
         &self,
         account: AccountId,
@@ -156,7 +171,10 @@ impl Snapshots {
                     self.remove_leftovers(account).await?;
                     return self.ask(same, kind, now).await;
                 }
-                Run::Taken(taken) => return Ok(taken),
+                Run::Taken(taken) => {
+                    told(&taken);
+                    return Ok(taken);
+                }
                 Run::Failed(error) => error,
                 Run::TooMuch => match self.write_ahead(&handle, &secret, &mut ahead).await {
                     Ok(()) => continue,
@@ -321,17 +339,19 @@ impl Take {
             Some(damaged) => damaged.record.as_ref(),
             None => before.map(|snapshot| &snapshot.record),
         };
-        let Some(next) = self.record(record, account, &new)? else {
+        let instant = self.instant(record);
+        let Some(next) = self.record(record, account, instant.unwrap_or(self.now), &new)? else {
             return Ok((Run::Taken(Taken::Unchanged(before.cloned())), None));
         };
-        if record.is_some_and(|record| record.instant.seconds() >= self.now.seconds()) {
+        let Some(instant) = instant else {
             return Ok((Run::Failed(SnapshotError::TooSoon(account)), None));
-        }
+        };
         let snapshot = Snapshot {
             number,
             record: next,
             kind: self.kind,
             asked_at: None,
+            clock: (instant != self.now).then_some(self.now),
             hold: None,
             email_numbers_below: state.next_email_number(),
             mod_seq: state.mod_seq(),
@@ -340,17 +360,30 @@ impl Take {
         Ok((Run::Taken(Taken::New(snapshot)), Some(batch)))
     }
 
+    /// The instant of one that follows `before`; `None` when it is too soon for one.
+    fn instant(&self, before: Option<&SnapshotRecord>) -> Option<UnixMillis> {
+        let Some(before) = before.map(|before| before.instant.seconds()) else {
+            return Some(self.now);
+        };
+        match before.saturating_sub(self.now.seconds()) {
+            ..0 => Some(self.now),
+            0..=SOON_SECONDS_MAX => None,
+            _ => Some(UnixMillis(before.saturating_add(1).saturating_mul(1_000))),
+        }
+    }
+
     /// The record that follows `before`; `None` when the state is that one's, and can be read there.
     fn record(
         &self,
         before: Option<&SnapshotRecord>,
         account: AccountId,
+        instant: UnixMillis,
         new: &State,
     ) -> Result<Option<SnapshotRecord>, SnapshotError> {
         if self.ahead.damaged.is_none() {
-            return SnapshotRecord::following(before, account, self.now, new, &self.secret);
+            return SnapshotRecord::following(before, account, instant, new, &self.secret);
         }
-        let first = SnapshotRecord::following(None, account, self.now, new, &self.secret)?;
+        let first = SnapshotRecord::following(None, account, instant, new, &self.secret)?;
         let previous = before.map(SnapshotRecord::hash);
         Ok(first.map(|first| SnapshotRecord { previous, ..first }))
     }

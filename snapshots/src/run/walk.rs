@@ -296,7 +296,7 @@ impl Runs {
 /// Whether the schedule wants a snapshot behind `latest`: one in each interval since 1970.
 fn is_due(interval: i64, latest: Option<&Snapshot>, now: UnixMillis) -> bool {
     latest.is_none_or(|latest| {
-        let at = latest.record.instant.0;
+        let at = latest.taken().0;
         latest.kind != SnapshotKind::Scheduled
             || now.0 < at
             || now.0.div_euclid(interval) > at.div_euclid(interval)
