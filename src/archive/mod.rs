@@ -4,6 +4,7 @@
 //! * [`run`]: one run over one account, and what it would do.
 //! * [`schedule`]: runs over all accounts, at their pace.
 //! * [`notice`]: what a holder has to be told.
+//! * [`check`]: whether what is kept reads.
 //!
 //! Invariants:
 //!
@@ -16,6 +17,7 @@
 //! Not here: tiers, quota and the move itself (`storage::account::tier`,
 //! `storage::mailbox::archive`), how a mail program reaches the archive (`mail_access`).
 
+pub mod check;
 pub mod notice;
 pub mod rules;
 pub mod run;

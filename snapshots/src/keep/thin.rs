@@ -205,9 +205,12 @@ impl Snapshots {
         };
         let Some(octets) = self.store.engine().get(SNAPSHOTS, &this).await? else { return Ok(()) };
         let mut batch = Batch::default();
-        if let Some((snapshot, _)) = lost::readable(&this, &octets)? {
-            let root = snapshot.record.state_root.0;
-            batch.delete(SNAPSHOT_PAGES, keys::state(id, number, root));
+        let state = match lost::readable(&this, &octets)? {
+            Some((snapshot, _)) => Some(keys::state(id, number, snapshot.record.state_root.0)),
+            None => self.state_of_damaged(id, number).await?,
+        };
+        if let Some(state) = state {
+            batch.delete(SNAPSHOT_PAGES, state);
         }
         batch.delete(SNAPSHOTS, this);
         self.store.commit(batch).await?;
@@ -228,8 +231,13 @@ impl Snapshots {
         // A row is as large as a batch may be.
         let scan = Scan::prefix(DEPARTED_PAGES, &keys::snapshot(account, number), 1);
         while let Some((key, value)) = self.store.engine().scan(&scan).await?.pop() {
+            let Some(mut stay) = lost::readable_list(&key, &value)? else {
+                let mut batch = Batch::default();
+                batch.delete(DEPARTED_PAGES, key);
+                self.store.commit(batch).await?;
+                continue;
+            };
             let row = DepartedKey::parse(&key)?;
-            let mut stay = keys::departed_pages(&key, &value)?;
             // Pages ascend by birth.
             let born_after = PageKey { birth: before.saturating_add(1), name: [0; 16] };
             let go = stay.split_off(&born_after);
