@@ -181,6 +181,8 @@ pub const SNAPSHOT_RUN_INSTANT: &str = "ceralacca_snapshot_run_instant_seconds";
 pub const SNAPSHOT_LAG: &str = "ceralacca_snapshot_lag_seconds";
 /// How long the last run took, in seconds.
 pub const SNAPSHOT_RUN_SECONDS: &str = "ceralacca_snapshot_run_duration_seconds";
+/// How far the end of the last run is ahead of the clock.
+pub const SNAPSHOT_AHEAD: &str = "ceralacca_snapshot_ahead_seconds";
 /// Kept runs that are not time-stamped yet.
 pub const SNAPSHOT_UNSTAMPED: &str = "ceralacca_snapshot_runs_unstamped";
 /// Runs over all accounts, closed.
@@ -270,10 +272,11 @@ const HISTOGRAMS: [(&str, &str); 6] = [
     (DNS_QUESTION_SECONDS, "Seconds of a question to DNS servers, by type"),
 ];
 
-const GAUGES: [(&str, &str); 23] = [
+const GAUGES: [(&str, &str); 24] = [
     (SNAPSHOT_RUN_INSTANT, "When the last run of snapshots was closed, seconds since 1970"),
     (SNAPSHOT_LAG, "Age of the first instant that no run of snapshots covers yet, seconds"),
     (SNAPSHOT_RUN_SECONDS, "How long the last run of snapshots took, seconds"),
+    (SNAPSHOT_AHEAD, "How far the end of the last run of snapshots is ahead of the clock, seconds"),
     (SNAPSHOT_UNSTAMPED, "Runs of snapshots that are not time-stamped yet"),
     (ARCHIVE_LATE, "How late the latest archive run of the last round was, seconds"),
     (JOURNAL_SAVED, "End of the last period of the journal that has its piece, seconds since 1970"),

@@ -10,6 +10,8 @@
 //! * What departed after a snapshot is listed under it, exactly; no other page is stored. Nothing is
 //!   listed, be it pages or messages, under a number that no snapshot has.
 //!
+//! Then the runs' own tree (`run::check`), and restores: each reads and is of an account.
+//!
 //! It reads only, beside running takes. Pages that consecutive snapshots share are read once. It holds
 //! the names of an account's stored pages, some 50 octets each, and its records, some 250 each. Of an account with a snapshot that is
 //! going, or one being taken, what is not reachable is not judged: it is on its way out or in.
@@ -42,6 +44,7 @@ use crate::{
         records::decode_snapshot,
         snapshot::Snapshot,
     },
+    restore::job::{RestoreJob, SNAPSHOT_RESTORES},
     state::State,
     tree::{
         PageStore as _, TreeRoot,
@@ -92,6 +95,14 @@ pub enum SnapshotFault {
     ListedUnderNone,
     #[error("the page belongs to no snapshot")]
     Leftover,
+    #[error("it does not name the run before it")]
+    RunChainBroken,
+    #[error("it says something else of the last run than that one's row")]
+    RunsMiscounted,
+    #[error("it is of a run that there is not")]
+    ListedUnderNoRun,
+    #[error("the page belongs to no run")]
+    LeftoverOfRuns,
 }
 
 /// Something that is not as it must be.
@@ -116,6 +127,8 @@ pub struct SnapshotCheckProgress {
     pub rows: u64,
     /// Snapshots that are half forgotten: thinning out finishes them.
     pub going: u64,
+    /// Runs whose trees were read.
+    pub runs: u64,
     /// Violations found.
     pub violations: u64,
 }
@@ -136,7 +149,7 @@ impl SnapshotCheckReport {
         self.seen.violations == 0
     }
 
-    fn violation(&mut self, object: String, fault: SnapshotFault) {
+    pub(crate) fn violation(&mut self, object: String, fault: SnapshotFault) {
         self.seen.violations += 1;
         if self.violations.len() < VIOLATIONS_MAX {
             self.violations.push(SnapshotViolation { object, fault });
@@ -156,21 +169,49 @@ pub async fn run(
     let mut report = SnapshotCheckReport::default();
     let mut after = None;
     loop {
-        let accounts = store.accounts(after, PAGE).await?;
-        let Some((last, ..)) = accounts.last() else { break };
+        let accounts = store.account_ids(after, PAGE).await?;
+        let Some(last) = accounts.last() else { break };
         after = Some(*last);
-        for (id, ..) in &accounts {
+        for id in &accounts {
             let account = store.account(*id).await?;
             AccountCheck::run(store, &account, &mut report).await?;
             report.seen.accounts += 1;
             progress(&report.seen);
         }
     }
+    restores(store, &mut report).await?;
+    crate::run::check::check(store.engine().snapshot().await?, &mut report).await?;
+    progress(&report.seen);
     Ok(report)
 }
 
+/// Looks whether every restore reads and is of an account that there is.
+async fn restores(store: &Store, report: &mut SnapshotCheckReport) -> Result<(), SnapshotError> {
+    let mut pages = Pages::prefix(SNAPSHOT_RESTORES, &[], PAGE);
+    while let Some(page) = pages.next(&**store.engine()).await? {
+        for (key, value) in page {
+            let job = match RestoreJob::decode(&key, &value) {
+                Ok(job) => job,
+                Err(error) => {
+                    let (object, detail) = damage_of(error.into())?;
+                    report.violation(object, SnapshotFault::Damaged { detail });
+                    continue;
+                }
+            };
+            match store.account(job.account).await {
+                Ok(_) => {}
+                Err(StoreError::NoSuchAccount(_)) => {
+                    report.violation(object(SNAPSHOT_RESTORES, &key), SnapshotFault::NoAccount);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Turns damage into a violation; other errors end the check.
-fn damage_of(error: SnapshotError) -> Result<(String, String), SnapshotError> {
+pub(crate) fn damage_of(error: SnapshotError) -> Result<(String, String), SnapshotError> {
     match error {
         SnapshotError::Damaged { object, detail } => Ok((object, detail.to_owned())),
         SnapshotError::Store(StoreError::Damaged { object, detail }) => Ok((object, detail)),

@@ -137,6 +137,11 @@ impl State {
         if state.root(secret)? == root { Ok(state) } else { Err(damaged("its hash is another")) }
     }
 
+    /// The root of a stored page; `None` when it is not that of a state.
+    pub(crate) fn root_of(octets: &[u8], secret: &SnapshotSecret) -> Option<StateRoot> {
+        Self::parse(octets)?.root(secret).ok()
+    }
+
     fn parse(octets: &[u8]) -> Option<Self> {
         let mut cursor = Cursor(octets);
         cursor.u8().filter(|version| *version == VERSION)?;

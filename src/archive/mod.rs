@@ -5,6 +5,7 @@
 //! * [`schedule`]: runs over all accounts, at their pace.
 //! * [`back`]: takes messages back to where they came from.
 //! * [`notice`]: what a holder has to be told.
+//! * [`check`]: whether what is kept reads.
 //!
 //! Invariants:
 //!
@@ -18,6 +19,7 @@
 //! `storage::mailbox::archive`), how a mail program reaches the archive (`mail_access`).
 
 pub mod back;
+pub mod check;
 pub mod notice;
 pub mod rules;
 pub mod run;

@@ -283,11 +283,7 @@ impl Rules {
         let key = keys::account(id);
         match store.engine().get(ARCHIVE_RULES, &key).await? {
             None => Ok(Self::of_plan(config, &settings.plan)),
-            Some(value) => {
-                let record: RulesRecord = decode(ARCHIVE_RULES, &key, &value)?;
-                let list = record.rules.into_iter().map(Rule::of_record).collect();
-                Ok(Self { list, own: true })
-            }
+            Some(value) => Ok(Self { list: decode_own(&key, &value)?, own: true }),
         }
     }
 
@@ -346,6 +342,12 @@ impl MailboxRules {
         rule.expanded(year, &self.mailbox)
             .or_else(|| MailboxName::new(&format!("{ARCHIVE}/{year:04}")).ok())
     }
+}
+
+/// The rules in a row of [`ARCHIVE_RULES`].
+pub(super) fn decode_own(key: &[u8], value: &[u8]) -> Result<Vec<Rule>, StoreError> {
+    let record: RulesRecord = decode(ARCHIVE_RULES, key, value)?;
+    Ok(record.rules.into_iter().map(Rule::of_record).collect())
 }
 
 /// Whether a mailbox at the top is one that a restore made.

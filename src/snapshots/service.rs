@@ -9,6 +9,7 @@
 //! * Accounts are thinned behind the run that looked at them; a sweep that takes a day thins the others.
 //! * After a clock that was ahead and was set right, runs are due by the right time at once; a run whose
 //!   instants lie ahead waits for its time stamp, for a stamp from before its end proves nothing.
+//! * A tree of accounts that cannot be read is built anew by the run that meets it, and the log says so.
 //! * What fails, an account or a step, is logged, counted and tried again. Mail never waits.
 //!
 //! Not here: what a run does (`snapshots::run`), signatures and stamps (`trust`).
@@ -165,6 +166,7 @@ impl SnapshotService {
         lag(now, due.first);
         if let Some(run) = latest {
             gauge(names::SNAPSHOT_RUN_INSTANT, run.record.closed.0);
+            gauge(names::SNAPSHOT_AHEAD, run.record.closed.0.saturating_sub(now.0).max(0));
         }
         Ok(due)
     }
@@ -184,6 +186,15 @@ impl SnapshotService {
                 concurrency: usize::try_from(self.settings.concurrency).unwrap_or(1),
             };
             let step = self.runs.step(limits, &self.settings, &*self.clock).await?;
+            if let Some(error) = &step.given_up {
+                metrics::counter!(names::SNAPSHOT_FAILURES, "step" => "tree").increment(1);
+                let error = error as &dyn Error;
+                tracing::error!(
+                    run = step.progress.number,
+                    error,
+                    "the tree of accounts cannot be read: this run builds it anew from every account"
+                );
+            }
             note(&step, before.failed);
             lag(self.clock.now(), first);
             let progress = step.progress;
@@ -264,7 +275,7 @@ impl SnapshotService {
         while left > 0 {
             let limit = usize::try_from(left).unwrap_or(SWEEP_ACCOUNTS).min(SWEEP_ACCOUNTS);
             let accounts = self.runs.sweep(limit).await?;
-            for (account, _) in &accounts {
+            for account in &accounts {
                 self.thin_account(*account).await;
                 tokio::time::sleep(pause).await;
             }

@@ -15,7 +15,9 @@ use super::Text;
 type Sentence = (&'static str, &'static str);
 
 /// Names of objects, longer ones before those that they begin with.
-const OBJECTS: [Sentence; 26] = [
+const OBJECTS: [Sentence; 28] = [
+    ("run {} of snapshots", "giro {} delle istantanee"),
+    ("page {} of the tree of accounts", "pagina {} dell'albero delle caselle"),
     ("the journal", "il giornale"),
     ("UID {} of mailbox {} of account {}", "UID {} nella cartella {} della casella {}"),
     ("a block of mailbox {} of account {}", "un blocco della cartella {} della casella {}"),
@@ -176,7 +178,11 @@ const DAMAGES: [Sentence; 54] = [
 ];
 
 /// What `repair` did, would do, or had to leave.
-const REPAIRS: [Sentence; 45] = [
+const REPAIRS: [Sentence; 46] = [
+    (
+        "{} lists of pages that departed are made anew, {} pages that no snapshot has are removed",
+        "{} elenchi di pagine partite sono rifatti, {} pagine di nessuna istantanea sono tolte",
+    ),
     ("{}: taken out", "{}: tolta"),
     ("its key names no account", "la chiave non nomina una casella"),
     ("its key is none of the family's", "la chiave non è della famiglia"),

@@ -37,6 +37,12 @@ pub fn fault(fault: &SnapshotFault) -> Text {
             "è elencato ciò che è partito dopo un'istantanea che non c'è".to_owned()
         }
         SnapshotFault::Leftover => "la pagina non è di alcuna istantanea".to_owned(),
+        SnapshotFault::RunChainBroken => "non nomina il giro precedente".to_owned(),
+        SnapshotFault::RunsMiscounted => {
+            "dell'ultimo giro dice altro rispetto alla riga di quello".to_owned()
+        }
+        SnapshotFault::ListedUnderNoRun => "è di un giro che non c'è".to_owned(),
+        SnapshotFault::LeftoverOfRuns => "la pagina non è di alcun giro".to_owned(),
     };
     Text::filled(italian, fault.to_string())
 }

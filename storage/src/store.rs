@@ -340,6 +340,27 @@ impl Store {
         Ok(accounts)
     }
 
+    /// Returns at most `limit` accounts above `after`, ascending, also those whose settings cannot be
+    /// read.
+    pub async fn account_ids(
+        &self,
+        after: Option<AccountId>,
+        limit: usize,
+    ) -> Result<Vec<AccountId>, StoreError> {
+        let start = match after.map(|id| id.0.checked_add(1)) {
+            None => keys::account(AccountId(0)),
+            Some(Some(next)) => keys::account(AccountId(next)),
+            Some(None) => return Ok(Vec::new()),
+        };
+        let scan = Scan { start, ..Scan::prefix(keys::ACCOUNTS, &[], limit) };
+        let id = |(key, _): &(Bytes, Bytes)| {
+            let mut reader = KeyReader::new(keys::ACCOUNTS, key);
+            let id = AccountId(reader.take_u64()?);
+            reader.finish().map(|()| id)
+        };
+        self.core.engine.scan(&scan).await?.iter().map(id).collect()
+    }
+
     /// Returns at most `limit` quota warnings that wait to be passed on, after `after` in the order
     /// of accounts.
     pub async fn quota_warnings(

@@ -79,10 +79,9 @@ impl<'a> LiveRows<'a> {
         let Some(rows) = self.state.changed(id, since, LOOKED_UP_MAX).await? else {
             return Ok(None);
         };
-        let expunged = self.state.expunged(id, since).await?;
-        if expunged.len() > LOOKED_UP_MAX {
+        let Some(expunged) = self.state.expunged(id, since, LOOKED_UP_MAX).await? else {
             return Ok(None);
-        }
+        };
         let mut changed: BTreeMap<Uid, Option<MessageRow>> =
             expunged.into_iter().map(|uid| (uid, None)).collect();
         changed.extend(rows.into_iter().map(|row| (row.uid, Some(row))));

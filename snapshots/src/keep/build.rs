@@ -82,8 +82,9 @@ impl<'a> Builder<'a> {
         }
         let id = self.mailbox.state.mailbox_id;
         let Some(changed) = self.state.changed(id, since, limit).await? else { return Ok(None) };
-        let expunged = self.state.expunged(id, since).await?;
-        Ok((changed.len() + expunged.len() <= limit).then_some(Few { changed, expunged }))
+        let left = limit.saturating_sub(changed.len());
+        let expunged = self.state.expunged(id, since, left).await?;
+        Ok(expunged.map(|expunged| Few { changed, expunged }))
     }
 
     /// Brings the trees up to date with at most `limit` rows; says how many it took, `None` when they

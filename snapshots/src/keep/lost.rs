@@ -5,6 +5,8 @@
 //! * Of one that is *damaged*, everything stays until it is forgotten. The next snapshot cannot go on
 //!   with its trees: it is built from the account's rows alone and shares no page with it. So
 //!   everything that the damaged one has departs: whatever is stored and in no list.
+//! * A damaged *list* of departed pages takes nothing with it: its pages stay, and are freed when lists are
+//!   made anew (`mend`).
 //! * Where it is not known which messages a snapshot held, it is taken for holding all of them:
 //!   nothing is removed too early.
 //!
@@ -12,6 +14,7 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use storage::{
     account::{
         Account,
@@ -26,14 +29,16 @@ use storage::{
 };
 
 use super::{
-    PAGE, Snapshots, for_each_snapshot,
-    keys::{self, DEPARTED_PAGES, PageKey, SNAPSHOT_PAGES},
+    PAGE, Snapshots, account_entry, for_each_snapshot,
+    keys::{self, DEPARTED_PAGES, DepartedKey, PageKey, SNAPSHOT_PAGES},
+    pages::unpack,
     records, scan_of,
     snapshot::Snapshot,
 };
 use crate::{
     error::SnapshotError,
     record::SnapshotRecord,
+    state::State,
     tree::page::{PageId, PageRef},
 };
 
@@ -52,8 +57,24 @@ pub(super) fn readable(key: &[u8], octets: &[u8]) -> Result<Option<(Snapshot, bo
     }
 }
 
+/// The pages of a list; `None` when it is damaged.
+pub(super) fn readable_list(
+    key: &[u8],
+    list: &[u8],
+) -> Result<Option<BTreeSet<PageKey>>, StoreError> {
+    let read = DepartedKey::parse(key).and_then(|_| keys::departed_pages(key, list));
+    match read {
+        Ok(pages) => Ok(Some(pages)),
+        Err(error @ StoreError::Damaged { .. }) => {
+            tracing::warn!(%error, "a list of pages that departed cannot be read: `ceralacca store repair` makes it anew");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether `error` says that a snapshot cannot be read, now or later.
-pub(super) fn is_damage(error: &SnapshotError) -> bool {
+pub(crate) fn is_damage(error: &SnapshotError) -> bool {
     matches!(error, SnapshotError::PageMissing(_) | SnapshotError::Damaged { .. })
 }
 
@@ -85,7 +106,8 @@ impl Damaged {
         let mut lists = Pages::prefix(DEPARTED_PAGES, &keys::account(account), LISTS);
         while let Some(some) = lists.next(reader).await? {
             for (key, list) in some {
-                for page in keys::departed_pages(&key, &list)? {
+                // What a damaged list had is listed once more, and goes later than it could.
+                for page in readable_list(&key, &list)?.unwrap_or_default() {
                     pages.remove(&page);
                 }
             }
@@ -105,6 +127,27 @@ impl Damaged {
 }
 
 impl Snapshots {
+    /// The key of the state of snapshot `number`, whose record cannot be read: among the pages that it
+    /// wrote, the one that is a state with that name.
+    pub(super) async fn state_of_damaged(
+        &self,
+        account: AccountId,
+        number: u64,
+    ) -> Result<Option<Bytes>, SnapshotError> {
+        let (entry, _) = account_entry(&**self.store.engine(), account).await?;
+        let Some(secret) = entry.secret else { return Ok(None) };
+        let mut written = Pages::prefix(SNAPSHOT_PAGES, &keys::snapshot(account, number), PAGE);
+        while let Some(some) = written.next(&**self.store.engine()).await? {
+            for (key, value) in some {
+                let root = unpack(&value).and_then(|octets| State::root_of(&octets, &secret));
+                if root.is_some_and(|root| keys::state(account, number, root.0) == key) {
+                    return Ok(Some(key));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// The snapshot before `number`, as far as messages depend on it.
     pub(super) async fn before(
         &self,

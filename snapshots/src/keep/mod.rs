@@ -4,6 +4,7 @@
 //! * [`open`]: an old state read as mailboxes.
 //! * [`thin`]: what goes when, and how it goes.
 //! * [`lost`]: what becomes of a snapshot that cannot be read.
+//! * [`mend`]: lists of departed pages made anew.
 //! * [`holds`]: what forbids an erasure.
 //! * [`pages`], [`keys`]: how it is stored.
 //!
@@ -19,7 +20,8 @@
 mod build;
 pub mod holds;
 pub mod keys;
-mod lost;
+pub(crate) mod lost;
+pub mod mend;
 pub mod open;
 pub mod pages;
 pub(crate) mod records;

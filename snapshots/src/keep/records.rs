@@ -42,6 +42,8 @@ struct SnapshotFields {
     going: bool,
     #[prost(sint64, optional, tag = "7")]
     asked_at: Option<i64>,
+    #[prost(sint64, optional, tag = "8")]
+    clock: Option<i64>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -118,6 +120,7 @@ pub(crate) fn encode_snapshot(snapshot: &Snapshot, going: bool) -> Vec<u8> {
         hold: snapshot.hold.as_ref().map(hold_fields),
         going,
         asked_at: snapshot.asked_at.map(|asked_at| asked_at.0),
+        clock: snapshot.clock.map(|clock| clock.0),
     })
 }
 
@@ -137,6 +140,7 @@ pub(crate) fn decode_snapshot(key: &[u8], octets: &[u8]) -> Result<(Snapshot, bo
         kind: SnapshotKind::of_number(fields.kind)
             .ok_or_else(|| damaged("it is of no known kind"))?,
         asked_at: fields.asked_at.map(UnixMillis),
+        clock: fields.clock.map(UnixMillis),
         hold: fields.hold.map(hold_of),
         email_numbers_below: EmailNumber(fields.email_numbers_below),
         mod_seq: ModSeq(fields.mod_seq),

@@ -49,6 +49,9 @@ pub struct Snapshot {
     /// When it was asked for, of one that stood already then: the account had not changed since. Its
     /// time counts from here.
     pub asked_at: Option<UnixMillis>,
+    /// What the clock said when it was taken, where the instant lies behind that: a clock had been ahead
+    /// when the one before was taken, and instants ascend. `None` = it said the instant.
+    pub clock: Option<UnixMillis>,
     /// Why it stays although its time is over.
     pub hold: Option<Hold>,
     /// Every message of it has a number below this one.
@@ -64,6 +67,12 @@ impl Snapshot {
     #[must_use]
     pub fn name(&self) -> String {
         name_of(self.record.instant)
+    }
+
+    /// When it was taken, by the clock of then.
+    #[must_use]
+    pub fn taken(&self) -> UnixMillis {
+        self.clock.unwrap_or(self.record.instant)
     }
 
     pub(crate) fn kept(&self) -> KeptSnapshot {

@@ -4,7 +4,8 @@
 //! happens while the account's changes wait ([`Capture`]), so it must be short: where more rows
 //! changed than [`SnapshotLimits::rows_in_queue_max`], or a mailbox is new or its log does not reach
 //! back, its pages are written ahead first, beside the account's changes, and only what came since is
-//! left for the queue. Nothing refers to pages written ahead; those of a take that never ended are
+//! left for the queue. So are the pages of a large mailbox that is gone, whose names go into the lists of what
+//! departed: of them the queue only writes the names, some 20 octets each. Nothing refers to pages written ahead; those of a take that never ended are
 //! removed by the next. Where the one before cannot be read (`lost`), every page is written anew.
 //!
 //! Memory: the changed rows of one step and their pages, the inner pages of one tree, and the names of
@@ -44,6 +45,10 @@ use crate::{
     tree::page::PageRef,
 };
 
+/// Seconds that the latest snapshot may be ahead while the next one just waits. What is further ahead was
+/// taken by a clock that was wrong.
+const SOON_SECONDS_MAX: i64 = 10;
+
 /// What taking a snapshot came to.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Taken {
@@ -71,11 +76,38 @@ pub(super) struct Ahead {
     bases: BTreeMap<MailboxId, Base>,
     /// Pages of the snapshot before that are replaced.
     replaced: Vec<PageRef>,
+    /// Mailboxes that are gone, all of whose pages are among these.
+    removed: BTreeSet<MailboxId>,
     /// The latest snapshot, when it cannot be read: every page is written anew.
     damaged: Option<Arc<Damaged>>,
 }
 
 impl Ahead {
+    /// The trees that each mailbox is to be gone on with, or whose pages are to go.
+    fn bases(&self, latest: Option<&Latest>) -> BTreeMap<MailboxId, Base> {
+        let mut bases = self.bases.clone();
+        for id in latest.into_iter().flat_map(|latest| latest.state.mailboxes.keys()) {
+            if let Some(base) = latest.and_then(|latest| latest.base(*id)) {
+                bases.entry(*id).or_insert(base);
+            }
+        }
+        bases.retain(|id, _| !self.removed.contains(id));
+        bases
+    }
+
+    /// Those of them whose mailbox is none of `mailboxes`.
+    fn gone(
+        &self,
+        latest: Option<&Latest>,
+        mailboxes: &[StateMailbox],
+    ) -> BTreeMap<MailboxId, Base> {
+        let mut gone = self.bases(latest);
+        for mailbox in mailboxes {
+            gone.remove(&mailbox.state.mailbox_id);
+        }
+        gone
+    }
+
     /// The latest snapshot, as far as it can be gone on with.
     async fn latest(
         &self,
@@ -86,6 +118,13 @@ impl Ahead {
             Some(_) => Ok(None),
             None => latest(state, secret).await,
         }
+    }
+}
+
+/// Tells the log of an instant that is not what the clock says.
+fn told(taken: &Taken) {
+    if let Taken::New(Snapshot { record, clock: Some(_), number, .. }) = taken {
+        tracing::warn!(account = %record.account, number, instant_millis = record.instant.0, "a clock was ahead when the snapshot before was taken: this one has the second behind it, and the time of the clock beside it");
     }
 }
 
@@ -104,7 +143,11 @@ struct Take {
 
 impl Snapshots {
     /// Takes a snapshot of an account as it is. [`SnapshotError::TooSoon`] when one of the same
-    /// second, or a later one, has another state; [`SnapshotError::TooBusy`].
+    /// second, or of the next few, has another state; [`SnapshotError::TooBusy`].
+    ///
+    /// One whose instant lies further ahead was taken by a clock that was wrong. The next one gets the
+    /// second behind it, so that instants and names ascend with numbers, and notes beside it what the
+    /// clock says.
     pub async fn take(
         &self,
         account: AccountId,
@@ -128,7 +171,10 @@ impl Snapshots {
                     self.remove_leftovers(account).await?;
                     return self.ask(same, kind, now).await;
                 }
-                Run::Taken(taken) => return Ok(taken),
+                Run::Taken(taken) => {
+                    told(&taken);
+                    return Ok(taken);
+                }
                 Run::Failed(error) => error,
                 Run::TooMuch => match self.write_ahead(&handle, &secret, &mut ahead).await {
                     Ok(()) => continue,
@@ -204,7 +250,13 @@ impl Snapshots {
         let stored = CatalogPages::new(engine, account.id());
         let replaced = std::mem::take(&mut ahead.replaced);
         let mut sheet = Sheet::new(stored, ahead.birth, replaced);
-        for mailbox in state.mailboxes().await? {
+        let mailboxes = state.mailboxes().await?;
+        for (id, base) in ahead.gone(latest.as_ref(), &mailboxes) {
+            super::build::remove(&mut sheet, secret, id, &base).await?;
+            ahead.bases.remove(&id);
+            ahead.removed.insert(id);
+        }
+        for mailbox in mailboxes {
             let id = mailbox.state.mailbox_id;
             let known = ahead.bases.get(&id).cloned();
             let base = known.or_else(|| latest.as_ref().and_then(|latest| latest.base(id)));
@@ -287,17 +339,19 @@ impl Take {
             Some(damaged) => damaged.record.as_ref(),
             None => before.map(|snapshot| &snapshot.record),
         };
-        let Some(next) = self.record(record, account, &new)? else {
+        let instant = self.instant(record);
+        let Some(next) = self.record(record, account, instant.unwrap_or(self.now), &new)? else {
             return Ok((Run::Taken(Taken::Unchanged(before.cloned())), None));
         };
-        if record.is_some_and(|record| record.instant.seconds() >= self.now.seconds()) {
+        let Some(instant) = instant else {
             return Ok((Run::Failed(SnapshotError::TooSoon(account)), None));
-        }
+        };
         let snapshot = Snapshot {
             number,
             record: next,
             kind: self.kind,
             asked_at: None,
+            clock: (instant != self.now).then_some(self.now),
             hold: None,
             email_numbers_below: state.next_email_number(),
             mod_seq: state.mod_seq(),
@@ -306,17 +360,30 @@ impl Take {
         Ok((Run::Taken(Taken::New(snapshot)), Some(batch)))
     }
 
+    /// The instant of one that follows `before`; `None` when it is too soon for one.
+    fn instant(&self, before: Option<&SnapshotRecord>) -> Option<UnixMillis> {
+        let Some(before) = before.map(|before| before.instant.seconds()) else {
+            return Some(self.now);
+        };
+        match before.saturating_sub(self.now.seconds()) {
+            ..0 => Some(self.now),
+            0..=SOON_SECONDS_MAX => None,
+            _ => Some(UnixMillis(before.saturating_add(1).saturating_mul(1_000))),
+        }
+    }
+
     /// The record that follows `before`; `None` when the state is that one's, and can be read there.
     fn record(
         &self,
         before: Option<&SnapshotRecord>,
         account: AccountId,
+        instant: UnixMillis,
         new: &State,
     ) -> Result<Option<SnapshotRecord>, SnapshotError> {
         if self.ahead.damaged.is_none() {
-            return SnapshotRecord::following(before, account, self.now, new, &self.secret);
+            return SnapshotRecord::following(before, account, instant, new, &self.secret);
         }
-        let first = SnapshotRecord::following(None, account, self.now, new, &self.secret)?;
+        let first = SnapshotRecord::following(None, account, instant, new, &self.secret)?;
         let previous = before.map(SnapshotRecord::hash);
         Ok(first.map(|first| SnapshotRecord { previous, ..first }))
     }
@@ -330,24 +397,24 @@ impl Take {
     ) -> Result<Option<State>, SnapshotError> {
         let mut new = State::default();
         let mut left = self.limits.rows_in_queue_max;
-        let mut gone: BTreeMap<MailboxId, Base> = self.ahead.bases.clone();
-        if let Some(latest) = latest {
-            for id in latest.state.mailboxes.keys() {
-                if let Some(base) = latest.base(*id) {
-                    gone.entry(*id).or_insert(base);
-                }
-            }
-        }
+        let mut bases = self.ahead.bases(latest);
         for mailbox in state.mailboxes().await? {
             let id = mailbox.state.mailbox_id;
-            let base = gone.remove(&id);
+            let base = bases.remove(&id);
             let mut builder = Builder::new(state, &mailbox, &self.secret, base, sheet);
             let Some(used) = builder.in_queue(left).await? else { return Ok(None) };
             left = left.saturating_sub(used);
             let entry = entry_of(&mailbox, &builder.base(state.mod_seq()));
             new.mailboxes.insert(id, entry);
         }
-        for (id, base) in gone {
+        // What is left of them is gone. All pages above the rows are read for it.
+        for (id, base) in bases {
+            let Some(less) =
+                left.checked_sub(usize::try_from(base.content.rows).unwrap_or(left + 1))
+            else {
+                return Ok(None);
+            };
+            left = less;
             super::build::remove(sheet, &self.secret, id, &base).await?;
         }
         Ok(Some(new))

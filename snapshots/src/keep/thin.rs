@@ -7,6 +7,10 @@
 //! time, those that are held, those that a restore reads, and the latest one. One whose record cannot be
 //! read stays until somebody forgets it.
 //!
+//! When a snapshot was taken is what the clock said, not always its instant ([`Snapshot::taken`]). One that
+//! was taken by a clock that was ahead was taken at some time before the next one; it stays for as many
+//! hours as every hour is covered, because nobody knows which it covers.
+//!
 //! How one goes, so that a crash at any point leaves something that the same steps finish:
 //!
 //! 1. It is marked. From then on it is not listed and not opened.
@@ -85,6 +89,7 @@ impl Snapshots {
         let mut all = Vec::new();
         let standing = |snapshot: Snapshot, _| all.push(Standing::from(&snapshot));
         for_each_snapshot(&**self.store.engine(), account, standing).await?;
+        mend_times(&mut all);
         thinned.kept = all.len() as u64;
         if entry.hold.is_some() {
             return Ok(thinned);
@@ -200,9 +205,12 @@ impl Snapshots {
         };
         let Some(octets) = self.store.engine().get(SNAPSHOTS, &this).await? else { return Ok(()) };
         let mut batch = Batch::default();
-        if let Some((snapshot, _)) = lost::readable(&this, &octets)? {
-            let root = snapshot.record.state_root.0;
-            batch.delete(SNAPSHOT_PAGES, keys::state(id, number, root));
+        let state = match lost::readable(&this, &octets)? {
+            Some((snapshot, _)) => Some(keys::state(id, number, snapshot.record.state_root.0)),
+            None => self.state_of_damaged(id, number).await?,
+        };
+        if let Some(state) = state {
+            batch.delete(SNAPSHOT_PAGES, state);
         }
         batch.delete(SNAPSHOTS, this);
         self.store.commit(batch).await?;
@@ -223,8 +231,13 @@ impl Snapshots {
         // A row is as large as a batch may be.
         let scan = Scan::prefix(DEPARTED_PAGES, &keys::snapshot(account, number), 1);
         while let Some((key, value)) = self.store.engine().scan(&scan).await?.pop() {
+            let Some(mut stay) = lost::readable_list(&key, &value)? else {
+                let mut batch = Batch::default();
+                batch.delete(DEPARTED_PAGES, key);
+                self.store.commit(batch).await?;
+                continue;
+            };
             let row = DepartedKey::parse(&key)?;
-            let mut stay = keys::departed_pages(&key, &value)?;
             // Pages ascend by birth.
             let born_after = PageKey { birth: before.saturating_add(1), name: [0; 16] };
             let go = stay.split_off(&born_after);
@@ -285,7 +298,10 @@ impl Snapshots {
 /// What decides whether a snapshot stays.
 struct Standing {
     number: u64,
+    /// When it was taken, by the clock.
     instant: UnixMillis,
+    /// The clock was ahead: it was taken at some time before `instant`.
+    by_wrong_clock: bool,
     /// From when the time of one that was asked for counts.
     asked_for: Option<UnixMillis>,
     is_held: bool,
@@ -295,11 +311,26 @@ impl From<&Snapshot> for Standing {
     fn from(snapshot: &Snapshot) -> Self {
         Self {
             number: snapshot.number,
-            instant: snapshot.record.instant,
+            instant: snapshot.taken(),
+            by_wrong_clock: false,
             asked_for: (snapshot.kind != SnapshotKind::Scheduled)
-                .then(|| snapshot.asked_at.unwrap_or(snapshot.record.instant)),
+                .then(|| snapshot.asked_at.unwrap_or(snapshot.taken())),
             is_held: snapshot.hold.is_some(),
         }
+    }
+}
+
+/// Mends the times of those of `all`, ascending by number, that were taken by a clock that was ahead: they
+/// were taken before what stands behind them.
+fn mend_times(all: &mut [Standing]) {
+    let mut behind = UnixMillis(i64::MAX);
+    for snapshot in all.iter_mut().rev() {
+        if snapshot.instant > behind {
+            snapshot.instant = behind;
+            snapshot.by_wrong_clock = true;
+            snapshot.asked_for = snapshot.asked_for.map(|at| at.min(behind));
+        }
+        behind = snapshot.instant;
     }
 }
 
@@ -317,8 +348,10 @@ fn staying(all: &[Standing], retention: &Retention, now: UnixMillis) -> BTreeSet
         stays.extend(at.checked_sub(1).and_then(|at| all.get(at)).map(|snapshot| snapshot.number));
     }
     let asked_for = now.0.saturating_sub(i64::from(retention.on_demand_days) * DAY);
+    let detailed = now.0.saturating_sub(i64::from(retention.hourly_hours) * HOUR);
     let others = all.iter().filter(|snapshot| {
-        snapshot.is_held || snapshot.asked_for.is_some_and(|at| at.0 > asked_for)
+        let may_cover = snapshot.by_wrong_clock && snapshot.instant.0 > detailed;
+        may_cover || snapshot.is_held || snapshot.asked_for.is_some_and(|at| at.0 > asked_for)
     });
     stays.extend(others.map(|snapshot| snapshot.number));
     stays

@@ -32,7 +32,8 @@ impl Runs {
         let today = now.0.div_euclid(DAY).saturating_mul(DAY);
         let asked = all
             .iter()
-            .filter(|one| one.kind == SnapshotKind::OnDemand && one.record.instant.0 >= today)
+            .filter(|one| one.kind == SnapshotKind::OnDemand)
+            .filter(|one| (today..today.saturating_add(DAY)).contains(&one.taken().0))
             .count();
         if asked < usize::try_from(limit).unwrap_or(usize::MAX) {
             return Ok(Some(self.snapshots.take(account, SnapshotKind::OnDemand, now).await?));

@@ -14,12 +14,14 @@ use storage::{
 
 use super::{
     ClosedRun, Head, Runs,
+    anew::{Earlier, Entered},
     keys::{self, SNAPSHOT_RUN_NEEDS},
     rows::{Current, Phase},
 };
 use crate::{
     error::SnapshotError,
     keep::{
+        lost::is_damage,
         settings::Hold,
         snapshot::{Snapshot, SnapshotKind},
     },
@@ -59,13 +61,15 @@ impl Runs {
         &self,
         snapshot: &Snapshot,
     ) -> Result<(ClosedRun, Attested), SnapshotError> {
-        let found = self.attesting(snapshot).await?;
+        let (found, damaged) = self.attesting(snapshot).await?;
         let signed = found.into_iter().filter(|found| found.run.signature.is_some());
         let best = signed.max_by_key(|found| {
             // Of several the earliest: it is nearest to the snapshot.
             (found.run.stamp.is_some(), std::cmp::Reverse(found.run.number()))
         });
-        let Attesting { run, records } = best.ok_or(SnapshotError::NotPresent)?;
+        let Some(Attesting { run, records }) = best else {
+            return Err(damaged.unwrap_or(SnapshotError::NotPresent));
+        };
         let attested = Attested::make(&self.pages(), run.root, records).await?;
         Ok((run, attested))
     }
@@ -111,7 +115,11 @@ impl Runs {
         let head = Head::read(&**self.store.engine()).await?;
         let mut needed = Vec::new();
         for snapshot in all.iter().filter(|one| number.is_none_or(|number| one.number == number)) {
-            let closed = self.attesting(snapshot).await?.into_iter().next();
+            let (found, damaged) = self.attesting(snapshot).await?;
+            let closed = match (found.into_iter().next(), damaged) {
+                (None, Some(damaged)) => return Err(damaged),
+                (closed, _) => closed,
+            };
             let (run, records) = match (closed, &head.row.current) {
                 (Some(Attesting { run, records }), _) => (run.number(), records),
                 (None, Some(current)) => {
@@ -131,19 +139,31 @@ impl Runs {
     /// What is to be noted when a run enters `latest`: which snapshots behind the row that the tree has
     /// of the account need the run, as far as the covering rule does not keep it for them anyway. The
     /// one of that row does, too, when this very run may have entered it: no tree that is kept has it
-    /// then. `held`: all snapshots of the account are.
+    /// then. `held`: all snapshots of the account are. Where the tree has no row of the account, because it
+    /// is built anew, that of the `earlier` one counts.
     pub(super) async fn needs(
         &self,
         current: &Current,
         tree: TreeRoot,
+        earlier: Option<Earlier>,
         latest: &Snapshot,
         held: bool,
     ) -> Result<Vec<Need>, SnapshotError> {
         let account = latest.record.account;
-        let before =
-            row::<AccountRow>(&self.pages(), tree, &AccountRow::salts(), account.0).await?;
-        let before = before.map(|row| row.record);
-        let again = current.phase() != Phase::Changed;
+        let row = row::<AccountRow>(&self.pages(), tree, &AccountRow::salts(), account.0).await;
+        let (mut before, mut since) = match row {
+            Ok(before) => (before.map(|row| row.record), None),
+            // The step that enters the account meets it, too, and gives the tree up.
+            Err(error) if is_damage(&error) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let again = before.is_some() && current.phase() != Phase::Changed;
+        if let (None, Some(earlier)) = (before, earlier) {
+            match self.entered_by(earlier, account).await? {
+                Entered::Known(record) => before = record,
+                Entered::Unknown(begun) => since = Some(begun),
+            }
+        }
         let is_covered = !held && latest.hold.is_none() && latest.kind == SnapshotKind::Scheduled;
         let is_next = latest.record.previous == before && !again;
         if before == Some(latest.record.hash()) || (is_next && is_covered) {
@@ -157,7 +177,9 @@ impl Runs {
             let hash = snapshot.record.hash();
             let follows = chain.last().is_none_or(|next| next.previous == Some(hash));
             let is_before = Some(hash) == before;
-            if !follows || (is_before && !again) || chain.len() >= CHAIN_MAX {
+            let is_older =
+                !chain.is_empty() && since.is_some_and(|since| snapshot.record.instant.0 < since);
+            if !follows || (is_before && !again) || is_older || chain.len() >= CHAIN_MAX {
                 break;
             }
             // Behind the latest one are those that no run has entered.
@@ -170,7 +192,7 @@ impl Runs {
             }
             chain.push(&snapshot.record);
         }
-        if again && before.is_some() && chain.last().is_some_and(|first| first.previous == before) {
+        if again && chain.last().is_some_and(|first| first.previous == before) {
             // What was noted for the row goes on to the one that takes its place.
             let prefix = keys::needs(current.number, account);
             let mut pages = Pages::prefix(SNAPSHOT_RUN_NEEDS, &prefix, NEEDS_PER_PAGE);
@@ -184,22 +206,28 @@ impl Runs {
         Ok(needs)
     }
 
-    /// Every kept run that attests the snapshot, ascending.
-    async fn attesting(&self, snapshot: &Snapshot) -> Result<Vec<Attesting>, SnapshotError> {
+    /// Every kept run that attests the snapshot, ascending, of those whose trees can be read; and why
+    /// another cannot.
+    async fn attesting(
+        &self,
+        snapshot: &Snapshot,
+    ) -> Result<(Vec<Attesting>, Option<SnapshotError>), SnapshotError> {
         let all = self.snapshots.list(snapshot.record.account).await?;
         let chains = Chains::of(snapshot, &all);
-        let mut found = Vec::new();
+        let (mut found, mut damaged) = (Vec::new(), None);
         let runs = self.list().await?;
         let behind = |run: &ClosedRun| run.record.closed >= snapshot.record.instant;
         for run in runs.into_iter().filter(behind) {
-            match self.led(run.number(), run.root, snapshot, &chains).await? {
-                Led::Here(records) => found.push(Attesting { run, records }),
+            match self.led(run.number(), run.root, snapshot, &chains).await {
+                Ok(Led::Here(records)) => found.push(Attesting { run, records }),
                 // Later runs only have later records.
-                Led::Past => break,
-                Led::Nowhere => {}
+                Ok(Led::Past) => break,
+                Ok(Led::Nowhere) => {}
+                Err(error) if is_damage(&error) => damaged = Some(error),
+                Err(error) => return Err(error),
             }
         }
-        Ok(found)
+        Ok((found, damaged))
     }
 
     /// Whether the tree of a run has a record that leads back to the snapshot's.
@@ -270,7 +298,7 @@ fn chain(first: &SnapshotRecord, later: &[SnapshotRecord]) -> Vec<SnapshotRecord
     chain
 }
 
-fn records_of(octets: &Bytes) -> Option<Vec<SnapshotRecord>> {
+pub(super) fn records_of(octets: &Bytes) -> Option<Vec<SnapshotRecord>> {
     let (records, rest) = octets.as_chunks::<RECORD_OCTETS>();
     if !rest.is_empty() {
         return None;

@@ -73,16 +73,25 @@ pub(super) fn needs(run: u64, account: AccountId) -> Bytes {
 
 /// The numbers that a key consists of.
 pub(super) fn numbers<const N: usize>(family: Family, key: &[u8]) -> Result<[u64; N], StoreError> {
+    if key.len() == 8 * N { leading(family, key) } else { Err(damaged(family, key)) }
+}
+
+/// The numbers that a key begins with.
+pub(super) fn leading<const N: usize>(family: Family, key: &[u8]) -> Result<[u64; N], StoreError> {
     let mut numbers = [0; N];
-    let (parts, rest) = key.as_chunks::<8>();
-    if parts.len() < N || (family != DEPARTED_RUN_PAGES && (parts.len() > N || !rest.is_empty())) {
-        return Err(StoreError::Damaged {
-            object: object(family, key),
-            detail: "the key does not have its family's layout".to_owned(),
-        });
+    let (parts, _) = key.as_chunks::<8>();
+    if parts.len() < N {
+        return Err(damaged(family, key));
     }
     for (number, part) in numbers.iter_mut().zip(parts) {
         *number = u64::from_be_bytes(*part);
     }
     Ok(numbers)
+}
+
+fn damaged(family: Family, key: &[u8]) -> StoreError {
+    StoreError::Damaged {
+        object: object(family, key),
+        detail: "the key does not have its family's layout".to_owned(),
+    }
 }

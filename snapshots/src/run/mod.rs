@@ -10,14 +10,17 @@
 //! * Runs are thinned by the same covering rule as snapshots ([`thin`]), so that for each snapshot that is
 //!   kept by schedule a run is kept that has it as its account's latest; those that are kept for another
 //!   reason, or stand in no run themselves, are noted as needing one ([`attest`]).
+//! * A tree of which a page cannot be read is built anew ([`anew`]).
 //! * One batch of a run at a time; every batch expects the row that it was computed from.
 //!
 //! Not here: when a run takes place, how fast it goes, signatures (the floor above).
 //!
 //! [`AccountRow`]: crate::tree::row::AccountRow
 
+mod anew;
 mod asked;
 pub mod attest;
+pub(crate) mod check;
 pub mod keys;
 mod pages;
 pub mod record;
@@ -66,6 +69,9 @@ pub struct ClosedRun {
     pub stamp: Option<Vec<u8>>,
     /// It is being removed: nobody opens it any more.
     going: bool,
+    /// What the clock said when it began and when it was closed, where the record says otherwise: a clock
+    /// had been ahead, and instants ascend.
+    clock: (Option<UnixMillis>, Option<UnixMillis>),
 }
 
 /// How far the run that takes place is.
@@ -114,7 +120,15 @@ struct Head {
 impl Head {
     async fn read(reader: &dyn Reader) -> Result<Self, SnapshotError> {
         let found = reader.get(SNAPSHOT_RUN_PROGRESS, &keys::head()).await?;
-        let row = found.as_ref().map(rows::decode_head).transpose()?.unwrap_or_default();
+        let row = match found.as_ref().map(rows::decode_head).transpose() {
+            Ok(Some(row)) => row,
+            Ok(None) => anew::head_of_runs(reader).await?,
+            Err(error @ StoreError::Damaged { .. }) => {
+                tracing::error!(%error, "it is not known how far runs of snapshots are: the next one builds the tree of accounts anew");
+                anew::head_of_runs(reader).await?
+            }
+            Err(error) => return Err(error.into()),
+        };
         Ok(Self { row, found })
     }
 
@@ -141,7 +155,8 @@ impl Runs {
     }
 
     fn pages(&self) -> RunPages {
-        RunPages::new(Arc::clone(self.store.engine()))
+        let engine: Arc<dyn Reader> = self.store.engine().clone();
+        RunPages::new(engine)
     }
 
     /// The run that takes place, if one does.
@@ -150,10 +165,18 @@ impl Runs {
         Ok(head.row.current.as_ref().map(Current::progress))
     }
 
-    /// The latest closed run.
+    /// The latest closed run, of those that can be read.
     pub async fn latest(&self) -> Result<Option<ClosedRun>, SnapshotError> {
-        let head = Head::read(&**self.store.engine()).await?;
-        self.run(head.row.runs).await
+        let scan = Scan { reverse: true, ..Scan::prefix(SNAPSHOT_RUNS, &[], 2) };
+        let mut pages = Pages::new(scan);
+        while let Some(page) = pages.next(&**self.store.engine()).await? {
+            for (key, octets) in page {
+                if let Some(run) = readable(&key, &octets)?.filter(|run| !run.going) {
+                    return Ok(Some(run));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// The instant that the last closed run was to cover. Unlike the instants of its record, which
@@ -177,11 +200,21 @@ impl Runs {
         let number = head.row.runs.checked_add(1).ok_or(StoreError::Exhausted("runs"))?;
         // However the clock is set back: a run begins behind the one before.
         let begun = now.0.max(head.row.closed_millis);
-        let current =
-            Current { number, begun_millis: begun, due_millis: due.0, ..Current::default() };
+        let current = Current {
+            number,
+            begun_millis: begun,
+            begun_clock_millis: (begun != now.0).then_some(now.0),
+            due_millis: due.0,
+            anew: u32::from(head.row.is_lost),
+            ..Current::default()
+        };
         let progress = current.progress();
         let mut batch = Batch::default();
-        head.advance(&mut batch, &HeadRow { current: Some(current), ..head.row.clone() });
+        let mut next = HeadRow { current: Some(current), is_lost: false, ..head.row.clone() };
+        if head.row.is_lost {
+            next.set_tree(TreeRoot::empty());
+        }
+        head.advance(&mut batch, &next);
         self.store.commit(batch).await?;
         Ok(progress)
     }
@@ -202,7 +235,9 @@ impl Runs {
             accounts: root.rows,
             previous: rows::digest(&head.row.record),
         };
-        let run = ClosedRun { record, root, signature: None, stamp: None, going: false };
+        let closed_clock = (record.closed != now).then_some(now);
+        let clock = (current.begun_clock_millis.map(UnixMillis), closed_clock);
+        let run = ClosedRun { record, root, signature: None, stamp: None, going: false, clock };
         let next = HeadRow {
             runs: run.record.number,
             record: run.record.hash().0.to_vec(),
@@ -228,19 +263,24 @@ impl Runs {
         Ok(run.filter(|run| !run.going))
     }
 
-    /// Every run that is kept, ascending.
+    /// Every run that is kept, ascending; those whose rows are damaged are left out, of which the log
+    /// speaks.
     pub async fn list(&self) -> Result<Vec<ClosedRun>, SnapshotError> {
         let all = self.all().await?;
-        Ok(all.into_iter().filter(|run| !run.going).collect())
+        Ok(all.into_iter().filter_map(|(_, run)| run.filter(|run| !run.going)).collect())
     }
 
-    /// Every run that is there, those that are going too.
-    async fn all(&self) -> Result<Vec<ClosedRun>, SnapshotError> {
+    /// Every run that is there, ascending, those that are going too, by their numbers; `None` = its row
+    /// cannot be read.
+    async fn all(&self) -> Result<Vec<(u64, Option<ClosedRun>)>, SnapshotError> {
         let mut pages = Pages::new(Scan::prefix(SNAPSHOT_RUNS, &[], PAGE));
         let mut runs = Vec::new();
         while let Some(page) = pages.next(&**self.store.engine()).await? {
             for (key, octets) in page {
-                runs.push(rows::decode_run(&key, &octets)?);
+                let run = readable(&key, &octets)?;
+                if let Ok([number]) = keys::numbers::<1>(SNAPSHOT_RUNS, &key) {
+                    runs.push((number, run));
+                }
             }
         }
         Ok(runs)
@@ -270,11 +310,29 @@ impl Runs {
     }
 }
 
+/// The run under `key`; `None` when its row is damaged.
+fn readable(key: &[u8], octets: &[u8]) -> Result<Option<ClosedRun>, StoreError> {
+    match rows::decode_run(key, octets) {
+        Ok(run) => Ok(Some(run)),
+        Err(error @ StoreError::Damaged { .. }) => {
+            tracing::warn!(%error, "a run of snapshots cannot be read and is passed over: restore it from a back-up");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 impl ClosedRun {
     /// Its number.
     #[must_use]
     pub fn number(&self) -> u64 {
         self.record.number
+    }
+
+    /// When it took place, by the clock of then: from when to when.
+    fn took_place(&self) -> (UnixMillis, UnixMillis) {
+        let (begun, closed) = self.clock;
+        (begun.unwrap_or(self.record.begun), closed.unwrap_or(self.record.closed))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
-use storage::catalog::engine::{Batch, Engine};
+use storage::catalog::engine::{Batch, Reader};
 
 use super::keys::{self, DEPARTED_RUN_PAGES, SNAPSHOT_RUN_PAGES};
 use crate::{
@@ -16,11 +16,11 @@ use crate::{
 const COMPRESSION_LEVEL: i32 = 1;
 
 #[derive(Clone)]
-pub(super) struct RunPages(Arc<dyn Engine>);
+pub(super) struct RunPages(Arc<dyn Reader>);
 
 impl RunPages {
-    pub(super) fn new(engine: Arc<dyn Engine>) -> Self {
-        Self(engine)
+    pub(super) fn new(reader: Arc<dyn Reader>) -> Self {
+        Self(reader)
     }
 }
 

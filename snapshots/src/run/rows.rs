@@ -51,6 +51,9 @@ pub(super) struct HeadRow {
     /// The instant that the last closed run was to cover.
     #[prost(sint64, optional, tag = "9")]
     pub(super) covered_millis: Option<i64>,
+    /// The row had been lost, and the tree is not known: the next run builds it anew.
+    #[prost(bool, tag = "10")]
+    pub(super) is_lost: bool,
 }
 
 /// A run that takes place.
@@ -85,6 +88,16 @@ pub(super) struct Current {
     /// The latest instant of a record that was entered.
     #[prost(sint64, tag = "12")]
     pub(super) latest_millis: i64,
+    /// What the clock said when it began, where the record says another time.
+    #[prost(sint64, optional, tag = "13")]
+    pub(super) begun_clock_millis: Option<i64>,
+    /// The tree is built anew: 0 = it is not, 1 = pages of the one before are sorted out, 2 = every
+    /// account is entered.
+    #[prost(uint32, tag = "14")]
+    pub(super) anew: u32,
+    /// Sorting out goes on after this key.
+    #[prost(bytes = "vec", tag = "15")]
+    pub(super) sorted: Vec<u8>,
 }
 
 /// What a run does next.
@@ -164,6 +177,11 @@ pub(super) struct RunRow {
     stamp: Option<Vec<u8>>,
     #[prost(bool, tag = "5")]
     going: bool,
+    /// What the clock said when it began and was closed, where the record says other times.
+    #[prost(sint64, optional, tag = "6")]
+    begun_clock: Option<i64>,
+    #[prost(sint64, optional, tag = "7")]
+    closed_clock: Option<i64>,
 }
 
 impl RunRow {
@@ -174,6 +192,8 @@ impl RunRow {
             signature: run.signature.clone(),
             stamp: run.stamp.clone(),
             going: run.going,
+            begun_clock: run.clock.0.map(|at| at.0),
+            closed_clock: run.clock.1.map(|at| at.0),
         }
     }
 }
@@ -223,7 +243,9 @@ pub(super) fn decode_run(key: &[u8], octets: &[u8]) -> Result<ClosedRun, StoreEr
         .ok_or_else(|| damaged(SNAPSHOT_RUNS, key, "its record is no record of this run"))?;
     let page = PageRef { birth: row.birth, id: record.root };
     let root = TreeRoot { page, rows: record.accounts };
-    Ok(ClosedRun { record, root, signature: row.signature, stamp: row.stamp, going: row.going })
+    let clock = (row.begun_clock.map(UnixMillis), row.closed_clock.map(UnixMillis));
+    let (signature, stamp) = (row.signature, row.stamp);
+    Ok(ClosedRun { record, root, signature, stamp, going: row.going, clock })
 }
 
 #[cfg(test)]

@@ -12,13 +12,15 @@
 //! account may be thinned up to a day later than is due. Besides, a run stays as long as a snapshot that
 //! is noted as needing it ([`super::attest`]) is kept, and the latest run always.
 //!
+//! When a run took place is what the clock said, not always what its record says: after a clock that was
+//! ahead records go on behind it.
+//!
 //! A run that goes is hidden first. Then pages that departed after it pass to the run before, if that
 //! has them, or are removed; last its row. A process that is killed in between goes on with that.
 
 use std::collections::BTreeSet;
 
 use storage::{
-    account::settings::AccountSettings,
     catalog::engine::{Batch, Expected, Scan},
     ids::AccountId,
 };
@@ -64,11 +66,23 @@ impl Runs {
     ) -> Result<ThinnedRuns, SnapshotError> {
         let _one = self.one.lock().await;
         let all = self.all().await?;
-        let stay: Vec<&ClosedRun> = all.iter().filter(|run| !run.going).collect();
+        let stay: Vec<&ClosedRun> =
+            all.iter().filter_map(|(_, run)| run.as_ref()).filter(|run| !run.going).collect();
         let covering = covering(&stay, &longer(retention), now);
         let mut thinned = ThinnedRuns::default();
         let mut previous = 0;
-        for run in &all {
+        for (number, run) in &all {
+            let Some(run) = run else {
+                // Nobody can read it, and nobody says what it is for: it goes when it is the oldest.
+                if previous == 0 && covering.iter().any(|stays| stays > number) {
+                    thinned.pages += self.remove(*number, previous).await?;
+                    thinned.removed += 1;
+                } else {
+                    previous = *number;
+                    thinned.kept += 1;
+                }
+                continue;
+            };
             let stays = covering.contains(&run.number()) && !run.going;
             let failures = &mut thinned.failures;
             if stays || (!run.going && self.is_needed(run.number(), failures).await?) {
@@ -82,23 +96,61 @@ impl Runs {
             thinned.pages += self.remove(run.number(), previous).await?;
             thinned.removed += 1;
         }
+        thinned.pages += self.remove_strays().await?;
         Ok(thinned)
+    }
+
+    /// Removes what stands under numbers of runs whose rows are lost, as if those runs went now.
+    async fn remove_strays(&self) -> Result<u64, SnapshotError> {
+        let last = Head::read(&**self.store.engine()).await?.row.runs;
+        let there: BTreeSet<u64> = self.all().await?.into_iter().map(|(run, _)| run).collect();
+        let mut removed = 0;
+        for family in [DEPARTED_RUN_PAGES, SNAPSHOT_RUN_NEEDS] {
+            let mut next = 0;
+            // What stands above belongs to the run that takes place.
+            while next <= last {
+                let scan = Scan { start: keys::run(next), ..Scan::prefix(family, &[], 1) };
+                let Some((key, _)) = self.store.engine().scan(&scan).await?.pop() else { break };
+                let [number] = keys::leading(family, &key)?;
+                if number <= last && !there.contains(&number) {
+                    let previous = there.range(..number).next_back().copied().unwrap_or(0);
+                    self.forget_needs(number).await?;
+                    removed += self.remove(number, previous).await?;
+                }
+                next = number.saturating_add(1);
+            }
+        }
+        Ok(removed)
+    }
+
+    async fn forget_needs(&self, number: u64) -> Result<(), SnapshotError> {
+        loop {
+            let prefix = keys::run(number);
+            let scan = Scan::prefix(SNAPSHOT_RUN_NEEDS, &prefix, ENTRIES_PER_BATCH);
+            let entries = self.store.engine().scan(&scan).await?;
+            if entries.is_empty() {
+                return Ok(());
+            }
+            let mut batch = Batch::default();
+            for (key, _) in entries {
+                batch.delete(SNAPSHOT_RUN_NEEDS, key);
+            }
+            self.store.commit(batch).await?;
+        }
     }
 
     /// The next accounts of a sweep over all of them that begins again at its end: what has not changed
     /// is thinned by it. At most `limit`; none when the sweep begins again.
-    pub async fn sweep(
-        &self,
-        limit: usize,
-    ) -> Result<Vec<(AccountId, AccountSettings)>, SnapshotError> {
+    pub async fn sweep(&self, limit: usize) -> Result<Vec<AccountId>, SnapshotError> {
         let _one = self.one.lock().await;
         let head = Head::read(&**self.store.engine()).await?;
-        let accounts = self.store.accounts(head.row.swept.map(AccountId), limit.max(1)).await?;
-        let swept = accounts.last().map(|(account, ..)| account.0);
+        let after = head.row.swept.map(AccountId);
+        let accounts = self.store.account_ids(after, limit.max(1)).await?;
+        let swept = accounts.last().map(|account| account.0);
         let mut batch = Batch::default();
         head.advance(&mut batch, &HeadRow { swept, ..head.row.clone() });
         self.store.commit(batch).await?;
-        Ok(accounts.into_iter().map(|(account, _, settings)| (account, settings)).collect())
+        Ok(accounts)
     }
 
     /// Whether a kept snapshot needs the run, or one of which that cannot be told. Notes of snapshots that
@@ -158,7 +210,7 @@ impl Runs {
             let mut batch = Batch::default();
             let ended = entries.len() < ENTRIES_PER_BATCH;
             for (key, _) in entries {
-                let [_, birth] = keys::numbers::<2>(DEPARTED_RUN_PAGES, &key)?;
+                let [_, birth] = keys::leading::<2>(DEPARTED_RUN_PAGES, &key)?;
                 let page = key.slice(8..);
                 if birth <= previous {
                     let passed = keys::departed(previous, &page);
@@ -192,14 +244,30 @@ fn longer(retention: &Retention) -> Retention {
 /// The runs, ascending, that stay for the instants of `retention`, and the latest.
 fn covering(runs: &[&ClosedRun], retention: &Retention, now: UnixMillis) -> BTreeSet<u64> {
     let mut stay: BTreeSet<u64> = runs.last().map(|run| run.number()).into_iter().collect();
+    let times = times(runs);
     for instant in instants(retention, now) {
-        let behind = runs.partition_point(|run| run.record.closed <= instant);
-        if let Some(closed) = behind.checked_sub(1).and_then(|at| runs.get(at)) {
-            stay.insert(closed.number());
+        let behind = times.partition_point(|(_, _, closed)| *closed <= instant);
+        if let Some((closed, ..)) = behind.checked_sub(1).and_then(|at| times.get(at)) {
+            stay.insert(*closed);
         }
-        if let Some(then) = runs.get(behind).filter(|run| run.record.begun <= instant) {
-            stay.insert(then.number());
+        if let Some((then, ..)) = times.get(behind).filter(|(_, begun, _)| *begun <= instant) {
+            stay.insert(*then);
         }
     }
     stay
+}
+
+/// Number, beginning and end of each run by the clock. What took place while the clock was ahead took
+/// place before what stands behind it.
+fn times(runs: &[&ClosedRun]) -> Vec<(u64, UnixMillis, UnixMillis)> {
+    let mut behind = UnixMillis(i64::MAX);
+    let mended = runs.iter().rev().map(|run| {
+        let (begun, closed) = run.took_place();
+        let closed = closed.min(behind);
+        behind = begun.min(closed);
+        (run.number(), behind, closed)
+    });
+    let mut times: Vec<_> = mended.collect();
+    times.reverse();
+    times
 }

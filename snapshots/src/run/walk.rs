@@ -10,9 +10,11 @@
 //! it took a snapshot count as unchanged by then, and are found by that row, at the latest by the
 //! second phase.
 //!
+//! A tree of which a page cannot be read is given up, and all accounts are entered anew (`anew`).
+//!
 //! Whatever is read of one account is read where an error stops that account alone (`look`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -26,6 +28,7 @@ use trust::clock::{Clock, UnixMillis};
 
 use super::{
     Head, RunProgress, Runs,
+    anew::{Anew, Earlier},
     attest::Need,
     keys::{self, SNAPSHOT_RUN_DUE, SNAPSHOT_RUN_NEEDS},
     pages,
@@ -34,6 +37,7 @@ use super::{
 use crate::{
     error::SnapshotError,
     keep::{
+        lost::is_damage,
         snapshot::{Snapshot, SnapshotKind},
         take::Taken,
     },
@@ -72,6 +76,9 @@ pub struct Step {
     pub passed_over: u64,
     /// What failed.
     pub failures: Vec<(AccountId, SnapshotError)>,
+    /// Why the tree of accounts was given up with this step: from now on the run builds it anew, from
+    /// every account's latest record.
+    pub given_up: Option<SnapshotError>,
     /// How far the run is.
     pub progress: RunProgress,
     /// Nothing is left to do but to close the run.
@@ -80,13 +87,15 @@ pub struct Step {
 
 /// The accounts of one step.
 #[derive(Default)]
-struct Found {
-    accounts: Vec<AccountId>,
-    looked_at: u64,
+pub(super) struct Found {
+    pub(super) accounts: Vec<AccountId>,
+    /// Those of them that have not changed since their latest snapshot and are entered nevertheless.
+    pub(super) unchanged: HashSet<AccountId>,
+    pub(super) looked_at: u64,
     /// Rows of [`SNAPSHOT_RUN_DUE`] that are done with this step.
-    due: Vec<(Bytes, Bytes)>,
+    pub(super) due: Vec<(Bytes, Bytes)>,
     /// Where to go on; `None` = the phase is over.
-    next: Option<AccountId>,
+    pub(super) next: Option<AccountId>,
 }
 
 /// What is entered for an account.
@@ -104,6 +113,10 @@ struct Looking<'a> {
     current: &'a Current,
     /// The tree before the step.
     tree: TreeRoot,
+    /// The run before, when the tree is built anew.
+    earlier: Option<Earlier>,
+    /// Accounts that are not looked at, but entered.
+    unchanged: &'a HashSet<AccountId>,
     schedule: &'a dyn Schedule,
     clock: &'a dyn Clock,
 }
@@ -125,9 +138,14 @@ impl Runs {
         let Some(mut current) = head.row.current.clone() else {
             return Ok(Step { done: true, ..Step::default() });
         };
+        if current.anew() == Anew::Sorting {
+            return self.sort_out(&head).await;
+        }
         let found = self.find(&mut current, limits).await?;
         let tree = head.row.tree();
-        let looking = &Looking { current: &current, tree, schedule, clock };
+        let earlier = self.earlier(&current, head.row.closed_millis).await?;
+        let unchanged = &found.unchanged;
+        let looking = &Looking { current: &current, tree, earlier, unchanged, schedule, clock };
         let looks = futures::stream::iter(found.accounts.clone())
             .map(|account| async move { (account, self.look(account, looking).await) });
         let looked: Vec<_> = looks.buffer_unordered(limits.concurrency.max(1)).collect().await;
@@ -145,7 +163,11 @@ impl Runs {
         }
         let mut batch = Batch::default();
         let mut next = head.row.clone();
-        let update = self.enter(&mut current, tree, &entered, &mut batch).await?;
+        let update = match self.enter(&mut current, tree, &entered, &mut batch).await {
+            Ok(update) => update,
+            Err(cause) if is_damage(&cause) => return self.start_anew(&head, cause).await,
+            Err(error) => return Err(error),
+        };
         next.set_tree(update.root);
         self.settle(found.due, &entered, &step.failures, &mut batch).await?;
         go_on(&mut current, &step, found.looked_at, found.next);
@@ -165,6 +187,7 @@ impl Runs {
     ) -> Result<Found, SnapshotError> {
         let (after, limit) = (current.after.map(AccountId), limits.accounts_max.max(1));
         match current.phase() {
+            Phase::Changed if current.anew() != Anew::No => self.find_all(after, limits).await,
             Phase::Changed => {
                 let found = self.store.accounts_to_capture(after, limit).await?;
                 Ok(Found {
@@ -215,6 +238,7 @@ impl Runs {
         let latest = self.snapshots.latest(account).await?;
         let now = looking.clock.now();
         let is_due = looking.current.phase() != Phase::Between
+            && !looking.unchanged.contains(&account)
             && interval.is_some_and(|interval| is_due(interval, latest.as_ref(), now));
         let taken = if is_due {
             self.snapshots.take(account, SnapshotKind::Scheduled, now).await?
@@ -227,7 +251,8 @@ impl Runs {
             Taken::Unchanged(None) => return Ok(None),
         };
         let held = own.hold.is_some();
-        let needs = self.needs(looking.current, looking.tree, &latest, held).await?;
+        let (tree, earlier) = (looking.tree, looking.earlier);
+        let needs = self.needs(looking.current, tree, earlier, &latest, held).await?;
         Ok(Some(Looked { latest, is_new, address: settings.address, needs }))
     }
 
@@ -296,7 +321,7 @@ impl Runs {
 /// Whether the schedule wants a snapshot behind `latest`: one in each interval since 1970.
 fn is_due(interval: i64, latest: Option<&Snapshot>, now: UnixMillis) -> bool {
     latest.is_none_or(|latest| {
-        let at = latest.record.instant.0;
+        let at = latest.taken().0;
         latest.kind != SnapshotKind::Scheduled
             || now.0 < at
             || now.0.div_euclid(interval) > at.div_euclid(interval)

@@ -1,6 +1,6 @@
 //! `store repair`: makes records agree again. The store must be free.
 
-use ::snapshots::keep::keys::SNAPSHOTS;
+use ::snapshots::{error::SnapshotError, keep::keys::SNAPSHOTS};
 use serde::{Deserialize, Serialize};
 use storage::{
     account::settings::AccountSettings,
@@ -16,6 +16,9 @@ use crate::{
     registry::Registry,
     texts::Text,
 };
+
+/// Accounts asked for at once.
+const ACCOUNTS: usize = 1_000;
 
 /// Asks for a repair, or for what one would do.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
@@ -62,7 +65,8 @@ impl Operation for StoreRepair {
         let source = OfRegistry(&site.registry);
         // Every batch is whole: what is cut short is taken up by the next run.
         let repair = Box::pin(site.store.repair(&source, self.apply, &tell));
-        let report = run.reading(repair).await??;
+        let mut report = run.reading(repair).await??;
+        run.reading(self.mend_snapshots(site, &mut report)).await??;
         let check = if self.apply { Some(StoreCheck {}.run(site, run).await?) } else { None };
         let findings = |findings: Vec<Finding>| -> Vec<(String, String)> {
             findings.into_iter().map(|finding| (finding.object, finding.detail)).collect()
@@ -78,6 +82,32 @@ impl Operation for StoreRepair {
             first_left: findings(report.first_left),
             check,
         })
+    }
+}
+
+impl StoreRepair {
+    /// Lists of pages that departed from snapshots say again what the snapshots say.
+    async fn mend_snapshots(
+        &self,
+        site: &Site,
+        report: &mut RepairReport,
+    ) -> Result<(), SnapshotError> {
+        let mut after = None;
+        loop {
+            let accounts = site.store.account_ids(after, ACCOUNTS).await?;
+            let Some(last) = accounts.last() else { return Ok(()) };
+            after = Some(*last);
+            for account in accounts {
+                let mended = match site.runs.snapshots().mend_pages(account, self.apply).await {
+                    Ok(mended) => mended,
+                    Err(SnapshotError::Store(StoreError::NoSuchAccount(_))) => continue,
+                    Err(error) => return Err(error),
+                };
+                if let Some(detail) = mended.detail() {
+                    report.change(format!("account {account}"), detail);
+                }
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! * The certificates in the file are what the provider says of itself. Only authorities that come
 //!   from elsewhere make a [`Checked::trusted`] proof.
 
+use ::snapshots::run::ClosedRun;
 use trust::{
     certificate::{
         Certificate,
@@ -88,9 +89,10 @@ pub fn check(octets: &[u8], authorities: Option<Vec<Certificate>>) -> Result<Che
         })?,
     };
     let authorities = TrustedAuthorities::new(authorities);
-    let stamp = stamp_of(&parts, &shown, &authorities).map_err(Fault::refused)?;
-    let at = stamp.as_ref().map(|stamp| stamp.instant);
-    let signer = signer_of(&parts, &shown, authorities, at).map_err(Fault::refused)?;
+    let closed = shown.run.closed;
+    let stamp = stamp_of(&parts, closed, &authorities).map_err(Fault::refused)?;
+    let at = stamp.as_ref().map_or(closed, |stamp| stamp.instant);
+    let signer = signer_of(&parts, authorities, at).map_err(Fault::refused)?;
     Ok(Checked { shown, signer, stamp, trusted })
 }
 
@@ -105,9 +107,10 @@ pub fn check_own(octets: &[u8], authorities: Vec<Certificate>) -> Result<Vec<Tex
     let (parts, shown) = Parts::read(octets)?;
     let authorities = TrustedAuthorities::new(authorities);
     let mut unknown = Vec::new();
-    let stamp = known(stamp_of(&parts, &shown, &authorities), &mut unknown)?.flatten();
-    let at = stamp.as_ref().map(|stamp| stamp.instant);
-    let signer = known(signer_of(&parts, &shown, authorities, at), &mut unknown)?;
+    let closed = shown.run.closed;
+    let stamp = known(stamp_of(&parts, closed, &authorities), &mut unknown)?.flatten();
+    let at = stamp.as_ref().map_or(closed, |stamp| stamp.instant);
+    let signer = known(signer_of(&parts, authorities, at), &mut unknown)?;
     let mut words = match signer {
         Some(signer) if unknown.is_empty() => {
             return Ok(Checked { shown, signer, stamp, trusted: false }.words());
@@ -122,6 +125,23 @@ pub fn check_own(octets: &[u8], authorities: Vec<Certificate>) -> Result<Vec<Tex
     Ok(words)
 }
 
+/// Checks that signature and time stamp of a run are of its record, whoever made them.
+///
+/// # Errors
+///
+/// [`Refused`] when one of them is wrong.
+pub fn check_seals(run: &ClosedRun) -> Result<(), Refused> {
+    let Some(signature) = run.signature.clone() else { return Ok(()) };
+    let (record, stamp) = (run.record.encode().to_vec(), run.stamp.clone());
+    let (proof, certificates) = (Vec::new(), Vec::new());
+    let parts = Parts { proof, run: record, signature, stamp, certificates };
+    let nobody = TrustedAuthorities::new(Vec::new());
+    let (closed, mut unknown) = (run.record.closed, Vec::new());
+    let stamp = known(stamp_of(&parts, closed, &nobody), &mut unknown)?.flatten();
+    let at = stamp.map_or(closed, |stamp| stamp.instant);
+    known(signer_of(&parts, nobody, at), &mut unknown).map(drop)
+}
+
 /// `None` when the authority is unknown, which is noted.
 fn known<T>(found: Result<T, Fault>, unknown: &mut Vec<Text>) -> Result<Option<T>, Refused> {
     match found {
@@ -134,15 +154,13 @@ fn known<T>(found: Result<T, Fault>, unknown: &mut Vec<Text>) -> Result<Option<T
     }
 }
 
-/// Who signed the run's record. The signature is judged at `at`, else at the run's closing.
+/// Who signed the run's record. The signature is judged at `at`.
 fn signer_of(
     parts: &Parts,
-    shown: &Shown,
     authorities: TrustedAuthorities,
-    at: Option<UnixMillis>,
+    at: UnixMillis,
 ) -> Result<Signer, Fault> {
     let verifier = Verifier::new(authorities, RevocationPolicy::WhenKnown);
-    let at = at.unwrap_or(shown.run.closed);
     let signature =
         verifier.verify(&parts.run, &parts.signature, at).map_err(|error| match error {
             // Trust is judged last: the signature itself is right.
@@ -162,7 +180,7 @@ fn signer_of(
 
 fn stamp_of(
     parts: &Parts,
-    shown: &Shown,
+    closed: UnixMillis,
     authorities: &TrustedAuthorities,
 ) -> Result<Option<Stamp>, Fault> {
     let Some(stamp) = &parts.stamp else { return Ok(None) };
@@ -181,7 +199,7 @@ fn stamp_of(
                 &error,
             )),
         })?;
-    let limit = shown.run.closed.seconds().saturating_sub(CLOCK_DIFFERENCE_MAX);
+    let limit = closed.seconds().saturating_sub(CLOCK_DIFFERENCE_MAX);
     if verified.instant.seconds() < limit {
         return Err(Fault::Wrong(Refused::fixed(
             "la marca temporale è anteriore alla chiusura del giro: un orologio era sbagliato",

@@ -194,14 +194,15 @@ impl AccountState {
         Ok(Some(rows))
     }
 
-    /// The UIDs that were expunged from a mailbox after `since`, ascending. Complete only when
-    /// `since` is not below [`StateMailbox::expunge_floor`].
+    /// The UIDs that were expunged from a mailbox after `since`, ascending; `None` when they are more
+    /// than `limit`. Complete only when `since` is not below [`StateMailbox::expunge_floor`].
     pub async fn expunged(
         &self,
         mailbox: MailboxId,
         since: ModSeq,
-    ) -> Result<Vec<Uid>, StoreError> {
-        touched::expunged(&*self.reader, self.account, mailbox, since).await
+        limit: usize,
+    ) -> Result<Option<Vec<Uid>>, StoreError> {
+        touched::few_expunged(&*self.reader, self.account, mailbox, since, limit).await
     }
 }
 

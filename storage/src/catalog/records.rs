@@ -362,6 +362,12 @@ impl ExpungeRecord {
         Self { ranges, at: at.0 }
     }
 
+    /// How many UIDs the ranges name, if they are ranges.
+    pub(crate) fn count(&self) -> u64 {
+        let (pairs, _) = self.ranges.as_chunks::<2>();
+        pairs.iter().map(|[_, more]| u64::from(*more) + 1).sum()
+    }
+
     /// The UIDs, ascending, or `None` when the ranges are none, or name more UIDs than one batch
     /// can have expunged.
     pub(crate) fn uids(&self) -> Option<Vec<Uid>> {

@@ -110,6 +110,16 @@ pub struct RepairReport {
     pub first_left: Vec<Finding>,
 }
 
+impl RepairReport {
+    /// Adds a change.
+    pub fn change(&mut self, object: impl Into<String>, detail: impl Into<String>) {
+        self.changes += 1;
+        if self.first_changes.len() < LISTED_MAX {
+            self.first_changes.push(Finding { object: object.into(), detail: detail.into() });
+        }
+    }
+}
+
 /// Called now and then with the accounts looked at.
 pub type Progress<'p> = &'p (dyn Fn(&RepairReport) + Send + Sync);
 
@@ -176,11 +186,7 @@ impl Repairer<'_> {
     }
 
     fn changed(&mut self, object: impl Into<String>, detail: impl Into<String>) {
-        self.report.changes += 1;
-        if self.report.first_changes.len() < LISTED_MAX {
-            let finding = Finding { object: object.into(), detail: detail.into() };
-            self.report.first_changes.push(finding);
-        }
+        self.report.change(object, detail);
     }
 
     fn left(&mut self, object: impl Into<String>, detail: impl Into<String>) {

@@ -278,7 +278,9 @@ async fn an_index_that_is_rebuilt_with_cold_packs_raises_the_format() {
     let mut batch = Batch::default();
     for family in [CHUNK_INDEX, PACKS] {
         let rows = watched.scan(&Scan::prefix(family, b"", 1_000)).await.expect("scan");
-        rows.into_iter().for_each(|(key, _)| drop(batch.delete(family, key)));
+        for (key, _) in rows {
+            batch.delete(family, key);
+        }
     }
     watched.commit(batch).await.expect("commit");
     set_format(&*watched, FIRST).await;

@@ -307,6 +307,7 @@ fn snapshots([first, second]: &[State; 2]) -> [Snapshot; 2] {
     let first = record(None, MORNING, first);
     let second = record(Some(&first), MORNING.plus_millis(3_600_000), second);
     let snapshot = |number, record, kind, hold| Snapshot {
+        clock: None,
         number,
         record,
         kind,

@@ -14,6 +14,7 @@ use crate::{
     check,
     keep::{
         keys::{self, DEPARTED_PAGES, SNAPSHOT_PAGES, SNAPSHOTS},
+        mend::MendedPages,
         snapshot::Snapshot,
     },
 };
@@ -142,4 +143,70 @@ async fn a_damaged_record_hides_no_other_snapshot_and_keeps_none_from_going() {
     first_is_whole(&house, &first, &rows).await;
     let next = house.snapshots.latest(ANNA).await.expect("read").expect("one");
     assert_eq!((next.number, next.record.previous), (4, Some(third.record.hash())));
+}
+
+#[tokio::test]
+async fn an_older_damaged_record_goes_with_its_state() {
+    let (house, [first, _]) = damaged_house().await;
+    let rows = without_mod_seq(house.rows(&first, "INBOX").await);
+    house.append(INBOX, 300).await;
+    house.take().await;
+    put(&house, SNAPSHOTS, &keys::snapshot(ANNA, 2), Some("\u{1}garbage".into())).await;
+    house.snapshots.forget(ANNA, 2).await.expect("forget");
+    first_is_whole(&house, &first, &rows).await;
+    house.is_sound().await;
+}
+
+#[tokio::test]
+async fn a_damaged_list_of_departed_pages_stops_nothing_and_is_made_anew() {
+    let lists = async |house: &House| {
+        house.engine.scan(&Scan::prefix(DEPARTED_PAGES, &[], 999)).await.expect("scan")
+    };
+    let count = lists(&damaged_house().await.0).await.len();
+    assert!(count > 1, "{count}");
+    for at in 0..count {
+        let (house, [first, second]) = damaged_house().await;
+        let rows = without_mod_seq(house.rows(&first, "INBOX").await);
+        let (key, _) = lists(&house).await.swap_remove(at);
+        put(&house, DEPARTED_PAGES, &key, Some("?".into())).await;
+        // The latest cannot be read either, so the next one asks for all lists.
+        let state = keys::state(ANNA, 2, second.record.state_root.0);
+        put(&house, SNAPSHOT_PAGES, &state, None).await;
+        let third = house.take().await;
+        assert_eq!(third.number, 3);
+        let mend = |apply| house.snapshots.mend_pages(ANNA, apply);
+        assert!(mend(true).await.expect("mended").unreadable, "nobody knows what the second has");
+        house.snapshots.forget(ANNA, 2).await.expect("forget");
+        assert!(!check::run(&house.store, &|_| {}).await.expect("check").is_clean());
+        let foretold = mend(false).await.expect("foretold");
+        assert!(foretold.lists + foretold.pages > 0 && !foretold.unreadable, "{foretold:?}");
+        assert!(!check::run(&house.store, &|_| {}).await.expect("check").is_clean());
+        assert_eq!(mend(true).await.expect("mended"), foretold);
+        house.is_sound().await;
+        assert_eq!(mend(true).await.expect("mended"), MendedPages::default());
+        first_is_whole(&house, &first, &rows).await;
+        house.append(INBOX, 500).await;
+        house.take().await;
+        for number in [1, 4, 3] {
+            house.snapshots.forget(ANNA, number).await.expect("forget");
+            house.is_sound().await;
+        }
+        let left = (house.count(SNAPSHOT_PAGES).await, house.count(DEPARTED_PAGES).await);
+        assert_eq!(left, (0, 0), "list {at}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_list_keeps_no_snapshot_from_going() {
+    let (house, _) = damaged_house().await;
+    house.append(INBOX, 300).await;
+    house.take().await;
+    for (key, _) in house.engine.scan(&Scan::prefix(DEPARTED_PAGES, &[], 999)).await.expect("scan")
+    {
+        put(&house, DEPARTED_PAGES, &key, Some("?".into())).await;
+    }
+    house.snapshots.forget(ANNA, 2).await.expect("forget");
+    house.snapshots.forget(ANNA, 1).await.expect("forget");
+    house.snapshots.mend_pages(ANNA, true).await.expect("mended");
+    house.is_sound().await;
 }

@@ -150,3 +150,34 @@ async fn a_take_looks_at_what_changed_and_at_nothing_else() {
     house.take().await;
     house.is_sound().await;
 }
+
+#[tokio::test]
+async fn pages_of_a_large_mailbox_that_is_gone_are_listed_before_the_accounts_mail_waits() {
+    for rounds_max in [0, 2] {
+        let limits = SnapshotLimits { rounds_max, ..small() };
+        let (house, anna) = House::new(SnapshotLimits { rounds_max: 8, ..limits }).await;
+        let large = anna.create_mailbox("Grande", None).await.expect("create");
+        house.fill(large, 0..200).await;
+        let first = house.take().await;
+        let house = House { limits, ..house };
+        let snapshots = crate::keep::Snapshots::new(
+            house.store.clone(),
+            std::sync::Arc::new(trust::random::SeededRandom::new(4)),
+            limits,
+        );
+        let house = House { snapshots, ..house };
+        anna.delete_mailbox("Grande").await.expect("delete");
+        house.clock.advance(1_000);
+        let taken = house.try_take().await;
+        if rounds_max == 0 {
+            assert!(matches!(taken, Err(SnapshotError::TooBusy(ANNA))), "{taken:?}");
+            house.is_sound().await;
+            continue;
+        }
+        assert!(matches!(taken, Ok(Taken::New(_))), "{taken:?}");
+        house.is_sound().await;
+        assert_eq!(house.rows(&first, "Grande").await.len(), 200);
+        house.snapshots.forget(ANNA, 1).await.expect("forget");
+        house.is_sound().await;
+    }
+}

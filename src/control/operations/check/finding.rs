@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use storage::check::Violation;
 
 use crate::{
+    archive::check::ArchiveFault,
     pec::{check::DutyFault, journal::verify::JournalFault},
     texts::{Language, Text, below, faults, snapshots},
 };
@@ -42,6 +43,10 @@ pub(super) enum Above {
     Needs { needed: String },
     /// A record of the engine cannot be read.
     Damaged { detail: String },
+    /// Its account is not there.
+    NoAccount,
+    /// Signature or time stamp of a run of snapshots are not of its record.
+    RunSeal { detail: Text },
     /// The journal is not as it was sealed.
     Journal { fault: JournalFault },
     /// The catalog has an account that the registry never made.
@@ -114,6 +119,8 @@ impl Above {
                 format!("it needs {needed}, which is missing"),
             ),
             Self::Damaged { detail } => below::detail(detail),
+            Self::NoAccount => Text::fixed("non è di alcuna casella", "it is of no account"),
+            Self::RunSeal { detail } => detail.clone(),
             Self::Journal { fault } => fault.text(),
             Self::NotInRegistry => Text::fixed(
                 "il catalogo la ha, il registro no",
@@ -141,6 +148,15 @@ impl Above {
                 };
                 Text::filled(joined(Language::Italian), joined(Language::English))
             }
+        }
+    }
+}
+
+impl From<ArchiveFault> for Above {
+    fn from(fault: ArchiveFault) -> Self {
+        match fault {
+            ArchiveFault::Damaged(detail) => Self::Damaged { detail },
+            ArchiveFault::NoAccount => Self::NoAccount,
         }
     }
 }
@@ -235,6 +251,10 @@ fn kind_of(fault: &SnapshotFault) -> (&'static str, Value) {
         SnapshotFault::ListedWrongly => ("snapshot_page_listed_wrongly", Value::Null),
         SnapshotFault::ListedUnderNone => ("snapshot_listed_under_none", Value::Null),
         SnapshotFault::Leftover => ("snapshot_page_leftover", Value::Null),
+        SnapshotFault::RunChainBroken => ("snapshot_run_chain_broken", Value::Null),
+        SnapshotFault::RunsMiscounted => ("snapshot_runs_miscounted", Value::Null),
+        SnapshotFault::ListedUnderNoRun => ("snapshot_listed_under_no_run", Value::Null),
+        SnapshotFault::LeftoverOfRuns => ("snapshot_run_page_leftover", Value::Null),
     }
 }
 

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | 1, 3, 4, 5 | `storage::check` |
 //! | 1, for the engine's own records | `pec::check` |
-//! | 6 | `snapshots::check` |
-//! | 9 | [`accounts`] |
+//! | 6 | `snapshots::check`, and signatures and time stamps of runs |
+//! | 9 | [`accounts`], and `archive::check` for what is kept of archives |
 //! | 10, the journal is whole | `pec::journal::verify` |
 //!
 //! That of conservation (7) is named as not checked: this program conserves nothing yet.
@@ -21,6 +21,7 @@ pub use self::finding::ViolationView;
 use self::finding::{Above, Findings};
 use crate::{
     control::{Operation, OperationError, Progress, Run, Site},
+    snapshots::proof_file::{Refused, check::check_seals},
     texts::Text,
 };
 
@@ -54,6 +55,10 @@ impl Operation for StoreCheck {
         outcome.orphan_held_messages = duties.orphans.len() as u64 + duties.orphans_left_out;
         outcome.first_orphan_held_messages = duties.orphans;
         outcome.take_in(snapshots(site, run, &mut findings).await?);
+        let archive = crate::archive::check::check(&**site.store.engine(), |object, fault| {
+            findings.add(accounts::INVARIANT, object, &fault.into());
+        });
+        run.reading(archive).await??;
         accounts::compare(site, run, &mut findings).await?;
         let journal = super::journal::verify_site(site, run, false, findings.count).await?;
         findings.count += journal.faults_left_out;
@@ -84,6 +89,13 @@ async fn snapshots(
     findings.count += seen.violations - violations.len() as u64;
     for violation in &violations {
         findings.add_snapshot(SNAPSHOT_INVARIANT, violation);
+    }
+    for closed in run.reading(site.runs.list()).await?? {
+        if let Err(Refused(detail)) = check_seals(&closed) {
+            let object = format!("run {} of snapshots", closed.number());
+            findings.add(SNAPSHOT_INVARIANT, object, &Above::RunSeal { detail });
+        }
+        run.go_on()?;
     }
     Ok(seen)
 }

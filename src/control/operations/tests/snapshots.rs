@@ -1,11 +1,14 @@
 //! What operations do to snapshots, and what they must leave alone for them.
 
-use ::snapshots::keep::{
-    holds::hold_of,
-    keys::{self as snapshot_keys, SNAPSHOT_PAGES},
-    settings::Hold,
-    snapshot::{Snapshot, SnapshotKind},
-    take::Taken,
+use ::snapshots::{
+    keep::{
+        holds::hold_of,
+        keys::{self as snapshot_keys, SNAPSHOT_PAGES},
+        settings::Hold,
+        snapshot::{Snapshot, SnapshotKind},
+        take::Taken,
+    },
+    run::walk::StepLimits,
 };
 use storage::{
     account::erase::EraseRequest, catalog::keys, error::StoreError, ids::Uid,
@@ -15,8 +18,9 @@ use trust::clock::{Clock as _, SystemClock, UnixMillis};
 
 use super::*;
 use crate::{
+    archive::{ARCHIVE_NOTICES, ARCHIVE_RULES, notice::FullRecord},
     control::operations::{
-        check::StoreCheck,
+        check::{CheckOutcome, StoreCheck},
         erase::{Category, EraseOutcome, FateView, MessageErase},
         repair::StoreRepair,
         snapshot::SnapshotHold,
@@ -103,7 +107,7 @@ async fn check_counts_snapshots_and_names_one_that_has_lost_a_page() {
     let anna = account(&site.store, 1, "anna@pec.example").await;
     append(&anna, &stage(&site.store, "uno", 1).await, None).await;
     let snapshot = take(&site, ANNA, 0).await;
-    let of_six = |outcome: &crate::control::operations::check::CheckOutcome| {
+    let of_six = |outcome: &CheckOutcome| {
         let six = outcome.first_violations.iter().filter(|one| one.invariant == 6);
         six.map(|one| (one.kind.clone(), one.line(Language::Italian))).collect::<Vec<_>>()
     };
@@ -125,6 +129,67 @@ async fn check_counts_snapshots_and_names_one_that_has_lost_a_page() {
     );
     assert_eq!(of_six(&damaged), [("snapshot_page_lost".to_owned(), line)]);
     assert_eq!((damaged.violations, damaged.clean), (sound.violations + 1, false));
+    close(site).await;
+}
+
+/// Kinds and lines of the violations of an invariant.
+fn of(outcome: &CheckOutcome, invariant: u8) -> Vec<(&str, String)> {
+    let found = outcome.first_violations.iter().filter(|one| one.invariant == invariant);
+    found.map(|one| (one.kind.as_str(), one.line(Language::Italian))).collect()
+}
+
+#[tokio::test]
+async fn check_names_a_run_that_somebody_else_signed_and_rows_of_archives_that_do_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = site(folder.path()).await;
+    account(&site.store, 1, "anna@pec.example").await;
+    let (now, limits) = (SystemClock.now(), StepLimits { accounts_max: 9, concurrency: 1 });
+    site.runs.begin(now, now).await.unwrap();
+    let schedule = &site.config.snapshots;
+    while !site.runs.step(limits, schedule, &SystemClock).await.unwrap().done {}
+    let closed = site.runs.close(SystemClock.now()).await.unwrap().unwrap();
+    let before = run(&StoreCheck {}, &site).await.unwrap();
+    assert_eq!(of(&before, 6), []);
+    site.runs.seal(closed.number(), Some(b"signature".to_vec()), None).await.unwrap();
+    let mut batch = Batch::default();
+    batch.put(ARCHIVE_RULES, keys::account(ANNA), "?");
+    let full = FullRecord { resource: "mailboxes".to_owned(), used: 1, limit: 1, at: 1 };
+    batch.put(ARCHIVE_NOTICES, keys::account(AccountId(99)), crate::pec::records::encode(&full));
+    site.store.engine().commit(batch).await.unwrap();
+    let after = run(&StoreCheck {}, &site).await.unwrap();
+    let line = &of(&after, 6)[0];
+    assert_eq!(line.0, "run_seal");
+    assert!(line.1.starts_with("giro 1 delle istantanee: la firma del giro non vale"), "{line:?}");
+    let kinds: Vec<&str> = of(&after, 9).into_iter().map(|(kind, _)| kind).collect();
+    assert!(kinds.contains(&"damaged") && kinds.contains(&"no_account"), "{kinds:?}");
+    assert_eq!(after.violations, before.violations + 3);
+    close(site).await;
+}
+
+#[tokio::test]
+async fn a_repair_makes_a_damaged_list_of_departed_pages_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = site(folder.path()).await;
+    let anna = account(&site.store, 1, "anna@pec.example").await;
+    for number in 0..3 {
+        append(&anna, &stage(&site.store, "uno", number).await, None).await;
+        take(&site, ANNA, i64::try_from(number).unwrap()).await;
+    }
+    let list = snapshot_keys::snapshot(ANNA, 1);
+    let scan = Scan::prefix(snapshot_keys::DEPARTED_PAGES, &list, 9);
+    let (key, _) = site.store.engine().scan(&scan).await.unwrap().swap_remove(0);
+    let mut batch = Batch::default();
+    batch.put(snapshot_keys::DEPARTED_PAGES, key, "?");
+    site.store.engine().commit(batch).await.unwrap();
+    assert_ne!(of(&run(&StoreCheck {}, &site).await.unwrap(), 6), []);
+    let foretold = run(&StoreRepair { apply: false }, &site).await.unwrap();
+    let repaired = run(&StoreRepair { apply: true }, &site).await.unwrap();
+    assert_eq!(foretold.first_changes, repaired.first_changes);
+    let detail =
+        "1 lists of pages that departed are made anew, 0 pages that no snapshot has are removed";
+    assert!(repaired.first_changes.contains(&("account 1".to_owned(), detail.to_owned())));
+    assert!(crate::texts::below::is_known(detail));
+    assert_eq!(of(&repaired.check.unwrap(), 6), []);
     close(site).await;
 }
 

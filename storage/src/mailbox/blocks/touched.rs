@@ -1,7 +1,6 @@
 //! Which UIDs changed in a mailbox after some MODSEQ: the two indexes that say so, without the rows.
 
 use crate::{
-    account::scan_all,
     catalog::{
         engine::{Family, Reader, Scan},
         keys::{self, KeyReader},
@@ -64,14 +63,32 @@ pub(crate) async fn expunged(
     mailbox: MailboxId,
     since: ModSeq,
 ) -> Result<Vec<Uid>, StoreError> {
-    let scan = entries_after(keys::EXPUNGE_LOG, account, mailbox, since);
+    let all = few_expunged(reader, account, mailbox, since, usize::MAX).await?;
+    Ok(all.unwrap_or_default())
+}
+
+/// The UIDs that are gone since `since`, ascending; `None` when they are more than `limit`. Holds no
+/// more than that, and the UIDs of one page of the log.
+pub(crate) async fn few_expunged(
+    reader: &(impl Reader + ?Sized),
+    account: AccountId,
+    mailbox: MailboxId,
+    since: ModSeq,
+    limit: usize,
+) -> Result<Option<Vec<Uid>>, StoreError> {
+    let mut pages = Pages::new(entries_after(keys::EXPUNGE_LOG, account, mailbox, since));
     let mut uids = Vec::new();
-    for (key, value) in &scan_all(reader, scan).await? {
-        let record: ExpungeRecord = records::decode(keys::EXPUNGE_LOG, key, value)?;
-        uids.extend(record.uids().ok_or_else(|| {
-            records::damaged(keys::EXPUNGE_LOG, key, "its ranges are none".to_owned())
-        })?);
+    while let Some(page) = pages.next(reader).await? {
+        for (key, value) in &page {
+            let record: ExpungeRecord = records::decode(keys::EXPUNGE_LOG, key, value)?;
+            if record.count() > limit.saturating_sub(uids.len()) as u64 {
+                return Ok(None);
+            }
+            uids.extend(record.uids().ok_or_else(|| {
+                records::damaged(keys::EXPUNGE_LOG, key, "its ranges are none".to_owned())
+            })?);
+        }
     }
     uids.sort_unstable();
-    Ok(uids)
+    Ok(Some(uids))
 }
