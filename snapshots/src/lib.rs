@@ -25,6 +25,7 @@ pub mod check;
 pub mod diff;
 pub mod error;
 pub mod export;
+mod fields;
 pub mod hash;
 pub mod keep;
 mod octets;
