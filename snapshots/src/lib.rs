@@ -34,5 +34,7 @@ pub mod record;
 pub mod restore;
 pub mod run;
 pub mod search;
+#[cfg(test)]
+mod simulation;
 pub mod state;
 pub mod tree;

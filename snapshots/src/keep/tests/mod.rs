@@ -1,5 +1,6 @@
 //! Snapshots as a whole, over a store on the simulated engine.
 
+pub(crate) mod copy;
 mod formats;
 mod histories;
 pub(crate) mod house;
