@@ -25,6 +25,7 @@ pub mod check;
 pub mod diff;
 pub mod error;
 pub mod export;
+mod fields;
 #[cfg(test)]
 #[path = "../../tests/formats/golden.rs"]
 mod golden;
@@ -36,5 +37,7 @@ pub mod record;
 pub mod restore;
 pub mod run;
 pub mod search;
+#[cfg(test)]
+mod simulation;
 pub mod state;
 pub mod tree;

@@ -77,6 +77,19 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// The octets of `fields` behind each other: a layout of `N` octets, which the fields fill.
+pub(crate) fn joined<const N: usize>(fields: &[&[u8]]) -> [u8; N] {
+    let mut octets = [0; N];
+    let mut rest = octets.as_mut_slice();
+    for field in fields {
+        let (front, behind) = rest.split_at_mut(field.len());
+        front.copy_from_slice(field);
+        rest = behind;
+    }
+    debug_assert!(rest.is_empty(), "the fields are those of the layout");
+    octets
+}
+
 /// Writes a number in as few octets as it needs: seven bits in each, the lowest first; all octets but
 /// the last have their highest bit set.
 pub(crate) fn put_varint(mut number: u64, out: &mut Vec<u8>) {

@@ -20,7 +20,7 @@ use trust::{clock::UnixMillis, digest::Sha256Digest};
 use crate::{
     error::SnapshotError,
     hash::{SnapshotSecret, Tag, hash},
-    octets::Cursor,
+    octets::{Cursor, joined},
     state::{State, StateRoot},
 };
 
@@ -76,10 +76,8 @@ impl SnapshotRecord {
 
     /// Returns the record's octets.
     pub fn encode(&self) -> [u8; RECORD_OCTETS] {
-        let mut octets = [0; RECORD_OCTETS];
-        let mut rest = octets.as_mut_slice();
         let previous = self.previous.map_or([0; 32], |digest| digest.0);
-        let fields: [&[u8]; 8] = [
+        joined(&[
             &[VERSION],
             &self.account.0.to_be_bytes(),
             &self.instant.0.to_be_bytes(),
@@ -88,13 +86,7 @@ impl SnapshotRecord {
             &self.mailboxes.to_be_bytes(),
             &self.messages.to_be_bytes(),
             &self.octets.to_be_bytes(),
-        ];
-        for field in fields {
-            let (front, behind) = rest.split_at_mut(field.len());
-            front.copy_from_slice(field);
-            rest = behind;
-        }
-        octets
+        ])
     }
 
     /// Reads a record; `None` when it is of another version or length.

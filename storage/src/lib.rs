@@ -48,6 +48,10 @@ pub mod store;
 pub mod summary;
 pub mod text;
 
+// Parts of the simulation are also parts of that of the floor above, under the same names.
+#[cfg(test)]
+extern crate self as storage;
+
 #[cfg(test)]
 #[path = "../../tests/formats/golden.rs"]
 mod golden;

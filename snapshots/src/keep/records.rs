@@ -1,8 +1,7 @@
-//! Values of `snapshots` and `snapshot_accounts`: a version octet, then protocol-buffers fields.
+//! Values of `snapshots` and `snapshot_accounts` ([`crate::fields`]).
 
 use prost::Message;
 use storage::{
-    catalog::{engine::Family, keys::object},
     error::StoreError,
     ids::{AccountId, EmailNumber, ModSeq},
 };
@@ -13,9 +12,11 @@ use super::{
     settings::{Hold, Overrides},
     snapshot::{Snapshot, SnapshotKind},
 };
-use crate::{hash::SnapshotSecret, record::SnapshotRecord};
-
-const VERSION: u8 = 1;
+use crate::{
+    fields::{damaged, decode, encode},
+    hash::SnapshotSecret,
+    record::SnapshotRecord,
+};
 
 #[derive(Clone, PartialEq, Eq, Message)]
 struct HoldFields {
@@ -79,35 +80,6 @@ fn hold_fields(hold: &Hold) -> HoldFields {
 
 fn hold_of(fields: HoldFields) -> Hold {
     Hold { reason: fields.reason, since: UnixMillis(fields.since) }
-}
-
-fn encode(fields: &impl Message) -> Vec<u8> {
-    let mut octets = vec![VERSION];
-    // Fails only for want of room, and a vector makes room.
-    let _ = fields.encode(&mut octets);
-    octets
-}
-
-fn decode<M: Message + Default>(
-    family: Family,
-    key: &[u8],
-    octets: &[u8],
-) -> Result<M, StoreError> {
-    match octets.split_first() {
-        Some((&VERSION, fields)) => {
-            M::decode(fields).map_err(|error| damaged(family, key, &error.to_string()))
-        }
-        Some((&version, _)) if version > VERSION => Err(StoreError::TooNew {
-            object: object(family, key),
-            found: u32::from(version),
-            known: u32::from(VERSION),
-        }),
-        _ => Err(damaged(family, key, "the record has no known version")),
-    }
-}
-
-fn damaged(family: Family, key: &[u8], detail: &str) -> StoreError {
-    StoreError::Damaged { object: object(family, key), detail: detail.to_owned() }
 }
 
 /// The value in [`SNAPSHOTS`].

@@ -1,22 +1,19 @@
 //! The rows of restores: what was asked for, and how far it is.
 //!
-//! Key: AccountId (8), job number (8). The value is a version octet and protocol-buffers fields.
+//! Key: AccountId (8), job number (8). The value: [`crate::fields`].
 
 use prost::Message;
 use storage::{
-    catalog::{
-        engine::Family,
-        keys::{KeyReader, object},
-    },
+    catalog::{engine::Family, keys::KeyReader},
     error::StoreError,
     ids::{AccountId, MailboxId, Uid},
 };
 use trust::clock::UnixMillis;
 
+use crate::fields;
+
 /// Restores. Key: AccountId (8), job number (8).
 pub const SNAPSHOT_RESTORES: Family = Family("snapshot_restores");
-
-const VERSION: u8 = 1;
 
 /// What is restored.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -190,9 +187,7 @@ impl RestoreJob {
             erased: self.erased,
             unreadable: self.unreadable,
         };
-        let mut octets = vec![VERSION];
-        octets.extend_from_slice(&fields.encode_to_vec());
-        octets
+        fields::encode(&fields)
     }
 
     /// Reads a row.
@@ -201,22 +196,11 @@ impl RestoreJob {
     ///
     /// [`StoreError::Damaged`], [`StoreError::TooNew`].
     pub fn decode(key: &[u8], octets: &[u8]) -> Result<Self, StoreError> {
-        let object = || object(SNAPSHOT_RESTORES, key);
-        let damaged =
-            |detail: &str| StoreError::Damaged { object: object(), detail: detail.to_owned() };
         let mut reader = KeyReader::new(SNAPSHOT_RESTORES, key);
         let (account, number) = (AccountId(reader.take_u64()?), reader.take_u64()?);
         reader.finish()?;
-        let fields = match octets.split_first() {
-            Some((&VERSION, fields)) => {
-                JobFields::decode(fields).map_err(|error| damaged(&error.to_string()))?
-            }
-            Some((&found, _)) if found > VERSION => {
-                let (found, known) = (u32::from(found), u32::from(VERSION));
-                return Err(StoreError::TooNew { object: object(), found, known });
-            }
-            _ => return Err(damaged("the record has no known version")),
-        };
+        let fields: JobFields = fields::decode(SNAPSHOT_RESTORES, key, octets)?;
+        let damaged = |detail| fields::damaged(SNAPSHOT_RESTORES, key, detail);
         let state = RestoreState::ALL.into_iter().find(|state| state.number() == fields.state);
         Ok(Self {
             account,

@@ -14,7 +14,7 @@ use trust::{clock::UnixMillis, digest::Sha256Digest};
 
 use crate::{
     hash::{Tag, hash},
-    octets::Cursor,
+    octets::{Cursor, joined},
     tree::page::PageId,
 };
 
@@ -44,10 +44,8 @@ impl RunRecord {
     /// Returns the record's octets: exactly what is signed.
     #[must_use]
     pub fn encode(&self) -> [u8; RUN_RECORD_OCTETS] {
-        let mut octets = [0; RUN_RECORD_OCTETS];
-        let mut rest = octets.as_mut_slice();
         let previous = self.previous.map_or([0; 32], |digest| digest.0);
-        let fields: [&[u8]; 7] = [
+        joined(&[
             &[VERSION],
             &self.number.to_be_bytes(),
             &self.begun.0.to_be_bytes(),
@@ -55,13 +53,7 @@ impl RunRecord {
             &self.root.0.0,
             &self.accounts.to_be_bytes(),
             &previous,
-        ];
-        for field in fields {
-            let (front, behind) = rest.split_at_mut(field.len());
-            front.copy_from_slice(field);
-            rest = behind;
-        }
-        octets
+        ])
     }
 
     /// Reads a record; `None` when it is of another version or length.

@@ -1,11 +1,8 @@
-//! Values of runs: a version octet, then protocol-buffers fields.
+//! Values of runs ([`crate::fields`]).
 
 use bytes::Bytes;
 use prost::Message;
-use storage::{
-    catalog::{engine::Family, keys::object},
-    error::StoreError,
-};
+use storage::error::StoreError;
 use trust::{clock::UnixMillis, digest::Sha256Digest};
 
 use super::{
@@ -13,12 +10,14 @@ use super::{
     keys::{SNAPSHOT_RUN_PROGRESS, SNAPSHOT_RUNS},
     record::RunRecord,
 };
-use crate::tree::{
-    TreeRoot,
-    page::{PageId, PageRef},
+pub(super) use crate::fields::encode;
+use crate::{
+    fields::{damaged, decode},
+    tree::{
+        TreeRoot,
+        page::{PageId, PageRef},
+    },
 };
-
-const VERSION: u8 = 1;
 
 /// The one row that says how far runs are.
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -201,35 +200,6 @@ impl RunRow {
 /// A digest in a row; `None` when there is none.
 pub(super) fn digest(octets: &[u8]) -> Option<Sha256Digest> {
     octets.try_into().ok().map(Sha256Digest)
-}
-
-pub(super) fn encode(row: &impl Message) -> Vec<u8> {
-    let mut octets = vec![VERSION];
-    // Fails only for want of room, and a vector makes room.
-    let _ = row.encode(&mut octets);
-    octets
-}
-
-fn decode<M: Message + Default>(
-    family: Family,
-    key: &[u8],
-    octets: &[u8],
-) -> Result<M, StoreError> {
-    match octets.split_first() {
-        Some((&VERSION, fields)) => {
-            M::decode(fields).map_err(|error| damaged(family, key, &error.to_string()))
-        }
-        Some((&version, _)) if version > VERSION => Err(StoreError::TooNew {
-            object: object(family, key),
-            found: u32::from(version),
-            known: u32::from(VERSION),
-        }),
-        _ => Err(damaged(family, key, "the record has no known version")),
-    }
-}
-
-fn damaged(family: Family, key: &[u8], detail: &str) -> StoreError {
-    StoreError::Damaged { object: object(family, key), detail: detail.to_owned() }
 }
 
 pub(super) fn decode_head(octets: &Bytes) -> Result<HeadRow, StoreError> {

@@ -8,10 +8,7 @@ use std::{
 
 use proptest::prelude::*;
 use storage::{
-    account::{
-        erase::EraseRequest, quota::QuotaRule, settings::AccountSettings, tier::ARCHIVE,
-        tree::SpecialUse,
-    },
+    account::{erase::EraseRequest, quota::QuotaRule, settings::AccountSettings, tier::ARCHIVE},
     catalog::{
         engine::{Batch, Family, Reader as _, Scan},
         keys::{DEPARTED_MESSAGES, KeyReader, MESSAGES},
@@ -19,7 +16,7 @@ use storage::{
     },
     collector::CollectOptions,
     error::StoreError,
-    ids::{AccountId, EmailNumber, MailboxId, Uid, UidValidity},
+    ids::{AccountId, EmailNumber, MailboxId, Uid},
     mailbox::{
         flags::{FlagChange, Flags, Keyword},
         restore::{ErasedRows, RestoreRows, RestoredRow},
@@ -34,7 +31,10 @@ use trust::{
     random::{RandomSource as _, SeededRandom},
 };
 
-use super::house::{ANNA, BRUNO, House, INBOX, settings, small, without_mod_seq};
+use super::{
+    copy::{self, Copy, Octets},
+    house::{ANNA, BRUNO, House, INBOX, settings, small},
+};
 use crate::{
     error::SnapshotError,
     keep::{
@@ -45,86 +45,15 @@ use crate::{
     },
 };
 
-/// A mailbox as the copy has it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-struct Copied {
-    name: String,
-    subscribed: bool,
-    special_use: Option<SpecialUse>,
-    uid_validity: UidValidity,
-    uid_next: Option<Uid>,
-    rows: Vec<MessageRow>,
-    /// `None` of a message that was erased, be it later.
-    octets: Vec<Option<Vec<u8>>>,
-}
-
-type Copy = BTreeMap<MailboxId, Copied>;
-
-async fn octets_of(mailbox: &dyn MailboxView, rows: &[MessageRow]) -> Vec<Option<Vec<u8>>> {
-    let mut octets = Vec::new();
-    for row in rows {
-        octets.push(match mailbox.read(row.email_number, 0..row.size).await {
-            Ok(read) => Some(read.to_vec()),
-            Err(StoreError::Erased { .. }) => None,
-            Err(error) => panic!("{error:?}"),
-        });
-    }
-    octets
-}
-
-/// The account as it is, read through its live mailboxes.
+/// The account as it is.
 async fn copy(house: &House) -> Copy {
-    let anna = house.anna().await;
-    let mut copy = Copy::new();
-    for listing in anna.mailboxes().await.expect("mailboxes") {
-        let Some(id) = listing.mailbox_id else { continue };
-        let mailbox = anna.mailbox(id).await.expect("a mailbox");
-        let state = MailboxView::state(&*mailbox).await.expect("a state");
-        let rows = without_mod_seq(mailbox.rows().await.expect("rows").1);
-        let octets = octets_of(&*mailbox, &rows).await;
-        let copied = Copied {
-            name: listing.name,
-            subscribed: listing.subscribed,
-            special_use: listing.special_use,
-            uid_validity: state.uid_validity,
-            uid_next: state.uid_next,
-            rows,
-            octets,
-        };
-        copy.insert(id, copied);
-    }
-    copy
+    copy::live(&house.anna().await, Octets::With).await
 }
 
-/// A snapshot, read through its mailboxes.
+/// A snapshot.
 async fn read(house: &House, number: u64) -> Copy {
     let open = house.snapshots.open(house.account, number).await.expect("open");
-    let mut copy = Copy::new();
-    for (id, entry) in &open.state().mailboxes {
-        let mailbox = open.mailbox(*id).expect("a mailbox");
-        let state = MailboxView::state(&*mailbox).await.expect("a state");
-        let rows = without_mod_seq(mailbox.rows().await.expect("rows").1);
-        assert_eq!((state.exists, entry.flags.rows), (rows.len() as u64, rows.len() as u64));
-        let octets = octets_of(&*mailbox, &rows).await;
-        let uses = [
-            SpecialUse::Archive,
-            SpecialUse::Drafts,
-            SpecialUse::Junk,
-            SpecialUse::Sent,
-            SpecialUse::Trash,
-        ];
-        let copied = Copied {
-            name: entry.name.clone(),
-            subscribed: entry.subscribed,
-            special_use: uses.into_iter().find(|special| special.attribute() == entry.special_use),
-            uid_validity: state.uid_validity,
-            uid_next: state.uid_next,
-            rows,
-            octets,
-        };
-        copy.insert(*id, copied);
-    }
-    copy
+    copy::read(&open, Octets::With).await.expect("a snapshot")
 }
 
 struct World {

@@ -1,26 +1,27 @@
-//! The simulated engine with a pause before and after everything that it does.
+//! An engine with a pause before and after everything that it does.
+//!
+//! Like [`world`](super::world) and [`objects`](super::objects) it is part of the simulation of the
+//! floor above, too.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::world::World;
-use crate::{
-    catalog::{
-        engine::{Batch, Engine, Family, Page, Reader, Scan},
-        simulated::SimulatedEngine,
-    },
+use storage::{
+    catalog::engine::{Batch, Engine, Family, Page, Reader, Scan},
     error::StoreError,
 };
 
+use super::world::World;
+
 pub(super) struct PacedEngine {
     world: Arc<World>,
-    engine: Arc<SimulatedEngine>,
+    engine: Arc<dyn Engine>,
 }
 
 impl PacedEngine {
-    pub(super) fn new(world: &Arc<World>, engine: &Arc<SimulatedEngine>) -> Arc<Self> {
-        Arc::new(Self { world: Arc::clone(world), engine: Arc::clone(engine) })
+    pub(super) fn new(world: &Arc<World>, engine: Arc<dyn Engine>) -> Arc<Self> {
+        Arc::new(Self { world: Arc::clone(world), engine })
     }
 }
 

@@ -27,6 +27,7 @@ use std::{
 };
 
 use self::run::{Outcome, run};
+use super::house::MORNING;
 use crate::catalog::engine::Family;
 
 /// Records of the simulated floor above: what its snapshots keep.

@@ -229,7 +229,7 @@ impl Run {
                 bucket.arrive(put).await;
             });
         }
-        let paced = PacedEngine::new(&self.world, engine);
+        let paced = PacedEngine::new(&self.world, engine.clone());
         let opened = self.drive(self.open(paced, connection.clone())).await;
         if let Some(Ok(store)) = opened {
             self.start(&mut actors, &store, engine);

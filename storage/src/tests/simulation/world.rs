@@ -19,7 +19,7 @@ use trust::{
     random::{RandomSource as _, SeededRandom},
 };
 
-use super::super::house::MORNING;
+use super::MORNING;
 
 /// How long the steps of a run take: runs differ, so that both busy and sleepy ones are met.
 #[derive(Clone, Copy, Debug)]
