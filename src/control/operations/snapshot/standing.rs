@@ -281,6 +281,7 @@ mod tests {
             },
             kind: SnapshotKind::Scheduled,
             asked_at: None,
+            clock: None,
             hold: None,
             email_numbers_below: EmailNumber(2),
             mod_seq: ModSeq(1),
