@@ -186,6 +186,7 @@ mod tests {
                 record,
                 kind,
                 asked_at: Some(AT.plus_millis(-1)),
+                clock: Some(AT.plus_millis(-2)),
                 hold: Some(Hold { reason: "causa 12/2026".into(), since: AT }),
                 email_numbers_below: EmailNumber(7),
                 mod_seq: ModSeq(8),

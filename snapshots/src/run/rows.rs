@@ -242,6 +242,9 @@ mod tests {
             pages: 10,
             page_octets: 11,
             latest_millis: 12,
+            begun_clock_millis: Some(-13),
+            anew: 2,
+            sorted: vec![15; 3],
         };
         let head = HeadRow {
             runs: 1,
@@ -253,6 +256,7 @@ mod tests {
             current: Some(current),
             swept: Some(8),
             covered_millis: Some(-9),
+            is_lost: true,
         };
         let golden = Golden::of("snapshot_run_progress").key(keys::head());
         golden.fields("rows::HeadRow", 1).holds(&head, encode, |octets| {
@@ -281,6 +285,7 @@ mod tests {
             signature: Some(vec![3; 40]),
             stamp: Some(vec![4; 40]),
             going: true,
+            clock: (Some(UnixMillis(-2)), Some(UnixMillis(-3))),
         };
         let key = keys::run(9);
         let golden = Golden::of("snapshot_runs").key(&key).fields("rows::RunRow", 1);

@@ -115,9 +115,9 @@ async fn inspect_account(
 ) -> Result<(), SnapshotError> {
     let mut known = ledger.lock().expect("no panic").clone();
     let account = life.store.account(known.account).await?;
-    let live = copy::live(&account, Octets::Without).await;
-    let rows = count(stage, &account, &live, &known, occasion).await?;
-    for (id, copied) in &live {
+    let now = copy::live(&account, Octets::Without).await;
+    let rows = count(stage, &account, &now, &known, occasion).await?;
+    for (id, copied) in &now {
         let mailbox = account.mailbox(*id).await?;
         for row in &copied.rows {
             if let Some(complaint) = keeper::complaint(stage, ledger, &*mailbox, row).await? {
@@ -130,7 +130,7 @@ async fn inspect_account(
     let jobs = jobs(stage, life, &known).await?;
     for (job, copy) in &jobs {
         if let Some(copy) = copy
-            && let Some(complaint) = restorer::complaint(job, copy, &live, &known)
+            && let Some(complaint) = restorer::complaint(job, copy, &now, &known)
         {
             stage.world.blame(format!("{occasion}: {complaint}"));
         }

@@ -155,7 +155,7 @@ impl Keeper {
     async fn hold(&self, number: u64) -> Result<(), SnapshotError> {
         let account = self.known(|ledger| ledger.account);
         let hold = Hold { reason: "indagine 7".to_owned(), since: self.stage.calendar.now() };
-        self.life.runs.hold(account, Some(number), Some(hold)).await?;
+        self.life.runs.hold(account, Some(number), Some(hold), Batch::default()).await?;
         let snapshot = self.life.snapshots.get(account, number).await?;
         let Some(snapshot) = snapshot else {
             self.stage.world.blame(format!("snapshot {number} was held, and is gone"));
@@ -169,7 +169,7 @@ impl Keeper {
         let held = self.known(|ledger| ledger.held.pop_first());
         let Some((number, _)) = held else { return Ok(()) };
         let account = self.known(|ledger| ledger.account);
-        self.life.runs.hold(account, Some(number), None).await
+        self.life.runs.hold(account, Some(number), None, Batch::default()).await
     }
 
     /// Erases a message of a snapshot, or of a mailbox, unless a hold concerns it.

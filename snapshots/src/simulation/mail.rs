@@ -269,8 +269,9 @@ impl Hand {
     async fn strike(&self, account: &Account) -> Result<(), StoreError> {
         let own = format!("{}-", self.tent());
         let is_own = |name: &str| name.contains(&own) && !name.starts_with(RESTORED);
-        let tents = account.mailboxes().await?.into_iter().filter(|one| is_own(&one.name));
-        let Some(tent) = tents.filter(|one| one.mailbox_id.is_some()).next_back() else {
+        let mut listed = account.mailboxes().await?.into_iter();
+        let tent = listed.rfind(|one| is_own(&one.name) && one.mailbox_id.is_some());
+        let Some(tent) = tent else {
             return Ok(());
         };
         let rows = account.mailbox_by_name(&tent.name).await?.rows().await?.1;

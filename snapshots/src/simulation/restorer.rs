@@ -48,10 +48,12 @@ impl Restorer {
         loop {
             self.stage.world.sleep("restorer", self.stage.world.below(120)).await;
             match self.one().await {
-                Ok(()) => {}
-                // The keeper let the snapshot go.
-                Err(SnapshotError::NoSuchSnapshot { .. }) => {}
-                Err(SnapshotError::Store(StoreError::SnapshotExpired { .. })) => {}
+                // The keeper may have let the snapshot go.
+                Ok(())
+                | Err(
+                    SnapshotError::NoSuchSnapshot { .. }
+                    | SnapshotError::Store(StoreError::SnapshotExpired { .. }),
+                ) => {}
                 Err(error) if is_put_off(&error) => {}
                 Err(error) if is_lost(&error) => return self.stage.world.break_down(),
                 Err(error) => return self.stage.world.blame(format!("a restorer: {error:?}")),

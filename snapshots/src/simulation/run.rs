@@ -14,7 +14,7 @@ use object_store::{ObjectStore, PutOptions, PutPayload, path::Path};
 use storage::{
     account::settings::AccountSettings,
     catalog::{
-        engine::{Engine, Family, Scan},
+        engine::{Batch, Engine, Family, Scan},
         keys::{DEPARTED_MESSAGES, MAILBOX_ROWS, MESSAGES},
         simulated::{Faults, SimulatedEngine},
     },
@@ -449,7 +449,7 @@ impl Run {
         life.snapshots.take(id, SnapshotKind::Scheduled, self.stage.later()).await?;
         for snapshot in life.snapshots.list(id).await? {
             if snapshot.hold.is_some() {
-                life.runs.hold(id, Some(snapshot.number), None).await?;
+                life.runs.hold(id, Some(snapshot.number), None, Batch::default()).await?;
             }
             life.snapshots.forget(id, snapshot.number).await?;
         }

@@ -17,7 +17,11 @@ async fn world() -> World {
     }
     let held = world.latest(1).await;
     let order = Hold { reason: "causa 12/2026".to_owned(), since: world.clock.now() };
-    world.runs.hold(AccountId(1), Some(held.number), Some(order)).await.expect("held");
+    world
+        .runs
+        .hold(AccountId(1), Some(held.number), Some(order), Batch::default())
+        .await
+        .expect("held");
     world
 }
 

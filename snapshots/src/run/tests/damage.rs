@@ -110,9 +110,9 @@ async fn what_an_older_tree_still_has_goes_on_proving_it() {
     assert!(world.prove(&world.latest(1).await).await.is_err());
     world.clock.advance(HOUR);
     world.append(1, 9).await;
-    let lost = world.latest(1).await;
+    let behind = world.latest(1).await;
     world.run().await;
-    world.prove(&lost).await.expect("by the next run, which leads back to it");
+    world.prove(&behind).await.expect("by the next run, which leads back to it");
     world.prove(&early).await.expect("by the first run");
 }
 
@@ -182,7 +182,11 @@ async fn what_stands_under_a_run_whose_row_is_lost_goes_with_the_next_thinning()
     }
     let held = world.latest(3).await;
     let order = Hold { reason: "causa 12/2026".to_owned(), since: world.clock.now() };
-    world.runs.hold(AccountId(3), Some(held.number), Some(order)).await.expect("held");
+    world
+        .runs
+        .hold(AccountId(3), Some(held.number), Some(order), Batch::default())
+        .await
+        .expect("held");
     world.put(SNAPSHOT_RUNS, keys::run(3), None).await;
     world.put(SNAPSHOT_RUN_NEEDS, keys::need(3, AccountId(1), 1), Some(Bytes::new())).await;
     assert!(world.faults().await.contains(&crate::check::SnapshotFault::ListedUnderNoRun));
