@@ -19,7 +19,7 @@
 //! Not here: signing and stamping packages, descriptive metadata, delivery, disposal.
 
 #[cfg(test)]
-#[allow(dead_code, reason = "each package uses its own part")]
+#[expect(dead_code, reason = "each package uses its own part")]
 #[path = "../../tests/formats/golden.rs"]
 mod golden;
 pub mod name;
