@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use ::snapshots::keep::settings::Retention;
+use ::snapshots::keep::{SnapshotLimits, settings::Retention};
 
 use super::{
     reader::{Reader, Section},
+    restore::{self, RestoreSettings},
     units::Millis,
 };
 use crate::{registry::plan::Plan, texts::Text};
@@ -27,6 +28,10 @@ pub struct SnapshotSettings {
     pub general: SnapshotTimes,
     /// `[snapshots.<plan>]`
     pub plans: BTreeMap<&'static str, SnapshotTimes>,
+    /// `[snapshots.limits]`
+    pub limits: SnapshotLimits,
+    /// `[snapshots.restore]`
+    pub restore: RestoreSettings,
 }
 
 /// Schedule and retention of one plan.
@@ -104,7 +109,9 @@ impl SnapshotSettings {
             let mut section = reader.section(&format!("snapshots.{plan}"), explanation);
             plans.insert(plan.name(), SnapshotTimes::read_optional(&mut section, general));
         }
-        Self { enabled, interval, spread, rate, concurrency, general, plans }
+        let limits = restore::limits(reader);
+        let restore = RestoreSettings::read(reader);
+        Self { enabled, interval, spread, rate, concurrency, general, plans, limits, restore }
     }
 
     /// What holds for accounts of a plan.

@@ -26,7 +26,7 @@ use protocols::{
         transport::Transport,
     },
 };
-use snapshots::keep::{SnapshotLimits, Snapshots};
+use snapshots::keep::Snapshots;
 use storage::store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -64,8 +64,8 @@ pub fn mail_access(
         config.imap.quota_operators.iter().map(|address| address.parse()).collect();
     let operators = operators.context("imap.quota_operators has what is no address")?;
     let append_octets_max = config.limits.relay_message_octets_max.0;
-    let (snapshots, random) = (SnapshotLimits::default(), Arc::new(SystemRandom));
-    let snapshots = Snapshots::new(Arc::clone(store), random, snapshots);
+    let (limits, random) = (config.snapshots.limits, Arc::new(SystemRandom));
+    let snapshots = Snapshots::new(Arc::clone(store), random, limits);
     Ok(StoreMailAccess::new(Arc::clone(store), append_octets_max)
         .with_snapshots(snapshots, config.imap.snapshots.open_max)
         .with_operators(Arc::clone(registry), &operators))

@@ -471,7 +471,7 @@ fn start_beside(
     tasks.spawn(collecting::dispose(beside, settings, stopping.clone()));
     let (beside, settings) = (Arc::clone(&store), Arc::clone(config));
     tasks.spawn(collecting::archive(beside, settings, stopping.clone()));
-    tasks.spawn(restoring::restore(Arc::clone(&store), stopping.clone()));
+    tasks.spawn(restoring::restore(Arc::clone(&store), Arc::clone(config), stopping.clone()));
     tasks.spawn(background::scrub(
         Arc::clone(&store),
         config.store.scrub_period.duration(),

@@ -24,7 +24,7 @@ pub fn start(
     beside: &mut JoinSet<()>,
     stopping: &CancellationToken,
 ) -> anyhow::Result<Arc<Runs>> {
-    let runs = crate::snapshots::open(engine.store());
+    let runs = crate::snapshots::open(engine.store(), config.snapshots.limits);
     if !config.snapshots.enabled {
         return Ok(runs);
     }

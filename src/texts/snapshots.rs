@@ -70,6 +70,9 @@ pub fn error(error: &SnapshotError) -> Text {
         SnapshotError::Held { number, reason, .. } => {
             format!("l'istantanea {number} è trattenuta ({reason}): togliere prima il vincolo")
         }
+        SnapshotError::TooManyRestores { limit, .. } => format!(
+            "la casella ha già {limit} ripristini che non sono finiti: aspettarne uno, o annullarlo"
+        ),
         SnapshotError::NotPresent => "l'istantanea non contiene un tale messaggio".to_owned(),
         SnapshotError::Store(error) => return store(error),
         // A variant of a newer floor.
@@ -108,7 +111,7 @@ pub fn trouble(english: &str) -> Text {
 
 /// Errors that a person can mend, or that say where something is, by their words; `{}` is the same
 /// value in both, in the same order.
-const ERRORS: [(&str, &str); 15] = [
+const ERRORS: [(&str, &str); 16] = [
     ("account {} does not exist: {}", "la casella {} non esiste"),
     (
         "mailbox {} of account {} does not exist: {}",
@@ -143,6 +146,10 @@ const ERRORS: [(&str, &str); 15] = [
     (
         "{} is damaged ({}): {}",
         "danneggiato: {} ({}): eseguire `ceralacca store check` e ripristinare da un back-up",
+    ),
+    (
+        "the store refused a batch twice: {}",
+        "mancano chunk dei messaggi: eseguire `ceralacca store check`, rimediare a ciò che indica, poi riprendere il ripristino",
     ),
     ("the snapshot holds no such message", "l'istantanea non contiene un tale messaggio"),
 ];
@@ -183,6 +190,10 @@ mod tests {
                 SnapshotError::Held { account, number: 3, reason },
                 "l'istantanea 3 è trattenuta (causa 12)",
             ),
+            (
+                SnapshotError::TooManyRestores { account, limit: 20 },
+                "la casella ha già 20 ripristini",
+            ),
             (SnapshotError::NotPresent, "l'istantanea non contiene"),
             (SnapshotError::LimitExceeded { what: "a page", limit: 8 }, "superato il limite di 8"),
             (
@@ -210,6 +221,8 @@ mod tests {
         let known = trouble(&over);
         assert_eq!(known.get(Language::Italian), "troppe cartelle: 5 su 5; eliminarne alcune");
         assert_eq!(known.get(Language::English), over);
+        let missing = trouble(::snapshots::restore::CHUNKS_MISSING);
+        assert!(missing.get(Language::Italian).starts_with("mancano chunk dei messaggi"));
         assert_eq!(trouble("else").get(Language::Italian), "errore (else)");
     }
 

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use snapshots::{
     export::flag_names,
     keep::{
-        SnapshotLimits, Snapshots,
+        Snapshots,
         open::OpenSnapshot,
         snapshot::{Snapshot, SnapshotKind},
     },
@@ -28,7 +28,6 @@ use storage::{
     error::StoreError,
     ids::{AccountId, MailboxId, Uid},
 };
-use trust::random::SystemRandom;
 
 use crate::{
     control::{Kind, Operation, OperationError, Run, Site},
@@ -46,8 +45,7 @@ pub use take::{SnapshotTake, TakenView};
 const NAMED_MAX: usize = 5;
 
 pub(super) fn opened(site: &Site) -> Arc<Snapshots> {
-    let store = Arc::clone(&site.store);
-    Snapshots::new(store, Arc::new(SystemRandom), SnapshotLimits::default())
+    Arc::clone(site.runs.snapshots())
 }
 
 fn not_found(italian: String, english: String) -> OperationError {

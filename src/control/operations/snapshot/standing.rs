@@ -68,7 +68,9 @@ pub(super) fn refusal(error: &SnapshotError) -> OperationError {
             | StoreError::NoSuchMailboxName(_)
             | StoreError::SnapshotExpired { .. },
         ) => Kind::NotFound,
-        SnapshotError::TooSoon(_) | SnapshotError::TooBusy(_) => Kind::Temporary,
+        SnapshotError::TooSoon(_)
+        | SnapshotError::TooBusy(_)
+        | SnapshotError::TooManyRestores { .. } => Kind::Temporary,
         SnapshotError::Held { .. } | SnapshotError::Store(StoreError::Conflict) => Kind::Conflict,
         _ => Kind::Failed,
     };
@@ -96,6 +98,7 @@ mod tests {
             (Kind::NotFound, StoreError::NoSuchMailboxName("Clienti".to_owned()).into()),
             (Kind::Temporary, SnapshotError::TooSoon(account)),
             (Kind::Temporary, SnapshotError::TooBusy(account)),
+            (Kind::Temporary, SnapshotError::TooManyRestores { account, limit: 20 }),
             (Kind::Conflict, SnapshotError::Held { account, number: 3, reason }),
             (Kind::Conflict, StoreError::Conflict.into()),
             (Kind::Failed, SnapshotError::LimitExceeded { what: "a page", limit: 8 }),
