@@ -2,6 +2,7 @@
 //! 200 transmissions from one to the other: the one that receives, or the one that sends. A restore
 //! from a snapshot that is cut off in the same way ends, and brings each message back once.
 
+mod exports;
 mod lost_answers;
 #[allow(dead_code, reason = "each test binary uses its own part of the support")]
 #[path = "../support/mod.rs"]
