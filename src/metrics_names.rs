@@ -22,6 +22,14 @@ pub const SCRUB_DAMAGES: &str = "ceralacca_scrub_damages_total";
 pub const SNAPSHOT_RESTORED: &str = "ceralacca_snapshot_restored_messages_total";
 /// Restores from snapshots that ended, by `outcome` (`done`, `stopped`).
 pub const SNAPSHOT_RESTORES: &str = "ceralacca_snapshot_restores_total";
+/// Steps of restores that failed and are tried again.
+pub const SNAPSHOT_RESTORE_FAILURES: &str = "ceralacca_snapshot_restore_failures_total";
+/// Restores that have not ended, by `state` (`running`, `stopped`).
+pub const SNAPSHOT_RESTORES_OPEN: &str = "ceralacca_snapshot_restores_open";
+/// Messages that running restores have still to look at.
+pub const SNAPSHOT_RESTORE_LEFT: &str = "ceralacca_snapshot_restore_messages_left";
+/// Age of the running restore that was asked for first, in seconds; 0 = none runs.
+pub const SNAPSHOT_RESTORE_OLDEST: &str = "ceralacca_snapshot_restore_oldest_seconds";
 /// Requests on the operations port, by `path` and `status`.
 pub const HTTP_REQUESTS: &str = "ceralacca_http_requests_total";
 /// Operations that commands asked of the server, by `operation` and `outcome` (`done`, `failed`,
@@ -200,7 +208,10 @@ pub const SNAPSHOT_FAILURES: &str = "ceralacca_snapshot_failures_total";
 
 /// Counters and histograms, each with its help text. Those of sessions are counted on the floor
 /// below, under the names that stand here as text.
-const COUNTERS: [(&str, &str); 58] = [
+const COUNTERS: [(&str, &str); 61] = [
+    (SNAPSHOT_RESTORED, "Messages that restores from snapshots looked at, by outcome"),
+    (SNAPSHOT_RESTORES, "Restores from snapshots that ended, by outcome"),
+    (SNAPSHOT_RESTORE_FAILURES, "Steps of restores from snapshots that failed"),
     (SNAPSHOT_RUNS, "Runs of snapshots over all accounts, closed"),
     (SNAPSHOT_ACCOUNTS, "Accounts of runs of snapshots, by outcome"),
     (SNAPSHOT_RUN_PAGES, "Pages written for the tree of accounts"),
@@ -272,7 +283,10 @@ const HISTOGRAMS: [(&str, &str); 6] = [
     (DNS_QUESTION_SECONDS, "Seconds of a question to DNS servers, by type"),
 ];
 
-const GAUGES: [(&str, &str); 24] = [
+const GAUGES: [(&str, &str); 27] = [
+    (SNAPSHOT_RESTORES_OPEN, "Restores from snapshots that have not ended, by state"),
+    (SNAPSHOT_RESTORE_LEFT, "Messages that running restores have still to look at"),
+    (SNAPSHOT_RESTORE_OLDEST, "Age of the running restore that was asked for first, seconds"),
     (SNAPSHOT_RUN_INSTANT, "When the last run of snapshots was closed, seconds since 1970"),
     (SNAPSHOT_LAG, "Age of the first instant that no run of snapshots covers yet, seconds"),
     (SNAPSHOT_RUN_SECONDS, "How long the last run of snapshots took, seconds"),

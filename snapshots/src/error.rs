@@ -55,6 +55,16 @@ pub enum SnapshotError {
         /// Why.
         reason: String,
     },
+    /// The account has as many restores that have not ended as it may have.
+    #[error(
+        "account {account} has {limit} restores that have not ended: wait for one, or cancel one"
+    )]
+    TooManyRestores {
+        /// The account.
+        account: AccountId,
+        /// How many it may have.
+        limit: usize,
+    },
     /// The message does not stand in that mailbox of the snapshot.
     #[error("the snapshot holds no such message")]
     NotPresent,
@@ -82,6 +92,7 @@ impl From<SnapshotError> for StoreError {
             error @ (SnapshotError::TooSoon(_)
             | SnapshotError::TooBusy(_)
             | SnapshotError::Held { .. }
+            | SnapshotError::TooManyRestores { .. }
             | SnapshotError::NotPresent) => damaged("a snapshot".to_owned(), &error.to_string()),
         }
     }

@@ -143,8 +143,8 @@ async fn open_site(config: Config) -> Result<Site, Failure> {
     )
     .await?;
     Ok(Site {
+        runs: crate::snapshots::open(&store, config.snapshots.limits),
         config: Arc::new(config),
-        runs: crate::snapshots::open(&store),
         store,
         registry,
         engine: None,

@@ -32,6 +32,7 @@ pub use objects::{BucketSettings, ObjectSettings};
 pub use ordinary_mail::OrdinaryMailSettings;
 pub use outgoing::{OutgoingSettings, RetrySettings, SecuritySettings, TlsWord};
 pub use receipts::ReceiptsSettings;
+pub use restore::RestoreSettings;
 pub use snapshots::{SnapshotSettings, SnapshotTimes};
 pub use value::{DomainName, HostPort, ListenAddress, NotADomainName, NotHostPort};
 
@@ -62,6 +63,7 @@ mod outgoing;
 mod plans;
 mod reader;
 mod receipts;
+mod restore;
 pub mod snapshots;
 mod source;
 pub mod units;

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use ::snapshots::keep::settings::Retention;
+use ::snapshots::keep::{SnapshotLimits, settings::Retention};
 
 use super::{
     reader::{Reader, Section},
+    restore::{self, RestoreSettings},
     units::Millis,
     value::Setting,
 };
@@ -28,6 +29,10 @@ pub struct SnapshotSettings {
     pub general: SnapshotTimes,
     /// `[snapshots.<plan>]`
     pub plans: BTreeMap<&'static str, SnapshotTimes>,
+    /// `[snapshots.limits]`
+    pub limits: SnapshotLimits,
+    /// `[snapshots.restore]`
+    pub restore: RestoreSettings,
 }
 
 /// Schedule and retention of one plan.
@@ -106,7 +111,9 @@ impl SnapshotSettings {
             let times = SnapshotTimes::read(&mut section, Of::Plan, general, interval);
             plans.insert(plan.name(), times);
         }
-        Self { enabled, interval, spread, rate, concurrency, general, plans }
+        let limits = restore::limits(reader);
+        let restore = RestoreSettings::read(reader);
+        Self { enabled, interval, spread, rate, concurrency, general, plans, limits, restore }
     }
 
     /// What holds for accounts of a plan.

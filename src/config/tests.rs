@@ -279,3 +279,27 @@ fn each_issuer_and_address_has_a_copy_of_its_keys_of_its_own() {
     assert_ne!(one, of("https://b.example", "https://a.example/jwks"));
     assert_ne!(one, of("https://a.example", "https://a.example/other"));
 }
+
+#[test]
+fn bounds_of_snapshots_and_the_pace_of_restores_are_read_and_held() {
+    let config = load(
+        "[snapshots.limits]\npage_octets_held_max = \"1 MB\"\ndifferences_held_max = 5000\n\
+         compression_level = 9\n[snapshots.restore]\nmessages_per_second_max = 70\njobs_open_max = 3\n",
+    );
+    let snapshots = config.expect("they are right").snapshots;
+    let (limits, restore) = (snapshots.limits, snapshots.restore);
+    assert_eq!((limits.page_octets_held_max, limits.differences_held_max), (1 << 20, 5_000));
+    assert_eq!((limits.compression_level, limits.rows_in_queue_max), (9, 2_000));
+    assert_eq!((restore.messages_per_second_max, restore.busy_percent_max), (70, 50));
+    assert_eq!((restore.limits.jobs_open_max, restore.limits.rows_per_step_max), (3, 500));
+    let wrong =
+        "[snapshots.limits]\ncompression_level = 20\n[snapshots.restore]\nbusy_percent_max = 0\n";
+    assert_eq!(
+        complaints(wrong, &[("CERALACCA_SNAPSHOTS_RESTORE_BATCH_MESSAGES_MAX", "0")]),
+        [
+            "2: \"compression_level\" must be from 1 to 19",
+            "4: \"busy_percent_max\" must be from 1 to 100",
+            "CERALACCA_SNAPSHOTS_RESTORE_BATCH_MESSAGES_MAX: \"batch_messages_max\" must be from 1 to 10000",
+        ]
+    );
+}

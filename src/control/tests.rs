@@ -101,7 +101,7 @@ pub(super) async fn site(folder: &Path) -> Site {
     let registry = Registry::open(&file, &config.registry, plans, Arc::new(SystemClock)).await;
     Site {
         registry: registry.unwrap(),
-        runs: crate::snapshots::open(&store),
+        runs: crate::snapshots::open(&store, config.snapshots.limits),
         store,
         config: Arc::new(config),
         engine: None,

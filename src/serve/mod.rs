@@ -124,7 +124,7 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
 
     let tls = TlsContext::from_pem(&credentials.tls.chain_pem()?, &credentials.tls.key.to_pem()?)
         .context("taking the TLS certificate into use")?;
-    let runs = crate::snapshots::open(&store);
+    let runs = crate::snapshots::open(&store, config.snapshots.limits);
     let mail = doors::mail_access(&config, &registry, &runs)?;
     let filter = content::filter(&config);
     let incoming = incoming_point(&config, &engine.engine, &names, filter.clone());
@@ -136,6 +136,11 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     beside.spawn(leftovers);
     journal::start(&config, &engine.engine, objects, &mut beside, &stopping)?;
     snapshots::start(&config, (&engine.engine, &runs), &mut beside, &stopping)?;
+    beside.spawn(restoring::restore(
+        Arc::clone(runs.snapshots()),
+        Arc::clone(&config),
+        stopping.clone(),
+    ));
     beside.spawn(tokens::keep(issuer_keys, stopping.clone()));
     beside.spawn(Arc::clone(&claim).watch(backup.clone(), stopping.clone()));
     if let Some(backup) = &backup {
@@ -272,7 +277,6 @@ fn start_beside(
     tasks.spawn(collecting::dispose(beside, settings, stopping.clone()));
     let (beside, settings) = (Arc::clone(&store), Arc::clone(config));
     tasks.spawn(collecting::archive(beside, settings, stopping.clone()));
-    tasks.spawn(restoring::restore(Arc::clone(&store), stopping.clone()));
     tasks.spawn(background::scrub(
         Arc::clone(&store),
         config.store.scrub_period.duration(),

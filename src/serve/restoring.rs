@@ -1,7 +1,9 @@
 //! Restores from snapshots go on here, also those that an earlier run of the program left.
 //!
-//! One step at a time, each job in turn, so that a large restore does not hold up a small one. Between two
-//! looks at the jobs is a rest; while a job goes on there is none. A job whose step fails rests on its own.
+//! One step at a time, each job in turn, so that a large restore does not hold up a small one. After each
+//! step is a rest, as long as the pace wants it ([`Pace`]): deliveries come first. A job whose step fails
+//! rests on its own. Between two looks at the jobs while none goes on is a pause, of a second or of
+//! twenty times what the look took.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,21 +13,27 @@ use std::{
 
 use snapshots::{
     error::SnapshotError,
-    keep::{SnapshotLimits, Snapshots},
+    keep::Snapshots,
     restore::{
-        RestoreLimits, Restores,
+        RestoreLimits, Restores, RunningJobs,
         job::{RestoreJob, RestoreState},
     },
 };
-use storage::{error::StoreError, ids::AccountId, store::Store};
+use storage::{error::StoreError, ids::AccountId};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use trust::random::SystemRandom;
+use trust::clock::{Clock as _, SystemClock};
 
-use crate::metrics_names;
+use crate::{
+    config::{Config, RestoreSettings},
+    metrics_names as names,
+};
 
-/// Between two looks at the jobs.
+/// Between two looks at the jobs, at least.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How many times as long as a look the pause behind it is, at least.
+const LOOK_SHARE: u32 = 20;
 
 /// After a step that failed.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(30);
@@ -34,35 +42,70 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(30);
 const STEPS_IN_TURN: usize = 20;
 
 /// Does the steps of every job until `stopping`.
-pub(super) async fn restore(store: Arc<Store>, stopping: CancellationToken) {
-    let snapshots = Snapshots::new(store, Arc::new(SystemRandom), SnapshotLimits::default());
+pub(super) async fn restore(
+    snapshots: Arc<Snapshots>,
+    config: Arc<Config>,
+    stopping: CancellationToken,
+) {
+    let settings = &config.snapshots;
+    let pace = Pace::of(&settings.restore);
     let mut jobs = Jobs {
-        restores: Restores::new(snapshots, RestoreLimits::default()),
+        restores: Restores::new(snapshots, pace.step(settings.restore.limits)),
+        pace,
         stopping,
         put_off: BTreeMap::new(),
         told: BTreeSet::new(),
     };
     loop {
+        let look = Instant::now();
         let pause = match jobs.round().await {
-            // While some job goes on there is no rest.
+            // Each step had its rest.
             Ok(true) => Duration::ZERO,
-            Ok(false) => PAUSE,
+            Ok(false) => PAUSE.max(look.elapsed() * LOOK_SHARE),
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(error, "restores from snapshots are put off");
                 PAUSE_AFTER_FAILURE
             }
         };
-        tokio::select! {
-            biased;
-            () = jobs.stopping.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
+        if !jobs.rest(pause).await {
+            return;
         }
+    }
+}
+
+/// How fast all restores together may go.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    messages_per_second_max: u32,
+    busy_percent_max: u32,
+}
+
+impl Pace {
+    fn of(settings: &RestoreSettings) -> Self {
+        let RestoreSettings { messages_per_second_max, busy_percent_max, .. } = *settings;
+        Self { messages_per_second_max, busy_percent_max }
+    }
+
+    /// A step has no more messages than a second may have, so that no rest gets long.
+    fn step(self, limits: RestoreLimits) -> RestoreLimits {
+        let second = usize::try_from(self.messages_per_second_max).unwrap_or(usize::MAX);
+        RestoreLimits { rows_per_step_max: limits.rows_per_step_max.min(second), ..limits }
+    }
+
+    /// The rest after a step that took so long and looked at so many messages.
+    fn rest(self, messages: u64, took: Duration) -> Duration {
+        let busy = self.busy_percent_max.clamp(1, 100);
+        let share = took * (100 - busy) / busy;
+        let messages = u32::try_from(messages).unwrap_or(u32::MAX);
+        let whole = Duration::from_secs(1) * messages / self.messages_per_second_max.max(1);
+        share.max(whole.saturating_sub(took))
     }
 }
 
 struct Jobs {
     restores: Arc<Restores>,
+    pace: Pace,
     stopping: CancellationToken,
     /// Jobs whose last step failed, and until when they rest. The others go on.
     put_off: BTreeMap<(AccountId, u64), Instant>,
@@ -71,10 +114,16 @@ struct Jobs {
 }
 
 impl Jobs {
+    /// Waits for `pause` or the stop; says whether to go on.
+    async fn rest(&self, pause: Duration) -> bool {
+        self.stopping.run_until_cancelled(tokio::time::sleep(pause)).await.is_some()
+    }
+
     /// Gives each job its turn, and says whether one of them got on.
     async fn round(&mut self) -> Result<bool, SnapshotError> {
         let running = self.restores.running().await?;
         self.tell(&running.unreadable);
+        show(&running);
         let now = Instant::now();
         self.put_off.retain(|_, until| *until > now);
         let mut moved = false;
@@ -84,6 +133,7 @@ impl Jobs {
                 continue;
             }
             if let Err(error) = self.turn(job, &mut moved).await {
+                metrics::counter!(names::SNAPSHOT_RESTORE_FAILURES).increment(1);
                 let ((account, number), error) = (of, &error as &dyn std::error::Error);
                 tracing::warn!(error, %account, number, "a restore from a snapshot is put off");
                 self.put_off.insert(of, Instant::now() + PAUSE_AFTER_FAILURE);
@@ -98,6 +148,7 @@ impl Jobs {
             if self.stopping.is_cancelled() {
                 return Ok(());
             }
+            let begun = Instant::now();
             let Some(next) = self.restores.step(job.account, job.number).await? else { break };
             // It waits for something: without a rest it would only ask again.
             if next == job {
@@ -105,9 +156,13 @@ impl Jobs {
             }
             *moved = true;
             count(&job, &next);
+            let messages = next.done.saturating_sub(job.done);
             job = next;
             if job.state != RestoreState::Running {
                 ended(&job);
+            }
+            let goes_on = self.rest(self.pace.rest(messages, begun.elapsed())).await;
+            if !goes_on || job.state != RestoreState::Running {
                 break;
             }
         }
@@ -124,14 +179,31 @@ impl Jobs {
     }
 }
 
+/// Shows how much there is to do.
+#[expect(clippy::cast_precision_loss, reason = "gauges of messages and seconds")]
+fn show(running: &RunningJobs) {
+    let jobs = &running.jobs;
+    let left: u64 = jobs.iter().map(|job| job.total.saturating_sub(job.done)).sum();
+    let now = SystemClock.now().0;
+    let ages = jobs.iter().map(|job| now.saturating_sub(job.begun.0).max(0));
+    metrics::gauge!(names::SNAPSHOT_RESTORES_OPEN, "state" => "running").set(jobs.len() as f64);
+    metrics::gauge!(names::SNAPSHOT_RESTORES_OPEN, "state" => "stopped")
+        .set(running.stopped as f64);
+    metrics::gauge!(names::SNAPSHOT_RESTORE_LEFT).set(left as f64);
+    metrics::gauge!(names::SNAPSHOT_RESTORE_OLDEST).set(ages.max().unwrap_or(0) as f64 / 1_000.0);
+}
+
 fn count(before: &RestoreJob, after: &RestoreJob) {
+    #[expect(clippy::cast_precision_loss, reason = "a gauge of messages")]
+    metrics::gauge!(names::SNAPSHOT_RESTORE_LEFT)
+        .decrement(after.done.saturating_sub(before.done) as f64);
     for (outcome, was, is) in [
         ("restored", before.restored, after.restored),
         ("present", before.present, after.present),
         ("erased", before.erased, after.erased),
         ("unreadable", before.unreadable, after.unreadable),
     ] {
-        metrics::counter!(metrics_names::SNAPSHOT_RESTORED, "outcome" => outcome)
+        metrics::counter!(names::SNAPSHOT_RESTORED, "outcome" => outcome)
             .increment(is.saturating_sub(was));
     }
 }
@@ -142,10 +214,31 @@ fn ended(job: &RestoreJob) {
         RestoreState::Done => "done",
         RestoreState::Cancelled | RestoreState::Running => return,
     };
-    metrics::counter!(metrics_names::SNAPSHOT_RESTORES, "outcome" => outcome).increment(1);
+    metrics::counter!(names::SNAPSHOT_RESTORES, "outcome" => outcome).increment(1);
     let RestoreJob { account, number, restored, present, erased, unreadable, trouble, .. } = job;
     tracing::info!(
         %account, number, restored, present, erased, unreadable, ?trouble, outcome,
         "a restore from a snapshot ended"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_rested_for_by_its_messages_and_by_its_time_whichever_is_more() {
+        let pace = Pace { messages_per_second_max: 1_000, busy_percent_max: 25 };
+        let millis = Duration::from_millis;
+        // 500 messages may take half a second.
+        assert_eq!(pace.rest(500, millis(20)), millis(480));
+        // A slow disk: a quarter of the time is the step's, the rest is for mail.
+        assert_eq!(pace.rest(500, millis(400)), millis(1_200));
+        assert_eq!(pace.rest(0, millis(10)), millis(30));
+        let all = Pace { messages_per_second_max: 1_000_000, busy_percent_max: 100 };
+        assert_eq!(all.rest(500, millis(400)), Duration::ZERO);
+        let slow = Pace { messages_per_second_max: 10, busy_percent_max: 100 };
+        let step = slow.step(RestoreLimits::default());
+        assert_eq!((step.rows_per_step_max, step.jobs_open_max), (10, 20));
+    }
 }

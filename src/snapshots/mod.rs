@@ -22,8 +22,8 @@ use trust::random::SystemRandom;
 
 /// The snapshots of a store, once in a process.
 #[must_use]
-pub fn open(store: &Arc<Store>) -> Arc<Runs> {
+pub fn open(store: &Arc<Store>, limits: SnapshotLimits) -> Arc<Runs> {
     let random = Arc::new(SystemRandom);
-    let snapshots = Snapshots::new(Arc::clone(store), random, SnapshotLimits::default());
+    let snapshots = Snapshots::new(Arc::clone(store), random, limits);
     Runs::new(Arc::clone(store), snapshots)
 }

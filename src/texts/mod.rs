@@ -8,6 +8,7 @@
 //! Not here: log lines (English, `tracing`), texts of receipts and notices (`pec`).
 
 pub mod below;
+pub mod export;
 pub mod faults;
 pub mod snapshots;
 pub mod store;

@@ -74,6 +74,9 @@ pub fn error(error: &SnapshotError) -> Text {
         SnapshotError::Held { number, reason, .. } => {
             format!("l'istantanea {number} è trattenuta ({reason}): togliere prima il vincolo")
         }
+        SnapshotError::TooManyRestores { limit, .. } => format!(
+            "la casella ha già {limit} ripristini che non sono finiti: aspettarne uno, o annullarlo"
+        ),
         SnapshotError::NotPresent => "l'istantanea non contiene un tale messaggio".to_owned(),
         SnapshotError::Store(error) => return store::error(error),
         // A variant of a newer floor.
@@ -112,6 +115,10 @@ mod tests {
                 SnapshotError::Held { account, number: 3, reason },
                 "l'istantanea 3 è trattenuta (causa 12)",
             ),
+            (
+                SnapshotError::TooManyRestores { account, limit: 20 },
+                "la casella ha già 20 ripristini",
+            ),
             (SnapshotError::NotPresent, "l'istantanea non contiene"),
             (
                 SnapshotError::LimitExceeded {
@@ -145,6 +152,8 @@ mod tests {
         let known = trouble(&over);
         assert_eq!(known.get(Language::Italian), "troppe cartelle: 5 su 5; eliminarne alcune");
         assert_eq!(known.get(Language::English), over);
+        let missing = trouble(::snapshots::restore::CHUNKS_MISSING);
+        assert!(missing.get(Language::Italian).starts_with("mancano chunk dei messaggi"));
         assert_eq!(trouble("else").get(Language::Italian), "errore dell'archivio (else)");
     }
 

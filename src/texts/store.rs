@@ -88,7 +88,11 @@ const FIXED: [(&str, &str); 7] = [
 ];
 
 /// `{}` is the same value in both, in the same order.
-const FILLED: [(&str, &str); 33] = [
+const FILLED: [(&str, &str); 34] = [
+    (
+        "the store refused a batch twice: {}",
+        "mancano chunk dei messaggi: eseguire `ceralacca store check`, rimediare a ciò che indica, poi riprendere il ripristino",
+    ),
     (
         "account {} does not exist: check the address, {}",
         "la casella {} non esiste: controllare l'indirizzo",

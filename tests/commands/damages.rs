@@ -2,6 +2,7 @@
 //! says so; and kinds for programs.
 
 use ::snapshots::keep::{
+    SnapshotLimits,
     keys::{self as snapshot_keys, SNAPSHOT_PAGES},
     snapshot::SnapshotKind,
 };
@@ -115,7 +116,7 @@ fn a_check_names_the_snapshot_that_has_lost_a_page() {
     with_store(site.folder.path(), async |store| {
         let anna = account(store, 1, "anna@pec.example").await;
         append(store, &anna, 1, 5_000).await;
-        let runs = ceralacca::snapshots::open(store);
+        let runs = ceralacca::snapshots::open(store, SnapshotLimits::default());
         let (id, now) = (AccountId(1), SystemClock.now());
         runs.snapshots().take(id, SnapshotKind::Operator, now).await.unwrap();
         let open = runs.snapshots().open(id, 1).await.unwrap();

@@ -245,11 +245,16 @@ impl Provider {
         format!("{local_part}@{}", self.pec_domain)
     }
 
-    /// Runs a command of the program on this provider.
-    pub(crate) fn run(&self, arguments: &[&str], input: &str) -> Output {
+    /// A command of the program on this provider, not yet run.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
         command.arg("--config").arg(self.config()).args(arguments);
-        run(command, input)
+        command
+    }
+
+    /// Runs a command of the program on this provider.
+    pub(crate) fn run(&self, arguments: &[&str], input: &str) -> Output {
+        run(self.command(arguments), input)
     }
 
     /// As [`Provider::run`], with settings that variables of the environment change.

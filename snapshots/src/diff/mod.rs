@@ -3,9 +3,9 @@
 //! * Mailboxes are told apart by MailboxId: a renamed one is the same one.
 //! * A message *moved* when the same EmailNumber is gone from one mailbox and came to another.
 //! * What is reported stands in the order of mailboxes and UIDs, save that moves come where the message
-//!   came to. Memory is bounded: when more than [`HELD_MAX`] differences are found, what was held is
-//!   reported, and moves from there to later mailboxes are told as removed and added
-//!   ([`DiffTotals::moves_complete`]).
+//!   came to. Memory is bounded: when more differences are found than
+//!   [`SnapshotLimits`](crate::keep::SnapshotLimits) let it hold, what was held is reported, and moves from
+//!   there to later mailboxes are told as removed and added ([`DiffTotals::moves_complete`]).
 //!
 //! Not here: the walk over trees (`tree::diff`), who is told (floors above).
 
@@ -29,9 +29,6 @@ use crate::{
         row::{ContentRow, FlagsRow},
     },
 };
-
-/// Differences that are held so that moves are found. Each takes some 200 octets.
-pub const HELD_MAX: usize = 100_000;
 
 /// What is compared with a snapshot.
 #[derive(Clone, Copy, Debug)]
@@ -110,7 +107,7 @@ pub async fn diff(
     after: Later<'_>,
     tell: impl FnMut(Difference) -> bool + Send,
 ) -> Result<DiffTotals, SnapshotError> {
-    let held = Held::new(tell, HELD_MAX);
+    let held = Held::new(tell, before.limits().differences_held_max);
     match run(before, after, held).await {
         Ok(totals) => Ok(totals),
         Err(error) => {

@@ -1,4 +1,4 @@
-//! What holds the files of an export: tar or zip, written into memory that is taken away piece by piece.
+//! What holds the files of an export: tar, zip, or nothing around the one file, written into memory that is taken away piece by piece.
 
 use std::{
     io::{self, Write},
@@ -14,6 +14,10 @@ use zip::{
 /// Octets of a block of a tar.
 const BLOCK: u64 = 512;
 
+/// Octets from which on an entry of a zip has sizes of 64 bits: a file below it cannot grow above
+/// 4 GiB by being deflated.
+const ZIP_LARGE: u64 = 1 << 31;
+
 /// The bits of file and folder: for the one who unpacks.
 const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
@@ -28,6 +32,8 @@ pub(super) enum Container {
         writer: Option<Box<ZipWriter<StreamWriter<Shared>>>>,
         octets: Shared,
     },
+    /// The one file itself.
+    Plain(Vec<u8>),
 }
 
 /// Octets that the zip writer has written.
@@ -50,6 +56,10 @@ impl Container {
         Self::Tar { builder: tar::Builder::new(Vec::new()), written: 0 }
     }
 
+    pub(super) fn plain() -> Self {
+        Self::Plain(Vec::new())
+    }
+
     pub(super) fn zip() -> Self {
         let octets = Shared::default();
         let writer = Some(Box::new(ZipWriter::new_stream(octets.clone())));
@@ -70,7 +80,7 @@ impl Container {
                 entry(builder, path, tar::EntryType::Regular, (size, FILE_MODE), at)
             }
             Self::Zip { writer, .. } => {
-                let is_large = octets.is_none_or(|octets| octets >= u64::from(u32::MAX));
+                let is_large = octets.is_none_or(|octets| octets >= ZIP_LARGE);
                 let options = SimpleFileOptions::default()
                     .compression_method(CompressionMethod::Deflated)
                     .last_modified_time(zip_time(at))
@@ -79,6 +89,7 @@ impl Container {
                 let writer = writer.as_mut().ok_or_else(closed)?;
                 writer.start_file(path, options).map_err(io::Error::other)
             }
+            Self::Plain(_) => Ok(()),
         }
     }
 
@@ -101,6 +112,10 @@ impl Container {
                 Ok(())
             }
             Self::Zip { writer, .. } => writer.as_mut().ok_or_else(closed)?.write_all(octets),
+            Self::Plain(written) => {
+                written.extend_from_slice(octets);
+                Ok(())
+            }
         }
     }
 
@@ -120,6 +135,7 @@ impl Container {
                 let writer = writer.take().ok_or_else(closed)?;
                 writer.finish().map(drop).map_err(io::Error::other)
             }
+            Self::Plain(_) => Ok(()),
         }
     }
 
@@ -130,6 +146,7 @@ impl Container {
             Self::Zip { octets, .. } => {
                 std::mem::take(&mut *octets.0.lock().unwrap_or_else(PoisonError::into_inner))
             }
+            Self::Plain(written) => std::mem::take(written),
         }
     }
 }

@@ -10,6 +10,7 @@ use trust::digest::{Sha256Digest, Sha256Hasher};
 
 use super::{flag_names, instant};
 
+pub(super) const README: &str = "LEGGIMI.txt";
 pub(super) const FILE: &str = "index.csv";
 pub(super) const SUMS: &str = "SHA256SUMS";
 

@@ -6,12 +6,15 @@
 //! | [`Format::Zip`] | the same as a zip (zip64 where needed, deflated) |
 //! | [`Format::Maildir`] | a tar of a Maildir++ tree: INBOX at its top, `.Name.Below` beside it |
 //! | [`Format::Mbox`] | a zip with one file in mboxrd for each mailbox |
+//! | [`Format::OneMbox`] | one mboxrd file: one mailbox, or one message, and nothing beside it |
 //!
-//! * Every format has `index.csv` (one line for each message: mailbox, UID, flags, INTERNALDATE,
-//!   Message-ID, SHA-256 and octets of the message, file, and why it is missing) and `SHA256SUMS` over all
-//!   files, which `sha256sum -c` reads.
+//! * Every format but the last has `LEGGIMI.txt` (what the floor above has to say), `index.csv` (one line for
+//!   each message: mailbox, UID, flags, INTERNALDATE, Message-ID, SHA-256 and octets of the message, file,
+//!   and why it is missing) and, at the end, `SHA256SUMS` over all files, which `sha256sum -c` reads.
 //! * A message that cannot be read is named in the index with the reason, and counted. What is written of
 //!   the others is checked against their SHA-256 first.
+//! * Names of mailboxes become names that every system can have ([`names`]); none leads out of the folder
+//!   that the export is unpacked in.
 //! * Memory is bounded: messages above 1 MiB, the index and the sums wait in temporary files without a
 //!   name.
 //!
@@ -31,11 +34,15 @@ use std::{
 
 use storage::{
     error::StoreError,
+    ids::Uid,
     mailbox::{flags::Flags, view::MessageRow},
     store::Store,
 };
 use tempfile::SpooledTempFile;
-use trust::{clock::UnixMillis, digest::Sha256Hasher};
+use trust::{
+    clock::UnixMillis,
+    digest::{Sha256Digest, Sha256Hasher},
+};
 
 use self::{container::Container, index::Index, mbox::MboxQuoter, names::Names};
 use crate::{
@@ -53,6 +60,9 @@ const PIECE: usize = 128 << 10;
 /// Rows read at once.
 const ROWS: usize = 1_000;
 
+/// Messages that cannot be read and are told of one by one beside the index.
+const NAMED_MAX: usize = 20;
+
 /// What comes out.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Format {
@@ -62,8 +72,32 @@ pub enum Format {
     Maildir,
     /// A zip of mboxrd files.
     Mbox,
+    /// One mboxrd file.
+    OneMbox,
     /// A zip of `.eml` files.
     Zip,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    /// Which messages.
+    pub scope: &'a Scope,
+    /// In which form. [`Format::OneMbox`] is for a scope of one mailbox.
+    pub format: Format,
+    /// The text of `LEGGIMI.txt`, once everything else is written.
+    pub readme: &'a (dyn Fn(&Exported) -> String + Send + Sync),
+}
+
+impl std::fmt::Debug for Asked<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { scope, format, .. } = self;
+        formatter
+            .debug_struct("Asked")
+            .field("scope", scope)
+            .field("format", format)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Where the stream goes.
@@ -77,7 +111,7 @@ pub trait Sink: Send + Sync {
 }
 
 /// What was written.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Exported {
     /// Messages written.
     pub messages: u64,
@@ -85,6 +119,8 @@ pub struct Exported {
     pub octets: u64,
     /// Messages that could not be read: the index says why.
     pub unreadable: u64,
+    /// The first of them: mailbox, UID and why.
+    pub first_unreadable: Vec<(String, Uid, String)>,
     /// It was told to end, and is not whole.
     pub cut_short: bool,
 }
@@ -103,7 +139,7 @@ pub enum ExportError {
 struct Export<'a> {
     store: &'a Store,
     open: &'a OpenSnapshot,
-    format: Format,
+    asked: Asked<'a>,
     container: Container,
     names: Names,
     index: Index,
@@ -112,7 +148,7 @@ struct Export<'a> {
     total: u64,
 }
 
-/// Exports what `scope` names.
+/// Exports what is asked for.
 ///
 /// # Errors
 ///
@@ -120,11 +156,14 @@ struct Export<'a> {
 pub async fn export(
     store: &Store,
     open: &Arc<OpenSnapshot>,
-    scope: &Scope,
-    format: Format,
+    asked: Asked<'_>,
     sink: &mut dyn Sink,
 ) -> Result<Exported, ExportError> {
+    let (scope, format) = (asked.scope, asked.format);
     let mailboxes = within(open, scope)?;
+    if format == Format::OneMbox && mailboxes.len() != 1 {
+        return Err(SnapshotError::LimitExceeded { what: "mailboxes of one mbox", limit: 1 }.into());
+    }
     let total = match scope.uid {
         Some(_) => 1,
         None => mailboxes.iter().map(|(_, entry)| entry.content.rows).sum(),
@@ -132,11 +171,12 @@ pub async fn export(
     let container = match format {
         Format::Tar | Format::Maildir => Container::tar(),
         Format::Mbox | Format::Zip => Container::zip(),
+        Format::OneMbox => Container::plain(),
     };
     let mut export = Export {
         store,
         open,
-        format,
+        asked,
         container,
         names: Names::new(format),
         index: Index::new()?,
@@ -163,16 +203,12 @@ impl Export<'_> {
         let folder = self.names.folder(&mailbox.entry().name);
         let instant = self.open.snapshot().record.instant;
         let mut whole = Sha256Hasher::default();
-        match self.format {
-            Format::Maildir => {
-                for part in ["", "cur", "new", "tmp"] {
-                    self.container.directory(&names::joined(&folder, part), instant)?;
-                }
-            }
+        match self.asked.format {
+            Format::Maildir => self.begin_maildir(&folder, instant)?,
             Format::Mbox => self.container.begin(&folder, None, instant)?,
-            Format::Tar | Format::Zip => {}
+            Format::Tar | Format::Zip | Format::OneMbox => {}
         }
-        let mut after = scope.uid.and_then(|uid| storage::ids::Uid::new(uid.get() - 1));
+        let mut after = scope.uid.and_then(|uid| Uid::new(uid.get() - 1));
         loop {
             let rows =
                 mailbox.rows_after(after, if scope.uid.is_some() { 1 } else { ROWS }).await?;
@@ -190,11 +226,25 @@ impl Export<'_> {
                 break;
             }
         }
-        if self.format == Format::Mbox {
+        if self.asked.format == Format::Mbox {
             self.container.end();
             self.index.sum(whole.finish(), &folder)?;
         }
         self.drain().await
+    }
+
+    /// The folders of a mailbox, and for one that is not INBOX the empty file by which Courier knows it.
+    fn begin_maildir(&mut self, folder: &str, instant: UnixMillis) -> io::Result<()> {
+        for part in ["", "cur", "new", "tmp"] {
+            self.container.directory(&names::joined(folder, part), instant)?;
+        }
+        if folder.is_empty() {
+            return Ok(());
+        }
+        let mark = names::joined(folder, "maildirfolder");
+        self.container.begin(&mark, Some(0), instant)?;
+        self.container.end();
+        self.index.sum(Sha256Hasher::default().finish(), &mark)
     }
 
     async fn message(
@@ -212,17 +262,20 @@ impl Export<'_> {
             Ok(spool) => spool,
             Err(reason) => {
                 self.done.unreadable += 1;
+                if self.done.first_unreadable.len() < NAMED_MAX {
+                    self.done.first_unreadable.push((name.clone(), row.uid, reason.clone()));
+                }
                 self.index.line(name, row, &message_id, "", &reason)?;
                 return Ok(());
             }
         };
-        let file = match self.format {
+        let file = match self.asked.format {
             Format::Tar | Format::Zip => format!("{folder}/{:010}.eml", row.uid.get()),
             Format::Maildir => names::joined(folder, &names::maildir_file(mailbox.id(), row)),
-            Format::Mbox => folder.to_owned(),
+            Format::Mbox | Format::OneMbox => folder.to_owned(),
         };
-        match self.format {
-            Format::Mbox => self.write_mbox(&mut spool, row, whole).await?,
+        match self.asked.format {
+            Format::Mbox | Format::OneMbox => self.write_mbox(&mut spool, row, whole).await?,
             _ => self.write_file(&mut spool, row, &file).await?,
         }
         self.done.messages += 1;
@@ -319,7 +372,15 @@ impl Export<'_> {
     }
 
     async fn finish(mut self) -> Result<Exported, ExportError> {
+        if self.asked.format == Format::OneMbox {
+            return Ok(self.done);
+        }
         let instant = self.open.snapshot().record.instant;
+        let readme = (self.asked.readme)(&self.done).into_bytes();
+        self.container.begin(index::README, Some(readme.len() as u64), instant)?;
+        self.copy(&mut readme.as_slice()).await?;
+        self.container.end();
+        self.index.sum(Sha256Digest::of(&readme), index::README)?;
         let (mut index, octets, digest) = self.index.lines()?;
         self.container.begin(index::FILE, Some(octets), instant)?;
         self.copy(&mut index).await?;

@@ -1,7 +1,8 @@
 //! Names of files and folders: ones that Windows, too, can have, and never the same one twice.
 //!
-//! What Windows forbids in a name becomes `_`; where two mailboxes would then have one folder, the later
-//! one gets `~2`, `~3`, …. The names of a Maildir hold a `:`, as the format has it.
+//! What Windows forbids in a name becomes `_`, and so do characters that change how the rest is shown.
+//! Names that are too long are cut. Where two mailboxes would then have one folder, the later one gets
+//! `~2`, `~3`, …. The names of a Maildir hold a `:`, as the format has it; those of its folders are UTF-8.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,6 +16,10 @@ use super::{Format, index};
 
 /// Characters of one level.
 const LEVEL_CHARACTERS_MAX: usize = 80;
+
+/// Octets of one level, and of the one name that a folder of a Maildir has for all its levels: with
+/// what is put behind it, no more than the 255 of common file systems.
+const LEVEL_OCTETS_MAX: usize = 200;
 
 /// Names that Windows keeps for devices.
 const DEVICES: [&str; 4] = ["con", "prn", "aux", "nul"];
@@ -30,7 +35,7 @@ pub(super) struct Names {
 
 impl Names {
     pub(super) fn new(format: Format) -> Self {
-        let taken = [index::FILE, index::SUMS].map(str::to_ascii_lowercase);
+        let taken = [index::README, index::FILE, index::SUMS].map(str::to_ascii_lowercase);
         let mut taken: BTreeSet<String> = taken.into();
         if format == Format::Maildir {
             taken.extend(["cur", "new", "tmp"].map(str::to_owned));
@@ -42,7 +47,7 @@ impl Names {
     pub(super) fn folder(&mut self, mailbox: &str) -> String {
         match self.format {
             Format::Tar | Format::Zip => self.nested(mailbox, ""),
-            Format::Mbox => {
+            Format::Mbox | Format::OneMbox => {
                 let folder = self.nested(mailbox, ".mbox");
                 format!("{folder}.mbox")
             }
@@ -50,7 +55,8 @@ impl Names {
             Format::Maildir => {
                 let levels: Vec<String> =
                     mailbox.split('/').map(|level| safe(level).replace('.', "_")).collect();
-                self.free("", &format!(".{}", levels.join(".")), "")
+                let name = format!(".{}", levels.join("."));
+                self.free("", cut(&name, usize::MAX).trim_end_matches('.'), "")
             }
         }
     }
@@ -89,12 +95,24 @@ impl Names {
     }
 }
 
+/// The beginning of a name: so many characters, and octets as a file system allows.
+fn cut(name: &str, characters: usize) -> &str {
+    let ends = name.char_indices().map(|(at, one)| at + one.len_utf8());
+    let end = ends.take(characters).take_while(|end| *end <= LEVEL_OCTETS_MAX).last();
+    name.get(..end.unwrap_or(0)).unwrap_or_default()
+}
+
+/// Whether a character has no place in a name of a file: what Windows forbids, and what changes lines
+/// or the direction of the text around it.
+fn is_bad(one: char) -> bool {
+    one.is_control()
+        || matches!(one, '<' | '>' | ':' | '"' | '/' | '\\' | '|' | '?' | '*')
+        || matches!(one, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
 /// One level as a name that every system can have.
 fn safe(level: &str) -> String {
-    let is_bad = |one: char| {
-        one.is_control() || matches!(one, '<' | '>' | ':' | '"' | '/' | '\\' | '|' | '?' | '*')
-    };
-    let cut = level.chars().take(LEVEL_CHARACTERS_MAX);
+    let cut = cut(level, LEVEL_CHARACTERS_MAX).chars();
     let mut name: String = cut.map(|one| if is_bad(one) { '_' } else { one }).collect();
     if name.is_empty() || name.ends_with(['.', ' ']) || name.starts_with(' ') {
         name = format!("{}_", name.trim_matches(' ').trim_end_matches('.'));
@@ -196,5 +214,32 @@ mod tests {
         assert_eq!(names.folder("INBOX"), "");
         assert_eq!(names.folder("Archivio/2026.1"), ".Archivio.2026_1");
         assert_eq!(names.folder("Archivio/2026_1"), ".Archivio.2026_1~2");
+    }
+
+    #[test]
+    fn no_name_is_too_long_leads_elsewhere_or_hides_what_it_is() {
+        let long = "è".repeat(127);
+        let deep = [long.as_str(); 4].join("/");
+        let odd =
+            ["..", "../..", "./x", ".", "-", "fattura\u{202e}fdp", "a\u{7f}b", "x/..", " ", "..."];
+        for format in [Format::Zip, Format::Tar, Format::Mbox, Format::Maildir] {
+            let mut names = Names::new(format);
+            let mailboxes: Vec<&str> =
+                odd.into_iter().chain([long.as_str(), deep.as_str()]).collect();
+            let folders: Vec<String> = mailboxes.iter().map(|name| names.folder(name)).collect();
+            for (mailbox, folder) in mailboxes.iter().zip(&folders) {
+                for level in folder.split('/') {
+                    let is_one = !level.is_empty() && level.len() <= 255 - ".mbox".len();
+                    assert!(is_one && level != "." && level != "..", "{mailbox:?}: {folder:?}");
+                }
+                assert!(!folder.contains(is_hidden), "{mailbox:?}: {folder:?}");
+            }
+            let different: BTreeSet<&String> = folders.iter().collect();
+            assert_eq!(different.len(), folders.len(), "{folders:?}");
+        }
+    }
+
+    fn is_hidden(one: char) -> bool {
+        one.is_control() || matches!(one, '\u{202e}' | '\\' | ':')
     }
 }

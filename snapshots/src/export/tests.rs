@@ -7,9 +7,12 @@ use storage::{
     octets::ErasureReason, summary::Envelope,
 };
 
-use super::{Exported, Format, Sink, export};
+use super::{Asked, ExportError, Exported, Format, Sink, container::Container, export};
 use crate::{
-    keep::tests::house::{ANNA, House, INBOX, small, uid},
+    keep::{
+        open::OpenSnapshot,
+        tests::house::{ANNA, House, INBOX, MORNING, message, small, uid},
+    },
     restore::job::Scope,
 };
 
@@ -28,12 +31,19 @@ impl Sink for Octets {
     }
 }
 
-/// Messages in two mailboxes, one of which is erased.
-async fn exported(format: Format, to: &Path) -> Exported {
+/// A name that is long in characters and longer in octets, of two levels.
+fn long_name() -> String {
+    format!("Società {}/{}", "è".repeat(100), "x".repeat(120))
+}
+
+/// Messages in three mailboxes, one of which is erased.
+async fn house() -> (House, std::sync::Arc<OpenSnapshot>) {
     let (house, anna) = House::new(small()).await;
     let other = anna.create_mailbox("Società: dati/2026", None).await.expect("create");
+    let long = anna.create_mailbox(&long_name(), None).await.expect("create");
     house.fill(INBOX, 1..6).await;
     house.fill(other, 6..9).await;
+    house.fill(long, 9..10).await;
     house.flag(INBOX, &[uid(2)], Flags { seen: true, answered: true, ..Flags::default() }).await;
     house.take().await;
     let open = house.snapshots.open(ANNA, 1).await.expect("open");
@@ -45,10 +55,17 @@ async fn exported(format: Format, to: &Path) -> Exported {
         also: Batch::default(),
     };
     anna.erase(request).await.expect("erase");
+    (house, open)
+}
+
+async fn exported(scope: &Scope, format: Format, to: &Path) -> Result<Exported, ExportError> {
+    let (house, open) = house().await;
+    let readme = |done: &Exported| format!("Messaggi: {}\r\n", done.messages);
+    let asked = Asked { scope, format, readme: &readme };
     let mut octets = Octets::default();
-    let done = export(&house.store, &open, &Scope::default(), format, &mut octets).await;
-    std::fs::File::create(to).and_then(|mut file| file.write_all(&octets.0)).expect("write");
-    done.expect("an export")
+    let done = export(&house.store, &open, asked, &mut octets).await;
+    std::fs::write(to, &octets.0).expect("write");
+    done
 }
 
 fn run(folder: &Path, program: &str, arguments: &[&str]) -> String {
@@ -65,16 +82,25 @@ fn run(folder: &Path, program: &str, arguments: &[&str]) -> String {
 
 async fn unpacked(format: Format, with: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
-    let done = exported(format, &folder.path().join("out")).await;
-    assert_eq!((done.messages, done.unreadable, done.cut_short), (7, 1, false));
+    let done = exported(&Scope::default(), format, &folder.path().join("out")).await;
+    let done = done.expect("an export");
+    assert_eq!((done.messages, done.unreadable, done.cut_short), (8, 1, false));
+    let (mailbox, number, reason) = &done.first_unreadable[0];
+    assert_eq!((mailbox.as_str(), *number, done.first_unreadable.len()), ("INBOX", uid(3), 1));
+    assert!(reason.contains("was erased"), "{reason}");
     let unpack = match with {
         "tar" => ["tar", "xf", "out"].to_vec(),
         _ => ["python3", "-m", "zipfile", "-e", "out", "."].to_vec(),
     };
+    if with == "zip" {
+        run(folder.path(), "unzip", &["-tqq", "out"]);
+    }
     run(folder.path(), unpack[0], &unpack[1..]);
     run(folder.path(), "sha256sum", &["-c", "--strict", "--quiet", "SHA256SUMS"]);
     let index = std::fs::read_to_string(folder.path().join("index.csv")).expect("the index");
-    assert_eq!(index.lines().count(), 9, "{index}");
+    assert_eq!(index.lines().count(), 10, "{index}");
+    let readme = std::fs::read_to_string(folder.path().join("LEGGIMI.txt")).expect("the text");
+    assert_eq!(readme, "Messaggi: 8\r\n");
     let erased = index.lines().find(|line| line.starts_with("INBOX,3,")).expect("its line");
     assert!(erased.contains("was erased"), "{erased}");
     assert!(index.contains("INBOX,2,\\Seen \\Answered,2026-11-"), "{index}");
@@ -87,8 +113,11 @@ async fn a_tar_and_a_zip_unpack_and_their_sums_are_right() {
         let folder = unpacked(format, with).await;
         let eml = folder.path().join("Società_ dati/2026/0000000002.eml");
         let eml = std::fs::read(eml).expect("the message");
-        assert_eq!(eml, crate::keep::tests::house::message(7), "{format:?}");
+        assert_eq!(eml, message(7), "{format:?}");
         assert!(!folder.path().join("INBOX/0000000003.eml").exists());
+        let long = format!("Società {}/{}/0000000001.eml", "è".repeat(72), "x".repeat(80));
+        let eml = std::fs::read(folder.path().join(long)).expect("the message");
+        assert_eq!(eml, message(9), "{format:?}");
     }
 }
 
@@ -99,9 +128,123 @@ async fn python_reads_the_maildir_and_the_mboxes() {
         print(len(box), sorted(m.get_flags() for m in box)[-1], \
         {f: len(box.get_folder(f)) for f in sorted(box.list_folders()) if len(box.get_folder(f))})";
     let read = run(folder.path(), "python3", &["-c", script]);
-    assert_eq!(read.trim(), "4 RS {'Società_ dati.2026': 3}");
+    let long = format!("Società {}.{}", "è".repeat(72), "x".repeat(45));
+    assert_eq!(read.trim(), format!("4 RS {{'{long}': 1, 'Società_ dati.2026': 3}}"));
+    assert!(folder.path().join(".Società_ dati.2026/maildirfolder").exists());
     let folder = unpacked(Format::Mbox, "zip").await;
     let script = "import mailbox\nbox=mailbox.mbox('INBOX.mbox',create=False)\n\
         print(len(box), box[3]['Subject'], len(mailbox.mbox('Società_ dati/2026.mbox')))";
     assert_eq!(run(folder.path(), "python3", &["-c", script]).trim(), "4 numero 5 3");
+}
+
+#[tokio::test]
+async fn one_mailbox_is_one_mbox_that_python_reads() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("INBOX.mbox");
+    let scope = Scope { mailbox: Some(INBOX), below: false, uid: None };
+    let done = exported(&scope, Format::OneMbox, &path).await.expect("an export");
+    assert_eq!((done.messages, done.unreadable), (4, 1));
+    let script = "import mailbox\nbox=mailbox.mbox('INBOX.mbox',create=False)\n\
+        print([m['Subject'] for m in box], box[3].get_payload())";
+    let read = run(folder.path(), "python3", &["-c", script]);
+    assert_eq!(
+        read.trim(),
+        "['numero 1', 'numero 2', 'numero 4', 'numero 5'] Testo del messaggio 5."
+    );
+    let one = Scope { uid: Some(uid(5)), ..scope };
+    exported(&one, Format::OneMbox, &path).await.expect("an export");
+    let script = "import mailbox\nprint(len(mailbox.mbox('INBOX.mbox',create=False)))";
+    assert_eq!(run(folder.path(), "python3", &["-c", script]).trim(), "1");
+    let many = exported(&Scope::default(), Format::OneMbox, &path).await;
+    assert!(many.is_err(), "several mailboxes are not one mbox");
+}
+
+#[tokio::test]
+async fn mbsync_takes_the_maildir_over() {
+    let folder = unpacked(Format::Maildir, "tar").await;
+    let at = folder.path().display();
+    let config = format!(
+        "MaildirStore from\nInbox {at}\nSubFolders Maildir++\n\n\
+         MaildirStore to\nPath {at}/to/\nInbox {at}/to/INBOX\nSubFolders Verbatim\n\n\
+         Channel all\nFar :from:\nNear :to:\nPatterns *\nCreate Near\nSync Pull New\nSyncState {at}/state/\n"
+    );
+    std::fs::create_dir_all(folder.path().join("to")).expect("a folder");
+    std::fs::create_dir_all(folder.path().join("state")).expect("a folder");
+    std::fs::write(folder.path().join("mbsyncrc"), config).expect("written");
+    run(folder.path(), "mbsync", &["-c", "mbsyncrc", "all"]);
+    let count = |path: &str| {
+        let entries = std::fs::read_dir(folder.path().join("to").join(path)).expect(path);
+        entries.count()
+    };
+    let both = |path: &str| count(&format!("{path}/cur")) + count(&format!("{path}/new"));
+    assert_eq!((both("INBOX"), both("Società_ dati/2026")), (4, 3));
+    // Flags come with the names.
+    let seen = std::fs::read_dir(folder.path().join("to/INBOX/cur")).expect("cur");
+    let names = seen.map(|one| one.expect("one").file_name().to_string_lossy().into_owned());
+    assert_eq!(names.filter(|name| name.ends_with(":2,RS")).count(), 1);
+}
+
+/// Writes what the container has so far.
+fn drained(container: &mut Container, file: &mut std::fs::File) {
+    file.write_all(&container.take()).expect("written");
+}
+
+#[test]
+fn a_zip_of_more_files_than_65_535_is_read_by_python_and_unzip() {
+    const FILES: usize = 65_540;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut file = std::fs::File::create(folder.path().join("out.zip")).expect("a file");
+    let mut container = Container::zip();
+    for number in 0..FILES {
+        let octets = number.to_string();
+        let path = format!("INBOX/{number:010}.eml");
+        container.begin(&path, Some(octets.len() as u64), MORNING).expect("begin");
+        container.put(octets.as_bytes()).expect("put");
+        container.end();
+        if number % 1_000 == 0 {
+            drained(&mut container, &mut file);
+        }
+    }
+    container.finish().expect("finish");
+    drained(&mut container, &mut file);
+    let script = "import zipfile\nz=zipfile.ZipFile('out.zip')\nn=z.namelist()\n\
+        print(len(n), z.testzip(), z.read(n[-1]).decode())";
+    let read = run(folder.path(), "python3", &["-c", script]);
+    assert_eq!(read.trim(), format!("{FILES} None {}", FILES - 1));
+    run(folder.path(), "unzip", &["-tqq", "out.zip"]);
+}
+
+#[test]
+#[ignore = "writes a file of 4.5 GB"]
+fn a_zip_beyond_4_gib_is_read_by_python_and_unzip() {
+    const FILES: u64 = 45;
+    const MEGABYTES: u64 = 100;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut file = std::fs::File::create(folder.path().join("out.zip")).expect("a file");
+    let mut container = Container::zip();
+    // Deflate looks back 32 KiB: to it this never repeats, nor can it be made smaller.
+    let mut state = 88_172_645_463_325_252_u64;
+    let piece: Vec<u8> = (0..1 << 17)
+        .flat_map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()
+        })
+        .collect();
+    for number in 0..FILES {
+        let octets = (piece.len() as u64) * MEGABYTES;
+        container.begin(&format!("{number}.eml"), Some(octets), MORNING).expect("begin");
+        for _ in 0..MEGABYTES {
+            container.put(&piece).expect("put");
+            drained(&mut container, &mut file);
+        }
+        container.end();
+    }
+    container.finish().expect("finish");
+    drained(&mut container, &mut file);
+    let script = "import zipfile\nz=zipfile.ZipFile('out.zip')\n\
+        print(len(z.infolist()), z.infolist()[-1].header_offset > 1 << 32, z.testzip())";
+    assert_eq!(run(folder.path(), "python3", &["-c", script]).trim(), "45 True None");
+    run(folder.path(), "unzip", &["-tqq", "out.zip"]);
 }

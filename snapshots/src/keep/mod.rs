@@ -75,6 +75,9 @@ pub struct SnapshotLimits {
     pub pages_per_batch_max: usize,
     /// Level of zstd for pages. 6.
     pub compression_level: i32,
+    /// Differences between two instants that are held so that moves are found, of some 200 octets
+    /// each. 100,000.
+    pub differences_held_max: usize,
 }
 
 impl Default for SnapshotLimits {
@@ -86,6 +89,7 @@ impl Default for SnapshotLimits {
             rounds_max: 8,
             pages_per_batch_max: 1_000,
             compression_level: 6,
+            differences_held_max: 100_000,
         }
     }
 }

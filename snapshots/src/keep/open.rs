@@ -23,7 +23,7 @@ use storage::{
 use tokio::sync::OnceCell;
 
 use super::{
-    Snapshots, account_entry,
+    SnapshotLimits, Snapshots, account_entry,
     keys::{self, SNAPSHOT_PAGES, SNAPSHOTS},
     pages::{CatalogPages, unpack},
     records,
@@ -72,6 +72,7 @@ pub struct OpenSnapshot {
     state: State,
     secret: SnapshotSecret,
     pages: CatalogPages,
+    limits: SnapshotLimits,
 }
 
 impl std::fmt::Debug for OpenSnapshot {
@@ -110,6 +111,7 @@ impl Snapshots {
             state,
             secret,
             pages: CatalogPages::new(reader, account),
+            limits: self.limits,
         }))
     }
 }
@@ -128,6 +130,11 @@ impl OpenSnapshot {
     /// The account it is of, as it now is: what is in the messages is read through it.
     pub fn account(&self) -> &Account {
         &self.account
+    }
+
+    /// The bounds of whoever opened it.
+    pub(crate) fn limits(&self) -> &SnapshotLimits {
+        &self.limits
     }
 
     /// Where the pages of its trees are read from.

@@ -35,6 +35,7 @@ use storage::{
 use tokio::sync::Mutex;
 use trust::clock::UnixMillis;
 
+pub use self::step::CHUNKS_MISSING;
 use self::{
     job::{RestoreJob, RestoreState, SNAPSHOT_RESTORES, Scope, key},
     step::Present,
@@ -48,19 +49,21 @@ use crate::{
 /// Jobs read at once.
 const PAGE: usize = 200;
 
-/// Jobs that an account keeps; of more, the oldest that ended go when one is added.
-const JOBS_MAX: usize = 100;
-
 /// Bounds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RestoreLimits {
     /// Messages of one step. 500.
     pub rows_per_step_max: usize,
+    /// Jobs of an account that have ended and are remembered; of more, the oldest go when one is
+    /// added. 100.
+    pub jobs_ended_max: usize,
+    /// Jobs of an account that run or have stopped; one more is refused. 20.
+    pub jobs_open_max: usize,
 }
 
 impl Default for RestoreLimits {
     fn default() -> Self {
-        Self { rows_per_step_max: 500 }
+        Self { rows_per_step_max: 500, jobs_ended_max: 100, jobs_open_max: 20 }
     }
 }
 
@@ -78,6 +81,8 @@ pub struct Restores {
 pub struct RunningJobs {
     /// They, ascending by account and number.
     pub jobs: Vec<RestoreJob>,
+    /// Jobs that stopped and wait for a person.
+    pub stopped: u64,
     /// What is wrong with rows that cannot be read.
     pub unreadable: Vec<StoreError>,
 }
@@ -122,7 +127,8 @@ impl Restores {
     /// # Errors
     ///
     /// [`SnapshotError::NoSuchSnapshot`], [`StoreError::NoSuchMailbox`],
-    /// [`SnapshotError::NotPresent`] when the mailbox has no such UID, [`StoreError::InvalidMailboxName`].
+    /// [`SnapshotError::NotPresent`] when the mailbox has no such UID, [`StoreError::InvalidMailboxName`],
+    /// [`SnapshotError::TooManyRestores`].
     pub async fn begin(
         &self,
         account: AccountId,
@@ -162,13 +168,18 @@ impl Restores {
             erased: 0,
             unreadable: 0,
         };
+        let all = jobs.len();
         jobs.retain(|job| matches!(job.state, RestoreState::Done | RestoreState::Cancelled));
+        let limit = self.limits.jobs_open_max;
+        if all - jobs.len() >= limit {
+            return Err(SnapshotError::TooManyRestores { account, limit });
+        }
         loop {
             let mut batch = Batch::default();
             let key = key(account, job.number);
             batch.expect(SNAPSHOT_RESTORES, key.clone(), Expected::Absent);
             batch.put(SNAPSHOT_RESTORES, key, job.encode());
-            for old in jobs.iter().rev().skip(JOBS_MAX) {
+            for old in jobs.iter().rev().skip(self.limits.jobs_ended_max) {
                 batch.delete(SNAPSHOT_RESTORES, self::key(account, old.number));
             }
             match self.snapshots.store().commit(batch).await {
@@ -224,8 +235,11 @@ impl Restores {
         let mut running = RunningJobs::default();
         self.scan(&[], |job| {
             match job {
-                Ok(job) if job.state == RestoreState::Running => running.jobs.push(job),
-                Ok(_) => {}
+                Ok(job) => match job.state {
+                    RestoreState::Running => running.jobs.push(job),
+                    RestoreState::Stopped => running.stopped += 1,
+                    RestoreState::Done | RestoreState::Cancelled => {}
+                },
                 Err(error) => running.unreadable.push(error),
             }
             Ok(())

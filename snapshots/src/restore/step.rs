@@ -37,7 +37,7 @@ const SPECIAL_USES: [SpecialUse; 5] = [
 ];
 
 /// Why a job stops whose batch is refused again although nobody changed the job.
-const CHUNKS_MISSING: &str = "the store refused a batch twice: chunks of its messages are missing; run \
+pub const CHUNKS_MISSING: &str = "the store refused a batch twice: chunks of its messages are missing; run \
      `ceralacca store check`, mend what it names, then resume the restore";
 
 /// What the mailbox that a job restores into had before.

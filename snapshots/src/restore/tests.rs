@@ -15,10 +15,14 @@ use super::{
     RestoreLimits, Restores, Target,
     job::{RestoreJob, RestoreState, Scope},
 };
+use crate::error::SnapshotError;
 use crate::keep::tests::house::{ANNA, House, INBOX, MORNING, small, uid};
 
+const LIMITS: RestoreLimits =
+    RestoreLimits { rows_per_step_max: 7, jobs_ended_max: 3, jobs_open_max: 2 };
+
 fn restores(house: &House) -> std::sync::Arc<Restores> {
-    Restores::new(house.snapshots.clone(), RestoreLimits { rows_per_step_max: 7 })
+    Restores::new(house.snapshots.clone(), LIMITS)
 }
 
 async fn begin(house: &House, scope: Scope, target: Target) -> u64 {
@@ -363,4 +367,29 @@ async fn a_row_that_cannot_be_read_holds_up_no_other_job() {
     let running = restores(&house).running().await.expect("running");
     let numbers: Vec<u64> = running.jobs.iter().map(|job| job.number).collect();
     assert_eq!((numbers, running.unreadable.len()), (vec![number], 1));
+}
+
+#[tokio::test]
+async fn an_account_has_so_many_open_jobs_and_remembers_so_many_that_ended() {
+    let house = halved_house().await;
+    let restores = restores(&house);
+    let scope = Scope { mailbox: Some(INBOX), below: false, uid: Some(uid(30)) };
+    for _ in 0..5 {
+        let number = begin(&house, scope.clone(), Target::InPlace).await;
+        assert_eq!(finish(&restores, number).await.state, RestoreState::Done);
+    }
+    let open = [
+        begin(&house, scope.clone(), Target::InPlace).await,
+        begin(&house, scope.clone(), Target::InPlace).await,
+    ];
+    let kept: Vec<u64> =
+        restores.list(ANNA).await.expect("list").iter().map(|job| job.number).collect();
+    assert_eq!(kept, [3, 4, 5, open[0], open[1]]);
+    let refused = restores.begin(ANNA, 1, scope.clone(), Target::InPlace, MORNING).await;
+    assert!(
+        matches!(refused, Err(SnapshotError::TooManyRestores { account: ANNA, limit: 2 })),
+        "{refused:?}"
+    );
+    restores.cancel(ANNA, open[0]).await.expect("cancel");
+    begin(&house, scope, Target::InPlace).await;
 }

@@ -14,6 +14,7 @@ use super::{failure::Failure, output::Output, say};
 mod browse;
 mod compare;
 mod export;
+mod folder;
 mod hold;
 mod prove;
 mod restore;
@@ -110,8 +111,8 @@ pub(super) enum SnapshotCommand {
     #[command(
         about = say("Esporta i messaggi di un'istantanea", "Exports the messages of a snapshot"),
         after_help = with_instants!(
-            "Esempi:\n  ceralacca snapshot export maria.rossi@pec.example latest --format zip --out casella.zip\n  ceralacca snapshot export maria.rossi@pec.example latest --format maildir --out - | tar x -C Maildir\n\nCon index.csv e SHA256SUMS (sha256sum -c). Esce con 1 se un messaggio non si legge: l'indice dice perché.",
-            "Examples:\n  ceralacca snapshot export maria.rossi@pec.example latest --format zip --out account.zip\n  ceralacca snapshot export maria.rossi@pec.example latest --format maildir --out - | tar x -C Maildir\n\nWith index.csv and SHA256SUMS (sha256sum -c). Ends with 1 when a message cannot be read: the index says why.",
+            "Esempi:\n  ceralacca snapshot export maria.rossi@pec.example latest --format zip --out casella.zip\n  ceralacca snapshot export maria.rossi@pec.example latest --format maildir --to Maildir\n  ceralacca snapshot export maria.rossi@pec.example latest --mailbox Clienti --only --format mbox --out Clienti.mbox\n\nCon LEGGIMI.txt, index.csv e SHA256SUMS (sha256sum -c), salvo un solo .mbox. Ciò che è interrotto non resta. Esce con 1 se un messaggio non si legge: l'indice dice perché.",
+            "Examples:\n  ceralacca snapshot export maria.rossi@pec.example latest --format zip --out account.zip\n  ceralacca snapshot export maria.rossi@pec.example latest --format maildir --to Maildir\n  ceralacca snapshot export maria.rossi@pec.example latest --mailbox Clients --only --format mbox --out Clients.mbox\n\nWith LEGGIMI.txt, index.csv and SHA256SUMS (sha256sum -c), one .mbox excepted. What is cut short does not stay. Ends with 1 when a message cannot be read: the index says why.",
         ),
     )]
     Export(export::ExportArguments),

@@ -23,10 +23,13 @@ use super::{
     view::MessageRow,
 };
 use crate::{
-    account::{after, draft::Draft, message_name, queue::Change, quota, quota::QuotaRule},
+    account::{
+        after, capture::departed_at, draft::Draft, message_name, queue::Change, quota,
+        quota::QuotaRule,
+    },
     catalog::{
         engine::{Batch, Reader, Scan},
-        keys::{self, KeyReader},
+        keys,
     },
     error::StoreError,
     ids::{AccountId, EmailNumber, MailboxId, ModSeq, Uid, UidValidity},
@@ -306,7 +309,7 @@ pub(crate) async fn standing(
 }
 
 /// Which of `numbers`, ascending, have departed: they stand in the list of one snapshot each. There
-/// are as many lists as there are snapshots, each of which is asked for every number.
+/// are as many lists as there are snapshots.
 async fn departed(
     reader: &(impl Reader + ?Sized),
     account: AccountId,
@@ -315,18 +318,51 @@ async fn departed(
     let mut departed = BTreeSet::new();
     let mut scan = Scan::prefix(keys::DEPARTED_MESSAGES, &keys::account(account), 1);
     while let Some((key, _)) = reader.scan(&scan).await?.into_iter().next() {
-        let mut fields = KeyReader::new(keys::DEPARTED_MESSAGES, &key);
-        fields.take_u64()?;
-        let snapshot = fields.take_u64()?;
+        let (snapshot, _) = departed_at(&key)?;
         for numbers in numbers.chunks(LOOKED_UP) {
-            let key = |number: &EmailNumber| keys::departed_message(account, snapshot, *number);
-            let asked: Vec<_> =
-                numbers.iter().map(|number| (keys::DEPARTED_MESSAGES, key(number))).collect();
-            let listed = reader.multi_get(&asked).await?;
-            let listed = numbers.iter().zip(listed).filter(|(_, value)| value.is_some());
-            departed.extend(listed.map(|(number, _)| *number));
+            listed(reader, account, snapshot, numbers, &mut departed).await?;
         }
         scan.start = after(&keys::departed_message(account, snapshot, EmailNumber(u64::MAX)));
     }
     Ok(departed)
+}
+
+/// Adds those of `numbers`, ascending, that stand in the list of one snapshot. Numbers of one step lie
+/// close together, so what the list has between them is read at once; only where that is more than
+/// there are numbers are the others asked for one by one.
+async fn listed(
+    reader: &(impl Reader + ?Sized),
+    account: AccountId,
+    snapshot: u64,
+    numbers: &[EmailNumber],
+    departed: &mut BTreeSet<EmailNumber>,
+) -> Result<(), StoreError> {
+    let key = |number: EmailNumber| keys::departed_message(account, snapshot, number);
+    let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else { return Ok(()) };
+    let between = Scan {
+        family: keys::DEPARTED_MESSAGES,
+        start: key(*first),
+        end: Some(after(&key(*last))),
+        reverse: false,
+        limit: numbers.len(),
+    };
+    let page = reader.scan(&between).await?;
+    let mut read = None;
+    for (key, _) in &page {
+        let (_, number) = departed_at(key)?;
+        if numbers.binary_search(&number).is_ok() {
+            departed.insert(number);
+        }
+        read = Some(number);
+    }
+    if page.len() < between.limit {
+        return Ok(());
+    }
+    let left = numbers.partition_point(|number| Some(*number) <= read);
+    let left = numbers.get(left..).unwrap_or_default();
+    let asked: Vec<_> = left.iter().map(|number| (keys::DEPARTED_MESSAGES, key(*number))).collect();
+    let listed = reader.multi_get(&asked).await?;
+    let listed = left.iter().zip(listed).filter(|(_, value)| value.is_some());
+    departed.extend(listed.map(|(number, _)| *number));
+    Ok(())
 }

@@ -172,3 +172,31 @@ async fn an_erased_message_is_refused_or_left_out() {
     assert_eq!(came_back, [false, false, true]);
     assert_eq!(rows(&anna, INBOX).await.len(), 2);
 }
+
+#[tokio::test]
+async fn messages_that_lie_far_apart_are_found_in_whichever_list_they_departed_to() {
+    let (house, anna) = House::with_families(&[TAKEN]).await;
+    for number in 1..31 {
+        house.append(&anna, INBOX, number).await.expect("append");
+    }
+    let shown = rows(&anna, INBOX).await;
+    take(&anna).await;
+    let some = |from: usize, step: usize| -> Vec<_> {
+        shown.iter().skip(from).step_by(step).map(|row| row.uid).collect()
+    };
+    // Every third departs to the list of the first snapshot, as many to that of the second.
+    expunge(&anna, &some(1, 3)).await;
+    take(&anna).await;
+    expunge(&anna, &some(2, 3)).await;
+    let asked: Vec<MessageRow> = [0, 1, 2, 15, 16, 27, 28, 29].map(|at| shown[at].clone()).into();
+    let restored = anna.restore_rows(restore(INBOX, &asked)).await.expect("restore");
+    let new = restored.uids.into_iter().flatten().collect::<Vec<_>>();
+    let now = rows(&anna, INBOX).await;
+    for (at, (row, uid)) in asked.iter().zip(&new).enumerate() {
+        let is = now.iter().find(|one| one.uid == *uid).expect("its row");
+        let stands = [0, 3, 5].contains(&at);
+        assert_eq!(is.email_number == row.email_number, stands, "{at}");
+    }
+    assert_eq!(new.len(), asked.len());
+    house.is_sound().await;
+}

@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 use snapshots::{
-    export::{ExportError, Format, Sink, export},
+    export::{Asked, ExportError, Exported, Format, Sink, export},
     restore::job::Scope,
 };
 
 use super::{account, mailbox_named, open, opened, uid};
 use crate::{
-    control::{Operation, OperationError, Progress, Run, Site},
-    texts::Text,
+    control::{Kind, Operation, OperationError, Progress, Run, Site},
+    texts::{self, Text},
 };
 
 /// Asks for an export.
@@ -19,9 +19,12 @@ pub struct SnapshotExport {
     pub account: String,
     /// Which snapshot.
     pub instant: String,
-    /// This mailbox only, with those below it.
+    /// This mailbox only.
     #[serde(default)]
     pub mailbox: Option<String>,
+    /// Without those below it.
+    #[serde(default)]
+    pub only: bool,
     /// This message of the mailbox only.
     #[serde(default)]
     pub uid: Option<u32>,
@@ -37,7 +40,7 @@ pub enum ExportFormat {
     Tar,
     /// A tar of a Maildir++ tree.
     Maildir,
-    /// A zip of mboxrd files.
+    /// A zip of mboxrd files; one such file when one mailbox or message is asked for.
     Mbox,
     /// A zip of `.eml` files.
     Zip,
@@ -54,9 +57,44 @@ pub struct ExportOutcome {
     pub octets: u64,
     /// Messages that could not be read: the index says why.
     pub unreadable: u64,
+    /// SHA-256 of the file, in hexadecimal digits, where one was written.
+    #[serde(default)]
+    pub sha256: Option<String>,
+    /// The first of them, each with the reason, in English.
+    #[serde(default)]
+    pub first_unreadable: Vec<UnreadableMessage>,
     /// Why the account may have been otherwise at the instant that was asked for.
     #[serde(default)]
     pub note: Option<Text>,
+}
+
+/// A message that could not be read.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct UnreadableMessage {
+    /// Its mailbox.
+    pub mailbox: String,
+    /// Its UID.
+    pub uid: u32,
+    /// Why, in English.
+    pub reason: String,
+}
+
+impl SnapshotExport {
+    /// Whether what comes out is one mboxrd file, with nothing beside it.
+    #[must_use]
+    pub fn is_one_mbox(&self) -> bool {
+        self.format == ExportFormat::Mbox && (self.only || self.uid.is_some())
+    }
+
+    fn form(&self) -> Format {
+        match self.format {
+            ExportFormat::Tar => Format::Tar,
+            ExportFormat::Maildir => Format::Maildir,
+            ExportFormat::Mbox if self.is_one_mbox() => Format::OneMbox,
+            ExportFormat::Mbox => Format::Mbox,
+            ExportFormat::Zip => Format::Zip,
+        }
+    }
 }
 
 struct PutOut<'a>(&'a Run);
@@ -80,32 +118,44 @@ impl Operation for SnapshotExport {
     type Outcome = ExportOutcome;
 
     async fn run(&self, site: &Site, run: &Run) -> Result<ExportOutcome, OperationError> {
-        let (id, _) = account(site, &self.account).await?;
+        let (id, settings) = account(site, &self.account).await?;
         let (opened, note) = run.reading(open(&opened(site), id, &self.instant)).await??;
         let mailbox = self.mailbox.as_deref().map(|name| mailbox_named(&opened, name));
         let scope = Scope {
             mailbox: mailbox.transpose()?,
-            below: self.uid.is_none(),
+            below: !self.only && self.uid.is_none(),
             uid: self.uid.map(uid).transpose()?,
         };
-        let format = match self.format {
-            ExportFormat::Tar => Format::Tar,
-            ExportFormat::Maildir => Format::Maildir,
-            ExportFormat::Mbox => Format::Mbox,
-            ExportFormat::Zip => Format::Zip,
-        };
-        let done = export(&site.store, &opened, &scope, format, &mut PutOut(run)).await;
+        if scope.mailbox.is_none() && (self.only || scope.uid.is_some()) {
+            return Err(OperationError::new(
+                Kind::Invalid,
+                Text::fixed(
+                    "di quale cartella? indicarla con --mailbox",
+                    "of which mailbox? name it with --mailbox",
+                ),
+            ));
+        }
+        let (format, name) = (self.form(), opened.snapshot().name());
+        let readme =
+            |done: &Exported| texts::export::readme(&settings.address, &name, format, done);
+        let asked = Asked { scope: &scope, format, readme: &readme };
+        let done = export(&site.store, &opened, asked, &mut PutOut(run)).await;
         run.go_on()?;
         let done = done.map_err(|error| match error {
             ExportError::Snapshot(error) => error.into(),
             ExportError::Write(error) => OperationError::of_machine(&error),
         })?;
+        let unreadable = done.first_unreadable.into_iter();
         Ok(ExportOutcome {
             snapshot: opened.snapshot().name(),
             messages: done.messages,
             octets: done.octets,
             unreadable: done.unreadable,
             note,
+            sha256: None,
+            first_unreadable: unreadable
+                .map(|(mailbox, uid, reason)| UnreadableMessage { mailbox, uid: uid.get(), reason })
+                .collect(),
         })
     }
 }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use snapshots::restore::{
-    RestoreLimits, Restores, Target,
+    Restores, Target,
     job::{RestoreJob, RestoreState, Scope},
 };
 use trust::clock::{Clock as _, SystemClock};
@@ -95,7 +95,7 @@ impl From<RestoreJob> for RestoreView {
 }
 
 fn restores(site: &Site) -> std::sync::Arc<Restores> {
-    Restores::new(opened(site), RestoreLimits::default())
+    Restores::new(opened(site), site.config.snapshots.restore.limits)
 }
 
 #[async_trait::async_trait]

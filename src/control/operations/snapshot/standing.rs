@@ -240,7 +240,9 @@ pub(super) async fn open(
 pub(super) fn refusal(error: &SnapshotError) -> OperationError {
     let kind = match error {
         SnapshotError::NotPresent | SnapshotError::NoSuchSnapshot { .. } => Kind::NotFound,
-        SnapshotError::TooSoon(_) | SnapshotError::TooBusy(_) => Kind::Temporary,
+        SnapshotError::TooSoon(_)
+        | SnapshotError::TooBusy(_)
+        | SnapshotError::TooManyRestores { .. } => Kind::Temporary,
         SnapshotError::Held { .. } => Kind::Conflict,
         SnapshotError::Store(error) => Kind::of_store(error),
         _ => Kind::Failed,
@@ -396,6 +398,7 @@ mod tests {
             (Kind::NotFound, StoreError::NoSuchMailboxName("Clienti".to_owned()).into()),
             (Kind::Temporary, SnapshotError::TooSoon(account)),
             (Kind::Temporary, SnapshotError::TooBusy(account)),
+            (Kind::Temporary, SnapshotError::TooManyRestores { account, limit: 20 }),
             (Kind::Conflict, SnapshotError::Held { account, number: 3, reason }),
             (Kind::Conflict, StoreError::Conflict.into()),
             (Kind::Failed, SnapshotError::LimitExceeded { what: "a page", limit: 8 }),
