@@ -215,6 +215,10 @@ pub(crate) fn damage_of(error: SnapshotError) -> Result<(String, String), Snapsh
     match error {
         SnapshotError::Damaged { object, detail } => Ok((object, detail.to_owned())),
         SnapshotError::Store(StoreError::Damaged { object, detail }) => Ok((object, detail)),
+        // A store of a newer program is not opened: an octet is another.
+        SnapshotError::Store(StoreError::TooNew { object, found, known }) => {
+            Ok((object, format!("its format {found} is above {known}")))
+        }
         SnapshotError::PageMissing(page) => {
             Ok((format!("page {page}"), "it is missing".to_owned()))
         }

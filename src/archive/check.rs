@@ -48,6 +48,11 @@ pub async fn check(
                     Err(StoreError::Damaged { object, detail }) => {
                         found(object, ArchiveFault::Damaged(detail));
                     }
+                    // A store of a newer program is not opened: an octet is another.
+                    Err(StoreError::TooNew { object, found: format, known }) => {
+                        let detail = format!("its format {format} is above {known}");
+                        found(object, ArchiveFault::Damaged(detail));
+                    }
                     Err(error) => return Err(error),
                 }
             }

@@ -84,7 +84,8 @@ const LIMITS: [Sentence; 27] = [
 ];
 
 /// What was found of chunks, packs and records.
-const DAMAGES: [Sentence; 54] = [
+const DAMAGES: [Sentence; 55] = [
+    ("its format {} is above {}", "il suo formato {} è sopra {}"),
     ("nothing is there", "lì non c'è nulla"),
     ("there is no such object", "l'oggetto non c'è"),
     ("it is empty", "è vuoto"),
