@@ -136,11 +136,6 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     beside.spawn(leftovers);
     journal::start(&config, &engine.engine, objects, &mut beside, &stopping)?;
     snapshots::start(&config, (&engine.engine, &runs), &mut beside, &stopping)?;
-    beside.spawn(restoring::restore(
-        Arc::clone(runs.snapshots()),
-        Arc::clone(&config),
-        stopping.clone(),
-    ));
     beside.spawn(tokens::keep(issuer_keys, stopping.clone()));
     beside.spawn(Arc::clone(&claim).watch(backup.clone(), stopping.clone()));
     if let Some(backup) = &backup {

@@ -1,4 +1,4 @@
-//! Starts runs over all accounts.
+//! Starts runs over all accounts, and restores.
 //!
 //! Not here: what a run does (`crate::snapshots::service`).
 
@@ -9,20 +9,25 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use trust::{clock::SystemClock, random::SystemRandom};
 
-use super::journal::{Stamping, stamps, trusted_stamps};
+use super::{
+    journal::{Stamping, stamps, trusted_stamps},
+    restoring::restore,
+};
 use crate::{config::Config, pec::engine::PecEngine, snapshots::service::SnapshotService};
 
-/// Starts the service among those `beside`, unless the configuration wants none.
+/// Starts restores and runs among those `beside`; runs, unless the configuration wants none.
 ///
 /// # Errors
 ///
 /// When the source of time stamps cannot be made.
 pub fn start(
-    config: &Config,
+    config: &Arc<Config>,
     (engine, runs): (&Arc<PecEngine>, &Arc<Runs>),
     beside: &mut JoinSet<()>,
     stopping: &CancellationToken,
 ) -> anyhow::Result<()> {
+    let restores = Arc::clone(runs.snapshots());
+    beside.spawn(restore(restores, Arc::clone(config), stopping.clone()));
     if !config.snapshots.enabled {
         return Ok(());
     }
