@@ -108,7 +108,7 @@ fn an_export_into_a_folder_or_a_file_is_what_the_client_reads() {
         assert_eq!(house.provider.run(&words, "").status.code(), Some(code), "{words:?}");
     }
     assert_eq!(names(place.path()), ["Clienti.mbox", "Maildir", "casella.zip"]);
-    house.is_sound();
+    house.end_soundly();
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn an_export_whose_server_is_killed_leaves_nothing_that_looks_whole() {
         assert_eq!(names(place.path()), [""; 0], "{format}");
         house.provider.start();
     }
-    house.is_sound();
+    house.end_soundly();
 }
 
 /// Octets of everything in a folder.

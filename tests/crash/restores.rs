@@ -76,7 +76,7 @@ impl House {
     }
 
     /// Stops the provider; its store is sound.
-    pub(crate) fn is_sound(mut self) {
+    pub(crate) fn end_soundly(mut self) {
         assert!(self.provider.stop(), "{}", self.provider.log());
         let report = json(&self.provider, &["store", "check"]);
         assert_eq!(report["clean"], true, "{report:#}");
@@ -114,7 +114,7 @@ fn a_restore_ends_after_each_kill_and_each_message_is_there_once() {
     assert_eq!(metric(&house.provider, "ceralacca_snapshot_restores_total{outcome=\"done\"}"), 1);
     let running = || metric(&house.provider, "ceralacca_snapshot_restores_open{state=\"running\"}");
     wait_until("the metrics say that none runs", || running() == 0);
-    house.is_sound();
+    house.end_soundly();
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn a_message_a_mailbox_and_an_account_come_back_where_they_were_or_beside() {
     assert!(done < 80, "the cancellation must come into the middle");
     let unknown = ["snapshot", "restore-cancel", &house.anna, "99"];
     assert_eq!(house.provider.run(&unknown, "").status.code(), Some(3));
-    house.is_sound();
+    house.end_soundly();
 }
 
 #[test]
@@ -201,5 +201,5 @@ fn over_quota_a_restore_stops_with_what_fits_and_goes_on_when_there_is_room() {
     house.snapshot(&["restore-resume", &number]);
     let status = house.ended(&number);
     assert_eq!((&status["state"], &status["restored"]), (&"done".into(), &120.into()), "{status}");
-    house.is_sound();
+    house.end_soundly();
 }
