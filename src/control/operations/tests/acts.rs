@@ -76,9 +76,9 @@ async fn holds_settings_rules_and_restores_are_noted_with_what_they_are_about() 
     assert_eq!(restore(Some("INBOX"), false).await.unwrap_err().kind, Kind::Invalid);
     let rules = "[{\"older_than_days\":30,\"mailboxes\":[],\"larger_than_octets\":0,\"only_read\":false,\
                  \"except_flagged\":true,\"target\":\"Archivio/{year}/{mailbox}\"}]";
-    let held = format!("snapshot {taken}: causa 12");
+    let of_one = format!("snapshot {taken}: causa 12");
     let noted = [
-        ("snapshots-held", &*held),
+        ("snapshots-held", &*of_one),
         ("snapshots-released", "all snapshots"),
         ("snapshot-settings", "every_minutes 120, monthly_months 60"),
         ("snapshot-settings", "as the plan"),
