@@ -22,13 +22,11 @@ pub fn error(error: &StoreError) -> Text {
 /// in English.
 #[must_use]
 pub fn of_machine(error: &(dyn Error + 'static)) -> Text {
-    match error.downcast_ref::<StoreError>() {
-        Some(known) => self::error(known),
-        None => {
-            let text = with_causes(error);
-            Text::filled(text.clone(), text)
-        }
+    if let Some(known) = error.downcast_ref::<StoreError>() {
+        return self::error(known);
     }
+    let text = with_causes(error);
+    Text::filled(text.clone(), text)
 }
 
 fn with_causes(error: &dyn Error) -> String {
