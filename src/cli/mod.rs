@@ -131,7 +131,7 @@ enum Command {
     Message(message::MessageCommand),
     #[command(
         subcommand,
-        about = say("I messaggi vecchi passano in Archivio: regole, prova, giro", "Old messages move to Archivio: rules, dry run, run"),
+        about = say("I messaggi vecchi passano in Archivio: regole, prova, giro, ritorno", "Old messages move to Archivio: rules, dry run, run, way back"),
     )]
     Archive(archive::ArchiveCommand),
     #[command(

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use storage::{
     account::tier::ARCHIVE,
     catalog::{engine::Scan, pages::Pages},
+    error::StoreError,
 };
 use trust::clock::{Clock as _, SystemClock};
 
@@ -180,7 +181,7 @@ impl Operation for ArchiveRestore {
         let (id, settings) = account(site, &self.account).await?;
         let (store, only) = (&site.store, self.mailbox.as_deref());
         // Asked first: what is refused is no act.
-        let foreseen = run.reading(back::foresee(store, id, only)).await??;
+        let foreseen = run.reading(back::foresee(store, id, only)).await?.map_err(not_archived)?;
         let report = if self.dry_run {
             foreseen
         } else {
@@ -196,6 +197,22 @@ impl Operation for ArchiveRestore {
         };
         Ok(outcome(settings.address, self.dry_run, &report))
     }
+}
+
+/// What a person reads who names a mailbox from which nothing can go back.
+fn not_archived(error: StoreError) -> OperationError {
+    let (kind, name) = match error {
+        StoreError::InvalidMailboxName { name, .. } => (Kind::Invalid, name),
+        StoreError::NoSuchMailboxName(name) => (Kind::NotFound, name),
+        error => return error.into(),
+    };
+    OperationError::new(
+        kind,
+        Text::filled(
+            format!("\"{name}\" non è una cartella dell'archivio: indicarne una sotto {ARCHIVE}"),
+            format!("\"{name}\" is no mailbox of the archive: name one below {ARCHIVE}"),
+        ),
+    )
 }
 
 fn outcome(account: String, dry_run: bool, report: &RunReport) -> RunOutcome {
