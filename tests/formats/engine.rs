@@ -56,13 +56,13 @@ fn holds<M: Message + Debug + Default + PartialEq>(
 }
 
 /// Every number that an enumeration has, with its name.
-fn enumeration<E: Debug + TryFrom<i32>>(golden: Golden) {
+fn enumeration<E: Debug + TryFrom<i32>>(golden: &Golden) {
     let all = (0..1_000).filter_map(|number| Some((number, E::try_from(number).ok()?)));
     words(golden, all.map(|(number, of)| format!("{number} {of:?}")).collect());
 }
 
 /// What a set of words had is still in it; each that came later has a line of its own.
-fn words(golden: Golden, now: Vec<String>) {
+fn words(golden: &Golden, now: Vec<String>) {
     let then = String::from_utf8(golden.clone().written(now.join("\n"))).expect("a text");
     for word in then.lines() {
         assert!(now.iter().any(|now| now == word), "{word} is gone");
@@ -78,18 +78,18 @@ fn texts(of: &[&str]) -> Vec<String> {
 
 #[test]
 fn enumerations_stay_as_they_are() {
-    enumeration::<TransmissionState>(Golden::of("enum.TransmissionState"));
-    enumeration::<RecipientState>(Golden::of("enum.RecipientState"));
-    enumeration::<IncomingKind>(Golden::of("enum.IncomingKind"));
-    enumeration::<AnomalyKind>(Golden::of("enum.AnomalyKind"));
-    enumeration::<DeliveryStage>(Golden::of("enum.DeliveryStage"));
-    enumeration::<DeliveryFaultKind>(Golden::of("enum.DeliveryFaultKind"));
-    enumeration::<QueueKind>(Golden::of("enum.QueueKind"));
-    enumeration::<ReturnedPart>(Golden::of("enum.ReturnedPart"));
-    enumeration::<FoundAt>(Golden::of("enum.FoundAt"));
-    enumeration::<ArtefactKind>(Golden::of("enum.ArtefactKind"));
+    enumeration::<TransmissionState>(&Golden::of("enum.TransmissionState"));
+    enumeration::<RecipientState>(&Golden::of("enum.RecipientState"));
+    enumeration::<IncomingKind>(&Golden::of("enum.IncomingKind"));
+    enumeration::<AnomalyKind>(&Golden::of("enum.AnomalyKind"));
+    enumeration::<DeliveryStage>(&Golden::of("enum.DeliveryStage"));
+    enumeration::<DeliveryFaultKind>(&Golden::of("enum.DeliveryFaultKind"));
+    enumeration::<QueueKind>(&Golden::of("enum.QueueKind"));
+    enumeration::<ReturnedPart>(&Golden::of("enum.ReturnedPart"));
+    enumeration::<FoundAt>(&Golden::of("enum.FoundAt"));
+    enumeration::<ArtefactKind>(&Golden::of("enum.ArtefactKind"));
     let all = JournalEvent::ALL.iter().map(|event| event.word().to_owned());
-    words(Golden::of("enum.JournalEvent"), all.collect());
+    words(&Golden::of("enum.JournalEvent"), all.collect());
 }
 
 #[test]
