@@ -56,7 +56,7 @@ fn holds<M: Message + Debug + Default + PartialEq>(
 }
 
 /// Every number that an enumeration has, with its name.
-fn enumeration<E: Debug + TryFrom<i32>>(golden: Golden) {
+fn enumeration<E: Debug + TryFrom<i32>>(golden: &Golden) {
     let all = (0..1_000).filter_map(|number| Some((number, E::try_from(number).ok()?)));
     words(&golden, all.map(|(number, of)| format!("{number} {of:?}")).collect());
 }
@@ -78,16 +78,16 @@ fn texts(of: &[&str]) -> Vec<String> {
 
 #[test]
 fn enumerations_stay_as_they_are() {
-    enumeration::<TransmissionState>(Golden::of("enum.TransmissionState"));
-    enumeration::<RecipientState>(Golden::of("enum.RecipientState"));
-    enumeration::<IncomingKind>(Golden::of("enum.IncomingKind"));
-    enumeration::<AnomalyKind>(Golden::of("enum.AnomalyKind"));
-    enumeration::<DeliveryStage>(Golden::of("enum.DeliveryStage"));
-    enumeration::<DeliveryFaultKind>(Golden::of("enum.DeliveryFaultKind"));
-    enumeration::<QueueKind>(Golden::of("enum.QueueKind"));
-    enumeration::<ReturnedPart>(Golden::of("enum.ReturnedPart"));
-    enumeration::<FoundAt>(Golden::of("enum.FoundAt"));
-    enumeration::<ArtefactKind>(Golden::of("enum.ArtefactKind"));
+    enumeration::<TransmissionState>(&Golden::of("enum.TransmissionState"));
+    enumeration::<RecipientState>(&Golden::of("enum.RecipientState"));
+    enumeration::<IncomingKind>(&Golden::of("enum.IncomingKind"));
+    enumeration::<AnomalyKind>(&Golden::of("enum.AnomalyKind"));
+    enumeration::<DeliveryStage>(&Golden::of("enum.DeliveryStage"));
+    enumeration::<DeliveryFaultKind>(&Golden::of("enum.DeliveryFaultKind"));
+    enumeration::<QueueKind>(&Golden::of("enum.QueueKind"));
+    enumeration::<ReturnedPart>(&Golden::of("enum.ReturnedPart"));
+    enumeration::<FoundAt>(&Golden::of("enum.FoundAt"));
+    enumeration::<ArtefactKind>(&Golden::of("enum.ArtefactKind"));
     let all = JournalEvent::ALL.iter().map(|event| event.word().to_owned());
     words(&Golden::of("enum.JournalEvent"), all.collect());
 }
