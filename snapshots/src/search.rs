@@ -422,8 +422,12 @@ impl Followed {
                 let text = |octets: &Option<Vec<u8>>| octets.as_deref().map(encoded_word::decode);
                 Ok((text(&summary.envelope.subject), text(&summary.envelope.message_id)))
             }
-            // Gone with its last snapshot meanwhile: as it was found.
-            Err(StoreError::NoSuchMessage { .. }) => {
+            // Gone with its last snapshot meanwhile, or unreadable: as it was found.
+            Err(
+                StoreError::NoSuchMessage { .. }
+                | StoreError::Damaged { .. }
+                | StoreError::TooNew { .. },
+            ) => {
                 let text = |field| self.headers.as_ref().and_then(|headers| headers.text(field));
                 let text = |field| text(field).map(str::to_owned);
                 Ok((text(HeaderField::Subject), text(HeaderField::MessageId)))

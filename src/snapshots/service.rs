@@ -10,6 +10,8 @@
 //! * After a clock that was ahead and was set right, runs are due by the right time at once; a run whose
 //!   instants lie ahead waits for its time stamp, for a stamp from before its end proves nothing.
 //! * A tree of accounts that cannot be read is built anew by the run that meets it, and the log says so.
+//! * Nothing is thinned while no run of the last days has a time stamp: a clock that is years ahead would
+//!   let go of all that there is.
 //! * What fails, an account or a step, is logged, counted and tried again. Mail never waits.
 //!
 //! Not here: what a run does (`snapshots::run`), signatures and stamps (`trust`).
@@ -48,6 +50,8 @@ const SWEEP_ACCOUNTS: usize = 200;
 const SWEEP_MILLIS: u64 = 24 * 3_600_000;
 /// What clocks may differ by, in milliseconds: a run that is further ahead was taken by a wrong clock.
 const CLOCK_DIFFERENCE_MAX: i64 = 600_000;
+/// For how many milliseconds a time stamp vouches for the clock, so that snapshots may go by it.
+const VOUCHED_MAX: i64 = 7 * 24 * 3_600_000;
 /// The longest pause between two looks at the clock.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -134,16 +138,43 @@ impl SnapshotService {
     async fn round(&self, expected: &mut Option<u64>) {
         match self.due().await {
             Ok(Due { run: None, .. }) => {}
-            Ok(Due { run: Some(due), first, .. }) => match self.run(due, first, expected).await {
-                Ok(run) => {
-                    if let Err(error) = self.thin(&run).await {
-                        put_off("thin", &error);
+            Ok(Due { run: Some(due), first, .. }) => {
+                let thins = self.may_thin().await;
+                match self.run((due, first), expected, thins).await {
+                    Ok(run) if thins => {
+                        if let Err(error) = self.thin(&run).await {
+                            put_off("thin", &error);
+                        }
                     }
+                    Ok(_) => {}
+                    Err(error) => put_off("run", &error),
                 }
-                Err(error) => put_off("run", &error),
-            },
+            }
             Err(error) => put_off("run", &error),
         }
+    }
+
+    /// Whether snapshots may go by the clock: a run of the last days has a time stamp. Of a clock that is
+    /// far ahead no stamp is right, and what was let go by it does not come back.
+    async fn may_thin(&self) -> bool {
+        let stamped = match self.runs.stamped().await {
+            Ok(Some(stamped)) => stamped,
+            Ok(None) => return false,
+            Err(error) => {
+                put_off("thin", &error.into());
+                return false;
+            }
+        };
+        let age = self.clock.now().0.saturating_sub(stamped.0);
+        let may = age <= VOUCHED_MAX;
+        if !may {
+            metrics::counter!(names::SNAPSHOT_FAILURES, "step" => "thin").increment(1);
+            tracing::error!(
+                days = age / (24 * 3_600_000),
+                "no run of snapshots of so many days has a time stamp: none is removed; check the clock and the service of [journal]"
+            );
+        }
+        may
     }
 
     /// What is due now.
@@ -171,12 +202,12 @@ impl SnapshotService {
         Ok(due)
     }
 
-    /// One whole run. `first`: the first instant that no run covers.
+    /// One whole run. `first`: the first instant that no run covers. `thins`: whether snapshots may go.
     async fn run(
         &self,
-        due: UnixMillis,
-        first: UnixMillis,
+        (due, first): (UnixMillis, UnixMillis),
         expected: &mut Option<u64>,
+        thins: bool,
     ) -> Result<ClosedRun, Failure> {
         let mut before = self.runs.begin(due, self.clock.now()).await?;
         loop {
@@ -204,7 +235,7 @@ impl SnapshotService {
             let taken = progress.taken.saturating_sub(before.taken);
             metrics::counter!(names::SNAPSHOT_ACCOUNTS, "outcome" => "taken").increment(taken);
             before = progress;
-            for account in &step.accounts {
+            for account in step.accounts.iter().filter(|_| thins) {
                 self.thin_account(*account).await;
             }
             if step.done {

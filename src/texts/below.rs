@@ -191,6 +191,7 @@ const REPAIRS: [Sentence; 46] = [
     ("the name cannot be read", "il nome non si legge"),
     ("there is no such account", "la casella non esiste"),
     ("it cannot be read", "non si legge"),
+    ("its snapshots cannot be read", "le sue istantanee non si leggono"),
     (
         "it has no settings that can be read, and the registry has none",
         "non ha impostazioni leggibili, e il registro non ne ha",

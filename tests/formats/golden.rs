@@ -94,6 +94,7 @@ impl Golden {
         let text = fs::read_to_string(&file).unwrap_or_default();
         let lines: BTreeMap<&str, &str> =
             text.lines().filter_map(|line| line.split_once(' ')).collect();
+        assert_eq!(lines.len(), text.lines().count(), "{}: each name has one line", file.display());
         let Some(line) = lines.get(name.as_str()) else {
             let (head, fields) = now.as_ref().split_at(head);
             let octets = match head {

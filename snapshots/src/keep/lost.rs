@@ -49,7 +49,7 @@ const LISTS: usize = 16;
 pub(super) fn readable(key: &[u8], octets: &[u8]) -> Result<Option<(Snapshot, bool)>, StoreError> {
     match records::decode_snapshot(key, octets) {
         Ok(read) => Ok(Some(read)),
-        Err(error @ StoreError::Damaged { .. }) => {
+        Err(error) if is_unreadable(&error) => {
             tracing::warn!(%error, "a snapshot cannot be read and is passed over: forget it, or restore it from a back-up");
             Ok(None)
         }
@@ -65,12 +65,18 @@ pub(super) fn readable_list(
     let read = DepartedKey::parse(key).and_then(|_| keys::departed_pages(key, list));
     match read {
         Ok(pages) => Ok(Some(pages)),
-        Err(error @ StoreError::Damaged { .. }) => {
+        Err(error) if is_unreadable(&error) => {
             tracing::warn!(%error, "a list of pages that departed cannot be read: `ceralacca store repair` makes it anew");
             Ok(None)
         }
         Err(error) => Err(error),
     }
+}
+
+/// Whether `error` says that what stands under a key cannot be read, now or later. A catalog with values of
+/// a newer program has a newer format and is not opened: a version octet that is not known is another.
+pub(crate) fn is_unreadable(error: &StoreError) -> bool {
+    matches!(error, StoreError::Damaged { .. } | StoreError::TooNew { .. })
 }
 
 /// Whether `error` says that a snapshot cannot be read, now or later.

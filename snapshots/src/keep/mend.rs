@@ -20,14 +20,13 @@ use storage::{
         engine::{Batch, Reader},
         pages::Pages,
     },
-    error::StoreError,
     ids::{AccountId, MailboxId},
 };
 
 use super::{
     PAGE, Snapshots, account_entry, all_snapshots,
     keys::{self, DEPARTED_PAGES, DepartedKey, PageKey, SNAPSHOT_PAGES},
-    lost::{self, is_damage},
+    lost::{self, is_damage, is_unreadable},
     open::state_at,
     pages::CatalogPages,
     snapshot::Snapshot,
@@ -282,5 +281,5 @@ impl Wanted {
 }
 
 fn is_any_damage(error: &SnapshotError) -> bool {
-    is_damage(error) || matches!(error, SnapshotError::Store(StoreError::Damaged { .. }))
+    is_damage(error) || matches!(error, SnapshotError::Store(error) if is_unreadable(error))
 }

@@ -89,7 +89,7 @@ impl Snapshots {
         let mut all = Vec::new();
         let standing = |snapshot: Snapshot, _| all.push(Standing::from(&snapshot));
         for_each_snapshot(&**self.store.engine(), account, standing).await?;
-        mend_times(&mut all);
+        mend_times(&mut all, now);
         thinned.kept = all.len() as u64;
         if entry.hold.is_some() {
             return Ok(thinned);
@@ -321,9 +321,9 @@ impl From<&Snapshot> for Standing {
 }
 
 /// Mends the times of those of `all`, ascending by number, that were taken by a clock that was ahead: they
-/// were taken before what stands behind them.
-fn mend_times(all: &mut [Standing]) {
-    let mut behind = UnixMillis(i64::MAX);
+/// were taken before what stands behind them, and before `now`.
+fn mend_times(all: &mut [Standing], now: UnixMillis) {
+    let mut behind = now;
     for snapshot in all.iter_mut().rev() {
         if snapshot.instant > behind {
             snapshot.instant = behind;

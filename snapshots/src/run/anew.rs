@@ -22,7 +22,6 @@ use storage::{
         engine::{Batch, Reader, Scan},
         pages::Pages,
     },
-    error::StoreError,
     ids::AccountId,
 };
 use trust::digest::Sha256Digest;
@@ -35,7 +34,7 @@ use super::{
 };
 use crate::{
     error::SnapshotError,
-    keep::lost::is_damage,
+    keep::lost::{is_damage, is_unreadable},
     tree::{TreeRoot, read::row, row::AccountRow},
 };
 
@@ -50,7 +49,9 @@ const ENTRIES: usize = 1_000;
 pub(super) async fn head_of_runs(reader: &dyn Reader) -> Result<HeadRow, SnapshotError> {
     let last = Scan { reverse: true, ..Scan::prefix(SNAPSHOT_RUNS, &[], 1) };
     let Some((key, octets)) = reader.scan(&last).await?.pop() else {
-        return Ok(HeadRow::default());
+        // Pages tell that a first run had begun.
+        let pages = reader.scan(&Scan::prefix(SNAPSHOT_RUN_PAGES, &[], 1)).await?;
+        return Ok(HeadRow { is_lost: !pages.is_empty(), ..HeadRow::default() });
     };
     let [runs] = keys::numbers(SNAPSHOT_RUNS, &key)?;
     let mut head = HeadRow { runs, is_lost: true, ..HeadRow::default() };
@@ -189,8 +190,9 @@ impl Runs {
         }
         let unknown = Earlier { tree: None, begun: closed_millis };
         Ok(Some(match self.run(current.number.saturating_sub(1)).await {
-            Ok(Some(run)) => Earlier { tree: Some(run.root), begun: run.record.begun.0 },
-            Ok(None) | Err(SnapshotError::Store(StoreError::Damaged { .. })) => unknown,
+            Ok(Some(run)) => Earlier { tree: Some(run.root), begun: run.took_place().0.0 },
+            Ok(None) => unknown,
+            Err(SnapshotError::Store(error)) if is_unreadable(&error) => unknown,
             Err(error) => return Err(error),
         }))
     }

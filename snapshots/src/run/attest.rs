@@ -92,11 +92,12 @@ impl Runs {
         mut also: Batch,
     ) -> Result<(), SnapshotError> {
         let _one = self.one.lock().await;
-        let needed = if hold.is_some() { self.needed(account, number).await } else { Ok(vec![]) };
-        let (needed, failed) = match needed {
-            Ok(needed) => (needed, None),
-            Err(error) => (Vec::new(), Some(error)),
-        };
+        let (mut needed, mut failed) = (Vec::new(), None);
+        if hold.is_some()
+            && let Err(error) = self.needed(account, number, &mut needed, &mut failed).await
+        {
+            failed = Some(error);
+        }
         for need in needed {
             also.put(SNAPSHOT_RUN_NEEDS, need.key, need.records);
         }
@@ -105,21 +106,24 @@ impl Runs {
     }
 
     /// What is to be noted of these snapshots of an account, so that the runs that attest them stay. The
-    /// run that takes place is one of them, when its tree has the record already.
+    /// run that takes place is one of them, when its tree has the record already. `damaged`: why it cannot
+    /// be told of one of them; the others are noted nevertheless.
     async fn needed(
         &self,
         account: AccountId,
         number: Option<u64>,
-    ) -> Result<Vec<Need>, SnapshotError> {
+        needed: &mut Vec<Need>,
+        damaged: &mut Option<SnapshotError>,
+    ) -> Result<(), SnapshotError> {
         let all = self.snapshots.list(account).await?;
         let head = Head::read(&**self.store.engine()).await?;
-        let mut needed = Vec::new();
         for snapshot in all.iter().filter(|one| number.is_none_or(|number| one.number == number)) {
-            let (found, damaged) = self.attesting(snapshot).await?;
-            let closed = match (found.into_iter().next(), damaged) {
-                (None, Some(damaged)) => return Err(damaged),
-                (closed, _) => closed,
-            };
+            let (found, unreadable) = self.attesting(snapshot).await?;
+            let closed = found.into_iter().next();
+            if closed.is_none() && unreadable.is_some() {
+                *damaged = unreadable;
+                continue;
+            }
             let (run, records) = match (closed, &head.row.current) {
                 (Some(Attesting { run, records }), _) => (run.number(), records),
                 (None, Some(current)) => {
@@ -133,7 +137,7 @@ impl Runs {
             let key = keys::need(run, account, snapshot.number);
             needed.push(Need { key, records: octets(records.iter().skip(1)) });
         }
-        Ok(needed)
+        Ok(())
     }
 
     /// What is to be noted when a run enters `latest`: which snapshots behind the row that the tree has
@@ -178,7 +182,7 @@ impl Runs {
             let follows = chain.last().is_none_or(|next| next.previous == Some(hash));
             let is_before = Some(hash) == before;
             let is_older =
-                !chain.is_empty() && since.is_some_and(|since| snapshot.record.instant.0 < since);
+                !chain.is_empty() && since.is_some_and(|since| snapshot.taken().0 < since);
             if !follows || (is_before && !again) || is_older || chain.len() >= CHAIN_MAX {
                 break;
             }

@@ -51,7 +51,11 @@ use self::{
     record::RunRecord,
     rows::{Current, HeadRow, RunRow},
 };
-use crate::{error::SnapshotError, keep::Snapshots, tree::TreeRoot};
+use crate::{
+    error::SnapshotError,
+    keep::{Snapshots, lost::is_unreadable},
+    tree::TreeRoot,
+};
 
 /// Runs read at once.
 const PAGE: usize = 100;
@@ -123,7 +127,7 @@ impl Head {
         let row = match found.as_ref().map(rows::decode_head).transpose() {
             Ok(Some(row)) => row,
             Ok(None) => anew::head_of_runs(reader).await?,
-            Err(error @ StoreError::Damaged { .. }) => {
+            Err(error) if is_unreadable(&error) => {
                 tracing::error!(%error, "it is not known how far runs of snapshots are: the next one builds the tree of accounts anew");
                 anew::head_of_runs(reader).await?
             }
@@ -270,6 +274,13 @@ impl Runs {
         Ok(all.into_iter().filter_map(|(_, run)| run.filter(|run| !run.going)).collect())
     }
 
+    /// When the latest run was closed that has a time stamp, by the clock of then.
+    pub async fn stamped(&self) -> Result<Option<UnixMillis>, SnapshotError> {
+        let runs = self.list().await?;
+        let stamped = runs.into_iter().rfind(|run| run.stamp.is_some());
+        Ok(stamped.map(|run| run.took_place().1))
+    }
+
     /// Every run that is there, ascending, those that are going too, by their numbers; `None` = its row
     /// cannot be read.
     async fn all(&self) -> Result<Vec<(u64, Option<ClosedRun>)>, SnapshotError> {
@@ -314,7 +325,7 @@ impl Runs {
 fn readable(key: &[u8], octets: &[u8]) -> Result<Option<ClosedRun>, StoreError> {
     match rows::decode_run(key, octets) {
         Ok(run) => Ok(Some(run)),
-        Err(error @ StoreError::Damaged { .. }) => {
+        Err(error) if is_unreadable(&error) => {
             tracing::warn!(%error, "a run of snapshots cannot be read and is passed over: restore it from a back-up");
             Ok(None)
         }

@@ -21,7 +21,10 @@
 use std::collections::BTreeSet;
 
 use storage::{
-    catalog::engine::{Batch, Expected, Scan},
+    catalog::{
+        engine::{Batch, Expected, Family, Scan},
+        keys::object,
+    },
     ids::AccountId,
 };
 use trust::clock::UnixMillis;
@@ -73,8 +76,11 @@ impl Runs {
         let mut previous = 0;
         for (number, run) in &all {
             let Some(run) = run else {
-                // Nobody can read it, and nobody says what it is for: it goes when it is the oldest.
-                if previous == 0 && covering.iter().any(|stays| stays > number) {
+                // Nobody can read it: it goes when it is the oldest and no kept snapshot needs it.
+                if previous == 0
+                    && covering.iter().any(|stays| stays > number)
+                    && !self.is_needed(*number, &mut thinned.failures).await?
+                {
                     thinned.pages += self.remove(*number, previous).await?;
                     thinned.removed += 1;
                 } else {
@@ -111,7 +117,13 @@ impl Runs {
             while next <= last {
                 let scan = Scan { start: keys::run(next), ..Scan::prefix(family, &[], 1) };
                 let Some((key, _)) = self.store.engine().scan(&scan).await?.pop() else { break };
-                let [number] = keys::leading(family, &key)?;
+                let Ok([number]) = keys::leading(family, &key) else {
+                    tell_malformed(family, &key);
+                    let mut batch = Batch::default();
+                    batch.delete(family, key);
+                    self.store.commit(batch).await?;
+                    continue;
+                };
                 if number <= last && !there.contains(&number) {
                     let previous = there.range(..number).next_back().copied().unwrap_or(0);
                     self.forget_needs(number).await?;
@@ -210,7 +222,11 @@ impl Runs {
             let mut batch = Batch::default();
             let ended = entries.len() < ENTRIES_PER_BATCH;
             for (key, _) in entries {
-                let [_, birth] = keys::leading::<2>(DEPARTED_RUN_PAGES, &key)?;
+                let Ok([_, birth]) = keys::leading::<2>(DEPARTED_RUN_PAGES, &key) else {
+                    tell_malformed(DEPARTED_RUN_PAGES, &key);
+                    batch.delete(DEPARTED_RUN_PAGES, key);
+                    continue;
+                };
                 let page = key.slice(8..);
                 if birth <= previous {
                     let passed = keys::departed(previous, &page);
@@ -231,6 +247,11 @@ impl Runs {
     }
 }
 
+/// Says that a key is taken out that no program writes.
+fn tell_malformed(family: Family, key: &[u8]) {
+    tracing::warn!(object = object(family, key), "a key without its family's layout is removed");
+}
+
 fn longer(retention: &Retention) -> Retention {
     let (hours, days, months) = MARGIN;
     Retention {
@@ -244,28 +265,42 @@ fn longer(retention: &Retention) -> Retention {
 /// The runs, ascending, that stay for the instants of `retention`, and the latest.
 fn covering(runs: &[&ClosedRun], retention: &Retention, now: UnixMillis) -> BTreeSet<u64> {
     let mut stay: BTreeSet<u64> = runs.last().map(|run| run.number()).into_iter().collect();
-    let times = times(runs);
+    let times = times(runs, now);
     for instant in instants(retention, now) {
-        let behind = times.partition_point(|(_, _, closed)| *closed <= instant);
-        if let Some((closed, ..)) = behind.checked_sub(1).and_then(|at| times.get(at)) {
-            stay.insert(*closed);
+        let behind = times.partition_point(|run| run.closed <= instant);
+        if let Some(closed) = behind.checked_sub(1).and_then(|at| times.get(at)) {
+            stay.insert(closed.number);
         }
-        if let Some((then, ..)) = times.get(behind).filter(|(_, begun, _)| *begun <= instant) {
-            stay.insert(*then);
+        if let Some(then) = times.get(behind).filter(|run| run.begun <= instant) {
+            stay.insert(then.number);
         }
     }
+    // Nobody knows which hour one by a wrong clock covers: it stays as long as every hour has its own.
+    let detailed = now.0.saturating_sub(i64::from(retention.hourly_hours) * 3_600_000);
+    let ahead = times.iter().filter(|run| run.by_wrong_clock && run.closed.0 > detailed);
+    stay.extend(ahead.map(|run| run.number));
     stay
 }
 
-/// Number, beginning and end of each run by the clock. What took place while the clock was ahead took
-/// place before what stands behind it.
-fn times(runs: &[&ClosedRun]) -> Vec<(u64, UnixMillis, UnixMillis)> {
-    let mut behind = UnixMillis(i64::MAX);
+/// When a run took place, by the clock.
+struct Time {
+    number: u64,
+    begun: UnixMillis,
+    closed: UnixMillis,
+    /// The clock was ahead: it took place at some time before `closed`.
+    by_wrong_clock: bool,
+}
+
+/// When each run took place. What did while the clock was ahead took place before what stands behind
+/// it, and before `now`.
+fn times(runs: &[&ClosedRun], now: UnixMillis) -> Vec<Time> {
+    let mut behind = now;
     let mended = runs.iter().rev().map(|run| {
         let (begun, closed) = run.took_place();
+        let by_wrong_clock = closed > behind;
         let closed = closed.min(behind);
         behind = begun.min(closed);
-        (run.number(), behind, closed)
+        Time { number: run.number(), begun: behind, closed, by_wrong_clock }
     });
     let mut times: Vec<_> = mended.collect();
     times.reverse();

@@ -2,7 +2,8 @@
 //!
 //! A run has phases: first every account that may have changed, ascending; then accounts of which a
 //! snapshot was taken between two runs; then once more those that failed. What fails twice stays with
-//! its record of before, and is looked at by the next run, because it still counts as changed.
+//! its record of before, and is looked at by the next run, because it still counts as changed; where the
+//! tree is built anew there is no record of before, and a row says that the next run has to enter it.
 //!
 //! A step is one batch: the rows of its accounts in the tree, the pages that this changes, what needs
 //! this run, and where the run is. With each snapshot, and in its batch, a row says that a run has to
@@ -31,7 +32,7 @@ use super::{
     anew::{Anew, Earlier},
     attest::Need,
     keys::{self, SNAPSHOT_RUN_DUE, SNAPSHOT_RUN_NEEDS},
-    pages,
+    note_due, pages,
     rows::{Current, Phase},
 };
 use crate::{
@@ -170,6 +171,13 @@ impl Runs {
         };
         next.set_tree(update.root);
         self.settle(found.due, &entered, &step.failures, &mut batch).await?;
+        if current.anew() != Anew::No {
+            for (account, _) in
+                step.failures.iter().filter(|(account, _)| gives_up(&current, *account))
+            {
+                note_due(&mut batch, *account, 0);
+            }
+        }
         go_on(&mut current, &step, found.looked_at, found.next);
         step.progress = current.progress();
         step.done = current.is_done();
@@ -326,6 +334,12 @@ fn is_due(interval: i64, latest: Option<&Snapshot>, now: UnixMillis) -> bool {
             || now.0 < at
             || now.0.div_euclid(interval) > at.div_euclid(interval)
     })
+}
+
+/// Whether an account that fails now is left to the next run.
+fn gives_up(current: &Current, account: AccountId) -> bool {
+    current.phase() == Phase::Again
+        || (current.again.len() >= AGAIN_MAX && !current.again.contains(&account.0))
 }
 
 /// Moves the run on behind a step.

@@ -103,6 +103,9 @@ impl StoreRepair {
                     Err(SnapshotError::Store(StoreError::NoSuchAccount(_))) => continue,
                     Err(error) => return Err(error),
                 };
+                if mended.unreadable {
+                    report.leave(format!("account {account}"), "its snapshots cannot be read");
+                }
                 if let Some(detail) = mended.detail() {
                     report.change(format!("account {account}"), detail);
                 }

@@ -111,6 +111,14 @@ pub struct RepairReport {
 }
 
 impl RepairReport {
+    /// Adds what cannot be repaired.
+    pub fn leave(&mut self, object: impl Into<String>, detail: impl Into<String>) {
+        self.left += 1;
+        if self.first_left.len() < LISTED_MAX {
+            self.first_left.push(Finding { object: object.into(), detail: detail.into() });
+        }
+    }
+
     /// Adds a change.
     pub fn change(&mut self, object: impl Into<String>, detail: impl Into<String>) {
         self.changes += 1;
@@ -190,11 +198,7 @@ impl Repairer<'_> {
     }
 
     fn left(&mut self, object: impl Into<String>, detail: impl Into<String>) {
-        self.report.left += 1;
-        if self.report.first_left.len() < LISTED_MAX {
-            let finding = Finding { object: object.into(), detail: detail.into() };
-            self.report.first_left.push(finding);
-        }
+        self.report.leave(object, detail);
     }
 
     /// Takes a record out, and says why.

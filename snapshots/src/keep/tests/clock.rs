@@ -54,6 +54,25 @@ async fn after_a_clock_that_was_ahead_snapshots_go_on_and_instants_ascend() {
 }
 
 #[tokio::test]
+async fn what_was_taken_by_a_clock_that_was_ahead_stays_when_nothing_follows() {
+    let (house, _anna) = House::new(small()).await;
+    house.append(INBOX, 0).await;
+    let mut numbers = vec![house.take().await.number];
+    house.clock.advance(24 * HOUR);
+    for number in 1..4 {
+        house.append(INBOX, number).await;
+        house.clock.advance(HOUR);
+        numbers.push(house.take().await.number);
+    }
+    house.clock.advance(-24 * HOUR);
+    let retention =
+        Retention { hourly_hours: 6, daily_days: 0, monthly_months: 0, on_demand_days: 2 };
+    house.snapshots.thin(ANNA, &retention, house.clock.now()).await.expect("thinned");
+    let kept = house.snapshots.list(ANNA).await.expect("a list");
+    assert_eq!(kept.iter().map(|one| one.number).collect::<Vec<_>>(), numbers);
+}
+
+#[tokio::test]
 async fn a_clock_that_is_moved_by_seconds_is_waited_for() {
     let (house, _anna) = House::new(small()).await;
     house.append(INBOX, 0).await;

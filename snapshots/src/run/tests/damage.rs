@@ -118,7 +118,9 @@ async fn what_an_older_tree_still_has_goes_on_proving_it() {
 
 #[tokio::test]
 async fn runs_go_on_when_it_is_lost_how_far_they_are() {
-    for (value, amid) in [(None, false), (Some("\u{1}??"), false), (None, true)] {
+    for (value, amid) in
+        [(None, false), (Some("\u{1}??"), false), (Some("\u{3}"), false), (None, true)]
+    {
         let world = changed(20).await;
         let first = world.runs.latest().await.expect("read").expect("a run");
         if amid {
@@ -136,8 +138,45 @@ async fn runs_go_on_when_it_is_lost_how_far_they_are() {
 }
 
 #[tokio::test]
+async fn a_first_run_that_is_lost_half_way_enters_every_account() {
+    let world = World::new(40).await;
+    world.runs.begin(world.clock.now(), world.clock.now()).await.expect("begun");
+    world.step().await;
+    assert!(world.count(SNAPSHOT_RUN_PAGES).await > 0);
+    world.put(SNAPSHOT_RUN_PROGRESS, keys::head(), None).await;
+    let run = world.run().await;
+    assert_eq!(run.number(), 1);
+    world.assert_complete(&run, 40).await;
+    assert_tidy(&world).await;
+}
+
+#[tokio::test]
+async fn a_damaged_run_stays_while_a_snapshot_that_is_held_needs_it() {
+    let world = World::new(3).await;
+    for at in 0..3 {
+        world.append(1, at).await;
+        world.run().await;
+        world.clock.advance(HOUR);
+    }
+    let first = world.snapshots.list(AccountId(1)).await.expect("a list").swap_remove(0);
+    let order = Hold { reason: "causa 12/2026".to_owned(), since: world.clock.now() };
+    let (account, number) = (AccountId(1), Some(first.number));
+    world.runs.hold(account, number, Some(order), Batch::default()).await.expect("held");
+    world.replace(SNAPSHOT_RUNS, keys::run(1), Bytes::from_static(b"\x01?")).await;
+    let later = world.clock.now().plus_millis(90 * 24 * HOUR);
+    world.runs.thin(&NONE, later).await.expect("thinned");
+    assert_eq!(world.rows(SNAPSHOT_RUNS).await.len(), 2, "the damaged one and the latest");
+    world.runs.hold(account, number, None, Batch::default()).await.expect("let go");
+    world.snapshots.thin(account, &NONE, later).await.expect("thinned");
+    world.runs.thin(&NONE, later).await.expect("thinned");
+    assert_eq!(world.rows(SNAPSHOT_RUNS).await.len(), 1, "the latest");
+}
+
+#[tokio::test]
 async fn a_damaged_run_hides_no_other_and_goes_when_it_is_the_oldest() {
-    for damaged in 1..=4_u64 {
+    // A version octet that is not known is damage like any other.
+    let values: [&'static [u8]; 2] = [b"\x01?", b"\x03"];
+    for (damaged, value) in (1..=4_u64).flat_map(|number| values.map(|value| (number, value))) {
         let world = World::new(20).await;
         for at in 0..4 {
             world.append(1 + at, at).await;
@@ -145,7 +184,7 @@ async fn a_damaged_run_hides_no_other_and_goes_when_it_is_the_oldest() {
             world.clock.advance(HOUR);
         }
         let fourth = world.runs.latest().await.expect("read").expect("a run");
-        world.replace(SNAPSHOT_RUNS, keys::run(damaged), Bytes::from_static(b"\x01?")).await;
+        world.replace(SNAPSHOT_RUNS, keys::run(damaged), Bytes::from_static(value)).await;
         let numbers: Vec<u64> =
             world.runs.list().await.expect("runs").iter().map(ClosedRun::number).collect();
         assert_eq!(numbers, (1..=4).filter(|number| *number != damaged).collect::<Vec<_>>());
