@@ -85,12 +85,9 @@ impl CatalogFormat {
 
     /// Marks a new catalog, and raises one that has what its format does not allow.
     pub(crate) async fn open(&self) -> Result<(), StoreError> {
-        let found = match pass_gate(&*self.engine).await? {
-            Some(found) => found,
-            None => {
-                self.write(None, *CATALOG_FORMATS.start()).await?;
-                return Ok(());
-            }
+        let Some(found) = pass_gate(&*self.engine).await? else {
+            self.write(None, *CATALOG_FORMATS.start()).await?;
+            return Ok(());
         };
         if found == *CATALOG_FORMATS.end() {
             self.raised.store(true, Ordering::Release);

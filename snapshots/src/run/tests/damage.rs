@@ -110,9 +110,9 @@ async fn what_an_older_tree_still_has_goes_on_proving_it() {
     assert!(world.prove(&world.latest(1).await).await.is_err());
     world.clock.advance(HOUR);
     world.append(1, 9).await;
-    let lost = world.latest(1).await;
+    let third = world.latest(1).await;
     world.run().await;
-    world.prove(&lost).await.expect("by the next run, which leads back to it");
+    world.prove(&third).await.expect("by the next run, which leads back to it");
     world.prove(&early).await.expect("by the first run");
 }
 
