@@ -140,7 +140,7 @@ fn a_check_names_the_snapshot_that_has_lost_a_page() {
 }
 
 /// The first JSON value of a text: after a report comes the error that the exit code stands for.
-fn first_value(text: &str) -> Value {
+pub(crate) fn first_value(text: &str) -> Value {
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
     values.next().expect("a value").expect("JSON")
 }

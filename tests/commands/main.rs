@@ -10,6 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 mod damages;
+mod instants;
 mod packaging;
 mod progress;
 mod queue;

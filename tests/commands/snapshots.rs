@@ -17,8 +17,9 @@ use super::{
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Makes a proof that no message had UID 1, as soon as a stamped run behind `run` shows it.
-fn prove(folder: &Path, address: &str, behind: u64) -> Value {
+/// Makes a proof that no message had UID 1, as soon as a run after `behind` shows it that is stamped, or
+/// is not.
+fn prove(folder: &Path, address: &str, behind: u64, stamped: bool) -> Value {
     let begun = Instant::now();
     loop {
         let arguments = [
@@ -35,7 +36,7 @@ fn prove(folder: &Path, address: &str, behind: u64) -> Value {
         let proved = run(folder, &[&arguments[..], &["--json"]].concat(), "", "en");
         let value: Value = serde_json::from_str(&stdout(&proved)).expect("JSON");
         if proved.status.success()
-            && value["stamped"] == true
+            && value["stamped"] == stamped
             && value["run"].as_u64() > Some(behind)
         {
             return value;
@@ -43,6 +44,62 @@ fn prove(folder: &Path, address: &str, behind: u64) -> Value {
         assert!(begun.elapsed() < PATIENCE, "{value} {}", stderr(&proved));
         std::thread::sleep(Duration::from_millis(200));
     }
+}
+
+/// Verifies a stamped proof with what a reader may demand of it.
+fn only_who_signed_it_counts(folder: &Path, verify: &[&str]) {
+    let demand = |more: &[&str]| run(folder, &[verify, more].concat(), "", "en");
+    let stamped = demand(&["--require-stamp", "--json"]);
+    assert!(stamped.status.success(), "{}", stderr(&stamped));
+    let said: Value = serde_json::from_str(&stdout(&stamped)).expect("JSON");
+    assert_eq!((&said["holds"], &said["trusted"]), (&true.into(), &true.into()), "{said}");
+    assert!(said["stamped_millis"].is_i64(), "{said}");
+    let signer = said["signer_sha256"].as_str().expect("a fingerprint");
+    assert!(demand(&["--signer", signer]).status.success());
+    let stamper = said["stamp_signer_sha256"].as_str().expect("a fingerprint");
+    assert_ne!(signer, stamper);
+    for other in [stamper, &"0".repeat(64)] {
+        let refused = demand(&["--signer", other]);
+        assert_eq!(refused.status.code(), Some(1), "{}", stdout(&refused));
+        assert!(stderr(&refused).contains(signer), "it says who signed: {}", stderr(&refused));
+    }
+    assert_eq!(demand(&["--signer", "abc"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_proof_without_a_time_stamp_holds_unless_one_is_demanded() {
+    let folder = site();
+    let folder = folder.path();
+    let mut server = serve(folder, &[]);
+    wait_for_socket(folder);
+    server.kill().expect("it runs");
+    server.wait().expect("it ends");
+    fs::remove_file(folder.join("data/control.socket")).expect("left behind");
+    fs::copy(folder.join("data/authority/authority.pem"), folder.join("authority.pem"))
+        .expect("an authority");
+    let mut config = fs::read_to_string(folder.join("ceralacca.toml")).expect("a configuration");
+    // Nobody listens there.
+    config += "[journal]\ntimestamp_url = \"http://127.0.0.1:1/tsr\"\n\
+               timestamp_authority_files = [\"authority.pem\"]\n";
+    fs::write(folder.join("ceralacca.toml"), config).expect("written");
+    let every_second =
+        [("CERALACCA_SNAPSHOTS_INTERVAL", "1 s"), ("CERALACCA_SNAPSHOTS_EVERY", "1 s")];
+    let mut server = serve(folder, &every_second);
+    wait_for_socket(folder);
+    let listed = run(folder, &["account", "list", "--json"], "", "en");
+    let listed: Value = serde_json::from_str(&stdout(&listed)).expect("JSON");
+    let address = listed[0]["address"].as_str().expect("the service account").to_owned();
+    assert!(run(folder, &["snapshot", "take", &address], "", "en").status.success());
+    prove(folder, &address, 0, false);
+    server.kill().expect("it runs");
+    server.wait().expect("it ends");
+    let verify = ["snapshot", "verify", "proof.tar", "--ca", "authority.pem"];
+    let verified = run(folder, &[&verify[..], &["--json"]].concat(), "", "en");
+    assert!(verified.status.success(), "{}", stderr(&verified));
+    let said: Value = serde_json::from_str(&stdout(&verified)).expect("JSON");
+    assert_eq!((&said["holds"], &said["stamped_millis"]), (&true.into(), &Value::Null), "{said}");
+    let demanded = run(folder, &[&verify[..], &["--require-stamp"]].concat(), "", "en");
+    assert_eq!(demanded.status.code(), Some(1), "{}", stdout(&demanded));
 }
 
 #[test]
@@ -59,7 +116,7 @@ fn runs_go_on_after_a_kill_and_a_proof_outlives_the_store() {
     let taken = run(folder, &["snapshot", "take", &address], "", "it_IT.UTF-8");
     assert!(taken.status.success(), "{}", stderr(&taken));
     assert!(stdout(&taken).contains("0 messaggi"), "{}", stdout(&taken));
-    prove(folder, &address, 0);
+    prove(folder, &address, 0, true);
     // At any instant, in the middle of a run too.
     server.kill().expect("it runs");
     server.wait().expect("it ends");
@@ -84,7 +141,7 @@ fn runs_go_on_after_a_kill_and_a_proof_outlives_the_store() {
         "x",
     ];
     assert_eq!(run(folder, &missing, "", "en").status.code(), Some(3));
-    prove(folder, &address, 0);
+    prove(folder, &address, 0, true);
     server.kill().expect("it runs");
     server.wait().expect("it ends");
     let authority = folder.join("authority.pem");
@@ -95,6 +152,7 @@ fn runs_go_on_after_a_kill_and_a_proof_outlives_the_store() {
     assert!(verified.status.success(), "{}", stderr(&verified));
     assert!(stdout(&verified).contains("non c'era alcun messaggio con UID 1"));
     assert!(stdout(&verified).contains("Marca temporale (RFC 3161)"), "{}", stdout(&verified));
+    only_who_signed_it_counts(folder, &verify);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/verify_proof.py");
     let mut python = Command::new("python3");
     let output =

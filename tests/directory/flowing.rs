@@ -50,17 +50,10 @@ fn gather(world: &World, entries: &[u16], authority: &Path) -> Vec<u8> {
     world.sign(&whole.to_ldif(), "agency")
 }
 
-#[test]
-fn two_providers_roll_a_pair_over_while_messages_flow_and_nothing_becomes_an_anomaly() {
-    let mut pair = Pair::new("");
-    let shared = pair.authority.parent().expect("a folder").to_owned();
-    let authority =
-        DevelopmentAuthority::open(&shared, Arc::new(SystemClock), Arc::new(SystemRandom))
-            .expect("the authority of both");
-    let world = World::of(tempfile::tempdir().expect("a folder"), authority);
-    let entries = [publish(&pair.alfa, ""), publish(&pair.beta, "")];
+/// Both providers take the copy of a central server that has their entries.
+fn both_fetch(pair: &mut Pair, world: &World, entries: &[u16]) -> Central {
     let central = Central::start(
-        &world,
+        world,
         &world.sign(b"version: 1\n\ndn: o=postacert\no: postacert\n", "agency"),
     );
     for provider in [&pair.alfa, &pair.beta] {
@@ -74,15 +67,16 @@ fn two_providers_roll_a_pair_over_while_messages_flow_and_nothing_becomes_an_ano
     // The file tells them of each other to begin with; from here on the copy does.
     pair.alfa.start();
     pair.beta.start();
-    central.give(&gather(&world, &entries, &pair.authority));
+    central.give(&gather(world, entries, &pair.authority));
     for provider in [&pair.alfa, &pair.beta] {
         provider.administer(&["directory", "fetch"], "");
         assert!(json(provider, &["directory", "show"])["digest"].is_string());
     }
-    let anna = pair.beta.address("anna");
-    let Pair { alfa, beta, authority, .. } = &mut pair;
-    send(alfa, authority, &anna, 1, 3);
+    central
+}
 
+/// Gives the provider a new pair, and returns the certificate's SHA-1.
+fn add_renewed(world: &World, provider: &Provider) -> String {
     let renewed = world
         .authority
         .issue_provider("Gestore alfa.example", "posta-certificata@alfa.example")
@@ -90,8 +84,25 @@ fn two_providers_roll_a_pair_over_while_messages_flow_and_nothing_becomes_an_ano
     world.write("renewed", &renewed);
     let files =
         ["renewed.pem", "renewed.key"].map(|name| world.path(name).to_string_lossy().into_owned());
-    alfa.administer(&["keys", "add", "--certificate", &files[0], "--key", &files[1]], "");
-    let sha1 = renewed.certificate.sha1_hex();
+    provider.administer(&["keys", "add", "--certificate", &files[0], "--key", &files[1]], "");
+    renewed.certificate.sha1_hex()
+}
+
+#[test]
+fn two_providers_roll_a_pair_over_while_messages_flow_and_nothing_becomes_an_anomaly() {
+    let mut pair = Pair::new("");
+    let shared = pair.authority.parent().expect("a folder").to_owned();
+    let authority =
+        DevelopmentAuthority::open(&shared, Arc::new(SystemClock), Arc::new(SystemRandom))
+            .expect("the authority of both");
+    let world = World::of(tempfile::tempdir().expect("a folder"), authority);
+    let entries = [publish(&pair.alfa, ""), publish(&pair.beta, "")];
+    let central = both_fetch(&mut pair, &world, &entries);
+    let anna = pair.beta.address("anna");
+    let Pair { alfa, beta, authority, .. } = &mut pair;
+    send(alfa, authority, &anna, 1, 3);
+
+    let sha1 = add_renewed(&world, alfa);
     // First the central server has not fetched it yet, then the others cannot have it.
     assert!(!refused(alfa, &["keys", "roll", &sha1]).contains("48"));
     central.give(&gather(&world, &entries, authority));
