@@ -179,7 +179,7 @@ const DAMAGES: [Sentence; 55] = [
 ];
 
 /// What `repair` did, would do, or had to leave.
-const REPAIRS: [Sentence; 46] = [
+const REPAIRS: [Sentence; 47] = [
     (
         "{} lists of pages that departed are made anew, {} pages that no snapshot has are removed",
         "{} elenchi di pagine partite sono rifatti, {} pagine di nessuna istantanea sono tolte",
