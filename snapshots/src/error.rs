@@ -65,6 +65,17 @@ pub enum SnapshotError {
         /// How many it may have.
         limit: usize,
     },
+    /// The account has a restore in place that has not ended: two of them could bring a message twice.
+    #[error(
+        "restore {number} of account {account} puts messages where they were and has not ended: wait \
+         for it, resume it, or cancel it first"
+    )]
+    InPlaceOpen {
+        /// The account.
+        account: AccountId,
+        /// The restore.
+        number: u64,
+    },
     /// The message does not stand in that mailbox of the snapshot.
     #[error("the snapshot holds no such message")]
     NotPresent,
@@ -93,6 +104,7 @@ impl From<SnapshotError> for StoreError {
             | SnapshotError::TooBusy(_)
             | SnapshotError::Held { .. }
             | SnapshotError::TooManyRestores { .. }
+            | SnapshotError::InPlaceOpen { .. }
             | SnapshotError::NotPresent) => damaged("a snapshot".to_owned(), &error.to_string()),
         }
     }

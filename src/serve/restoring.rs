@@ -1,9 +1,9 @@
 //! Restores from snapshots go on here, also those that an earlier run of the program left.
 //!
 //! One step at a time, each job in turn, so that a large restore does not hold up a small one. After each
-//! step is a rest, as long as the pace wants it ([`Pace`]): deliveries come first. A job whose step fails
-//! rests on its own. Between two looks at the jobs while none goes on is a pause, of a second or of
-//! twenty times what the look took.
+//! step and after each look at the jobs is a rest, as long as the pace wants it ([`Pace`]): deliveries come
+//! first. A job whose step fails rests on its own. Between two looks at the jobs while none goes on is a
+//! pause, of a second or of twenty times what the look took.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -57,11 +57,8 @@ pub(super) async fn restore(
         told: BTreeSet::new(),
     };
     loop {
-        let look = Instant::now();
         let pause = match jobs.round().await {
-            // Each step had its rest.
-            Ok(true) => Duration::ZERO,
-            Ok(false) => PAUSE.max(look.elapsed() * LOOK_SHARE),
+            Ok(pause) => pause,
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(error, "restores from snapshots are put off");
@@ -101,6 +98,13 @@ impl Pace {
         let whole = Duration::from_secs(1) * messages / self.messages_per_second_max.max(1);
         share.max(whole.saturating_sub(took))
     }
+
+    /// The pause after a look at the jobs that took so long, when one of them got on, or none. The steps
+    /// have had their rests.
+    fn pause(self, look: Duration, moved: bool) -> Duration {
+        let rest = self.rest(0, look);
+        if moved { rest } else { rest.max(PAUSE).max(look * LOOK_SHARE) }
+    }
 }
 
 struct Jobs {
@@ -119,9 +123,11 @@ impl Jobs {
         self.stopping.run_until_cancelled(tokio::time::sleep(pause)).await.is_some()
     }
 
-    /// Gives each job its turn, and says whether one of them got on.
-    async fn round(&mut self) -> Result<bool, SnapshotError> {
+    /// Gives each job its turn, and says how long to pause then.
+    async fn round(&mut self) -> Result<Duration, SnapshotError> {
+        let begun = Instant::now();
         let running = self.restores.running().await?;
+        let look = begun.elapsed();
         self.tell(&running.unreadable);
         show(&running);
         let now = Instant::now();
@@ -139,7 +145,7 @@ impl Jobs {
                 self.put_off.insert(of, Instant::now() + PAUSE_AFTER_FAILURE);
             }
         }
-        Ok(moved)
+        Ok(self.pace.pause(look, moved))
     }
 
     /// Some steps of one job.
@@ -240,5 +246,18 @@ mod tests {
         let slow = Pace { messages_per_second_max: 10, busy_percent_max: 100 };
         let step = slow.step(RestoreLimits::default());
         assert_eq!((step.rows_per_step_max, step.jobs_open_max), (10, 20));
+    }
+
+    #[test]
+    fn a_look_at_the_jobs_is_rested_for_also_when_one_of_them_got_on() {
+        let pace = Pace { messages_per_second_max: 1_000, busy_percent_max: 25 };
+        let millis = Duration::from_millis;
+        assert_eq!(pace.pause(millis(10), true), millis(30));
+        assert_eq!(pace.pause(millis(10), false), PAUSE);
+        assert_eq!(pace.pause(millis(100), false), millis(2_000));
+        let gentle = Pace { busy_percent_max: 1, ..pace };
+        assert_eq!(gentle.pause(millis(100), false), millis(9_900));
+        let all = Pace { busy_percent_max: 100, ..pace };
+        assert_eq!(all.pause(millis(400), true), Duration::ZERO);
     }
 }

@@ -4,11 +4,56 @@
 
 use snapshots::export::{Exported, Format};
 
+/// What of the account was asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Extent<'a> {
+    /// All of it.
+    Account,
+    /// A mailbox with those below it.
+    Below(&'a str),
+    /// A mailbox alone.
+    Mailbox(&'a str),
+    /// One message of a mailbox, by its UID.
+    Message(&'a str, u32),
+}
+
+impl Extent<'_> {
+    /// As the lines behind "Contenuto" and "Content" say it.
+    fn said(self) -> (String, String) {
+        match self {
+            Self::Account => ("tutta la casella".to_owned(), "the whole account".to_owned()),
+            Self::Below(mailbox) => (
+                format!("solo la cartella \"{mailbox}\", con quelle sotto"),
+                format!("only the mailbox \"{mailbox}\", with those below it"),
+            ),
+            Self::Mailbox(mailbox) => (
+                format!("solo la cartella \"{mailbox}\", senza quelle sotto"),
+                format!("only the mailbox \"{mailbox}\", without those below it"),
+            ),
+            Self::Message(mailbox, uid) => (
+                format!("solo il messaggio con UID {uid} della cartella \"{mailbox}\""),
+                format!("only the message with UID {uid} of the mailbox \"{mailbox}\""),
+            ),
+        }
+    }
+}
+
 /// The text, Italian first, for the account and the snapshot of these names. Its lines end in CR LF, as
 /// every system's editor shows them.
 #[must_use]
-pub fn readme(account: &str, snapshot: &str, format: Format, done: &Exported) -> String {
+pub fn readme(
+    account: &str,
+    snapshot: &str,
+    extent: Extent<'_>,
+    format: Format,
+    done: &Exported,
+) -> String {
     let Exported { messages, octets, unreadable, .. } = done;
+    let (said, of_said) = extent.said();
+    let (title, of_title) = match extent {
+        Extent::Account => ("ESPORTAZIONE DI UNA CASELLA", "EXPORT OF AN ACCOUNT"),
+        _ => ("ESPORTAZIONE DI UNA PARTE DI UNA CASELLA", "EXPORT OF A PART OF AN ACCOUNT"),
+    };
     let (italian, english) = forms(format);
     let missing = match unreadable {
         0 => ("nessuno", "none"),
@@ -18,9 +63,10 @@ pub fn readme(account: &str, snapshot: &str, format: Format, done: &Exported) ->
         ),
     };
     let text = format!(
-        "ESPORTAZIONE DI UNA CASELLA\n\n\
+        "{title}\n\n\
          Casella:      {account}\n\
-         Istantanea:   {snapshot} (ora UTC): la casella come era in quel momento\n\
+         Istantanea:   {snapshot} (ora UTC): come era in quel momento\n\
+         Contenuto:    {said}\n\
          Messaggi:     {messages}, {octets} ottetti\n\
          Illeggibili:  {unreadable} ({})\n\n\
          Che cosa c'è qui\n\n\
@@ -29,13 +75,16 @@ pub fn readme(account: &str, snapshot: &str, format: Format, done: &Exported) ->
            Message-ID, SHA-256 e ottetti del messaggio, file, motivo se manca. Si apre con un foglio di\n  \
            calcolo: codifica UTF-8, separatore virgola.\n\
          - SHA256SUMS: l'impronta di ogni file.\n\n\
-         Come verificare che nulla sia cambiato\n\n\
-         In questa cartella:  sha256sum -c SHA256SUMS   (macOS: shasum -a 256 -c SHA256SUMS)\n\n\
+         Come scoprire errori di copia\n\n\
+         In questa cartella:  sha256sum -c SHA256SUMS   (macOS: shasum -a 256 -c SHA256SUMS)\n\
+         Le impronte non sono firmate: chi cambia un file può cambiarle insieme. Che un messaggio era nella\n\
+         casella, e come, lo prova il file che il gestore fa con \"ceralacca snapshot prove\".\n\n\
          Nei nomi delle cartelle i caratteri che non tutti i sistemi ammettono sono diventati \"_\"; il nome\n\
          vero è in index.csv. Chi riceve questi file può leggere tutta la posta che contengono.\n\n\n\
-         EXPORT OF AN ACCOUNT\n\n\
+         {of_title}\n\n\
          Account:      {account}\n\
-         Snapshot:     {snapshot} (UTC): the account as it was then\n\
+         Snapshot:     {snapshot} (UTC): as it was then\n\
+         Content:      {of_said}\n\
          Messages:     {messages}, {octets} octets\n\
          Unreadable:   {unreadable} ({})\n\n\
          What is here\n\n\
@@ -43,8 +92,11 @@ pub fn readme(account: &str, snapshot: &str, format: Format, done: &Exported) ->
          - index.csv: one line a message. Columns: mailbox, UID, flags, date of reception (UTC), Message-ID,\n  \
            SHA-256 and octets of the message, file, why it is missing. Encoding UTF-8, separated by commas.\n\
          - SHA256SUMS: the digest of every file.\n\n\
-         How to verify that nothing has changed\n\n\
-         In this folder:  sha256sum -c SHA256SUMS   (macOS: shasum -a 256 -c SHA256SUMS)\n\n\
+         How to find errors of copying\n\n\
+         In this folder:  sha256sum -c SHA256SUMS   (macOS: shasum -a 256 -c SHA256SUMS)\n\
+         The digests are not signed: whoever changes a file can change them with it. That a message was in\n\
+         the account, and as what, is proven by the file that the provider makes with\n\
+         \"ceralacca snapshot prove\".\n\n\
          In names of folders, characters that not every system allows have become \"_\"; the true name is in\n\
          index.csv. Whoever gets these files can read all mail in them.\n",
         missing.0, missing.1,
@@ -56,12 +108,12 @@ pub fn readme(account: &str, snapshot: &str, format: Format, done: &Exported) ->
 fn forms(format: Format) -> (&'static str, &'static str) {
     match format {
         Format::Tar | Format::Zip => (
-            "- Una cartella per ogni cartella della casella, un file .eml per messaggio, ottetto per ottetto\n  \
-               come è arrivato: firma e ricevute PEC restano verificabili. Si aprono con i programmi di posta\n  \
+            "- Una cartella per ogni cartella esportata, anche vuota, un file .eml per messaggio, ottetto per\n  \
+               ottetto come è arrivato: firma e ricevute PEC restano verificabili. Si aprono con i programmi di\n  \
+               posta (Thunderbird, Outlook, Mail).\n",
+            "- One folder for each mailbox, also for an empty one, one .eml file for each message, octet by\n  \
+               octet as it came: signatures and receipts can still be verified. Mail programs open them\n  \
                (Thunderbird, Outlook, Mail).\n",
-            "- One folder for each mailbox, one .eml file for each message, octet by octet as it came:\n  \
-               signatures and receipts can still be verified. Mail programs open them (Thunderbird, Outlook,\n  \
-               Mail).\n",
         ),
         Format::Maildir => (
             "- Un Maildir++: INBOX in questa cartella (cur, new, tmp), le altre in .Nome.Sotto, con nomi in UTF-8.\n  \
@@ -70,7 +122,7 @@ fn forms(format: Format) -> (&'static str, &'static str) {
                Messages are octet by octet as they came; flags are in the name of the file.\n",
         ),
         Format::Mbox | Format::OneMbox => (
-            "- Un file .mbox (mboxrd) per ogni cartella della casella. Le righe finiscono in LF e quelle che\n  \
+            "- Un file .mbox (mboxrd) per ogni cartella esportata. Le righe finiscono in LF e quelle che\n  \
                cominciano con \"From \" hanno un \">\" davanti: lo SHA-256 in index.csv è del messaggio come è\n  \
                arrivato. Per le firme PEC meglio l'esportazione in zip o tar.\n",
             "- One .mbox file (mboxrd) for each mailbox. Lines end in LF, and those that begin with \"From \" have\n  \
@@ -87,7 +139,9 @@ mod tests {
     #[test]
     fn an_export_says_what_it_is_in_italian_first() {
         let done = Exported { messages: 7, octets: 900, unreadable: 1, ..Exported::default() };
-        let text = readme("anna@pec.example", "2026-11-21T06:00:17Z", Format::Zip, &done);
+        let of =
+            |extent| readme("anna@pec.example", "2026-11-21T06:00:17Z", extent, Format::Zip, &done);
+        let text = of(Extent::Account);
         let (italian, english) = text.split_once("EXPORT OF AN ACCOUNT").expect("both languages");
         assert!(
             italian
@@ -102,5 +156,38 @@ mod tests {
             "{english}"
         );
         assert!(text.lines().all(|line| line.chars().count() <= 110), "{text}");
+        for (extent, said, of_said) in [
+            (Extent::Account, "tutta la casella", "the whole account"),
+            (
+                Extent::Below("Lavori"),
+                "solo la cartella \"Lavori\", con quelle sotto",
+                "only the mailbox \"Lavori\", with those below it",
+            ),
+            (
+                Extent::Mailbox("Lavori"),
+                "solo la cartella \"Lavori\", senza quelle sotto",
+                "only the mailbox \"Lavori\", without those below it",
+            ),
+            (
+                Extent::Message("Lavori", 7),
+                "solo il messaggio con UID 7 della cartella \"Lavori\"",
+                "only the message with UID 7 of the mailbox \"Lavori\"",
+            ),
+        ] {
+            let text = of(extent);
+            assert!(text.contains(&format!("\r\nContenuto:    {said}\r\n")), "{text}");
+            assert!(text.contains(&format!("\r\nContent:      {of_said}\r\n")), "{text}");
+            let is_part = text.contains("DI UNA PARTE") && text.contains("OF A PART");
+            assert_eq!(is_part, extent != Extent::Account, "{text}");
+        }
+    }
+
+    #[test]
+    fn digests_without_a_signature_are_said_to_find_errors_of_copying_only() {
+        let done = Exported::default();
+        let text = readme("anna@pec.example", "x", Extent::Account, Format::Tar, &done);
+        assert!(text.contains("errori di copia") && text.contains("errors of copying"), "{text}");
+        assert_eq!(text.matches("ceralacca snapshot prove").count(), 2, "{text}");
+        assert!(!text.contains("nulla sia cambiato"), "{text}");
     }
 }

@@ -77,6 +77,9 @@ pub fn error(error: &SnapshotError) -> Text {
         SnapshotError::TooManyRestores { limit, .. } => format!(
             "la casella ha già {limit} ripristini che non sono finiti: aspettarne uno, o annullarlo"
         ),
+        SnapshotError::InPlaceOpen { number, .. } => format!(
+            "il ripristino {number} rimette i messaggi dove erano e non è finito: aspettarlo, riprenderlo (restore-resume) o annullarlo (restore-cancel)"
+        ),
         SnapshotError::NotPresent => "l'istantanea non contiene un tale messaggio".to_owned(),
         SnapshotError::Store(error) => return store::error(error),
         // A variant of a newer floor.
@@ -119,6 +122,7 @@ mod tests {
                 SnapshotError::TooManyRestores { account, limit: 20 },
                 "la casella ha già 20 ripristini",
             ),
+            (SnapshotError::InPlaceOpen { account, number: 2 }, "il ripristino 2 rimette"),
             (SnapshotError::NotPresent, "l'istantanea non contiene"),
             (
                 SnapshotError::LimitExceeded {

@@ -93,12 +93,19 @@ impl Container {
         }
     }
 
-    /// A folder; a zip needs none.
+    /// A folder, for the sake of those that stay empty.
     pub(super) fn directory(&mut self, path: &str, at: UnixMillis) -> io::Result<()> {
         match self {
             Self::Tar { builder, .. } if !path.is_empty() => {
                 let path = format!("{path}/");
                 entry(builder, &path, tar::EntryType::Directory, (0, FOLDER_MODE), at)
+            }
+            Self::Zip { writer, .. } if !path.is_empty() => {
+                let options = SimpleFileOptions::default()
+                    .last_modified_time(zip_time(at))
+                    .unix_permissions(FOLDER_MODE);
+                let writer = writer.as_mut().ok_or_else(closed)?;
+                writer.add_directory(path, options).map_err(io::Error::other)
             }
             _ => Ok(()),
         }

@@ -92,11 +92,14 @@ fn rewound(written: &mut BufWriter<File>) -> io::Result<File> {
     Ok(file)
 }
 
+/// A field. One that a spreadsheet would run as a formula gets an apostrophe in front: names of mailboxes,
+/// keywords and Message-IDs are as whoever sent or filed the message wrote them.
 fn quoted(text: &str) -> String {
+    let mark = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
     if text.contains([',', '"', '\r', '\n']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
+        format!("\"{mark}{}\"", text.replace('"', "\"\""))
     } else {
-        text.to_owned()
+        format!("{mark}{text}")
     }
 }
 
@@ -112,6 +115,23 @@ mod tests {
 
     use super::*;
     use crate::golden::Golden;
+
+    #[test]
+    fn no_field_of_the_index_is_run_as_a_formula() {
+        for (text, field) in [
+            ("=HYPERLINK(\"http://x.example\",1)", "\"'=HYPERLINK(\"\"http://x.example\"\",1)\""),
+            ("+39", "'+39"),
+            ("-1", "'-1"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("\t=1", "'\t=1"),
+            ("\r=1", "\"'\r=1\""),
+            ("Clienti=2", "Clienti=2"),
+            ("\\Seen", "\\Seen"),
+            ("", ""),
+        ] {
+            assert_eq!(quoted(text), field);
+        }
+    }
 
     #[test]
     fn index_and_sums_of_an_export_stay_as_they_are() {

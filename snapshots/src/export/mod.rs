@@ -2,7 +2,7 @@
 //!
 //! | format | what comes out |
 //! |---|---|
-//! | [`Format::Tar`] | a tar: one folder for each mailbox, one `.eml` for each message |
+//! | [`Format::Tar`] | a tar: one folder for each mailbox, also for an empty one, one `.eml` for each message |
 //! | [`Format::Zip`] | the same as a zip (zip64 where needed, deflated) |
 //! | [`Format::Maildir`] | a tar of a Maildir++ tree: INBOX at its top, `.Name.Below` beside it |
 //! | [`Format::Mbox`] | a zip with one file in mboxrd for each mailbox |
@@ -34,7 +34,7 @@ use std::{
 
 use storage::{
     error::StoreError,
-    ids::Uid,
+    ids::{MailboxId, Uid},
     mailbox::{flags::Flags, view::MessageRow},
     store::Store,
 };
@@ -48,7 +48,8 @@ use self::{container::Container, index::Index, mbox::MboxQuoter, names::Names};
 use crate::{
     error::SnapshotError,
     keep::open::{OpenSnapshot, SnapshotMailbox},
-    restore::{job::Scope, within},
+    restore::{job::Scope, one, within},
+    state::MailboxEntry,
 };
 
 /// Octets of a message that are held in memory.
@@ -152,7 +153,8 @@ struct Export<'a> {
 ///
 /// # Errors
 ///
-/// What reading trees and writing bring. Messages that cannot be read are no error.
+/// [`SnapshotError::NotPresent`] when no mailbox has the UID that is asked for; what reading trees and
+/// writing bring. Messages that cannot be read are no error.
 pub async fn export(
     store: &Store,
     open: &Arc<OpenSnapshot>,
@@ -165,7 +167,10 @@ pub async fn export(
         return Err(SnapshotError::LimitExceeded { what: "mailboxes of one mbox", limit: 1 }.into());
     }
     let total = match scope.uid {
-        Some(_) => 1,
+        Some(uid) => {
+            has_uid(open, &mailboxes, uid).await?;
+            1
+        }
         None => mailboxes.iter().map(|(_, entry)| entry.content.rows).sum(),
     };
     let container = match format {
@@ -194,6 +199,20 @@ pub async fn export(
     export.finish().await
 }
 
+/// Refuses a UID that none of the mailboxes has, before anything is written.
+async fn has_uid(
+    open: &Arc<OpenSnapshot>,
+    mailboxes: &[(MailboxId, &MailboxEntry)],
+    uid: Uid,
+) -> Result<(), SnapshotError> {
+    for (id, _) in mailboxes {
+        if one(open, *id, uid).await?.is_some() {
+            return Ok(());
+        }
+    }
+    Err(SnapshotError::NotPresent)
+}
+
 impl Export<'_> {
     async fn mailbox(
         &mut self,
@@ -206,7 +225,8 @@ impl Export<'_> {
         match self.asked.format {
             Format::Maildir => self.begin_maildir(&folder, instant)?,
             Format::Mbox => self.container.begin(&folder, None, instant)?,
-            Format::Tar | Format::Zip | Format::OneMbox => {}
+            Format::Tar | Format::Zip => self.container.directory(&folder, instant)?,
+            Format::OneMbox => {}
         }
         let mut after = scope.uid.and_then(|uid| Uid::new(uid.get() - 1));
         loop {

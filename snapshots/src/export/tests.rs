@@ -9,6 +9,7 @@ use storage::{
 
 use super::{Asked, ExportError, Exported, Format, Sink, container::Container, export};
 use crate::{
+    error::SnapshotError,
     keep::{
         open::OpenSnapshot,
         tests::house::{ANNA, House, INBOX, MORNING, message, small, uid},
@@ -41,6 +42,7 @@ async fn house() -> (House, std::sync::Arc<OpenSnapshot>) {
     let (house, anna) = House::new(small()).await;
     let other = anna.create_mailbox("Società: dati/2026", None).await.expect("create");
     let long = anna.create_mailbox(&long_name(), None).await.expect("create");
+    anna.create_mailbox("Vuota/Dentro", None).await.expect("create");
     house.fill(INBOX, 1..6).await;
     house.fill(other, 6..9).await;
     house.fill(long, 9..10).await;
@@ -115,6 +117,7 @@ async fn a_tar_and_a_zip_unpack_and_their_sums_are_right() {
         let eml = std::fs::read(eml).expect("the message");
         assert_eq!(eml, message(7), "{format:?}");
         assert!(!folder.path().join("INBOX/0000000003.eml").exists());
+        assert!(folder.path().join("Vuota/Dentro").is_dir(), "an empty mailbox has a folder");
         let long = format!("Società {}/{}/0000000001.eml", "è".repeat(72), "x".repeat(80));
         let eml = std::fs::read(folder.path().join(long)).expect("the message");
         assert_eq!(eml, message(9), "{format:?}");
@@ -155,6 +158,13 @@ async fn one_mailbox_is_one_mbox_that_python_reads() {
     exported(&one, Format::OneMbox, &path).await.expect("an export");
     let script = "import mailbox\nprint(len(mailbox.mbox('INBOX.mbox',create=False)))";
     assert_eq!(run(folder.path(), "python3", &["-c", script]).trim(), "1");
+    let absent = Scope { uid: Some(uid(999)), ..one };
+    for format in [Format::OneMbox, Format::Tar, Format::Zip, Format::Maildir] {
+        let refused = exported(&absent, format, &path).await;
+        let refused = refused.expect_err("there is no such message");
+        assert!(matches!(refused, ExportError::Snapshot(SnapshotError::NotPresent)), "{refused:?}");
+        assert_eq!(std::fs::read(&path).expect("the file"), b"", "nothing was written");
+    }
     let many = exported(&Scope::default(), Format::OneMbox, &path).await;
     assert!(many.is_err(), "several mailboxes are not one mbox");
 }
@@ -163,10 +173,11 @@ async fn one_mailbox_is_one_mbox_that_python_reads() {
 async fn mbsync_takes_the_maildir_over() {
     let folder = unpacked(Format::Maildir, "tar").await;
     let at = folder.path().display();
+    // It has paths of 256 octets at most: the long name is left out.
     let config = format!(
         "MaildirStore from\nInbox {at}\nSubFolders Maildir++\n\n\
          MaildirStore to\nPath {at}/to/\nInbox {at}/to/INBOX\nSubFolders Verbatim\n\n\
-         Channel all\nFar :from:\nNear :to:\nPatterns *\nCreate Near\nSync Pull New\nSyncState {at}/state/\n"
+         Channel all\nFar :from:\nNear :to:\nPatterns * \"!Società *x\"\nCreate Near\nSync Pull New\nSyncState {at}/state/\n"
     );
     std::fs::create_dir_all(folder.path().join("to")).expect("a folder");
     std::fs::create_dir_all(folder.path().join("state")).expect("a folder");

@@ -277,7 +277,8 @@ impl Snapshots {
         if going { Err(no_such) } else { Ok((snapshot, octets)) }
     }
 
-    async fn place(&self, account: AccountId) -> MutexGuard<'_, ()> {
+    /// Waits until nobody else changes the account's snapshots or begins a restore of it.
+    pub(crate) async fn place(&self, account: AccountId) -> MutexGuard<'_, ()> {
         let at = usize::try_from(account.0 % PLACES as u64).unwrap_or(0);
         self.places[at].lock().await
     }

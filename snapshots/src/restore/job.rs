@@ -40,6 +40,12 @@ pub enum RestoreState {
 }
 
 impl RestoreState {
+    /// Nothing more comes of it.
+    #[must_use]
+    pub fn is_end(self) -> bool {
+        matches!(self, Self::Done | Self::Cancelled)
+    }
+
     const ALL: [Self; 4] = [Self::Running, Self::Done, Self::Stopped, Self::Cancelled];
 
     fn number(self) -> u32 {

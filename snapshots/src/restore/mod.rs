@@ -6,13 +6,14 @@
 //! * Nothing is overwritten. Into a mailbox of its own (`Ripristino …`) everything is restored; in place,
 //!   into the mailbox of the same MailboxId, else of the same name, else into one that is made. There a
 //!   message is left alone when it still stands in the account, wherever it was moved to, or when the
-//!   mailbox had the same octets with the same INTERNALDATE when the job came to it, which is what an
-//!   earlier restore leaves.
+//!   mailbox had the same octets with the same INTERNALDATE when the job came to it or was resumed, which
+//!   is what an earlier restore leaves. One job in place is open in an account: another one is refused.
 //! * Live messages keep their flags. Messages whose octets were erased, and those whose records are
 //!   missing or damaged, are passed over and counted, each on its own.
 //! * Over quota, and where chunks are missing, a job stops and can be resumed; what it restored stays.
 //! * One step at a time: the memory of a step in place grows with the messages of the mailbox that it
-//!   restores into, 40 octets each.
+//!   restores into, and when it goes on in the middle with those of its mailbox that are done, 40 octets
+//!   each.
 //!
 //! Not here: when steps are done, and how fast (the floor above).
 
@@ -36,6 +37,7 @@ use tokio::sync::Mutex;
 use trust::clock::UnixMillis;
 
 pub use self::step::CHUNKS_MISSING;
+pub(crate) use self::step::one;
 use self::{
     job::{RestoreJob, RestoreState, SNAPSHOT_RESTORES, Scope, key},
     step::Present,
@@ -128,7 +130,7 @@ impl Restores {
     ///
     /// [`SnapshotError::NoSuchSnapshot`], [`StoreError::NoSuchMailbox`],
     /// [`SnapshotError::NotPresent`] when the mailbox has no such UID, [`StoreError::InvalidMailboxName`],
-    /// [`SnapshotError::TooManyRestores`].
+    /// [`SnapshotError::TooManyRestores`], [`SnapshotError::InPlaceOpen`].
     pub async fn begin(
         &self,
         account: AccountId,
@@ -141,17 +143,18 @@ impl Restores {
         let mailboxes = within(&open, &scope)?;
         let total = match (scope.uid, scope.mailbox) {
             (Some(uid), Some(mailbox)) => {
-                step::one(&open, mailbox, uid).await?.ok_or(SnapshotError::NotPresent)?;
+                one(&open, mailbox, uid).await?.ok_or(SnapshotError::NotPresent)?;
                 1
             }
             _ => mailboxes.iter().map(|(_, entry)| entry.content.rows).sum(),
         };
+        let _place = self.snapshots.place(account).await;
         let root = match target {
             Target::InPlace => None,
             Target::Into(name) => Some(self.free_name(account, &name).await?),
         };
         let mut jobs = self.list(account).await?;
-        let mut job = RestoreJob {
+        let job = RestoreJob {
             account,
             number: jobs.last().map_or(1, |job| job.number.saturating_add(1)),
             snapshot,
@@ -169,26 +172,25 @@ impl Restores {
             unreadable: 0,
         };
         let all = jobs.len();
-        jobs.retain(|job| matches!(job.state, RestoreState::Done | RestoreState::Cancelled));
+        let is_in_place = |job: &RestoreJob| !job.state.is_end() && job.root.is_none();
+        if let Some(other) = jobs.iter().find(|other| is_in_place(other) && job.root.is_none()) {
+            return Err(SnapshotError::InPlaceOpen { account, number: other.number });
+        }
+        jobs.retain(|job| job.state.is_end());
         let limit = self.limits.jobs_open_max;
         if all - jobs.len() >= limit {
             return Err(SnapshotError::TooManyRestores { account, limit });
         }
-        loop {
-            let mut batch = Batch::default();
-            let key = key(account, job.number);
-            batch.expect(SNAPSHOT_RESTORES, key.clone(), Expected::Absent);
-            batch.put(SNAPSHOT_RESTORES, key, job.encode());
-            for old in jobs.iter().rev().skip(self.limits.jobs_ended_max) {
-                batch.delete(SNAPSHOT_RESTORES, self::key(account, old.number));
-            }
-            match self.snapshots.store().commit(batch).await {
-                Ok(_) => return Ok(job),
-                // Somebody else began one at the same time.
-                Err(StoreError::Conflict) => job.number = job.number.saturating_add(1),
-                Err(error) => return Err(error.into()),
-            }
+        let mut batch = Batch::default();
+        let key = key(account, job.number);
+        // Nobody else began one since the jobs were read: that takes the place.
+        batch.expect(SNAPSHOT_RESTORES, key.clone(), Expected::Absent);
+        batch.put(SNAPSHOT_RESTORES, key, job.encode());
+        for old in jobs.iter().rev().skip(self.limits.jobs_ended_max) {
+            batch.delete(SNAPSHOT_RESTORES, self::key(account, old.number));
         }
+        self.snapshots.store().commit(batch).await?;
+        Ok(job)
     }
 
     /// A name that no mailbox has, nor stands above one: `name`, or with a number behind it.
@@ -293,7 +295,7 @@ impl Restores {
     }
 
     /// Lets a job that stopped go on, into the mailbox where it was; where that has gone, one is looked
-    /// for again. `None` when there is no such job.
+    /// for again. What others brought there meanwhile is present. `None` when there is no such job.
     ///
     /// # Errors
     ///
@@ -366,5 +368,5 @@ pub(crate) async fn step_one(
     mailbox: MailboxId,
     uid: storage::ids::Uid,
 ) -> storage::mailbox::view::MessageRow {
-    step::one(open, mailbox, uid).await.expect("read").expect("the row")
+    one(open, mailbox, uid).await.expect("read").expect("the row")
 }

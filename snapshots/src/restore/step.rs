@@ -40,7 +40,7 @@ const SPECIAL_USES: [SpecialUse; 5] = [
 pub const CHUNKS_MISSING: &str = "the store refused a batch twice: chunks of its messages are missing; run \
      `ceralacca store check`, mend what it names, then resume the restore";
 
-/// What the mailbox that a job restores into had before.
+/// What the mailbox that a job restores into had before, or got from others.
 #[derive(Debug)]
 pub(super) struct Present {
     /// Account, job, mailbox of the snapshot, mailbox that it goes into.
@@ -62,7 +62,7 @@ impl Present {
 }
 
 /// The row `uid` of a mailbox of a snapshot.
-pub(super) async fn one(
+pub(crate) async fn one(
     open: &Arc<OpenSnapshot>,
     mailbox: MailboxId,
     uid: Uid,
@@ -96,6 +96,8 @@ impl Restores {
             };
             if !matches!(error, SnapshotError::Store(StoreError::Conflict)) {
                 if stops(&error) {
+                    // When it is resumed it looks again.
+                    *present = None;
                     return self.stop(job, before, error.to_string()).await;
                 }
                 return Err(error);
@@ -106,6 +108,7 @@ impl Restores {
                 return Ok(now.map(|(job, _)| job));
             }
             if is_second {
+                *present = None;
                 return self.stop(job, before, CHUNKS_MISSING.to_owned()).await;
             }
             is_second = true;
@@ -162,7 +165,7 @@ impl Restores {
         let next = next.map_or(MailboxId(u64::MAX), |(next, _)| *next);
         let mailbox = open.mailbox(*id)?;
         let (rows, is_end) = self.rows(&job, &mailbox, position).await?;
-        let rows = fates(&job, open.account(), rows, (into, position), present).await?;
+        let rows = fates(&job, &mailbox, rows, (into, position), present).await?;
         self.commit(&job, &before, Looked { rows, is_end, next, position, into }, &open).await
     }
 
@@ -243,16 +246,17 @@ enum Fate {
 /// Says what becomes of each row.
 async fn fates(
     job: &RestoreJob,
-    account: &Account,
+    mailbox: &SnapshotMailbox,
     rows: Vec<MessageRow>,
     (into, position): (MailboxId, Position),
     present: &mut Option<Present>,
 ) -> Result<Vec<(MessageRow, Fate)>, SnapshotError> {
+    let account = mailbox.snapshot().account();
     let (has, standing) = match job.root {
         None => {
             let numbers = rows.iter().map(|row| row.email_number).collect();
             let standing = account.standing(&numbers).await?;
-            (Some(look(job, account, (into, position), present).await?), standing)
+            (Some(look(job, mailbox, (into, position), present).await?), standing)
         }
         Some(_) => (None, BTreeSet::new()),
     };
@@ -374,23 +378,44 @@ async fn destination(
     Ok(Position { mailbox: id, after, destination: Some(into), own_from })
 }
 
-/// Reads what the mailbox `into` had before this job came to it, once.
+/// The names of the rows that a job has done. Whatever it brought has one of them.
+async fn done_before(
+    mailbox: &SnapshotMailbox,
+    position: Position,
+) -> Result<BTreeSet<([u8; 16], i64)>, SnapshotError> {
+    let (mut done, mut after) = (BTreeSet::new(), None);
+    while after < position.after {
+        let rows = mailbox.rows_after(after, ROWS).await?;
+        let Some(last) = rows.last() else { break };
+        after = Some(last.uid);
+        let rows = rows.iter().filter(|row| Some(row.uid) <= position.after);
+        done.extend(rows.map(|row| name_of(row.digest, row.internal_date)));
+    }
+    Ok(done)
+}
+
+/// Reads what the mailbox `into` had before this job came to it, and what others brought since, once.
+/// What may be the job's own is not counted: its mailbox may hold a message twice.
 async fn look<'a>(
     job: &RestoreJob,
-    account: &Account,
+    mailbox: &SnapshotMailbox,
     (into, position): (MailboxId, Position),
     present: &'a mut Option<Present>,
 ) -> Result<&'a Present, SnapshotError> {
     let of = (job.account, job.number, position.mailbox, into);
     if present.as_ref().is_none_or(|present| present.of != of) {
         let mut read = Present { of, messages: BTreeSet::new() };
-        let (state, mut after) = (account.state().await?, None);
+        let done = done_before(mailbox, position).await?;
+        let (state, mut after) = (mailbox.snapshot().account().state().await?, None);
         loop {
             let rows = state.rows(into, after, ROWS).await?;
             after = rows.last().map(|row| row.uid);
             let is_last = rows.len() < ROWS;
-            for row in rows.iter().filter(|row| row.uid.get() < position.own_from) {
-                read.messages.insert(name_of(row.digest, row.internal_date));
+            for row in &rows {
+                let name = name_of(row.digest, row.internal_date);
+                if row.uid.get() < position.own_from || !done.contains(&name) {
+                    read.messages.insert(name);
+                }
             }
             if is_last {
                 break;

@@ -1,12 +1,16 @@
 use storage::{
-    account::{erase::EraseRequest, settings::AccountSettings},
+    account::{erase::EraseRequest, quota::QuotaRule, settings::AccountSettings},
     catalog::{
         engine::{Batch, Family, Reader as _, Scan},
         keys,
         simulated::Faults,
     },
     ids::MailboxId,
-    mailbox::{flags::Flags, view::MailboxView as _},
+    mailbox::{
+        flags::Flags,
+        restore::{ErasedRows, RestoreRows, RestoredRow},
+        view::MailboxView as _,
+    },
     octets::ErasureReason,
     summary::Envelope,
 };
@@ -142,18 +146,28 @@ async fn wherever_the_power_is_cut_a_restore_brings_each_message_back_once() {
     }
 }
 
-#[tokio::test]
-async fn over_quota_a_restore_stops_with_all_that_fits_and_can_be_resumed() {
-    let house = halved_house().await;
-    let used = house.anna().await.quota().await.expect("quota").used_octets;
-    let settings = |limit| AccountSettings {
+/// Settings with so much space.
+fn settings(limit: u64) -> AccountSettings {
+    AccountSettings {
         address: "anna@pec.example".to_owned(),
         plan: "base".to_owned(),
         quota_octets: Some(limit),
         ..AccountSettings::default()
-    };
+    }
+}
+
+/// Leaves space for nine messages beside twenty; returns the limit.
+async fn narrow(house: &House) -> u64 {
+    let used = house.anna().await.quota().await.expect("quota").used_octets;
     let limit = used + used / 20 * 9 + used / 40;
     house.store.apply_account(ANNA, 2, settings(limit)).await.expect("less space");
+    limit
+}
+
+#[tokio::test]
+async fn over_quota_a_restore_stops_with_all_that_fits_and_can_be_resumed() {
+    let house = halved_house().await;
+    let limit = narrow(&house).await;
     let number = begin(&house, Scope::default(), Target::InPlace).await;
     let job = finish(&restores(&house), number).await;
     assert_eq!(job.state, RestoreState::Stopped);
@@ -380,16 +394,82 @@ async fn an_account_has_so_many_open_jobs_and_remembers_so_many_that_ended() {
     }
     let open = [
         begin(&house, scope.clone(), Target::InPlace).await,
-        begin(&house, scope.clone(), Target::InPlace).await,
+        begin(&house, scope.clone(), Target::Into("Ripristino".to_owned())).await,
     ];
     let kept: Vec<u64> =
         restores.list(ANNA).await.expect("list").iter().map(|job| job.number).collect();
     assert_eq!(kept, [3, 4, 5, open[0], open[1]]);
-    let refused = restores.begin(ANNA, 1, scope.clone(), Target::InPlace, MORNING).await;
+    let beside = Target::Into("Ripristino".to_owned());
+    let refused = restores.begin(ANNA, 1, scope.clone(), beside, MORNING).await;
     assert!(
         matches!(refused, Err(SnapshotError::TooManyRestores { account: ANNA, limit: 2 })),
         "{refused:?}"
     );
     restores.cancel(ANNA, open[0]).await.expect("cancel");
     begin(&house, scope, Target::InPlace).await;
+}
+
+#[tokio::test]
+async fn while_a_restore_in_place_is_open_another_one_is_refused() {
+    let house = halved_house().await;
+    let limit = narrow(&house).await;
+    let restores = restores(&house);
+    let again = || restores.begin(ANNA, 1, Scope::default(), Target::InPlace, MORNING);
+    let (one, other) = tokio::join!(again(), again());
+    assert!(one.is_ok() != other.is_ok(), "{one:?} {other:?}");
+    let number = one.or(other).expect("one of them").number;
+    assert_eq!(finish(&restores, number).await.state, RestoreState::Stopped);
+    let refused = again().await;
+    assert!(
+        matches!(refused, Err(SnapshotError::InPlaceOpen { account: ANNA, number: 1 })),
+        "{refused:?}"
+    );
+    let beside = Target::Into("Ripristino".to_owned());
+    let beside = restores.begin(ANNA, 1, Scope::default(), beside, MORNING).await.expect("beside");
+    restores.cancel(ANNA, beside.number).await.expect("cancel");
+    house.store.apply_account(ANNA, 3, settings(limit * 2)).await.expect("more space");
+    restores.resume(ANNA, number).await.expect("resume").expect("the job");
+    assert_eq!(finish(&restores, number).await.restored, 20);
+    let number = again().await.expect("the first has ended").number;
+    assert_eq!(finish(&restores, number).await.restored, 0);
+    assert_eq!(subjects(&house, "INBOX").await, numbers(1..41));
+}
+
+#[tokio::test]
+async fn what_the_holder_took_out_of_the_snapshot_while_a_job_stood_still_comes_no_second_time() {
+    let (house, anna) = House::new(small()).await;
+    house.fill(INBOX, 1..41).await;
+    // Twice in the mailbox: both come back, also when the job stops between them.
+    house.append(INBOX, 21).await;
+    house.take().await;
+    let half: Vec<_> = (21..42).map(uid).collect();
+    house.expunge(INBOX, &half).await;
+    let limit = narrow(&house).await;
+    let number = begin(&house, Scope::default(), Target::InPlace).await;
+    let restores = restores(&house);
+    let stopped = finish(&restores, number).await;
+    assert_eq!(stopped.state, RestoreState::Stopped);
+    assert!((8..=10).contains(&stopped.restored), "{stopped:?}");
+    house.store.apply_account(ANNA, 3, settings(limit * 2)).await.expect("more space");
+    let open = house.snapshots.open(ANNA, 1).await.expect("open");
+    let mut rows = Vec::new();
+    for number in [35, 36] {
+        rows.push(RestoredRow::from(&super::step_one(&open, INBOX, uid(number)).await));
+    }
+    let request = RestoreRows {
+        destination: INBOX,
+        rows,
+        quota: QuotaRule::Enforce,
+        erased: ErasedRows::Refuse,
+        also: Batch::default(),
+    };
+    anna.restore_rows(request).await.expect("copied");
+    restores.resume(ANNA, number).await.expect("resume").expect("the job");
+    let job = finish(&restores, number).await;
+    assert_eq!((job.state, job.restored, job.present), (RestoreState::Done, 19, 22), "{job:?}");
+    let (mut found, mut wanted) = (subjects(&house, "INBOX").await, numbers(1..41));
+    wanted.push("numero 21".to_owned());
+    found.sort();
+    wanted.sort();
+    assert_eq!(found, wanted);
 }

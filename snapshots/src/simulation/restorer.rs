@@ -48,10 +48,11 @@ impl Restorer {
         loop {
             self.stage.world.sleep("restorer", self.stage.world.below(120)).await;
             match self.one().await {
-                // The keeper may have let the snapshot go.
+                // The keeper may have let the snapshot go; a job in place that stopped lets no other begin.
                 Ok(())
                 | Err(
                     SnapshotError::NoSuchSnapshot { .. }
+                    | SnapshotError::InPlaceOpen { .. }
                     | SnapshotError::Store(StoreError::SnapshotExpired { .. }),
                 ) => {}
                 Err(error) if is_put_off(&error) => {}

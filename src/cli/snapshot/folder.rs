@@ -1,9 +1,11 @@
 //! Unpacks a tar while it comes, into a folder that gets its name when it is whole.
 //!
-//! Only files and folders are taken, and only below the folder.
+//! Only files and folders are taken, and only below the folder. A place that cannot be given to the whole
+//! folder at the end is refused before anything is read.
 
 use std::{
     io::{self, Read, Write},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -19,6 +21,7 @@ use super::{
     super::failure::Failure,
     export::{not_made, parent, part, synced, taken},
 };
+use crate::texts::Text;
 
 /// Pieces that wait for being unpacked.
 const WAITING_MAX: usize = 4;
@@ -77,16 +80,11 @@ impl Read for Pieces {
 }
 
 impl Unpacking {
-    /// Begins the folder `path`, which must be new or empty. The octets go into the [`Feed`], which is
+    /// Begins the folder `path`, which must be new, or empty and on the file system that it is in; an empty
+    /// one is replaced. The octets go into the [`Feed`], which is
     /// dropped behind the last of them.
     pub(super) fn begin(path: &Path) -> Result<(Self, Feed), Failure> {
-        match std::fs::read_dir(path).map(|mut entries| entries.next().is_none()) {
-            Ok(true) => {}
-            Ok(false) => return Err(taken(path)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(_) if path.is_file() => return Err(taken(path)),
-            Err(error) => return Err(not_made(path, &error)),
-        }
+        let path = &free(path)?;
         let beside = part().tempdir_in(parent(path)).map_err(|error| not_made(path, &error))?;
         let (sender, receiver) = sync_channel(WAITING_MAX);
         let folder = beside.path().to_owned();
@@ -125,6 +123,45 @@ impl Unpacking {
         let _ = beside.keep();
         Ok(came)
     }
+}
+
+/// The path, as the whole folder can have it at the end.
+fn free(path: &Path) -> Result<PathBuf, Failure> {
+    let shown = path.display();
+    let refused = |italian: &str, english: &str| {
+        let text = Text::filled(format!("{shown} {italian}"), format!("{shown} {english}"));
+        Err(Failure::invalid(text))
+    };
+    let Some(name) = path.file_name() else {
+        return refused(
+            "non finisce con un nome: indicare la cartella per nome, per esempio ./esportazione",
+            "does not end in a name: give the folder's name, for example ./export",
+        );
+    };
+    let (parent, path) = (parent(path), parent(path).join(name));
+    let about = match path.symlink_metadata() {
+        Ok(about) => about,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(path),
+        Err(error) => return Err(not_made(&path, &error)),
+    };
+    if about.is_symlink() {
+        return refused(
+            "è un collegamento simbolico: indicare la cartella stessa, nuova o vuota",
+            "is a symbolic link: give the folder itself, new or empty",
+        );
+    }
+    if !about.is_dir() {
+        return Err(taken(&path));
+    }
+    let above = parent.metadata().map_err(|error| not_made(&path, &error))?;
+    if above.dev() != about.dev() {
+        return refused(
+            "è la radice di un altro file system: indicare una cartella nuova al suo interno",
+            "is the top of another file system: give a new folder inside it",
+        );
+    }
+    let mut entries = std::fs::read_dir(&path).map_err(|error| not_made(&path, &error))?;
+    if entries.next().is_some() { Err(taken(&path)) } else { Ok(path) }
 }
 
 fn unpack(from: &mut impl Read, folder: &Path) -> io::Result<()> {
@@ -184,7 +221,7 @@ mod tests {
         assert_eq!(std::fs::read(file).expect("the file"), b"text");
         let again = Unpacking::begin(&root.path().join("esportazione"));
         assert!(again.is_err(), "a folder with something in it is not replaced");
-        let cut = Failure::failed(crate::texts::Text::fixed("tagliato", "cut"));
+        let cut = Failure::failed(Text::fixed("tagliato", "cut"));
         for (octets, came) in [
             (good.as_slice(), Err(cut)),
             (&good[..600], Ok(())),
@@ -194,6 +231,37 @@ mod tests {
             let (root, ended) = folder_of(octets, came);
             assert!(!ended);
             assert_eq!(names(root.path()), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn a_place_that_the_whole_folder_cannot_have_is_refused_before_anything_is_read() {
+        let root = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| root.path().join(name);
+        std::fs::create_dir(path("vuota")).expect("a folder");
+        std::os::unix::fs::symlink(path("vuota"), path("legame")).expect("a link");
+        std::fs::write(path("file"), b"text").expect("a file");
+        let before = names(root.path()).len();
+        for (place, code, why) in [
+            (PathBuf::from("."), 2, "does not end in a name"),
+            (PathBuf::from("/"), 2, "does not end in a name"),
+            (path("vuota/.."), 2, "does not end in a name"),
+            (path("legame"), 2, "is a symbolic link"),
+            (path("legame/"), 2, "is a symbolic link"),
+            (PathBuf::from("/proc"), 2, "is the top of another file system"),
+            (path("file"), 4, "is there already"),
+            (root.path().to_owned(), 4, "is there already"),
+        ] {
+            let Err(refused) = Unpacking::begin(&place) else { panic!("{place:?} is refused") };
+            let english = refused.text().get(crate::texts::Language::English);
+            assert!(english.contains(why) && refused.code() == code, "{place:?}: {refused:?}");
+        }
+        assert_eq!(names(root.path()).len(), before, "nothing was written");
+        for place in ["vuota", "vuota/", "vuota/.", "nuova/"] {
+            let (unpacking, feed) = Unpacking::begin(&path(place)).expect("begun");
+            drop(feed);
+            let cut = Failure::failed(Text::fixed("tagliato", "cut"));
+            assert!(unpacking.end::<()>(Err(cut)).is_err());
         }
     }
 }

@@ -9,7 +9,7 @@ use snapshots::{
 use super::{account, mailbox_named, open, opened, uid};
 use crate::{
     control::{Kind, Operation, OperationError, Progress, Run, Site},
-    texts::{self, Text},
+    texts::{self, Text, export::Extent},
 };
 
 /// Asks for an export.
@@ -86,6 +86,15 @@ impl SnapshotExport {
         self.format == ExportFormat::Mbox && (self.only || self.uid.is_some())
     }
 
+    fn extent(&self) -> Extent<'_> {
+        match (self.mailbox.as_deref(), self.uid) {
+            (None, _) => Extent::Account,
+            (Some(mailbox), Some(uid)) => Extent::Message(mailbox, uid),
+            (Some(mailbox), None) if self.only => Extent::Mailbox(mailbox),
+            (Some(mailbox), None) => Extent::Below(mailbox),
+        }
+    }
+
     fn form(&self) -> Format {
         match self.format {
             ExportFormat::Tar => Format::Tar,
@@ -136,8 +145,9 @@ impl Operation for SnapshotExport {
             ));
         }
         let (format, name) = (self.form(), opened.snapshot().name());
+        let extent = self.extent();
         let readme =
-            |done: &Exported| texts::export::readme(&settings.address, &name, format, done);
+            |done: &Exported| texts::export::readme(&settings.address, &name, extent, format, done);
         let asked = Asked { scope: &scope, format, readme: &readme };
         let done = export(&site.store, &opened, asked, &mut PutOut(run)).await;
         run.go_on()?;

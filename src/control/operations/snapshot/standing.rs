@@ -243,7 +243,7 @@ pub(super) fn refusal(error: &SnapshotError) -> OperationError {
         SnapshotError::TooSoon(_)
         | SnapshotError::TooBusy(_)
         | SnapshotError::TooManyRestores { .. } => Kind::Temporary,
-        SnapshotError::Held { .. } => Kind::Conflict,
+        SnapshotError::Held { .. } | SnapshotError::InPlaceOpen { .. } => Kind::Conflict,
         SnapshotError::Store(error) => Kind::of_store(error),
         _ => Kind::Failed,
     };
@@ -400,6 +400,7 @@ mod tests {
             (Kind::Temporary, SnapshotError::TooBusy(account)),
             (Kind::Temporary, SnapshotError::TooManyRestores { account, limit: 20 }),
             (Kind::Conflict, SnapshotError::Held { account, number: 3, reason }),
+            (Kind::Conflict, SnapshotError::InPlaceOpen { account, number: 2 }),
             (Kind::Conflict, StoreError::Conflict.into()),
             (Kind::Failed, SnapshotError::LimitExceeded { what: "a page", limit: 8 }),
         ] {
