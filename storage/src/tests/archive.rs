@@ -316,6 +316,27 @@ async fn what_fits_goes_into_the_archive_and_notes_where_it_was() {
 }
 
 #[tokio::test]
+async fn who_follows_a_mailbox_hears_what_the_archive_took_and_gave_back() {
+    let (house, anna) = House::with_anna().await;
+    let inbox = open(&anna, "INBOX").await;
+    for octets in [10, 20] {
+        charged(&house, &anna, INBOX, octets).await;
+    }
+    let before = inbox.state().await.expect("state").highest_mod_seq;
+    let selection = Everything("Archivio/2026");
+    let request = ArchiveRequest { source: INBOX, uids: vec![uid(1)], selection };
+    anna.archive(request).await.expect("archive");
+    let changes = inbox.changes_since(before).await.expect("changes");
+    assert_eq!((changes.expunged, changes.incomplete), (vec![uid(1)], false));
+    let archive = open(&anna, "Archivio/2026").await;
+    let before = archive.state().await.expect("state").highest_mod_seq;
+    anna.restore_to_origin(archive.id(), &[uid(1)]).await.expect("back");
+    let changes = archive.changes_since(before).await.expect("changes");
+    assert_eq!((changes.expunged, changes.incomplete), (vec![uid(1)], false));
+    house.is_sound().await;
+}
+
+#[tokio::test]
 async fn messages_go_back_to_where_they_were_whatever_it_is_called_now() {
     let (house, anna) = House::with_anna().await;
     anna.create_mailbox("Lavori", None).await.expect("create");

@@ -20,6 +20,7 @@ use crate::{
     error::SnapshotError,
     keep::{
         keys::{self, DEPARTED_PAGES, DepartedKey, PageKey, SNAPSHOT_PAGES, SNAPSHOTS},
+        records,
         settings::{Hold, Retention},
     },
     restore::job::{self, RestoreJob, RestoreState, SNAPSHOT_RESTORES, Scope},
@@ -237,6 +238,17 @@ async fn the_check_finds_every_page_that_is_missing_or_damaged() {
         put(&house, SNAPSHOT_PAGES, key, value).await;
     }
     assert_eq!(faults(&house).await, []);
+}
+
+#[tokio::test]
+async fn the_check_finds_a_record_that_counts_something_else_than_its_state() {
+    let house = two_snapshots().await;
+    let key = keys::snapshot(ANNA, 2);
+    let octets = house.engine.get(SNAPSHOTS, &key).await.expect("read").expect("a record");
+    let (mut snapshot, _) = records::decode_snapshot(&key, &octets).expect("decode");
+    snapshot.record.messages += 1;
+    put(&house, SNAPSHOTS, key, records::encode_snapshot(&snapshot, false)).await;
+    assert_eq!(faults(&house).await, [SnapshotFault::Miscounted]);
 }
 
 #[tokio::test]
