@@ -137,6 +137,19 @@ impl Restores {
         target: Target,
         now: UnixMillis,
     ) -> Result<RestoreJob, SnapshotError> {
+        self.begin_with(account, snapshot, scope, target, now, &Batch::default()).await
+    }
+
+    /// [`Restores::begin`], with `also` in the same batch.
+    pub async fn begin_with(
+        &self,
+        account: AccountId,
+        snapshot: u64,
+        scope: Scope,
+        target: Target,
+        now: UnixMillis,
+        also: &Batch,
+    ) -> Result<RestoreJob, SnapshotError> {
         let open = self.snapshots.open(account, snapshot).await?;
         let mailboxes = within(&open, &scope)?;
         let total = match (scope.uid, scope.mailbox) {
@@ -175,7 +188,7 @@ impl Restores {
             return Err(SnapshotError::TooManyRestores { account, limit });
         }
         loop {
-            let mut batch = Batch::default();
+            let mut batch = also.clone();
             let key = key(account, job.number);
             batch.expect(SNAPSHOT_RESTORES, key.clone(), Expected::Absent);
             batch.put(SNAPSHOT_RESTORES, key, job.encode());

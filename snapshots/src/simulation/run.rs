@@ -285,7 +285,7 @@ impl Run {
             Store::open_with_engine(engine, objects, clock, random(seed), octets, limits).await?;
         let snapshots = Snapshots::new(store.clone(), random(!seed), self.limits);
         let runs = Runs::new(store.clone(), snapshots.clone());
-        let steps = RestoreLimits { rows_per_step_max: 4 };
+        let steps = RestoreLimits { rows_per_step_max: 4, ..RestoreLimits::default() };
         let restores = Restores::new(snapshots.clone(), steps);
         Ok(Arc::new(Life { store, snapshots, runs, restores }))
     }
