@@ -4,7 +4,8 @@
 //!   had; else INBOX (`storage::mailbox::archive`).
 //! * A batch is one write. What it took back stays when the next one fails, and doing it again goes on
 //!   with the rest.
-//! * Live mail that is full ends it: what fits is taken back, the rest stays in the archive.
+//! * What live mail has no room for stays in the archive; smaller ones that fit are taken back. When it has
+//!   as many messages as it may, that ends it.
 //! * What is back came to its mailbox now (SAVEDATE): rules let it stay for their time again.
 //!
 //! Not here: what holders move themselves, by MOVE.
@@ -12,7 +13,12 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use storage::{
-    account::{Account, MailboxListing, name::MailboxName, quota::Quota, tier::Tier},
+    account::{
+        Account, MailboxListing,
+        name::{INBOX, MailboxName},
+        quota::Quota,
+        tier::Tier,
+    },
     error::StoreError,
     ids::{AccountId, MailboxId, Uid},
     mailbox::{
@@ -23,8 +29,11 @@ use storage::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::run::{Ended, RunReport, lacking};
+use super::run::{Ended, Room, RunReport, lacking};
 use crate::config::Config;
+
+/// What may lack for one message and not for a smaller one.
+const OCTETS: &str = "octets";
 
 /// Takes back what stands in the mailbox `only` of the archive and in those below, or in all of the
 /// archive, until it is done or `stopping` is cancelled. The report is by the mailboxes where messages
@@ -45,7 +54,7 @@ pub async fn run(
     let archived = archived(&account.mailboxes().await?, only)?;
     let rate = u64::from(config.archive.messages_per_second_max).max(1);
     let batch = usize::try_from(config.archive.batch_messages_max).unwrap_or(1).max(1);
-    let mut back = Back { account, returned: BTreeMap::new(), full: None };
+    let mut back = Back { account, returned: BTreeMap::new(), full: None, too_large: u64::MAX };
     let mut ended = Ended::Finished;
     'all: for mailbox in archived {
         let rows = rows_of(&back.account, mailbox).await?;
@@ -55,7 +64,7 @@ pub async fn run(
                 break 'all;
             }
             let moved = back.batch(mailbox, rows).await?;
-            if back.full.is_some() {
+            if back.full.as_ref().is_some_and(is_end) {
                 break 'all;
             }
             let pause = Duration::from_millis(moved.saturating_mul(1_000) / rate);
@@ -77,17 +86,22 @@ pub async fn foresee(
 ) -> Result<RunReport, StoreError> {
     let account = store.account(id).await?;
     let listing = account.mailboxes().await?;
-    let mut quota = account.quota().await?;
+    let mut room = Room::new(&account.quota().await?, &listing);
     let mut report = RunReport::default();
     for mailbox in archived(&listing, only)? {
         for row in rows_of(&account, mailbox).await? {
-            report.full = room(&quota, &row);
-            if report.full.is_some() {
-                return Ok(report);
+            if let Some(full) = no_room(&room.quota, &row) {
+                if is_end(&full) {
+                    report.full = Some(full);
+                    return Ok(report);
+                }
+                report.full.get_or_insert(full);
+                continue;
             }
+            let quota = &mut room.quota;
             quota.used_octets = quota.used_octets.saturating_add(row.charged_octets);
             quota.used_messages += 1;
-            report.note(&home(&listing, &row), 1, row.charged_octets);
+            report.note(&home(&listing, &mut room, &row), 1, row.charged_octets);
         }
     }
     Ok(report)
@@ -126,22 +140,34 @@ async fn rows_of(account: &Account, mailbox: MailboxId) -> Result<Vec<MessageRow
 }
 
 /// What live mail has no room for.
-fn room(quota: &Quota, row: &MessageRow) -> Option<Full> {
+fn no_room(quota: &Quota, row: &MessageRow) -> Option<Full> {
     lacking([
-        ("octets", quota.used_octets, row.charged_octets, quota.limit_octets),
+        (OCTETS, quota.used_octets, row.charged_octets, quota.limit_octets),
         ("messages", quota.used_messages, 1, quota.limit_messages),
     ])
 }
 
-/// The name of the mailbox that a row goes back to.
-fn home(listing: &[MailboxListing], row: &MessageRow) -> String {
-    let Some(origin) = &row.origin else { return storage::account::name::INBOX.to_owned() };
+/// Whether nothing else fits either: what lacks is not octets, of which others need fewer.
+fn is_end(full: &Full) -> bool {
+    full.resource != OCTETS
+}
+
+/// The name of the mailbox that a row goes back to; one that is gone is made in `room`, as long as there may
+/// be more mailboxes.
+fn home(listing: &[MailboxListing], room: &mut Room, row: &MessageRow) -> String {
+    let Some(origin) = &row.origin else { return INBOX.to_owned() };
     let live = listing.iter().filter(|listed| Tier::of_name(&listed.name) == Tier::Live);
     let stands = live.into_iter().find(|listed| listed.mailbox_id == Some(origin.mailbox));
     match stands {
         Some(listed) => listed.name.clone(),
-        None if Tier::of_name(&origin.name) == Tier::Live => origin.name.clone(),
-        None => storage::account::name::INBOX.to_owned(),
+        None => match MailboxName::new(&origin.name) {
+            Ok(name)
+                if Tier::of_name(name.as_str()) == Tier::Live && room.make(&name).is_none() =>
+            {
+                name.to_string()
+            }
+            _ => INBOX.to_owned(),
+        },
     }
 }
 
@@ -149,23 +175,36 @@ struct Back {
     account: Account,
     /// Messages and what they are charged, by the mailbox in which they are now.
     returned: BTreeMap<MailboxId, (u64, u64)>,
+    /// What there was no room for first.
     full: Option<Full>,
+    /// Octets of the smallest message for which there was none: such and larger ones are not tried.
+    too_large: u64,
 }
 
 impl Back {
-    /// Takes these rows back; of a batch for which there is no room as many as there is room for.
+    /// Takes these rows back; of a batch for which there is no room those for which there is.
     async fn batch(&mut self, from: MailboxId, rows: &[MessageRow]) -> Result<u64, StoreError> {
-        match self.step(from, rows).await {
+        let fit = rows.iter().filter(|row| row.charged_octets < self.too_large);
+        let rows: Vec<MessageRow> = fit.cloned().collect();
+        match self.step(from, &rows).await {
             Err(StoreError::OverQuota { .. }) => {}
             done => return done,
         }
         let mut moved = 0;
-        for row in rows {
+        for row in &rows {
+            if row.charged_octets >= self.too_large {
+                continue;
+            }
             match self.step(from, std::slice::from_ref(row)).await {
                 Ok(one) => moved += one,
                 Err(StoreError::OverQuota { resource, used, limit }) => {
-                    self.full = Some(Full { resource, used, limit });
-                    break;
+                    let full = Full { resource, used, limit };
+                    if is_end(&full) {
+                        self.full = Some(full);
+                        break;
+                    }
+                    self.full.get_or_insert(full);
+                    self.too_large = row.charged_octets;
                 }
                 Err(error) => return Err(error),
             }

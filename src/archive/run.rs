@@ -392,21 +392,21 @@ pub(super) fn lacking<const N: usize>(
     })
 }
 
-/// What an archive has room for, as the store would count it.
-struct Room {
-    quota: Quota,
+/// What an account has room for, as the store would count it.
+pub(super) struct Room {
+    pub(super) quota: Quota,
     names: BTreeSet<String>,
 }
 
 impl Room {
-    fn new(quota: &Quota, listing: &[MailboxListing]) -> Self {
+    pub(super) fn new(quota: &Quota, listing: &[MailboxListing]) -> Self {
         let named = listing.iter().filter(|listed| listed.mailbox_id.is_some());
         Self { quota: *quota, names: named.map(|listed| listed.name.clone()).collect() }
     }
 
     /// Takes what one message needs; says what is full instead.
     fn take(&mut self, target: &MailboxName, octets: u64) -> Option<Full> {
-        let archive = &mut self.quota.archive;
+        let archive = &self.quota.archive;
         let wanted = [
             ("archive octets", archive.used_octets, octets, archive.limit_octets),
             ("archive messages", archive.used_messages, 1, archive.limit_messages),
@@ -414,6 +414,17 @@ impl Room {
         if let Some(full) = lacking(wanted) {
             return Some(full);
         }
+        if let Some(full) = self.make(target) {
+            return Some(full);
+        }
+        let archive = &mut self.quota.archive;
+        archive.used_octets = archive.used_octets.saturating_add(octets);
+        archive.used_messages += 1;
+        None
+    }
+
+    /// Makes a mailbox and those above it, unless they are there; says what is full instead.
+    pub(super) fn make(&mut self, target: &MailboxName) -> Option<Full> {
         let missing: Vec<String> = std::iter::once(target.to_string())
             .chain(target.above().map(|above| above.to_string()))
             .filter(|name| !self.names.contains(name))
@@ -424,9 +435,6 @@ impl Room {
         }
         self.quota.used_mailboxes += missing.len() as u64;
         self.names.extend(missing);
-        let archive = &mut self.quota.archive;
-        archive.used_octets = archive.used_octets.saturating_add(octets);
-        archive.used_messages += 1;
         None
     }
 }

@@ -127,6 +127,14 @@ events! {
     SnapshotsReleased = "snapshots-released",
     /// An operator changed when snapshots of an account are taken and how long they stay.
     SnapshotSettings = "snapshot-settings",
+    /// An operator reads a snapshot of an account, or compares or searches them; the detail says which.
+    SnapshotRead = "snapshot-read",
+    /// An operator takes messages of a snapshot out of the store; the detail says which.
+    SnapshotExported = "snapshot-exported",
+    /// An operator brings messages of a snapshot back into an account; the detail says which.
+    SnapshotRestored = "snapshot-restored",
+    /// An operator makes a proof of a snapshot; the detail says of what.
+    SnapshotProved = "snapshot-proved",
     /// An operator gave an account other archive rules; the detail has them.
     ArchiveRules = "archive-rules",
     /// An operator takes messages of an account out of its archive; the detail says which.

@@ -64,10 +64,14 @@ pub fn mail_access(
     let operators = operators.context("imap.quota_operators has what is no address")?;
     let append_octets_max = config.limits.relay_message_octets_max.0;
     let snapshots = runs.snapshots();
-    Ok(StoreMailAccess::new(Arc::clone(snapshots.store()), append_octets_max)
-        .with_snapshots(Arc::clone(snapshots), config.imap.snapshots.open_max)
-        .with_requests(Arc::clone(runs), config.snapshots.clone(), Arc::new(SystemClock))
-        .with_operators(Arc::clone(registry), &operators))
+    let mut mail = StoreMailAccess::new(Arc::clone(snapshots.store()), append_octets_max)
+        .with_snapshots(Arc::clone(snapshots), config.imap.snapshots.open_max);
+    // Without runs nothing thins what holders would ask for.
+    if config.snapshots.enabled {
+        let (settings, clock) = (config.snapshots.clone(), Arc::new(SystemClock));
+        mail = mail.with_requests(Arc::clone(runs), settings, clock);
+    }
+    Ok(mail.with_operators(Arc::clone(registry), &operators))
 }
 
 impl fmt::Debug for Rooms {

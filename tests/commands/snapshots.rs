@@ -22,17 +22,10 @@ const PATIENCE: Duration = Duration::from_mins(1);
 fn prove(folder: &Path, address: &str, behind: u64, stamped: bool) -> Value {
     let begun = Instant::now();
     loop {
-        let arguments = [
-            "snapshot",
-            "prove",
-            address,
-            "2100-01-01",
-            "INBOX",
-            "--uid",
-            "1",
-            "--out",
-            "proof.tar",
-        ];
+        // Nothing is replaced.
+        let _ = fs::remove_file(folder.join("proof.tar"));
+        let arguments =
+            ["snapshot", "prove", address, "latest", "INBOX", "--uid", "1", "--out", "proof.tar"];
         let proved = run(folder, &[&arguments[..], &["--json"]].concat(), "", "en");
         let value: Value = serde_json::from_str(&stdout(&proved)).expect("JSON");
         if proved.status.success()
@@ -129,11 +122,16 @@ fn runs_go_on_after_a_kill_and_a_proof_outlives_the_store() {
     let settings = run(folder, &settings, "", "en");
     let settings: Value = serde_json::from_str(&stdout(&settings)).expect("JSON");
     assert_eq!((&settings["monthly_months"], &settings["held"]), (&60.into(), &"causa 12".into()));
+    let again =
+        ["snapshot", "prove", &address, "latest", "INBOX", "--uid", "1", "--out", "proof.tar"];
+    let refused = run(folder, &again, "", "en");
+    assert_eq!(refused.status.code(), Some(4), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("is there already"), "{}", stderr(&refused));
     let missing = [
         "snapshot",
         "prove",
         &address,
-        "2100-01-01",
+        "latest",
         "INBOX",
         "--message-id",
         "<1@x.example>",

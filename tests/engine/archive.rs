@@ -348,7 +348,9 @@ async fn what_is_in_the_archive_goes_back_to_where_it_came_from_as_far_as_there_
         target: "Archivio/Tutto".to_owned(),
     };
     // They are charged 10 and 16 octets, by turns.
-    for (room, returned) in [(None, 6), (Some(78), 6), (Some(77), 5), (Some(40), 3), (Some(0), 0)] {
+    let rooms =
+        [(None, 6), (Some(78), 6), (Some(77), 5), (Some(46), 4), (Some(40), 3), (Some(0), 0)];
+    for (room, returned) in rooms {
         for config in [&*config(), &whole_batches] {
             let clock = Arc::new(ManualClock::new(NOW));
             let store = open(SimulatedEngine::new(&families()), &clock).await;
@@ -403,6 +405,26 @@ async fn one_mailbox_of_the_archive_goes_back_alone_and_one_that_is_gone_is_made
         let refused = refused.expect_err(name).to_string();
         assert!(refused.contains(wanted), "{refused}");
     }
+    is_sound(&store).await;
+}
+
+#[tokio::test]
+async fn what_no_mailbox_may_be_made_for_goes_back_to_inbox_and_is_foretold_so() {
+    let clock = Arc::new(ManualClock::new(NOW));
+    let store = open(SimulatedEngine::new(&families()), &clock).await;
+    let account = furnish(&store, &clock, None).await;
+    archive(&store, &config(), NOW).await.expect("run");
+    account.delete_mailbox("Lavori/2019").await.expect("delete");
+    let used = account.quota().await.expect("quota").used_mailboxes;
+    let settings = AccountSettings { quota_mailboxes: Some(used), ..settings(None) };
+    store.apply_account(ANNA, 2, settings).await.expect("a limit");
+    let only = Some("Archivio/2025");
+    let foreseen = back::foresee(&store, ANNA, only).await.expect("foresee");
+    let stopping = CancellationToken::new();
+    let report = back::run(&store, &config(), ANNA, only, &stopping).await.expect("back");
+    let of = |name: &str, messages, octets| (name.to_owned(), (messages, octets));
+    assert_eq!(report.mailboxes, [of("INBOX", 2, 20), of("Inviati", 1, 10)].into());
+    assert_eq!(foreseen, report);
     is_sound(&store).await;
 }
 

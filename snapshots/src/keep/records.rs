@@ -45,6 +45,8 @@ struct SnapshotFields {
     asked_at: Option<i64>,
     #[prost(sint64, optional, tag = "8")]
     clock: Option<i64>,
+    #[prost(sint64, optional, tag = "9")]
+    stood_until: Option<i64>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -93,6 +95,7 @@ pub(crate) fn encode_snapshot(snapshot: &Snapshot, going: bool) -> Vec<u8> {
         going,
         asked_at: snapshot.asked_at.map(|asked_at| asked_at.0),
         clock: snapshot.clock.map(|clock| clock.0),
+        stood_until: snapshot.stood_until.map(|until| until.0),
     })
 }
 
@@ -113,6 +116,7 @@ pub(crate) fn decode_snapshot(key: &[u8], octets: &[u8]) -> Result<(Snapshot, bo
             .ok_or_else(|| damaged("it is of no known kind"))?,
         asked_at: fields.asked_at.map(UnixMillis),
         clock: fields.clock.map(UnixMillis),
+        stood_until: fields.stood_until.map(UnixMillis),
         hold: fields.hold.map(hold_of),
         email_numbers_below: EmailNumber(fields.email_numbers_below),
         mod_seq: ModSeq(fields.mod_seq),
@@ -187,6 +191,7 @@ mod tests {
                 kind,
                 asked_at: Some(AT.plus_millis(-1)),
                 clock: Some(AT.plus_millis(-2)),
+                stood_until: Some(AT.plus_millis(3_600_000)),
                 hold: Some(Hold { reason: "causa 12/2026".into(), since: AT }),
                 email_numbers_below: EmailNumber(7),
                 mod_seq: ModSeq(8),

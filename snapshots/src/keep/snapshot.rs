@@ -47,11 +47,14 @@ pub struct Snapshot {
     /// Why it was taken.
     pub kind: SnapshotKind,
     /// When it was asked for, of one that stood already then: the account had not changed since. Its
-    /// time counts from here.
+    /// time counts from here, and it stays what it was taken as.
     pub asked_at: Option<UnixMillis>,
     /// What the clock said when it was taken, where the instant lies behind that: a clock had been ahead
     /// when the one before was taken, and instants ascend. `None` = it said the instant.
     pub clock: Option<UnixMillis>,
+    /// When the one was taken that came directly after it, of which nothing else is left: until then it
+    /// stood. `None` while that one is kept, and where it is not known when it was taken.
+    pub stood_until: Option<UnixMillis>,
     /// Why it stays although its time is over.
     pub hold: Option<Hold>,
     /// Every message of it has a number below this one.
@@ -73,6 +76,12 @@ impl Snapshot {
     #[must_use]
     pub fn taken(&self) -> UnixMillis {
         self.clock.unwrap_or(self.record.instant)
+    }
+
+    /// Whether somebody asked for it, when it was taken or since.
+    #[must_use]
+    pub fn is_asked_for(&self) -> bool {
+        self.kind != SnapshotKind::Scheduled || self.asked_at.is_some()
     }
 
     pub(crate) fn kept(&self) -> KeptSnapshot {

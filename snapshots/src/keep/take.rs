@@ -191,7 +191,8 @@ impl Snapshots {
         Err(SnapshotError::TooBusy(account))
     }
 
-    /// Keeps the latest snapshot, which has the account's state, as what was asked for.
+    /// Keeps the latest snapshot, which has the account's state, for as long as one that was asked for. It
+    /// stays what it was taken as: whoever counts what was taken on demand must not count this.
     async fn ask(
         &self,
         same: Snapshot,
@@ -203,7 +204,7 @@ impl Snapshots {
         }
         let (account, number) = (same.record.account, same.number);
         let (snapshot, octets) = self.kept(account, number).await?;
-        let snapshot = Snapshot { kind, asked_at: Some(now), ..snapshot };
+        let snapshot = Snapshot { asked_at: Some(now), ..snapshot };
         let key = keys::snapshot(account, number);
         let mut batch = Batch::default();
         batch.expect(SNAPSHOTS, key.clone(), Expected::Value(octets));
@@ -352,6 +353,7 @@ impl Take {
             kind: self.kind,
             asked_at: None,
             clock: (instant != self.now).then_some(self.now),
+            stood_until: None,
             hold: None,
             email_numbers_below: state.next_email_number(),
             mod_seq: state.mod_seq(),

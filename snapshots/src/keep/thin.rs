@@ -13,7 +13,8 @@
 //!
 //! How one goes, so that a crash at any point leaves something that the same steps finish:
 //!
-//! 1. It is marked. From then on it is not listed and not opened.
+//! 1. It is marked. From then on it is not listed and not opened. In the same write the one before, when
+//!    it came directly before, gets to know until when it stood ([`Snapshot::stood_until`]).
 //! 2. Messages that only it held are removed, the others pass to the snapshot before it
 //!    ([`Account::forget_snapshot`]).
 //! 3. Pages that departed after it go the same way: those born by the snapshot before it pass to
@@ -47,7 +48,7 @@ use super::{
     },
     lost, records, scan_of,
     settings::Retention,
-    snapshot::{Snapshot, SnapshotKind},
+    snapshot::Snapshot,
 };
 use crate::{
     error::SnapshotError,
@@ -159,7 +160,8 @@ impl Snapshots {
         Ok(thinned)
     }
 
-    /// Marks a snapshot, unless it is held at that moment.
+    /// Marks a snapshot, unless it is held at that moment, and notes in the one before until when that one
+    /// stood.
     async fn mark(&self, account: AccountId, number: u64) -> Result<(), SnapshotError> {
         let (entry, expected) = account_entry(&**self.store.engine(), account).await?;
         let (snapshot, octets) = match self.kept(account, number).await {
@@ -177,7 +179,32 @@ impl Snapshots {
         batch.expect(SNAPSHOTS, key.clone(), Expected::Value(octets));
         batch.expect(SNAPSHOT_ACCOUNTS, keys::account(account), expected);
         batch.put(SNAPSHOTS, key, records::encode_snapshot(&snapshot, true));
+        self.note_until(&mut batch, &snapshot).await?;
         self.store.commit(batch).await?;
+        Ok(())
+    }
+
+    /// Adds to `batch` until when the snapshot directly before `going` stood. Nothing when that is known,
+    /// when others between them are gone, or when a clock was ahead as `going` was taken.
+    async fn note_until(&self, batch: &mut Batch, going: &Snapshot) -> Result<(), SnapshotError> {
+        let (account, taken) = (going.record.account, going.taken());
+        let Some(number) = going.number.checked_sub(1) else { return Ok(()) };
+        let key = keys::snapshot(account, number);
+        let Some(octets) = self.store.engine().get(SNAPSHOTS, &key).await? else { return Ok(()) };
+        let Some((before, is_going)) = lost::readable(&key, &octets)? else { return Ok(()) };
+        if before.stood_until.is_some() {
+            return Ok(());
+        }
+        // What stands behind it was taken after it, whatever the clock said.
+        let mut is_ahead = false;
+        let behind =
+            |one: Snapshot, _| is_ahead |= one.number > going.number && one.taken() < taken;
+        for_each_snapshot(&**self.store.engine(), account, behind).await?;
+        if !is_ahead {
+            let before = Snapshot { stood_until: Some(taken), ..before };
+            batch.expect(SNAPSHOTS, key.clone(), Expected::Value(octets));
+            batch.put(SNAPSHOTS, key, records::encode_snapshot(&before, is_going));
+        }
         Ok(())
     }
 
@@ -313,7 +340,8 @@ impl From<&Snapshot> for Standing {
             number: snapshot.number,
             instant: snapshot.taken(),
             by_wrong_clock: false,
-            asked_for: (snapshot.kind != SnapshotKind::Scheduled)
+            asked_for: snapshot
+                .is_asked_for()
                 .then(|| snapshot.asked_at.unwrap_or(snapshot.taken())),
             is_held: snapshot.hold.is_some(),
         }

@@ -139,6 +139,19 @@ impl Restores {
         target: Target,
         now: UnixMillis,
     ) -> Result<RestoreJob, SnapshotError> {
+        self.begin_with(account, snapshot, scope, target, now, &Batch::default()).await
+    }
+
+    /// [`Restores::begin`], with `also` in the same batch.
+    pub async fn begin_with(
+        &self,
+        account: AccountId,
+        snapshot: u64,
+        scope: Scope,
+        target: Target,
+        now: UnixMillis,
+        also: &Batch,
+    ) -> Result<RestoreJob, SnapshotError> {
         let open = self.snapshots.open(account, snapshot).await?;
         let mailboxes = within(&open, &scope)?;
         let total = match (scope.uid, scope.mailbox) {
@@ -181,7 +194,7 @@ impl Restores {
         if all - jobs.len() >= limit {
             return Err(SnapshotError::TooManyRestores { account, limit });
         }
-        let mut batch = Batch::default();
+        let mut batch = also.clone();
         let key = key(account, job.number);
         // Nobody else began one since the jobs were read: that takes the place.
         batch.expect(SNAPSHOT_RESTORES, key.clone(), Expected::Absent);

@@ -20,11 +20,7 @@ use super::{
 };
 use crate::{
     error::SnapshotError,
-    keep::{
-        lost::is_damage,
-        settings::Hold,
-        snapshot::{Snapshot, SnapshotKind},
-    },
+    keep::{lost::is_damage, settings::Hold, snapshot::Snapshot},
     proof::Attested,
     record::{RECORD_OCTETS, SnapshotRecord},
     tree::{TreeRoot, read::row, row::AccountRow},
@@ -168,7 +164,7 @@ impl Runs {
                 Entered::Unknown(begun) => since = Some(begun),
             }
         }
-        let is_covered = !held && latest.hold.is_none() && latest.kind == SnapshotKind::Scheduled;
+        let is_covered = !held && latest.hold.is_none() && !latest.is_asked_for();
         let is_next = latest.record.previous == before && !again;
         if before == Some(latest.record.hash()) || (is_next && is_covered) {
             return Ok(Vec::new());

@@ -330,9 +330,7 @@ impl Runs {
 fn is_due(interval: i64, latest: Option<&Snapshot>, now: UnixMillis) -> bool {
     latest.is_none_or(|latest| {
         let at = latest.taken().0;
-        latest.kind != SnapshotKind::Scheduled
-            || now.0 < at
-            || now.0.div_euclid(interval) > at.div_euclid(interval)
+        latest.is_asked_for() || now.0 < at || now.0.div_euclid(interval) > at.div_euclid(interval)
     })
 }
 

@@ -6,6 +6,7 @@
 
 use std::{
     io::{self, Write},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -128,6 +129,16 @@ fn into_file(
     named(beside, path)?;
     let hasher = std::mem::take(&mut *hasher.lock().unwrap_or_else(PoisonError::into_inner));
     Ok((done, Some(hasher.finish().to_string())))
+}
+
+/// Writes a file that is not there yet, whole or not at all.
+pub(super) fn into_new_file(path: &Path, octets: &[u8]) -> Result<(), Failure> {
+    let mut part = part();
+    // Proofs are for others to read, as far as the process allows.
+    part.permissions(std::fs::Permissions::from_mode(0o644));
+    let mut beside = part.tempfile_in(parent(path)).map_err(|error| not_made(path, &error))?;
+    beside.write_all(octets).map_err(|error| not_made(path, &error))?;
+    named(beside, path)
 }
 
 /// Gives a file that is whole its name.

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
+use super::export::{into_new_file, taken};
 use crate::{
     cli::{failure::Failure, operation, output::Output, say},
     control::operations::snapshot::{AskedMessage, SnapshotProve},
-    durable,
     texts::Text,
 };
 
@@ -21,7 +21,7 @@ pub(in crate::cli) struct ProveArguments {
     mailbox: String,
     #[command(flatten)]
     message: MessageArguments,
-    #[arg(long, value_name = "FILE", help = say("Il file di prova da scrivere", "The proof file to write"))]
+    #[arg(long, value_name = "FILE", help = say("Il file di prova da scrivere, che non deve esistere", "The proof file to write, which must not exist"))]
     out: PathBuf,
 }
 
@@ -50,11 +50,13 @@ impl ProveArguments {
         let message = message
             .asked()
             .ok_or_else(|| Failure::invalid(Text::fixed("quale messaggio?", "which message?")))?;
+        if out.symlink_metadata().is_ok() {
+            return Err(taken(&out));
+        }
         let request = SnapshotProve { account, instant, mailbox, message };
         let proof = operation::run(file, output, &request)?;
         let octets = STANDARD.decode(&proof.file).map_err(|error| Failure::of_machine(&error))?;
-        durable::replace(&out, &octets, durable::Readers::Usual)
-            .map_err(|error| Failure::of_machine(&error))?;
+        into_new_file(&out, &octets)?;
         output.notes(&proof.note);
         if output.wants_json() {
             let words: Vec<&str> =

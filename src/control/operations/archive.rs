@@ -185,10 +185,12 @@ impl Operation for ArchiveRestore {
         let report = if self.dry_run {
             foreseen
         } else {
-            let (messages, _) = foreseen.total();
-            let detail = format!("{messages} messages of {}", only.unwrap_or(ARCHIVE));
-            let act = noted(JournalEvent::ArchiveRestored, &settings.address, &detail);
-            store.commit(act).await?;
+            // What is asked for: how much comes of it, the work itself finds out.
+            if foreseen.total().0 > 0 {
+                let detail = format!("what {} holds", only.unwrap_or(ARCHIVE));
+                let act = noted(JournalEvent::ArchiveRestored, &settings.address, &detail);
+                store.commit(act).await?;
+            }
             let report = back::run(store, &site.config, id, only, run.token()).await?;
             if report.ended == Ended::Stopped {
                 return Err(OperationError::cancelled());

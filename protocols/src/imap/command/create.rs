@@ -68,8 +68,12 @@ async fn snapshot<S: Stream>(
             return Err(Completion::no("LIMIT", text).into());
         }
         SnapshotAsked::TooMany(limit) => {
+            let (italian, english) = match limit {
+                1 => ("1 istantanea".to_owned(), "1 snapshot".to_owned()),
+                _ => (format!("{limit} istantanee"), format!("{limit} snapshots")),
+            };
             let text = format!(
-                "Oggi la casella ha gia' avuto {limit} istantanee a richiesta: riprovare domani / The account has had {limit} snapshots on demand today: try again tomorrow"
+                "Nel giorno UTC di oggi la casella ha gia' avuto {italian} a richiesta: riprovare dopo le 00:00 UTC / The account has had {english} on demand this day (UTC): try again after 00:00 UTC"
             );
             return Err(Completion::no("LIMIT", text).into());
         }

@@ -308,6 +308,7 @@ fn snapshots([first, second]: &[State; 2]) -> [Snapshot; 2] {
     let second = record(Some(&first), MORNING.plus_millis(3_600_000), second);
     let snapshot = |number, record, kind, hold| Snapshot {
         clock: None,
+        stood_until: None,
         number,
         record,
         kind,

@@ -88,7 +88,8 @@ async fn one_asked_for_of_an_unchanged_account_is_kept_as_asked_for() {
     house.clock.advance(20 * day);
     let asked = house.snapshots.take(ANNA, SnapshotKind::OnDemand, house.clock.now()).await;
     let Ok(Taken::Unchanged(Some(asked))) = asked else { panic!("{asked:?}") };
-    assert_eq!((asked.kind, asked.asked_at), (SnapshotKind::OnDemand, Some(house.clock.now())));
+    assert_eq!((asked.kind, asked.asked_at), (SnapshotKind::Scheduled, Some(house.clock.now())));
+    assert!(asked.is_asked_for());
     assert_eq!(asked.record, first.record);
     assert_eq!(house.snapshots.list(ANNA).await.expect("a list"), std::slice::from_ref(&asked));
     assert_eq!(house.count(SNAPSHOT_RUN_DUE).await, 1, "the next run enters it");

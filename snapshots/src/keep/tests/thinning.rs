@@ -22,6 +22,7 @@ use crate::{
         keys::{self, DEPARTED_PAGES, DepartedKey, PageKey, SNAPSHOT_PAGES, SNAPSHOTS},
         records,
         settings::{Hold, Retention},
+        snapshot::SnapshotKind,
     },
     restore::job::{self, RestoreJob, RestoreState, SNAPSHOT_RESTORES, Scope},
 };
@@ -58,6 +59,54 @@ async fn what_covered_an_hour_a_midnight_or_a_month_stays() {
     assert_eq!(numbers(&house).await, wanted.iter().copied().collect::<Vec<_>>());
     assert_eq!(thinned.kept, wanted.len() as u64);
     assert_eq!(thinned.forgotten, 216 - thinned.kept);
+    house.is_sound().await;
+}
+
+#[tokio::test]
+async fn one_that_stays_knows_until_when_it_stood() {
+    let hour = 3_600_000;
+    let until = async |house: &House, number: u64| {
+        let one = house.snapshots.get(ANNA, number).await.expect("read").expect("a snapshot");
+        one.stood_until
+    };
+    for order in [[2, 3, 4], [4, 3, 2], [3, 2, 4], [3, 4, 2]] {
+        let (house, _anna) = House::new(small()).await;
+        let mut taken = vec![];
+        for number in 0..5 {
+            house.append(INBOX, number).await;
+            house.clock.advance(hour);
+            taken.push(house.take().await.taken());
+        }
+        assert_eq!(until(&house, 1).await, None, "the next one is kept");
+        for number in order {
+            house.snapshots.forget(ANNA, number).await.expect("forget");
+        }
+        assert_eq!(until(&house, 1).await, Some(taken[1]), "{order:?}");
+        assert_eq!(until(&house, 5).await, None);
+        // Numbers are never used twice: behind a gap nobody knows what came directly after.
+        house.snapshots.forget(ANNA, 5).await.expect("forget");
+        assert_eq!(until(&house, 1).await, Some(taken[1]), "{order:?}");
+        house.is_sound().await;
+    }
+}
+
+#[tokio::test]
+async fn until_when_one_stood_is_not_known_from_a_clock_that_was_ahead_nor_across_a_gap() {
+    let (house, _anna) = House::new(small()).await;
+    house.append(INBOX, 0).await;
+    house.take().await;
+    house.append(INBOX, 1).await;
+    let now = house.clock.now();
+    let ahead = now.plus_millis(400 * 24 * 3_600_000);
+    let kind = SnapshotKind::Scheduled;
+    for (number, at) in [(2, ahead), (3, now.plus_millis(60_000)), (4, now.plus_millis(90_000))] {
+        house.snapshots.take(ANNA, kind, at).await.expect("taken");
+        house.append(INBOX, number).await;
+    }
+    house.snapshots.forget(ANNA, 2).await.expect("forget");
+    house.snapshots.forget(ANNA, 3).await.expect("forget");
+    let first = house.snapshots.get(ANNA, 1).await.expect("read").expect("a snapshot");
+    assert_eq!(first.stood_until, None);
     house.is_sound().await;
 }
 

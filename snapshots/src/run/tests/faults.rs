@@ -211,3 +211,25 @@ async fn what_an_account_may_ask_for_in_a_day_is_counted_one_by_one() {
     let again = world.runs.take_asked(AccountId(1), 1, world.clock.now()).await.expect("asked");
     assert!(matches!(again, Some(Taken::Unchanged(Some(_)))), "unchanged: {again:?}");
 }
+
+#[tokio::test]
+async fn a_request_that_took_nothing_uses_none_up_and_an_operators_hands_none_back() {
+    let world = World::new(1).await;
+    world.run().await;
+    let account = AccountId(1);
+    let ask = async || {
+        world.clock.advance(1_000);
+        world.runs.take_asked(account, 1, world.clock.now()).await.expect("asked")
+    };
+    // The account is as the run has found it.
+    let nothing = ask().await;
+    assert!(matches!(nothing, Some(Taken::Unchanged(Some(_)))), "{nothing:?}");
+    world.append(1, 40).await;
+    assert!(matches!(ask().await, Some(Taken::New(_))), "the first of the day");
+    // An operator asks for what the holder has just had.
+    world.clock.advance(1_000);
+    let operators = world.snapshots.take(account, SnapshotKind::Operator, world.clock.now()).await;
+    assert!(matches!(operators, Ok(Taken::Unchanged(Some(_)))), "{operators:?}");
+    world.append(1, 41).await;
+    assert_eq!(ask().await, None, "the day has one");
+}

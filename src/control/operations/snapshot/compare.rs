@@ -9,7 +9,7 @@ use snapshots::{
 use storage::ids::MailboxId;
 use trust::digest::Sha256Digest;
 
-use super::{account, opened, standing::Kept};
+use super::{account, opened, read, standing::Kept};
 use crate::{
     control::{Kind, Operation, OperationError, Progress, Run, Site},
     texts::Text,
@@ -78,12 +78,14 @@ impl Operation for SnapshotDiff {
     type Outcome = Differences;
 
     async fn run(&self, site: &Site, run: &Run) -> Result<Differences, OperationError> {
-        let (id, _) = account(site, &self.account).await?;
+        let (id, settings) = account(site, &self.account).await?;
         let snapshots = opened(site);
         let kept = Kept::read(&snapshots, id).await?;
         let standing = kept.named(&self.from)?;
         let from = snapshots.open(id, standing.snapshot.number).await?;
         let mut notes: Vec<Text> = standing.note().into_iter().collect();
+        let detail = format!("diff {} {}", standing.snapshot.name(), self.to);
+        read(site, &settings.address, &detail).await?;
         let mut names = names_of(&from);
         let mut changes = Vec::new();
         let (to, totals) = if self.to == "now" {
@@ -279,6 +281,15 @@ impl SnapshotSearch {
     }
 }
 
+/// What is looked for, for the journal.
+fn in_words(query: &Query) -> String {
+    match query {
+        Query::MessageId(id) => format!("Message-ID {id}"),
+        Query::Digest(digest) => format!("SHA-256 {digest}"),
+        Query::Text(text) => format!("text {text}"),
+    }
+}
+
 #[async_trait::async_trait]
 impl Operation for SnapshotSearch {
     const NAME: &'static str = "snapshot/search";
@@ -287,7 +298,8 @@ impl Operation for SnapshotSearch {
 
     async fn run(&self, site: &Site, run: &Run) -> Result<SearchOutcome, OperationError> {
         let query = self.query()?;
-        let (account, _) = account(site, &self.account).await?;
+        let (account, settings) = account(site, &self.account).await?;
+        read(site, &settings.address, &format!("search {}", in_words(&query))).await?;
         let go_on = |done, total| {
             let what = Text::fixed("istantanee", "snapshots");
             run.tell(Progress::new(what, done, Some(total)));

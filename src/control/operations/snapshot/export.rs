@@ -6,9 +6,10 @@ use snapshots::{
     restore::job::Scope,
 };
 
-use super::{account, mailbox_named, open, opened, uid};
+use super::{account, mailbox_named, noted, open, opened, part, uid};
 use crate::{
     control::{Kind, Operation, OperationError, Progress, Run, Site},
+    pec::journal::JournalEvent,
     texts::{self, Text, export::Extent},
 };
 
@@ -146,6 +147,11 @@ impl Operation for SnapshotExport {
         }
         let (format, name) = (self.form(), opened.snapshot().name());
         let extent = self.extent();
+        let what = part(self.mailbox.as_deref(), self.only, self.uid);
+        // Before the first octet goes out.
+        let act =
+            noted(JournalEvent::SnapshotExported, &settings.address, &format!("{name}: {what}"));
+        site.store.commit(act).await?;
         let readme =
             |done: &Exported| texts::export::readme(&settings.address, &name, extent, format, done);
         let asked = Asked { scope: &scope, format, readme: &readme };

@@ -29,10 +29,11 @@ use storage::{
 
 use crate::{
     control::{Kind, Operation, OperationError, Run, Site},
+    pec::journal::JournalEvent,
     texts::Text,
 };
 
-use super::acts::account;
+use super::acts::{account, noted};
 use standing::open;
 
 pub use keep::{SettingsView, SnapshotChange, SnapshotHold};
@@ -41,6 +42,22 @@ pub use take::{SnapshotTake, TakenView};
 
 pub(super) fn opened(site: &Site) -> Arc<Snapshots> {
     Arc::clone(site.runs.snapshots())
+}
+
+/// Notes in the journal that an operator reads what snapshots of the account at `address` hold.
+pub(super) async fn read(site: &Site, address: &str, detail: &str) -> Result<(), OperationError> {
+    site.store.commit(noted(JournalEvent::SnapshotRead, address, detail)).await?;
+    Ok(())
+}
+
+/// Which part of a snapshot an act is about, for the journal.
+pub(super) fn part(mailbox: Option<&str>, only: bool, uid: Option<u32>) -> String {
+    match (mailbox, uid) {
+        (None, _) => "the whole account".to_owned(),
+        (Some(name), Some(uid)) => format!("UID {uid} of {name}"),
+        (Some(name), None) if only => format!("{name} only"),
+        (Some(name), None) => format!("{name} and what is below"),
+    }
 }
 
 fn not_found(italian: String, english: String) -> OperationError {
@@ -202,9 +219,11 @@ impl Operation for SnapshotBrowse {
     type Outcome = Browsed;
 
     async fn run(&self, site: &Site, run: &Run) -> Result<Browsed, OperationError> {
-        let (account, _) = account(site, &self.account).await?;
+        let (account, settings) = account(site, &self.account).await?;
         let (open, note) = run.reading(open(&opened(site), account, &self.instant)).await??;
         let snapshot = open.snapshot().name();
+        let what = self.mailbox.as_deref().unwrap_or("the list of mailboxes");
+        read(site, &settings.address, &format!("browse {snapshot}: {what}")).await?;
         let Some(name) = &self.mailbox else {
             let mailboxes = open.state().mailboxes.iter().map(|(id, entry)| MailboxRow {
                 name: entry.name.clone(),

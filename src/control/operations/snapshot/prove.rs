@@ -13,12 +13,13 @@ use storage::{account::name::MailboxName, ids::Uid, mailbox::view::MailboxView a
 use trust::{certificate::Certificate, digest::Sha256Digest};
 
 use super::{
-    account,
+    account, noted,
     standing::{refusal, snapshot},
 };
 use crate::{
     config::Config,
     control::{Kind, Operation, OperationError, Progress, Run, Site},
+    pec::journal::JournalEvent,
     serve,
     snapshots::proof_file::{Parts, check::check_own},
     texts::Text,
@@ -86,7 +87,7 @@ impl SnapshotProve {
             let italian = "nessuna cartella può avere quel nome".to_owned();
             OperationError::new(Kind::Invalid, Text::filled(italian, error.to_string()))
         })?;
-        let (id, _) = account(site, &self.account).await?;
+        let (id, settings) = account(site, &self.account).await?;
         let standing = snapshot(site, id, &self.instant).await?;
         let note = standing.note();
         let snapshot = standing.proves()?;
@@ -115,6 +116,14 @@ impl SnapshotProve {
         let own = own.map_err(|error| OperationError::of_machine(&error))?;
         let words = check_own(&file, own);
         let words = words.map_err(|refused| OperationError::new(Kind::Failed, refused.0))?;
+        let which = match &self.message {
+            AskedMessage::Uid(uid) => format!("UID {uid}"),
+            AskedMessage::Sha256(digits) => format!("SHA-256 {digits}"),
+            AskedMessage::MessageId(message_id) => format!("Message-ID {message_id}"),
+        };
+        let detail = format!("{}: {which} of {}", snapshot.name(), mailbox.as_str());
+        let act = noted(JournalEvent::SnapshotProved, &settings.address, &detail);
+        site.store.commit(act).await?;
         Ok(ProofView {
             file: STANDARD.encode(&file),
             words,

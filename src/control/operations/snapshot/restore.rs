@@ -8,9 +8,10 @@ use snapshots::restore::{
 };
 use trust::clock::{Clock as _, SystemClock};
 
-use super::{account, mailbox_named, open, opened, uid};
+use super::{account, mailbox_named, noted, open, opened, part, uid};
 use crate::{
     control::{Kind, Operation, OperationError, Run, Site},
+    pec::journal::JournalEvent,
     texts::Text,
 };
 
@@ -105,7 +106,7 @@ impl Operation for SnapshotRestore {
     type Outcome = RestoreView;
 
     async fn run(&self, site: &Site, run: &Run) -> Result<RestoreView, OperationError> {
-        let (id, _) = account(site, &self.account).await?;
+        let (id, settings) = account(site, &self.account).await?;
         let (opened, note) = run.reading(open(&opened(site), id, &self.instant)).await??;
         let mailbox = self.mailbox.as_deref().map(|name| mailbox_named(&opened, name));
         let mailbox = mailbox.transpose()?;
@@ -130,7 +131,12 @@ impl Operation for SnapshotRestore {
             Target::Into(format!("Ripristino {}", snapshot.name()))
         };
         let now = SystemClock.now();
-        let job = restores(site).begin(id, snapshot.number, scope, target, now).await?;
+        let what = part(self.mailbox.as_deref(), self.only, self.uid);
+        let place = if self.in_place { "in place" } else { "beside the rest" };
+        let detail = format!("{}: {what}, {place}", snapshot.name());
+        let act = noted(JournalEvent::SnapshotRestored, &settings.address, &detail);
+        let restores = restores(site);
+        let job = restores.begin_with(id, snapshot.number, scope, target, now, &act).await?;
         Ok(RestoreView { note, ..job.into() })
     }
 }

@@ -6,7 +6,8 @@
 //! second or day; the beginning of one name only. A day is always a day, also where names begin like it.
 //!
 //! A snapshot stands from its instant until that of the next one that was ever taken. Numbers are never
-//! used twice, so that a gap behind the one that is kept tells that others are gone, and that the account
+//! used twice, so that a gap behind the one that is kept tells that others are gone. The one before the gap
+//! knows until when it stood (`Snapshot::stood_until`); behind that, or when it does not know, the account
 //! may have been otherwise at the instant that was asked for: [`Standing::note`].
 
 use std::sync::Arc;
@@ -42,6 +43,8 @@ pub(super) struct Standing {
     /// The latest one that is kept of those taken until then.
     pub(super) snapshot: Snapshot,
     doubt: Doubt,
+    /// It is of the very instant that was asked for.
+    is_exact: bool,
 }
 
 /// Whether it stood at the instant that was asked for.
@@ -53,8 +56,12 @@ enum Doubt {
     GoneBefore(String),
     /// Others that were taken after it are gone.
     Gone,
+    /// The next one may have been taken before it, by a clock that was ahead: that one's name.
+    Overtaken(String),
     /// Nobody knows yet.
     NotYet,
+    /// Only the beginning of its name was given.
+    Beginning,
 }
 
 impl Kept {
@@ -71,7 +78,9 @@ impl Kept {
 
     /// The snapshot that `instant` names.
     pub(super) fn named(&self, instant: &str) -> Result<Standing, OperationError> {
-        let certain = |one: &Snapshot| Standing { snapshot: one.clone(), doubt: Doubt::None };
+        let of =
+            |one: &Snapshot, doubt, is_exact| Standing { snapshot: one.clone(), doubt, is_exact };
+        let certain = |one: &Snapshot| of(one, Doubt::None, true);
         let none = || {
             not_found(
                 format!(
@@ -95,7 +104,7 @@ impl Kept {
         let alike: Vec<&Snapshot> = self.all.iter().filter(begins).collect();
         match alike[..] {
             [] => Err(none()),
-            [one] => Ok(certain(one)),
+            [one] => Ok(of(one, Doubt::Beginning, false)),
             _ => Err(several(instant, &alike)),
         }
     }
@@ -105,16 +114,24 @@ impl Kept {
         let snapshot = self.all[at].clone();
         let following = self.all.get(at + 1);
         let number = following.map_or(self.next, |next| next.number);
-        let doubt = if snapshot.record.instant.0 >= time.since && !time.is_day {
+        let is_exact = snapshot.record.instant.0 >= time.since && !time.is_day;
+        let is_gap = number > snapshot.number.saturating_add(1);
+        let stood = snapshot.stood_until.is_some_and(|until| time.until < until.0);
+        // What stands behind one was taken after it, whatever the clock said.
+        let first = self.all[at + 1..].iter().map(Snapshot::taken).min();
+        let overtaken = following.filter(|next| {
+            first.is_some_and(|first| first < next.taken() || first.0 <= time.until)
+        });
+        let doubt = if is_exact {
             Doubt::None
-        } else if number > snapshot.number + 1 {
+        } else if is_gap && !stood {
             following.map_or(Doubt::Gone, |next| Doubt::GoneBefore(next.name()))
-        } else if following.is_none() && time.since > self.now.0 {
+        } else if time.until > self.now.0 {
             Doubt::NotYet
         } else {
-            Doubt::None
+            overtaken.map_or(Doubt::None, |one| Doubt::Overtaken(one.name()))
         };
-        Some(Standing { snapshot, doubt })
+        Some(Standing { snapshot, doubt, is_exact })
     }
 }
 
@@ -135,30 +152,53 @@ fn several(instant: &str, alike: &[&Snapshot]) -> OperationError {
 
 impl Standing {
     /// What a person must know who takes the account as the snapshot shows it for what it was at the
-    /// instant that was asked for.
+    /// instant that was asked for: of which instant it is, when it is another, and what is not certain.
     pub(super) fn note(&self) -> Option<Text> {
         let name = self.snapshot.name();
         let (italian, english) = match &self.doubt {
-            Doubt::None => return None,
-            Doubt::NotYet => {
+            Doubt::None if self.is_exact => return None,
+            Doubt::None | Doubt::Beginning => {
                 return Some(Text::filled(
-                    format!("quell'istante deve ancora venire: vale l'ultima istantanea, {name}"),
-                    format!("that instant is still to come: the latest snapshot counts, {name}"),
+                    format!("vale l'istantanea {name}"),
+                    format!("the snapshot {name} counts"),
                 ));
             }
-            Doubt::GoneBefore(next) => {
-                (format!("e prima di {next} "), format!("and before {next} "))
+            Doubt::NotYet => {
+                return Some(Text::filled(
+                    format!("quell'istante deve ancora venire: vale l'istantanea {name}"),
+                    format!("that instant is still to come: the snapshot {name} counts"),
+                ));
             }
-            Doubt::Gone => (String::new(), String::new()),
+            Doubt::Overtaken(_) | Doubt::GoneBefore(_) | Doubt::Gone => self.others(),
         };
         Some(Text::filled(
             format!(
-                "attenzione: vale l'istantanea {name}; quelle prese dopo {italian}non sono più conservate, e all'istante chiesto la casella poteva essere diversa"
+                "attenzione: vale l'istantanea {name}; {italian}, e all'istante chiesto la casella poteva essere diversa"
             ),
             format!(
-                "note: the snapshot {name} counts; those taken after it {english}are not kept any more, and at the instant asked for the account may have been otherwise"
+                "note: the snapshot {name} counts; {english}, and at the instant asked for the account may have been otherwise"
             ),
         ))
+    }
+
+    /// Which others may have stood.
+    fn others(&self) -> (String, String) {
+        match &self.doubt {
+            Doubt::Overtaken(other) => (
+                format!(
+                    "la {other} fu presa prima di quanto dice il suo nome, da un orologio che andava avanti"
+                ),
+                format!("{other} was taken earlier than its name says, by a clock that was ahead"),
+            ),
+            Doubt::GoneBefore(next) => (
+                format!("quelle prese dopo e prima di {next} non sono più conservate"),
+                format!("those taken after it and before {next} are not kept any more"),
+            ),
+            _ => (
+                "quelle prese dopo non sono più conservate".to_owned(),
+                "those taken after it are not kept any more".to_owned(),
+            ),
+        }
     }
 
     /// The snapshot, for a proof: whoever proves how the account was at an instant must not get one of
@@ -166,24 +206,30 @@ impl Standing {
     ///
     /// # Errors
     ///
-    /// [`Kind::Conflict`] when others that may have stood then are gone.
+    /// [`Kind::Conflict`] when others that may have stood then are gone, when the instant is still to
+    /// come, or when only the beginning of a name was given.
     pub(super) fn proves(self) -> Result<Snapshot, OperationError> {
         let name = self.snapshot.name();
         let (italian, english) = match &self.doubt {
-            Doubt::None | Doubt::NotYet => return Ok(self.snapshot),
-            Doubt::GoneBefore(next) => {
-                (format!(" e prima di {next}"), format!(" and before {next}"))
-            }
-            Doubt::Gone => (String::new(), String::new()),
+            Doubt::None => return Ok(self.snapshot),
+            Doubt::NotYet => (
+                "quell'istante deve ancora venire".to_owned(),
+                "that instant is still to come".to_owned(),
+            ),
+            Doubt::Beginning => (
+                "è scritto solo l'inizio del suo nome".to_owned(),
+                "only the beginning of its name was given".to_owned(),
+            ),
+            Doubt::Overtaken(_) | Doubt::GoneBefore(_) | Doubt::Gone => self.others(),
         };
         Err(OperationError::new(
             Kind::Conflict,
             Text::filled(
                 format!(
-                    "l'istantanea {name} non prova com'era la casella all'istante chiesto: quelle prese dopo{italian} non sono più conservate; per provare com'era alle {name} scrivere questo nome come istante"
+                    "l'istantanea {name} non prova com'era la casella all'istante chiesto: {italian}; per provare com'era alle {name} scrivere questo nome come istante"
                 ),
                 format!(
-                    "the snapshot {name} does not prove how the account was at the instant asked for: those taken after it{english} are not kept any more; to prove how it was at {name} give that name as the instant"
+                    "the snapshot {name} does not prove how the account was at the instant asked for: {english}; to prove how it was at {name} give that name as the instant"
                 ),
             ),
         ))
@@ -284,6 +330,7 @@ mod tests {
             kind: SnapshotKind::Scheduled,
             asked_at: None,
             clock: None,
+            stood_until: None,
             hold: None,
             email_numbers_below: EmailNumber(2),
             mod_seq: ModSeq(1),
@@ -342,25 +389,29 @@ mod tests {
             note.map(|note| note.get(Language::Italian).to_owned())
         };
         let kept = november();
+        for exact in ["latest", "2026-11-20T23:30:00Z", "2026-11-21T00:30:00+01:00"] {
+            assert_eq!(note(&kept, exact), None, "{exact}");
+        }
         // Between 4 and 7 two are gone; each of the others was followed by the next one.
-        for certain in [
-            "latest",
-            "2026-11-20T23:30:00Z",
-            "2026-11-21T00:30:00+01:00",
-            "2026-11-20T23",
-            "2026-11-20T12:00:00Z",
-            "2026-11-21T06:00:20Z",
-            "2026-11-28",
+        for (certain, counts) in [
+            ("2026-11-20T23", "2026-11-20T23:30:00Z"),
+            ("2026-11-20T12:00:00Z", "2026-11-20T06:00:17Z"),
+            ("2026-11-21T06:00:20Z", "2026-11-21T06:00:17Z"),
+            ("2026-11-27", "2026-11-21T06:00:50Z"),
         ] {
-            assert_eq!(note(&kept, certain), None, "{certain}");
+            let text = note(&kept, certain).expect(certain);
+            assert_eq!(text, format!("vale l'istantanea {counts}"), "{certain}");
         }
         for doubtful in ["2026-11-20T23:30:01Z", "2026-11-21T06:00:17.899Z"] {
             let text = note(&kept, doubtful).expect(doubtful);
             let named = text.contains("vale l'istantanea 2026-11-20T23:30:00Z");
             assert!(named && text.contains("prima di 2026-11-21T06:00:17Z"), "{text}");
         }
-        let future = note(&kept, "2026-11-29").expect("a note");
-        assert!(future.contains("deve ancora venire"), "{future}");
+        // Today is not over: a day means its end.
+        for future in ["2026-11-28", "2026-11-29", "2026-11-28T12:00:00Z"] {
+            let text = note(&kept, future).expect(future);
+            assert!(text.contains("deve ancora venire"), "{future}: {text}");
+        }
         // Of the latest that are kept, the one behind is gone.
         let lost = kept_until_seven();
         assert_eq!(note(&lost, "latest"), None);
@@ -385,7 +436,61 @@ mod tests {
         let text = refused.text.get(Language::English);
         assert!(refused.kind == Kind::Conflict && text.contains("give that name"), "{text}");
         assert_eq!(proves(&kept, "2026-11-20T23:30:00Z").expect("by its name"), 4);
-        assert!(proves(&kept_until_seven(), "2026-11-28").is_err());
+        assert!(proves(&kept_until_seven(), "2026-11-27").is_err());
+        assert_eq!(proves(&kept, "2026-11-27").expect("a day that is over"), 8);
+        let refusals = [
+            ("2026-11-21T06:00:1", "only the beginning"),
+            ("2026-11-28", "still to come"),
+            ("2026-11-28T12:00:01Z", "still to come"),
+            ("2100-01-01", "still to come"),
+        ];
+        for (instant, why) in refusals {
+            let refused = proves(&kept, instant).expect_err(instant);
+            let text = refused.text.get(Language::English);
+            assert!(refused.kind == Kind::Conflict && text.contains(why), "{instant}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_proves_every_instant_until_the_next_one_was_taken_although_that_one_is_gone() {
+        let mut kept = november();
+        let until = "2026-11-21T00:30:00Z".parse::<Timestamp>().expect("a time");
+        kept.all[1].stood_until = Some(UnixMillis(until.as_millisecond()));
+        for (instant, certain) in [
+            ("2026-11-21T00:00:00Z", true),
+            ("2026-11-21T00:29:59Z", true),
+            ("2026-11-21T00:30:00Z", false),
+            ("2026-11-21T05:00:00Z", false),
+        ] {
+            let standing = kept.named(instant).expect("a snapshot");
+            let note = standing.note().expect("another instant");
+            let text = note.get(Language::Italian);
+            assert_eq!(!text.contains("poteva essere diversa"), certain, "{instant}: {text}");
+            let number = standing.proves().map(|one| one.number);
+            assert_eq!(number.ok(), certain.then_some(4), "{instant}");
+        }
+    }
+
+    #[test]
+    fn what_a_clock_that_was_ahead_has_taken_proves_nothing_of_before() {
+        let mut kept = kept(
+            &[
+                (1, "2026-11-20T06:00:00Z"),
+                (2, "2027-12-20T06:00:00Z"),
+                (3, "2027-12-20T06:00:01Z"),
+            ],
+            4,
+        );
+        let clock = "2026-11-20T08:00:00Z".parse::<Timestamp>().expect("a time");
+        kept.all[2].clock = Some(UnixMillis(clock.as_millisecond()));
+        let standing = kept.named("2026-11-20T09:00:00Z").expect("a snapshot");
+        let text = standing.note().expect("a note").get(Language::English).to_owned();
+        assert!(text.contains("a clock that was ahead"), "{text}");
+        assert!(standing.proves().is_err());
+        let between = kept.named("2026-11-20T07:00:00Z").expect("a snapshot");
+        assert!(between.proves().is_err(), "the second was taken at some time before the third");
+        let first = kept.named("2026-11-20T06:00:00Z").expect("a snapshot");
+        assert_eq!(first.proves().expect("its own instant").number, 1);
     }
 
     #[test]

@@ -47,6 +47,9 @@ impl Operation for SnapshotTake {
         let (id, settings) = account(site, &self.account).await?;
         let (snapshots, now) = (site.runs.snapshots(), SystemClock.now());
         let taken = if self.holder {
+            if !site.config.snapshots.enabled {
+                return Err(off());
+            }
             let limit = site.config.snapshots.times(&settings.plan).on_demand_per_day;
             let taken = site.runs.take_asked(id, limit, now).await;
             taken.map_err(|error| refusal(&error))?.ok_or_else(|| over(limit))?
@@ -70,10 +73,36 @@ impl Operation for SnapshotTake {
     }
 }
 
-fn over(limit: u32) -> OperationError {
-    let text = Text::filled(
-        format!("oggi la casella ha già avuto {limit} istantanee a richiesta: riprovare domani"),
-        format!("the account has had {limit} snapshots on demand today: try again tomorrow"),
+/// Without runs nothing would thin what holders ask for.
+fn off() -> OperationError {
+    let text = Text::fixed(
+        "con snapshots.enabled = false i titolari non possono chiedere istantanee: nulla le toglierebbe a tempo scaduto",
+        "with snapshots.enabled = false holders can ask for no snapshots: nothing would remove them when their time is over",
     );
+    OperationError::new(Kind::Invalid, text)
+}
+
+fn over(limit: u32) -> OperationError {
+    let text = match limit {
+        0 => {
+            let text = Text::fixed(
+                "questa casella non può chiedere istantanee: snapshots.on_demand_per_day è 0",
+                "this account may ask for no snapshots: snapshots.on_demand_per_day is 0",
+            );
+            return OperationError::new(Kind::Invalid, text);
+        }
+        1 => Text::fixed(
+            "nel giorno UTC di oggi la casella ha già avuto l'istantanea a richiesta che le spetta: riprovare dopo le 00:00 UTC",
+            "the account has had its one snapshot on demand of this day (UTC): try again after 00:00 UTC",
+        ),
+        _ => Text::filled(
+            format!(
+                "nel giorno UTC di oggi la casella ha già avuto {limit} istantanee a richiesta: riprovare dopo le 00:00 UTC"
+            ),
+            format!(
+                "the account has had {limit} snapshots on demand this day (UTC): try again after 00:00 UTC"
+            ),
+        ),
+    };
     OperationError::new(Kind::Temporary, text)
 }

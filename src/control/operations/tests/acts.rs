@@ -5,7 +5,12 @@ use crate::{
     archive::rules::{Rule, TARGET},
     control::operations::{
         archive::{ArchiveRestore, ArchiveRules, RulesChange},
-        snapshot::{SnapshotChange, SnapshotHold, SnapshotTake},
+        snapshot::{
+            SnapshotBrowse, SnapshotChange, SnapshotHold, SnapshotTake,
+            compare::{SnapshotDiff, SnapshotSearch},
+            export::{ExportFormat, SnapshotExport},
+            restore::SnapshotRestore,
+        },
     },
 };
 
@@ -84,10 +89,65 @@ async fn holds_settings_rules_and_restores_are_noted_with_what_they_are_about() 
         ("snapshot-settings", "as the plan"),
         ("archive-rules", rules),
         ("archive-rules", "those of the plan"),
-        ("archive-restored", "0 messages of Archivio"),
     ];
     let noted = noted.map(|(event, detail)| (event.to_owned(), detail.to_owned()));
     assert_eq!(journal(&site).await, noted);
+    site.registry.close().await;
+    site.store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn whatever_an_operator_reads_in_snapshots_takes_out_of_them_or_brings_back_is_noted() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = site(folder.path()).await;
+    let anna = account(&site.store, 1, ANNA).await;
+    append(&anna, &stage(&site.store, "uno", 1).await, None).await;
+    let take = SnapshotTake { account: ANNA.to_owned(), holder: false };
+    let taken = run(&take, &site).await.unwrap().name;
+    let (address, latest) = (|| ANNA.to_owned(), || "latest".to_owned());
+    let browse = |mailbox: Option<&str>| SnapshotBrowse {
+        account: address(),
+        instant: latest(),
+        mailbox: mailbox.map(str::to_owned),
+        after_uid: None,
+        limit: 9,
+    };
+    run(&browse(None), &site).await.unwrap();
+    run(&browse(Some("INBOX")), &site).await.unwrap();
+    let diff = SnapshotDiff { account: address(), from: latest(), to: "now".to_owned(), limit: 9 };
+    run(&diff, &site).await.unwrap();
+    let text = Some("uno".to_owned());
+    let search = SnapshotSearch { account: address(), text, limit: 9, ..SnapshotSearch::default() };
+    run(&search, &site).await.unwrap();
+    let export = |mailbox: Option<&str>| SnapshotExport {
+        account: address(),
+        instant: latest(),
+        mailbox: mailbox.map(str::to_owned),
+        only: false,
+        uid: None,
+        format: ExportFormat::Zip,
+    };
+    assert!(run(&export(Some("Altra")), &site).await.is_err(), "what is refused is no act");
+    // Nobody takes the octets: it is noted before the first one goes out.
+    let _ = run(&export(None), &site).await;
+    let restore = |uid| SnapshotRestore {
+        account: address(),
+        instant: latest(),
+        mailbox: Some("INBOX".to_owned()),
+        uid: Some(uid),
+        ..SnapshotRestore::default()
+    };
+    run(&restore(1), &site).await.unwrap();
+    assert!(run(&restore(2), &site).await.is_err(), "no such message");
+    let noted = [
+        ("snapshot-read", format!("browse {taken}: the list of mailboxes")),
+        ("snapshot-read", format!("browse {taken}: INBOX")),
+        ("snapshot-read", format!("diff {taken} now")),
+        ("snapshot-read", "search text uno".to_owned()),
+        ("snapshot-exported", format!("{taken}: the whole account")),
+        ("snapshot-restored", format!("{taken}: UID 1 of INBOX, beside the rest")),
+    ];
+    assert_eq!(journal(&site).await, noted.map(|(event, detail)| (event.to_owned(), detail)));
     site.registry.close().await;
     site.store.close().await.unwrap();
 }
