@@ -156,7 +156,7 @@ async fn fetch_finds_every_section() {
     }
 }
 
-/// RFC 3501 §6.4.5 `<partial>`, and the names of RFC 822.
+/// RFC 3501 §6.4.5 `<partial>`, and the older names of the sections.
 #[tokio::test]
 async fn fetch_finds_octets_within_a_section() {
     let (_, mut client) = with_nested().await;

@@ -18,6 +18,7 @@ impl TextFile {
         self.path.starts_with("tests/")
             || self.path.starts_with("benches/")
             || self.path.contains("/tests/")
+            || self.path.contains("/simulation/")
             || self.path.ends_with("tests.rs")
     }
 
