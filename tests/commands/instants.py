@@ -38,7 +38,7 @@ def listed(value, first, second):
 
 
 def browsed(value, first):
-    shaped(value, snapshot=str, mailboxes=list, messages=list, more=bool)
+    shaped(value, snapshot=str, mailboxes=list, messages=list, more=bool, note=(dict, type(None)))
     assert value["snapshot"] == first, value
     for one in value["mailboxes"]:
         shaped(one, name=str, id=int, uid_validity=int, messages=int, octets=int)
@@ -68,7 +68,7 @@ def page(value, first, _):
 
 def compared(value):
     shaped(value, **{"from": str}, to=str, changes=list, added=int, removed=int, moved=int, flags=int, mailboxes=int,
-           more=bool)
+           more=bool, notes=list)
     for one in value["changes"]:
         shaped(one, change=str, mailbox=str, uid=int, before=str, after=str, sha256=str)
     return value
