@@ -17,9 +17,12 @@ use super::{Format, index};
 /// Characters of one level.
 const LEVEL_CHARACTERS_MAX: usize = 80;
 
-/// Octets of one level, and of the one name that a folder of a Maildir has for all its levels: with
-/// what is put behind it, no more than the 255 of common file systems.
+/// Octets of one level: with what is put behind it, no more than the 255 of common file systems.
 const LEVEL_OCTETS_MAX: usize = 200;
+
+/// Octets of the one name that a folder of a Maildir has for all its levels. mbsync gives up on a whole
+/// path of more than 255.
+const MAILDIR_OCTETS_MAX: usize = 120;
 
 /// Names that Windows keeps for devices.
 const DEVICES: [&str; 4] = ["con", "prn", "aux", "nul"];
@@ -56,7 +59,11 @@ impl Names {
                 let levels: Vec<String> =
                     mailbox.split('/').map(|level| safe(level).replace('.', "_")).collect();
                 let name = format!(".{}", levels.join("."));
-                self.free("", cut(&name, usize::MAX).trim_end_matches('.'), "")
+                self.free(
+                    "",
+                    cut(&name, (usize::MAX, MAILDIR_OCTETS_MAX)).trim_end_matches('.'),
+                    "",
+                )
             }
         }
     }
@@ -95,10 +102,10 @@ impl Names {
     }
 }
 
-/// The beginning of a name: so many characters, and octets as a file system allows.
-fn cut(name: &str, characters: usize) -> &str {
+/// The beginning of a name: so many characters and octets at most.
+fn cut(name: &str, (characters, octets): (usize, usize)) -> &str {
     let ends = name.char_indices().map(|(at, one)| at + one.len_utf8());
-    let end = ends.take(characters).take_while(|end| *end <= LEVEL_OCTETS_MAX).last();
+    let end = ends.take(characters).take_while(|end| *end <= octets).last();
     name.get(..end.unwrap_or(0)).unwrap_or_default()
 }
 
@@ -112,7 +119,7 @@ fn is_bad(one: char) -> bool {
 
 /// One level as a name that every system can have.
 fn safe(level: &str) -> String {
-    let cut = cut(level, LEVEL_CHARACTERS_MAX).chars();
+    let cut = cut(level, (LEVEL_CHARACTERS_MAX, LEVEL_OCTETS_MAX)).chars();
     let mut name: String = cut.map(|one| if is_bad(one) { '_' } else { one }).collect();
     if name.is_empty() || name.ends_with(['.', ' ']) || name.starts_with(' ') {
         name = format!("{}_", name.trim_matches(' ').trim_end_matches('.'));
@@ -219,13 +226,14 @@ mod tests {
     #[test]
     fn no_name_is_too_long_leads_elsewhere_or_hides_what_it_is() {
         let long = "è".repeat(127);
+        let wide = "𝄞".repeat(63);
         let deep = [long.as_str(); 4].join("/");
         let odd =
             ["..", "../..", "./x", ".", "-", "fattura\u{202e}fdp", "a\u{7f}b", "x/..", " ", "..."];
         for format in [Format::Zip, Format::Tar, Format::Mbox, Format::Maildir] {
             let mut names = Names::new(format);
             let mailboxes: Vec<&str> =
-                odd.into_iter().chain([long.as_str(), deep.as_str()]).collect();
+                odd.into_iter().chain([long.as_str(), wide.as_str(), deep.as_str()]).collect();
             let folders: Vec<String> = mailboxes.iter().map(|name| names.folder(name)).collect();
             for (mailbox, folder) in mailboxes.iter().zip(&folders) {
                 for level in folder.split('/') {

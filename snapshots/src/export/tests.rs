@@ -131,7 +131,8 @@ async fn python_reads_the_maildir_and_the_mboxes() {
         print(len(box), sorted(m.get_flags() for m in box)[-1], \
         {f: len(box.get_folder(f)) for f in sorted(box.list_folders()) if len(box.get_folder(f))})";
     let read = run(folder.path(), "python3", &["-c", script]);
-    let long = format!("Società {}.{}", "è".repeat(72), "x".repeat(45));
+    // The mailbox above it has the same beginning.
+    let long = format!("Società {}~2", "è".repeat(55));
     assert_eq!(read.trim(), format!("4 RS {{'{long}': 1, 'Società_ dati.2026': 3}}"));
     assert!(folder.path().join(".Società_ dati.2026/maildirfolder").exists());
     let folder = unpacked(Format::Mbox, "zip").await;
