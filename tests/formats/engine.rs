@@ -58,7 +58,7 @@ fn holds<M: Message + Debug + Default + PartialEq>(
 /// Every number that an enumeration has, with its name.
 fn enumeration<E: Debug + TryFrom<i32>>(golden: &Golden) {
     let all = (0..1_000).filter_map(|number| Some((number, E::try_from(number).ok()?)));
-    words(&golden, all.map(|(number, of)| format!("{number} {of:?}")).collect());
+    words(golden, all.map(|(number, of)| format!("{number} {of:?}")).collect());
 }
 
 /// What a set of words had is still in it; each that came later has a line of its own.
