@@ -117,8 +117,8 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     let leftovers =
         objects::take_leftovers_away(Arc::clone(&config), Arc::clone(&clock), stopping.clone());
     let names = Names::open(&config.dns).context("preparing questions to DNS")?;
-    let authenticator = authenticator(&config, &registry, &random).await?;
-    let (authenticator, issuer_keys) = tokens::taken(&config, authenticator, &names, &clock)?;
+    let passwords = authenticator(&config, &registry, &random).await?;
+    let (authenticator, issuer_keys) = tokens::taken(&config, passwords, &names, &clock)?;
     let (directory, engine) =
         start_engine(&config, &credentials, &registry, &store, &names, (clock, random)).await?;
 
@@ -143,9 +143,8 @@ pub async fn serve(config: Arc<Config>, stopping: CancellationToken) -> anyhow::
     }
     let operations = open_operations(&config, &registry, &store, &directory, &credentials).await?;
     beside.spawn(operations.watch_levels(&engine.engine, &stopping));
-    let antivirus = engine.engine.antivirus().cloned();
-    let checking = content::look_after(Arc::clone(&config), antivirus, filter, stopping.clone());
-    beside.spawn(checking);
+    let (antivirus, stop) = (engine.engine.antivirus().cloned(), stopping.clone());
+    beside.spawn(content::look_after(Arc::clone(&config), antivirus, filter, stop));
     let control =
         open_control(&config, &registry, &engine.engine, (backup.clone(), directory, runs))?;
     let heart = tokio::spawn(service_manager::beat(Arc::clone(&store)));

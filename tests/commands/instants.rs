@@ -95,9 +95,9 @@ fn what_one_snapshot_holds_is_erased_only_when_the_hold_ends() {
         site.run(&[&["message", "erase", ANNA, id][..], &why].concat())
     };
     let hold = ["snapshot", "hold", ANNA, "--at", &first, "--reason", "causa 12"];
-    let held = site.json(&hold);
-    assert_eq!(held["held_snapshots"], serde_json::json!([first]), "{held}");
-    assert_eq!(held["held"], serde_json::Value::Null);
+    let shown = site.json(&hold);
+    assert_eq!(shown["held_snapshots"], serde_json::json!([first]), "{shown}");
+    assert_eq!(shown["held"], serde_json::Value::Null);
     let refused = erase("1");
     assert_eq!(refused.status.code(), Some(4), "{}", stderr(&refused));
     let said = stderr(&refused);

@@ -49,9 +49,9 @@ fn only_who_signed_it_counts(folder: &Path, verify: &[&str]) {
     assert!(said["stamped_millis"].is_i64(), "{said}");
     let signer = said["signer_sha256"].as_str().expect("a fingerprint");
     assert!(demand(&["--signer", signer]).status.success());
-    let stamper = said["stamp_signer_sha256"].as_str().expect("a fingerprint");
-    assert_ne!(signer, stamper);
-    for other in [stamper, &"0".repeat(64)] {
+    let authority = said["stamp_signer_sha256"].as_str().expect("a fingerprint");
+    assert_ne!(signer, authority);
+    for other in [authority, &"0".repeat(64)] {
         let refused = demand(&["--signer", other]);
         assert_eq!(refused.status.code(), Some(1), "{}", stdout(&refused));
         assert!(stderr(&refused).contains(signer), "it says who signed: {}", stderr(&refused));
