@@ -60,7 +60,7 @@ fn both_fetch(pair: &mut Pair, world: &World, entries: &[u16]) -> Central {
         let settings = format!(
             "url = {:?}\ntls_authority_file = {:?}\nsigner_subject = \"Agenzia Esempio\"\n",
             central.url(),
-            pair.authority,
+            pair.authority.to_string_lossy(),
         );
         configure(provider, &settings);
     }
