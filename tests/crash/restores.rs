@@ -6,9 +6,10 @@ use serde_json::Value;
 
 use crate::support::{PASSWORD, Provider, json, metric, run, wait_until};
 
-/// Slow enough that a kill comes into the middle of a job, in steps of twenty messages.
+/// In steps of twenty messages, half a second each: what a command saw is still nearly so when the next
+/// thing is done, on a busy machine too.
 const SLOW: &str = "[snapshots]\nenabled = false\n[snapshots.restore]\n\
-     messages_per_second_max = 200\nbatch_messages_max = 20\n";
+     messages_per_second_max = 40\nbatch_messages_max = 20\n";
 
 /// What each mailbox has: Message-ID, SHA-256, flags and INTERNALDATE of its messages.
 pub(crate) type Mailboxes = BTreeMap<String, Vec<Vec<String>>>;
@@ -99,11 +100,13 @@ fn restores_end_after_each_kill_and_each_message_is_there_once() {
     let done = |house: &House| -> u64 {
         jobs.iter().map(|job| house.status(job)["done"].as_u64().expect("a number")).sum()
     };
-    for enough in [40, 140, 240, 300] {
+    for enough in [40, 120, 200, 260] {
         wait_until("a part is restored", || done(&house) >= enough);
         house.provider.kill();
+        // Asked for without a server: nothing goes on meanwhile.
+        let at_the_kill = done(&house);
+        assert!((enough..360).contains(&at_the_kill), "not in the middle: {at_the_kill}");
         house.provider.start();
-        assert!(done(&house) < 360, "the kill must come into the middle");
     }
     for job in &jobs {
         let status = house.ended(job);
