@@ -7,8 +7,9 @@ use bytes::Bytes;
 use prost::Message;
 use storage::{
     catalog::{
-        engine::{Batch, Expected, Scan},
+        engine::{Batch, Expected},
         keys::{self, KeyReader},
+        pages::Pages,
     },
     error::StoreError,
     ids::AccountId,
@@ -19,6 +20,9 @@ use trust::clock::UnixMillis;
 
 use super::ARCHIVE_NOTICES;
 use crate::pec::records::{decode, encode};
+
+/// Rows looked at at once for one that reads.
+const PAGE: usize = 10;
 
 /// Value in [`ARCHIVE_NOTICES`].
 #[derive(Clone, PartialEq, Message)]
@@ -70,27 +74,54 @@ pub(super) fn owe(batch: &mut Batch, account: AccountId, full: &FullRecord) {
     batch.put(ARCHIVE_NOTICES, keys::account(account), encode(full));
 }
 
-/// At most `limit` notices that are owed to accounts above `after`, ascending.
+/// One row, when it reads.
+fn read(key: Bytes, value: Bytes) -> Result<Owed, StoreError> {
+    let mut reader = KeyReader::new(ARCHIVE_NOTICES, &key);
+    let account = AccountId(reader.take_u64()?);
+    reader.finish()?;
+    let full = decode(ARCHIVE_NOTICES, &key, &value)?;
+    Ok(Owed { account, full, key, value })
+}
+
+/// The next notices that are owed, at most `limit`, of the accounts whose rows `pages` has left;
+/// `None` at the end. A row that cannot be read is told of and passed over: the others' notices do not
+/// wait for it.
 ///
 /// # Errors
 ///
-/// When the store fails or a row is damaged.
-pub async fn owed(
-    store: &Store,
-    after: Option<AccountId>,
-    limit: usize,
-) -> Result<Vec<Owed>, StoreError> {
-    let mut scan = Scan::prefix(ARCHIVE_NOTICES, &[], limit);
-    if let Some(after) = after {
-        scan.start = keys::account(AccountId(after.0.saturating_add(1)));
-    }
+/// When the store fails.
+pub async fn owed(store: &Store, pages: &mut Pages) -> Result<Option<Vec<Owed>>, StoreError> {
+    let Some(rows) = pages.next(&**store.engine()).await? else { return Ok(None) };
     let mut owed = Vec::new();
-    for (key, value) in store.engine().scan(&scan).await? {
-        let mut reader = KeyReader::new(ARCHIVE_NOTICES, &key);
-        let account = AccountId(reader.take_u64()?);
-        reader.finish()?;
-        let full = decode(ARCHIVE_NOTICES, &key, &value)?;
-        owed.push(Owed { account, full, key, value });
+    for (key, value) in rows {
+        match read(key, value) {
+            Ok(one) => owed.push(one),
+            Err(error @ (StoreError::Damaged { .. } | StoreError::TooNew { .. })) => {
+                tracing::error!(%error, "a holder cannot be told that his archive is full");
+            }
+            Err(error) => return Err(error),
+        }
     }
-    Ok(owed)
+    Ok(Some(owed))
+}
+
+/// Whether a notice is owed that can be read.
+///
+/// # Errors
+///
+/// When the store fails.
+pub async fn is_any_owed(store: &Store) -> Result<bool, StoreError> {
+    let mut pages = all(PAGE);
+    while let Some(rows) = pages.next(&**store.engine()).await? {
+        if rows.into_iter().any(|(key, value)| read(key, value).is_ok()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Every notice that is owed, `limit` at a time, for [`owed`].
+#[must_use]
+pub fn all(limit: usize) -> Pages {
+    Pages::prefix(ARCHIVE_NOTICES, &[], limit)
 }

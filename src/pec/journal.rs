@@ -131,7 +131,8 @@ events! {
     SnapshotRead = "snapshot-read",
     /// An operator takes messages of a snapshot out of the store; the detail says which.
     SnapshotExported = "snapshot-exported",
-    /// An operator brings messages of a snapshot back into an account; the detail says which.
+    /// An operator brings messages of a snapshot back into an account, ends that or lets it go on; the
+    /// detail says which.
     SnapshotRestored = "snapshot-restored",
     /// An operator makes a proof of a snapshot; the detail says of what.
     SnapshotProved = "snapshot-proved",

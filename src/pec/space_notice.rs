@@ -69,11 +69,8 @@ pub async fn warn_holders(engine: &Arc<PecEngine>) -> Result<(), PecError> {
 }
 
 async fn tell_of_full_archives(engine: &Arc<PecEngine>) -> Result<(), PecError> {
-    let mut after = None;
-    loop {
-        let owed = notice::owed(engine.store(), after, WARNINGS).await?;
-        let Some(last) = owed.last() else { return Ok(()) };
-        after = Some(last.account);
+    let mut pages = notice::all(WARNINGS);
+    while let Some(owed) = notice::owed(engine.store(), &mut pages).await? {
         for owed in &owed {
             match tell_of_full_archive(engine, owed).await {
                 Ok(()) | Err(PecError::Store(StoreError::Conflict)) => {}
@@ -81,6 +78,7 @@ async fn tell_of_full_archives(engine: &Arc<PecEngine>) -> Result<(), PecError> 
             }
         }
     }
+    Ok(())
 }
 
 async fn tell_of_full_archive(engine: &Arc<PecEngine>, owed: &Owed) -> Result<(), PecError> {

@@ -272,7 +272,7 @@ async fn announce_all(
         super::time_limits::announce_due(engine, DEADLINES, deadlines).await?;
     }
     if !engine.store().quota_warnings(None, 1).await?.is_empty()
-        || !notice::owed(engine.store(), None, 1).await?.is_empty()
+        || notice::is_any_owed(engine.store()).await?
     {
         engine.work().announce(Work::WarnHolders, NOTICES);
     }

@@ -105,9 +105,9 @@ impl Damaged {
         let end = Some(keys::snapshot(account, number.saturating_add(1)));
         let mut stored = Pages::new(Scan { end, ..born });
         while let Some(some) = stored.next(reader).await? {
-            for (key, _) in some {
-                pages.insert(PageKey::of_stored(&key)?.1);
-            }
+            // A key of another layout is no page's: `store repair` removes it.
+            let stored = some.iter().filter_map(|(key, _)| PageKey::of_stored(key).ok());
+            pages.extend(stored.map(|(_, page)| page));
         }
         let mut lists = Pages::prefix(DEPARTED_PAGES, &keys::account(account), LISTS);
         while let Some(some) = lists.next(reader).await? {

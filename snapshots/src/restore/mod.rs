@@ -289,7 +289,8 @@ impl Restores {
         octets.map(|octets| Ok((RestoreJob::decode(&key, &octets)?, octets))).transpose()
     }
 
-    /// Tells a job to end; what it restored stays. `None` when there is no such job.
+    /// Tells a job to end; what it restored stays. `None` when there is no such job. `also` is in the
+    /// batch that changes the job; nothing is written when it has ended.
     ///
     /// # Errors
     ///
@@ -298,17 +299,19 @@ impl Restores {
         &self,
         account: AccountId,
         number: u64,
+        also: &Batch,
     ) -> Result<Option<RestoreJob>, SnapshotError> {
         let change = |job: &mut RestoreJob| {
             if matches!(job.state, RestoreState::Running | RestoreState::Stopped) {
                 job.state = RestoreState::Cancelled;
             }
         };
-        self.change(account, number, change).await
+        self.change(account, number, also, change).await
     }
 
     /// Lets a job that stopped go on, into the mailbox where it was; where that has gone, one is looked
     /// for again. What others brought there meanwhile is present. `None` when there is no such job.
+    /// `also` is in the batch that changes the job; nothing is written when it has not stopped.
     ///
     /// # Errors
     ///
@@ -317,6 +320,7 @@ impl Restores {
         &self,
         account: AccountId,
         number: u64,
+        also: &Batch,
     ) -> Result<Option<RestoreJob>, SnapshotError> {
         let Some((job, _)) = self.read(account, number).await? else { return Ok(None) };
         let destination = job.position.and_then(|position| position.destination);
@@ -336,7 +340,7 @@ impl Restores {
                 }
             }
         };
-        self.change(account, number, change).await
+        self.change(account, number, also, change).await
     }
 
     async fn is_gone(&self, account: AccountId, id: MailboxId) -> Result<bool, SnapshotError> {
@@ -348,14 +352,21 @@ impl Restores {
         &self,
         account: AccountId,
         number: u64,
+        also: &Batch,
         change: impl Fn(&mut RestoreJob),
     ) -> Result<Option<RestoreJob>, SnapshotError> {
         loop {
-            let Some((mut job, octets)) = self.read(account, number).await? else {
+            let Some((before, octets)) = self.read(account, number).await? else {
                 return Ok(None);
             };
+            let mut job = before.clone();
             change(&mut job);
-            match self.snapshots.store().commit(moved_on(&job, octets)).await {
+            if job == before {
+                return Ok(Some(job));
+            }
+            let mut batch = moved_on(&job, octets);
+            batch.merge(also.clone());
+            match self.snapshots.store().commit(batch).await {
                 Ok(_) => return Ok(Some(job)),
                 // A step came in between.
                 Err(StoreError::Conflict) => {}

@@ -174,7 +174,7 @@ async fn over_quota_a_restore_stops_with_all_that_fits_and_can_be_resumed() {
     assert!(job.trouble.as_deref().is_some_and(|text| text.contains("over quota")), "{job:?}");
     assert!((8..=10).contains(&job.restored), "{job:?}");
     house.store.apply_account(ANNA, 3, settings(limit * 2)).await.expect("more space");
-    restores(&house).resume(ANNA, number).await.expect("resume").expect("the job");
+    restores(&house).resume(ANNA, number, &Batch::default()).await.expect("resume").expect("the job");
     let job = finish(&restores(&house), number).await;
     assert_eq!((job.state, job.restored), (RestoreState::Done, 20), "{job:?}");
     assert_eq!(subjects(&house, "INBOX").await, numbers(1..41));
@@ -202,7 +202,7 @@ async fn one_message_comes_back_and_an_erased_one_is_counted_and_a_cancelled_job
     assert_eq!((job.restored, job.erased, job.state), (0, 1, RestoreState::Done));
     let number = begin(&house, Scope::default(), Target::InPlace).await;
     restores(&house).step(ANNA, number).await.expect("step");
-    restores(&house).cancel(ANNA, number).await.expect("cancel");
+    restores(&house).cancel(ANNA, number, &Batch::default()).await.expect("cancel");
     assert_eq!(finish(&restores(&house), number).await.state, RestoreState::Cancelled);
     let missing = Scope { mailbox: Some(MailboxId(99)), ..Scope::default() };
     assert!(restores(&house).begin(ANNA, 1, missing, Target::InPlace, MORNING).await.is_err());
@@ -289,7 +289,7 @@ async fn a_missing_chunk_stops_a_restore_with_its_reason_and_it_can_be_resumed_w
     assert_eq!((job.state, job.restored), (RestoreState::Stopped, 0), "{job:?}");
     assert!(job.trouble.as_deref().is_some_and(|text| text.contains("chunks")), "{job:?}");
     house.store.commit(mend).await.expect("commit");
-    restores(&house).resume(ANNA, number).await.expect("resume").expect("the job");
+    restores(&house).resume(ANNA, number, &Batch::default()).await.expect("resume").expect("the job");
     let job = finish(&restores(&house), number).await;
     assert_eq!((job.state, job.restored), (RestoreState::Done, 20), "{job:?}");
     assert_eq!(subjects(&house, "INBOX").await, numbers(1..41));
@@ -359,11 +359,11 @@ async fn a_job_that_is_resumed_keeps_its_mailbox_unless_that_has_gone() {
     // Renamed meanwhile, it is the same mailbox.
     anna.rename_mailbox("Ripristino/Pratiche", "Ripristino/Altre").await.expect("rename");
     restores.change(ANNA, number, stopped).await.expect("stop");
-    let resumed = restores.resume(ANNA, number).await.expect("resume").expect("the job");
+    let resumed = restores.resume(ANNA, number, &Batch::default()).await.expect("resume").expect("the job");
     assert_eq!(resumed.position, Some(position));
     anna.delete_mailbox("Ripristino/Altre").await.expect("delete");
     restores.change(ANNA, number, stopped).await.expect("stop");
-    let resumed = restores.resume(ANNA, number).await.expect("resume").expect("the job");
+    let resumed = restores.resume(ANNA, number, &Batch::default()).await.expect("resume").expect("the job");
     assert_eq!(resumed.position.expect("a position").destination, None);
     assert_eq!(finish(&restores, number).await.restored, 4);
     assert_eq!(subjects(&house, "Ripristino/Pratiche").await, numbers(1..5));
@@ -405,7 +405,7 @@ async fn an_account_has_so_many_open_jobs_and_remembers_so_many_that_ended() {
         matches!(refused, Err(SnapshotError::TooManyRestores { account: ANNA, limit: 2 })),
         "{refused:?}"
     );
-    restores.cancel(ANNA, open[0]).await.expect("cancel");
+    restores.cancel(ANNA, open[0], &Batch::default()).await.expect("cancel");
     begin(&house, scope, Target::InPlace).await;
 }
 
@@ -426,9 +426,9 @@ async fn while_a_restore_in_place_is_open_another_one_is_refused() {
     );
     let beside = Target::Into("Ripristino".to_owned());
     let beside = restores.begin(ANNA, 1, Scope::default(), beside, MORNING).await.expect("beside");
-    restores.cancel(ANNA, beside.number).await.expect("cancel");
+    restores.cancel(ANNA, beside.number, &Batch::default()).await.expect("cancel");
     house.store.apply_account(ANNA, 3, settings(limit * 2)).await.expect("more space");
-    restores.resume(ANNA, number).await.expect("resume").expect("the job");
+    restores.resume(ANNA, number, &Batch::default()).await.expect("resume").expect("the job");
     assert_eq!(finish(&restores, number).await.restored, 20);
     let number = again().await.expect("the first has ended").number;
     assert_eq!(finish(&restores, number).await.restored, 0);
@@ -464,7 +464,7 @@ async fn what_the_holder_took_out_of_the_snapshot_while_a_job_stood_still_comes_
         also: Batch::default(),
     };
     anna.restore_rows(request).await.expect("copied");
-    restores.resume(ANNA, number).await.expect("resume").expect("the job");
+    restores.resume(ANNA, number, &Batch::default()).await.expect("resume").expect("the job");
     let job = finish(&restores, number).await;
     assert_eq!((job.state, job.restored, job.present), (RestoreState::Done, 19, 22), "{job:?}");
     let (mut found, mut wanted) = (subjects(&house, "INBOX").await, numbers(1..41));

@@ -137,9 +137,9 @@ impl Restorer {
     /// Stops a job, and mostly lets it go on.
     async fn stop_and_go(&self, job: &RestoreJob) -> Result<(), SnapshotError> {
         if self.stage.world.chance(100) {
-            self.life.restores.cancel(job.account, job.number).await?;
+            self.life.restores.cancel(job.account, job.number, &Batch::default()).await?;
         } else {
-            self.life.restores.resume(job.account, job.number).await?;
+            self.life.restores.resume(job.account, job.number, &Batch::default()).await?;
         }
         Ok(())
     }

@@ -27,6 +27,8 @@ use std::{
     },
 };
 
+use bytes::Bytes;
+
 use super::{
     engine::{Batch, Durability, Engine, Expected, Reader},
     keys,
@@ -62,12 +64,17 @@ impl std::fmt::Debug for CatalogFormat {
 
 /// Refuses a catalog of a newer format; says which one it has. `None` = nobody has marked it yet.
 pub(crate) async fn pass_gate(reader: &(impl Reader + ?Sized)) -> Result<Option<u32>, StoreError> {
+    Ok(mark(reader).await?.map(|(format, _)| format))
+}
+
+/// The format that a catalog is marked with, and the octets that say so.
+async fn mark(reader: &(impl Reader + ?Sized)) -> Result<Option<(u32, Bytes)>, StoreError> {
     let found = reader.get(keys::CATALOG_FORMAT, keys::FORMAT_KEY).await?;
     let Some(octets) = found else { return Ok(None) };
     let record: FormatRecord = records::decode(keys::CATALOG_FORMAT, keys::FORMAT_KEY, &octets)?;
     let (found, known) = (record.format, *CATALOG_FORMATS.end());
     match found {
-        _ if CATALOG_FORMATS.contains(&found) => Ok(Some(found)),
+        _ if CATALOG_FORMATS.contains(&found) => Ok(Some((found, octets))),
         _ if found > known => {
             Err(StoreError::TooNew { object: "the catalog".to_owned(), found, known })
         }
@@ -100,8 +107,9 @@ impl CatalogFormat {
     /// Makes the catalog, durably, one that older programs leave alone. Costs nothing when it is one.
     pub(crate) async fn raise(&self) -> Result<(), StoreError> {
         while !self.raised.load(Ordering::Acquire) {
-            let (found, last) = (pass_gate(&*self.engine).await?, *CATALOG_FORMATS.end());
-            if found == Some(last) || self.write(found, last).await? {
+            let (found, last) = (mark(&*self.engine).await?, *CATALOG_FORMATS.end());
+            let is_last = found.as_ref().is_some_and(|(format, _)| *format == last);
+            if is_last || self.write(found.map(|(_, octets)| octets), last).await? {
                 self.raised.store(true, Ordering::Release);
             }
         }
@@ -109,12 +117,11 @@ impl CatalogFormat {
     }
 
     /// Writes `format` where `found` stands; false when somebody else was first.
-    async fn write(&self, found: Option<u32>, format: u32) -> Result<bool, StoreError> {
-        let encoded = |format| records::encode(&FormatRecord { format });
-        let expected = found.map_or(Expected::Absent, |found| Expected::Value(encoded(found)));
+    async fn write(&self, found: Option<Bytes>, format: u32) -> Result<bool, StoreError> {
+        let expected = found.map_or(Expected::Absent, Expected::Value);
         let mut batch = Batch { durability: Durability::Synced, ..Batch::default() };
         batch.expect(keys::CATALOG_FORMAT, keys::FORMAT_KEY, expected);
-        batch.put(keys::CATALOG_FORMAT, keys::FORMAT_KEY, encoded(format));
+        batch.put(keys::CATALOG_FORMAT, keys::FORMAT_KEY, records::encode(&FormatRecord { format }));
         match self.engine.commit(batch).await {
             Ok(_) => Ok(true),
             Err(StoreError::Conflict) => Ok(false),
@@ -148,5 +155,29 @@ impl CatalogFormat {
             }
         }
         Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::catalog::simulated::SimulatedEngine;
+
+    #[tokio::test]
+    async fn a_mark_with_a_field_that_this_program_does_not_know_is_raised_all_the_same() {
+        let engine = SimulatedEngine::new(&[keys::CATALOG_FORMAT]);
+        // Field 15, a varint: it is gone when the record is encoded again.
+        let first = records::encode(&FormatRecord { format: *CATALOG_FORMATS.start() });
+        let mut batch = Batch::default();
+        let octets = [&first[..], &[0x78, 0x01]].concat();
+        batch.put(keys::CATALOG_FORMAT, keys::FORMAT_KEY, octets);
+        engine.commit(batch).await.expect("commit");
+        let format = CatalogFormat::new(engine.clone());
+        let raised = tokio::time::timeout(Duration::from_secs(60), format.raise()).await;
+        raised.expect("it ends").expect("raised");
+        let found = pass_gate(&*engine).await.expect("read");
+        assert_eq!(found, Some(*CATALOG_FORMATS.end()));
     }
 }

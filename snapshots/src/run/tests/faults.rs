@@ -93,6 +93,25 @@ async fn one_account_without_its_secret_stops_no_other() {
 }
 
 #[tokio::test]
+async fn rows_of_nobody_among_those_that_wait_stop_no_run() {
+    let world = World::new(3).await;
+    world.run().await;
+    world.append(3, 1).await;
+    let waiting = world.on_demand(3).await;
+    // More of them than a step has accounts, before and behind the one that waits.
+    let nobodys: Vec<Bytes> = (0..9_u8).map(|at| Bytes::copy_from_slice(&[at])).collect();
+    let behind = Bytes::from([keys::due(AccountId(3)).as_ref(), &[0]].concat());
+    for key in nobodys.iter().chain([&behind]) {
+        world.put(SNAPSHOT_RUN_DUE, key.clone(), Some(Bytes::from_static(&[0; 8]))).await;
+    }
+    assert_eq!(world.faults().await.len(), 10, "each is told of by the check");
+    world.clock.advance(HOUR);
+    let run = world.run().await;
+    assert_eq!(world.entered(&run).await[&3].record, waiting.record.hash());
+    assert_eq!(world.count(SNAPSHOT_RUN_DUE).await, 10, "what cannot be read stays");
+}
+
+#[tokio::test]
 async fn an_account_that_fails_in_every_phase_is_counted_once() {
     let world = World::new(3).await;
     world.run().await;

@@ -184,12 +184,15 @@ impl Operation for RestoreChange {
     type Outcome = RestoreView;
 
     async fn run(&self, site: &Site, _run: &Run) -> Result<RestoreView, OperationError> {
-        let (account, _) = account(site, &self.account).await?;
+        let (account, settings) = account(site, &self.account).await?;
         let restores = restores(site);
+        let what = if self.resume { "resumed" } else { "cancelled" };
+        let detail = format!("restore {}: {what}", self.number);
+        let act = noted(JournalEvent::SnapshotRestored, &settings.address, &detail);
         let changed = if self.resume {
-            restores.resume(account, self.number).await?
+            restores.resume(account, self.number, &act).await?
         } else {
-            restores.cancel(account, self.number).await?
+            restores.cancel(account, self.number, &act).await?
         };
         changed.map(RestoreView::from).ok_or_else(|| {
             let (number, address) = (self.number, &self.account);

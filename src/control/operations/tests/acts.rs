@@ -9,7 +9,7 @@ use crate::{
             SnapshotBrowse, SnapshotChange, SnapshotHold, SnapshotTake,
             compare::{SnapshotDiff, SnapshotSearch},
             export::{ExportFormat, SnapshotExport},
-            restore::SnapshotRestore,
+            restore::{RestoreChange, SnapshotRestore},
         },
     },
 };
@@ -137,7 +137,11 @@ async fn whatever_an_operator_reads_in_snapshots_takes_out_of_them_or_brings_bac
         uid: Some(uid),
         ..SnapshotRestore::default()
     };
-    run(&restore(1), &site).await.unwrap();
+    let number = run(&restore(1), &site).await.unwrap().number;
+    for resume in [true, false, false, true] {
+        // Once: it has not stopped, it runs, it is cancelled, and nothing resumes it.
+        run(&RestoreChange { account: address(), number, resume }, &site).await.unwrap();
+    }
     assert!(run(&restore(2), &site).await.is_err(), "no such message");
     let noted = [
         ("snapshot-read", format!("browse {taken}: the list of mailboxes")),
@@ -146,6 +150,7 @@ async fn whatever_an_operator_reads_in_snapshots_takes_out_of_them_or_brings_bac
         ("snapshot-read", "search text uno".to_owned()),
         ("snapshot-exported", format!("{taken}: the whole account")),
         ("snapshot-restored", format!("{taken}: UID 1 of INBOX, beside the rest")),
+        ("snapshot-restored", format!("restore {number}: cancelled")),
     ];
     assert_eq!(journal(&site).await, noted.map(|(event, detail)| (event.to_owned(), detail)));
     site.registry.close().await;
