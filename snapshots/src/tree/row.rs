@@ -6,7 +6,7 @@
 //! |---|---|
 //! | content | SHA-256 of the message 32 ‖ *rest*: EmailNumber u64 ‖ INTERNALDATE i64 (ms) ‖ SAVEDATE i64 (ms) ‖ size u64 ‖ charged octets u64 |
 //! | flags | *rest*: bits u8 ‖ count u16 ‖ count × (length u16 ‖ keyword) |
-//! | account | hash of the latest record 32 ‖ address (length u16, UTF-8) |
+//! | account | hash of the latest record 32 ‖ address, UTF-8, without a length |
 //!
 //! Bits of flags: 1 `\Seen`, 2 `\Answered`, 4 `\Flagged`, 8 `\Deleted`, 16 `\Draft`. Keywords stand
 //! in the order of their lower-case forms. MODSEQ is not part of a state: flags that were changed
