@@ -246,7 +246,17 @@ impl<'a> AccountCheck<'a> {
         account: &'a Account,
         report: &'a mut SnapshotCheckReport,
     ) -> Result<(), SnapshotError> {
-        let (id, state) = (account.id(), account.state().await?);
+        let id = account.id();
+        let state = match account.state().await {
+            Ok(state) => state,
+            // That a head is lost is told by the check of the store.
+            Err(StoreError::NoSuchAccount(_)) => return Ok(()),
+            Err(error) => {
+                let (object, detail) = damage_of(error.into())?;
+                report.violation(object, SnapshotFault::Damaged { detail });
+                return Ok(());
+            }
+        };
         let reader = state.reader().clone();
         let all = match all_snapshots(&*reader, id).await {
             Ok(all) => all,

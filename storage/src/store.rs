@@ -19,7 +19,10 @@ use std::{
 use bytes::Bytes;
 use object_store::ObjectStore;
 use tokio_util::task::TaskTracker;
-use trust::{clock::Clock, random::RandomSource};
+use trust::{
+    clock::{Clock, UnixMillis},
+    random::RandomSource,
+};
 
 use crate::{
     account::{
@@ -35,6 +38,7 @@ use crate::{
         engine::{Batch, Engine, Family, Scan},
         format,
         keys::{self, KeyReader},
+        pages::Pages,
         records::{self, AccountRecord, IndexRecord},
         rocksdb::{RocksConfig, RocksEngine},
     },
@@ -277,6 +281,11 @@ impl Store {
         &self.core.engine
     }
 
+    /// What the store's clock says.
+    pub fn now(&self) -> UnixMillis {
+        self.core.clock.now()
+    }
+
     /// The octet store.
     pub fn octets(&self) -> &Arc<OctetStore> {
         &self.core.octets
@@ -341,7 +350,7 @@ impl Store {
     }
 
     /// Returns at most `limit` accounts above `after`, ascending, also those whose settings cannot be
-    /// read.
+    /// read; fewer at the end alone.
     pub async fn account_ids(
         &self,
         after: Option<AccountId>,
@@ -352,13 +361,20 @@ impl Store {
             Some(Some(next)) => keys::account(AccountId(next)),
             Some(None) => return Ok(Vec::new()),
         };
-        let scan = Scan { start, ..Scan::prefix(keys::ACCOUNTS, &[], limit) };
-        let id = |(key, _): &(Bytes, Bytes)| {
-            let mut reader = KeyReader::new(keys::ACCOUNTS, key);
-            let id = AccountId(reader.take_u64()?);
-            reader.finish().map(|()| id)
-        };
-        self.core.engine.scan(&scan).await?.iter().map(id).collect()
+        let mut pages = Pages::new(Scan { start, ..Scan::prefix(keys::ACCOUNTS, &[], limit) });
+        let mut ids = Vec::new();
+        while let Some(page) = pages.next(&*self.core.engine).await? {
+            for (key, _) in &page {
+                let mut reader = KeyReader::new(keys::ACCOUNTS, key);
+                let id = reader.take_u64().and_then(|id| reader.finish().map(|()| id));
+                // Of a row that is no account's the check tells.
+                ids.extend(id.map(AccountId));
+                if ids.len() >= limit {
+                    return Ok(ids);
+                }
+            }
+        }
+        Ok(ids)
     }
 
     /// Returns at most `limit` quota warnings that wait to be passed on, after `after` in the order

@@ -140,7 +140,8 @@ fn runs_go_on_after_a_kill_and_a_proof_outlives_the_store() {
     ];
     assert_eq!(run(folder, &missing, "", "en").status.code(), Some(3));
     prove(folder, &address, 0, true);
-    let noted = run(folder, &["journal", "search", "--event", "snapshot-proved", "--json"], "", "en");
+    let noted =
+        run(folder, &["journal", "search", "--event", "snapshot-proved", "--json"], "", "en");
     let noted: Value = serde_json::from_str(&stdout(&noted)).expect("JSON");
     let about = |record: &Value| record["detail"].to_string().ends_with(": UID 1 of INBOX\"");
     let noted = noted.as_array().or_else(|| noted["records"].as_array()).expect("records");

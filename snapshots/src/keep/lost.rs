@@ -198,12 +198,16 @@ impl Snapshots {
     /// Removes pages born after the latest snapshot: takes that never ended wrote them ahead, be it
     /// before a back-up was restored.
     pub(super) async fn remove_leftovers(&self, account: AccountId) -> Result<u64, SnapshotError> {
-        let latest = Scan { reverse: true, ..scan_of(account, 1) };
-        let latest = match self.store.engine().scan(&latest).await?.pop() {
-            Some((key, _)) => keys::snapshot_of(&key)?.1,
-            None => 0,
-        };
-        let start = keys::snapshot(account, latest.saturating_add(1));
+        let mut pages = Pages::new(Scan { reverse: true, ..scan_of(account, LISTS) });
+        let mut latest = None;
+        while let Some(page) = pages.next(&**self.store.engine()).await? {
+            // A key of another layout is no snapshot's.
+            latest = page.iter().find_map(|(key, _)| Some(keys::snapshot_of(key).ok()?.1));
+            if latest.is_some() {
+                break;
+            }
+        }
+        let start = keys::snapshot(account, latest.unwrap_or(0).saturating_add(1));
         let all = self.scan(SNAPSHOT_PAGES, &keys::account(account), None);
         self.remove_all(Scan { start, ..all }).await
     }

@@ -133,16 +133,35 @@ async fn start(account: &Account) -> Result<Ahead, SnapshotError> {
     Ok(Ahead { birth, ..Ahead::default() })
 }
 
+/// When a snapshot was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    /// By the clock of who asked.
+    pub(crate) at: UnixMillis,
+    /// By the store's clock.
+    pub(crate) of_store: UnixMillis,
+}
+
+impl Asked {
+    /// What the clock of who asked says when the store's says `of_store`. One that was set back meanwhile
+    /// says what it said first.
+    pub(crate) fn later(self, of_store: UnixMillis) -> UnixMillis {
+        let passed = of_store.0.saturating_sub(self.of_store.0);
+        UnixMillis(self.at.0.saturating_add(passed.max(0)))
+    }
+}
+
 struct Take {
     kind: SnapshotKind,
-    now: UnixMillis,
+    asked: Asked,
     secret: SnapshotSecret,
     ahead: Ahead,
     limits: SnapshotLimits,
 }
 
 impl Snapshots {
-    /// Takes a snapshot of an account as it is. [`SnapshotError::TooSoon`] when one of the same
+    /// Takes a snapshot of an account as it is. Its instant is that at which the account's state is read:
+    /// `now`, and what passes until then. [`SnapshotError::TooSoon`] when one of the same
     /// second, or of the next few, has another state; [`SnapshotError::TooBusy`].
     ///
     /// One whose instant lies further ahead was taken by a clock that was wrong. The next one gets the
@@ -154,6 +173,7 @@ impl Snapshots {
         kind: SnapshotKind,
         now: UnixMillis,
     ) -> Result<Taken, SnapshotError> {
+        let asked = Asked { at: now, of_store: self.store.now() };
         let _place = self.place(account).await;
         let handle = self.store.account(account).await?;
         self.finish_going(&handle).await?;
@@ -165,7 +185,7 @@ impl Snapshots {
         let mut ahead = start(&handle).await?;
         for _ in 0..=self.limits.rounds_max {
             let (secret, limits) = (secret.clone(), self.limits);
-            let take = Take { kind, now, secret: secret.clone(), ahead: ahead.clone(), limits };
+            let take = Take { kind, asked, secret: secret.clone(), ahead: ahead.clone(), limits };
             let failed = match handle.capture(take).await? {
                 Run::Taken(Taken::Unchanged(Some(same))) => {
                     self.remove_leftovers(account).await?;
@@ -322,6 +342,16 @@ async fn latest(
     Ok(Some(Latest { snapshot, state }))
 }
 
+/// The instant of one that follows `before`; `None` when it is too soon for one.
+fn instant_behind(before: Option<&SnapshotRecord>, now: UnixMillis) -> Option<UnixMillis> {
+    let Some(before) = before.map(|before| before.instant.seconds()) else { return Some(now) };
+    match before.saturating_sub(now.seconds()) {
+        ..0 => Some(now),
+        0..=SOON_SECONDS_MAX => None,
+        _ => Some(UnixMillis(before.saturating_add(1).saturating_mul(1_000))),
+    }
+}
+
 impl Take {
     async fn run(&self, state: &AccountState) -> Result<(Run, Option<Batch>), SnapshotError> {
         let number = state.next_snapshot();
@@ -340,8 +370,9 @@ impl Take {
             Some(damaged) => damaged.record.as_ref(),
             None => before.map(|snapshot| &snapshot.record),
         };
-        let instant = self.instant(record);
-        let Some(next) = self.record(record, account, instant.unwrap_or(self.now), &new)? else {
+        let now = self.asked.later(state.now());
+        let instant = instant_behind(record, now);
+        let Some(next) = self.record(record, account, instant.unwrap_or(now), &new)? else {
             return Ok((Run::Taken(Taken::Unchanged(before.cloned())), None));
         };
         let Some(instant) = instant else {
@@ -352,7 +383,7 @@ impl Take {
             record: next,
             kind: self.kind,
             asked_at: None,
-            clock: (instant != self.now).then_some(self.now),
+            clock: (instant != now).then_some(now),
             stood_until: None,
             hold: None,
             email_numbers_below: state.next_email_number(),
@@ -360,18 +391,6 @@ impl Take {
         };
         let batch = self.batch(state, &new, &snapshot, sheet).await?;
         Ok((Run::Taken(Taken::New(snapshot)), Some(batch)))
-    }
-
-    /// The instant of one that follows `before`; `None` when it is too soon for one.
-    fn instant(&self, before: Option<&SnapshotRecord>) -> Option<UnixMillis> {
-        let Some(before) = before.map(|before| before.instant.seconds()) else {
-            return Some(self.now);
-        };
-        match before.saturating_sub(self.now.seconds()) {
-            ..0 => Some(self.now),
-            0..=SOON_SECONDS_MAX => None,
-            _ => Some(UnixMillis(before.saturating_add(1).saturating_mul(1_000))),
-        }
     }
 
     /// The record that follows `before`; `None` when the state is that one's, and can be read there.

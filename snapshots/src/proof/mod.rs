@@ -8,7 +8,7 @@
 //!    *absence*: the UIDs and digests of all its messages, page by page, from which the same root
 //!    follows; or the names of all mailboxes, none of which is the one that was asked for;
 //! 2. the state outline, in which that root stands, and attributes with their salt, which say the
-//!    mailbox's name;
+//!    mailbox's name; for absence those of every mailbox: no other one has the name;
 //! 3. the snapshot's record, which has the StateRoot, and the records that follow it up to the
 //!    account's latest in the run;
 //! 4. a path of pages from the account's leaf to the root in the run's record.
@@ -19,7 +19,7 @@
 //!
 //! Its octets stand in `docs/formats.md`. A proof of presence discloses the UIDs of the messages in the
 //! same leaf page and the counts of the mailboxes; one of absence the digests of all messages of
-//! the mailbox, or the attributes of all mailboxes. Nothing else.
+//! the mailbox, if there is one, and the attributes of all mailboxes. Nothing else.
 //!
 //! Not here: signature and time stamp, the file that carries all (the program's).
 
@@ -69,7 +69,7 @@ pub struct Proof {
     evidence: Evidence,
     /// The state outline.
     state: Vec<u8>,
-    /// The mailbox, or with [`Evidence::NoMailbox`] all of them.
+    /// The mailbox, with [`Evidence::Present`]; else all of them.
     mailboxes: Vec<Disclosed>,
     attested: Attested,
 }
@@ -275,18 +275,18 @@ impl Proof {
             Ok(Disclosed { mailbox: *id, salt, attributes: entry.attributes()? })
         };
         let found = state.mailboxes.iter().find(|(_, entry)| entry.name == name);
-        let (evidence, mailboxes) = match found {
-            None => {
-                let all: Result<Vec<_>, SnapshotError> =
-                    state.mailboxes.iter().map(|(id, entry)| disclose(id, entry)).collect();
-                (Evidence::NoMailbox, all?)
-            }
+        let evidence = match found {
+            None => Evidence::NoMailbox,
             Some((id, entry)) => {
                 let salts = Salts::new(secret.clone(), *id);
-                let evidence = Evidence::make(pages, entry.content, &salts, &asked).await?;
-                (evidence, vec![disclose(id, entry)?])
+                Evidence::make(pages, entry.content, &salts, &asked).await?
             }
         };
+        let disclosed = match (&evidence, found) {
+            (Evidence::Present { .. }, Some((id, entry))) => vec![disclose(id, entry)],
+            _ => state.mailboxes.iter().map(|(id, entry)| disclose(id, entry)).collect(),
+        };
+        let mailboxes = disclosed.into_iter().collect::<Result<Vec<_>, SnapshotError>>()?;
         Ok(Self { name: name.to_owned(), asked, evidence, state: outline, mailboxes, attested })
     }
 
@@ -309,7 +309,12 @@ impl Proof {
             return Err(ProofError::Layout);
         }
         let fact = match &self.evidence {
-            Evidence::NoMailbox => self.no_mailbox(&entries)?,
+            Evidence::NoMailbox => {
+                let none = self.only_mailbox(&entries)?.is_none();
+                let mailboxes = entries.len() as u64;
+                let fact = Fact::NoMailbox { asked: self.asked.clone(), mailboxes };
+                none.then_some(fact).ok_or(ProofError::NotAbsent)?
+            }
             Evidence::Present { uid, digest, rest, path } => {
                 let mailbox = self.mailbox(&entries)?;
                 let (key, asked) = (u64::from(*uid), &self.asked);
@@ -324,7 +329,7 @@ impl Proof {
                 Fact::Present { mailbox: mailbox.fact(), uid: *uid, digest: *digest }
             }
             Evidence::Absent(listing) => {
-                let mailbox = self.mailbox(&entries)?;
+                let mailbox = self.only_mailbox(&entries)?.ok_or(ProofError::Name)?;
                 if listing.root()? != (mailbox.content, mailbox.messages) {
                     return Err(ProofError::Mailbox);
                 }
@@ -354,18 +359,28 @@ impl Proof {
         Ok(entry)
     }
 
-    /// Every mailbox of the state is disclosed, and none has the name.
-    fn no_mailbox(&self, entries: &[OutlineEntry]) -> Result<Fact, ProofError> {
+    /// The state's mailbox with the name that was asked for, of all of them, each disclosed; `None` when
+    /// there is none. Two with the name are refused: one root could show a message and its absence.
+    fn only_mailbox<'a>(
+        &self,
+        entries: &'a [OutlineEntry],
+    ) -> Result<Option<&'a OutlineEntry>, ProofError> {
         if entries.len() != self.mailboxes.len() {
             return Err(ProofError::Name);
         }
+        let mut found = None;
         for (entry, disclosed) in entries.iter().zip(&self.mailboxes) {
             let name = disclosed.name_in(entry).ok_or(ProofError::Name)?;
-            if name == self.name || names(name, &self.name) {
-                return Err(ProofError::NotAbsent);
+            if name == self.name {
+                if found.replace(entry).is_some() {
+                    return Err(ProofError::Name);
+                }
+            } else if names(name, &self.name) {
+                // The store never writes it so.
+                return Err(ProofError::Name);
             }
         }
-        Ok(Fact::NoMailbox { asked: self.asked.clone(), mailboxes: entries.len() as u64 })
+        Ok(found)
     }
 }
 

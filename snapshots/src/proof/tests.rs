@@ -50,11 +50,12 @@ struct World {
 
 impl World {
     async fn new(messages: u32) -> Self {
-        Self::that_tells(messages, messages.into()).await
+        Self::that_tells(messages, messages.into(), "Bozze").await
     }
 
-    /// Its state says that the INBOX has `told` messages.
-    async fn that_tells(messages: u32, told: u64) -> Self {
+    /// Its state says that the INBOX has `told` messages, and that a mailbox without messages is called
+    /// `other`.
+    async fn that_tells(messages: u32, told: u64, other: &str) -> Self {
         let secret = SnapshotSecret([3; 32]);
         let salts = Salts::new(secret.clone(), MailboxId(2));
         let mut pages = Pages::default();
@@ -74,7 +75,7 @@ impl World {
             flags: TreeRoot::empty(),
         };
         let empty = TreeRoot::empty();
-        let other = MailboxEntry { name: "Bozze".to_owned(), content: empty, ..entry.clone() };
+        let other = MailboxEntry { name: other.to_owned(), content: empty, ..entry.clone() };
         let state = State { mailboxes: [(MailboxId(1), other), (MailboxId(2), entry)].into() };
         let record = |previous: Option<&SnapshotRecord>, at, state: &State| {
             SnapshotRecord::following(previous, ACCOUNT, UnixMillis(at), state, &secret)
@@ -235,6 +236,31 @@ async fn one_root_never_shows_two_histories_of_an_account() {
 }
 
 #[tokio::test]
+async fn one_root_never_shows_a_message_and_its_absence_in_mailboxes_of_one_name() {
+    for name in ["INBOX", "inbox"] {
+        let liar = World::that_tells(3, 3, name).await;
+        let there = liar.prove("INBOX", uid(1)).await;
+        let mut proof = liar.prove("INBOX", uid(2)).await;
+        assert_eq!(proof.verify(&liar.run), Err(ProofError::Name), "{name}");
+        // The other one has no messages.
+        proof.evidence = Evidence::Absent(Listing::default());
+        proof.asked = uid(1);
+        assert_eq!(proof.verify(&liar.run), Err(ProofError::Name), "{name}: disclosed both");
+        for at in [0, 1] {
+            let mailboxes = vec![proof.mailboxes[at].clone()];
+            let proof = Proof { mailboxes, ..proof.clone() };
+            assert_eq!(proof.verify(&liar.run), Err(ProofError::Name), "{name}: disclosed {at}");
+        }
+        proof.evidence = Evidence::NoMailbox;
+        assert!(proof.verify(&liar.run).is_err(), "{name}");
+        assert!(
+            there.verify(&liar.run).is_ok() || name == "INBOX",
+            "{name}: presence needs no other"
+        );
+    }
+}
+
+#[tokio::test]
 async fn counts_of_rows_are_those_of_pages_state_and_run() {
     let world = World::new(3).await;
     let good = world.prove("INBOX", uid(1)).await;
@@ -252,7 +278,7 @@ async fn counts_of_rows_are_those_of_pages_state_and_run() {
         let refused = proof.verify(&run).expect_err("another count");
         assert!(matches!(refused, ProofError::Pages | ProofError::Account), "{refused}");
     }
-    let liar = World::that_tells(90, 91).await;
+    let liar = World::that_tells(90, 91, "Bozze").await;
     for asked in [uid(1), uid(2)] {
         let proof = liar.prove("INBOX", asked).await;
         assert_eq!(proof.verify(&liar.run), Err(ProofError::Mailbox));
@@ -302,8 +328,8 @@ async fn proofs_stay_as_they_are() {
     let golden = Golden::of("proof");
     for (name, world, mailbox, asked) in [
         ("presence", &world, "INBOX", uid(7)),
-        ("absence", &world, "INBOX", Asked::Digest(digest(8))),
-        ("empty", &empty, "INBOX", uid(8)),
+        ("absence-of-all", &world, "INBOX", Asked::Digest(digest(8))),
+        ("empty-of-all", &empty, "INBOX", uid(8)),
         ("no-mailbox", &world, "Lavori", uid(7)),
     ] {
         let proof = world.prove(mailbox, asked).await;
@@ -318,5 +344,11 @@ async fn proofs_stay_as_they_are() {
                 proof
             },
         );
+    }
+    // Of before absence disclosed every mailbox: they read, and show nothing (decision 0075).
+    for (name, world) in [("absence", &world), ("empty", &empty)] {
+        let octets = golden.clone().variant(name).written(b"");
+        let proof = Proof::decode(&octets).expect("a proof");
+        assert_eq!(proof.verify(&world.run), Err(ProofError::Name), "{name}");
     }
 }

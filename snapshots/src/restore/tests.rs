@@ -174,7 +174,11 @@ async fn over_quota_a_restore_stops_with_all_that_fits_and_can_be_resumed() {
     assert!(job.trouble.as_deref().is_some_and(|text| text.contains("over quota")), "{job:?}");
     assert!((8..=10).contains(&job.restored), "{job:?}");
     house.store.apply_account(ANNA, 3, settings(limit * 2)).await.expect("more space");
-    restores(&house).resume(ANNA, number, &Batch::default()).await.expect("resume").expect("the job");
+    restores(&house)
+        .resume(ANNA, number, &Batch::default())
+        .await
+        .expect("resume")
+        .expect("the job");
     let job = finish(&restores(&house), number).await;
     assert_eq!((job.state, job.restored), (RestoreState::Done, 20), "{job:?}");
     assert_eq!(subjects(&house, "INBOX").await, numbers(1..41));
@@ -289,7 +293,11 @@ async fn a_missing_chunk_stops_a_restore_with_its_reason_and_it_can_be_resumed_w
     assert_eq!((job.state, job.restored), (RestoreState::Stopped, 0), "{job:?}");
     assert!(job.trouble.as_deref().is_some_and(|text| text.contains("chunks")), "{job:?}");
     house.store.commit(mend).await.expect("commit");
-    restores(&house).resume(ANNA, number, &Batch::default()).await.expect("resume").expect("the job");
+    restores(&house)
+        .resume(ANNA, number, &Batch::default())
+        .await
+        .expect("resume")
+        .expect("the job");
     let job = finish(&restores(&house), number).await;
     assert_eq!((job.state, job.restored), (RestoreState::Done, 20), "{job:?}");
     assert_eq!(subjects(&house, "INBOX").await, numbers(1..41));
@@ -358,12 +366,14 @@ async fn a_job_that_is_resumed_keeps_its_mailbox_unless_that_has_gone() {
     let stopped = |job: &mut RestoreJob| job.state = RestoreState::Stopped;
     // Renamed meanwhile, it is the same mailbox.
     anna.rename_mailbox("Ripristino/Pratiche", "Ripristino/Altre").await.expect("rename");
-    restores.change(ANNA, number, stopped).await.expect("stop");
-    let resumed = restores.resume(ANNA, number, &Batch::default()).await.expect("resume").expect("the job");
+    restores.change(ANNA, number, &Batch::default(), stopped).await.expect("stop");
+    let resumed =
+        restores.resume(ANNA, number, &Batch::default()).await.expect("resume").expect("the job");
     assert_eq!(resumed.position, Some(position));
     anna.delete_mailbox("Ripristino/Altre").await.expect("delete");
-    restores.change(ANNA, number, stopped).await.expect("stop");
-    let resumed = restores.resume(ANNA, number, &Batch::default()).await.expect("resume").expect("the job");
+    restores.change(ANNA, number, &Batch::default(), stopped).await.expect("stop");
+    let resumed =
+        restores.resume(ANNA, number, &Batch::default()).await.expect("resume").expect("the job");
     assert_eq!(resumed.position.expect("a position").destination, None);
     assert_eq!(finish(&restores, number).await.restored, 4);
     assert_eq!(subjects(&house, "Ripristino/Pratiche").await, numbers(1..5));

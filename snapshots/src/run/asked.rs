@@ -8,7 +8,10 @@ use trust::clock::UnixMillis;
 use super::Runs;
 use crate::{
     error::SnapshotError,
-    keep::{snapshot::SnapshotKind, take::Taken},
+    keep::{
+        snapshot::SnapshotKind,
+        take::{Asked, Taken},
+    },
 };
 
 /// Requests that are worked on beside each other: accounts share these places.
@@ -26,9 +29,11 @@ impl Runs {
         limit: u32,
         now: UnixMillis,
     ) -> Result<Option<Taken>, SnapshotError> {
+        let begun = Asked { at: now, of_store: self.store.now() };
         let at = usize::try_from(account.0 % PLACES as u64).unwrap_or(0);
         let _place = self.asked[at].lock().await;
         let mut all = self.snapshots.list(account).await?;
+        let now = begun.later(self.store.now());
         let today = now.0.div_euclid(DAY).saturating_mul(DAY);
         let asked = all
             .iter()

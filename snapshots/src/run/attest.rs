@@ -38,6 +38,17 @@ pub(super) struct Need {
     pub(super) records: Vec<u8>,
 }
 
+/// Whose needs are asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NeedsOf<'a> {
+    /// Its latest snapshot.
+    pub(super) latest: &'a Snapshot,
+    /// All of its snapshots are held.
+    pub(super) held: bool,
+    /// It waited for a run before this one looked at it.
+    pub(super) waits: bool,
+}
+
 /// A run that attests a snapshot.
 struct Attesting {
     run: ClosedRun,
@@ -136,19 +147,19 @@ impl Runs {
         Ok(())
     }
 
-    /// What is to be noted when a run enters `latest`: which snapshots behind the row that the tree has
-    /// of the account need the run, as far as the covering rule does not keep it for them anyway. The
-    /// one of that row does, too, when this very run may have entered it: no tree that is kept has it
-    /// then. `held`: all snapshots of the account are. Where the tree has no row of the account, because it
+    /// What is to be noted when a run enters the latest one `of` an account: which snapshots behind the row
+    /// that the tree has of the account need the run, as far as the covering rule does not keep it for them
+    /// anyway. The one of that row does, too, when this very run may have entered it: no tree that is kept has
+    /// it then; and when it was asked for once more since a run entered it. Where the tree has no row of the account, because it
     /// is built anew, that of the `earlier` one counts.
     pub(super) async fn needs(
         &self,
         current: &Current,
         tree: TreeRoot,
         earlier: Option<Earlier>,
-        latest: &Snapshot,
-        held: bool,
+        of: NeedsOf<'_>,
     ) -> Result<Vec<Need>, SnapshotError> {
+        let NeedsOf { latest, held, waits } = of;
         let account = latest.record.account;
         let row = row::<AccountRow>(&self.pages(), tree, &AccountRow::salts(), account.0).await;
         let (mut before, mut since) = match row {
@@ -166,7 +177,8 @@ impl Runs {
         }
         let is_covered = !held && latest.hold.is_none() && !latest.is_asked_for();
         let is_next = latest.record.previous == before && !again;
-        if before == Some(latest.record.hash()) || (is_next && is_covered) {
+        let is_same = before == Some(latest.record.hash());
+        if !waits && (is_same || (is_next && is_covered)) {
             return Ok(Vec::new());
         }
         let all = self.snapshots.list(account).await?;
@@ -179,7 +191,8 @@ impl Runs {
             let is_before = Some(hash) == before;
             let is_older =
                 !chain.is_empty() && since.is_some_and(|since| snapshot.taken().0 < since);
-            if !follows || (is_before && !again) || is_older || chain.len() >= CHAIN_MAX {
+            let is_entered = is_before && !again && !(waits && snapshot.is_asked_for());
+            if !follows || is_entered || is_older || chain.len() >= CHAIN_MAX {
                 break;
             }
             // Behind the latest one are those that no run has entered.

@@ -30,7 +30,7 @@ use trust::clock::{Clock, UnixMillis};
 use super::{
     Head, RunProgress, Runs,
     anew::{Anew, Earlier},
-    attest::Need,
+    attest::{Need, NeedsOf},
     keys::{self, SNAPSHOT_RUN_DUE, SNAPSHOT_RUN_NEEDS},
     note_due, pages,
     rows::{Current, Phase},
@@ -118,6 +118,8 @@ struct Looking<'a> {
     earlier: Option<Earlier>,
     /// Accounts that are not looked at, but entered.
     unchanged: &'a HashSet<AccountId>,
+    /// Accounts of which something waited for a run before they are looked at.
+    waiting: HashSet<AccountId>,
     schedule: &'a dyn Schedule,
     clock: &'a dyn Clock,
 }
@@ -146,7 +148,9 @@ impl Runs {
         let tree = head.row.tree();
         let earlier = self.earlier(&current, head.row.closed_millis).await?;
         let unchanged = &found.unchanged;
-        let looking = &Looking { current: &current, tree, earlier, unchanged, schedule, clock };
+        let waiting = self.waiting(&found.accounts).await?;
+        let looking =
+            &Looking { current: &current, tree, earlier, unchanged, waiting, schedule, clock };
         let looks = futures::stream::iter(found.accounts.clone())
             .map(|account| async move { (account, self.look(account, looking).await) });
         let looked: Vec<_> = looks.buffer_unordered(limits.concurrency.max(1)).collect().await;
@@ -252,6 +256,15 @@ impl Runs {
         }
     }
 
+    /// Those of `accounts` that wait for a run.
+    async fn waiting(&self, accounts: &[AccountId]) -> Result<HashSet<AccountId>, SnapshotError> {
+        let keys: Vec<_> =
+            accounts.iter().map(|account| (SNAPSHOT_RUN_DUE, keys::due(*account))).collect();
+        let rows = self.store.engine().multi_get(&keys).await?;
+        let waiting = accounts.iter().zip(rows).filter(|(_, row)| row.is_some());
+        Ok(waiting.map(|(account, _)| *account).collect())
+    }
+
     /// Takes a snapshot of an account whose time has come, and returns its latest one.
     async fn look(
         &self,
@@ -278,9 +291,12 @@ impl Runs {
             Taken::Unchanged(Some(latest)) => (latest, false),
             Taken::Unchanged(None) => return Ok(None),
         };
-        let held = own.hold.is_some();
-        let (tree, earlier) = (looking.tree, looking.earlier);
-        let needs = self.needs(looking.current, tree, earlier, &latest, held).await?;
+        let of = NeedsOf {
+            latest: &latest,
+            held: own.hold.is_some(),
+            waits: looking.waiting.contains(&account),
+        };
+        let needs = self.needs(looking.current, looking.tree, looking.earlier, of).await?;
         Ok(Some(Looked { latest, is_new, address: settings.address, needs }))
     }
 

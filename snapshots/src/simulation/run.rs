@@ -445,7 +445,8 @@ impl Run {
             mailbox.store_flags(&uids, FlagChange::Add, &deleted, None).await?;
             mailbox.expunge(&uids).await?;
         }
-        // What takes that were cut off wrote ahead goes with the next one.
+        // What takes that were cut off wrote ahead goes with the next one, behind whatever was waited for.
+        self.stage.calendar.advance(24 * 3_600_000);
         life.snapshots.take(id, SnapshotKind::Scheduled, self.stage.later()).await?;
         for snapshot in life.snapshots.list(id).await? {
             if snapshot.hold.is_some() {

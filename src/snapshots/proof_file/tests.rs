@@ -455,6 +455,46 @@ refused(row_of, Cursor(bytes(68)))
     assert!(held, "{said}");
 }
 
+/// The state of a provider that lies has two mailboxes of one name.
+#[tokio::test]
+async fn the_verifier_in_python_wants_every_mailbox_and_each_name_once_for_an_absence() {
+    let provider = Provider::new(3, true).await;
+    let file = provider.prove("INBOX", uid(2)).await;
+    let part = provider.folder.path().join("proof.bin");
+    fs::write(&part, Parts::read(&file).expect("a file").0.proof).expect("written");
+    let script = r"
+import sys
+sys.path.insert(0, sys.argv[1])
+from verify_proof import Refused, check_mailbox, digest, number, proof_of
+
+def refused(proof):
+    try:
+        check_mailbox(proof)
+    except Refused:
+        return
+    sys.exit('not refused: %r' % proof['mailboxes'])
+
+proof = proof_of(open(sys.argv[2], 'rb').read())
+assert check_mailbox(proof)['messages'] == 3
+both = proof['mailboxes']
+for some in [both[:1], both[1:], both + both[:1]]:
+    refused({**proof, 'mailboxes': some})
+inbox = proof['state'][4 + 8:4 + 120]
+state = number(2, 4) + number(1, 8) + inbox + number(4, 8) + inbox
+record = {**proof['records'][0], 'state_root': digest(0x20, state)}
+twice = {**proof, 'state': state, 'records': [record]}
+first = both[0]
+refused({**twice, 'mailboxes': [first, (4, *first[1:])]})
+for one in [first, (4, *first[1:])]:
+    refused({**twice, 'mailboxes': [one]})
+";
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let mut command = Command::new("python3");
+    command.env("PYTHONDONTWRITEBYTECODE", "1").args(["-c", script]).arg(docs).arg(part);
+    let (held, said) = ended(&mut command);
+    assert!(held, "{said}");
+}
+
 #[tokio::test]
 async fn a_file_with_any_changed_octet_is_refused() {
     let provider = Provider::new(90, true).await;

@@ -23,6 +23,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use trust::clock::UnixMillis;
 
 use super::{Account, draft::Draft, queue::Change, read, scan_all, tree::SpecialUse};
 use crate::{
@@ -54,6 +55,7 @@ pub struct AccountState {
     reader: Arc<dyn Reader>,
     account: AccountId,
     head: HeadRecord,
+    now: UnixMillis,
 }
 
 /// A mailbox of an [`AccountState`].
@@ -81,11 +83,15 @@ impl std::fmt::Debug for AccountState {
 }
 
 impl AccountState {
-    async fn read(reader: Arc<dyn Reader>, account: AccountId) -> Result<Self, StoreError> {
+    async fn read(
+        reader: Arc<dyn Reader>,
+        account: AccountId,
+        now: UnixMillis,
+    ) -> Result<Self, StoreError> {
         let head =
             read::<HeadRecord>(&*reader, keys::ACCOUNT_HEADS, &keys::account(account)).await?;
         let head = head.ok_or(StoreError::NoSuchAccount(account))?;
-        Ok(Self { reader, account, head })
+        Ok(Self { reader, account, head, now })
     }
 
     /// What the families of the floor above hold at this instant is read here.
@@ -96,6 +102,12 @@ impl AccountState {
     /// The account.
     pub fn account(&self) -> AccountId {
         self.account
+    }
+
+    /// When it was read, by the store's clock. In a [`Capture`]: behind what changed before, and before
+    /// what changes next.
+    pub fn now(&self) -> UnixMillis {
+        self.now
     }
 
     /// The number of the next snapshot: 1 or more, ascending, never given twice.
@@ -236,7 +248,8 @@ impl<C: Capture> Change for Captured<C> {
 
     async fn apply(&self, draft: &mut Draft<'_>) -> Result<C::Outcome, StoreError> {
         // If another process changes the account in between, the batch is refused and this runs again.
-        let state = AccountState::read(draft.engine_snapshot().await?, draft.account).await?;
+        let state =
+            AccountState::read(draft.engine_snapshot().await?, draft.account, draft.now).await?;
         let (outcome, batch) = self.0.capture(&state).await?;
         let captured = batch.is_some() || self.0.is_captured(&outcome);
         if let Some(batch) = batch {
@@ -401,7 +414,8 @@ impl HeadRecord {
 impl Account {
     /// Returns the account's present state.
     pub async fn state(&self) -> Result<AccountState, StoreError> {
-        AccountState::read(self.core.engine.snapshot().await?, self.id()).await
+        let reader = self.core.engine.snapshot().await?;
+        AccountState::read(reader, self.id(), self.core.clock.now()).await
     }
 
     /// Takes a snapshot: what `capture` keeps of the state that the account then has. Changes of the

@@ -51,12 +51,11 @@ impl Store {
         let limit = limit.max(1);
         let heads = self.core.engine.scan(&scan).await?;
         for (key, value) in &heads {
-            let mut fields = KeyReader::new(keys::ACCOUNT_HEADS, key);
-            let account = AccountId(fields.take_u64()?);
-            fields.finish()?;
+            found.looked_at += 1;
+            // Of a head that is no account's the check of the store tells.
+            let Ok(account) = account_of(key) else { continue };
             // What is wrong with one head stops one account, and there says so.
             let head = records::decode::<HeadRecord>(keys::ACCOUNT_HEADS, key, value);
-            found.looked_at += 1;
             found.next = Some(account);
             if head.is_ok_and(|head| head.captured_version == head.version) {
                 continue;
@@ -71,4 +70,12 @@ impl Store {
         }
         Ok(found)
     }
+}
+
+/// Whose head stands under a key.
+fn account_of(key: &[u8]) -> Result<AccountId, StoreError> {
+    let mut fields = KeyReader::new(keys::ACCOUNT_HEADS, key);
+    let account = AccountId(fields.take_u64()?);
+    fields.finish()?;
+    Ok(account)
 }

@@ -121,7 +121,11 @@ impl CatalogFormat {
         let expected = found.map_or(Expected::Absent, Expected::Value);
         let mut batch = Batch { durability: Durability::Synced, ..Batch::default() };
         batch.expect(keys::CATALOG_FORMAT, keys::FORMAT_KEY, expected);
-        batch.put(keys::CATALOG_FORMAT, keys::FORMAT_KEY, records::encode(&FormatRecord { format }));
+        batch.put(
+            keys::CATALOG_FORMAT,
+            keys::FORMAT_KEY,
+            records::encode(&FormatRecord { format }),
+        );
         match self.engine.commit(batch).await {
             Ok(_) => Ok(true),
             Err(StoreError::Conflict) => Ok(false),

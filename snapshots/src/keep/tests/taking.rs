@@ -108,6 +108,28 @@ async fn one_asked_for_of_an_unchanged_account_is_kept_as_asked_for() {
 }
 
 #[tokio::test]
+async fn the_instant_is_that_of_the_state_however_long_it_was_waited_for() {
+    let (house, anna) = House::new(small()).await;
+    house.append(INBOX, 0).await;
+    let place = house.snapshots.place(ANNA).await;
+    let (snapshots, asked) = (house.snapshots.clone(), house.clock.now());
+    let take = snapshots.take(ANNA, SnapshotKind::OnDemand, asked);
+    let meanwhile = async {
+        // It has begun, and waits.
+        tokio::task::yield_now().await;
+        house.clock.advance(40_000);
+        house.append(INBOX, 1).await;
+        drop(place);
+    };
+    let (taken, ()) = futures::future::join(take, meanwhile).await;
+    let Ok(Taken::New(taken)) = taken else { panic!("{taken:?}") };
+    let (_, rows) = anna.mailbox(INBOX).await.expect("INBOX").rows().await.expect("rows");
+    let last = rows.last().expect("a message").save_date;
+    assert_eq!((taken.record.messages, taken.record.instant), (2, last));
+    assert_eq!((taken.record.instant, taken.clock), (asked.plus_millis(40_000), None));
+}
+
+#[tokio::test]
 async fn pages_written_ahead_under_any_number_are_removed() {
     let (house, _anna) = House::new(small()).await;
     house.fill(INBOX, 0..30).await;

@@ -61,6 +61,41 @@ async fn a_snapshot_that_no_run_entered_is_noted_by_the_one_that_enters_the_next
 }
 
 #[tokio::test]
+async fn one_asked_for_once_more_since_a_run_entered_it_stays_provable() {
+    let asked_for = Retention { on_demand_days: 35, ..NONE };
+    // Replaced before the next run, and behind it.
+    for runs in [0, 1] {
+        let world = World::new(2).await;
+        // Else the first run covers the beginning of a month.
+        world.clock.advance(5 * HOUR);
+        world.run().await;
+        world.clock.advance(HOUR / 3);
+        let taken = world.snapshots.take(AccountId(1), SnapshotKind::OnDemand, world.clock.now());
+        let Ok(Taken::Unchanged(Some(asked))) = taken.await else { panic!("it has not changed") };
+        for number in 0..runs {
+            world.clock.advance(HOUR);
+            world.append(2, number + 1).await;
+            world.run().await;
+        }
+        for number in 0..3 {
+            world.clock.advance(HOUR);
+            world.append(1, number + 1).await;
+            world.run().await;
+        }
+        let later = world.clock.now().plus_millis(20 * 24 * HOUR);
+        for account in [1, 2] {
+            world.snapshots.thin(AccountId(account), &asked_for, later).await.expect("thinned");
+        }
+        world.runs.thin(&asked_for, later).await.expect("thinned");
+        let left: Vec<u64> =
+            world.runs.list().await.expect("runs").iter().map(ClosedRun::number).collect();
+        assert!(left.len() < 3, "the others are gone: {left:?}");
+        world.prove(&asked).await.expect("a proof");
+        assert_eq!(world.faults().await, []);
+    }
+}
+
+#[tokio::test]
 async fn one_account_without_its_secret_stops_no_other() {
     let world = World::new(3).await;
     world.run().await;
@@ -100,7 +135,7 @@ async fn rows_of_nobody_among_those_that_wait_stop_no_run() {
     let waiting = world.on_demand(3).await;
     // More of them than a step has accounts, before and behind the one that waits.
     let nobodys: Vec<Bytes> = (0..9_u8).map(|at| Bytes::copy_from_slice(&[at])).collect();
-    let behind = Bytes::from([keys::due(AccountId(3)).as_ref(), &[0]].concat());
+    let behind = Bytes::from([&keys::due(AccountId(3))[..], &[0]].concat());
     for key in nobodys.iter().chain([&behind]) {
         world.put(SNAPSHOT_RUN_DUE, key.clone(), Some(Bytes::from_static(&[0; 8]))).await;
     }
