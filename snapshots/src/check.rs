@@ -173,7 +173,12 @@ pub async fn run(
         let Some(last) = accounts.last() else { break };
         after = Some(*last);
         for id in &accounts {
-            let account = store.account(*id).await?;
+            let account = match store.account(*id).await {
+                Ok(account) => account,
+                // It was removed meanwhile.
+                Err(StoreError::NoSuchAccount(_)) => continue,
+                Err(error) => return Err(error.into()),
+            };
             AccountCheck::run(store, &account, &mut report).await?;
             report.seen.accounts += 1;
             progress(&report.seen);

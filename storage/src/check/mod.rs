@@ -181,6 +181,12 @@ impl Reporter<'_> {
                 self.violation(invariant, object, Fault::Damaged { detail });
                 Ok(None)
             }
+            // A store of a newer program is not opened: an octet is another.
+            Err(StoreError::TooNew { object, found, known }) => {
+                let detail = format!("its format {found} is above {known}");
+                self.violation(invariant, object, Fault::Damaged { detail });
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }
@@ -194,7 +200,7 @@ impl Reporter<'_> {
 fn pass_over<T>(outcome: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
     match outcome {
         Ok(value) => Ok(Some(value)),
-        Err(StoreError::Damaged { .. }) => Ok(None),
+        Err(StoreError::Damaged { .. } | StoreError::TooNew { .. }) => Ok(None),
         Err(error) => Err(error),
     }
 }

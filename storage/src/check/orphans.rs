@@ -75,7 +75,7 @@ async fn check_addresses(
             // Damaged settings were reported with their account.
             let settings = read::<AccountRecord>(&*core.engine, keys::ACCOUNTS, &account).await;
             let settings = match settings {
-                Err(StoreError::Damaged { .. }) => continue,
+                Err(StoreError::Damaged { .. } | StoreError::TooNew { .. }) => continue,
                 settings => settings?,
             };
             if settings.is_none_or(|settings| keys::address(&settings.address) != *key) {

@@ -125,10 +125,19 @@ async fn accounts_are_looked_at_in_parts_and_damage_of_one_hides_no_other() {
     house.create(BRUNO, "bruno@pec.example", None).await;
     let mut batch = Batch::default();
     batch.put(keys::ACCOUNT_HEADS, keys::account(ANNA), "no head");
+    // Neither these are anybody's.
+    for family in [keys::ACCOUNT_HEADS, keys::ACCOUNTS] {
+        let behind = [&keys::account(ANNA)[..], &[0]].concat();
+        batch.put(family, vec![0], "").put(family, behind, "");
+    }
     house.engine.commit(batch).await.expect("damage");
     let part = |account| ToCapture { accounts: vec![account], looked_at: 1, next: Some(account) };
     let store = &house.store;
-    assert_eq!(store.accounts_to_capture(None, 1).await.expect("part"), part(ANNA));
+    assert_eq!(store.account_ids(None, 9).await.expect("accounts"), [ANNA, BRUNO]);
+    assert_eq!(store.account_ids(None, 1).await.expect("accounts"), [ANNA]);
+    assert_eq!(store.account_ids(Some(ANNA), 1).await.expect("accounts"), [BRUNO]);
+    let first = ToCapture { looked_at: 2, ..part(ANNA) };
+    assert_eq!(store.accounts_to_capture(None, 1).await.expect("part"), first);
     assert_eq!(store.accounts_to_capture(Some(ANNA), 1).await.expect("part"), part(BRUNO));
     let rest = store.accounts_to_capture(Some(BRUNO), 1).await.expect("part");
     assert_eq!(rest, ToCapture::default());

@@ -2,14 +2,18 @@
 
 use bytes::Bytes;
 use storage::{
-    catalog::engine::{Batch, Engine as _, Family, Reader as _, Scan},
+    catalog::{
+        engine::{Batch, Engine as _, Family, Reader as _, Scan},
+        keys::ACCOUNT_HEADS,
+    },
+    ids::AccountId,
     mailbox::{
         flags::Flags,
         view::{MailboxView as _, MessageRow},
     },
 };
 
-use super::house::{ANNA, House, INBOX, message, small, uid, without_mod_seq};
+use super::house::{ANNA, House, INBOX, message, settings, small, uid, without_mod_seq};
 use crate::{
     check,
     keep::{
@@ -111,6 +115,23 @@ async fn whatever_of_the_latest_is_lost_or_damaged_the_next_one_is_taken_and_not
         }
         let left = (house.count(SNAPSHOT_PAGES).await, house.count(DEPARTED_PAGES).await);
         assert_eq!(left, (0, 0), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_is_damaged_or_lost_ends_no_check() {
+    let other = AccountId(ANNA.0 + 1);
+    for head in [Some(Bytes::from_static(b"\x01\xff")), Some(Bytes::from_static(b"\x09")), None] {
+        let (house, _) = damaged_house().await;
+        house.store.apply_account(other, 1, settings(other)).await.expect("another account");
+        let is_lost = head.is_none();
+        put(&house, ACCOUNT_HEADS, &keys::account(ANNA), head).await;
+        let report = check::run(&house.store, &|_| {}).await.expect("check");
+        assert_eq!(report.seen.accounts, 2, "the others are looked at");
+        let told = report.violations.iter().any(|one| one.object.contains("account_heads"));
+        assert_eq!(told, !is_lost, "{:?}", report.violations);
+        let report = house.store.check(&|_| {}).await.expect("check");
+        assert!(!report.violations.is_empty(), "the store tells of both");
     }
 }
 
