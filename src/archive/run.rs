@@ -3,8 +3,9 @@
 //! * A mailbox is listed, the rules are asked, and only batches that move something are written. Each
 //!   notes mailbox and UID up to which the run is done, and expects the note that this run wrote
 //!   before: whoever comes second ends as [`Ended::Overtaken`].
-//! * A run that was cut off is gone on with: from the mailbox and UID of its note, by the instant at
-//!   which it began. Messages that it moved are no longer in the source, so none is looked at again.
+//! * A run that was cut off is gone on with for as long as the schedule's interval: from the mailbox and
+//!   UID of its note, by the instant at which it began. Its note saves looking again, no more: when that
+//!   instant lies further back, or ahead of a clock that was set right, the next run begins anew.
 //! * An archive that is full ends the run. What fits is moved, the rest stays; the holder is told once
 //!   ([`super::notice`]), and again only after a run found room for everything.
 //! * [`foresee`] asks the same rules in the same order and counts the same room.
@@ -74,6 +75,11 @@ pub struct RunRecord {
 }
 
 impl RunRecord {
+    /// The UID up to which `mailbox` is done.
+    fn settled(&self, mailbox: MailboxId) -> u32 {
+        if self.mailbox == mailbox.0 { self.up_to } else { 0 }
+    }
+
     /// Reads the latest run of `id`, and the octets that it stands in.
     pub async fn read(store: &Store, id: AccountId) -> Result<Option<(Self, Bytes)>, StoreError> {
         let key = keys::account(id);
@@ -94,8 +100,7 @@ impl RunRecord {
     fn after(&self, mailbox: MailboxId, moved: &Archived) -> Self {
         let up_to = match moved.up_to {
             Some(uid) => uid.get(),
-            None if self.mailbox == mailbox.0 => self.up_to,
-            None => 0,
+            None => self.settled(mailbox),
         };
         Self {
             mailbox: mailbox.0,
@@ -207,14 +212,7 @@ pub async fn run(
 ) -> Result<RunReport, StoreError> {
     let account = store.account(id).await?;
     let rules = Rules::of_account(store, config, id, &account.settings().await?).await?;
-    let (note, found) = match RunRecord::read(store, id).await? {
-        Some((note, found)) if note.finished_at == 0 => (note, Some(found)),
-        before => {
-            let told = before.as_ref().is_some_and(|(note, _)| note.told);
-            let note = RunRecord { started_at: now.0, told, ..RunRecord::default() };
-            (note, before.map(|(_, found)| found))
-        }
-    };
+    let (note, found) = begin(store, config, id, now).await?;
     let report = RunReport::default();
     let mut run = Run { store, config, account, note, found, report };
     match run.all(&rules, now, stopping).await {
@@ -223,6 +221,23 @@ pub async fn run(
         Err(error) => return Err(error),
     }
     Ok(run.report)
+}
+
+/// The note that a run at the instant `now` begins with, and the octets that the last one stands in.
+async fn begin(
+    store: &Store,
+    config: &Config,
+    id: AccountId,
+    now: UnixMillis,
+) -> Result<(RunRecord, Option<Bytes>), StoreError> {
+    let Some((last, found)) = RunRecord::read(store, id).await? else {
+        return Ok((RunRecord { started_at: now.0, ..RunRecord::default() }, None));
+    };
+    let interval = i64::try_from(config.archive.interval.0).unwrap_or(i64::MAX);
+    let goes_on = last.finished_at == 0
+        && (0..=interval).contains(&now.0.saturating_sub(last.started_at));
+    let anew = RunRecord { started_at: now.0, told: last.told, ..RunRecord::default() };
+    Ok((if goes_on { last } else { anew }, Some(found)))
 }
 
 /// The mailboxes of an account that rules concern, in the order of their numbers.
@@ -275,7 +290,7 @@ impl Run<'_> {
             Err(StoreError::NoSuchMailbox { .. }) => return Ok(()),
             Err(error) => return Err(error),
         };
-        let settled = if self.note.mailbox == id.0 { self.note.up_to } else { 0 };
+        let settled = self.note.settled(id);
         let picked = messages.iter().filter(|listed| {
             listed.uid.get() > settled && rules.target(Candidate::from(*listed)).is_some()
         });
@@ -364,19 +379,21 @@ pub async fn foresee(
     let listing = account.mailboxes().await?;
     let mut room = Room::new(&account.quota().await?, &listing);
     let mut report = RunReport::default();
-    for (id, (name, rules)) in concerned(&listing, &rules, now) {
-        let rows = match account.mailbox(id).await {
+    let (note, _) = begin(store, config, account.id(), now).await?;
+    let at = UnixMillis(note.started_at);
+    for (id, (name, rules)) in concerned(&listing, &rules, at).range(MailboxId(note.mailbox)..) {
+        let rows = match account.mailbox(*id).await {
             Ok(mailbox) => mailbox.rows().await?.1,
             Err(StoreError::NoSuchMailbox { .. }) => continue,
             Err(error) => return Err(error),
         };
-        for row in rows {
-            let Some(target) = rules.target(Candidate::from(&row)) else { continue };
+        for row in rows.iter().filter(|row| row.uid.get() > note.settled(*id)) {
+            let Some(target) = rules.target(Candidate::from(row)) else { continue };
             if let Some(full) = room.take(&target, row.charged_octets) {
                 report.full = Some(full);
                 return Ok(report);
             }
-            report.note(&name, 1, row.charged_octets);
+            report.note(name, 1, row.charged_octets);
         }
     }
     Ok(report)

@@ -1,5 +1,7 @@
 //! Runs of the archive: exactly once, whatever is interrupted; and what holders are told.
 
+mod faults;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use ceralacca::{
@@ -143,6 +145,11 @@ async fn archive(store: &Store, config: &Config, now: UnixMillis) -> Result<RunR
     run::run(store, config, ANNA, now, &CancellationToken::new()).await
 }
 
+/// What the last run noted.
+async fn note(store: &Store, id: AccountId) -> RunRecord {
+    RunRecord::read(store, id).await.expect("read").expect("a note").0
+}
+
 async fn is_sound(store: &Store) {
     let report = store.check(&|_| {}).await.expect("check");
     assert_eq!(report.violations, []);
@@ -216,7 +223,7 @@ async fn a_run_that_is_killed_at_any_commit_goes_on_and_moves_each_message_once(
         let later = NOW.plus_millis(DAY);
         let report = archive(&store, &config(), later).await.expect("the next run");
         assert_eq!((report.total().0 + before, report.ended), (6, Ended::Finished), "{commits}");
-        let (note, _) = RunRecord::read(&store, ANNA).await.expect("read").expect("a note");
+        let note = note(&store, ANNA).await;
         // Of a run whose end was not noted the next one is another, which finds nothing.
         assert_eq!((note.messages, note.octets), (6, 78), "counted once, after {commits}");
         each_once(&account).await;
@@ -242,7 +249,7 @@ async fn of_runs_over_one_account_at_once_each_message_is_moved_by_one() {
     }
     assert_eq!(moved, 6);
     assert_eq!(finished, 1, "the others were overtaken");
-    let (note, _) = RunRecord::read(&store, ANNA).await.expect("read").expect("a note");
+    let note = note(&store, ANNA).await;
     assert_eq!((note.messages, note.finished_at), (6, NOW.0));
     each_once(&account).await;
     is_sound(&store).await;
@@ -472,7 +479,7 @@ async fn a_holder_is_told_once_that_his_archive_is_full_and_nothing_is_lost() {
     provider.set(BRUNO, |settings| settings.archive_quota_octets = Some(1_000)).await;
     let report = archive(2).await;
     assert_eq!((report.total().0, report.full), (2, None), "it goes on by itself");
-    let (note, _) = RunRecord::read(store, BRUNO.id).await.expect("read").expect("a note");
+    let note = note(store, BRUNO.id).await;
     assert!(!note.told, "the next time he is told again");
     provider.stop().await;
 }

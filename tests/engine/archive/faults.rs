@@ -1,0 +1,72 @@
+//! Runs of the archive where something is wrong: a clock, a run that was cut off, a row that does not read.
+
+use super::*;
+
+/// A store in which a run at the instant `at` was cut off after its first two messages.
+async fn cut_off(at: UnixMillis) -> (Arc<ManualClock>, Arc<Store>) {
+    let engine = Dying::new();
+    let clock = Arc::new(ManualClock::new(NOW));
+    let store = open(engine.clone(), &clock).await;
+    furnish(&store, &clock, None).await;
+    // The first of them raises the format of the catalog.
+    engine.let_pass(3);
+    archive(&store, &config(), at).await.expect_err("it was cut off");
+    let store = open(engine.inner.crash(), &clock).await;
+    let note = note(&store, ANNA).await;
+    assert_eq!((note.started_at, note.finished_at, note.messages), (at.0, 0, 2));
+    (clock, store)
+}
+
+/// The rule that picks what is not flagged and so many days old.
+fn older_than(days: u32) -> Rule {
+    Rule {
+        older_than_days: days,
+        mailboxes: Vec::new(),
+        larger_than_octets: 0,
+        only_read: false,
+        except_flagged: true,
+        target: "Archivio/Tutto".to_owned(),
+    }
+}
+
+async fn set_rule(store: &Store, rule: Rule) {
+    let kept = Rules::keep(store, ANNA, Some(&[rule]), Batch::default()).await;
+    assert_eq!(kept.expect("kept"), Ok(()));
+}
+
+#[tokio::test]
+async fn a_run_that_was_cut_off_under_a_clock_that_was_ahead_begins_anew() {
+    let ahead = NOW.plus_millis(400 * DAY);
+    let (clock, store) = cut_off(ahead).await;
+    let schedule = Schedule { store: Arc::clone(&store), config: config(), clock };
+    let round = schedule.round(&CancellationToken::new()).await.expect("a round");
+    // The first and the second message of INBOX went; the second was five days old.
+    assert_eq!((round.due, round.messages), (1, 5), "what is a year old, nothing else");
+    assert_eq!(note(&store, ANNA).await.started_at, NOW.0);
+    each_once(&store.account(ANNA).await.expect("an account")).await;
+    is_sound(&store).await;
+}
+
+#[tokio::test]
+async fn a_run_that_was_cut_off_long_ago_begins_anew_by_the_rules_of_now() {
+    let (_, store) = cut_off(NOW).await;
+    set_rule(&store, older_than(30)).await;
+    let later = NOW.plus_millis(160 * DAY);
+    let foreseen = run::foresee(&store, &config(), ANNA, later).await.expect("foresee");
+    let report = archive(&store, &config(), later).await.expect("run");
+    assert_eq!(report.total().0, 5 + 7 + 7, "all but the flagged, and what is there already");
+    assert_eq!(foreseen, report);
+}
+
+#[tokio::test]
+async fn a_dry_run_begins_where_the_run_that_was_cut_off_goes_on() {
+    let (_, store) = cut_off(NOW).await;
+    set_rule(&store, older_than(2)).await;
+    let soon = NOW.plus_millis(DAY / 2);
+    let foreseen = run::foresee(&store, &config(), ANNA, soon).await.expect("foresee");
+    let report = archive(&store, &config(), soon).await.expect("run");
+    assert_eq!(foreseen, report);
+    assert_eq!(report.total().0, 1 + 7 + 7, "what is settled in INBOX waits for the next run");
+    let next = archive(&store, &config(), soon.plus_millis(DAY)).await.expect("run");
+    assert_eq!(next.mailboxes, [("INBOX".to_owned(), (4, 10 * 4 + 1 + 2 + 3 + 5))].into());
+}
