@@ -4,8 +4,9 @@
 //! * What is in the archive stays. What is marked `\Deleted` stays for its holder to remove. Drafts,
 //!   junk and trash stay unless a rule names their mailbox, and so does what a restore from a snapshot
 //!   brought below `Ripristino …`.
-//! * Age counts from the later of INTERNALDATE and SAVEDATE: what its holder moved out of the archive,
-//!   or had restored, is not archived again by the next run.
+//! * Age counts from the latest of INTERNALDATE, SAVEDATE, and the rename that took the mailbox out of the
+//!   archive: what its holder moved or renamed out of it, or had restored, is not archived again by the next
+//!   run.
 //! * An account without rules of its own has those of its plan; an empty list of its own means that
 //!   nothing is archived by itself.
 //!
@@ -78,7 +79,8 @@ const SNAPSHOT_NAME_OCTETS: usize = 20;
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// Received so many days ago, by INTERNALDATE, and as long in its mailbox, by SAVEDATE.
+    /// Received so many days ago, by INTERNALDATE, as long in its mailbox, by SAVEDATE, and as long out of the
+    /// archive.
     pub older_than_days: u32,
     /// In one of these mailboxes, `Name/*` with those below; in any when there are none.
     #[serde(default)]
@@ -159,6 +161,7 @@ pub struct MailboxRules {
     mailbox: String,
     rules: Vec<Rule>,
     now: UnixMillis,
+    live_since: Option<UnixMillis>,
 }
 
 impl Rule {
@@ -205,11 +208,10 @@ impl Rule {
         !special && !LEFT_ALONE.contains(&first) && !is_restored(first)
     }
 
-    fn picks(&self, candidate: Candidate<'_>, now: UnixMillis) -> bool {
-        let age = i64::from(self.older_than_days) * DAY_MILLIS;
+    /// Whether it picks a message that has been where it is for so many milliseconds.
+    fn picks(&self, candidate: Candidate<'_>, age: i64) -> bool {
         let flags = candidate.flags;
-        let since = candidate.internal_date.max(candidate.save_date);
-        now.0.saturating_sub(since.0) >= age
+        age >= i64::from(self.older_than_days) * DAY_MILLIS
             && (self.larger_than_octets == 0 || candidate.size > self.larger_than_octets)
             && (!self.only_read || flags.seen)
             && !(self.except_flagged && flags.flagged)
@@ -328,7 +330,8 @@ impl Rules {
         }
         let rules: Vec<Rule> =
             self.list.iter().filter(|rule| rule.concerns(listed)).cloned().collect();
-        (!rules.is_empty()).then(|| MailboxRules { mailbox: listed.name.clone(), rules, now })
+        let (mailbox, live_since) = (listed.name.clone(), listed.live_since);
+        (!rules.is_empty()).then_some(MailboxRules { mailbox, rules, now, live_since })
     }
 }
 
@@ -336,7 +339,10 @@ impl MailboxRules {
     /// The mailbox of the archive that a message goes to; `None` = it stays.
     #[must_use]
     pub fn target(&self, candidate: Candidate<'_>) -> Option<MailboxName> {
-        let rule = self.rules.iter().find(|rule| rule.picks(candidate, self.now))?;
+        let since = candidate.internal_date.max(candidate.save_date);
+        let since = self.live_since.map_or(since, |live| live.max(since));
+        let age = self.now.0.saturating_sub(since.0);
+        let rule = self.rules.iter().find(|rule| rule.picks(candidate, age))?;
         let year = CertifiedInstant::new(candidate.internal_date).year();
         // A mailbox with many levels may leave no room for those of the archive.
         rule.expanded(year, &self.mailbox)

@@ -333,10 +333,12 @@ async fn what_its_holder_takes_back_from_the_archive_stays_until_it_is_old_again
             mailbox.move_to(&uids, inbox.id()).await.expect("moved");
         }
     }
+    account.rename_mailbox("Archivio/2020/Lavori", "Lavori vecchi").await.expect("renamed");
     let next = archive(&store, &config(), NOW.plus_millis(2 * DAY)).await.expect("run");
     assert_eq!(next.total().0, 0, "it was taken back yesterday");
     let year = archive(&store, &config(), NOW.plus_millis(366 * DAY)).await.expect("run");
     assert_eq!(year.mailboxes["INBOX"].0, 2 + 4, "both, and what was new a year ago");
+    assert_eq!(year.mailboxes["Lavori vecchi/2019"].0, 1, "what the rename took along");
     each_once(&account).await;
     is_sound(&store).await;
 }

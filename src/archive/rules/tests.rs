@@ -14,7 +14,14 @@ fn rule(days: u32) -> Rule {
 
 fn listed(name: &str, special_use: Option<SpecialUse>) -> MailboxListing {
     let name = name.to_owned();
-    MailboxListing { name, mailbox_id: None, subscribed: true, special_use, state: None }
+    MailboxListing {
+        name,
+        mailbox_id: None,
+        subscribed: true,
+        special_use,
+        state: None,
+        live_since: None,
+    }
 }
 
 fn where_to(

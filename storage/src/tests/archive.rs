@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use trust::clock::UnixMillis;
+use trust::clock::Clock as _;
 
 use super::house::{ANNA, House, message, request, settings, uid};
 use crate::{
@@ -162,6 +162,28 @@ async fn a_rename_across_the_border_takes_the_usage_along_or_is_refused_whole() 
     limit(&house, 5, Some(57), Some(0)).await;
     anna.rename_mailbox("Archivio", "Vecchio").await.expect("there is room");
     assert_eq!(used(&anna).await, (57, 0));
+    house.is_sound().await;
+}
+
+#[tokio::test]
+async fn a_rename_out_of_the_archive_notes_when_and_no_other_rename_does() {
+    let (house, anna) = House::with_anna().await;
+    anna.create_mailbox("Lavori/2020", None).await.expect("create");
+    let since = async |name: &str| {
+        let listed = anna.mailboxes().await.expect("list");
+        listed.into_iter().find(|listed| listed.name == name).expect(name).live_since
+    };
+    for (from, to) in [("Lavori", "Opere"), ("Opere", "Archivio/Opere"), ("Archivio/Opere", "Archivio/O")] {
+        anna.rename_mailbox(from, to).await.expect("rename");
+        assert_eq!((since(to).await, since(&format!("{to}/2020")).await), (None, None), "{to}");
+    }
+    house.clock.advance(1_000);
+    let now = house.clock.now();
+    anna.rename_mailbox("Archivio/O", "Lavori").await.expect("rename");
+    assert_eq!((since("Lavori").await, since("Lavori/2020").await), (Some(now), Some(now)));
+    house.clock.advance(1_000);
+    anna.rename_mailbox("Lavori", "Opere").await.expect("rename");
+    assert_eq!(since("Opere").await, Some(now), "it was live before");
     house.is_sound().await;
 }
 
@@ -358,6 +380,7 @@ async fn messages_go_back_to_where_they_were_whatever_it_is_called_now() {
     assert_eq!(over(refused), ("octets", 0, 39));
     assert_eq!(used(&anna).await, (0, 40));
     limit(&house, 3, Some(40), None).await;
+    house.clock.advance(1_000);
     let restored = anna.restore_to_origin(archive.id(), &uids).await.expect("restore");
     let anew = open(&anna, "Breve").await.id();
     let back = |from, mailbox, to| Restored { from: uid(from), mailbox, uid: uid(to) };
@@ -366,7 +389,7 @@ async fn messages_go_back_to_where_they_were_whatever_it_is_called_now() {
     assert_eq!(used(&anna).await, (40, 0));
     let rows = open(&anna, "Vecchi lavori").await.rows().await.expect("rows").1;
     assert_eq!((rows.len(), rows[0].origin.clone()), (1, None));
-    assert!(rows[0].save_date >= UnixMillis(0));
+    assert_eq!(rows[0].save_date, house.clock.now(), "it came back now");
     house.is_sound().await;
 }
 
