@@ -6,7 +6,8 @@
 //! * A run that was cut off is gone on with for as long as the schedule's interval: from the mailbox and
 //!   UID of its note, by the instant at which it began. Its note saves looking again, no more: when that
 //!   instant lies further back, or ahead of a clock that was set right, the next run begins anew.
-//! * An archive that is full ends the run. What fits is moved, the rest stays; the holder is told once
+//! * What the archive has no room for stays, and with it what needs as much; smaller messages that fit are
+//!   moved. When it has as many messages as it may, that ends the run. The holder is told once
 //!   ([`super::notice`]), and again only after a run found room for everything.
 //! * [`foresee`] asks the same rules in the same order and counts the same room.
 
@@ -27,8 +28,8 @@ use storage::{
     error::StoreError,
     ids::{AccountId, MailboxId, Uid},
     mailbox::{
-        archive::{ArchiveRequest, ArchiveSelection, Archived, Candidate, Full},
-        view::MailboxView as _,
+        archive::{ArchiveRequest, ArchiveSelection, Archived, Candidate, Full, NoRoom},
+        view::{MailboxView as _, MessageRow},
     },
     store::Store,
 };
@@ -66,7 +67,7 @@ pub struct RunRecord {
     /// What they are charged.
     #[prost(uint64, tag = "6")]
     pub octets: u64,
-    /// What was full; empty = nothing.
+    /// What was full first; empty = nothing.
     #[prost(string, tag = "7")]
     pub full: String,
     /// The holder was told that the archive is full, by this run or one before.
@@ -107,7 +108,7 @@ impl RunRecord {
             up_to,
             messages: self.messages.saturating_add(moved.messages),
             octets: self.octets.saturating_add(moved.octets),
-            full: moved.full.map_or_else(String::new, |full| full.resource.to_owned()),
+            full: moved.full.map_or_else(|| self.full.clone(), |full| full.resource.to_owned()),
             told: self.told || moved.full.is_some(),
             ..self.clone()
         }
@@ -117,7 +118,7 @@ impl RunRecord {
 /// How a run ended.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Ended {
-    /// Everything that the rules pick is in the archive, or the archive is full.
+    /// Everything that the rules pick is in the archive, as far as there is room.
     #[default]
     Finished,
     /// It was asked to stop; the next run goes on.
@@ -131,7 +132,7 @@ pub enum Ended {
 pub struct RunReport {
     /// Messages and what they are charged, by the mailbox that they come from.
     pub mailboxes: BTreeMap<String, (u64, u64)>,
-    /// What there was no room for.
+    /// What there was no room for first.
     pub full: Option<Full>,
     /// How it ended.
     pub ended: Ended,
@@ -196,6 +197,7 @@ struct Run<'r> {
     /// The note as it stands in the catalog.
     found: Option<Bytes>,
     report: RunReport,
+    no_room: NoRoom,
 }
 
 /// Runs over the account `id`, at the instant `now`, until it is done or `stopping` is cancelled.
@@ -213,8 +215,8 @@ pub async fn run(
     let account = store.account(id).await?;
     let rules = Rules::of_account(store, config, id, &account.settings().await?).await?;
     let (note, found) = begin(store, config, id, now).await?;
-    let report = RunReport::default();
-    let mut run = Run { store, config, account, note, found, report };
+    let (report, no_room) = (RunReport::default(), NoRoom::default());
+    let mut run = Run { store, config, account, note, found, report, no_room };
     match run.all(&rules, now, stopping).await {
         Ok(()) => {}
         Err(StoreError::Conflict) => run.report.ended = Ended::Overtaken,
@@ -265,7 +267,7 @@ impl Run<'_> {
         let at = UnixMillis(self.note.started_at);
         for (id, (name, rules)) in concerned(&listing, rules, at).range(first..) {
             self.mailbox(*id, name, rules, now, stopping).await?;
-            if self.report.full.is_some() || self.report.ended == Ended::Stopped {
+            if self.no_room.is_at_end() || self.report.ended == Ended::Stopped {
                 break;
             }
         }
@@ -280,35 +282,49 @@ impl Run<'_> {
         now: UnixMillis,
         stopping: &CancellationToken,
     ) -> Result<(), StoreError> {
-        let listed = match self.account.mailbox(id).await {
-            Ok(mailbox) => mailbox.list().await,
-            Err(error) => Err(error),
-        };
-        let messages = match listed {
-            Ok((_, messages)) => messages,
-            // It was deleted meanwhile.
-            Err(StoreError::NoSuchMailbox { .. }) => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let settled = self.note.settled(id);
-        let picked = messages.iter().filter(|listed| {
-            listed.uid.get() > settled && rules.target(Candidate::from(*listed)).is_some()
-        });
-        let uids: Vec<Uid> = picked.map(|listed| listed.uid).collect();
-        drop(messages);
         let batch = usize::try_from(self.config.archive.batch_messages_max).unwrap_or(1).max(1);
-        for uids in uids.chunks(batch) {
+        let mut uids = self.picked(id, rules).await?;
+        while !uids.is_empty() && !self.no_room.is_at_end() {
             if stopping.is_cancelled() {
                 self.report.ended = Ended::Stopped;
-                return Ok(());
+                break;
             }
-            match self.batch(id, name, rules, now, uids.to_vec()).await {
-                Ok(moved) if self.report.full.is_none() => self.rest(moved, stopping).await,
-                Ok(_) | Err(StoreError::NoSuchMailbox { .. }) => return Ok(()),
-                Err(error) => return Err(error),
-            }
+            let later = uids.split_off(batch.min(uids.len()));
+            let no_room = self.no_room.clone();
+            let moved = match self.batch(id, name, rules, now, uids).await {
+                // It was deleted meanwhile.
+                Err(StoreError::NoSuchMailbox { .. }) => break,
+                moved => moved?,
+            };
+            self.rest(moved, stopping).await;
+            uids = if self.no_room == no_room { later } else { self.picked(id, rules).await? };
         }
         Ok(())
+    }
+
+    /// What is not settled of a mailbox, is picked, and may have room; of one that was deleted meanwhile
+    /// nothing.
+    async fn picked(&self, id: MailboxId, rules: &MailboxRules) -> Result<Vec<Uid>, StoreError> {
+        let mailbox = match self.account.mailbox(id).await {
+            Err(StoreError::NoSuchMailbox { .. }) => return Ok(Vec::new()),
+            mailbox => mailbox?,
+        };
+        let settled = self.note.settled(id);
+        if self.no_room == NoRoom::default() {
+            let messages = mailbox.list().await?.1;
+            let picked = messages.iter().filter(|listed| {
+                listed.uid.get() > settled && rules.target(Candidate::from(*listed)).is_some()
+            });
+            return Ok(picked.map(|listed| listed.uid).collect());
+        }
+        // What a message is charged, its row says.
+        let rows = mailbox.rows().await?.1;
+        let fits = |row: &&MessageRow| {
+            let target = rules.target(Candidate::from(*row));
+            target.is_some_and(|target| !self.no_room.is_for(&target, row.charged_octets))
+        };
+        let rows = rows.iter().filter(|row| row.uid.get() > settled).filter(fits);
+        Ok(rows.map(|row| row.uid).collect())
     }
 
     async fn batch(
@@ -327,11 +343,14 @@ impl Run<'_> {
             found: self.found.clone(),
             now,
         };
-        let moved = self.account.archive(ArchiveRequest { source: id, uids, selection }).await?;
+        let no_room = self.no_room.clone();
+        let request = ArchiveRequest { source: id, uids, selection, no_room };
+        let moved = self.account.archive(request).await?;
         self.note = self.note.after(id, &moved);
         self.found = Some(encode(&self.note));
         self.report.note(name, moved.messages, moved.octets);
-        self.report.full = moved.full;
+        self.report.full = self.report.full.or(moved.full);
+        self.no_room = moved.no_room;
         Ok(moved.messages)
     }
 
@@ -344,15 +363,13 @@ impl Run<'_> {
 
     /// Notes that the run is done. Losing that in a crash makes it be done again, which moves nothing.
     async fn finish(&mut self, now: UnixMillis) -> Result<(), StoreError> {
-        let told = self.note.told && self.report.full.is_some();
-        let full = self.report.full.map_or_else(String::new, |full| full.resource.to_owned());
+        let told = self.note.told && !self.note.full.is_empty();
         // The mailbox and UID are of no use to the next run.
         let done = RunRecord {
             finished_at: now.0.max(1),
             mailbox: 0,
             up_to: 0,
             told,
-            full,
             ..self.note.clone()
         };
         let mut batch = Batch { durability: Durability::Buffered, ..Batch::default() };
@@ -378,7 +395,7 @@ pub async fn foresee(
     let rules = Rules::of_account(store, config, id, &account.settings().await?).await?;
     let listing = account.mailboxes().await?;
     let mut room = Room::new(&account.quota().await?, &listing);
-    let mut report = RunReport::default();
+    let (mut report, mut no_room) = (RunReport::default(), NoRoom::default());
     let (note, _) = begin(store, config, account.id(), now).await?;
     let at = UnixMillis(note.started_at);
     for (id, (name, rules)) in concerned(&listing, &rules, at).range(MailboxId(note.mailbox)..) {
@@ -389,11 +406,19 @@ pub async fn foresee(
         };
         for row in rows.iter().filter(|row| row.uid.get() > note.settled(*id)) {
             let Some(target) = rules.target(Candidate::from(row)) else { continue };
-            if let Some(full) = room.take(&target, row.charged_octets) {
-                report.full = Some(full);
-                return Ok(report);
+            if no_room.is_for(&target, row.charged_octets) {
+                continue;
             }
-            report.note(name, 1, row.charged_octets);
+            match room.take(&target, row.charged_octets) {
+                None => report.note(name, 1, row.charged_octets),
+                Some(full) => {
+                    no_room.note(&full, &target, row.charged_octets);
+                    report.full.get_or_insert(full);
+                    if no_room.is_at_end() {
+                        return Ok(report);
+                    }
+                }
+            }
         }
     }
     Ok(report)
@@ -448,7 +473,8 @@ impl Room {
             .collect();
         let (used, limit) = (self.quota.used_mailboxes, self.quota.limit_mailboxes);
         if !missing.is_empty() && used.saturating_add(missing.len() as u64) > limit {
-            return Some(Full { resource: "mailboxes", used, limit });
+            // Those above it are counted first, as far as there is room.
+            return Some(Full { resource: "mailboxes", used: used.max(limit), limit });
         }
         self.quota.used_mailboxes += missing.len() as u64;
         self.names.extend(missing);

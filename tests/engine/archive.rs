@@ -1,6 +1,7 @@
 //! Runs of the archive: exactly once, whatever is interrupted; and what holders are told.
 
 mod faults;
+mod room;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -163,7 +164,7 @@ fn undisturbed() -> BTreeMap<String, (u64, u64)> {
 
 #[tokio::test]
 async fn a_dry_run_says_what_the_run_does_also_where_there_is_no_room() {
-    for limit in [None, Some(78), Some(77), Some(40), Some(9), Some(0)] {
+    for limit in [None, Some(78), Some(77), Some(40), Some(25), Some(9), Some(0)] {
         let clock = Arc::new(ManualClock::new(NOW));
         let store = open(SimulatedEngine::new(&families()), &clock).await;
         let account = furnish(&store, &clock, limit).await;
