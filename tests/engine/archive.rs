@@ -5,6 +5,7 @@ mod room;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use bytes::Bytes;
 use ceralacca::{
     archive::{
         ARCHIVE_NOTICES, back,
@@ -22,7 +23,7 @@ use storage::{
         tier::Tier,
     },
     catalog::{
-        engine::{Batch, Engine},
+        engine::{Batch, Engine, Family},
         simulated::SimulatedEngine,
     },
     error::StoreError,

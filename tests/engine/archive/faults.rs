@@ -1,5 +1,7 @@
 //! Runs of the archive where something is wrong: a clock, a run that was cut off, a row that does not read.
 
+use storage::catalog::keys;
+
 use super::*;
 
 /// A store in which a run at the instant `at` was cut off after its first two messages.
@@ -69,4 +71,33 @@ async fn a_dry_run_begins_where_the_run_that_was_cut_off_goes_on() {
     assert_eq!(report.total().0, 1 + 7 + 7, "what is settled in INBOX waits for the next run");
     let next = archive(&store, &config(), soon.plus_millis(DAY)).await.expect("run");
     assert_eq!(next.mailboxes, [("INBOX".to_owned(), (4, 10 * 4 + 1 + 2 + 3 + 5))].into());
+}
+
+/// What no program reads: a record of a newer one, and of none.
+const UNREADABLE: [&[u8]; 2] = [b"\x09", b"\x00"];
+
+/// Puts `value` where another is, and returns that.
+async fn replace(store: &Store, family: Family, key: Bytes, value: &[u8]) -> Bytes {
+    let before = store.engine().get(family, &key).await.expect("read").expect("a record");
+    let mut batch = Batch::default();
+    batch.put(family, key, Bytes::copy_from_slice(value));
+    store.commit(batch).await.expect("commit");
+    before
+}
+
+#[tokio::test]
+async fn an_account_that_cannot_be_read_keeps_no_other_from_its_run() {
+    for unreadable in UNREADABLE {
+        let clock = Arc::new(ManualClock::new(NOW));
+        let store = open(SimulatedEngine::new(&families()), &clock).await;
+        let account = furnish(&store, &clock, None).await;
+        let before = AccountId(3);
+        let other = AccountSettings { address: "altro@pec.example".to_owned(), ..settings(None) };
+        store.apply_account(before, 1, other).await.expect("an account");
+        replace(&store, keys::ACCOUNTS, keys::account(before), unreadable).await;
+        let schedule = Schedule { store: Arc::clone(&store), config: config(), clock };
+        let round = schedule.round(&CancellationToken::new()).await.expect("a round");
+        assert_eq!((round.due, round.messages), (1, 6));
+        each_once(&account).await;
+    }
 }
