@@ -9,6 +9,7 @@
 //! * What the archive has no room for stays, and with it what needs as much; smaller messages that fit are
 //!   moved. When it has as many messages as it may, that ends the run. The holder is told once
 //!   ([`super::notice`]), and again only after a run found room for everything.
+//! * A mailbox that cannot be read stays as it is, is named, and keeps no other from the archive.
 //! * [`foresee`] asks the same rules in the same order and counts the same room.
 
 use std::{
@@ -134,6 +135,8 @@ pub struct RunReport {
     pub mailboxes: BTreeMap<String, (u64, u64)>,
     /// What there was no room for first.
     pub full: Option<Full>,
+    /// Mailboxes that could not be read: what is left in them stays.
+    pub unreadable: Vec<String>,
     /// How it ended.
     pub ended: Ended,
 }
@@ -146,6 +149,22 @@ impl RunReport {
             (messages + more, octets.saturating_add(*charged))
         };
         self.mailboxes.values().fold((0, 0), sum)
+    }
+
+    /// Passes over a mailbox that cannot be read; other errors are the run's.
+    fn pass_over(
+        &mut self,
+        account: AccountId,
+        (id, name): (MailboxId, &str),
+        error: StoreError,
+    ) -> Result<(), StoreError> {
+        if !matches!(error, StoreError::Damaged { .. } | StoreError::TooNew { .. }) {
+            return Err(error);
+        }
+        let error = &error as &dyn std::error::Error;
+        tracing::error!(account = account.0, mailbox = id.0, error, "nothing of it is archived");
+        self.unreadable.push(name.to_owned());
+        Ok(())
     }
 
     pub(super) fn note(&mut self, mailbox: &str, messages: u64, octets: u64) {
@@ -266,7 +285,9 @@ impl Run<'_> {
         let first = MailboxId(self.note.mailbox);
         let at = UnixMillis(self.note.started_at);
         for (id, (name, rules)) in concerned(&listing, rules, at).range(first..) {
-            self.mailbox(*id, name, rules, now, stopping).await?;
+            if let Err(error) = self.mailbox(*id, name, rules, now, stopping).await {
+                self.report.pass_over(self.account.id(), (*id, name), error)?;
+            }
             if self.no_room.is_at_end() || self.report.ended == Ended::Stopped {
                 break;
             }
@@ -305,20 +326,19 @@ impl Run<'_> {
     /// What is not settled of a mailbox, is picked, and may have room; of one that was deleted meanwhile
     /// nothing.
     async fn picked(&self, id: MailboxId, rules: &MailboxRules) -> Result<Vec<Uid>, StoreError> {
-        let mailbox = match self.account.mailbox(id).await {
-            Err(StoreError::NoSuchMailbox { .. }) => return Ok(Vec::new()),
-            mailbox => mailbox?,
-        };
         let settled = self.note.settled(id);
         if self.no_room == NoRoom::default() {
-            let messages = mailbox.list().await?.1;
+            let messages = match self.account.mailbox(id).await {
+                Err(StoreError::NoSuchMailbox { .. }) => return Ok(Vec::new()),
+                mailbox => mailbox?.list().await?.1,
+            };
             let picked = messages.iter().filter(|listed| {
                 listed.uid.get() > settled && rules.target(Candidate::from(*listed)).is_some()
             });
             return Ok(picked.map(|listed| listed.uid).collect());
         }
         // What a message is charged, its row says.
-        let rows = mailbox.rows().await?.1;
+        let rows = rows_of(&self.account, id).await?;
         let fits = |row: &&MessageRow| {
             let target = rules.target(Candidate::from(*row));
             target.is_some_and(|target| !self.no_room.is_for(&target, row.charged_octets))
@@ -399,10 +419,12 @@ pub async fn foresee(
     let (note, _) = begin(store, config, account.id(), now).await?;
     let at = UnixMillis(note.started_at);
     for (id, (name, rules)) in concerned(&listing, &rules, at).range(MailboxId(note.mailbox)..) {
-        let rows = match account.mailbox(*id).await {
-            Ok(mailbox) => mailbox.rows().await?.1,
-            Err(StoreError::NoSuchMailbox { .. }) => continue,
-            Err(error) => return Err(error),
+        let rows = match rows_of(&account, *id).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                report.pass_over(account.id(), (*id, name), error)?;
+                continue;
+            }
         };
         for row in rows.iter().filter(|row| row.uid.get() > note.settled(*id)) {
             let Some(target) = rules.target(Candidate::from(row)) else { continue };
@@ -422,6 +444,18 @@ pub async fn foresee(
         }
     }
     Ok(report)
+}
+
+/// The rows of a mailbox; of one that was deleted meanwhile none.
+pub(super) async fn rows_of(
+    account: &Account,
+    mailbox: MailboxId,
+) -> Result<Vec<MessageRow>, StoreError> {
+    match account.mailbox(mailbox).await {
+        Ok(mailbox) => Ok(mailbox.rows().await?.1),
+        Err(StoreError::NoSuchMailbox { .. }) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// What there is no room for, of what is used, what is added and the limit.

@@ -176,6 +176,7 @@ pub fn note(report: &RunReport) {
     let outcome = match (report.ended, report.full) {
         (Ended::Stopped, _) => "stopped",
         (Ended::Overtaken, _) => "overtaken",
+        (Ended::Finished, _) if !report.unreadable.is_empty() => "failed",
         (Ended::Finished, Some(_)) => "full",
         (Ended::Finished, None) => "finished",
     };

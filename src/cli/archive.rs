@@ -239,6 +239,15 @@ fn run_text(outcome: &RunOutcome) -> Text {
             "The archive has no room for the others: they stay where they are.",
         );
     }
+    if !outcome.unreadable.is_empty() {
+        let names = outcome.unreadable.join(", ");
+        more(
+            &format!(
+                "Cartelle danneggiate, lasciate come sono: {names}. Controllare con `ceralacca store check`."
+            ),
+            &format!("Damaged mailboxes, left as they are: {names}. Check with `ceralacca store check`."),
+        );
+    }
     if outcome.overtaken {
         more(
             "Un altro giro sulla stessa casella va avanti al posto di questo.",

@@ -27,7 +27,7 @@ use storage::{
         simulated::SimulatedEngine,
     },
     error::StoreError,
-    ids::AccountId,
+    ids::{AccountId, Uid},
     mailbox::{append::AppendRequest, flags::Flags, view::MailboxView as _},
     octets::OctetStoreConfig,
     store::{Store, StoreLimits},

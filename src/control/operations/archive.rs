@@ -120,6 +120,9 @@ pub struct RunOutcome {
     /// `archive octets`, `archive messages` or `mailboxes`, when there was no room for more; `octets` or
     /// `messages` of live mail.
     pub full: Option<String>,
+    /// Mailboxes that could not be read: what is left in them stays.
+    #[serde(default)]
+    pub unreadable: Vec<String>,
     /// Another run is at the same account, and goes on.
     pub overtaken: bool,
 }
@@ -231,6 +234,7 @@ fn outcome(account: String, dry_run: bool, report: &RunReport) -> RunOutcome {
         messages,
         octets,
         full: report.full.map(|full| full.resource.to_owned()),
+        unreadable: report.unreadable.clone(),
         overtaken: report.ended == Ended::Overtaken,
     }
 }

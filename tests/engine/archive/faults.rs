@@ -101,3 +101,28 @@ async fn an_account_that_cannot_be_read_keeps_no_other_from_its_run() {
         each_once(&account).await;
     }
 }
+
+#[tokio::test]
+async fn a_mailbox_that_cannot_be_read_keeps_no_other_from_the_archive_and_is_named() {
+    for unreadable in UNREADABLE {
+        let clock = Arc::new(ManualClock::new(NOW));
+        let store = open(SimulatedEngine::new(&families()), &clock).await;
+        let account = furnish(&store, &clock, None).await;
+        let inbox = account.mailbox_by_name("INBOX").await.expect("INBOX").id();
+        let key = keys::row(ANNA, inbox, Uid::new(3).expect("a UID"));
+        let row = replace(&store, keys::MAILBOX_ROWS, key.clone(), unreadable).await;
+        let foreseen = run::foresee(&store, &config(), ANNA, NOW).await.expect("foresee");
+        let report = archive(&store, &config(), NOW).await.expect("run");
+        assert_eq!(foreseen, report);
+        let mut expected = undisturbed();
+        expected.remove("INBOX");
+        assert_eq!((report.mailboxes, report.ended), (expected, Ended::Finished));
+        assert_eq!(report.unreadable, ["INBOX"]);
+        assert_eq!(note(&store, ANNA).await.finished_at, NOW.0);
+        replace(&store, keys::MAILBOX_ROWS, key, &row).await;
+        let next = archive(&store, &config(), NOW.plus_millis(DAY)).await.expect("run");
+        assert_eq!((next.total().0, next.unreadable), (2, Vec::new()));
+        each_once(&account).await;
+        is_sound(&store).await;
+    }
+}
