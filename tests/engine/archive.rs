@@ -24,6 +24,7 @@ use storage::{
     },
     catalog::{
         engine::{Batch, Engine, Family},
+        keys,
         simulated::SimulatedEngine,
     },
     error::StoreError,
@@ -449,10 +450,12 @@ async fn a_holder_is_told_once_that_his_archive_is_full_and_nothing_is_lost() {
         let flags = Flags { seen: true, ..Flags::default() };
         append(store, &account, "Inviati", number, 500, flags).await;
     }
-    // A row before his that cannot be read keeps his from nobody.
-    let damaged = storage::catalog::keys::account(AccountId(0));
+    // Rows before his that cannot be read keep his from nobody.
+    let damaged = keys::account(AccountId(0));
     let mut batch = Batch::default();
     batch.put(ARCHIVE_NOTICES, damaged.clone(), Bytes::from_static(b"\xff"));
+    let warning = keys::quota_warning(AccountId(0), Tier::Live, 1);
+    batch.put(keys::QUOTA_WARNINGS, warning, Bytes::from_static(b"\xff"));
     store.commit(batch).await.expect("commit");
     let stopping = CancellationToken::new();
     let archive = async |days: i64| {

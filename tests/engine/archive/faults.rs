@@ -1,7 +1,5 @@
 //! Runs of the archive where something is wrong: a clock, a run that was cut off, a row that does not read.
 
-use storage::catalog::keys;
-
 use super::*;
 
 /// A store in which a run at the instant `at` was cut off after its first two messages.
