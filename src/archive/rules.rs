@@ -282,9 +282,19 @@ impl Rules {
         if settings.service || settings.state == AccountState::Closed {
             return Ok(Self::default());
         }
+        Self::kept(store, config, id, &settings.plan).await
+    }
+
+    /// The rules that an account has while it is open: its own, else those of the plan called `plan`.
+    pub async fn kept(
+        store: &Store,
+        config: &Config,
+        id: AccountId,
+        plan: &str,
+    ) -> Result<Self, StoreError> {
         let key = keys::account(id);
         match store.engine().get(ARCHIVE_RULES, &key).await? {
-            None => Ok(Self::of_plan(config, &settings.plan)),
+            None => Ok(Self::of_plan(config, plan)),
             Some(value) => Ok(Self { list: decode_own(&key, &value)?, own: true }),
         }
     }
@@ -351,7 +361,7 @@ impl MailboxRules {
 }
 
 /// The rules in a row of [`ARCHIVE_RULES`].
-pub(super) fn decode_own(key: &[u8], value: &[u8]) -> Result<Vec<Rule>, StoreError> {
+pub(crate) fn decode_own(key: &[u8], value: &[u8]) -> Result<Vec<Rule>, StoreError> {
     let record: RulesRecord = decode(ARCHIVE_RULES, key, value)?;
     Ok(record.rules.into_iter().map(Rule::of_record).collect())
 }

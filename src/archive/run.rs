@@ -82,11 +82,20 @@ impl RunRecord {
         if self.mailbox == mailbox.0 { self.up_to } else { 0 }
     }
 
-    /// Reads the latest run of `id`, and the octets that it stands in.
-    pub async fn read(store: &Store, id: AccountId) -> Result<Option<(Self, Bytes)>, StoreError> {
+    /// Reads the latest run of `id`, and the octets that it stands in. One that cannot be read counts as
+    /// none: the next run writes another in its place.
+    pub async fn read(
+        store: &Store,
+        id: AccountId,
+    ) -> Result<(Option<Self>, Option<Bytes>), StoreError> {
         let key = keys::account(id);
-        let Some(value) = store.engine().get(ARCHIVE_RUNS, &key).await? else { return Ok(None) };
-        Ok(Some((decode(ARCHIVE_RUNS, &key, &value)?, value)))
+        let Some(value) = store.engine().get(ARCHIVE_RUNS, &key).await? else {
+            return Ok((None, None));
+        };
+        let record = decode(ARCHIVE_RUNS, &key, &value).inspect_err(|error| {
+            tracing::error!(account = id.0, %error, "the note of an archive run is lost");
+        });
+        Ok((record.ok(), Some(value)))
     }
 
     /// When the next run is due, `interval` after the last one ended; at once when it was cut off.
@@ -251,14 +260,13 @@ async fn begin(
     id: AccountId,
     now: UnixMillis,
 ) -> Result<(RunRecord, Option<Bytes>), StoreError> {
-    let Some((last, found)) = RunRecord::read(store, id).await? else {
-        return Ok((RunRecord { started_at: now.0, ..RunRecord::default() }, None));
-    };
+    let (last, found) = RunRecord::read(store, id).await?;
+    let last = last.unwrap_or_default();
     let interval = i64::try_from(config.archive.interval.0).unwrap_or(i64::MAX);
     let goes_on = last.finished_at == 0
         && (0..=interval).contains(&now.0.saturating_sub(last.started_at));
     let anew = RunRecord { started_at: now.0, told: last.told, ..RunRecord::default() };
-    Ok((if goes_on { last } else { anew }, Some(found)))
+    Ok((if goes_on { last } else { anew }, found))
 }
 
 /// The mailboxes of an account that rules concern, in the order of their numbers.

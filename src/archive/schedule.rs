@@ -143,8 +143,8 @@ impl Schedule {
         id: AccountId,
     ) -> Result<(AccountSettings, Option<RunRecord>), StoreError> {
         let settings = self.store.account(id).await?.settings().await?;
-        let last = RunRecord::read(&self.store, id).await?;
-        Ok((settings, last.map(|(record, _)| record)))
+        let (last, _) = RunRecord::read(&self.store, id).await?;
+        Ok((settings, last))
     }
 
     async fn run_one(&self, id: AccountId, round: &mut Round, stopping: &CancellationToken) {

@@ -343,6 +343,7 @@ impl Shown for StatusOutcome {
             Text::fixed("ARCHIVI PIENI", "FULL ARCHIVES"),
             Text::fixed("MESSAGGI DELL'ULTIMO GIRO", "MESSAGES OF THE LAST RUN"),
             Text::fixed("OTTETTI DELL'ULTIMO GIRO", "OCTETS OF THE LAST RUN"),
+            Text::fixed("REGISTRAZIONI ILLEGGIBILI", "UNREADABLE RECORDS"),
             Text::fixed("GIRO FINITO PER PRIMO", "RUN THAT ENDED FIRST"),
             Text::fixed("GIRO FINITO PER ULTIMO", "RUN THAT ENDED LAST"),
         ]
@@ -360,6 +361,7 @@ impl Shown for StatusOutcome {
             self.full.to_string(),
             self.messages.to_string(),
             said(Octets(self.octets)),
+            self.unreadable.to_string(),
             when(self.oldest_millis),
             when(self.latest_millis),
         ]

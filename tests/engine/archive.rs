@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use ceralacca::{
     archive::{
-        ARCHIVE_NOTICES, back,
+        ARCHIVE_NOTICES, ARCHIVE_RUNS, back,
         rules::{Rule, Rules},
         run::{self, Ended, RunRecord, RunReport},
         schedule::{Round, Schedule},
@@ -150,7 +150,7 @@ async fn archive(store: &Store, config: &Config, now: UnixMillis) -> Result<RunR
 
 /// What the last run noted.
 async fn note(store: &Store, id: AccountId) -> RunRecord {
-    RunRecord::read(store, id).await.expect("read").expect("a note").0
+    RunRecord::read(store, id).await.expect("read").0.expect("a note")
 }
 
 async fn is_sound(store: &Store) {

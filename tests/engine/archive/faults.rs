@@ -124,3 +124,16 @@ async fn a_mailbox_that_cannot_be_read_keeps_no_other_from_the_archive_and_is_na
         is_sound(&store).await;
     }
 }
+
+#[tokio::test]
+async fn a_note_that_cannot_be_read_counts_as_none_and_the_next_run_mends_it() {
+    for unreadable in UNREADABLE {
+        let (clock, store) = cut_off(NOW).await;
+        replace(&store, ARCHIVE_RUNS, keys::account(ANNA), unreadable).await;
+        let schedule = Schedule { store: Arc::clone(&store), config: config(), clock };
+        let round = schedule.round(&CancellationToken::new()).await.expect("a round");
+        assert_eq!(round, Round { due: 1, messages: 4, octets: 52, late_millis: 0 });
+        assert_eq!(note(&store, ANNA).await.finished_at, NOW.0);
+        is_sound(&store).await;
+    }
+}
