@@ -2,8 +2,8 @@
 //!
 //! * A message goes when one rule picks it; the first that does says where.
 //! * What is in the archive stays. What is marked `\Deleted` stays for its holder to remove. Drafts,
-//!   junk and trash stay unless a rule names their mailbox, and so does what a restore from a snapshot
-//!   brought below `Ripristino …`.
+//!   junk and trash stay, with all below them and whatever they are called, unless a rule names their
+//!   mailbox, and so does what a restore from a snapshot brought below `Ripristino …`.
 //! * Age counts from the latest of INTERNALDATE, SAVEDATE, and the rename that took the mailbox out of the
 //!   archive: what its holder moved or renamed out of it, or had restored, is not archived again by the next
 //!   run.
@@ -65,7 +65,7 @@ const AND_BELOW: &str = "/*";
 
 const DAY_MILLIS: i64 = 86_400_000;
 
-/// Mailboxes that rules pass over unless they name them, whatever their special use.
+/// Mailboxes that rules pass over unless they name them, whatever their special use, with those below.
 const LEFT_ALONE: [&str; 3] = ["Bozze", "Posta indesiderata", "Cestino"];
 
 /// What the name of a mailbox begins with below which a restore puts what it brings back; the name of
@@ -190,22 +190,17 @@ impl Rule {
     fn names(&self, mailbox: &str) -> bool {
         self.mailboxes.iter().any(|named| match named.strip_suffix(AND_BELOW) {
             None => named == mailbox,
-            Some(above) => mailbox
-                .strip_prefix(above)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(SEPARATOR)),
+            Some(above) => is_of_tree(mailbox, above),
         })
     }
 
-    fn concerns(&self, listed: &MailboxListing) -> bool {
+    fn concerns(&self, mailbox: &str, left_alone: &[&str]) -> bool {
         if !self.mailboxes.is_empty() {
-            return self.names(&listed.name);
+            return self.names(mailbox);
         }
-        let special = matches!(
-            listed.special_use,
-            Some(SpecialUse::Drafts | SpecialUse::Junk | SpecialUse::Trash)
-        );
-        let first = listed.name.split(SEPARATOR).next().unwrap_or_default();
-        !special && !LEFT_ALONE.contains(&first) && !is_restored(first)
+        let first = mailbox.split(SEPARATOR).next().unwrap_or_default();
+        !left_alone.iter().chain(&LEFT_ALONE).any(|above| is_of_tree(mailbox, above))
+            && !is_restored(first)
     }
 
     /// Whether it picks a message that has been where it is for so many milliseconds.
@@ -332,14 +327,20 @@ impl Rules {
         Ok(Ok(()))
     }
 
-    /// The rules for a mailbox at the instant `now`; `None` when none concerns it.
+    /// The rules for a mailbox at the instant `now`; `None` when none concerns it. What is in the trees of
+    /// `left_alone` a rule has to name.
     #[must_use]
-    pub fn of_mailbox(&self, listed: &MailboxListing, now: UnixMillis) -> Option<MailboxRules> {
+    pub fn of_mailbox(
+        &self,
+        listed: &MailboxListing,
+        left_alone: &[&str],
+        now: UnixMillis,
+    ) -> Option<MailboxRules> {
         if Tier::of_name(&listed.name) == Tier::Archive {
             return None;
         }
-        let rules: Vec<Rule> =
-            self.list.iter().filter(|rule| rule.concerns(listed)).cloned().collect();
+        let concerns = |rule: &&Rule| rule.concerns(&listed.name, left_alone);
+        let rules: Vec<Rule> = self.list.iter().filter(concerns).cloned().collect();
         let (mailbox, live_since) = (listed.name.clone(), listed.live_since);
         (!rules.is_empty()).then_some(MailboxRules { mailbox, rules, now, live_since })
     }
@@ -358,6 +359,24 @@ impl MailboxRules {
         rule.expanded(year, &self.mailbox)
             .or_else(|| MailboxName::new(&format!("{ARCHIVE}/{year:04}")).ok())
     }
+}
+
+/// The drafts, junk and trash of an account, by their special use.
+#[must_use]
+pub fn left_alone(listing: &[MailboxListing]) -> Vec<&str> {
+    let is_left_alone = |listed: &&MailboxListing| {
+        matches!(
+            listed.special_use,
+            Some(SpecialUse::Drafts | SpecialUse::Junk | SpecialUse::Trash)
+        )
+    };
+    listing.iter().filter(is_left_alone).map(|listed| &*listed.name).collect()
+}
+
+/// Whether `mailbox` is called `above`, or stands below it.
+fn is_of_tree(mailbox: &str, above: &str) -> bool {
+    let rest = mailbox.strip_prefix(above);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(SEPARATOR))
 }
 
 /// The rules in a row of [`ARCHIVE_RULES`].

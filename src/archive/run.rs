@@ -40,7 +40,7 @@ use trust::clock::UnixMillis;
 use super::{
     ARCHIVE_RUNS,
     notice::{self, FullRecord},
-    rules::{MailboxRules, Rules},
+    rules::{self, MailboxRules, Rules},
 };
 use crate::{
     config::Config,
@@ -275,8 +275,9 @@ fn concerned(
     rules: &Rules,
     at: UnixMillis,
 ) -> BTreeMap<MailboxId, (String, Arc<MailboxRules>)> {
+    let left_alone = rules::left_alone(listing);
     let concerned = listing.iter().filter_map(|listed| {
-        let rules = rules.of_mailbox(listed, at)?;
+        let rules = rules.of_mailbox(listed, &left_alone, at)?;
         Some((listed.mailbox_id?, (listed.name.clone(), Arc::new(rules))))
     });
     concerned.collect()

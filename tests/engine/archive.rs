@@ -347,6 +347,20 @@ async fn what_its_holder_takes_back_from_the_archive_stays_until_it_is_old_again
 }
 
 #[tokio::test]
+async fn what_is_deleted_below_a_trash_of_another_name_is_not_archived() {
+    let clock = Arc::new(ManualClock::new(NOW));
+    let store = open(SimulatedEngine::new(&families()), &clock).await;
+    let account = furnish(&store, &clock, None).await;
+    account.rename_mailbox("Cestino", "INBOX/Trash").await.expect("rename");
+    account.rename_mailbox("Lavori", "INBOX/Trash/Lavori").await.expect("rename");
+    let foreseen = run::foresee(&store, &config(), ANNA, NOW).await.expect("foresee");
+    let report = archive(&store, &config(), NOW).await.expect("run");
+    assert_eq!(foreseen, report);
+    let expected = ["INBOX", "Inviati"].map(|name| (name.to_owned(), (2, 26)));
+    assert_eq!(report.mailboxes, expected.into());
+}
+
+#[tokio::test]
 async fn what_is_in_the_archive_goes_back_to_where_it_came_from_as_far_as_there_is_room() {
     let stopping = CancellationToken::new();
     let mut whole_batches = Config::default();

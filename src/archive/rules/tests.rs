@@ -32,7 +32,7 @@ fn where_to(
     size: u64,
 ) -> Option<String> {
     let rules = Rules { list: rules.to_vec(), own: true };
-    let rules = rules.of_mailbox(&listed(mailbox, None), NOW)?;
+    let rules = rules.of_mailbox(&listed(mailbox, None), &[], NOW)?;
     let internal_date = NOW.plus_millis(-days * DAY_MILLIS);
     let save_date = internal_date;
     let candidate = Candidate { flags, internal_date, save_date, size };
@@ -67,8 +67,10 @@ fn a_message_goes_when_it_is_all_that_a_rule_asks_for() {
 #[test]
 fn drafts_junk_and_trash_stay_unless_they_are_named() {
     let rules = Rules { list: vec![rule(1)], own: false };
-    let concerned =
-        |name, special_use| rules.of_mailbox(&listed(name, special_use), NOW).is_some();
+    let concerned = |name, special_use| {
+        let listed = [listed(name, special_use)];
+        rules.of_mailbox(&listed[0], &left_alone(&listed), NOW).is_some()
+    };
     assert!(concerned("INBOX", None) && concerned("Lavori/2020", None));
     assert!(concerned("Inviati", Some(SpecialUse::Sent)));
     assert!(concerned("Ripristino caldaia", None), "no restore made it");
@@ -86,9 +88,36 @@ fn drafts_junk_and_trash_stay_unless_they_are_named() {
     }
     let named = Rule { mailboxes: vec!["Cestino".into(), "Lavori/*".into()], ..rule(1) };
     let rules = Rules { list: vec![named], own: true };
-    let concerned = |name: &str| rules.of_mailbox(&listed(name, None), NOW).is_some();
+    let concerned = |name: &str| rules.of_mailbox(&listed(name, None), &[], NOW).is_some();
     assert!(concerned("Cestino") && concerned("Lavori") && concerned("Lavori/2020"));
     assert!(!concerned("Cestino/Vecchio") && !concerned("Lavori2") && !concerned("INBOX"));
+}
+
+#[test]
+fn what_stands_below_drafts_junk_and_trash_stays_whatever_they_are_called() {
+    let listing = [
+        listed("Trash", Some(SpecialUse::Trash)),
+        listed("INBOX/Spam", Some(SpecialUse::Junk)),
+        listed("Inviati", Some(SpecialUse::Sent)),
+    ];
+    let left_alone = left_alone(&listing);
+    assert_eq!(left_alone, ["Trash", "INBOX/Spam"]);
+    let named = Rule { mailboxes: vec!["Trash/*".into()], ..rule(1) };
+    for (name, plan, own) in [
+        ("Trash", false, true),
+        ("Trash/Progetto", false, true),
+        ("Trash2", true, false),
+        ("INBOX/Spam/2020", false, false),
+        ("INBOX", true, false),
+        ("Inviati/2020", true, false),
+        ("Cestino/Progetto", false, false),
+    ] {
+        let concerned = |rule: &Rule| {
+            let rules = Rules { list: vec![rule.clone()], own: true };
+            rules.of_mailbox(&listed(name, None), &left_alone, NOW).is_some()
+        };
+        assert_eq!((concerned(&rule(1)), concerned(&named)), (plan, own), "{name}");
+    }
 }
 
 #[test]
@@ -107,7 +136,7 @@ fn the_first_rule_that_picks_a_message_says_where_it_goes() {
 #[test]
 fn the_age_counts_from_the_day_a_message_came_to_its_mailbox_when_that_is_later() {
     let rules = Rules { list: vec![rule(365)], own: false };
-    let rules = rules.of_mailbox(&listed("INBOX", None), NOW).expect("rules");
+    let rules = rules.of_mailbox(&listed("INBOX", None), &[], NOW).expect("rules");
     let ago = |days: i64| NOW.plus_millis(-days * DAY_MILLIS);
     let picked = |received, saved| {
         let (internal_date, save_date) = (ago(received), ago(saved));
@@ -125,7 +154,7 @@ fn the_age_counts_from_the_day_a_message_came_to_its_mailbox_when_that_is_later(
 #[test]
 fn the_year_is_that_of_legal_time() {
     let rules = Rules { list: vec![rule(0)], own: true };
-    let rules = rules.of_mailbox(&listed("INBOX", None), NOW).expect("rules");
+    let rules = rules.of_mailbox(&listed("INBOX", None), &[], NOW).expect("rules");
     let internal_date = UnixMillis(1_767_223_800_000);
     let save_date = internal_date;
     let candidate = Candidate { flags: &Flags::default(), internal_date, save_date, size: 1 };
