@@ -57,8 +57,6 @@ async fn what_fits_is_moved_past_what_does_not_and_a_dry_run_says_so() {
         (octets(12 + 78), 7, 78, None),
         (octets(12 + 25), 3, 20, Some("archive octets")),
         (octets(12 + 9), 1, 0, Some("archive octets")),
-        // It has more than its limit already.
-        (octets(5), 1, 0, Some("archive octets")),
         (messages(1 + 2), 2, 26, Some("archive messages")),
         (Limits { octets: Some(12 + 11), ..messages(1 + 2) }, 2, 10, Some("archive octets")),
         // Archivio/2025/INBOX and what is above it; then Inviati beside it.
