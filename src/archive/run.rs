@@ -467,12 +467,13 @@ pub(super) async fn rows_of(
     }
 }
 
-/// What there is no room for, of what is used, what is added and the limit.
+/// What there is no room for, of what is used, what is added and the limit. What needs no more of a thing is
+/// not refused where its usage is above the limit, as in the store.
 pub(super) fn lacking<const N: usize>(
     wanted: [(&'static str, u64, u64, Option<u64>); N],
 ) -> Option<Full> {
     wanted.into_iter().find_map(|(resource, used, more, limit)| {
-        let limit = limit.filter(|limit| used.saturating_add(more) > *limit)?;
+        let limit = limit.filter(|limit| more > 0 && used.saturating_add(more) > *limit)?;
         Some(Full { resource, used, limit })
     })
 }

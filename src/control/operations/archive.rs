@@ -191,8 +191,9 @@ impl Operation for ArchiveRestore {
         let report = if self.dry_run {
             foreseen
         } else {
-            // What is asked for: how much comes of it, the work itself finds out.
-            if foreseen.total().0 > 0 {
+            // What is asked for: how much comes of it, the work itself finds out. Of each message that is
+            // there, the dry run says that it goes back or that there is no room.
+            if foreseen.total().0 > 0 || foreseen.full.is_some() {
                 let detail = format!("what {} holds", only.unwrap_or(ARCHIVE));
                 let act = noted(JournalEvent::ArchiveRestored, &settings.address, &detail);
                 store.commit(act).await?;

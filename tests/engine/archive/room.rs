@@ -57,6 +57,8 @@ async fn what_fits_is_moved_past_what_does_not_and_a_dry_run_says_so() {
         (octets(12 + 78), 7, 78, None),
         (octets(12 + 25), 3, 20, Some("archive octets")),
         (octets(12 + 9), 1, 0, Some("archive octets")),
+        // It has more than its limit already.
+        (octets(5), 1, 0, Some("archive octets")),
         (messages(1 + 2), 2, 26, Some("archive messages")),
         (Limits { octets: Some(12 + 11), ..messages(1 + 2) }, 2, 10, Some("archive octets")),
         // Archivio/2025/INBOX and what is above it; then Inviati beside it.
@@ -79,4 +81,19 @@ async fn what_fits_is_moved_past_what_does_not_and_a_dry_run_says_so() {
             is_sound(&store).await;
         }
     }
+}
+
+#[tokio::test]
+async fn what_needs_no_room_goes_back_also_to_an_account_that_is_over_its_limit() {
+    let (store, account) = account_with(Limits::default()).await;
+    archive(&store, &config(), NOW).await.expect("run");
+    let settings = AccountSettings { quota_octets: Some(1), ..settings(None) };
+    store.apply_account(ANNA, 3, settings).await.expect("a limit");
+    let foreseen = back::foresee(&store, ANNA, None).await.expect("foresee");
+    let stopping = CancellationToken::new();
+    let report = back::run(&store, &config(), ANNA, None, &stopping).await.expect("back");
+    assert_eq!(foreseen, report);
+    assert_eq!(report.total(), (1, 0));
+    assert_eq!(account.quota().await.expect("quota").archive.used_messages, 1 + 7 - 1);
+    is_sound(&store).await;
 }

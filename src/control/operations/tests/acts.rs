@@ -161,6 +161,28 @@ async fn a_rule_is_added_to_those_that_a_closed_account_has() {
 }
 
 #[tokio::test]
+async fn a_restore_of_what_the_archive_holds_is_noted_whatever_room_there_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = site(folder.path()).await;
+    let anna = account(&site.store, 1, ANNA).await;
+    append(&anna, &stage(&site.store, "uno", 1).await, Some(9)).await;
+    let archive = anna.mailbox_by_name("Archivio").await.unwrap().id();
+    let inbox = anna.mailbox(MailboxId(1)).await.unwrap();
+    let uids = [inbox.rows().await.unwrap().1[0].uid];
+    inbox.move_to(&uids, archive).await.unwrap();
+    let (address, quota_octets) = (ANNA.to_owned(), Some(8));
+    let settings = AccountSettings { address, quota_octets, ..AccountSettings::default() };
+    site.store.apply_account(AccountId(1), 2, settings).await.unwrap();
+    let restore = ArchiveRestore { account: ANNA.to_owned(), mailbox: None, dry_run: false };
+    let outcome = run(&restore, &site).await.unwrap();
+    assert_eq!((outcome.messages, outcome.full.as_deref()), (0, Some("octets")));
+    let noted = ("archive-restored".to_owned(), "what Archivio holds".to_owned());
+    assert_eq!(journal(&site).await, [noted]);
+    site.registry.close().await;
+    site.store.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn whatever_an_operator_reads_in_snapshots_takes_out_of_them_or_brings_back_is_noted() {
     let folder = tempfile::tempdir().unwrap();
     let site = site(folder.path()).await;
