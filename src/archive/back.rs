@@ -21,15 +21,12 @@ use storage::{
     },
     error::StoreError,
     ids::{AccountId, MailboxId, Uid},
-    mailbox::{
-        archive::Full,
-        view::{MailboxView as _, MessageRow},
-    },
+    mailbox::{archive::Full, view::MessageRow},
     store::Store,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::run::{Ended, Room, RunReport, lacking};
+use super::run::{Ended, Room, RunReport, lacking, rows_of};
 use crate::config::Config;
 
 /// What may lack for one message and not for a smaller one.
@@ -127,15 +124,6 @@ fn archived(listing: &[MailboxListing], only: Option<&str>) -> Result<Vec<Mailbo
     match only {
         Some(name) if found.is_empty() => Err(StoreError::NoSuchMailboxName(name.to_string())),
         _ => Ok(found),
-    }
-}
-
-/// The rows of a mailbox; of one that was deleted meanwhile none.
-async fn rows_of(account: &Account, mailbox: MailboxId) -> Result<Vec<MessageRow>, StoreError> {
-    match account.mailbox(mailbox).await {
-        Ok(mailbox) => Ok(mailbox.rows().await?.1),
-        Err(StoreError::NoSuchMailbox { .. }) => Ok(Vec::new()),
-        Err(error) => Err(error),
     }
 }
 

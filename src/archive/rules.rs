@@ -2,10 +2,11 @@
 //!
 //! * A message goes when one rule picks it; the first that does says where.
 //! * What is in the archive stays. What is marked `\Deleted` stays for its holder to remove. Drafts,
-//!   junk and trash stay unless a rule names their mailbox, and so does what a restore from a snapshot
-//!   brought below `Ripristino …`.
-//! * Age counts from the later of INTERNALDATE and SAVEDATE: what its holder moved out of the archive,
-//!   or had restored, is not archived again by the next run.
+//!   junk and trash stay, with all below them and whatever they are called, unless a rule names their
+//!   mailbox, and so does what a restore from a snapshot brought below `Ripristino …`.
+//! * Age counts from the latest of INTERNALDATE, SAVEDATE, and the rename that took the mailbox out of the
+//!   archive: what its holder moved or renamed out of it, or had restored, is not archived again by the next
+//!   run.
 //! * An account without rules of its own has those of its plan; an empty list of its own means that
 //!   nothing is archived by itself.
 //!
@@ -64,7 +65,7 @@ const AND_BELOW: &str = "/*";
 
 const DAY_MILLIS: i64 = 86_400_000;
 
-/// Mailboxes that rules pass over unless they name them, whatever their special use.
+/// Mailboxes that rules pass over unless they name them, whatever their special use, with those below.
 const LEFT_ALONE: [&str; 3] = ["Bozze", "Posta indesiderata", "Cestino"];
 
 /// What the name of a mailbox begins with below which a restore puts what it brings back; the name of
@@ -78,7 +79,8 @@ const SNAPSHOT_NAME_OCTETS: usize = 20;
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// Received so many days ago, by INTERNALDATE, and as long in its mailbox, by SAVEDATE.
+    /// Received so many days ago, by INTERNALDATE, as long in its mailbox, by SAVEDATE, and as long out of the
+    /// archive.
     pub older_than_days: u32,
     /// In one of these mailboxes, `Name/*` with those below; in any when there are none.
     #[serde(default)]
@@ -159,6 +161,7 @@ pub struct MailboxRules {
     mailbox: String,
     rules: Vec<Rule>,
     now: UnixMillis,
+    live_since: Option<UnixMillis>,
 }
 
 impl Rule {
@@ -187,29 +190,23 @@ impl Rule {
     fn names(&self, mailbox: &str) -> bool {
         self.mailboxes.iter().any(|named| match named.strip_suffix(AND_BELOW) {
             None => named == mailbox,
-            Some(above) => mailbox
-                .strip_prefix(above)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(SEPARATOR)),
+            Some(above) => is_of_tree(mailbox, above),
         })
     }
 
-    fn concerns(&self, listed: &MailboxListing) -> bool {
+    fn concerns(&self, mailbox: &str, left_alone: &[&str]) -> bool {
         if !self.mailboxes.is_empty() {
-            return self.names(&listed.name);
+            return self.names(mailbox);
         }
-        let special = matches!(
-            listed.special_use,
-            Some(SpecialUse::Drafts | SpecialUse::Junk | SpecialUse::Trash)
-        );
-        let first = listed.name.split(SEPARATOR).next().unwrap_or_default();
-        !special && !LEFT_ALONE.contains(&first) && !is_restored(first)
+        let first = mailbox.split(SEPARATOR).next().unwrap_or_default();
+        !left_alone.iter().chain(&LEFT_ALONE).any(|above| is_of_tree(mailbox, above))
+            && !is_restored(first)
     }
 
-    fn picks(&self, candidate: Candidate<'_>, now: UnixMillis) -> bool {
-        let age = i64::from(self.older_than_days) * DAY_MILLIS;
+    /// Whether it picks a message that has been where it is for so many milliseconds.
+    fn picks(&self, candidate: Candidate<'_>, age: i64) -> bool {
         let flags = candidate.flags;
-        let since = candidate.internal_date.max(candidate.save_date);
-        now.0.saturating_sub(since.0) >= age
+        age >= i64::from(self.older_than_days) * DAY_MILLIS
             && (self.larger_than_octets == 0 || candidate.size > self.larger_than_octets)
             && (!self.only_read || flags.seen)
             && !(self.except_flagged && flags.flagged)
@@ -280,9 +277,19 @@ impl Rules {
         if settings.service || settings.state == AccountState::Closed {
             return Ok(Self::default());
         }
+        Self::kept(store, config, id, &settings.plan).await
+    }
+
+    /// The rules that an account has while it is open: its own, else those of the plan called `plan`.
+    pub async fn kept(
+        store: &Store,
+        config: &Config,
+        id: AccountId,
+        plan: &str,
+    ) -> Result<Self, StoreError> {
         let key = keys::account(id);
         match store.engine().get(ARCHIVE_RULES, &key).await? {
-            None => Ok(Self::of_plan(config, &settings.plan)),
+            None => Ok(Self::of_plan(config, plan)),
             Some(value) => Ok(Self { list: decode_own(&key, &value)?, own: true }),
         }
     }
@@ -320,15 +327,22 @@ impl Rules {
         Ok(Ok(()))
     }
 
-    /// The rules for a mailbox at the instant `now`; `None` when none concerns it.
+    /// The rules for a mailbox at the instant `now`; `None` when none concerns it. What is in the trees of
+    /// `left_alone` a rule has to name.
     #[must_use]
-    pub fn of_mailbox(&self, listed: &MailboxListing, now: UnixMillis) -> Option<MailboxRules> {
+    pub fn of_mailbox(
+        &self,
+        listed: &MailboxListing,
+        left_alone: &[&str],
+        now: UnixMillis,
+    ) -> Option<MailboxRules> {
         if Tier::of_name(&listed.name) == Tier::Archive {
             return None;
         }
-        let rules: Vec<Rule> =
-            self.list.iter().filter(|rule| rule.concerns(listed)).cloned().collect();
-        (!rules.is_empty()).then(|| MailboxRules { mailbox: listed.name.clone(), rules, now })
+        let concerns = |rule: &&Rule| rule.concerns(&listed.name, left_alone);
+        let rules: Vec<Rule> = self.list.iter().filter(concerns).cloned().collect();
+        let (mailbox, live_since) = (listed.name.clone(), listed.live_since);
+        (!rules.is_empty()).then_some(MailboxRules { mailbox, rules, now, live_since })
     }
 }
 
@@ -336,7 +350,10 @@ impl MailboxRules {
     /// The mailbox of the archive that a message goes to; `None` = it stays.
     #[must_use]
     pub fn target(&self, candidate: Candidate<'_>) -> Option<MailboxName> {
-        let rule = self.rules.iter().find(|rule| rule.picks(candidate, self.now))?;
+        let since = candidate.internal_date.max(candidate.save_date);
+        let since = self.live_since.map_or(since, |live| live.max(since));
+        let age = self.now.0.saturating_sub(since.0);
+        let rule = self.rules.iter().find(|rule| rule.picks(candidate, age))?;
         let year = CertifiedInstant::new(candidate.internal_date).year();
         // A mailbox with many levels may leave no room for those of the archive.
         rule.expanded(year, &self.mailbox)
@@ -344,8 +361,26 @@ impl MailboxRules {
     }
 }
 
+/// The drafts, junk and trash of an account, by their special use.
+#[must_use]
+pub fn left_alone(listing: &[MailboxListing]) -> Vec<&str> {
+    let is_left_alone = |listed: &&MailboxListing| {
+        matches!(
+            listed.special_use,
+            Some(SpecialUse::Drafts | SpecialUse::Junk | SpecialUse::Trash)
+        )
+    };
+    listing.iter().filter(is_left_alone).map(|listed| &*listed.name).collect()
+}
+
+/// Whether `mailbox` is called `above`, or stands below it.
+fn is_of_tree(mailbox: &str, above: &str) -> bool {
+    let rest = mailbox.strip_prefix(above);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(SEPARATOR))
+}
+
 /// The rules in a row of [`ARCHIVE_RULES`].
-pub(super) fn decode_own(key: &[u8], value: &[u8]) -> Result<Vec<Rule>, StoreError> {
+pub(crate) fn decode_own(key: &[u8], value: &[u8]) -> Result<Vec<Rule>, StoreError> {
     let record: RulesRecord = decode(ARCHIVE_RULES, key, value)?;
     Ok(record.rules.into_iter().map(Rule::of_record).collect())
 }
@@ -382,185 +417,4 @@ struct RuleRecord {
 }
 
 #[cfg(test)]
-mod tests {
-    use storage::mailbox::flags::Flags;
-
-    use super::*;
-    use crate::golden::Golden;
-
-    /// 2026-11-28T12:00:00Z.
-    const NOW: UnixMillis = UnixMillis(1_795_867_200_000);
-
-    fn rule(days: u32) -> Rule {
-        serde_json::from_str(&format!("{{\"older_than_days\":{days}}}")).expect("a rule")
-    }
-
-    fn listed(name: &str, special_use: Option<SpecialUse>) -> MailboxListing {
-        let name = name.to_owned();
-        MailboxListing { name, mailbox_id: None, subscribed: true, special_use, state: None }
-    }
-
-    fn where_to(
-        rules: &[Rule],
-        mailbox: &str,
-        days: i64,
-        flags: &Flags,
-        size: u64,
-    ) -> Option<String> {
-        let rules = Rules { list: rules.to_vec(), own: true };
-        let rules = rules.of_mailbox(&listed(mailbox, None), NOW)?;
-        let internal_date = NOW.plus_millis(-days * DAY_MILLIS);
-        let save_date = internal_date;
-        let candidate = Candidate { flags, internal_date, save_date, size };
-        rules.target(candidate).map(|name| name.to_string())
-    }
-
-    #[test]
-    fn a_message_goes_when_it_is_all_that_a_rule_asks_for() {
-        let (plain, seen) = (Flags::default(), Flags { seen: true, ..Flags::default() });
-        let flagged = Flags { flagged: true, ..seen.clone() };
-        let deleted = Flags { deleted: true, ..seen.clone() };
-        let read = Rule { only_read: true, larger_than_octets: 10, ..rule(300) };
-        let there = Some("Archivio/2025/INBOX".to_owned());
-        for (days, flags, size, expected) in [
-            (400, &seen, 11, &there),
-            (400, &seen, 10, &None),
-            (400, &plain, 11, &None),
-            (400, &flagged, 11, &None),
-            (400, &deleted, 11, &None),
-            (299, &seen, 11, &None),
-        ] {
-            let found = where_to(std::slice::from_ref(&read), "INBOX", days, flags, size);
-            assert_eq!(&found, expected, "{days} {flags:?} {size}");
-        }
-        let all = Rule { except_flagged: false, ..rule(0) };
-        assert_eq!(
-            where_to(&[all], "INBOX", 0, &flagged, 1).as_deref(),
-            Some("Archivio/2026/INBOX")
-        );
-    }
-
-    #[test]
-    fn drafts_junk_and_trash_stay_unless_they_are_named() {
-        let rules = Rules { list: vec![rule(1)], own: false };
-        let concerned =
-            |name, special_use| rules.of_mailbox(&listed(name, special_use), NOW).is_some();
-        assert!(concerned("INBOX", None) && concerned("Lavori/2020", None));
-        assert!(concerned("Inviati", Some(SpecialUse::Sent)));
-        assert!(concerned("Ripristino caldaia", None), "no restore made it");
-        for (name, special_use) in [
-            ("Cestino", None),
-            ("Cestino/Vecchio", None),
-            ("Spazzatura", Some(SpecialUse::Junk)),
-            ("Minute", Some(SpecialUse::Drafts)),
-            ("Archivio", None),
-            ("Archivio/2020", None),
-            ("Ripristino 2026-11-21T06:00:17Z", None),
-            ("Ripristino 2026-11-21T06:00:17Z 2/INBOX", None),
-        ] {
-            assert!(!concerned(name, special_use), "{name}");
-        }
-        let named = Rule { mailboxes: vec!["Cestino".into(), "Lavori/*".into()], ..rule(1) };
-        let rules = Rules { list: vec![named], own: true };
-        let concerned = |name: &str| rules.of_mailbox(&listed(name, None), NOW).is_some();
-        assert!(concerned("Cestino") && concerned("Lavori") && concerned("Lavori/2020"));
-        assert!(!concerned("Cestino/Vecchio") && !concerned("Lavori2") && !concerned("INBOX"));
-    }
-
-    #[test]
-    fn the_first_rule_that_picks_a_message_says_where_it_goes() {
-        let seen = Flags { seen: true, ..Flags::default() };
-        let large = Rule { larger_than_octets: 9, target: "Archivio/Grandi".into(), ..rule(1) };
-        let rules = [large, rule(2)];
-        let to = |size| where_to(&rules, "Lavori/A", 3, &seen, size);
-        assert_eq!(to(10).as_deref(), Some("Archivio/Grandi"));
-        assert_eq!(to(9).as_deref(), Some("Archivio/2026/Lavori/A"));
-        let deep = ["x"; 20].join("/");
-        let short = where_to(&rules, &deep, 3, &seen, 1);
-        assert_eq!(short.as_deref(), Some("Archivio/2026"), "20 levels and two more are too many");
-    }
-
-    #[test]
-    fn the_age_counts_from_the_day_a_message_came_to_its_mailbox_when_that_is_later() {
-        let rules = Rules { list: vec![rule(365)], own: false };
-        let rules = rules.of_mailbox(&listed("INBOX", None), NOW).expect("rules");
-        let ago = |days: i64| NOW.plus_millis(-days * DAY_MILLIS);
-        let picked = |received, saved| {
-            let (internal_date, save_date) = (ago(received), ago(saved));
-            let flags = &Flags::default();
-            rules.target(Candidate { flags, internal_date, save_date, size: 1 })
-        };
-        assert_eq!(picked(900, 0), None, "it came back from the archive today");
-        assert_eq!(picked(900, 364), None);
-        let back = picked(900, 365).expect("it has been back for a year");
-        assert_eq!(back.as_str(), "Archivio/2024/INBOX", "the year is the one it was received in");
-        assert_eq!(picked(364, 900), None, "a clock that ran behind archives nothing early");
-    }
-
-    /// 31 December 2025, 23:30 UTC is 2026 in Rome.
-    #[test]
-    fn the_year_is_that_of_legal_time() {
-        let rules = Rules { list: vec![rule(0)], own: true };
-        let rules = rules.of_mailbox(&listed("INBOX", None), NOW).expect("rules");
-        let internal_date = UnixMillis(1_767_223_800_000);
-        let save_date = internal_date;
-        let candidate = Candidate { flags: &Flags::default(), internal_date, save_date, size: 1 };
-        let target = rules.target(candidate).expect("a target");
-        assert_eq!(target.as_str(), "Archivio/2026/INBOX");
-    }
-
-    #[test]
-    fn rules_that_cannot_work_are_refused() {
-        let named = |name: &str| Rule { mailboxes: vec![name.to_owned()], ..rule(1) };
-        let to = |target: &str| Rule { target: target.to_owned(), ..rule(1) };
-        for wrong in [
-            rule(DAYS_MAX + 1),
-            named("Archivio/2020"),
-            named("a//b"),
-            named("*"),
-            named("inbox"),
-            to("Vecchi/{year}"),
-            to("Archivio//{year}"),
-            Rule { mailboxes: vec!["a".into(); MAILBOXES_MAX + 1], ..rule(1) },
-        ] {
-            assert!(wrong.check().is_err(), "{wrong:?}");
-        }
-        for right in [rule(DAYS_MAX), named("Lavori/*"), to("Archivio"), to("Archivio/{mailbox}")] {
-            assert_eq!(right.check(), Ok(()), "{right:?}");
-        }
-    }
-
-    #[test]
-    fn records_of_rules_stay_as_they_are() {
-        let rule = Rule {
-            mailboxes: vec!["INBOX".into(), "Lavori/*".into()],
-            larger_than_octets: 5,
-            only_read: true,
-            except_flagged: false,
-            ..rule(7)
-        };
-        let key = keys::account(AccountId(7));
-        let golden = Golden::of("archive_rules").key(&key).fields("rules::RulesRecord", 1);
-        golden.holds(
-            &rule,
-            |rule| encode(&RulesRecord { rules: vec![rule.record()] }),
-            |octets| {
-                let mut record: RulesRecord =
-                    decode(ARCHIVE_RULES, &key, octets).expect("a record");
-                Rule::of_record(record.rules.remove(0))
-            },
-        );
-    }
-
-    #[test]
-    fn a_rule_is_kept_as_it_is() {
-        let rule = Rule {
-            mailboxes: vec!["INBOX".into()],
-            larger_than_octets: 5,
-            only_read: true,
-            except_flagged: false,
-            ..rule(7)
-        };
-        assert_eq!(Rule::of_record(rule.record()), rule);
-    }
-}
+mod tests;

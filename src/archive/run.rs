@@ -3,10 +3,13 @@
 //! * A mailbox is listed, the rules are asked, and only batches that move something are written. Each
 //!   notes mailbox and UID up to which the run is done, and expects the note that this run wrote
 //!   before: whoever comes second ends as [`Ended::Overtaken`].
-//! * A run that was cut off is gone on with: from the mailbox and UID of its note, by the instant at
-//!   which it began. Messages that it moved are no longer in the source, so none is looked at again.
-//! * An archive that is full ends the run. What fits is moved, the rest stays; the holder is told once
+//! * A run that was cut off is gone on with for as long as the schedule's interval: from the mailbox and
+//!   UID of its note, by the instant at which it began. Its note saves looking again, no more: when that
+//!   instant lies further back, or ahead of a clock that was set right, the next run begins anew.
+//! * What the archive has no room for stays, and with it what needs as much; smaller messages that fit are
+//!   moved. When it has as many messages as it may, that ends the run. The holder is told once
 //!   ([`super::notice`]), and again only after a run found room for everything.
+//! * A mailbox that cannot be read stays as it is, is named, and keeps no other from the archive.
 //! * [`foresee`] asks the same rules in the same order and counts the same room.
 
 use std::{
@@ -26,8 +29,8 @@ use storage::{
     error::StoreError,
     ids::{AccountId, MailboxId, Uid},
     mailbox::{
-        archive::{ArchiveRequest, ArchiveSelection, Archived, Candidate, Full},
-        view::MailboxView as _,
+        archive::{ArchiveRequest, ArchiveSelection, Archived, Candidate, Full, NoRoom},
+        view::{MailboxView as _, MessageRow},
     },
     store::Store,
 };
@@ -37,7 +40,7 @@ use trust::clock::UnixMillis;
 use super::{
     ARCHIVE_RUNS,
     notice::{self, FullRecord},
-    rules::{MailboxRules, Rules},
+    rules::{self, MailboxRules, Rules},
 };
 use crate::{
     config::Config,
@@ -65,7 +68,7 @@ pub struct RunRecord {
     /// What they are charged.
     #[prost(uint64, tag = "6")]
     pub octets: u64,
-    /// What was full; empty = nothing.
+    /// What was full first; empty = nothing.
     #[prost(string, tag = "7")]
     pub full: String,
     /// The holder was told that the archive is full, by this run or one before.
@@ -74,11 +77,25 @@ pub struct RunRecord {
 }
 
 impl RunRecord {
-    /// Reads the latest run of `id`, and the octets that it stands in.
-    pub async fn read(store: &Store, id: AccountId) -> Result<Option<(Self, Bytes)>, StoreError> {
+    /// The UID up to which `mailbox` is done.
+    fn settled(&self, mailbox: MailboxId) -> u32 {
+        if self.mailbox == mailbox.0 { self.up_to } else { 0 }
+    }
+
+    /// Reads the latest run of `id`, and the octets that it stands in. One that cannot be read counts as
+    /// none: the next run writes another in its place.
+    pub async fn read(
+        store: &Store,
+        id: AccountId,
+    ) -> Result<(Option<Self>, Option<Bytes>), StoreError> {
         let key = keys::account(id);
-        let Some(value) = store.engine().get(ARCHIVE_RUNS, &key).await? else { return Ok(None) };
-        Ok(Some((decode(ARCHIVE_RUNS, &key, &value)?, value)))
+        let Some(value) = store.engine().get(ARCHIVE_RUNS, &key).await? else {
+            return Ok((None, None));
+        };
+        let record = decode(ARCHIVE_RUNS, &key, &value).inspect_err(|error| {
+            tracing::error!(account = id.0, %error, "the note of an archive run is lost");
+        });
+        Ok((record.ok(), Some(value)))
     }
 
     /// When the next run is due, `interval` after the last one ended; at once when it was cut off.
@@ -94,15 +111,14 @@ impl RunRecord {
     fn after(&self, mailbox: MailboxId, moved: &Archived) -> Self {
         let up_to = match moved.up_to {
             Some(uid) => uid.get(),
-            None if self.mailbox == mailbox.0 => self.up_to,
-            None => 0,
+            None => self.settled(mailbox),
         };
         Self {
             mailbox: mailbox.0,
             up_to,
             messages: self.messages.saturating_add(moved.messages),
             octets: self.octets.saturating_add(moved.octets),
-            full: moved.full.map_or_else(String::new, |full| full.resource.to_owned()),
+            full: moved.full.map_or_else(|| self.full.clone(), |full| full.resource.to_owned()),
             told: self.told || moved.full.is_some(),
             ..self.clone()
         }
@@ -112,7 +128,7 @@ impl RunRecord {
 /// How a run ended.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Ended {
-    /// Everything that the rules pick is in the archive, or the archive is full.
+    /// Everything that the rules pick is in the archive, as far as there is room.
     #[default]
     Finished,
     /// It was asked to stop; the next run goes on.
@@ -126,8 +142,10 @@ pub enum Ended {
 pub struct RunReport {
     /// Messages and what they are charged, by the mailbox that they come from.
     pub mailboxes: BTreeMap<String, (u64, u64)>,
-    /// What there was no room for.
+    /// What there was no room for first.
     pub full: Option<Full>,
+    /// Mailboxes that could not be read: what is left in them stays.
+    pub unreadable: Vec<String>,
     /// How it ended.
     pub ended: Ended,
 }
@@ -140,6 +158,22 @@ impl RunReport {
             (messages + more, octets.saturating_add(*charged))
         };
         self.mailboxes.values().fold((0, 0), sum)
+    }
+
+    /// Passes over a mailbox that cannot be read; other errors are the run's.
+    fn pass_over(
+        &mut self,
+        account: AccountId,
+        (id, name): (MailboxId, &str),
+        error: StoreError,
+    ) -> Result<(), StoreError> {
+        if !matches!(error, StoreError::Damaged { .. } | StoreError::TooNew { .. }) {
+            return Err(error);
+        }
+        let error = &error as &dyn std::error::Error;
+        tracing::error!(account = account.0, mailbox = id.0, error, "nothing of it is archived");
+        self.unreadable.push(name.to_owned());
+        Ok(())
     }
 
     pub(super) fn note(&mut self, mailbox: &str, messages: u64, octets: u64) {
@@ -191,6 +225,7 @@ struct Run<'r> {
     /// The note as it stands in the catalog.
     found: Option<Bytes>,
     report: RunReport,
+    no_room: NoRoom,
 }
 
 /// Runs over the account `id`, at the instant `now`, until it is done or `stopping` is cancelled.
@@ -207,16 +242,9 @@ pub async fn run(
 ) -> Result<RunReport, StoreError> {
     let account = store.account(id).await?;
     let rules = Rules::of_account(store, config, id, &account.settings().await?).await?;
-    let (note, found) = match RunRecord::read(store, id).await? {
-        Some((note, found)) if note.finished_at == 0 => (note, Some(found)),
-        before => {
-            let told = before.as_ref().is_some_and(|(note, _)| note.told);
-            let note = RunRecord { started_at: now.0, told, ..RunRecord::default() };
-            (note, before.map(|(_, found)| found))
-        }
-    };
-    let report = RunReport::default();
-    let mut run = Run { store, config, account, note, found, report };
+    let (note, found) = begin(store, config, id, now).await?;
+    let (report, no_room) = (RunReport::default(), NoRoom::default());
+    let mut run = Run { store, config, account, note, found, report, no_room };
     match run.all(&rules, now, stopping).await {
         Ok(()) => {}
         Err(StoreError::Conflict) => run.report.ended = Ended::Overtaken,
@@ -225,14 +253,31 @@ pub async fn run(
     Ok(run.report)
 }
 
+/// The note that a run at the instant `now` begins with, and the octets that the last one stands in.
+async fn begin(
+    store: &Store,
+    config: &Config,
+    id: AccountId,
+    now: UnixMillis,
+) -> Result<(RunRecord, Option<Bytes>), StoreError> {
+    let (last, found) = RunRecord::read(store, id).await?;
+    let last = last.unwrap_or_default();
+    let interval = i64::try_from(config.archive.interval.0).unwrap_or(i64::MAX);
+    let goes_on = last.finished_at == 0
+        && (0..=interval).contains(&now.0.saturating_sub(last.started_at));
+    let anew = RunRecord { started_at: now.0, told: last.told, ..RunRecord::default() };
+    Ok((if goes_on { last } else { anew }, found))
+}
+
 /// The mailboxes of an account that rules concern, in the order of their numbers.
 fn concerned(
     listing: &[MailboxListing],
     rules: &Rules,
     at: UnixMillis,
 ) -> BTreeMap<MailboxId, (String, Arc<MailboxRules>)> {
+    let left_alone = rules::left_alone(listing);
     let concerned = listing.iter().filter_map(|listed| {
-        let rules = rules.of_mailbox(listed, at)?;
+        let rules = rules.of_mailbox(listed, &left_alone, at)?;
         Some((listed.mailbox_id?, (listed.name.clone(), Arc::new(rules))))
     });
     concerned.collect()
@@ -249,8 +294,10 @@ impl Run<'_> {
         let first = MailboxId(self.note.mailbox);
         let at = UnixMillis(self.note.started_at);
         for (id, (name, rules)) in concerned(&listing, rules, at).range(first..) {
-            self.mailbox(*id, name, rules, now, stopping).await?;
-            if self.report.full.is_some() || self.report.ended == Ended::Stopped {
+            if let Err(error) = self.mailbox(*id, name, rules, now, stopping).await {
+                self.report.pass_over(self.account.id(), (*id, name), error)?;
+            }
+            if self.no_room.is_at_end() || self.report.ended == Ended::Stopped {
                 break;
             }
         }
@@ -265,35 +312,48 @@ impl Run<'_> {
         now: UnixMillis,
         stopping: &CancellationToken,
     ) -> Result<(), StoreError> {
-        let listed = match self.account.mailbox(id).await {
-            Ok(mailbox) => mailbox.list().await,
-            Err(error) => Err(error),
-        };
-        let messages = match listed {
-            Ok((_, messages)) => messages,
-            // It was deleted meanwhile.
-            Err(StoreError::NoSuchMailbox { .. }) => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let settled = if self.note.mailbox == id.0 { self.note.up_to } else { 0 };
-        let picked = messages.iter().filter(|listed| {
-            listed.uid.get() > settled && rules.target(Candidate::from(*listed)).is_some()
-        });
-        let uids: Vec<Uid> = picked.map(|listed| listed.uid).collect();
-        drop(messages);
         let batch = usize::try_from(self.config.archive.batch_messages_max).unwrap_or(1).max(1);
-        for uids in uids.chunks(batch) {
+        let mut uids = self.picked(id, rules).await?;
+        while !uids.is_empty() && !self.no_room.is_at_end() {
             if stopping.is_cancelled() {
                 self.report.ended = Ended::Stopped;
-                return Ok(());
+                break;
             }
-            match self.batch(id, name, rules, now, uids.to_vec()).await {
-                Ok(moved) if self.report.full.is_none() => self.rest(moved, stopping).await,
-                Ok(_) | Err(StoreError::NoSuchMailbox { .. }) => return Ok(()),
-                Err(error) => return Err(error),
-            }
+            let later = uids.split_off(batch.min(uids.len()));
+            let no_room = self.no_room.clone();
+            let moved = match self.batch(id, name, rules, now, uids).await {
+                // It was deleted meanwhile.
+                Err(StoreError::NoSuchMailbox { .. }) => break,
+                moved => moved?,
+            };
+            self.rest(moved, stopping).await;
+            uids = if self.no_room == no_room { later } else { self.picked(id, rules).await? };
         }
         Ok(())
+    }
+
+    /// What is not settled of a mailbox, is picked, and may have room; of one that was deleted meanwhile
+    /// nothing.
+    async fn picked(&self, id: MailboxId, rules: &MailboxRules) -> Result<Vec<Uid>, StoreError> {
+        let settled = self.note.settled(id);
+        if self.no_room == NoRoom::default() {
+            let messages = match self.account.mailbox(id).await {
+                Err(StoreError::NoSuchMailbox { .. }) => return Ok(Vec::new()),
+                mailbox => mailbox?.list().await?.1,
+            };
+            let picked = messages.iter().filter(|listed| {
+                listed.uid.get() > settled && rules.target(Candidate::from(*listed)).is_some()
+            });
+            return Ok(picked.map(|listed| listed.uid).collect());
+        }
+        // What a message is charged, its row says.
+        let rows = rows_of(&self.account, id).await?;
+        let fits = |row: &&MessageRow| {
+            let target = rules.target(Candidate::from(*row));
+            target.is_some_and(|target| !self.no_room.is_for(&target, row.charged_octets))
+        };
+        let rows = rows.iter().filter(|row| row.uid.get() > settled).filter(fits);
+        Ok(rows.map(|row| row.uid).collect())
     }
 
     async fn batch(
@@ -312,11 +372,14 @@ impl Run<'_> {
             found: self.found.clone(),
             now,
         };
-        let moved = self.account.archive(ArchiveRequest { source: id, uids, selection }).await?;
+        let no_room = self.no_room.clone();
+        let request = ArchiveRequest { source: id, uids, selection, no_room };
+        let moved = self.account.archive(request).await?;
         self.note = self.note.after(id, &moved);
         self.found = Some(encode(&self.note));
         self.report.note(name, moved.messages, moved.octets);
-        self.report.full = moved.full;
+        self.report.full = self.report.full.or(moved.full);
+        self.no_room = moved.no_room;
         Ok(moved.messages)
     }
 
@@ -329,15 +392,13 @@ impl Run<'_> {
 
     /// Notes that the run is done. Losing that in a crash makes it be done again, which moves nothing.
     async fn finish(&mut self, now: UnixMillis) -> Result<(), StoreError> {
-        let told = self.note.told && self.report.full.is_some();
-        let full = self.report.full.map_or_else(String::new, |full| full.resource.to_owned());
+        let told = self.note.told && !self.note.full.is_empty();
         // The mailbox and UID are of no use to the next run.
         let done = RunRecord {
             finished_at: now.0.max(1),
             mailbox: 0,
             up_to: 0,
             told,
-            full,
             ..self.note.clone()
         };
         let mut batch = Batch { durability: Durability::Buffered, ..Batch::default() };
@@ -363,31 +424,56 @@ pub async fn foresee(
     let rules = Rules::of_account(store, config, id, &account.settings().await?).await?;
     let listing = account.mailboxes().await?;
     let mut room = Room::new(&account.quota().await?, &listing);
-    let mut report = RunReport::default();
-    for (id, (name, rules)) in concerned(&listing, &rules, now) {
-        let rows = match account.mailbox(id).await {
-            Ok(mailbox) => mailbox.rows().await?.1,
-            Err(StoreError::NoSuchMailbox { .. }) => continue,
-            Err(error) => return Err(error),
-        };
-        for row in rows {
-            let Some(target) = rules.target(Candidate::from(&row)) else { continue };
-            if let Some(full) = room.take(&target, row.charged_octets) {
-                report.full = Some(full);
-                return Ok(report);
+    let (mut report, mut no_room) = (RunReport::default(), NoRoom::default());
+    let (note, _) = begin(store, config, account.id(), now).await?;
+    let at = UnixMillis(note.started_at);
+    for (id, (name, rules)) in concerned(&listing, &rules, at).range(MailboxId(note.mailbox)..) {
+        let rows = match rows_of(&account, *id).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                report.pass_over(account.id(), (*id, name), error)?;
+                continue;
             }
-            report.note(&name, 1, row.charged_octets);
+        };
+        for row in rows.iter().filter(|row| row.uid.get() > note.settled(*id)) {
+            let Some(target) = rules.target(Candidate::from(row)) else { continue };
+            if no_room.is_for(&target, row.charged_octets) {
+                continue;
+            }
+            match room.take(&target, row.charged_octets) {
+                None => report.note(name, 1, row.charged_octets),
+                Some(full) => {
+                    no_room.note(&full, &target, row.charged_octets);
+                    report.full.get_or_insert(full);
+                    if no_room.is_at_end() {
+                        return Ok(report);
+                    }
+                }
+            }
         }
     }
     Ok(report)
 }
 
-/// What there is no room for, of what is used, what is added and the limit.
+/// The rows of a mailbox; of one that was deleted meanwhile none.
+pub(super) async fn rows_of(
+    account: &Account,
+    mailbox: MailboxId,
+) -> Result<Vec<MessageRow>, StoreError> {
+    match account.mailbox(mailbox).await {
+        Ok(mailbox) => Ok(mailbox.rows().await?.1),
+        Err(StoreError::NoSuchMailbox { .. }) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// What there is no room for, of what is used, what is added and the limit. What needs no more of a thing is
+/// not refused where its usage is above the limit, as in the store.
 pub(super) fn lacking<const N: usize>(
     wanted: [(&'static str, u64, u64, Option<u64>); N],
 ) -> Option<Full> {
     wanted.into_iter().find_map(|(resource, used, more, limit)| {
-        let limit = limit.filter(|limit| used.saturating_add(more) > *limit)?;
+        let limit = limit.filter(|limit| more > 0 && used.saturating_add(more) > *limit)?;
         Some(Full { resource, used, limit })
     })
 }
@@ -431,7 +517,8 @@ impl Room {
             .collect();
         let (used, limit) = (self.quota.used_mailboxes, self.quota.limit_mailboxes);
         if !missing.is_empty() && used.saturating_add(missing.len() as u64) > limit {
-            return Some(Full { resource: "mailboxes", used, limit });
+            // Those above it are counted first, as far as there is room.
+            return Some(Full { resource: "mailboxes", used: used.max(limit), limit });
         }
         self.quota.used_mailboxes += missing.len() as u64;
         self.names.extend(missing);

@@ -2,8 +2,8 @@
 //!
 //! When an account is due follows from the end of its last run, which stands in the catalog: runs that
 //! were missed while the server was down are due when it is back. So is one whose last run lies ahead,
-//! after a clock that was wrong. A run that fails is logged, counted,
-//! and due again at the next round; it keeps no other from its own.
+//! after a clock that was wrong. A run that fails, of an account that cannot be read above all, is logged,
+//! counted, and due again at the next round; it keeps no other from its own.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,7 +25,7 @@ const PAGE: usize = 200;
 /// What clocks may differ by, in milliseconds: a run that is further ahead was made by a wrong clock.
 const CLOCK_DIFFERENCE_MAX: i64 = 600_000;
 
-/// The longest pause between two rounds: a round that finds nothing due costs two reads an account.
+/// The longest pause between two rounds: a round that finds nothing due costs four reads an account.
 const ROUND_PAUSE_MAX: Duration = Duration::from_hours(1);
 
 /// What the schedule works with.
@@ -82,16 +82,16 @@ impl Schedule {
     ///
     /// # Errors
     ///
-    /// When the accounts cannot be read.
+    /// When the list of accounts cannot be read.
     pub async fn round(&self, stopping: &CancellationToken) -> Result<Round, StoreError> {
         let mut round = Round::default();
         let mut after = None;
         loop {
-            let accounts = self.store.accounts(after, PAGE).await?;
-            let Some((last, ..)) = accounts.last() else { break };
+            let accounts = self.store.account_ids(after, PAGE).await?;
+            let Some(last) = accounts.last() else { break };
             after = Some(*last);
-            for (id, _, settings) in accounts {
-                let Some(late) = self.late(id, &settings).await else { continue };
+            for id in accounts {
+                let Some(late) = self.late(id).await else { continue };
                 round.due += 1;
                 round.late_millis = round.late_millis.max(late);
                 self.run_one(id, &mut round, stopping).await;
@@ -108,20 +108,22 @@ impl Schedule {
     }
 
     /// How late the run of an account is, in milliseconds; `None` when it is not due.
-    async fn late(&self, id: AccountId, settings: &AccountSettings) -> Option<u64> {
-        if settings.service || settings.state == AccountState::Closed {
-            return None;
-        }
-        let interval = i64::try_from(self.config.archive.interval.0).unwrap_or(i64::MAX);
-        let record = match RunRecord::read(&self.store, id).await {
-            Ok(Some((record, _))) => record,
-            // Nobody knows since when.
-            Ok(None) => return Some(0),
+    async fn late(&self, id: AccountId) -> Option<u64> {
+        let (settings, last) = match self.account(id).await {
+            Ok(account) => account,
+            // It is gone.
+            Err(StoreError::NoSuchAccount(_)) => return None,
             Err(error) => {
                 failed(id, &error);
                 return None;
             }
         };
+        if settings.service || settings.state == AccountState::Closed {
+            return None;
+        }
+        // Without a record nobody knows since when.
+        let Some(record) = last else { return Some(0) };
+        let interval = i64::try_from(self.config.archive.interval.0).unwrap_or(i64::MAX);
         let now = self.now();
         let ahead = record.due_at(0).saturating_sub(now.0);
         if ahead > CLOCK_DIFFERENCE_MAX {
@@ -133,6 +135,16 @@ impl Schedule {
             return Some(0);
         }
         u64::try_from(now.0.saturating_sub(record.due_at(interval))).ok()
+    }
+
+    /// The settings of an account, and its last run.
+    async fn account(
+        &self,
+        id: AccountId,
+    ) -> Result<(AccountSettings, Option<RunRecord>), StoreError> {
+        let settings = self.store.account(id).await?.settings().await?;
+        let (last, _) = RunRecord::read(&self.store, id).await?;
+        Ok((settings, last))
     }
 
     async fn run_one(&self, id: AccountId, round: &mut Round, stopping: &CancellationToken) {
@@ -164,6 +176,7 @@ pub fn note(report: &RunReport) {
     let outcome = match (report.ended, report.full) {
         (Ended::Stopped, _) => "stopped",
         (Ended::Overtaken, _) => "overtaken",
+        (Ended::Finished, _) if !report.unreadable.is_empty() => "failed",
         (Ended::Finished, Some(_)) => "full",
         (Ended::Finished, None) => "finished",
     };

@@ -239,6 +239,15 @@ fn run_text(outcome: &RunOutcome) -> Text {
             "The archive has no room for the others: they stay where they are.",
         );
     }
+    if !outcome.unreadable.is_empty() {
+        let names = outcome.unreadable.join(", ");
+        more(
+            &format!(
+                "Cartelle danneggiate, lasciate come sono: {names}. Controllare con `ceralacca store check`."
+            ),
+            &format!("Damaged mailboxes, left as they are: {names}. Check with `ceralacca store check`."),
+        );
+    }
     if outcome.overtaken {
         more(
             "Un altro giro sulla stessa casella va avanti al posto di questo.",
@@ -334,6 +343,7 @@ impl Shown for StatusOutcome {
             Text::fixed("ARCHIVI PIENI", "FULL ARCHIVES"),
             Text::fixed("MESSAGGI DELL'ULTIMO GIRO", "MESSAGES OF THE LAST RUN"),
             Text::fixed("OTTETTI DELL'ULTIMO GIRO", "OCTETS OF THE LAST RUN"),
+            Text::fixed("REGISTRAZIONI ILLEGGIBILI", "UNREADABLE RECORDS"),
             Text::fixed("GIRO FINITO PER PRIMO", "RUN THAT ENDED FIRST"),
             Text::fixed("GIRO FINITO PER ULTIMO", "RUN THAT ENDED LAST"),
         ]
@@ -351,6 +361,7 @@ impl Shown for StatusOutcome {
             self.full.to_string(),
             self.messages.to_string(),
             said(Octets(self.octets)),
+            self.unreadable.to_string(),
             when(self.oldest_millis),
             when(self.latest_millis),
         ]

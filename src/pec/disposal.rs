@@ -96,7 +96,8 @@ async fn waits_for_an_operator(store: &Store) -> Result<bool, StoreError> {
     Ok(!store.engine().scan(&Scan::prefix(HELD_FOR_OPERATOR, b"", 1)).await?.is_empty())
 }
 
-/// Forgets old entries of the expunge log of every mailbox.
+/// Forgets old entries of the expunge log of every mailbox. An account that cannot be read is passed over:
+/// the others do not wait for it.
 ///
 /// # Errors
 ///
@@ -104,21 +105,38 @@ async fn waits_for_an_operator(store: &Store) -> Result<bool, StoreError> {
 pub async fn trim_expunge_logs(store: &Store, before: UnixMillis) -> Result<(), StoreError> {
     let mut after: Option<AccountId> = None;
     loop {
-        let accounts = store.accounts(after, PAGE).await?;
-        let Some((last, ..)) = accounts.last() else { return Ok(()) };
+        let accounts = store.account_ids(after, PAGE).await?;
+        let Some(last) = accounts.last() else { return Ok(()) };
         after = Some(*last);
-        for (id, ..) in accounts {
-            let account = store.account(id).await?;
-            for listing in account.mailboxes().await? {
-                let Some(mailbox) = listing.mailbox_id else { continue };
-                match account.trim_expunge_log(mailbox, before).await {
-                    // It was deleted meanwhile.
-                    Ok(()) | Err(StoreError::NoSuchMailbox { .. }) => {}
-                    Err(error) => return Err(error),
+        for id in accounts {
+            match trim_expunge_logs_of(store, id, before).await {
+                // It is gone.
+                Ok(()) | Err(StoreError::NoSuchAccount(_)) => {}
+                Err(error @ (StoreError::Damaged { .. } | StoreError::TooNew { .. })) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(account = id.0, error, "its expunge logs stay as they are");
                 }
+                Err(error) => return Err(error),
             }
         }
     }
+}
+
+async fn trim_expunge_logs_of(
+    store: &Store,
+    id: AccountId,
+    before: UnixMillis,
+) -> Result<(), StoreError> {
+    let account = store.account(id).await?;
+    for listing in account.mailboxes().await? {
+        let Some(mailbox) = listing.mailbox_id else { continue };
+        match account.trim_expunge_log(mailbox, before).await {
+            // It was deleted meanwhile.
+            Ok(()) | Err(StoreError::NoSuchMailbox { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// When a time-ordered id was drawn.

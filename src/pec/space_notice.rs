@@ -26,6 +26,7 @@ use storage::{
     },
     catalog::engine::Batch,
     error::StoreError,
+    ids::AccountId,
     mailbox::{append::AppendRequest, flags::Flags},
 };
 use trust::clock::UnixMillis;
@@ -45,37 +46,53 @@ use crate::archive::notice::{self, FullRecord, Owed};
 /// Warnings read at a time.
 const WARNINGS: usize = 100;
 
-/// Passes on every warning that waits.
+/// Passes on every warning that waits. A holder whose account is damaged is passed over and logged: the
+/// others do not wait for him.
 ///
 /// # Errors
 ///
-/// The first error met; what was not passed on stays and is tried again.
+/// The first error met that may not be there the next time; what was not passed on stays and is tried again.
 pub async fn warn_holders(engine: &Arc<PecEngine>) -> Result<(), PecError> {
+    let mut put_off = Ok(());
     let mut last: Option<QuotaWarning> = None;
     loop {
         let warnings = engine.store().quota_warnings(last.as_ref(), WARNINGS).await?;
         for warning in &warnings {
-            match warn(engine, warning).await {
-                // Another worker passed it on.
-                Ok(()) | Err(PecError::Store(StoreError::Conflict)) => {}
-                Err(error) => return Err(error),
-            }
+            passed(warning.account, warn(engine, warning).await, &mut put_off)?;
         }
         match warnings.into_iter().next_back() {
             Some(warning) => last = Some(warning),
-            None => return tell_of_full_archives(engine).await,
+            None => break,
         }
     }
-}
-
-async fn tell_of_full_archives(engine: &Arc<PecEngine>) -> Result<(), PecError> {
     let mut pages = notice::all(WARNINGS);
     while let Some(owed) = notice::owed(engine.store(), &mut pages).await? {
         for owed in &owed {
-            match tell_of_full_archive(engine, owed).await {
-                Ok(()) | Err(PecError::Store(StoreError::Conflict)) => {}
-                Err(error) => return Err(error),
+            passed(owed.account, tell_of_full_archive(engine, owed).await, &mut put_off)?;
+        }
+    }
+    put_off
+}
+
+/// Takes note of what became of one notice: `put_off` keeps the first error that may not be there the next
+/// time. An error that every other notice would meet, too, is returned.
+fn passed(
+    account: AccountId,
+    outcome: Result<(), PecError>,
+    put_off: &mut Result<(), PecError>,
+) -> Result<(), PecError> {
+    match outcome {
+        // Another worker passed it on.
+        Ok(()) | Err(PecError::Store(StoreError::Conflict)) => {}
+        Err(error @ (PecError::Sign(_) | PecError::Stopping)) => return Err(error),
+        Err(error) if error.is_temporary() => {
+            if put_off.is_ok() {
+                *put_off = Err(error);
             }
+        }
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(account = account.0, error, "a holder cannot be told of his space");
         }
     }
     Ok(())

@@ -271,12 +271,13 @@ async fn announce_all(
     if incoming + deliveries == 0 || started.elapsed() > OLD_WORK_TIME {
         super::time_limits::announce_due(engine, DEADLINES, deadlines).await?;
     }
-    if !engine.store().quota_warnings(None, 1).await?.is_empty()
-        || notice::is_any_owed(engine.store()).await?
-    {
+    // Neither waits for the other.
+    let warned = engine.store().is_any_quota_warning().await;
+    let owed = notice::is_any_owed(engine.store()).await;
+    if matches!(warned, Ok(true)) || matches!(owed, Ok(true)) {
         engine.work().announce(Work::WarnHolders, NOTICES);
     }
-    Ok(())
+    warned.and(owed).map(drop)
 }
 
 /// The value of a row of `transmission_work` or `incoming_work`: the class of its sender and the

@@ -378,13 +378,18 @@ impl Store {
     }
 
     /// Returns at most `limit` quota warnings that wait to be passed on, after `after` in the order
-    /// of accounts.
+    /// of accounts. Those that cannot be read are logged and passed over.
     pub async fn quota_warnings(
         &self,
         after: Option<&QuotaWarning>,
         limit: usize,
     ) -> Result<Vec<QuotaWarning>, StoreError> {
         quota::warnings(&*self.core.engine, after, limit).await
+    }
+
+    /// Whether a quota warning that can be read waits to be passed on.
+    pub async fn is_any_quota_warning(&self) -> Result<bool, StoreError> {
+        quota::is_any_waiting(&*self.core.engine).await
     }
 
     /// Finds an account by its address, compared without case.

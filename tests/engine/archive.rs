@@ -1,10 +1,14 @@
 //! Runs of the archive: exactly once, whatever is interrupted; and what holders are told.
 
+mod faults;
+mod room;
+
 use std::{collections::BTreeMap, sync::Arc};
 
+use bytes::Bytes;
 use ceralacca::{
     archive::{
-        ARCHIVE_NOTICES, back,
+        ARCHIVE_NOTICES, ARCHIVE_RUNS, back,
         rules::{Rule, Rules},
         run::{self, Ended, RunRecord, RunReport},
         schedule::{Round, Schedule},
@@ -19,11 +23,12 @@ use storage::{
         tier::Tier,
     },
     catalog::{
-        engine::{Batch, Engine},
+        engine::{Batch, Engine, Family},
+        keys,
         simulated::SimulatedEngine,
     },
     error::StoreError,
-    ids::AccountId,
+    ids::{AccountId, Uid},
     mailbox::{append::AppendRequest, flags::Flags, view::MailboxView as _},
     octets::OctetStoreConfig,
     store::{Store, StoreLimits},
@@ -143,6 +148,11 @@ async fn archive(store: &Store, config: &Config, now: UnixMillis) -> Result<RunR
     run::run(store, config, ANNA, now, &CancellationToken::new()).await
 }
 
+/// What the last run noted.
+async fn note(store: &Store, id: AccountId) -> RunRecord {
+    RunRecord::read(store, id).await.expect("read").0.expect("a note")
+}
+
 async fn is_sound(store: &Store) {
     let report = store.check(&|_| {}).await.expect("check");
     assert_eq!(report.violations, []);
@@ -156,7 +166,7 @@ fn undisturbed() -> BTreeMap<String, (u64, u64)> {
 
 #[tokio::test]
 async fn a_dry_run_says_what_the_run_does_also_where_there_is_no_room() {
-    for limit in [None, Some(78), Some(77), Some(40), Some(9), Some(0)] {
+    for limit in [None, Some(78), Some(77), Some(40), Some(25), Some(9), Some(0)] {
         let clock = Arc::new(ManualClock::new(NOW));
         let store = open(SimulatedEngine::new(&families()), &clock).await;
         let account = furnish(&store, &clock, limit).await;
@@ -216,7 +226,7 @@ async fn a_run_that_is_killed_at_any_commit_goes_on_and_moves_each_message_once(
         let later = NOW.plus_millis(DAY);
         let report = archive(&store, &config(), later).await.expect("the next run");
         assert_eq!((report.total().0 + before, report.ended), (6, Ended::Finished), "{commits}");
-        let (note, _) = RunRecord::read(&store, ANNA).await.expect("read").expect("a note");
+        let note = note(&store, ANNA).await;
         // Of a run whose end was not noted the next one is another, which finds nothing.
         assert_eq!((note.messages, note.octets), (6, 78), "counted once, after {commits}");
         each_once(&account).await;
@@ -242,7 +252,7 @@ async fn of_runs_over_one_account_at_once_each_message_is_moved_by_one() {
     }
     assert_eq!(moved, 6);
     assert_eq!(finished, 1, "the others were overtaken");
-    let (note, _) = RunRecord::read(&store, ANNA).await.expect("read").expect("a note");
+    let note = note(&store, ANNA).await;
     assert_eq!((note.messages, note.finished_at), (6, NOW.0));
     each_once(&account).await;
     is_sound(&store).await;
@@ -326,12 +336,28 @@ async fn what_its_holder_takes_back_from_the_archive_stays_until_it_is_old_again
             mailbox.move_to(&uids, inbox.id()).await.expect("moved");
         }
     }
+    account.rename_mailbox("Archivio/2020/Lavori", "Lavori vecchi").await.expect("renamed");
     let next = archive(&store, &config(), NOW.plus_millis(2 * DAY)).await.expect("run");
     assert_eq!(next.total().0, 0, "it was taken back yesterday");
     let year = archive(&store, &config(), NOW.plus_millis(366 * DAY)).await.expect("run");
     assert_eq!(year.mailboxes["INBOX"].0, 2 + 4, "both, and what was new a year ago");
+    assert_eq!(year.mailboxes["Lavori vecchi/2019"].0, 1, "what the rename took along");
     each_once(&account).await;
     is_sound(&store).await;
+}
+
+#[tokio::test]
+async fn what_is_deleted_below_a_trash_of_another_name_is_not_archived() {
+    let clock = Arc::new(ManualClock::new(NOW));
+    let store = open(SimulatedEngine::new(&families()), &clock).await;
+    let account = furnish(&store, &clock, None).await;
+    account.rename_mailbox("Cestino", "INBOX/Trash").await.expect("rename");
+    account.rename_mailbox("Lavori", "INBOX/Trash/Lavori").await.expect("rename");
+    let foreseen = run::foresee(&store, &config(), ANNA, NOW).await.expect("foresee");
+    let report = archive(&store, &config(), NOW).await.expect("run");
+    assert_eq!(foreseen, report);
+    let expected = ["INBOX", "Inviati"].map(|name| (name.to_owned(), (2, 26)));
+    assert_eq!(report.mailboxes, expected.into());
 }
 
 #[tokio::test]
@@ -438,10 +464,12 @@ async fn a_holder_is_told_once_that_his_archive_is_full_and_nothing_is_lost() {
         let flags = Flags { seen: true, ..Flags::default() };
         append(store, &account, "Inviati", number, 500, flags).await;
     }
-    // A row before his that cannot be read keeps his from nobody.
-    let damaged = storage::catalog::keys::account(AccountId(0));
+    // Rows before his that cannot be read keep his from nobody.
+    let damaged = keys::account(AccountId(0));
     let mut batch = Batch::default();
     batch.put(ARCHIVE_NOTICES, damaged.clone(), Bytes::from_static(b"\xff"));
+    let warning = keys::quota_warning(AccountId(0), Tier::Live, 1);
+    batch.put(keys::QUOTA_WARNINGS, warning, Bytes::from_static(b"\xff"));
     store.commit(batch).await.expect("commit");
     let stopping = CancellationToken::new();
     let archive = async |days: i64| {
@@ -472,7 +500,7 @@ async fn a_holder_is_told_once_that_his_archive_is_full_and_nothing_is_lost() {
     provider.set(BRUNO, |settings| settings.archive_quota_octets = Some(1_000)).await;
     let report = archive(2).await;
     assert_eq!((report.total().0, report.full), (2, None), "it goes on by itself");
-    let (note, _) = RunRecord::read(store, BRUNO.id).await.expect("read").expect("a note");
+    let note = note(store, BRUNO.id).await;
     assert!(!note.told, "the next time he is told again");
     provider.stop().await;
 }

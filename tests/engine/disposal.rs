@@ -1,5 +1,6 @@
 //! What the engine lets go of when it is finished, and what it keeps because a duty needs it.
 
+use bytes::Bytes;
 use ceralacca::{
     backup::held::hold_all,
     pec::{
@@ -8,7 +9,17 @@ use ceralacca::{
     },
 };
 use storage::{
-    backup::manifest::CheckpointName, catalog::keys::HELD_MESSAGES, collector::CollectOptions,
+    backup::manifest::CheckpointName,
+    catalog::{
+        engine::Batch,
+        keys::{self, HELD_MESSAGES},
+    },
+    collector::CollectOptions,
+    ids::MailboxId,
+    mailbox::{
+        flags::{FlagChange, Flags},
+        view::MailboxView as _,
+    },
 };
 
 use crate::{
@@ -53,6 +64,31 @@ async fn a_finished_transmission_lets_go_of_its_messages_after_the_retention() {
     assert_eq!(provider.inbox(BRUNO).await.len(), 2);
     assert_eq!(store.check(&|_| {}).await.expect("check").violations, []);
     trim_expunge_logs(store, provider.engine.now()).await.expect("trim");
+    provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_cannot_be_read_keeps_the_logs_of_others_no_longer() {
+    let provider = Provider::start().await;
+    let store = provider.engine.store();
+    let message = written(BRUNO.address, CARLA.address, "", "ciao");
+    provider.submit(BRUNO, &[CARLA.address], &message).await.expect("taken");
+    provider.settle().await;
+    let carla = store.account(CARLA.id).await.expect("an account");
+    let inbox = carla.mailbox_by_name("INBOX").await.expect("INBOX");
+    let row = inbox.rows().await.expect("rows").1.remove(0);
+    let deleted = Flags { deleted: true, ..Flags::default() };
+    inbox.store_flags(&[row.uid], FlagChange::Add, &deleted, None).await.expect("flags");
+    inbox.expunge(&[row.uid]).await.expect("expunge");
+    let mut batch = Batch::default();
+    batch.put(keys::ACCOUNTS, keys::account(BRUNO.id), Bytes::from_static(b"\x09"));
+    let trash = MailboxId(6);
+    batch.put(keys::MAILBOXES, keys::mailbox(BRUNO.id, trash), Bytes::from_static(b"\x00"));
+    store.commit(batch).await.expect("commit");
+    assert_eq!(provider.entries(keys::EXPUNGE_LOG).await.len(), 1);
+    provider.clock.advance(DAY);
+    trim_expunge_logs(store, provider.engine.now()).await.expect("trim");
+    assert_eq!(provider.entries(keys::EXPUNGE_LOG).await.len(), 0);
     provider.stop().await;
 }
 

@@ -1,10 +1,16 @@
 //! A mailbox that fills: its holder is told, once for each level.
 
+use bytes::Bytes;
 use ceralacca::pec::records::JournalRecord;
+use storage::{
+    account::tier::Tier,
+    catalog::{engine::Batch, keys},
+    ids::{AccountId, MailboxId},
+};
 
 use crate::{
     letter::{Letter, written},
-    provider::{BRUNO, CARLA, Provider, eventually},
+    provider::{BRUNO, CARLA, DARIO, Provider, eventually},
 };
 
 async fn letters(provider: &Provider, count: usize) -> Vec<Letter> {
@@ -72,5 +78,40 @@ async fn a_warning_that_no_longer_holds_is_dropped_without_a_notice() {
     .await;
     let rows = provider.rows(BRUNO).await.len();
     assert_eq!(rows, 1 + notices(&provider).await.len());
+    provider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_holder_who_cannot_be_told_keeps_nobody_behind_him_from_his_notice() {
+    let provider = Provider::start().await;
+    let message = written(DARIO.address, BRUNO.address, "", "ciao");
+    provider.submit(DARIO, &[BRUNO.address, CARLA.address], &message).await.expect("taken");
+    provider.settle().await;
+    let store = provider.engine.store();
+    let put = async |family, key: Bytes, value: Bytes| {
+        let mut batch = Batch::default();
+        batch.put(family, key, value);
+        store.commit(batch).await.expect("commit");
+    };
+    let inbox = keys::mailbox(BRUNO.id, MailboxId(1));
+    let intact = store.engine().get(keys::MAILBOXES, &inbox).await.expect("read").expect("INBOX");
+    put(keys::MAILBOXES, inbox.clone(), Bytes::from_static(b"\x00")).await;
+    let nobody = keys::quota_warning(AccountId(0), Tier::Live, 1);
+    put(keys::QUOTA_WARNINGS, nobody, Bytes::from_static(b"\x00")).await;
+    for holder in [BRUNO, CARLA] {
+        let used = provider.used_octets(holder).await;
+        provider.set(holder, |settings| settings.quota_octets = Some(used)).await;
+    }
+    let told = async |count| {
+        let records = eventually("the notice", async || {
+            let records = notices(&provider).await;
+            (records.len() >= count).then_some(records)
+        })
+        .await;
+        records.into_iter().map(|record| record.recipients).collect::<Vec<_>>()
+    };
+    assert_eq!(told(1).await, [[CARLA.address]]);
+    put(keys::MAILBOXES, inbox, intact).await;
+    assert_eq!(told(2).await, [[CARLA.address], [BRUNO.address]], "he is told when he can be");
     provider.stop().await;
 }

@@ -15,7 +15,7 @@ use storage::{
     ids::{MailboxId, Uid},
     mailbox::{
         append::AppendRequest,
-        archive::{ArchiveRequest, ArchiveSelection, Archived, Candidate},
+        archive::{ArchiveRequest, ArchiveSelection, Archived, Candidate, NoRoom},
         flags::{FlagChange, Flags},
         live::LiveMailbox,
         view::{MailboxView as _, MessageRow},
@@ -230,7 +230,8 @@ impl Hand {
     async fn archive(&self, account: &Account) -> Result<(), StoreError> {
         let mailbox = self.mailbox(account).await?;
         let uids = uids_of(&self.rows(&mailbox).await?);
-        let request = ArchiveRequest { source: mailbox.id(), uids, selection: Unflagged };
+        let (source, no_room) = (mailbox.id(), NoRoom::default());
+        let request = ArchiveRequest { source, uids, selection: Unflagged, no_room };
         account.archive(request).await.map(|_| ())
     }
 

@@ -12,7 +12,7 @@ use super::acts::{account, noted};
 use crate::{
     archive::{
         ARCHIVE_RULES, ARCHIVE_RUNS, back,
-        rules::{Rule, Rules},
+        rules::{Rule, Rules, decode_own},
         run::{self, Ended, RunRecord, RunReport},
         schedule,
     },
@@ -70,12 +70,15 @@ impl Operation for ArchiveRules {
 
     async fn run(&self, site: &Site, _: &Run) -> Result<RulesOutcome, OperationError> {
         let (id, settings) = account(site, &self.account).await?;
-        let present = Rules::of_account(&site.store, &site.config, id, &settings).await?;
+        let (store, config) = (&site.store, &site.config);
         let wanted = match &self.change {
             RulesChange::Keep => None,
             RulesChange::Set(rules) => Some(Some(rules.clone())),
+            // The others replace what is there, also what cannot be read.
             RulesChange::Add(rule) => {
-                Some(Some(present.list.iter().chain([rule]).cloned().collect::<Vec<_>>()))
+                let mut rules = Rules::kept(store, config, id, &settings.plan).await?.list;
+                rules.push(rule.clone());
+                Some(Some(rules))
             }
             RulesChange::Reset => Some(None),
         };
@@ -85,10 +88,10 @@ impl Operation for ArchiveRules {
                 Some(rules) => serde_json::to_string(rules).unwrap_or_default(),
             };
             let also = noted(JournalEvent::ArchiveRules, &settings.address, &detail);
-            let kept = Rules::keep(&site.store, id, rules.as_deref(), also).await?;
+            let kept = Rules::keep(store, id, rules.as_deref(), also).await?;
             kept.map_err(|error| OperationError::new(Kind::Invalid, error.text()))?;
         }
-        let rules = Rules::of_account(&site.store, &site.config, id, &settings).await?;
+        let rules = Rules::of_account(store, config, id, &settings).await?;
         let (account, plan) = (settings.address, settings.plan);
         Ok(RulesOutcome { account, plan, own: rules.own, rules: rules.list })
     }
@@ -120,6 +123,9 @@ pub struct RunOutcome {
     /// `archive octets`, `archive messages` or `mailboxes`, when there was no room for more; `octets` or
     /// `messages` of live mail.
     pub full: Option<String>,
+    /// Mailboxes that could not be read: what is left in them stays.
+    #[serde(default)]
+    pub unreadable: Vec<String>,
     /// Another run is at the same account, and goes on.
     pub overtaken: bool,
 }
@@ -185,8 +191,9 @@ impl Operation for ArchiveRestore {
         let report = if self.dry_run {
             foreseen
         } else {
-            // What is asked for: how much comes of it, the work itself finds out.
-            if foreseen.total().0 > 0 {
+            // What is asked for: how much comes of it, the work itself finds out. Of each message that is
+            // there, the dry run says that it goes back or that there is no room.
+            if foreseen.total().0 > 0 || foreseen.full.is_some() {
                 let detail = format!("what {} holds", only.unwrap_or(ARCHIVE));
                 let act = noted(JournalEvent::ArchiveRestored, &settings.address, &detail);
                 store.commit(act).await?;
@@ -231,6 +238,7 @@ fn outcome(account: String, dry_run: bool, report: &RunReport) -> RunOutcome {
         messages,
         octets,
         full: report.full.map(|full| full.resource.to_owned()),
+        unreadable: report.unreadable.clone(),
         overtaken: report.ended == Ended::Overtaken,
     }
 }
@@ -258,6 +266,9 @@ pub struct StatusOutcome {
     pub messages: u64,
     /// What they are charged, in octets.
     pub octets: u64,
+    /// Runs and rules of accounts that cannot be read.
+    #[serde(default)]
+    pub unreadable: u64,
     /// When the run ended that ended first of all last runs, in ms since 1970.
     pub oldest_millis: Option<i64>,
     /// When the latest ended.
@@ -278,8 +289,10 @@ impl Operation for ArchiveStatus {
         let mut pages = Pages::new(Scan::prefix(ARCHIVE_RUNS, &[], PAGE));
         while let Some(page) = pages.next(engine).await? {
             for (key, value) in &page {
-                let record: RunRecord = decode(ARCHIVE_RUNS, key, value)?;
-                status.note(&record, record.due_at(interval) <= now.0);
+                match decode::<RunRecord>(ARCHIVE_RUNS, key, value) {
+                    Ok(record) => status.note(&record, record.due_at(interval) <= now.0),
+                    Err(_) => status.unreadable += 1,
+                }
             }
             let what = Text::fixed("caselle lette", "accounts read");
             run.tell(Progress::new(what, status.accounts, None));
@@ -287,6 +300,8 @@ impl Operation for ArchiveStatus {
         }
         let mut pages = Pages::new(Scan::prefix(ARCHIVE_RULES, &[], PAGE));
         while let Some(page) = pages.next(engine).await? {
+            let unreadable = page.iter().filter(|(key, value)| decode_own(key, value).is_err());
+            status.unreadable += unreadable.count() as u64;
             status.own_rules += page.len() as u64;
             run.go_on()?;
         }

@@ -97,6 +97,8 @@ pub struct MailboxListing {
     pub special_use: Option<SpecialUse>,
     /// The mailbox's counters, of the same instant as all the listing.
     pub state: Option<MailboxState>,
+    /// When a rename took the mailbox out of the archive, if one did.
+    pub live_since: Option<UnixMillis>,
 }
 
 impl Account {
@@ -163,7 +165,9 @@ impl Account {
             })?;
             let record: MailboxRecord = records::decode(keys::MAILBOXES, &key, record)?;
             let state = live::state_of(self.id, id, &record)?;
-            listing.insert(name, (Some(state), SpecialUse::of_number(record.special_use)));
+            let special_use = SpecialUse::of_number(record.special_use);
+            let live_since = Some(UnixMillis(record.live_since)).filter(|at| at.0 != 0);
+            listing.insert(name, (Some(state), special_use, live_since));
         }
         let key = keys::account(self.id);
         let subscriptions: Option<SubscriptionsRecord> =
@@ -171,22 +175,23 @@ impl Account {
         let subscribed: BTreeSet<String> =
             subscriptions.unwrap_or_default().names.into_iter().collect();
         for name in &subscribed {
-            listing.entry(name.clone()).or_insert((None, None));
+            listing.entry(name.clone()).or_insert((None, None, None));
         }
         let mailboxes: Vec<String> = listing.keys().cloned().collect();
         for name in mailboxes {
             for above in MailboxName::new(&name)?.above() {
-                listing.entry(above.to_string()).or_insert((None, None));
+                listing.entry(above.to_string()).or_insert((None, None, None));
             }
         }
         let mut listing: Vec<MailboxListing> = listing
             .into_iter()
-            .map(|(name, (state, special_use))| MailboxListing {
+            .map(|(name, (state, special_use, live_since))| MailboxListing {
                 subscribed: subscribed.contains(&name),
                 name,
                 mailbox_id: state.as_ref().map(|state| state.mailbox_id),
                 special_use,
                 state,
+                live_since,
             })
             .collect();
         listing.sort_by_key(|entry| entry.name != INBOX);

@@ -22,6 +22,7 @@ use crate::{
     catalog::{
         engine::{Batch, Engine, Expected, Reader, Scan},
         keys::{self, KeyReader},
+        pages::Pages,
         records::{self, AccountRecord, HeadRecord, QuotaWarningRecord},
     },
     error::StoreError,
@@ -34,6 +35,9 @@ pub const WARNING_LEVELS: [u32; 3] = [80, 90, 95];
 /// How far usage must fall below a level, in per cent of the limit, before crossing it warns again:
 /// otherwise a mailbox that is emptied and filled around a level would warn with every message.
 pub const REARMED_BELOW: u32 = 5;
+
+/// Warnings looked at at once for one that reads.
+const WARNINGS_PAGE: usize = 10;
 
 /// Whether an append may be refused for lack of space.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -348,7 +352,7 @@ impl QuotaWarning {
     }
 }
 
-/// The warnings after `start_after`.
+/// The warnings after `start_after` that can be read; the others are told of, and keep none of them.
 pub(crate) async fn warnings(
     engine: &dyn Engine,
     start_after: Option<&QuotaWarning>,
@@ -358,8 +362,33 @@ pub(crate) async fn warnings(
     if let Some(warning) = start_after {
         scan.start = after(&warning.key);
     }
-    let entries = engine.scan(&scan).await?;
-    entries.iter().map(|(key, value)| QuotaWarning::decode(key, value)).collect()
+    let (mut pages, mut warnings) = (Pages::new(scan), Vec::new());
+    while warnings.len() < limit
+        && let Some(page) = pages.next(engine).await?
+    {
+        for (key, value) in &page {
+            match QuotaWarning::decode(key, value) {
+                Ok(warning) => warnings.push(warning),
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, "a holder cannot be told that his mailbox fills");
+                }
+            }
+        }
+    }
+    warnings.truncate(limit);
+    Ok(warnings)
+}
+
+/// Whether a warning waits that can be read.
+pub(crate) async fn is_any_waiting(engine: &dyn Engine) -> Result<bool, StoreError> {
+    let mut pages = Pages::prefix(keys::QUOTA_WARNINGS, &[], WARNINGS_PAGE);
+    while let Some(page) = pages.next(engine).await? {
+        if page.iter().any(|(key, value)| QuotaWarning::decode(key, value).is_ok()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 pub(crate) async fn stands(

@@ -8,7 +8,8 @@
 //!   number in each batch. Usage falls with the rows. A crash between leaves a mailbox without a
 //!   name, which [`DeleteMailbox`] finishes when it is run again.
 //! * A mailbox belongs to the tier that its name says (`tier`): a rename across the border moves its
-//!   usage in the same batch, and is refused when there is no room.
+//!   usage in the same batch, and is refused when there is no room. Out of the archive, the record notes
+//!   when, for those who ask how long its rows have been live.
 //! * Subscriptions are names, not mailboxes (RFC 9051 §6.3.7), and outlive them.
 
 use super::{
@@ -353,6 +354,10 @@ impl Change for RenameMailbox {
             quota::transfer(draft, (left, entered), record.charged_octets, record.exists).await?;
             record.name = renamed.to_string();
             record.tier = entered.number();
+            if (left, entered) == (Tier::Archive, Tier::Live) {
+                // Its rows keep their SAVEDATE.
+                record.live_since = draft.now.0;
+            }
             draft.put_mailbox(id, &record);
             delete_name(draft, &name);
             put_name(draft, &renamed, id);

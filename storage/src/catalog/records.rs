@@ -245,6 +245,9 @@ pub(crate) struct MailboxRecord {
     /// Which usage its rows are part of: 0 live, 1 archive.
     #[prost(uint32, tag = "20")]
     pub(crate) tier: u32,
+    /// When a rename took it out of the archive last, in milliseconds since 1970; 0 = none did.
+    #[prost(sint64, tag = "21")]
+    pub(crate) live_since: i64,
 }
 
 impl MailboxRecord {

@@ -63,7 +63,8 @@ impl ColdMessages<'_> {
             self.numbers.clear();
             match self.load(reader, account).await {
                 Ok(()) => {}
-                Err(StoreError::Damaged { .. }) => self.numbers.clear(),
+                // A store of a newer program is not opened: where a version is unknown, an octet is another.
+                Err(StoreError::Damaged { .. } | StoreError::TooNew { .. }) => self.numbers.clear(),
                 Err(error) => return Err(error),
             }
         }

@@ -6,13 +6,14 @@
 //!   instant, and a run that was killed goes on after the last batch.
 //! * What a rule said of a row when it was listed is asked again in the batch: a row that was flagged
 //!   or expunged meanwhile stays as it is.
-//! * Rows are taken in the order of the source, up to the first for which there is no room: what fits
-//!   is moved, and the answer says what is full.
+//! * Rows are taken in the order of the source. One for which there is no room is passed over, with those
+//!   that need as much ([`NoRoom`]): what fits is moved, and the answer says what is full. Only when no row
+//!   fits any more that is the end.
 //! * A row in the archive notes its `origin`: mailbox, the name it had then, UID.
 //!
 //! Not here: rules and schedules (the floor above), MOVE as clients ask for it (`copy`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use trust::clock::UnixMillis;
 
@@ -85,6 +86,8 @@ pub struct ArchiveRequest<S> {
     pub uids: Vec<Uid>,
     /// The rules.
     pub selection: S,
+    /// What is known to have no room: it is passed over.
+    pub no_room: NoRoom,
 }
 
 /// What [`Account::archive`] did.
@@ -96,8 +99,10 @@ pub struct Archived {
     pub messages: u64,
     /// What they are charged.
     pub octets: u64,
-    /// What there was no room for; the rows after `up_to` stay.
+    /// What there was no room for first.
     pub full: Option<Full>,
+    /// What has no room now, with that of the request.
+    pub no_room: NoRoom,
 }
 
 /// What of the archive is used up.
@@ -109,6 +114,46 @@ pub struct Full {
     pub used: u64,
     /// The limit.
     pub limit: u64,
+}
+
+/// What was found to have no room in the archive, so that it is not tried again: nor is what needs as much.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct NoRoom {
+    /// What the smallest row is charged that did not fit.
+    octets: Option<u64>,
+    /// Mailboxes that may not be made.
+    targets: BTreeSet<MailboxName>,
+    /// Whether there is none for any row at all.
+    at_end: bool,
+}
+
+impl NoRoom {
+    /// Notes that a row which is charged `octets` and goes to `target` met `full`.
+    pub fn note(&mut self, full: &Full, target: &MailboxName, octets: u64) {
+        match full.resource {
+            "archive octets" => {
+                self.octets = Some(self.octets.map_or(octets, |least| least.min(octets)));
+            }
+            "mailboxes" => {
+                self.targets.insert(target.clone());
+            }
+            _ => self.at_end = true,
+        }
+    }
+
+    /// Whether it is known that a row which is charged `octets` does not fit into `target`.
+    #[must_use]
+    pub fn is_for(&self, target: &MailboxName, octets: u64) -> bool {
+        self.at_end
+            || self.octets.is_some_and(|least| octets >= least)
+            || self.targets.contains(target)
+    }
+
+    /// Whether no row fits any more.
+    #[must_use]
+    pub fn is_at_end(&self) -> bool {
+        self.at_end
+    }
 }
 
 /// The mailboxes that rows go to, by name, open until the batch is complete.
@@ -123,7 +168,8 @@ impl<S: ArchiveSelection> Change for ArchiveRequest<S> {
             return Err(too_many_rows(draft.limits.rows_per_batch_max));
         }
         let mut source = OpenMailbox::open(draft, self.source).await?;
-        let mut archived = Archived { up_to: self.uids.last().copied(), ..Archived::default() };
+        let (up_to, no_room) = (self.uids.last().copied(), self.no_room.clone());
+        let mut archived = Archived { up_to, no_room, ..Archived::default() };
         let mut targets = Targets::new();
         let mut moved = Vec::new();
         // What is in the archive already stays where it is.
@@ -134,10 +180,18 @@ impl<S: ArchiveSelection> Change for ArchiveRequest<S> {
         let mut mod_seq = None;
         let mut settled = None;
         for row in rows {
-            if let Some(name) = self.selection.target(Candidate::from(&row)) {
+            let target = self.selection.target(Candidate::from(&row));
+            let has_room = |name: &MailboxName| !archived.no_room.is_for(name, row.charged_octets);
+            if let Some(name) = target.filter(has_room) {
                 if let Some(full) = room(draft, &mut targets, &name, &row).await? {
-                    (archived.full, archived.up_to) = (Some(full), settled);
-                    break;
+                    archived.no_room.note(&full, &name, row.charged_octets);
+                    archived.full.get_or_insert(full);
+                    if archived.no_room.is_at_end() {
+                        archived.up_to = settled;
+                        break;
+                    }
+                    settled = Some(row.uid);
+                    continue;
                 }
                 let seq = match mod_seq {
                     Some(seq) => seq,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use trust::clock::UnixMillis;
+use trust::clock::Clock as _;
 
 use super::house::{ANNA, House, message, request, settings, uid};
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     ids::{AccountId, MailboxId, Uid},
     mailbox::{
         append::AppendRequest,
-        archive::{ArchiveRequest, ArchiveSelection, Archived, Candidate, Full, Restored},
+        archive::{ArchiveRequest, ArchiveSelection, Archived, Candidate, Full, NoRoom, Restored},
         flags::{FlagChange, Flags},
         live::LiveMailbox,
         view::{MailboxView as _, Origin},
@@ -44,6 +44,10 @@ impl ArchiveSelection for Everything {
     fn also(&self, _: &Archived) -> Batch {
         Batch::default()
     }
+}
+
+fn all_of<S>(source: MailboxId, uids: Vec<Uid>, selection: S) -> ArchiveRequest<S> {
+    ArchiveRequest { source, uids, selection, no_room: NoRoom::default() }
 }
 
 fn with_limits(live: Option<u64>, archive: Option<u64>) -> AccountSettings {
@@ -166,6 +170,28 @@ async fn a_rename_across_the_border_takes_the_usage_along_or_is_refused_whole() 
 }
 
 #[tokio::test]
+async fn a_rename_out_of_the_archive_notes_when_and_no_other_rename_does() {
+    let (house, anna) = House::with_anna().await;
+    anna.create_mailbox("Lavori/2020", None).await.expect("create");
+    let since = async |name: &str| {
+        let listed = anna.mailboxes().await.expect("list");
+        listed.into_iter().find(|listed| listed.name == name).expect(name).live_since
+    };
+    for (from, to) in [("Lavori", "Opere"), ("Opere", "Archivio/Opere"), ("Archivio/Opere", "Archivio/O")] {
+        anna.rename_mailbox(from, to).await.expect("rename");
+        assert_eq!((since(to).await, since(&format!("{to}/2020")).await), (None, None), "{to}");
+    }
+    house.clock.advance(1_000);
+    let now = house.clock.now();
+    anna.rename_mailbox("Archivio/O", "Lavori").await.expect("rename");
+    assert_eq!((since("Lavori").await, since("Lavori/2020").await), (Some(now), Some(now)));
+    house.clock.advance(1_000);
+    anna.rename_mailbox("Lavori", "Opere").await.expect("rename");
+    assert_eq!(since("Opere").await, Some(now), "it was live before");
+    house.is_sound().await;
+}
+
+#[tokio::test]
 async fn both_tiers_warn_each_for_itself_even_in_one_batch() {
     let (house, anna) = House::with_anna().await;
     limit(&house, 2, Some(100), Some(100)).await;
@@ -280,11 +306,11 @@ async fn what_fits_goes_into_the_archive_and_notes_where_it_was() {
     inbox.store_flags(&[uid(2)], FlagChange::Add, &flagged, None).await.expect("flag");
     let uids: Vec<Uid> = (1..=5).map(uid).collect();
     let selection = Everything("Archivio/2026/INBOX");
-    let request = ArchiveRequest { source: INBOX, uids: uids.clone(), selection };
+    let request = all_of(INBOX, uids.clone(), selection);
     let archived = anna.archive(request).await.expect("archive");
     let full = Full { resource: "archive octets", used: 20, limit: 25 };
-    let expected = Archived { up_to: Some(uid(3)), messages: 2, octets: 20, full: Some(full) };
-    assert_eq!(archived, expected);
+    let known = (archived.up_to, archived.messages, archived.octets, archived.full);
+    assert_eq!(known, (Some(uid(5)), 2, 20, Some(full)));
     assert_eq!(used(&anna).await, (11, 20));
     let left: Vec<Uid> = inbox.rows().await.expect("rows").1.iter().map(|row| row.uid).collect();
     assert_eq!(left, [uid(2), uid(4)]);
@@ -306,12 +332,86 @@ async fn what_fits_goes_into_the_archive_and_notes_where_it_was() {
     assert_eq!(origins, [origin(1), origin(3)], "a change of flags keeps it");
 
     let selection = Everything("Archivio/2026/INBOX");
-    let again = ArchiveRequest { source: target.id(), uids: vec![uid(1)], selection };
+    let again = all_of(target.id(), vec![uid(1)], selection);
     assert_eq!(anna.archive(again).await.expect("archive").messages, 0, "it is there already");
     let selection = Everything("Lavori");
-    let outside = ArchiveRequest { source: INBOX, uids, selection };
+    let outside = all_of(INBOX, uids, selection);
     let refused = anna.archive(outside).await;
     assert!(matches!(refused, Err(StoreError::InvalidMailboxName { .. })), "{refused:?}");
+    house.is_sound().await;
+}
+
+/// Each row to the mailbox of its size, a level below one of its own.
+struct BySize;
+
+impl ArchiveSelection for BySize {
+    fn target(&self, candidate: Candidate<'_>) -> Option<MailboxName> {
+        let size = candidate.size;
+        Some(MailboxName::new(&format!("Archivio/{size}/{size}")).expect("a name"))
+    }
+
+    fn also(&self, _: &Archived) -> Batch {
+        Batch::default()
+    }
+}
+
+#[tokio::test]
+async fn what_has_no_room_is_passed_over_with_what_needs_as_much() {
+    let (house, anna) = House::with_anna().await;
+    let inbox = open(&anna, "INBOX").await;
+    for octets in [60, 50, 9, 55, 0, 2, 1] {
+        charged(&house, &anna, INBOX, octets).await;
+    }
+    limit(&house, 2, None, Some(10)).await;
+    let uids: Vec<Uid> = (1..=7).map(uid).collect();
+    let request = all_of(INBOX, uids, Everything("Archivio/Tutto"));
+    let archived = anna.archive(request).await.expect("archive");
+    let full = Full { resource: "archive octets", used: 0, limit: 10 };
+    assert_eq!((archived.messages, archived.octets, archived.full), (3, 10, Some(full)));
+    assert_eq!(archived.up_to, Some(uid(7)));
+    let name = MailboxName::new("Archivio/Tutto").expect("a name");
+    let known = [0, 1, 2, 60].map(|octets| archived.no_room.is_for(&name, octets));
+    assert_eq!(known, [false, false, true, true]);
+    let left: Vec<Uid> = inbox.rows().await.expect("rows").1.iter().map(|row| row.uid).collect();
+    assert_eq!(left, [1, 2, 4, 6].map(uid));
+
+    let request = all_of(INBOX, left, Everything("Archivio/Tutto"));
+    let again = ArchiveRequest { no_room: archived.no_room, ..request };
+    assert_eq!(anna.archive(again).await.expect("archive").full, None, "nothing was tried");
+    let settings = AccountSettings { archive_quota_messages: Some(4), ..with_limits(None, None) };
+    house.store.apply_account(ANNA, 3, settings).await.expect("limits");
+    let request = all_of(INBOX, [1, 2, 4, 6].map(uid).into(), Everything("Archivio/Tutto"));
+    let archived = anna.archive(request).await.expect("archive");
+    let full = Full { resource: "archive messages", used: 4, limit: 4 };
+    assert_eq!((archived.messages, archived.full), (1, Some(full)));
+    assert_eq!((archived.up_to, archived.no_room.is_at_end()), (Some(uid(1)), true));
+    house.is_sound().await;
+}
+
+#[tokio::test]
+async fn a_mailbox_that_may_not_be_made_keeps_no_row_from_another() {
+    let (house, anna) = House::with_anna().await;
+    let inbox = open(&anna, "INBOX").await;
+    let mut sizes = Vec::new();
+    for number in [1, 100, 1, 100] {
+        let octets = message(number);
+        sizes.push(octets.len());
+        anna.append(request(INBOX, &house.stage(&octets).await)).await.expect("append");
+    }
+    let [small, large, ..] = sizes[..] else { panic!("{sizes:?}") };
+    assert_ne!(small, large);
+    anna.create_mailbox(&format!("Archivio/{large}/{large}"), None).await.expect("create");
+    let mailboxes = anna.quota().await.expect("quota").used_mailboxes;
+    let settings = AccountSettings { quota_mailboxes: Some(mailboxes + 1), ..with_limits(None, None) };
+    house.store.apply_account(ANNA, 2, settings).await.expect("limits");
+    let uids: Vec<Uid> = (1..=4).map(uid).collect();
+    let archived = anna.archive(all_of(INBOX, uids, BySize)).await.expect("archive");
+    let resource = archived.full.expect("full").resource;
+    assert_eq!((archived.messages, resource, archived.up_to), (2, "mailboxes", Some(uid(4))));
+    let left: Vec<Uid> = inbox.rows().await.expect("rows").1.iter().map(|row| row.uid).collect();
+    assert_eq!(left, [uid(1), uid(3)]);
+    let made = anna.quota().await.expect("quota").used_mailboxes;
+    assert_eq!(made, mailboxes, "none above it is left over");
     house.is_sound().await;
 }
 
@@ -324,8 +424,7 @@ async fn who_follows_a_mailbox_hears_what_the_archive_took_and_gave_back() {
     }
     let before = inbox.state().await.expect("state").highest_mod_seq;
     let selection = Everything("Archivio/2026");
-    let request = ArchiveRequest { source: INBOX, uids: vec![uid(1)], selection };
-    anna.archive(request).await.expect("archive");
+    anna.archive(all_of(INBOX, vec![uid(1)], selection)).await.expect("archive");
     let changes = inbox.changes_since(before).await.expect("changes");
     assert_eq!((changes.expunged, changes.incomplete), (vec![uid(1)], false));
     let archive = open(&anna, "Archivio/2026").await;
@@ -345,7 +444,7 @@ async fn messages_go_back_to_where_they_were_whatever_it_is_called_now() {
     for mailbox in [work.id(), brief.id(), INBOX] {
         charged(&house, &anna, mailbox, 10).await;
         let selection = Everything("Archivio/2026");
-        let request = ArchiveRequest { source: mailbox, uids: vec![uid(1)], selection };
+        let request = all_of(mailbox, vec![uid(1)], selection);
         assert_eq!(anna.archive(request).await.expect("archive").messages, 1);
     }
     let archive = open(&anna, "Archivio/2026").await;
@@ -358,6 +457,7 @@ async fn messages_go_back_to_where_they_were_whatever_it_is_called_now() {
     assert_eq!(over(refused), ("octets", 0, 39));
     assert_eq!(used(&anna).await, (0, 40));
     limit(&house, 3, Some(40), None).await;
+    house.clock.advance(1_000);
     let restored = anna.restore_to_origin(archive.id(), &uids).await.expect("restore");
     let anew = open(&anna, "Breve").await.id();
     let back = |from, mailbox, to| Restored { from: uid(from), mailbox, uid: uid(to) };
@@ -366,7 +466,7 @@ async fn messages_go_back_to_where_they_were_whatever_it_is_called_now() {
     assert_eq!(used(&anna).await, (40, 0));
     let rows = open(&anna, "Vecchi lavori").await.rows().await.expect("rows").1;
     assert_eq!((rows.len(), rows[0].origin.clone()), (1, None));
-    assert!(rows[0].save_date >= UnixMillis(0));
+    assert_eq!(rows[0].save_date, house.clock.now(), "it came back now");
     house.is_sound().await;
 }
 

@@ -186,11 +186,16 @@ fn records_of_mailboxes_stay_as_they_are() {
             special_use: number,
             deleting: true,
             tier: Tier::Archive.number(),
+            live_since: 0,
         };
         let golden = Golden::of("mailboxes").variant(special_use);
         let key = keys::mailbox(ACCOUNT, MAILBOX);
         holds(golden.fields("records::MailboxRecord", 1), (keys::MAILBOXES, key), &record);
     }
+    let record = MailboxRecord { live_since: AT, ..MailboxRecord::default() };
+    let golden = Golden::of("mailboxes").variant("live_since");
+    let key = keys::mailbox(ACCOUNT, MAILBOX);
+    holds(golden.fields("records::MailboxRecord", 1), (keys::MAILBOXES, key), &record);
     let index = IndexRecord { id: MAILBOX.0 };
     let golden = Golden::of("mailbox_names").fields("records::IndexRecord", 1);
     let key = keys::mailbox_name(ACCOUNT, "Località/Forlì");

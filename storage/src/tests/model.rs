@@ -26,7 +26,7 @@ use crate::{
     error::StoreError,
     ids::{MailboxId, Uid},
     mailbox::{
-        archive::{ArchiveRequest, ArchiveSelection, Archived, Candidate},
+        archive::{ArchiveRequest, ArchiveSelection, Archived, Candidate, NoRoom},
         flags::{FlagChange, Flags},
         view::MailboxView as _,
     },
@@ -283,7 +283,8 @@ async fn perform(
         Operation::Rename { from, to } => anna.rename_mailbox(NAMES[from], NAMES[to]).await?,
         Operation::Archive { mailbox, uids: bits } => {
             let (source, uids) = (open(mailbox).await?.id(), uids(bits));
-            anna.archive(ArchiveRequest { source, uids, selection: NotDeleted }).await?;
+            let no_room = NoRoom::default();
+            anna.archive(ArchiveRequest { source, uids, selection: NotDeleted, no_room }).await?;
         }
         Operation::Crash => {}
     }

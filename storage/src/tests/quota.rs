@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use trust::random::{RandomSource as _, SeededRandom};
 
 use super::house::{ANNA, House, message, request, settings};
@@ -10,10 +11,14 @@ use crate::{
         Account,
         quota::{ArchiveQuota, Quota, QuotaRule, QuotaWarning, REARMED_BELOW, WARNING_LEVELS},
         settings::AccountSettings,
+        tier::Tier,
     },
-    catalog::engine::Batch,
+    catalog::{
+        engine::{Batch, Engine as _},
+        keys,
+    },
     error::StoreError,
-    ids::MailboxId,
+    ids::{AccountId, MailboxId},
     mailbox::{
         append::AppendRequest,
         flags::{FlagChange, Flags},
@@ -330,4 +335,24 @@ async fn usage_limits_and_warnings_are_those_of_a_model_over_many_changes() {
     assert_eq!(levels, model.warned);
     assert!(refused > 20 && levels.len() > 10, "the model met its cases");
     house.is_sound().await;
+}
+
+#[tokio::test]
+async fn warnings_that_cannot_be_read_are_passed_over() {
+    let (house, anna) = House::with_anna().await;
+    let mut batch = Batch::default();
+    for (account, value) in [(AccountId(1), b"\x00"), (AccountId(2), b"\x09"), (AccountId(u64::MAX), b"\x09")] {
+        let key = keys::quota_warning(account, Tier::Live, 1);
+        batch.put(keys::QUOTA_WARNINGS, key, Bytes::from_static(value));
+    }
+    house.engine.commit(batch).await.expect("commit");
+    assert!(!house.store.is_any_quota_warning().await.expect("asked"));
+    house.append(&anna, INBOX, 1).await.expect("append");
+    let limited = settings("anna@pec.example", Some(1));
+    house.store.apply_account(ANNA, 2, limited).await.expect("a limit");
+    assert!(house.store.is_any_quota_warning().await.expect("asked"));
+    let found = house.store.quota_warnings(None, 1).await.expect("warnings");
+    assert_eq!(found.iter().map(|warning| warning.account).collect::<Vec<_>>(), [ANNA]);
+    let behind = house.store.quota_warnings(found.first(), 1).await.expect("warnings");
+    assert_eq!(behind, []);
 }

@@ -1,10 +1,16 @@
 //! What an operator does to an account is in the journal.
 
+use bytes::Bytes;
+use storage::{account::settings::AccountState, catalog::keys};
+
 use super::*;
 use crate::{
-    archive::rules::{Rule, TARGET},
+    archive::{
+        ARCHIVE_RULES, ARCHIVE_RUNS,
+        rules::{Rule, TARGET},
+    },
     control::operations::{
-        archive::{ArchiveRestore, ArchiveRules, RulesChange},
+        archive::{ArchiveRestore, ArchiveRules, ArchiveStatus, RulesChange},
         snapshot::{
             SnapshotBrowse, SnapshotChange, SnapshotHold, SnapshotTake,
             compare::{SnapshotDiff, SnapshotSearch},
@@ -92,6 +98,86 @@ async fn holds_settings_rules_and_restores_are_noted_with_what_they_are_about() 
     ];
     let noted = noted.map(|(event, detail)| (event.to_owned(), detail.to_owned()));
     assert_eq!(journal(&site).await, noted);
+    site.registry.close().await;
+    site.store.close().await.unwrap();
+}
+
+/// The rule of so many days.
+fn older_than(days: u32) -> Rule {
+    serde_json::from_str(&format!("{{\"older_than_days\":{days}}}")).unwrap()
+}
+
+#[tokio::test]
+async fn rules_and_runs_that_cannot_be_read_are_counted_and_rules_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = site(folder.path()).await;
+    account(&site.store, 1, ANNA).await;
+    let damage = async |family| {
+        let mut batch = Batch::default();
+        for id in [1, 2] {
+            batch.put(family, keys::account(AccountId(id)), Bytes::from_static(b"\x00"));
+        }
+        site.store.commit(batch).await.unwrap();
+    };
+    let change = async |change| {
+        let rules = ArchiveRules { account: ANNA.to_owned(), change };
+        run(&rules, &site).await.map(|outcome| (outcome.own, outcome.rules))
+    };
+    damage(ARCHIVE_RUNS).await;
+    damage(ARCHIVE_RULES).await;
+    let status = run(&ArchiveStatus::default(), &site).await.unwrap();
+    assert_eq!((status.accounts, status.own_rules, status.unreadable), (0, 2, 4));
+    change(RulesChange::Keep).await.unwrap_err();
+    change(RulesChange::Add(older_than(7))).await.unwrap_err();
+    let own = change(RulesChange::Set(vec![older_than(5)])).await.unwrap();
+    assert_eq!(own, (true, vec![older_than(5)]));
+    damage(ARCHIVE_RULES).await;
+    assert!(!change(RulesChange::Reset).await.unwrap().0);
+    site.registry.close().await;
+    site.store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_rule_is_added_to_those_that_a_closed_account_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = site(folder.path()).await;
+    account(&site.store, 1, ANNA).await;
+    let change = async |change| {
+        let rules = ArchiveRules { account: ANNA.to_owned(), change };
+        run(&rules, &site).await.unwrap().rules
+    };
+    change(RulesChange::Set(vec![older_than(5)])).await;
+    let settings = async |version, state| {
+        let address = ANNA.to_owned();
+        let settings = AccountSettings { address, state, ..AccountSettings::default() };
+        site.store.apply_account(AccountId(1), version, settings).await.unwrap();
+    };
+    settings(2, AccountState::Closed).await;
+    assert_eq!(change(RulesChange::Add(older_than(7))).await, [], "a closed account is not archived");
+    settings(3, AccountState::Active).await;
+    assert_eq!(change(RulesChange::Keep).await, [older_than(5), older_than(7)]);
+    site.registry.close().await;
+    site.store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_restore_of_what_the_archive_holds_is_noted_whatever_room_there_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = site(folder.path()).await;
+    let anna = account(&site.store, 1, ANNA).await;
+    append(&anna, &stage(&site.store, "uno", 1).await, Some(9)).await;
+    let archive = anna.mailbox_by_name("Archivio").await.unwrap().id();
+    let inbox = anna.mailbox(MailboxId(1)).await.unwrap();
+    let uids = [inbox.rows().await.unwrap().1[0].uid];
+    inbox.move_to(&uids, archive).await.unwrap();
+    let (address, quota_octets) = (ANNA.to_owned(), Some(8));
+    let settings = AccountSettings { address, quota_octets, ..AccountSettings::default() };
+    site.store.apply_account(AccountId(1), 2, settings).await.unwrap();
+    let restore = ArchiveRestore { account: ANNA.to_owned(), mailbox: None, dry_run: false };
+    let outcome = run(&restore, &site).await.unwrap();
+    assert_eq!((outcome.messages, outcome.full.as_deref()), (0, Some("octets")));
+    let noted = ("archive-restored".to_owned(), "what Archivio holds".to_owned());
+    assert_eq!(journal(&site).await, [noted]);
     site.registry.close().await;
     site.store.close().await.unwrap();
 }

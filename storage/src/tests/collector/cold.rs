@@ -2,10 +2,18 @@
 
 use std::time::Duration;
 
-use super::yard::{INBOX, Yard, at_once, letter};
+use bytes::Bytes;
+
+use super::{
+    super::house::ANNA,
+    yard::{INBOX, Yard, at_once, letter},
+};
 use crate::{
     account::capture::{AccountState, Capture},
-    catalog::engine::Batch,
+    catalog::{
+        engine::{Batch, Engine as _, Reader as _},
+        keys,
+    },
     collector::CollectOptions,
     error::StoreError,
     ids::{MailboxId, Uid},
@@ -159,7 +167,7 @@ async fn what_moves_is_compressed_harder_and_found_again_from_packs_alone() {
     assert!(paths.iter().any(|(path, _)| path.starts_with("packs/cold/")));
     let (engine, clock) = (yard.engine.clone(), &yard.clock);
     for family in [crate::pack::index::CHUNK_INDEX, crate::pack::index::PACKS] {
-        use crate::catalog::engine::{Engine as _, Reader as _, Scan};
+        use crate::catalog::engine::Scan;
         let mut batch = Batch::default();
         for (key, _) in engine.scan(&Scan::prefix(family, b"", 100_000)).await.expect("scan") {
             batch.delete(family, key);
@@ -200,5 +208,27 @@ async fn what_only_a_snapshot_holds_moves() {
         let (cold, all) = cold_of(&yard, row).await;
         assert_eq!(cold, if at < 25 { all } else { 0 }, "message {at}");
     }
+    yard.is_sound().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_told_is_warm_and_stops_nobody() {
+    let (yard, uids, to) = filled(30).await;
+    let rows = archive(&yard, &uids, INBOX, to).await;
+    let key = keys::row(ANNA, to, rows[0].uid);
+    let row = yard.engine.get(keys::MAILBOX_ROWS, &key).await.expect("read").expect("a row");
+    let put = async |value: Bytes| {
+        let mut batch = Batch::default();
+        batch.put(keys::MAILBOX_ROWS, key.clone(), value);
+        yard.engine.commit(batch).await.expect("commit");
+    };
+    for version in [0, 9] {
+        let mut octets = row.to_vec();
+        octets[0] = version;
+        put(octets.into()).await;
+        assert_eq!(yard.collect(&cooling()).await.chunks_cooled, 0, "version {version}");
+    }
+    put(row).await;
+    assert!(yard.collect(&cooling()).await.chunks_cooled > 0);
     yard.is_sound().await;
 }
