@@ -358,11 +358,11 @@ async fn a_job_that_is_resumed_keeps_its_mailbox_unless_that_has_gone() {
     let stopped = |job: &mut RestoreJob| job.state = RestoreState::Stopped;
     // Renamed meanwhile, it is the same mailbox.
     anna.rename_mailbox("Ripristino/Pratiche", "Ripristino/Altre").await.expect("rename");
-    restores.change(ANNA, number, stopped).await.expect("stop");
+    restores.change(ANNA, number, &Batch::default(), stopped).await.expect("stop");
     let resumed = restores.resume(ANNA, number, &Batch::default()).await.expect("resume").expect("the job");
     assert_eq!(resumed.position, Some(position));
     anna.delete_mailbox("Ripristino/Altre").await.expect("delete");
-    restores.change(ANNA, number, stopped).await.expect("stop");
+    restores.change(ANNA, number, &Batch::default(), stopped).await.expect("stop");
     let resumed = restores.resume(ANNA, number, &Batch::default()).await.expect("resume").expect("the job");
     assert_eq!(resumed.position.expect("a position").destination, None);
     assert_eq!(finish(&restores, number).await.restored, 4);
