@@ -137,6 +137,8 @@ fn a_message_a_mailbox_and_an_account_come_back_where_they_were_or_beside() {
     house.client(&["fill", "Clienti/Rossi", "70", "10"]);
     let name = house.snapshot(&["take"])["name"].as_str().expect("a name").to_owned();
     let before = house.shown();
+    // Copies elsewhere, as in a folder of one's own, and what lies in the trash hold up nothing.
+    house.client(&["copy", "INBOX", "Cestino", "40"]);
     house.client(&["empty", "INBOX", "Clienti", "Clienti/Rossi"]);
 
     // One message, beside; and where it was.

@@ -5,18 +5,21 @@
 //!   twice.
 //! * Nothing is overwritten. Into a mailbox of its own (`Ripristino …`) everything is restored; in place,
 //!   into the mailbox of the same MailboxId, else of the same name, else into one that is made. There a
-//!   message is left alone when it still stands in the account, wherever it was moved to, or when the
-//!   mailbox had the same octets with the same INTERNALDATE when the job came to it or was resumed, which
-//!   is what an earlier restore leaves. One job in place is open in an account: another one is refused.
+//!   message is left alone when it was moved (it stands where the snapshot did not have it, and was not
+//!   thrown away: [`elsewhere`]), or when the mailbox had the same octets with the same INTERNALDATE when
+//!   the job came to it or was resumed, which is what an earlier restore leaves. One job in place is open
+//!   in an account: another one is refused.
 //! * Live messages keep their flags. Messages whose octets were erased, and those whose records are
 //!   missing or damaged, are passed over and counted, each on its own.
 //! * Over quota, and where chunks are missing, a job stops and can be resumed; what it restored stays.
 //! * One step at a time: the memory of a step in place grows with the messages of the mailbox that it
 //!   restores into, and when it goes on in the middle with those of its mailbox that are done, 40 octets
-//!   each.
+//!   each. Where something stands in the account that its mailbox lacks, 10 octets are held for each
+//!   message that stands where the snapshot did not have it, too.
 //!
 //! Not here: when steps are done, and how fast (the floor above).
 
+mod elsewhere;
 pub mod job;
 mod step;
 #[cfg(test)]

@@ -1,3 +1,5 @@
+mod in_place;
+
 use storage::{
     account::{erase::EraseRequest, quota::QuotaRule, settings::AccountSettings},
     catalog::{
@@ -252,24 +254,6 @@ fn a_job_reads_back_and_hostile_octets_are_refused() {
     assert!(RestoreJob::decode(&key, &[]).is_err());
     assert!(RestoreJob::decode(&key, &[2]).is_err());
     assert!(RestoreJob::decode(&key[1..], &octets).is_err());
-}
-
-#[tokio::test]
-async fn in_place_a_message_that_was_moved_since_is_present_and_comes_no_second_time() {
-    let (house, anna) = House::new(small()).await;
-    house.fill(INBOX, 1..11).await;
-    house.take().await;
-    let archive = anna.mailbox_by_name("Archivio").await.expect("Archivio").state().await;
-    let archive = archive.expect("its state").mailbox_id;
-    let inbox = anna.mailbox(INBOX).await.expect("INBOX");
-    inbox.move_to(&[uid(2), uid(3)], archive).await.expect("move");
-    house.expunge(INBOX, &[uid(4)]).await;
-    let number = begin(&house, Scope::default(), Target::InPlace).await;
-    let job = finish(&restores(&house), number).await;
-    assert_eq!((job.state, job.restored, job.present), (RestoreState::Done, 1, 9), "{job:?}");
-    let wanted = numbers([1, 5, 6, 7, 8, 9, 10, 4].into_iter());
-    assert_eq!(subjects(&house, "INBOX").await, wanted);
-    assert_eq!(subjects(&house, "Archivio").await, numbers(2..4));
 }
 
 #[tokio::test]
