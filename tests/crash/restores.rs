@@ -50,6 +50,11 @@ impl House {
         shown.into_iter().map(|(name, rows)| (name, sorted(rows))).collect()
     }
 
+    /// What a mail program shows that shows only what is subscribed to.
+    fn subscribed(&self) -> Vec<String> {
+        serde_json::from_str(&self.client(&["subscribed"])).expect("JSON")
+    }
+
     pub(crate) fn snapshot(&self, words: &[&str]) -> Value {
         let (word, rest) = words.split_first().expect("a word");
         json(&self.provider, &[&["snapshot", word, &self.anna][..], rest].concat())
@@ -114,6 +119,13 @@ fn restores_end_after_each_kill_and_each_message_is_there_once() {
         assert_eq!(state, (&"done".into(), &180.into()), "{status}");
     }
     let mut after = house.shown();
+    let subscribed = house.subscribed();
+    for mailbox in ["Clienti", "Clienti/Rossi"] {
+        let beside = format!("Ripristino {name}/{mailbox}");
+        for shown in [mailbox, &beside] {
+            assert!(subscribed.iter().any(|one| one == shown), "{shown}: {subscribed:?}");
+        }
+    }
     for (mailbox, rows) in before.iter().filter(|(_, rows)| !rows.is_empty()) {
         let beside = after.remove(&format!("Ripristino {name}/{mailbox}"));
         assert_eq!(beside.as_ref(), Some(rows), "{mailbox}");

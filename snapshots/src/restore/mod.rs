@@ -9,6 +9,7 @@
 //!   thrown away: [`elsewhere`]), or when the mailbox had the same octets with the same INTERNALDATE when
 //!   the job came to it or was resumed, which is what an earlier restore leaves. One job in place is open
 //!   in an account: another one is refused.
+//! * A mailbox that is made is subscribed to: beside the others always, in place when it was.
 //! * Live messages keep their flags. Messages whose octets were erased, and those whose records are
 //!   missing or damaged, are passed over and counted, each on its own.
 //! * Over quota, and where chunks are missing, a job stops and can be resumed; what it restored stays.

@@ -389,7 +389,11 @@ async fn destination(
             .filter(|_| job.root.is_none())
             .find(|one| one.attribute() == entry.special_use)
             .filter(|one| live.iter().all(|other| other.special_use != Some(*one)));
-        account.create_mailbox(&name, special_use).await?
+        if job.root.is_some() || entry.subscribed {
+            account.create_subscribed(&name, special_use).await?
+        } else {
+            account.create_mailbox(&name, special_use).await?
+        }
     };
     let state = account.mailbox(into).await?.state().await?;
     let own_from = state.uid_next.map_or(u32::MAX, Uid::get);

@@ -139,3 +139,31 @@ async fn what_is_moved_while_a_job_goes_on_comes_no_second_time() {
     assert_eq!((job.restored, job.present), (20, 20), "{job:?}");
     assert_eq!(subjects(&house, "Clienti").await, numbers(0..0));
 }
+
+#[tokio::test]
+async fn what_a_restore_makes_is_subscribed_to_beside_always_and_in_place_when_it_was() {
+    let (house, anna) = House::new(small()).await;
+    for (number, name) in ["Clienti/Rossi", "Riservata"].into_iter().enumerate() {
+        let id = anna.create_mailbox(name, None).await.expect("create");
+        house.append(id, number).await;
+    }
+    anna.subscribe("Clienti/Rossi", true).await.expect("subscribe");
+    house.take().await;
+    for name in ["Clienti/Rossi", "Clienti", "Riservata"] {
+        anna.delete_mailbox(name).await.expect("delete");
+        anna.subscribe(name, false).await.expect("unsubscribe");
+    }
+    for target in [Target::InPlace, Target::Into("Ripristino".to_owned())] {
+        let number = begin(&house, Scope::default(), target).await;
+        assert_eq!(finish(&restores(&house), number).await.restored, 2);
+    }
+    let listed = anna.mailboxes().await.expect("mailboxes");
+    let made = ["Clienti", "Riservata", "Ripristino"];
+    let made = |name: &str| made.iter().any(|one| name.starts_with(one));
+    let not: Vec<&str> = listed
+        .iter()
+        .filter(|one| made(&one.name) && !one.subscribed)
+        .map(|one| one.name.as_str())
+        .collect();
+    assert_eq!(not, ["Clienti", "Riservata"]);
+}
