@@ -156,6 +156,8 @@ impl Restores {
         now: UnixMillis,
         also: &Batch,
     ) -> Result<RestoreJob, SnapshotError> {
+        // Before the snapshot is opened: none is let go of under this place.
+        let _place = self.snapshots.place(account).await;
         let open = self.snapshots.open(account, snapshot).await?;
         let mailboxes = within(&open, &scope)?;
         let total = match (scope.uid, scope.mailbox) {
@@ -165,7 +167,6 @@ impl Restores {
             }
             _ => mailboxes.iter().map(|(_, entry)| entry.content.rows).sum(),
         };
-        let _place = self.snapshots.place(account).await;
         let root = match target {
             Target::InPlace => None,
             Target::Into(name) => Some(self.free_name(account, &name).await?),

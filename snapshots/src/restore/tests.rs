@@ -22,6 +22,7 @@ use super::{
     job::{RestoreJob, RestoreState, Scope},
 };
 use crate::error::SnapshotError;
+use crate::keep::keys::SNAPSHOTS;
 use crate::keep::tests::house::{ANNA, House, INBOX, MORNING, small, uid};
 
 const LIMITS: RestoreLimits =
@@ -456,4 +457,24 @@ async fn what_the_holder_took_out_of_the_snapshot_while_a_job_stood_still_comes_
     found.sort();
     wanted.sort();
     assert_eq!(found, wanted);
+}
+
+#[tokio::test]
+async fn a_snapshot_that_goes_while_a_restore_waits_for_its_turn_gets_no_job() {
+    let house = halved_house().await;
+    let restores = restores(&house);
+    let place = house.snapshots.place(ANNA).await;
+    let begun = restores.begin(ANNA, 1, Scope::default(), Target::InPlace, MORNING);
+    let mut begun = std::pin::pin!(begun);
+    for _ in 0..100 {
+        assert!(futures::poll!(&mut begun).is_pending());
+        tokio::task::yield_now().await;
+    }
+    let mut gone = Batch::default();
+    gone.delete(SNAPSHOTS, crate::keep::keys::snapshot(ANNA, 1));
+    house.store.commit(gone).await.expect("commit");
+    drop(place);
+    let refused = begun.await;
+    assert!(matches!(refused, Err(SnapshotError::NoSuchSnapshot { .. })), "{refused:?}");
+    assert_eq!(restores.list(ANNA).await.expect("list"), []);
 }
