@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use snapshots::{
-    export::{Asked, ExportError, Exported, Format, Sink, export},
+    export::{Asked, ExportError, Exported, Format, Sink, ZIP_MESSAGES_MAX, export},
     restore::job::Scope,
 };
 
@@ -107,6 +107,19 @@ impl SnapshotExport {
     }
 }
 
+fn too_many_for_zip(messages: u64) -> OperationError {
+    let most = ZIP_MESSAGES_MAX;
+    let italian = format!(
+        "{messages} messaggi sono troppi per uno zip, che ne ha al più {most}: --format tar, o una cartella \
+         alla volta"
+    );
+    let english = format!(
+        "{messages} messages are too many for a zip, which has {most} at most: --format tar, or mailbox by \
+         mailbox"
+    );
+    OperationError::new(Kind::Invalid, Text::filled(italian, english))
+}
+
 struct PutOut<'a>(&'a Run);
 
 #[async_trait::async_trait]
@@ -160,6 +173,7 @@ impl Operation for SnapshotExport {
         let done = done.map_err(|error| match error {
             ExportError::Snapshot(error) => error.into(),
             ExportError::Write(error) => OperationError::of_machine(&error),
+            ExportError::TooManyForZip(messages) => too_many_for_zip(messages),
         })?;
         let unreadable = done.first_unreadable.into_iter();
         Ok(ExportOutcome {
