@@ -7,7 +7,10 @@ use snapshots::{
     search::{FoundMessage, Query, Seen},
 };
 use storage::ids::MailboxId;
-use trust::digest::Sha256Digest;
+use trust::{
+    clock::{Clock as _, SystemClock},
+    digest::Sha256Digest,
+};
 
 use super::{account, opened, read, standing::Kept};
 use crate::{
@@ -79,10 +82,12 @@ impl Operation for SnapshotDiff {
 
     async fn run(&self, site: &Site, run: &Run) -> Result<Differences, OperationError> {
         let (id, settings) = account(site, &self.account).await?;
-        let snapshots = opened(site);
+        let (snapshots, now) = (opened(site), SystemClock.now());
         let kept = Kept::read(&snapshots, id).await?;
         let standing = kept.named(&self.from)?;
-        let from = snapshots.open(id, standing.snapshot.number).await?;
+        let number = standing.snapshot.number;
+        let mut readings = vec![run.reading(snapshots.begin_reading(id, number, now)).await??];
+        let from = snapshots.open(id, number).await?;
         let mut notes: Vec<Text> = standing.note().into_iter().collect();
         let detail = format!("diff {} {}", standing.snapshot.name(), self.to);
         read(site, &settings.address, &detail).await?;
@@ -97,12 +102,15 @@ impl Operation for SnapshotDiff {
             ("now".to_owned(), diff(&from, Later::Now(&state), tell).await?)
         } else {
             let standing = kept.named(&self.to)?;
-            let to = snapshots.open(id, standing.snapshot.number).await?;
+            let number = standing.snapshot.number;
+            readings.push(run.reading(snapshots.begin_reading(id, number, now)).await??);
+            let to = snapshots.open(id, number).await?;
             notes.extend(standing.note());
             names.extend(names_of(&to));
             let tell = |one| self.tell(&names, one, &mut changes, run);
             (to.snapshot().name(), diff(&from, Later::Snapshot(&to), tell).await?)
         };
+        drop(readings);
         run.go_on()?;
         let total = totals.added + totals.removed + totals.moved + totals.flags + totals.mailboxes;
         Ok(Differences {

@@ -5,6 +5,7 @@ use snapshots::{
     export::{Asked, ExportError, Exported, Format, Sink, ZIP_MESSAGES_MAX, export},
     restore::job::Scope,
 };
+use trust::clock::{Clock as _, SystemClock};
 
 use super::{account, mailbox_named, noted, open, opened, part, uid};
 use crate::{
@@ -142,7 +143,11 @@ impl Operation for SnapshotExport {
 
     async fn run(&self, site: &Site, run: &Run) -> Result<ExportOutcome, OperationError> {
         let (id, settings) = account(site, &self.account).await?;
-        let (opened, note) = run.reading(open(&opened(site), id, &self.instant)).await??;
+        let snapshots = opened(site);
+        let (opened, note) = run.reading(open(&snapshots, id, &self.instant)).await??;
+        let number = opened.snapshot().number;
+        let reading = snapshots.begin_reading(id, number, SystemClock.now());
+        let _reading = run.reading(reading).await??;
         let mailbox = self.mailbox.as_deref().map(|name| mailbox_named(&opened, name));
         let scope = Scope {
             mailbox: mailbox.transpose()?,
