@@ -38,7 +38,8 @@ def listed(value, first, second):
 
 
 def browsed(value, first):
-    shaped(value, snapshot=str, mailboxes=list, messages=list, more=bool, note=(dict, type(None)))
+    shaped(value, snapshot=str, mailboxes=list, messages=list, more=bool, unreadable=int,
+           note=(dict, type(None)))
     assert value["snapshot"] == first, value
     for one in value["mailboxes"]:
         shaped(one, name=str, id=int, uid_validity=int, messages=int, octets=int)
@@ -88,7 +89,7 @@ def same(value, _, second):
 
 
 def searched(value):
-    shaped(value, messages=list, more=bool, snapshots=int)
+    shaped(value, messages=list, more=bool, snapshots=int, unreadable=int)
     for one in value["messages"]:
         shaped(one, subject=str, message_id=str, sha256=str, octets=int, first=dict, last=dict, is_there=bool)
         for seen in (one["first"], one["last"]):

@@ -6,7 +6,11 @@ use std::{
     process::{Command, Stdio},
 };
 
-use storage::{ids::MailboxId, mailbox::view::MailboxView as _};
+use storage::{
+    catalog::{engine::Batch, keys},
+    ids::MailboxId,
+    mailbox::view::MailboxView as _,
+};
 
 use super::{
     Site,
@@ -85,6 +89,32 @@ fn scripts_read_what_is_listed_browsed_compared_and_found() {
     assert_eq!(site.refusal(&never), (3, "not_found".to_owned()));
     let nowhere = ["snapshot", "browse", ANNA, "latest", "Mai"];
     assert_eq!(site.refusal(&nowhere), (3, "not_found".to_owned()));
+}
+
+#[test]
+fn a_message_whose_summary_cannot_be_read_hides_no_others() {
+    let (site, first, _) = two_instants();
+    with_store(site.folder.path(), async |store| {
+        let anna = account(store, 1, ANNA).await;
+        let row = anna.mailbox(MailboxId(1)).await.unwrap().rows().await.unwrap().1.remove(0);
+        let mut damage = Batch::default();
+        damage.put(keys::SUMMARIES, keys::message(anna.id(), row.email_number), "");
+        store.commit(damage).await.unwrap();
+    });
+    let browsed = site.json(&["snapshot", "browse", ANNA, &first, "INBOX"]);
+    let subjects: Vec<&str> = browsed["messages"]
+        .as_array()
+        .expect("messages")
+        .iter()
+        .map(|one| one["subject"].as_str().expect("a text"))
+        .collect();
+    assert!(!subjects[0].is_empty() && subjects[1].is_empty(), "{browsed}");
+    assert_eq!(browsed["unreadable"], 1, "{browsed}");
+    let found = site.json(&["snapshot", "search", ANNA, "--text", subjects[0]]);
+    assert_eq!(found["messages"].as_array().map(Vec::len), Some(1), "{found}");
+    assert_eq!(found["unreadable"], 1, "{found}");
+    let said = stderr(&site.run(&["snapshot", "search", ANNA, "--text", subjects[0]]));
+    assert!(said.contains("store check"), "{said}");
 }
 
 #[test]

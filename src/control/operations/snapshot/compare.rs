@@ -213,6 +213,9 @@ pub struct SearchOutcome {
     pub more: bool,
     /// Snapshots that were looked at.
     pub snapshots: u64,
+    /// Messages whose headers cannot be read: they may be missing.
+    #[serde(default)]
+    pub unreadable: u64,
 }
 
 /// A message that was found.
@@ -319,6 +322,7 @@ impl Operation for SnapshotSearch {
             messages: found.messages.into_iter().map(FoundView::from).collect(),
             more: found.more,
             snapshots: found.snapshots,
+            unreadable: found.unreadable,
         })
     }
 }

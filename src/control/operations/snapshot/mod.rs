@@ -25,6 +25,7 @@ use snapshots::{
 use storage::{
     error::StoreError,
     ids::{MailboxId, Uid},
+    summary::Envelope,
 };
 
 use crate::{
@@ -173,6 +174,9 @@ pub struct Browsed {
     pub messages: Vec<MessageView>,
     /// There are more messages.
     pub more: bool,
+    /// Messages of these whose headers cannot be read: they stand without subject and Message-ID.
+    #[serde(default)]
+    pub unreadable: u64,
     /// Why the account may have been otherwise at the instant that was asked for.
     #[serde(default)]
     pub note: Option<Text>,
@@ -242,12 +246,16 @@ impl Operation for SnapshotBrowse {
         let mut rows = run.reading(mailbox.rows_after(after, limit + 1)).await??;
         let more = rows.len() > limit;
         rows.truncate(limit);
-        let mut messages = Vec::with_capacity(rows.len());
+        let (mut messages, mut unreadable) = (Vec::with_capacity(rows.len()), 0);
         for row in rows {
             run.go_on()?;
             let envelope = match open.account().summary(row.email_number).await {
                 Ok(summary) => summary.envelope.clone(),
-                Err(StoreError::NoSuchMessage { .. }) => storage::summary::Envelope::default(),
+                Err(StoreError::NoSuchMessage { .. }) => Envelope::default(),
+                Err(StoreError::Damaged { .. } | StoreError::TooNew { .. }) => {
+                    unreadable += 1;
+                    Envelope::default()
+                }
                 Err(error) => return Err(error.into()),
             };
             let text = |octets: Option<Vec<u8>>| {
@@ -264,6 +272,6 @@ impl Operation for SnapshotBrowse {
                 sha256: row.digest.to_string(),
             });
         }
-        Ok(Browsed { snapshot, messages, more, note, ..Browsed::default() })
+        Ok(Browsed { snapshot, messages, more, unreadable, note, ..Browsed::default() })
     }
 }
