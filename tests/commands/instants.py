@@ -69,7 +69,7 @@ def page(value, first, _):
 
 def compared(value):
     shaped(value, **{"from": str}, to=str, changes=list, added=int, removed=int, moved=int, flags=int, mailboxes=int,
-           more=bool, notes=list)
+           more=bool, moves_complete=bool, notes=list)
     for one in value["changes"]:
         shaped(one, change=str, mailbox=str, uid=int, before=str, after=str, sha256=str)
     return value

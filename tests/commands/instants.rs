@@ -4,12 +4,15 @@ use std::{
     io::Write as _,
     path::Path,
     process::{Command, Stdio},
+    sync::Arc,
 };
 
 use storage::{
+    account::Account,
     catalog::{engine::Batch, keys},
     ids::MailboxId,
-    mailbox::view::MailboxView as _,
+    mailbox::{live::LiveMailbox, view::MailboxView as _},
+    store::Store,
 };
 
 use super::{
@@ -115,6 +118,42 @@ fn a_message_whose_summary_cannot_be_read_hides_no_others() {
     assert_eq!(found["unreadable"], 1, "{found}");
     let said = stderr(&site.run(&["snapshot", "search", ANNA, "--text", subjects[0]]));
     assert!(said.contains("store check"), "{said}");
+}
+
+async fn inbox_of(store: &Store) -> (Arc<LiveMailbox>, Account) {
+    let anna = account(store, 1, ANNA).await;
+    (anna.mailbox(MailboxId(1)).await.unwrap(), anna)
+}
+
+#[test]
+fn more_moves_than_are_held_are_said_to_be_told_apart() {
+    let site = Site::new();
+    let file = site.folder.path().join("ceralacca.toml");
+    let config = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, config + "[snapshots.limits]\ndifferences_held_max = 1000\n").unwrap();
+    with_store(site.folder.path(), async |store| {
+        let (inbox, anna) = inbox_of(store).await;
+        anna.create_mailbox("Pratiche", None).await.unwrap();
+        append(store, &anna, 1, 500).await;
+        for _ in 0..11 {
+            let uids: Vec<_> = inbox.rows().await.unwrap().1.iter().map(|row| row.uid).collect();
+            inbox.copy(&uids, MailboxId(1)).await.unwrap();
+        }
+    });
+    let first = take(&site);
+    let same = site.json(&["snapshot", "diff", ANNA, &first, "now"]);
+    assert_eq!((&same["moves_complete"], &same["notes"]), (&true.into(), &serde_json::json!([])));
+    with_store(site.folder.path(), async |store| {
+        let (inbox, anna) = inbox_of(store).await;
+        let to = anna.mailbox_by_name("Pratiche").await.unwrap().id();
+        let uids: Vec<_> = inbox.rows().await.unwrap().1.iter().map(|row| row.uid).collect();
+        inbox.move_to(&uids, to).await.unwrap();
+    });
+    let compared = site.json(&["snapshot", "diff", ANNA, &first, "now"]);
+    assert_eq!(compared["moves_complete"], false, "{}", compared["notes"]);
+    assert!(compared["removed"].as_u64() > Some(0));
+    let said = stderr(&site.run(&["snapshot", "diff", ANNA, &first, "now", "--limit", "1"]));
+    assert!(said.contains("differences_held_max"), "{said}");
 }
 
 #[test]

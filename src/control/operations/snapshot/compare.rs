@@ -12,7 +12,7 @@ use trust::{
     digest::Sha256Digest,
 };
 
-use super::{account, opened, read, standing::Kept};
+use super::{LISTED_MAX, account, opened, read, standing::Kept};
 use crate::{
     control::{Kind, Operation, OperationError, Progress, Run, Site},
     texts::Text,
@@ -52,7 +52,11 @@ pub struct Differences {
     pub mailboxes: u64,
     /// There are more differences than are listed.
     pub more: bool,
-    /// Why the account may have been otherwise at an instant that was asked for.
+    /// Whether every move counts as one; otherwise some count as removed and added.
+    #[serde(default)]
+    pub moves_complete: bool,
+    /// Why the account may have been otherwise at an instant that was asked for, and that some moves count
+    /// as something else.
     #[serde(default)]
     pub notes: Vec<Text>,
 }
@@ -112,6 +116,7 @@ impl Operation for SnapshotDiff {
         };
         drop(readings);
         run.go_on()?;
+        notes.extend((!totals.moves_complete).then(some_moves_apart));
         let total = totals.added + totals.removed + totals.moved + totals.flags + totals.mailboxes;
         Ok(Differences {
             from: from.snapshot().name(),
@@ -123,9 +128,19 @@ impl Operation for SnapshotDiff {
             moved: totals.moved,
             flags: totals.flags,
             mailboxes: totals.mailboxes,
+            moves_complete: totals.moves_complete,
             notes,
         })
     }
+}
+
+fn some_moves_apart() -> Text {
+    Text::fixed(
+        "le differenze sono più di quante se ne tengono (snapshots.limits.differences_held_max): alcuni \
+         spostamenti figurano come tolti e aggiunti",
+        "there are more differences than are held (snapshots.limits.differences_held_max): some moves count \
+         as removed and added",
+    )
 }
 
 type MailboxNames = std::collections::BTreeMap<MailboxId, String>;
@@ -142,7 +157,7 @@ impl SnapshotDiff {
         changes: &mut Vec<ChangeView>,
         run: &Run,
     ) -> bool {
-        if changes.len() < self.limit {
+        if changes.len() < self.limit.min(LISTED_MAX) {
             changes.push(view(names, difference));
         }
         !run.is_cancelled()
@@ -316,7 +331,8 @@ impl Operation for SnapshotSearch {
             run.tell(Progress::new(what, done, Some(total)));
             !run.is_cancelled()
         };
-        let found = opened(site).search(account, &query, self.limit, go_on).await?;
+        let limit = self.limit.min(LISTED_MAX);
+        let found = opened(site).search(account, &query, limit, go_on).await?;
         run.go_on()?;
         Ok(SearchOutcome {
             messages: found.messages.into_iter().map(FoundView::from).collect(),

@@ -41,6 +41,9 @@ pub use keep::{SettingsView, SnapshotChange, SnapshotHold};
 pub use prove::{AskedMessage, ProofView, SnapshotProve};
 pub use take::{SnapshotTake, TakenView};
 
+/// Messages or differences of one answer: it is one line of bounded length.
+const LISTED_MAX: usize = 100_000;
+
 pub(super) fn opened(site: &Site) -> Arc<Snapshots> {
     Arc::clone(site.runs.snapshots())
 }
@@ -241,7 +244,7 @@ impl Operation for SnapshotBrowse {
             return Ok(Browsed { snapshot, mailboxes, note, ..Browsed::default() });
         };
         let mailbox = open.mailbox(mailbox_named(&open, name)?)?;
-        let limit = self.limit.min(100_000);
+        let limit = self.limit.min(LISTED_MAX);
         let after = self.after_uid.and_then(Uid::new);
         let mut rows = run.reading(mailbox.rows_after(after, limit + 1)).await??;
         let more = rows.len() > limit;
