@@ -7,7 +7,9 @@
 //! A snapshot that goes meanwhile is dropped: what was seen in it stays, and the snapshot before it is
 //! read whole.
 //!
-//! Messages whose summary cannot be read are found by their digest alone, and counted otherwise.
+//! Messages whose summary cannot be read are found by their digest alone, and counted otherwise. Whether a
+//! message is there now is asked by its digest, since a restore brings it back as another one. For that
+//! some 100 octets are held for each message that came since the latest snapshot.
 //!
 //! Not here: messages that no snapshot holds; the text of messages.
 
@@ -81,7 +83,7 @@ pub struct FoundMessage {
     pub first: Seen,
     /// The latest snapshot that holds it.
     pub last: Seen,
-    /// Where it stands now; empty when it does not.
+    /// Where its octets stand now, also those of a message that a restore brought back; empty when nowhere.
     pub now: Vec<Place>,
 }
 
@@ -118,6 +120,8 @@ struct Search<'a> {
     more: bool,
     /// Messages whose headers cannot be read.
     unreadable: BTreeSet<EmailNumber>,
+    /// What came since the latest snapshot.
+    arrived: BTreeMap<Sha256Digest, BTreeSet<Place>>,
 }
 
 impl Snapshots {
@@ -170,6 +174,7 @@ impl<'a> Search<'a> {
             found: BTreeMap::new(),
             more: false,
             unreadable: BTreeSet::new(),
+            arrived: BTreeMap::new(),
         }
     }
 
@@ -227,11 +232,15 @@ impl<'a> Search<'a> {
     async fn latest(&mut self, open: &OpenSnapshot) -> Result<(), SnapshotError> {
         self.whole(open).await?;
         let state = self.account.state().await?;
-        let found = &mut self.found;
+        let (found, arrived) = (&mut self.found, &mut self.arrived);
+        arrived.clear();
         for followed in found.values_mut() {
             followed.now = followed.places.clone();
         }
         diff::diff(open, diff::Later::Now(&state), |difference| {
+            if let Difference::Added(place, row) = &difference {
+                arrived.entry(row.digest).or_default().insert(*place);
+            }
             let (gone, come, number) = match difference {
                 Difference::Removed(place, row) => (Some(place), None, row.email_number),
                 Difference::Added(place, row) => (None, Some(place), row.email_number),
@@ -415,8 +424,13 @@ impl<'a> Search<'a> {
     }
 
     async fn finish(self, snapshots: u64) -> Result<FoundMessages, SnapshotError> {
+        let mut now = self.arrived;
+        for followed in self.found.values() {
+            now.entry(followed.row.digest).or_default().extend(&followed.now);
+        }
         let mut messages = Vec::with_capacity(self.found.len());
-        for followed in self.found.into_values() {
+        for mut followed in self.found.into_values() {
+            followed.now = now.get(&followed.row.digest).cloned().unwrap_or_default();
             messages.push(followed.finish(&self.account).await?);
         }
         messages.sort_by_key(|message| {

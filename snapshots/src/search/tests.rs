@@ -3,7 +3,13 @@
 use storage::catalog::engine::Batch;
 
 use super::*;
-use crate::keep::tests::house::{ANNA, House, INBOX, small, uid};
+use crate::{
+    keep::tests::house::{ANNA, House, INBOX, MORNING, small, uid},
+    restore::{
+        RestoreLimits, Target,
+        job::{RestoreState, Scope},
+    },
+};
 
 /// Four snapshots: message 1 stands in all, 77 in the second and third, 5 in the first.
 async fn house_with_four() -> House {
@@ -71,6 +77,28 @@ async fn what_is_found_without_regard_to_case_is_shown_as_it_was_written() {
         let written = (Some("Perizia Citt\u{e0} N. 7"), Some("<Perizia.7@PEC.example>"));
         assert_eq!(shown.collect::<Vec<_>>(), [written], "{query:?}");
     }
+}
+
+#[tokio::test]
+async fn a_message_that_a_restore_brought_back_is_there() {
+    let house = house_with_four().await;
+    let restores = crate::restore::Restores::new(house.snapshots.clone(), RestoreLimits::default());
+    // 77 stands in the third snapshot, and not in the latest.
+    let begun = restores.begin(ANNA, 3, Scope::default(), Target::InPlace, MORNING).await;
+    let number = begun.expect("begin").number;
+    while restores.step(ANNA, number).await.expect("a step").expect("the job").state
+        == RestoreState::Running
+    {}
+    let there = async |number: usize| {
+        let query = Query::MessageId(format!("<{number}@pec.example>"));
+        let found = house.snapshots.search(ANNA, &query, 10, |_, _| true).await;
+        found.expect("a search").messages.iter().map(|one| one.now.len()).collect::<Vec<_>>()
+    };
+    assert_eq!(there(77).await, [1]);
+    assert_eq!(there(5).await, [0]);
+    house.take().await;
+    // Two messages now, of the same octets.
+    assert_eq!(there(77).await, [1, 1]);
 }
 
 #[tokio::test]
