@@ -195,8 +195,10 @@ fn a_message_a_mailbox_and_an_account_come_back_where_they_were_or_beside() {
     let left = &house.shown()[&format!("Ripristino {name} (3)/INBOX")];
     assert_eq!(left.len() as u64, done.min(40), "{}", house.status(&cancelled));
     assert!(done < 80, "the cancellation must come into the middle");
-    let unknown = ["snapshot", "restore-cancel", &house.anna, "99"];
-    assert_eq!(house.provider.run(&unknown, "").status.code(), Some(3));
+    for word in ["restore-cancel", "restore-status"] {
+        let unknown = ["snapshot", word, &house.anna, "99"];
+        assert_eq!(house.provider.run(&unknown, "").status.code(), Some(3), "{word}");
+    }
     house.end_soundly();
 }
 

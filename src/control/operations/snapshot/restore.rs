@@ -8,7 +8,7 @@ use snapshots::restore::{
 };
 use trust::clock::{Clock as _, SystemClock};
 
-use super::{account, mailbox_named, noted, open, opened, part, uid};
+use super::{account, mailbox_named, not_found, noted, open, opened, part, uid};
 use crate::{
     control::{Kind, Operation, OperationError, Run, Site},
     pec::journal::JournalEvent,
@@ -160,8 +160,12 @@ impl Operation for RestoreStatus {
     async fn run(&self, site: &Site, _run: &Run) -> Result<Vec<RestoreView>, OperationError> {
         let (account, _) = account(site, &self.account).await?;
         let jobs = restores(site).list(account).await?;
-        let wanted = jobs.into_iter().filter(|job| self.number.is_none_or(|one| one == job.number));
-        Ok(wanted.map(RestoreView::from).collect())
+        let Some(number) = self.number else {
+            return Ok(jobs.into_iter().map(RestoreView::from).collect());
+        };
+        let wanted = jobs.into_iter().find(|job| job.number == number);
+        let wanted = wanted.ok_or_else(|| no_such(&self.account, number))?;
+        Ok(vec![wanted.into()])
     }
 }
 
@@ -194,15 +198,13 @@ impl Operation for RestoreChange {
         } else {
             restores.cancel(account, self.number, &act).await?
         };
-        changed.map(RestoreView::from).ok_or_else(|| {
-            let (number, address) = (self.number, &self.account);
-            OperationError::new(
-                Kind::NotFound,
-                Text::filled(
-                    format!("{address} non ha un ripristino {number}: `ceralacca snapshot restore-status`"),
-                    format!("{address} has no restore {number}: `ceralacca snapshot restore-status`"),
-                ),
-            )
-        })
+        changed.map(RestoreView::from).ok_or_else(|| no_such(&self.account, self.number))
     }
+}
+
+fn no_such(address: &str, number: u64) -> OperationError {
+    not_found(
+        format!("{address} non ha un ripristino {number}: `ceralacca snapshot restore-status`"),
+        format!("{address} has no restore {number}: `ceralacca snapshot restore-status`"),
+    )
 }
