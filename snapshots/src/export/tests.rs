@@ -149,7 +149,7 @@ async fn python_reads_the_maildir_and_the_mboxes() {
 async fn one_mailbox_is_one_mbox_that_python_reads() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("INBOX.mbox");
-    let scope = Scope { mailbox: Some(INBOX), below: false, uid: None };
+    let scope = Scope { mailbox: Some(INBOX), ..Scope::default() };
     let done = exported(&scope, Format::OneMbox, &path).await.expect("an export");
     assert_eq!((done.messages, done.unreadable), (4, 1));
     let script = "import mailbox\nbox=mailbox.mbox('INBOX.mbox',create=False)\n\

@@ -43,6 +43,7 @@ use trust::clock::UnixMillis;
 pub use self::step::CHUNKS_MISSING;
 pub(crate) use self::step::one;
 use self::{
+    elsewhere::is_within,
     job::{RestoreJob, RestoreState, SNAPSHOT_RESTORES, Scope, key},
     step::Present,
 };
@@ -109,7 +110,9 @@ pub(crate) fn within<'a>(
 ) -> Result<Vec<(MailboxId, &'a MailboxEntry)>, SnapshotError> {
     let all = &open.state().mailboxes;
     let Some(id) = scope.mailbox else {
-        return Ok(all.iter().map(|(id, entry)| (*id, entry)).collect());
+        let is_below = |name: &str| scope.above.as_ref().is_none_or(|top| is_within(name, top));
+        let found = all.iter().filter(|(_, entry)| is_below(&entry.name));
+        return Ok(found.map(|(id, entry)| (*id, entry)).collect());
     };
     let account = open.account().id();
     let top = all.get(&id).ok_or(StoreError::NoSuchMailbox { account, mailbox: id })?;

@@ -189,7 +189,7 @@ async fn one_message_comes_back_and_an_erased_one_is_counted_and_a_cancelled_job
     let anna = house.anna().await;
     let open = house.snapshots.open(ANNA, 1).await.expect("open");
     let row = super::step::one(&open, INBOX, uid(30)).await.expect("read").expect("the row");
-    let scope = |uid| Scope { mailbox: Some(INBOX), below: false, uid: Some(uid) };
+    let scope = |uid| Scope { mailbox: Some(INBOX), uid: Some(uid), ..Scope::default() };
     let number = begin(&house, scope(uid(31)), Target::InPlace).await;
     assert_eq!(finish(&restores(&house), number).await.restored, 1);
     assert_eq!(subjects(&house, "INBOX").await.last().expect("one"), "numero 31");
@@ -221,11 +221,28 @@ async fn a_mailbox_that_is_gone_is_made_again_with_those_below_it() {
     house.take().await;
     anna.delete_mailbox("Clienti/Rossi").await.expect("delete");
     anna.delete_mailbox("Clienti").await.expect("delete");
-    let scope = Scope { mailbox: Some(top), below: true, uid: None };
+    let scope = Scope { mailbox: Some(top), below: true, ..Scope::default() };
     let number = begin(&house, scope, Target::InPlace).await;
     assert_eq!(finish(&restores(&house), number).await.restored, 8);
     assert_eq!(subjects(&house, "Clienti").await, numbers(1..4));
     assert_eq!(subjects(&house, "Clienti/Rossi").await, numbers(4..9));
+}
+
+#[tokio::test]
+async fn a_name_that_only_stands_above_others_means_those_below_it() {
+    let (house, anna) = House::new(small()).await;
+    for (number, name) in ["Clienti/Rossi", "Clienti/Verdi", "Clientela"].into_iter().enumerate() {
+        let id = anna.create_mailbox(name, None).await.expect("create");
+        house.append(id, number).await;
+    }
+    anna.delete_mailbox("Clienti").await.expect("delete");
+    house.take().await;
+    let scope = Scope { above: Some("Clienti".to_owned()), below: true, ..Scope::default() };
+    let number = begin(&house, scope, Target::Into("Ripristino".to_owned())).await;
+    let job = finish(&restores(&house), number).await;
+    assert_eq!((job.state, job.total, job.restored), (RestoreState::Done, 2, 2), "{job:?}");
+    assert_eq!(subjects(&house, "Ripristino/Clienti/Rossi").await, numbers(0..1));
+    assert_eq!(subjects(&house, "Ripristino/Clienti/Verdi").await, numbers(1..2));
 }
 
 #[test]
@@ -234,7 +251,12 @@ fn a_job_reads_back_and_hostile_octets_are_refused() {
         account: ANNA,
         number: 3,
         snapshot: 9,
-        scope: Scope { mailbox: Some(INBOX), below: true, uid: Some(uid(4)) },
+        scope: Scope {
+            mailbox: Some(INBOX),
+            above: Some("Clienti".to_owned()),
+            below: true,
+            uid: Some(uid(4)),
+        },
         root: Some("Ripristino".to_owned()),
         begun: MORNING,
         state: RestoreState::Stopped,
@@ -372,7 +394,7 @@ async fn a_row_that_cannot_be_read_holds_up_no_other_job() {
 async fn an_account_has_so_many_open_jobs_and_remembers_so_many_that_ended() {
     let house = halved_house().await;
     let restores = restores(&house);
-    let scope = Scope { mailbox: Some(INBOX), below: false, uid: Some(uid(30)) };
+    let scope = Scope { mailbox: Some(INBOX), uid: Some(uid(30)), ..Scope::default() };
     for _ in 0..5 {
         let number = begin(&house, scope.clone(), Target::InPlace).await;
         assert_eq!(finish(&restores, number).await.state, RestoreState::Done);

@@ -1,13 +1,10 @@
 //! `snapshot/export`: puts the messages of a snapshot out, as one stream.
 
 use serde::{Deserialize, Serialize};
-use snapshots::{
-    export::{Asked, ExportError, Exported, Format, Sink, ZIP_MESSAGES_MAX, export},
-    restore::job::Scope,
-};
+use snapshots::export::{Asked, ExportError, Exported, Format, Sink, ZIP_MESSAGES_MAX, export};
 use trust::clock::{Clock as _, SystemClock};
 
-use super::{account, mailbox_named, noted, open, opened, part, uid};
+use super::{account, noted, open, opened, part, scope};
 use crate::{
     control::{Kind, Operation, OperationError, Progress, Run, Site},
     pec::journal::JournalEvent,
@@ -148,21 +145,7 @@ impl Operation for SnapshotExport {
         let number = opened.snapshot().number;
         let reading = snapshots.begin_reading(id, number, SystemClock.now());
         let _reading = run.reading(reading).await??;
-        let mailbox = self.mailbox.as_deref().map(|name| mailbox_named(&opened, name));
-        let scope = Scope {
-            mailbox: mailbox.transpose()?,
-            below: !self.only && self.uid.is_none(),
-            uid: self.uid.map(uid).transpose()?,
-        };
-        if scope.mailbox.is_none() && (self.only || scope.uid.is_some()) {
-            return Err(OperationError::new(
-                Kind::Invalid,
-                Text::fixed(
-                    "di quale cartella? indicarla con --mailbox",
-                    "of which mailbox? name it with --mailbox",
-                ),
-            ));
-        }
+        let scope = scope(&opened, self.mailbox.as_deref(), self.only, self.uid)?;
         let (format, name) = (self.form(), opened.snapshot().name());
         let extent = self.extent();
         let what = part(self.mailbox.as_deref(), self.only, self.uid);

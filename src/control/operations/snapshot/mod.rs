@@ -21,8 +21,10 @@ use snapshots::{
         open::OpenSnapshot,
         snapshot::{Snapshot, SnapshotKind},
     },
+    restore::job::Scope,
 };
 use storage::{
+    account::name::MailboxName,
     error::StoreError,
     ids::{MailboxId, Uid},
     summary::Envelope,
@@ -64,13 +66,50 @@ pub(super) fn part(mailbox: Option<&str>, only: bool, uid: Option<u32>) -> Strin
     }
 }
 
+/// The part of a snapshot that is named: a mailbox, alone or with those below it, or a message of it. A name
+/// that only stands above mailboxes means those.
+pub(super) fn scope(
+    open: &OpenSnapshot,
+    mailbox: Option<&str>,
+    only: bool,
+    number: Option<u32>,
+) -> Result<Scope, OperationError> {
+    let is_part = only || number.is_some();
+    let Some(name) = mailbox else {
+        let which = Text::fixed(
+            "di quale cartella? indicarla con --mailbox",
+            "of which mailbox? name it with --mailbox",
+        );
+        let whole = Scope { below: true, ..Scope::default() };
+        return if is_part { Err(OperationError::new(Kind::Invalid, which)) } else { Ok(whole) };
+    };
+    let above = format!("{}/", as_written(name));
+    let mut names = open.state().mailboxes.values().map(|entry| &entry.name);
+    match mailbox_named(open, name) {
+        Ok(id) => {
+            let uid = number.map(uid).transpose()?;
+            Ok(Scope { mailbox: Some(id), above: None, below: !is_part, uid })
+        }
+        Err(_) if !is_part && names.any(|name| name.starts_with(&above)) => {
+            Ok(Scope { above: Some(as_written(name)), below: true, ..Scope::default() })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The name of a mailbox as it is kept, however a mail program writes it.
+fn as_written(name: &str) -> String {
+    MailboxName::new(name).map_or_else(|_| name.to_owned(), |name| name.to_string())
+}
+
 fn not_found(italian: String, english: String) -> OperationError {
     OperationError::new(Kind::NotFound, Text::filled(italian, english))
 }
 
 /// The mailbox of a snapshot that had a name.
 pub(super) fn mailbox_named(open: &OpenSnapshot, name: &str) -> Result<MailboxId, OperationError> {
-    let found = open.state().mailboxes.iter().find(|(_, entry)| entry.name == name);
+    let wanted = as_written(name);
+    let found = open.state().mailboxes.iter().find(|(_, entry)| entry.name == wanted);
     found.map(|(id, _)| *id).ok_or_else(|| {
         let instant = open.snapshot().name();
         not_found(

@@ -4,13 +4,13 @@
 use serde::{Deserialize, Serialize};
 use snapshots::restore::{
     Restores, Target,
-    job::{RestoreJob, RestoreState, Scope},
+    job::{RestoreJob, RestoreState},
 };
 use trust::clock::{Clock as _, SystemClock};
 
-use super::{account, mailbox_named, not_found, noted, open, opened, part, uid};
+use super::{account, not_found, noted, open, opened, part, scope};
 use crate::{
-    control::{Kind, Operation, OperationError, Run, Site},
+    control::{Operation, OperationError, Run, Site},
     pec::journal::JournalEvent,
     texts::Text,
 };
@@ -108,22 +108,7 @@ impl Operation for SnapshotRestore {
     async fn run(&self, site: &Site, run: &Run) -> Result<RestoreView, OperationError> {
         let (id, settings) = account(site, &self.account).await?;
         let (opened, note) = run.reading(open(&opened(site), id, &self.instant)).await??;
-        let mailbox = self.mailbox.as_deref().map(|name| mailbox_named(&opened, name));
-        let mailbox = mailbox.transpose()?;
-        if self.uid.is_some() && mailbox.is_none() {
-            return Err(OperationError::new(
-                Kind::Invalid,
-                Text::fixed(
-                    "un UID vale in una cartella: indicarla con --mailbox",
-                    "a UID is one of a mailbox: name it with --mailbox",
-                ),
-            ));
-        }
-        let scope = Scope {
-            mailbox,
-            below: !self.only && self.uid.is_none(),
-            uid: self.uid.map(uid).transpose()?,
-        };
+        let scope = scope(&opened, self.mailbox.as_deref(), self.only, self.uid)?;
         let snapshot = opened.snapshot();
         let target = if self.in_place {
             Target::InPlace
