@@ -7,7 +7,14 @@
 //! A snapshot that goes meanwhile is dropped: what was seen in it stays, and the snapshot before it is
 //! read whole.
 //!
+//! Messages whose summary cannot be read are found by their digest alone, and counted otherwise. Whether a
+//! message is there now is asked by its digest, since a restore brings it back as another one. For that
+//! some 100 octets are held for each message that came since the latest snapshot.
+//!
 //! Not here: messages that no snapshot holds; the text of messages.
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -76,7 +83,7 @@ pub struct FoundMessage {
     pub first: Seen,
     /// The latest snapshot that holds it.
     pub last: Seen,
-    /// Where it stands now; empty when it does not.
+    /// Where its octets stand now, also those of a message that a restore brought back; empty when nowhere.
     pub now: Vec<Place>,
 }
 
@@ -89,6 +96,8 @@ pub struct FoundMessages {
     pub more: bool,
     /// Snapshots that were looked at.
     pub snapshots: u64,
+    /// Messages whose headers cannot be read: they may be missing.
+    pub unreadable: u64,
 }
 
 /// A message that is followed back in time.
@@ -109,6 +118,10 @@ struct Search<'a> {
     limit: usize,
     found: BTreeMap<EmailNumber, Followed>,
     more: bool,
+    /// Messages whose headers cannot be read.
+    unreadable: BTreeSet<EmailNumber>,
+    /// What came since the latest snapshot.
+    arrived: BTreeMap<Sha256Digest, BTreeSet<Place>>,
 }
 
 impl Snapshots {
@@ -128,8 +141,7 @@ impl Snapshots {
         let handle = self.store().account(account).await?;
         let mut all = self.list(account).await?;
         all.reverse();
-        let mut search =
-            Search { account: handle, query, limit, found: BTreeMap::new(), more: false };
+        let mut search = Search::new(handle, query, limit);
         let total = all.len() as u64;
         let (mut done, mut newer): (u64, Option<Arc<OpenSnapshot>>) = (0, None);
         for snapshot in &all {
@@ -153,7 +165,19 @@ impl Snapshots {
     }
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    fn new(account: Account, query: &'a Query, limit: usize) -> Self {
+        Self {
+            account,
+            query,
+            limit,
+            found: BTreeMap::new(),
+            more: false,
+            unreadable: BTreeSet::new(),
+            arrived: BTreeMap::new(),
+        }
+    }
+
     /// Goes on to `open`, and says whether it was still there. If not, everything is as before.
     async fn step(
         &mut self,
@@ -208,11 +232,15 @@ impl Search<'_> {
     async fn latest(&mut self, open: &OpenSnapshot) -> Result<(), SnapshotError> {
         self.whole(open).await?;
         let state = self.account.state().await?;
-        let found = &mut self.found;
+        let (found, arrived) = (&mut self.found, &mut self.arrived);
+        arrived.clear();
         for followed in found.values_mut() {
             followed.now = followed.places.clone();
         }
         diff::diff(open, diff::Later::Now(&state), |difference| {
+            if let Difference::Added(place, row) = &difference {
+                arrived.entry(row.digest).or_default().insert(*place);
+            }
             let (gone, come, number) = match difference {
                 Difference::Removed(place, row) => (Some(place), None, row.email_number),
                 Difference::Added(place, row) => (None, Some(place), row.email_number),
@@ -329,7 +357,7 @@ impl Search<'_> {
 
     /// The headers of rows that are to be looked at: of a digest, only those that match.
     async fn headers(
-        &self,
+        &mut self,
         rows: &[(Place, ContentRow)],
     ) -> Result<Vec<Option<MessageHeaders>>, SnapshotError> {
         let wanted = |row: &ContentRow| match self.query {
@@ -349,7 +377,12 @@ impl Search<'_> {
         .into_iter()
         .collect();
         let mut read = BTreeMap::new();
-        let headers = self.account.headers(&numbers, fields).await?;
+        let headers = match self.account.headers(&numbers, fields).await {
+            Ok(headers) => headers,
+            // One that cannot be read refuses all: each is asked for by itself.
+            Err(error) if is_unreadable(&error) => vec![None; numbers.len()],
+            Err(error) => return Err(error.into()),
+        };
         for (number, headers) in numbers.iter().zip(headers) {
             let headers = match headers {
                 Some(headers) => headers,
@@ -357,6 +390,12 @@ impl Search<'_> {
                 None => match self.account.summary(*number).await {
                     Ok(summary) => MessageHeaders::of_fields(*number, &summary, fields),
                     Err(StoreError::NoSuchMessage { .. }) => continue,
+                    Err(error) if is_unreadable(&error) => {
+                        if !matches!(self.query, Query::Digest(_)) {
+                            self.unreadable.insert(*number);
+                        }
+                        continue;
+                    }
                     Err(error) => return Err(error.into()),
                 },
             };
@@ -385,14 +424,20 @@ impl Search<'_> {
     }
 
     async fn finish(self, snapshots: u64) -> Result<FoundMessages, SnapshotError> {
+        let mut now = self.arrived;
+        for followed in self.found.values() {
+            now.entry(followed.row.digest).or_default().extend(&followed.now);
+        }
         let mut messages = Vec::with_capacity(self.found.len());
-        for followed in self.found.into_values() {
+        for mut followed in self.found.into_values() {
+            followed.now = now.get(&followed.row.digest).cloned().unwrap_or_default();
             messages.push(followed.finish(&self.account).await?);
         }
         messages.sort_by_key(|message| {
             std::cmp::Reverse((message.last.snapshot.number, message.email_number))
         });
-        Ok(FoundMessages { messages, more: self.more, snapshots })
+        let unreadable = self.unreadable.len() as u64;
+        Ok(FoundMessages { messages, more: self.more, snapshots, unreadable })
     }
 }
 
@@ -423,11 +468,9 @@ impl Followed {
                 Ok((text(&summary.envelope.subject), text(&summary.envelope.message_id)))
             }
             // Gone with its last snapshot meanwhile, or unreadable: as it was found.
-            Err(
-                StoreError::NoSuchMessage { .. }
-                | StoreError::Damaged { .. }
-                | StoreError::TooNew { .. },
-            ) => {
+            Err(error)
+                if is_unreadable(&error) || matches!(error, StoreError::NoSuchMessage { .. }) =>
+            {
                 let text = |field| self.headers.as_ref().and_then(|headers| headers.text(field));
                 let text = |field| text(field).map(str::to_owned);
                 Ok((text(HeaderField::Subject), text(HeaderField::MessageId)))
@@ -437,104 +480,12 @@ impl Followed {
     }
 }
 
+/// Whether `error` is one message's, and the others can be read.
+fn is_unreadable(error: &StoreError) -> bool {
+    matches!(error, StoreError::Damaged { .. } | StoreError::TooNew { .. })
+}
+
 fn seen(open: &OpenSnapshot, place: Place) -> Seen {
     let name = open.state().mailboxes.get(&place.mailbox).map(|entry| entry.name.clone());
     Seen { snapshot: open.snapshot().clone(), place, mailbox: name.unwrap_or_default() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::keep::tests::house::{ANNA, House, INBOX, small, uid};
-
-    /// Four snapshots: message 1 stands in all, 77 in the second and third, 5 in the first.
-    async fn house_with_four() -> House {
-        let (house, _) = House::new(small()).await;
-        house.fill(INBOX, 1..60).await;
-        house.take().await;
-        house.expunge(INBOX, &[uid(5)]).await;
-        let seventy_seven = house.append(INBOX, 77).await;
-        house.take().await;
-        house.append(INBOX, 200).await;
-        house.take().await;
-        house.expunge(INBOX, &[seventy_seven]).await;
-        house.take().await;
-        house
-    }
-
-    /// What a search finds when the snapshots `gone` go after all were opened: subject, first, last.
-    async fn found_without(gone: &[u64]) -> (Vec<(String, u64, u64, usize)>, u64) {
-        let house = house_with_four().await;
-        let mut open = Vec::new();
-        for number in [4, 3, 2, 1] {
-            open.push(house.snapshots.open(ANNA, number).await.expect("open"));
-        }
-        let query = Query::Text("numero".to_owned());
-        let (account, found) = (house.anna().await, BTreeMap::new());
-        let mut search = Search { account, query: &query, limit: 500, found, more: false };
-        let (mut newer, mut done): (Option<&OpenSnapshot>, u64) = (None, 0);
-        for one in &open {
-            if gone.contains(&(one.snapshot().number + 10)) {
-                house.snapshots.forget(ANNA, one.snapshot().number).await.expect("forget");
-            }
-            if search.step(newer, one).await.expect("a step") {
-                (newer, done) = (Some(&**one), done + 1);
-            }
-            // Those that go after they were looked at.
-            if gone.contains(&one.snapshot().number) {
-                house.snapshots.forget(ANNA, one.snapshot().number).await.expect("forget");
-            }
-        }
-        search.close(newer.expect("a snapshot"));
-        let found = search.finish(done).await.expect("what was found");
-        let told = found.messages.into_iter().map(|one| {
-            let (first, last) = (one.first.snapshot.number, one.last.snapshot.number);
-            (one.subject.unwrap_or_default(), first, last, one.now.len())
-        });
-        let wanted = ["numero 1", "numero 5", "numero 77"];
-        let mut told: Vec<_> = told.filter(|one| wanted.contains(&one.0.as_str())).collect();
-        told.sort();
-        (told, found.snapshots)
-    }
-
-    #[tokio::test]
-    async fn what_is_found_without_regard_to_case_is_shown_as_it_was_written() {
-        let (house, _) = House::new(small()).await;
-        let octets = b"Subject: =?utf-8?Q?Perizia_Citt=C3=A0?= N. 7\r\nMessage-ID: <Perizia.7@PEC.example>\r\n\r\nx\r\n";
-        house.append_octets(INBOX, octets).await;
-        house.take().await;
-        for query in [
-            Query::Text("PERIZIA citt\u{e0} n. 7".to_owned()),
-            Query::MessageId("perizia.7@pec.EXAMPLE".to_owned()),
-            Query::Digest(Sha256Digest::of(octets)),
-        ] {
-            let found = house.snapshots.search(ANNA, &query, 10, |_, _| true).await;
-            let found = found.expect("a search").messages;
-            let shown = found.iter().map(|one| (one.subject.as_deref(), one.message_id.as_deref()));
-            let written = (Some("Perizia Citt\u{e0} N. 7"), Some("<Perizia.7@PEC.example>"));
-            assert_eq!(shown.collect::<Vec<_>>(), [written], "{query:?}");
-        }
-    }
-
-    fn three(
-        one: (u64, u64),
-        five: (u64, u64),
-        seventy: (u64, u64),
-    ) -> Vec<(String, u64, u64, usize)> {
-        let told = |number: u64, of: (u64, u64), now| (format!("numero {number}"), of.0, of.1, now);
-        vec![told(1, one, 1), told(5, five, 0), told(77, seventy, 0)]
-    }
-
-    #[tokio::test]
-    async fn a_snapshot_that_goes_during_a_search_is_dropped_and_the_search_goes_on() {
-        let all = three((1, 4), (1, 1), (2, 3));
-        assert_eq!(found_without(&[]).await, (all.clone(), 4));
-        // Gone after it was looked at: the one before it is read whole.
-        for gone in [&[4][..], &[3], &[2], &[4, 3], &[4, 3, 2]] {
-            assert_eq!(found_without(gone).await, (all.clone(), 4), "{gone:?}");
-        }
-        // Gone before it was looked at: as if it had not been there.
-        assert_eq!(found_without(&[14]).await, (three((1, 3), (1, 1), (2, 3)), 3));
-        assert_eq!(found_without(&[12]).await, (three((1, 4), (1, 1), (3, 3)), 3));
-    }
 }

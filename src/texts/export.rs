@@ -117,9 +117,11 @@ fn forms(format: Format) -> (&'static str, &'static str) {
         ),
         Format::Maildir => (
             "- Un Maildir++: INBOX in questa cartella (cur, new, tmp), le altre in .Nome.Sotto, con nomi in UTF-8.\n  \
-               I messaggi sono ottetto per ottetto come sono arrivati; i contrassegni sono nel nome del file.\n",
+               I messaggi sono ottetto per ottetto come sono arrivati; i contrassegni sono nel nome del file, ma\n  \
+               le parole chiave diverse da $Forwarded solo in index.csv.\n",
             "- A Maildir++: INBOX in this folder (cur, new, tmp), the others in .Name.Below, with names in UTF-8.\n  \
-               Messages are octet by octet as they came; flags are in the name of the file.\n",
+               Messages are octet by octet as they came; flags are in the name of the file, but keywords other\n  \
+               than $Forwarded only in index.csv.\n",
         ),
         Format::Mbox | Format::OneMbox => (
             "- Un file .mbox (mboxrd) per ogni cartella esportata. Le righe finiscono in LF e quelle che\n  \

@@ -38,7 +38,8 @@ def listed(value, first, second):
 
 
 def browsed(value, first):
-    shaped(value, snapshot=str, mailboxes=list, messages=list, more=bool, note=(dict, type(None)))
+    shaped(value, snapshot=str, mailboxes=list, messages=list, more=bool, unreadable=int,
+           note=(dict, type(None)))
     assert value["snapshot"] == first, value
     for one in value["mailboxes"]:
         shaped(one, name=str, id=int, uid_validity=int, messages=int, octets=int)
@@ -68,7 +69,7 @@ def page(value, first, _):
 
 def compared(value):
     shaped(value, **{"from": str}, to=str, changes=list, added=int, removed=int, moved=int, flags=int, mailboxes=int,
-           more=bool, notes=list)
+           more=bool, moves_complete=bool, notes=list)
     for one in value["changes"]:
         shaped(one, change=str, mailbox=str, uid=int, before=str, after=str, sha256=str)
     return value
@@ -88,7 +89,7 @@ def same(value, _, second):
 
 
 def searched(value):
-    shaped(value, messages=list, more=bool, snapshots=int)
+    shaped(value, messages=list, more=bool, snapshots=int, unreadable=int)
     for one in value["messages"]:
         shaped(one, subject=str, message_id=str, sha256=str, octets=int, first=dict, last=dict, is_there=bool)
         for seen in (one["first"], one["last"]):

@@ -4,9 +4,16 @@ use std::{
     io::Write as _,
     path::Path,
     process::{Command, Stdio},
+    sync::Arc,
 };
 
-use storage::{ids::MailboxId, mailbox::view::MailboxView as _};
+use storage::{
+    account::Account,
+    catalog::{engine::Batch, keys},
+    ids::MailboxId,
+    mailbox::{live::LiveMailbox, view::MailboxView as _},
+    store::Store,
+};
 
 use super::{
     Site,
@@ -85,6 +92,68 @@ fn scripts_read_what_is_listed_browsed_compared_and_found() {
     assert_eq!(site.refusal(&never), (3, "not_found".to_owned()));
     let nowhere = ["snapshot", "browse", ANNA, "latest", "Mai"];
     assert_eq!(site.refusal(&nowhere), (3, "not_found".to_owned()));
+}
+
+#[test]
+fn a_message_whose_summary_cannot_be_read_hides_no_others() {
+    let (site, first, _) = two_instants();
+    with_store(site.folder.path(), async |store| {
+        let anna = account(store, 1, ANNA).await;
+        let row = anna.mailbox(MailboxId(1)).await.unwrap().rows().await.unwrap().1.remove(0);
+        let mut damage = Batch::default();
+        damage.put(keys::SUMMARIES, keys::message(anna.id(), row.email_number), "");
+        store.commit(damage).await.unwrap();
+    });
+    let browsed = site.json(&["snapshot", "browse", ANNA, &first, "INBOX"]);
+    let subjects: Vec<&str> = browsed["messages"]
+        .as_array()
+        .expect("messages")
+        .iter()
+        .map(|one| one["subject"].as_str().expect("a text"))
+        .collect();
+    assert!(!subjects[0].is_empty() && subjects[1].is_empty(), "{browsed}");
+    assert_eq!(browsed["unreadable"], 1, "{browsed}");
+    let found = site.json(&["snapshot", "search", ANNA, "--text", subjects[0]]);
+    assert_eq!(found["messages"].as_array().map(Vec::len), Some(1), "{found}");
+    assert_eq!(found["unreadable"], 1, "{found}");
+    let said = stderr(&site.run(&["snapshot", "search", ANNA, "--text", subjects[0]]));
+    assert!(said.contains("store check"), "{said}");
+}
+
+async fn inbox_of(store: &Store) -> (Arc<LiveMailbox>, Account) {
+    let anna = account(store, 1, ANNA).await;
+    (anna.mailbox(MailboxId(1)).await.unwrap(), anna)
+}
+
+#[test]
+fn more_moves_than_are_held_are_said_to_be_told_apart() {
+    let site = Site::new();
+    let file = site.folder.path().join("ceralacca.toml");
+    let config = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, config + "[snapshots.limits]\ndifferences_held_max = 1000\n").unwrap();
+    with_store(site.folder.path(), async |store| {
+        let (inbox, anna) = inbox_of(store).await;
+        anna.create_mailbox("Pratiche", None).await.unwrap();
+        append(store, &anna, 1, 500).await;
+        for _ in 0..11 {
+            let uids: Vec<_> = inbox.rows().await.unwrap().1.iter().map(|row| row.uid).collect();
+            inbox.copy(&uids, MailboxId(1)).await.unwrap();
+        }
+    });
+    let first = take(&site);
+    let same = site.json(&["snapshot", "diff", ANNA, &first, "now"]);
+    assert_eq!((&same["moves_complete"], &same["notes"]), (&true.into(), &serde_json::json!([])));
+    with_store(site.folder.path(), async |store| {
+        let (inbox, anna) = inbox_of(store).await;
+        let to = anna.mailbox_by_name("Pratiche").await.unwrap().id();
+        let uids: Vec<_> = inbox.rows().await.unwrap().1.iter().map(|row| row.uid).collect();
+        inbox.move_to(&uids, to).await.unwrap();
+    });
+    let compared = site.json(&["snapshot", "diff", ANNA, &first, "now"]);
+    assert_eq!(compared["moves_complete"], false, "{}", compared["notes"]);
+    assert!(compared["removed"].as_u64() > Some(0));
+    let said = stderr(&site.run(&["snapshot", "diff", ANNA, &first, "now", "--limit", "1"]));
+    assert!(said.contains("differences_held_max"), "{said}");
 }
 
 #[test]

@@ -6,9 +6,12 @@
     mailboxes.py HOST PORT CA USER empty MAILBOX...
     mailboxes.py HOST PORT CA USER remove MAILBOX
     mailboxes.py HOST PORT CA USER show
+    mailboxes.py HOST PORT CA USER subscribed
 
 `fill` appends messages, numbered from FIRST, each with flags and a date that follow from its number. `large`
-appends one of so many octets, of which COPY makes the others. `show` prints one JSON object: for each
+appends one of so many octets, of which COPY makes the others. What `fill` makes is subscribed to, and what
+`remove` removes no more, as mail programs do it. `subscribed` prints a JSON list of names. `show` prints one
+JSON object: for each
 mailbox what is in it, in the order of UIDs: Message-ID, SHA-256, flags, INTERNALDATE.
 """
 
@@ -46,6 +49,7 @@ def flags(number):
 
 def fill(client, mailbox, first, count):
     client.create(quoted(mailbox))
+    done(client.subscribe(quoted(mailbox)))
     for number in range(int(first), int(first) + int(count)):
         date = f'"{1 + number % 28:02d}-Oct-2026 10:{number % 60:02d}:{number // 60 % 60:02d} +0000"'
         done(client.append(quoted(mailbox), flags(number), date, message(number)))
@@ -82,6 +86,7 @@ def empty(client, *mailboxes):
 def remove(client, mailbox):
     done(client.select("INBOX"))
     done(client.delete(quoted(mailbox)))
+    done(client.unsubscribe(quoted(mailbox)))
 
 
 def shown(client, mailbox):
@@ -102,10 +107,17 @@ def shown(client, mailbox):
     return [row for _, row in sorted(rows)]
 
 
+def listed(lines):
+    return [re.fullmatch(r'\(([^)]*)\) "/" (.*)', line.decode()).groups() for line in lines]
+
+
+def subscribed(client):
+    print(json.dumps([name.strip('"') for _, name in listed(done(client.lsub()))]))
+
+
 def show(client):
     mailboxes = {}
-    for line in done(client.list()):
-        about, name = re.fullmatch(r'\(([^)]*)\) "/" (.*)', line.decode()).groups()
+    for about, name in listed(done(client.list())):
         if "\\Noselect" not in about and "\\NonExistent" not in about:
             mailboxes[name.strip('"')] = shown(client, name)
     print(json.dumps(mailboxes))
@@ -117,6 +129,7 @@ def main(host, port, authority, user, word, *arguments):
     with imaplib.IMAP4_SSL(host, int(port), ssl_context=context, timeout=60) as client:
         client.login(user, password)
         words = {"fill": fill, "large": large, "copy": copy, "empty": empty, "remove": remove, "show": show}
+        words["subscribed"] = subscribed
         words[word](client, *arguments)
 
 

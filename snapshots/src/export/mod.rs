@@ -16,7 +16,9 @@
 //! * Names of mailboxes become names that every system can have ([`names`]); none leads out of the folder
 //!   that the export is unpacked in.
 //! * Memory is bounded: messages above 1 MiB, the index and the sums wait in temporary files without a
-//!   name.
+//!   name. Of a zip, which ends with a list of its files, some 600 octets a file are held; one of more than
+//!   [`ZIP_MESSAGES_MAX`] messages is refused.
+//! * What goes out goes in pieces of at most 128 KiB.
 //!
 //! Not here: where the stream goes.
 
@@ -57,6 +59,9 @@ const HELD_OCTETS: usize = 1 << 20;
 
 /// Octets written at once.
 const PIECE: usize = 128 << 10;
+
+/// Messages of one zip of `.eml` files: some 300 MB of memory.
+pub const ZIP_MESSAGES_MAX: u64 = 500_000;
 
 /// Rows read at once.
 const ROWS: usize = 1_000;
@@ -104,7 +109,7 @@ impl std::fmt::Debug for Asked<'_> {
 /// Where the stream goes.
 #[async_trait::async_trait]
 pub trait Sink: Send + Sync {
-    /// Takes the next octets.
+    /// Takes the next octets, 128 KiB at most.
     async fn write(&mut self, octets: Vec<u8>) -> io::Result<()>;
 
     /// Hears how many messages of how many are done; says whether to go on.
@@ -135,6 +140,9 @@ pub enum ExportError {
     /// What was read could not be written.
     #[error("what is exported cannot be written: free space, or choose another place")]
     Write(#[from] io::Error),
+    /// More messages than a zip of `.eml` files is written of. Nothing was written.
+    #[error("{0} messages are too many for one zip: export as tar, or mailbox by mailbox")]
+    TooManyForZip(u64),
 }
 
 struct Export<'a> {
@@ -173,6 +181,7 @@ pub async fn export(
         }
         None => mailboxes.iter().map(|(_, entry)| entry.content.rows).sum(),
     };
+    fits(format, total)?;
     let container = match format {
         Format::Tar | Format::Maildir => Container::tar(),
         Format::Mbox | Format::Zip => Container::zip(),
@@ -197,6 +206,12 @@ pub async fn export(
         }
     }
     export.finish().await
+}
+
+/// Refuses what would take too much memory, before anything is written.
+fn fits(format: Format, messages: u64) -> Result<(), ExportError> {
+    let is_too_many = format == Format::Zip && messages > ZIP_MESSAGES_MAX;
+    if is_too_many { Err(ExportError::TooManyForZip(messages)) } else { Ok(()) }
 }
 
 /// Refuses a UID that none of the mailboxes has, before anything is written.
@@ -384,9 +399,9 @@ impl Export<'_> {
     }
 
     async fn drain(&mut self) -> Result<(), ExportError> {
-        let octets = self.container.take();
-        if !octets.is_empty() {
-            self.sink.write(octets).await?;
+        // The end of a zip comes in one: the list of its files.
+        for piece in self.container.take().chunks(PIECE) {
+            self.sink.write(piece.to_vec()).await?;
         }
         Ok(())
     }

@@ -4,10 +4,13 @@ use std::{io::Write as _, path::Path, process::Command};
 
 use storage::{
     account::erase::EraseRequest, catalog::engine::Batch, mailbox::flags::Flags,
-    octets::ErasureReason, summary::Envelope,
+    mailbox::view::MailboxView as _, octets::ErasureReason, summary::Envelope,
 };
 
-use super::{Asked, ExportError, Exported, Format, Sink, container::Container, export};
+use super::{
+    Asked, ExportError, Exported, Format, PIECE, Sink, ZIP_MESSAGES_MAX, container::Container,
+    export, fits,
+};
 use crate::{
     error::SnapshotError,
     keep::{
@@ -23,6 +26,7 @@ struct Octets(Vec<u8>);
 #[async_trait::async_trait]
 impl Sink for Octets {
     async fn write(&mut self, octets: Vec<u8>) -> std::io::Result<()> {
+        assert!(octets.len() <= PIECE, "{} octets at once", octets.len());
         self.0.extend_from_slice(&octets);
         Ok(())
     }
@@ -145,7 +149,7 @@ async fn python_reads_the_maildir_and_the_mboxes() {
 async fn one_mailbox_is_one_mbox_that_python_reads() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("INBOX.mbox");
-    let scope = Scope { mailbox: Some(INBOX), below: false, uid: None };
+    let scope = Scope { mailbox: Some(INBOX), ..Scope::default() };
     let done = exported(&scope, Format::OneMbox, &path).await.expect("an export");
     assert_eq!((done.messages, done.unreadable), (4, 1));
     let script = "import mailbox\nbox=mailbox.mbox('INBOX.mbox',create=False)\n\
@@ -195,6 +199,32 @@ async fn mbsync_takes_the_maildir_over() {
     assert_eq!(names.filter(|name| name.ends_with(":2,RS")).count(), 1);
 }
 
+#[tokio::test]
+async fn the_list_at_the_end_of_a_zip_goes_out_in_pieces_and_one_that_is_too_long_is_refused() {
+    let (house, anna) = House::new(small()).await;
+    house.append(INBOX, 1).await;
+    let inbox = anna.mailbox(INBOX).await.expect("INBOX");
+    for count in (0..12).map(|power| 1 << power) {
+        let uids: Vec<_> = (1..=count).map(uid).collect();
+        inbox.copy(&uids, INBOX).await.expect("copy");
+    }
+    house.take().await;
+    let open = house.snapshots.open(ANNA, 1).await.expect("open");
+    let (readme, mut octets) = (|_: &Exported| String::new(), Octets::default());
+    let asked = Asked { scope: &Scope::default(), format: Format::Zip, readme: &readme };
+    let done = export(&house.store, &open, asked, &mut octets).await.expect("an export");
+    assert_eq!(done.messages, 4_096);
+    assert!(octets.0.len() > 2 * PIECE);
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("out.zip"), &octets.0).expect("write");
+    run(folder.path(), "unzip", &["-tqq", "out.zip"]);
+
+    let refused = fits(Format::Zip, ZIP_MESSAGES_MAX + 1);
+    assert!(matches!(refused, Err(ExportError::TooManyForZip(500_001))), "{refused:?}");
+    fits(Format::Zip, ZIP_MESSAGES_MAX).expect("as many as fit");
+    fits(Format::Tar, ZIP_MESSAGES_MAX + 1).expect("a tar has no list");
+}
+
 /// Writes what the container has so far.
 fn drained(container: &mut Container, file: &mut std::fs::File) {
     file.write_all(&container.take()).expect("written");
@@ -222,6 +252,28 @@ fn a_zip_of_more_files_than_65_535_is_read_by_python_and_unzip() {
         print(len(n), z.testzip(), z.read(n[-1]).decode())";
     let read = run(folder.path(), "python3", &["-c", script]);
     assert_eq!(read.trim(), format!("{FILES} None {}", FILES - 1));
+    run(folder.path(), "unzip", &["-tqq", "out.zip"]);
+}
+
+#[test]
+fn a_file_beyond_4_gib_in_a_zip_is_read_by_python_and_unzip() {
+    const PIECES: u64 = 4_200;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut file = std::fs::File::create(folder.path().join("out.zip")).expect("a file");
+    let mut container = Container::zip();
+    let piece = vec![b'x'; 1 << 20];
+    container.begin("INBOX.mbox", None, MORNING).expect("begin");
+    for _ in 0..PIECES {
+        container.put(&piece).expect("put");
+        drained(&mut container, &mut file);
+    }
+    container.end();
+    container.finish().expect("finish");
+    drained(&mut container, &mut file);
+    let script = "import zipfile\nz=zipfile.ZipFile('out.zip')\n\
+        print(z.infolist()[0].file_size >> 20, z.testzip())";
+    let read = run(folder.path(), "python3", &["-c", script]);
+    assert_eq!(read.trim(), format!("{PIECES} None"));
     run(folder.path(), "unzip", &["-tqq", "out.zip"]);
 }
 

@@ -5,7 +5,7 @@
 //! * [`thin`]: what goes when, and how it goes.
 //! * [`lost`]: what becomes of a snapshot that cannot be read.
 //! * [`mend`]: lists of departed pages made anew.
-//! * [`holds`]: what forbids an erasure.
+//! * [`holds`]: what forbids an erasure. [`reading`]: what is read at length and stays meanwhile.
 //! * [`pages`], [`keys`]: how it is stored.
 //!
 //! Invariants:
@@ -24,6 +24,7 @@ pub(crate) mod lost;
 pub mod mend;
 pub mod open;
 pub mod pages;
+pub mod reading;
 pub(crate) mod records;
 pub mod settings;
 pub mod snapshot;
@@ -47,6 +48,7 @@ use trust::random::RandomSource;
 
 use self::{
     keys::{SNAPSHOT_ACCOUNTS, SNAPSHOTS},
+    reading::Readings,
     records::AccountEntry,
     settings::{Hold, Retention, SnapshotSettings},
     snapshot::Snapshot,
@@ -102,6 +104,7 @@ pub struct Snapshots {
     limits: SnapshotLimits,
     /// Who changes an account's snapshots holds the account's place.
     places: Vec<Mutex<()>>,
+    readings: Arc<Readings>,
 }
 
 impl Snapshots {
@@ -114,7 +117,7 @@ impl Snapshots {
         limits: SnapshotLimits,
     ) -> Arc<Self> {
         let places = (0..PLACES).map(|_| Mutex::default()).collect();
-        Arc::new(Self { store, random, limits, places })
+        Arc::new(Self { store, random, limits, places, readings: Arc::default() })
     }
 
     /// The store whose accounts these are.

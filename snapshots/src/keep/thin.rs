@@ -4,8 +4,9 @@
 //! does not change gets no new ones. What is kept is therefore found by instants that are to be
 //! *covered*: now, every full hour, every midnight and every first of a month (UTC) within
 //! [`Retention`]; the snapshot that stood at such an instant stays. So do those asked for, for their
-//! time, those that are held, those that a restore reads, and the latest one. One whose record cannot be
-//! read stays until somebody forgets it.
+//! time, those that are held, those that a restore reads or somebody else at length
+//! ([`reading`](super::reading)), and the latest one. One whose record cannot be read stays until somebody
+//! forgets it.
 //!
 //! When a snapshot was taken is what the clock said, not always its instant ([`Snapshot::taken`]). One that
 //! was taken by a clock that was ahead was taken at some time before the next one; it stays for as many
@@ -96,10 +97,10 @@ impl Snapshots {
             return Ok(thinned);
         }
         let mut stays = staying(&all, &entry.overrides.retention(general), now);
-        stays.extend(self.being_restored(account, now).await?);
+        stays.extend(self.in_use(account, now).await?);
         for snapshot in all.iter().filter(|snapshot| !stays.contains(&snapshot.number)) {
             // A restore may have begun meanwhile.
-            if self.being_restored(account, now).await?.contains(&snapshot.number) {
+            if self.in_use(account, now).await?.contains(&snapshot.number) {
                 continue;
             }
             self.mark(account, snapshot.number).await?;
@@ -117,6 +118,17 @@ impl Snapshots {
         let mut thinned = self.finish_going(&handle).await?;
         self.mark(account, number).await?;
         self.go(&handle, number, &mut thinned).await
+    }
+
+    /// The snapshots that a restore or somebody else is reading.
+    async fn in_use(
+        &self,
+        account: AccountId,
+        now: UnixMillis,
+    ) -> Result<BTreeSet<u64>, SnapshotError> {
+        let mut used = self.being_restored(account, now).await?;
+        used.append(&mut self.being_read(account, now));
+        Ok(used)
     }
 
     /// The snapshots that a restore reads which goes on, or can be resumed and is not old.

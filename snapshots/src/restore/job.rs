@@ -18,8 +18,10 @@ pub const SNAPSHOT_RESTORES: Family = Family("snapshot_restores");
 /// What is restored.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Scope {
-    /// One mailbox; `None` is the whole account.
+    /// One mailbox; `None` is the whole account, or what is below `above`.
     pub mailbox: Option<MailboxId>,
+    /// The mailboxes below this name, which is no mailbox itself.
+    pub above: Option<String>,
     /// With the mailboxes below it.
     pub below: bool,
     /// One message of the mailbox.
@@ -146,6 +148,8 @@ struct JobFields {
     erased: u64,
     #[prost(uint64, tag = "15")]
     unreadable: u64,
+    #[prost(string, optional, tag = "16")]
+    above: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -192,6 +196,7 @@ impl RestoreJob {
             present: self.present,
             erased: self.erased,
             unreadable: self.unreadable,
+            above: self.scope.above.clone(),
         };
         fields::encode(&fields)
     }
@@ -214,6 +219,7 @@ impl RestoreJob {
             snapshot: fields.snapshot,
             scope: Scope {
                 mailbox: fields.mailbox.map(MailboxId),
+                above: fields.above,
                 below: fields.below,
                 uid: Uid::new(fields.uid),
             },
@@ -242,36 +248,48 @@ mod tests {
     use super::*;
     use crate::golden::Golden;
 
+    fn job(state: RestoreState, scope: Scope) -> RestoreJob {
+        RestoreJob {
+            account: AccountId(7),
+            number: 12,
+            snapshot: 1,
+            scope,
+            root: Some("Ripristino 2026-11-28T12:00:00Z".into()),
+            begun: UnixMillis(1_795_867_200_123),
+            state,
+            trouble: Some("quota".into()),
+            position: Some(Position {
+                mailbox: MailboxId(1),
+                after: Uid::new(2),
+                destination: Some(MailboxId(3)),
+                own_from: 4,
+            }),
+            done: 10,
+            total: 11,
+            restored: 12,
+            present: 13,
+            erased: 14,
+            unreadable: 15,
+        }
+    }
+
+    fn holds(golden: Golden, job: &RestoreJob) {
+        let key = key(job.account, job.number);
+        let golden = golden.key(&key).fields("job::JobFields", 1);
+        golden.holds(job, RestoreJob::encode, |octets| {
+            RestoreJob::decode(&key, octets).expect("a job")
+        });
+    }
+
     #[test]
     fn records_of_restores_stay_as_they_are() {
+        let golden = || Golden::of("snapshot_restores");
         for state in RestoreState::ALL {
-            let job = RestoreJob {
-                account: AccountId(7),
-                number: 12,
-                snapshot: 1,
-                scope: Scope { mailbox: Some(MailboxId(2)), below: true, uid: Uid::new(4) },
-                root: Some("Ripristino 2026-11-28T12:00:00Z".into()),
-                begun: UnixMillis(1_795_867_200_123),
-                state,
-                trouble: Some("quota".into()),
-                position: Some(Position {
-                    mailbox: MailboxId(1),
-                    after: Uid::new(2),
-                    destination: Some(MailboxId(3)),
-                    own_from: 4,
-                }),
-                done: 10,
-                total: 11,
-                restored: 12,
-                present: 13,
-                erased: 14,
-                unreadable: 15,
-            };
-            let key = key(job.account, job.number);
-            let golden = Golden::of("snapshot_restores").variant(state).key(&key);
-            golden.fields("job::JobFields", 1).holds(&job, RestoreJob::encode, |octets| {
-                RestoreJob::decode(&key, octets).expect("a job")
-            });
+            let mailbox = Some(MailboxId(2));
+            let scope = Scope { mailbox, above: None, below: true, uid: Uid::new(4) };
+            holds(golden().variant(state), &job(state, scope));
         }
+        let above = Scope { above: Some("Clienti".into()), below: true, ..Scope::default() };
+        holds(golden().variant("above"), &job(RestoreState::Running, above));
     }
 }

@@ -5,18 +5,22 @@
 //!   twice.
 //! * Nothing is overwritten. Into a mailbox of its own (`Ripristino …`) everything is restored; in place,
 //!   into the mailbox of the same MailboxId, else of the same name, else into one that is made. There a
-//!   message is left alone when it still stands in the account, wherever it was moved to, or when the
-//!   mailbox had the same octets with the same INTERNALDATE when the job came to it or was resumed, which
-//!   is what an earlier restore leaves. One job in place is open in an account: another one is refused.
+//!   message is left alone when it was moved (it stands where the snapshot did not have it, and was not
+//!   thrown away: [`elsewhere`]), or when the mailbox had the same octets with the same INTERNALDATE when
+//!   the job came to it or was resumed, which is what an earlier restore leaves. One job in place is open
+//!   in an account: another one is refused.
+//! * A mailbox that is made is subscribed to: beside the others always, in place when it was.
 //! * Live messages keep their flags. Messages whose octets were erased, and those whose records are
 //!   missing or damaged, are passed over and counted, each on its own.
 //! * Over quota, and where chunks are missing, a job stops and can be resumed; what it restored stays.
 //! * One step at a time: the memory of a step in place grows with the messages of the mailbox that it
 //!   restores into, and when it goes on in the middle with those of its mailbox that are done, 40 octets
-//!   each.
+//!   each. Where something stands in the account that its mailbox lacks, 10 octets are held for each
+//!   message that stands where the snapshot did not have it, too.
 //!
 //! Not here: when steps are done, and how fast (the floor above).
 
+mod elsewhere;
 pub mod job;
 mod step;
 #[cfg(test)]
@@ -39,6 +43,7 @@ use trust::clock::UnixMillis;
 pub use self::step::CHUNKS_MISSING;
 pub(crate) use self::step::one;
 use self::{
+    elsewhere::is_within,
     job::{RestoreJob, RestoreState, SNAPSHOT_RESTORES, Scope, key},
     step::Present,
 };
@@ -105,7 +110,9 @@ pub(crate) fn within<'a>(
 ) -> Result<Vec<(MailboxId, &'a MailboxEntry)>, SnapshotError> {
     let all = &open.state().mailboxes;
     let Some(id) = scope.mailbox else {
-        return Ok(all.iter().map(|(id, entry)| (*id, entry)).collect());
+        let is_below = |name: &str| scope.above.as_ref().is_none_or(|top| is_within(name, top));
+        let found = all.iter().filter(|(_, entry)| is_below(&entry.name));
+        return Ok(found.map(|(id, entry)| (*id, entry)).collect());
     };
     let account = open.account().id();
     let top = all.get(&id).ok_or(StoreError::NoSuchMailbox { account, mailbox: id })?;
@@ -152,6 +159,8 @@ impl Restores {
         now: UnixMillis,
         also: &Batch,
     ) -> Result<RestoreJob, SnapshotError> {
+        // Before the snapshot is opened: none is let go of under this place.
+        let _place = self.snapshots.place(account).await;
         let open = self.snapshots.open(account, snapshot).await?;
         let mailboxes = within(&open, &scope)?;
         let total = match (scope.uid, scope.mailbox) {
@@ -161,7 +170,6 @@ impl Restores {
             }
             _ => mailboxes.iter().map(|(_, entry)| entry.content.rows).sum(),
         };
-        let _place = self.snapshots.place(account).await;
         let root = match target {
             Target::InPlace => None,
             Target::Into(name) => Some(self.free_name(account, &name).await?),

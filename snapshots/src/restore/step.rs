@@ -16,6 +16,7 @@ use trust::{clock::UnixMillis, digest::Sha256Digest};
 
 use super::{
     Restores,
+    elsewhere::{Elsewhere, bins, is_within},
     job::{Position, RestoreJob, RestoreState},
     moved_on, within,
 };
@@ -26,7 +27,7 @@ use crate::{
 };
 
 /// Rows of a live mailbox read at once.
-const ROWS: usize = 4_096;
+pub(super) const ROWS: usize = 4_096;
 
 const SPECIAL_USES: [SpecialUse; 5] = [
     SpecialUse::Archive,
@@ -47,6 +48,7 @@ pub(super) struct Present {
     of: (AccountId, u64, MailboxId, MailboxId),
     /// The first octets of digest and the INTERNALDATE: enough to tell messages of one mailbox apart.
     messages: BTreeSet<([u8; 16], i64)>,
+    elsewhere: Elsewhere,
 }
 
 fn name_of(digest: Sha256Digest, internal_date: UnixMillis) -> ([u8; 16], i64) {
@@ -165,7 +167,7 @@ impl Restores {
         let next = next.map_or(MailboxId(u64::MAX), |(next, _)| *next);
         let mailbox = open.mailbox(*id)?;
         let (rows, is_end) = self.rows(&job, &mailbox, position).await?;
-        let rows = fates(&job, &mailbox, rows, (into, position), present).await?;
+        let rows = self.fates(&job, &mailbox, rows, (into, position), present).await?;
         self.commit(&job, &before, Looked { rows, is_end, next, position, into }, &open).await
     }
 
@@ -184,6 +186,43 @@ impl Restores {
         let rows = mailbox.rows_after(position.after, limit).await?;
         let is_end = rows.len() < limit;
         Ok((rows, is_end))
+    }
+
+    /// Says what becomes of each row.
+    async fn fates(
+        &self,
+        job: &RestoreJob,
+        mailbox: &SnapshotMailbox,
+        rows: Vec<MessageRow>,
+        at: (MailboxId, Position),
+        present: &mut Option<Present>,
+    ) -> Result<Vec<(MessageRow, Fate)>, SnapshotError> {
+        let account = mailbox.snapshot().account();
+        let (mut here, mut standing) = (None, BTreeSet::new());
+        if job.root.is_none() {
+            let known = look(job, mailbox, at, present).await?;
+            let missing = rows.iter().filter(|row| !known.has(row)).map(|row| row.email_number);
+            standing = account.standing(&missing.collect()).await?;
+            // Most of what is gone stands nowhere, and costs no look at the other mailboxes.
+            if !standing.is_empty() {
+                let jobs = self.list(job.account).await?;
+                let roots: Vec<String> = jobs.into_iter().filter_map(|job| job.root).collect();
+                known.elsewhere.look(mailbox.snapshot(), at.0, &roots).await?;
+            }
+            here = Some(known);
+        }
+        let erased = account.erased().await?;
+        let fate = |row: &MessageRow| {
+            let number = row.email_number;
+            let was_moved =
+                |known: &Present| standing.contains(&number) && known.elsewhere.has(number);
+            match &here {
+                Some(known) if known.has(row) || was_moved(known) => Fate::Present,
+                _ if erased.contains(&number) => Fate::Erased,
+                _ => Fate::Restored,
+            }
+        };
+        Ok(rows.into_iter().map(|row| (fate(&row), row)).map(|(fate, row)| (row, fate)).collect())
     }
 
     /// Restores what was looked at and moves the job on, in one commit. Where all of it is too much for
@@ -241,33 +280,6 @@ enum Fate {
     Present,
     Erased,
     Unreadable,
-}
-
-/// Says what becomes of each row.
-async fn fates(
-    job: &RestoreJob,
-    mailbox: &SnapshotMailbox,
-    rows: Vec<MessageRow>,
-    (into, position): (MailboxId, Position),
-    present: &mut Option<Present>,
-) -> Result<Vec<(MessageRow, Fate)>, SnapshotError> {
-    let account = mailbox.snapshot().account();
-    let (has, standing) = match job.root {
-        None => {
-            let numbers = rows.iter().map(|row| row.email_number).collect();
-            let standing = account.standing(&numbers).await?;
-            (Some(look(job, mailbox, (into, position), present).await?), standing)
-        }
-        Some(_) => (None, BTreeSet::new()),
-    };
-    let erased = account.erased().await?;
-    let fate = |row: &MessageRow| match &has {
-        _ if standing.contains(&row.email_number) => Fate::Present,
-        Some(has) if has.has(row) => Fate::Present,
-        _ if erased.contains(&row.email_number) => Fate::Erased,
-        _ => Fate::Restored,
-    };
-    Ok(rows.into_iter().map(|row| (fate(&row), row)).map(|(fate, row)| (row, fate)).collect())
 }
 
 /// Whether the records of a message are missing, damaged, or another message's.
@@ -360,7 +372,14 @@ async fn destination(
         None => entry.name.clone(),
     };
     let live = account.mailboxes().await?;
+    let special_use = |one: Option<SpecialUse>| one.map_or("", SpecialUse::attribute);
+    let bins_now = bins(live.iter().map(|one| (one.name.as_str(), special_use(one.special_use))));
+    let then = open.state().mailboxes.values();
+    let bins_then = bins(then.map(|one| (one.name.as_str(), one.special_use.as_str())));
+    let is_in = |name: &str, bins: &[&str]| bins.iter().any(|bin| is_within(name, bin));
+    // Programs throw a mailbox away by renaming it below the trash: it is not brought back there.
     let same = live.iter().find(|one| job.root.is_none() && one.mailbox_id == Some(id));
+    let same = same.filter(|one| !is_in(&one.name, &bins_now) || is_in(&entry.name, &bins_then));
     let named = live.iter().find(|one| one.mailbox_id.is_some() && one.name == name);
     let into = if let Some(into) = same.or(named).and_then(|one| one.mailbox_id) {
         into
@@ -370,7 +389,11 @@ async fn destination(
             .filter(|_| job.root.is_none())
             .find(|one| one.attribute() == entry.special_use)
             .filter(|one| live.iter().all(|other| other.special_use != Some(*one)));
-        account.create_mailbox(&name, special_use).await?
+        if job.root.is_some() || entry.subscribed {
+            account.create_subscribed(&name, special_use).await?
+        } else {
+            account.create_mailbox(&name, special_use).await?
+        }
     };
     let state = account.mailbox(into).await?.state().await?;
     let own_from = state.uid_next.map_or(u32::MAX, Uid::get);
@@ -401,10 +424,12 @@ async fn look<'a>(
     mailbox: &SnapshotMailbox,
     (into, position): (MailboxId, Position),
     present: &'a mut Option<Present>,
-) -> Result<&'a Present, SnapshotError> {
+) -> Result<&'a mut Present, SnapshotError> {
     let of = (job.account, job.number, position.mailbox, into);
     if present.as_ref().is_none_or(|present| present.of != of) {
-        let mut read = Present { of, messages: BTreeSet::new() };
+        let before = present.take().filter(|before| (before.of.0, before.of.1) == (of.0, of.1));
+        let elsewhere = before.map_or_else(Elsewhere::default, |before| before.elsewhere);
+        let mut read = Present { of, messages: BTreeSet::new(), elsewhere };
         let done = done_before(mailbox, position).await?;
         let (state, mut after) = (mailbox.snapshot().account().state().await?, None);
         loop {
@@ -423,7 +448,7 @@ async fn look<'a>(
         }
         *present = Some(read);
     }
-    present.as_ref().ok_or(SnapshotError::NotPresent)
+    present.as_mut().ok_or(SnapshotError::NotPresent)
 }
 
 /// Whether a person has to do something before the job can go on.

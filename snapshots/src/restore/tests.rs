@@ -1,3 +1,5 @@
+mod in_place;
+
 use storage::{
     account::{erase::EraseRequest, quota::QuotaRule, settings::AccountSettings},
     catalog::{
@@ -20,6 +22,7 @@ use super::{
     job::{RestoreJob, RestoreState, Scope},
 };
 use crate::error::SnapshotError;
+use crate::keep::keys::SNAPSHOTS;
 use crate::keep::tests::house::{ANNA, House, INBOX, MORNING, small, uid};
 
 const LIMITS: RestoreLimits =
@@ -190,7 +193,7 @@ async fn one_message_comes_back_and_an_erased_one_is_counted_and_a_cancelled_job
     let anna = house.anna().await;
     let open = house.snapshots.open(ANNA, 1).await.expect("open");
     let row = super::step::one(&open, INBOX, uid(30)).await.expect("read").expect("the row");
-    let scope = |uid| Scope { mailbox: Some(INBOX), below: false, uid: Some(uid) };
+    let scope = |uid| Scope { mailbox: Some(INBOX), uid: Some(uid), ..Scope::default() };
     let number = begin(&house, scope(uid(31)), Target::InPlace).await;
     assert_eq!(finish(&restores(&house), number).await.restored, 1);
     assert_eq!(subjects(&house, "INBOX").await.last().expect("one"), "numero 31");
@@ -222,11 +225,28 @@ async fn a_mailbox_that_is_gone_is_made_again_with_those_below_it() {
     house.take().await;
     anna.delete_mailbox("Clienti/Rossi").await.expect("delete");
     anna.delete_mailbox("Clienti").await.expect("delete");
-    let scope = Scope { mailbox: Some(top), below: true, uid: None };
+    let scope = Scope { mailbox: Some(top), below: true, ..Scope::default() };
     let number = begin(&house, scope, Target::InPlace).await;
     assert_eq!(finish(&restores(&house), number).await.restored, 8);
     assert_eq!(subjects(&house, "Clienti").await, numbers(1..4));
     assert_eq!(subjects(&house, "Clienti/Rossi").await, numbers(4..9));
+}
+
+#[tokio::test]
+async fn a_name_that_only_stands_above_others_means_those_below_it() {
+    let (house, anna) = House::new(small()).await;
+    for (number, name) in ["Clienti/Rossi", "Clienti/Verdi", "Clientela"].into_iter().enumerate() {
+        let id = anna.create_mailbox(name, None).await.expect("create");
+        house.append(id, number).await;
+    }
+    anna.delete_mailbox("Clienti").await.expect("delete");
+    house.take().await;
+    let scope = Scope { above: Some("Clienti".to_owned()), below: true, ..Scope::default() };
+    let number = begin(&house, scope, Target::Into("Ripristino".to_owned())).await;
+    let job = finish(&restores(&house), number).await;
+    assert_eq!((job.state, job.total, job.restored), (RestoreState::Done, 2, 2), "{job:?}");
+    assert_eq!(subjects(&house, "Ripristino/Clienti/Rossi").await, numbers(0..1));
+    assert_eq!(subjects(&house, "Ripristino/Clienti/Verdi").await, numbers(1..2));
 }
 
 #[test]
@@ -235,7 +255,12 @@ fn a_job_reads_back_and_hostile_octets_are_refused() {
         account: ANNA,
         number: 3,
         snapshot: 9,
-        scope: Scope { mailbox: Some(INBOX), below: true, uid: Some(uid(4)) },
+        scope: Scope {
+            mailbox: Some(INBOX),
+            above: Some("Clienti".to_owned()),
+            below: true,
+            uid: Some(uid(4)),
+        },
         root: Some("Ripristino".to_owned()),
         begun: MORNING,
         state: RestoreState::Stopped,
@@ -256,24 +281,6 @@ fn a_job_reads_back_and_hostile_octets_are_refused() {
     assert!(RestoreJob::decode(&key, &[]).is_err());
     assert!(RestoreJob::decode(&key, &[2]).is_err());
     assert!(RestoreJob::decode(&key[1..], &octets).is_err());
-}
-
-#[tokio::test]
-async fn in_place_a_message_that_was_moved_since_is_present_and_comes_no_second_time() {
-    let (house, anna) = House::new(small()).await;
-    house.fill(INBOX, 1..11).await;
-    house.take().await;
-    let archive = anna.mailbox_by_name("Archivio").await.expect("Archivio").state().await;
-    let archive = archive.expect("its state").mailbox_id;
-    let inbox = anna.mailbox(INBOX).await.expect("INBOX");
-    inbox.move_to(&[uid(2), uid(3)], archive).await.expect("move");
-    house.expunge(INBOX, &[uid(4)]).await;
-    let number = begin(&house, Scope::default(), Target::InPlace).await;
-    let job = finish(&restores(&house), number).await;
-    assert_eq!((job.state, job.restored, job.present), (RestoreState::Done, 1, 9), "{job:?}");
-    let wanted = numbers([1, 5, 6, 7, 8, 9, 10, 4].into_iter());
-    assert_eq!(subjects(&house, "INBOX").await, wanted);
-    assert_eq!(subjects(&house, "Archivio").await, numbers(2..4));
 }
 
 #[tokio::test]
@@ -397,7 +404,7 @@ async fn a_row_that_cannot_be_read_holds_up_no_other_job() {
 async fn an_account_has_so_many_open_jobs_and_remembers_so_many_that_ended() {
     let house = halved_house().await;
     let restores = restores(&house);
-    let scope = Scope { mailbox: Some(INBOX), below: false, uid: Some(uid(30)) };
+    let scope = Scope { mailbox: Some(INBOX), uid: Some(uid(30)), ..Scope::default() };
     for _ in 0..5 {
         let number = begin(&house, scope.clone(), Target::InPlace).await;
         assert_eq!(finish(&restores, number).await.state, RestoreState::Done);
@@ -482,4 +489,24 @@ async fn what_the_holder_took_out_of_the_snapshot_while_a_job_stood_still_comes_
     found.sort();
     wanted.sort();
     assert_eq!(found, wanted);
+}
+
+#[tokio::test]
+async fn a_snapshot_that_goes_while_a_restore_waits_for_its_turn_gets_no_job() {
+    let house = halved_house().await;
+    let restores = restores(&house);
+    let place = house.snapshots.place(ANNA).await;
+    let begun = restores.begin(ANNA, 1, Scope::default(), Target::InPlace, MORNING);
+    let mut begun = std::pin::pin!(begun);
+    for _ in 0..100 {
+        assert!(futures::poll!(&mut begun).is_pending());
+        tokio::task::yield_now().await;
+    }
+    let mut gone = Batch::default();
+    gone.delete(SNAPSHOTS, crate::keep::keys::snapshot(ANNA, 1));
+    house.store.commit(gone).await.expect("commit");
+    drop(place);
+    let refused = begun.await;
+    assert!(matches!(refused, Err(SnapshotError::NoSuchSnapshot { .. })), "{refused:?}");
+    assert_eq!(restores.list(ANNA).await.expect("list"), []);
 }

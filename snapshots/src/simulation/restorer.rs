@@ -2,12 +2,12 @@
 //! step, which go on after a power cut.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
 
 use storage::{
-    account::{Account, quota::QuotaRule},
+    account::{Account, quota::QuotaRule, tree::SpecialUse},
     catalog::engine::Batch,
     error::StoreError,
     ids::MailboxId,
@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     error::SnapshotError,
-    keep::tests::copy::Copy,
+    keep::tests::copy::{self, Copied, Copy, Octets},
     restore::{
         Target,
         job::{RestoreJob, RestoreState, Scope},
@@ -122,16 +122,22 @@ impl Restorer {
     async fn begin(&self, account: &Account) -> Result<(), SnapshotError> {
         let Some(number) = self.snapshot() else { return Ok(()) };
         let (id, now) = (account.id(), self.stage.calendar.now());
-        let in_place = self.stage.world.chance(250);
-        if in_place {
-            // What it brings is seen at the next inspection.
-            let open = self.life.snapshots.open(id, number).await?;
-            let rows = all_rows(&open).await?;
-            let spans = rows.iter().map(|row| (self.stage.message(row), (0, 1)));
-            self.ledger.lock().expect("no panic").begin("a job in place", spans);
+        let restores = &self.life.restores;
+        if !self.stage.world.chance(250) {
+            let target = Target::Into(RESTORED.to_owned());
+            return restores.begin(id, number, Scope::default(), target, now).await.map(|_| ());
         }
-        let target = if in_place { Target::InPlace } else { Target::Into(RESTORED.to_owned()) };
-        self.life.restores.begin(id, number, Scope::default(), target, now).await.map(|_| ())
+        let open = self.life.snapshots.open(id, number).await?;
+        let operation = expect_all(&self.stage, &self.ledger, &all_rows(&open).await?);
+        match restores.begin(id, number, Scope::default(), Target::InPlace, now).await {
+            // What it brings is seen at the next inspection.
+            Ok(_) => Ok(()),
+            Err(SnapshotError::Store(error)) if is_unknown(&error) => Err(error.into()),
+            Err(error) => {
+                self.ledger.lock().expect("no panic").end(operation, []);
+                Err(error)
+            }
+        }
     }
 
     /// Stops a job, and mostly lets it go on.
@@ -145,7 +151,13 @@ impl Restorer {
     }
 }
 
-/// Notes what jobs in place may still bring.
+/// Notes that each row of a snapshot may come once more.
+fn expect_all(stage: &Stage, ledger: &Mutex<Ledger>, rows: &[MessageRow]) -> u64 {
+    let spans = rows.iter().map(|row| (stage.message(row), (0, 1)));
+    ledger.lock().expect("no panic").begin("a job in place", spans)
+}
+
+/// Notes what jobs in place may still bring: what they have not looked at yet.
 pub(super) fn expect_jobs(
     stage: &Stage,
     ledger: &mut Ledger,
@@ -154,13 +166,71 @@ pub(super) fn expect_jobs(
     for (job, copy) in jobs {
         let is_open = matches!(job.state, RestoreState::Running | RestoreState::Stopped);
         if let Some(copy) = copy.as_ref().filter(|_| is_open && job.root.is_none()) {
-            let rows = copy.values().flat_map(|copied| &copied.rows);
-            ledger.begin("a job goes on", rows.map(|row| (stage.message(row), (0, 1))));
+            let at = job.position.map(|position| (position.mailbox, position.after));
+            let rows =
+                copy.iter().flat_map(|(id, copied)| copied.rows.iter().map(|row| (*id, row)));
+            let left = rows.filter(|(id, row)| at.is_none_or(|at| (*id, Some(row.uid)) > at));
+            ledger.begin("a job goes on", left.map(|(_, row)| (stage.message(row), (0, 1))));
         }
     }
 }
 
-/// What is wrong with what a finished job brought: all of its snapshot, in its order, but what was erased.
+/// With nobody else there: after a job in place everything of the snapshot stands in the account, and a
+/// second one brings nothing.
+pub(super) async fn bring_all_back(
+    stage: &Stage,
+    life: &Life,
+    ledger: &Mutex<Ledger>,
+) -> Result<(), SnapshotError> {
+    let (id, kept) = {
+        let ledger = ledger.lock().expect("no panic");
+        (ledger.account, ledger.kept.clone())
+    };
+    let Some(number) = kept.iter().nth(stage.world.index(kept.len())).copied() else {
+        return Ok(());
+    };
+    for job in life.restores.list(id).await?.iter().filter(|job| !job.state.is_end()) {
+        life.restores.cancel(id, job.number, &Batch::default()).await?;
+    }
+    let open = life.snapshots.open(id, number).await?;
+    expect_all(stage, ledger, &all_rows(&open).await?);
+    let before = copy::read(&open, Octets::Without).await?;
+    for is_second in [false, true] {
+        let (scope, at) = (Scope::default(), stage.calendar.now());
+        let mut job = life.restores.begin(id, number, scope, Target::InPlace, at).await?;
+        while job.state == RestoreState::Running {
+            job = life.restores.step(id, job.number).await?.expect("the job");
+        }
+        if job.state != RestoreState::Done || job.unreadable > 0 || (is_second && job.restored > 0)
+        {
+            stage.world.blame(format!("nobody else was there: {job:?}"));
+        }
+    }
+    let now = copy::live(open.account(), Octets::Without).await;
+    let erasing = ledger.lock().expect("no panic").erasing.clone();
+    let is_aside = |copy: &Copy, name: &str| {
+        let uses = [Some(SpecialUse::Junk), Some(SpecialUse::Trash)];
+        let bins = copy.values().filter(|copied| uses.contains(&copied.special_use));
+        bins.map(|bin| bin.name.as_str()).chain([RESTORED]).any(|aside| name.starts_with(aside))
+    };
+    let digests = |copied: &Copied| copied.rows.iter().map(|row| row.digest).collect::<Vec<_>>();
+    let everywhere: BTreeSet<_> = now.values().flat_map(digests).collect();
+    let kept = now.values().filter(|copied| !is_aside(&now, &copied.name));
+    let kept: BTreeSet<_> = kept.flat_map(digests).collect();
+    for copied in before.values() {
+        let there = if is_aside(&before, &copied.name) { &everywhere } else { &kept };
+        let is_missing = |row: &&MessageRow| {
+            !there.contains(&row.digest) && !erasing.contains(&row.email_number)
+        };
+        if let Some(row) = copied.rows.iter().find(is_missing) {
+            let text = format!("snapshot {number} of {id}: {} lacks {row:?}", copied.name);
+            stage.world.blame(format!("after a restore in place, {text}"));
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong with what a finished job brought that did not go in place: all of its snapshot, in its order, but what was erased.
 pub(super) fn complaint(
     job: &RestoreJob,
     before: &Copy,

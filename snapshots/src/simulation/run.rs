@@ -46,7 +46,7 @@ use super::{
     moments::Moments,
     objects::{Bucket, ObjectFaults},
     post::Post,
-    restorer::Restorer,
+    restorer::{Restorer, bring_all_back},
     world::World,
 };
 use crate::{
@@ -401,6 +401,10 @@ impl Run {
             {}
         }
         inspect(&self.stage, &life, "after the last restore").await;
+        for ledger in &self.stage.ledgers {
+            bring_all_back(&self.stage, &life, ledger).await?;
+        }
+        inspect(&self.stage, &life, "after all was brought back").await;
         for ledger in &self.stage.ledgers {
             let account = ledger.lock().expect("no panic").account;
             self.empty(&life, account).await?;

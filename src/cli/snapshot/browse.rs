@@ -63,6 +63,7 @@ impl BrowseArguments {
         } else {
             output.list(&found.mailboxes);
         }
+        output.notes(&unreadable(found.unreadable));
         if let (true, Some(last)) = (found.more, found.messages.last()) {
             let last = last.uid;
             output.note(&Text::filled(
@@ -72,6 +73,17 @@ impl BrowseArguments {
         }
         Ok(())
     }
+}
+
+/// That the headers of so many messages cannot be read, when there are any.
+pub(super) fn unreadable(messages: u64) -> Option<Text> {
+    let italian = format!(
+        "di {messages} messaggi non si leggono le intestazioni: `ceralacca store check` li nomina"
+    );
+    let english = format!(
+        "the headers of {messages} messages cannot be read: `ceralacca store check` names them"
+    );
+    (messages > 0).then(|| Text::filled(italian, english))
 }
 
 impl Shown for SnapshotView {

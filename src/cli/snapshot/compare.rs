@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
-use super::super::{
-    failure::Failure,
-    operation,
-    output::{Output, Shown},
-    say,
+use super::{
+    super::{
+        failure::Failure,
+        operation,
+        output::{Output, Shown},
+        say,
+    },
+    browse::unreadable,
 };
 use crate::{
     control::operations::snapshot::compare::{ChangeView, FoundView, SnapshotDiff, SnapshotSearch},
@@ -105,6 +108,7 @@ impl SearchArguments {
         } else {
             output.list(&found.messages);
         }
+        output.notes(&unreadable(found.unreadable));
         if found.more {
             output.note(&Text::fixed("ce ne sono altri: --limit", "there are more: --limit"));
         }

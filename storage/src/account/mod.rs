@@ -223,7 +223,20 @@ impl Account {
         special_use: Option<SpecialUse>,
     ) -> Result<MailboxId, StoreError> {
         let name = MailboxName::new(name)?;
-        self.queue.submit(&self.core, CreateMailbox { name, special_use }).await
+        let create = CreateMailbox { name, special_use, subscribed: false };
+        self.queue.submit(&self.core, create).await
+    }
+
+    /// As [`Account::create_mailbox`], and subscribes to all that it makes, in the same batch: clients that
+    /// show only what is subscribed to show it. Subscriptions for which there is no room are left out.
+    pub async fn create_subscribed(
+        &self,
+        name: &str,
+        special_use: Option<SpecialUse>,
+    ) -> Result<MailboxId, StoreError> {
+        let name = MailboxName::new(name)?;
+        let create = CreateMailbox { name, special_use, subscribed: true };
+        self.queue.submit(&self.core, create).await
     }
 
     /// Deletes a mailbox with its messages; mailboxes below it stay.

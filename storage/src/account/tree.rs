@@ -173,11 +173,18 @@ fn delete_name(draft: &mut Draft<'_>, name: &str) {
     draft.delete(keys::MAILBOX_NAMES, keys::mailbox_name(draft.account, name));
 }
 
-/// Creates what is missing above `name` (RFC 9051 §6.3.4).
-async fn add_above(draft: &mut Draft<'_>, name: &MailboxName) -> Result<(), StoreError> {
+/// Creates what is missing above `name` (RFC 9051 §6.3.4), and may subscribe to it.
+async fn add_above(
+    draft: &mut Draft<'_>,
+    name: &MailboxName,
+    subscribed: bool,
+) -> Result<(), StoreError> {
     for above in name.above() {
         if find(draft, &above).await?.is_none() {
             add_mailbox(draft, &above, None).await?;
+            if subscribed {
+                subscribe_if_room(draft, &above).await?;
+            }
         }
     }
     Ok(())
@@ -192,12 +199,7 @@ pub(crate) async fn find_or_add(
     if let Some(id) = find(draft, name).await? {
         return Ok(id);
     }
-    for above in name.above() {
-        if find(draft, &above).await?.is_none() {
-            add_mailbox(draft, &above, None).await?;
-            subscribe_if_room(draft, &above).await?;
-        }
-    }
+    add_above(draft, name, true).await?;
     let id = add_mailbox(draft, name, None).await?;
     subscribe_if_room(draft, name).await?;
     Ok(id)
@@ -214,6 +216,8 @@ async fn subscribe_if_room(draft: &mut Draft<'_>, name: &MailboxName) -> Result<
 pub(crate) struct CreateMailbox {
     pub(crate) name: MailboxName,
     pub(crate) special_use: Option<SpecialUse>,
+    /// With a subscription to all that is made, as far as there is room for it.
+    pub(crate) subscribed: bool,
 }
 
 #[async_trait::async_trait]
@@ -229,8 +233,12 @@ impl Change for CreateMailbox {
         {
             return Err(StoreError::SpecialUseTaken(other));
         }
-        add_above(draft, &self.name).await?;
-        add_mailbox(draft, &self.name, self.special_use).await
+        add_above(draft, &self.name, self.subscribed).await?;
+        let id = add_mailbox(draft, &self.name, self.special_use).await?;
+        if self.subscribed {
+            subscribe_if_room(draft, &self.name).await?;
+        }
+        Ok(id)
     }
 }
 
@@ -343,7 +351,7 @@ impl Change for RenameMailbox {
         if moved.is_empty() {
             find_existing(draft, &self.from).await?;
         }
-        add_above(draft, &self.to).await?;
+        add_above(draft, &self.to, false).await?;
         for (name, id) in moved {
             let Some(renamed) = self.from.renamed(&name, &self.to).transpose()? else { continue };
             if find(draft, &renamed).await?.is_some() {
@@ -383,7 +391,7 @@ impl RenameMailbox {
         if inbox.record.exists > limit as u64 {
             return Err(too_many_rows(limit));
         }
-        add_above(draft, &self.to).await?;
+        add_above(draft, &self.to, false).await?;
         let to = add_mailbox(draft, &self.to, None).await?;
         let mut to = OpenMailbox::open(draft, to).await?;
         let rows = inbox.first(draft, usize::MAX).await?;

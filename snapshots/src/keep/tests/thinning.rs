@@ -226,6 +226,32 @@ async fn what_a_restore_reads_stays_while_it_can_go_on() {
 }
 
 #[tokio::test]
+async fn what_is_read_at_length_stays_until_it_is_read_and_a_day_at_most() {
+    let (house, _anna) = House::new(small()).await;
+    for number in 0..4 {
+        house.append(INBOX, number).await;
+        house.take().await;
+    }
+    let reading = |number| house.snapshots.begin_reading(ANNA, number, house.clock.now());
+    let (one, two) = (reading(1).await.expect("a reading"), reading(2).await.expect("a reading"));
+    let again = reading(1).await.expect("a reading");
+    let left = async || {
+        house.snapshots.thin(ANNA, &NONE, house.clock.now()).await.expect("thin");
+        numbers(&house).await
+    };
+    assert_eq!(left().await, [1, 2, 4]);
+    drop(two);
+    assert_eq!(left().await, [1, 4]);
+    drop(again);
+    assert_eq!(left().await, [1, 4]);
+    house.clock.advance(24 * 3_600_000);
+    assert_eq!(left().await, [4]);
+    drop(one);
+    let gone = reading(1).await;
+    assert!(matches!(gone, Err(SnapshotError::NoSuchSnapshot { .. })), "{gone:?}");
+}
+
+#[tokio::test]
 async fn a_snapshot_that_goes_while_it_is_read_says_so() {
     let (house, _anna) = House::new(small()).await;
     house.fill(INBOX, 0..50).await;

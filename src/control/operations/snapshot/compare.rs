@@ -7,9 +7,12 @@ use snapshots::{
     search::{FoundMessage, Query, Seen},
 };
 use storage::ids::MailboxId;
-use trust::digest::Sha256Digest;
+use trust::{
+    clock::{Clock as _, SystemClock},
+    digest::Sha256Digest,
+};
 
-use super::{account, opened, read, standing::Kept};
+use super::{LISTED_MAX, account, opened, read, standing::Kept};
 use crate::{
     control::{Kind, Operation, OperationError, Progress, Run, Site},
     texts::Text,
@@ -49,7 +52,11 @@ pub struct Differences {
     pub mailboxes: u64,
     /// There are more differences than are listed.
     pub more: bool,
-    /// Why the account may have been otherwise at an instant that was asked for.
+    /// Whether every move counts as one; otherwise some count as removed and added.
+    #[serde(default)]
+    pub moves_complete: bool,
+    /// Why the account may have been otherwise at an instant that was asked for, and that some moves count
+    /// as something else.
     #[serde(default)]
     pub notes: Vec<Text>,
 }
@@ -79,10 +86,12 @@ impl Operation for SnapshotDiff {
 
     async fn run(&self, site: &Site, run: &Run) -> Result<Differences, OperationError> {
         let (id, settings) = account(site, &self.account).await?;
-        let snapshots = opened(site);
+        let (snapshots, now) = (opened(site), SystemClock.now());
         let kept = Kept::read(&snapshots, id).await?;
         let standing = kept.named(&self.from)?;
-        let from = snapshots.open(id, standing.snapshot.number).await?;
+        let number = standing.snapshot.number;
+        let mut readings = vec![run.reading(snapshots.begin_reading(id, number, now)).await??];
+        let from = snapshots.open(id, number).await?;
         let mut notes: Vec<Text> = standing.note().into_iter().collect();
         let detail = format!("diff {} {}", standing.snapshot.name(), self.to);
         read(site, &settings.address, &detail).await?;
@@ -97,13 +106,17 @@ impl Operation for SnapshotDiff {
             ("now".to_owned(), diff(&from, Later::Now(&state), tell).await?)
         } else {
             let standing = kept.named(&self.to)?;
-            let to = snapshots.open(id, standing.snapshot.number).await?;
+            let number = standing.snapshot.number;
+            readings.push(run.reading(snapshots.begin_reading(id, number, now)).await??);
+            let to = snapshots.open(id, number).await?;
             notes.extend(standing.note());
             names.extend(names_of(&to));
             let tell = |one| self.tell(&names, one, &mut changes, run);
             (to.snapshot().name(), diff(&from, Later::Snapshot(&to), tell).await?)
         };
+        drop(readings);
         run.go_on()?;
+        notes.extend((!totals.moves_complete).then(some_moves_apart));
         let total = totals.added + totals.removed + totals.moved + totals.flags + totals.mailboxes;
         Ok(Differences {
             from: from.snapshot().name(),
@@ -115,9 +128,19 @@ impl Operation for SnapshotDiff {
             moved: totals.moved,
             flags: totals.flags,
             mailboxes: totals.mailboxes,
+            moves_complete: totals.moves_complete,
             notes,
         })
     }
+}
+
+fn some_moves_apart() -> Text {
+    Text::fixed(
+        "le differenze sono più di quante se ne tengono (snapshots.limits.differences_held_max): alcuni \
+         spostamenti figurano come tolti e aggiunti",
+        "there are more differences than are held (snapshots.limits.differences_held_max): some moves count \
+         as removed and added",
+    )
 }
 
 type MailboxNames = std::collections::BTreeMap<MailboxId, String>;
@@ -134,7 +157,7 @@ impl SnapshotDiff {
         changes: &mut Vec<ChangeView>,
         run: &Run,
     ) -> bool {
-        if changes.len() < self.limit {
+        if changes.len() < self.limit.min(LISTED_MAX) {
             changes.push(view(names, difference));
         }
         !run.is_cancelled()
@@ -205,6 +228,9 @@ pub struct SearchOutcome {
     pub more: bool,
     /// Snapshots that were looked at.
     pub snapshots: u64,
+    /// Messages whose headers cannot be read: they may be missing.
+    #[serde(default)]
+    pub unreadable: u64,
 }
 
 /// A message that was found.
@@ -305,12 +331,14 @@ impl Operation for SnapshotSearch {
             run.tell(Progress::new(what, done, Some(total)));
             !run.is_cancelled()
         };
-        let found = opened(site).search(account, &query, self.limit, go_on).await?;
+        let limit = self.limit.min(LISTED_MAX);
+        let found = opened(site).search(account, &query, limit, go_on).await?;
         run.go_on()?;
         Ok(SearchOutcome {
             messages: found.messages.into_iter().map(FoundView::from).collect(),
             more: found.more,
             snapshots: found.snapshots,
+            unreadable: found.unreadable,
         })
     }
 }

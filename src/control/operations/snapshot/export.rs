@@ -1,12 +1,10 @@
 //! `snapshot/export`: puts the messages of a snapshot out, as one stream.
 
 use serde::{Deserialize, Serialize};
-use snapshots::{
-    export::{Asked, ExportError, Exported, Format, Sink, export},
-    restore::job::Scope,
-};
+use snapshots::export::{Asked, ExportError, Exported, Format, Sink, ZIP_MESSAGES_MAX, export};
+use trust::clock::{Clock as _, SystemClock};
 
-use super::{account, mailbox_named, noted, open, opened, part, uid};
+use super::{account, noted, open, opened, part, scope};
 use crate::{
     control::{Kind, Operation, OperationError, Progress, Run, Site},
     pec::journal::JournalEvent,
@@ -107,6 +105,19 @@ impl SnapshotExport {
     }
 }
 
+fn too_many_for_zip(messages: u64) -> OperationError {
+    let most = ZIP_MESSAGES_MAX;
+    let italian = format!(
+        "{messages} messaggi sono troppi per uno zip, che ne ha al più {most}: --format tar, o una cartella \
+         alla volta"
+    );
+    let english = format!(
+        "{messages} messages are too many for a zip, which has {most} at most: --format tar, or mailbox by \
+         mailbox"
+    );
+    OperationError::new(Kind::Invalid, Text::filled(italian, english))
+}
+
 struct PutOut<'a>(&'a Run);
 
 #[async_trait::async_trait]
@@ -129,22 +140,12 @@ impl Operation for SnapshotExport {
 
     async fn run(&self, site: &Site, run: &Run) -> Result<ExportOutcome, OperationError> {
         let (id, settings) = account(site, &self.account).await?;
-        let (opened, note) = run.reading(open(&opened(site), id, &self.instant)).await??;
-        let mailbox = self.mailbox.as_deref().map(|name| mailbox_named(&opened, name));
-        let scope = Scope {
-            mailbox: mailbox.transpose()?,
-            below: !self.only && self.uid.is_none(),
-            uid: self.uid.map(uid).transpose()?,
-        };
-        if scope.mailbox.is_none() && (self.only || scope.uid.is_some()) {
-            return Err(OperationError::new(
-                Kind::Invalid,
-                Text::fixed(
-                    "di quale cartella? indicarla con --mailbox",
-                    "of which mailbox? name it with --mailbox",
-                ),
-            ));
-        }
+        let snapshots = opened(site);
+        let (opened, note) = run.reading(open(&snapshots, id, &self.instant)).await??;
+        let number = opened.snapshot().number;
+        let reading = snapshots.begin_reading(id, number, SystemClock.now());
+        let _reading = run.reading(reading).await??;
+        let scope = scope(&opened, self.mailbox.as_deref(), self.only, self.uid)?;
         let (format, name) = (self.form(), opened.snapshot().name());
         let extent = self.extent();
         let what = part(self.mailbox.as_deref(), self.only, self.uid);
@@ -160,6 +161,7 @@ impl Operation for SnapshotExport {
         let done = done.map_err(|error| match error {
             ExportError::Snapshot(error) => error.into(),
             ExportError::Write(error) => OperationError::of_machine(&error),
+            ExportError::TooManyForZip(messages) => too_many_for_zip(messages),
         })?;
         let unreadable = done.first_unreadable.into_iter();
         Ok(ExportOutcome {

@@ -21,10 +21,13 @@ use snapshots::{
         open::OpenSnapshot,
         snapshot::{Snapshot, SnapshotKind},
     },
+    restore::job::Scope,
 };
 use storage::{
+    account::name::MailboxName,
     error::StoreError,
     ids::{MailboxId, Uid},
+    summary::Envelope,
 };
 
 use crate::{
@@ -39,6 +42,9 @@ use standing::open;
 pub use keep::{SettingsView, SnapshotChange, SnapshotHold};
 pub use prove::{AskedMessage, ProofView, SnapshotProve};
 pub use take::{SnapshotTake, TakenView};
+
+/// Messages or differences of one answer: it is one line of bounded length.
+const LISTED_MAX: usize = 100_000;
 
 pub(super) fn opened(site: &Site) -> Arc<Snapshots> {
     Arc::clone(site.runs.snapshots())
@@ -60,13 +66,50 @@ pub(super) fn part(mailbox: Option<&str>, only: bool, uid: Option<u32>) -> Strin
     }
 }
 
+/// The part of a snapshot that is named: a mailbox, alone or with those below it, or a message of it. A name
+/// that only stands above mailboxes means those.
+pub(super) fn scope(
+    open: &OpenSnapshot,
+    mailbox: Option<&str>,
+    only: bool,
+    number: Option<u32>,
+) -> Result<Scope, OperationError> {
+    let is_part = only || number.is_some();
+    let Some(name) = mailbox else {
+        let which = Text::fixed(
+            "di quale cartella? indicarla con --mailbox",
+            "of which mailbox? name it with --mailbox",
+        );
+        let whole = Scope { below: true, ..Scope::default() };
+        return if is_part { Err(OperationError::new(Kind::Invalid, which)) } else { Ok(whole) };
+    };
+    let above = format!("{}/", as_written(name));
+    let mut names = open.state().mailboxes.values().map(|entry| &entry.name);
+    match mailbox_named(open, name) {
+        Ok(id) => {
+            let uid = number.map(uid).transpose()?;
+            Ok(Scope { mailbox: Some(id), above: None, below: !is_part, uid })
+        }
+        Err(_) if !is_part && names.any(|name| name.starts_with(&above)) => {
+            Ok(Scope { above: Some(as_written(name)), below: true, ..Scope::default() })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The name of a mailbox as it is kept, however a mail program writes it.
+fn as_written(name: &str) -> String {
+    MailboxName::new(name).map_or_else(|_| name.to_owned(), |name| name.to_string())
+}
+
 fn not_found(italian: String, english: String) -> OperationError {
     OperationError::new(Kind::NotFound, Text::filled(italian, english))
 }
 
 /// The mailbox of a snapshot that had a name.
 pub(super) fn mailbox_named(open: &OpenSnapshot, name: &str) -> Result<MailboxId, OperationError> {
-    let found = open.state().mailboxes.iter().find(|(_, entry)| entry.name == name);
+    let wanted = as_written(name);
+    let found = open.state().mailboxes.iter().find(|(_, entry)| entry.name == wanted);
     found.map(|(id, _)| *id).ok_or_else(|| {
         let instant = open.snapshot().name();
         not_found(
@@ -173,6 +216,9 @@ pub struct Browsed {
     pub messages: Vec<MessageView>,
     /// There are more messages.
     pub more: bool,
+    /// Messages of these whose headers cannot be read: they stand without subject and Message-ID.
+    #[serde(default)]
+    pub unreadable: u64,
     /// Why the account may have been otherwise at the instant that was asked for.
     #[serde(default)]
     pub note: Option<Text>,
@@ -237,17 +283,21 @@ impl Operation for SnapshotBrowse {
             return Ok(Browsed { snapshot, mailboxes, note, ..Browsed::default() });
         };
         let mailbox = open.mailbox(mailbox_named(&open, name)?)?;
-        let limit = self.limit.min(100_000);
+        let limit = self.limit.min(LISTED_MAX);
         let after = self.after_uid.and_then(Uid::new);
         let mut rows = run.reading(mailbox.rows_after(after, limit + 1)).await??;
         let more = rows.len() > limit;
         rows.truncate(limit);
-        let mut messages = Vec::with_capacity(rows.len());
+        let (mut messages, mut unreadable) = (Vec::with_capacity(rows.len()), 0);
         for row in rows {
             run.go_on()?;
             let envelope = match open.account().summary(row.email_number).await {
                 Ok(summary) => summary.envelope.clone(),
-                Err(StoreError::NoSuchMessage { .. }) => storage::summary::Envelope::default(),
+                Err(StoreError::NoSuchMessage { .. }) => Envelope::default(),
+                Err(StoreError::Damaged { .. } | StoreError::TooNew { .. }) => {
+                    unreadable += 1;
+                    Envelope::default()
+                }
                 Err(error) => return Err(error.into()),
             };
             let text = |octets: Option<Vec<u8>>| {
@@ -264,6 +314,6 @@ impl Operation for SnapshotBrowse {
                 sha256: row.digest.to_string(),
             });
         }
-        Ok(Browsed { snapshot, messages, more, note, ..Browsed::default() })
+        Ok(Browsed { snapshot, messages, more, unreadable, note, ..Browsed::default() })
     }
 }

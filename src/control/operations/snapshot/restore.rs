@@ -4,13 +4,13 @@
 use serde::{Deserialize, Serialize};
 use snapshots::restore::{
     Restores, Target,
-    job::{RestoreJob, RestoreState, Scope},
+    job::{RestoreJob, RestoreState},
 };
 use trust::clock::{Clock as _, SystemClock};
 
-use super::{account, mailbox_named, noted, open, opened, part, uid};
+use super::{account, not_found, noted, open, opened, part, scope};
 use crate::{
-    control::{Kind, Operation, OperationError, Run, Site},
+    control::{Operation, OperationError, Run, Site},
     pec::journal::JournalEvent,
     texts::Text,
 };
@@ -108,22 +108,7 @@ impl Operation for SnapshotRestore {
     async fn run(&self, site: &Site, run: &Run) -> Result<RestoreView, OperationError> {
         let (id, settings) = account(site, &self.account).await?;
         let (opened, note) = run.reading(open(&opened(site), id, &self.instant)).await??;
-        let mailbox = self.mailbox.as_deref().map(|name| mailbox_named(&opened, name));
-        let mailbox = mailbox.transpose()?;
-        if self.uid.is_some() && mailbox.is_none() {
-            return Err(OperationError::new(
-                Kind::Invalid,
-                Text::fixed(
-                    "un UID vale in una cartella: indicarla con --mailbox",
-                    "a UID is one of a mailbox: name it with --mailbox",
-                ),
-            ));
-        }
-        let scope = Scope {
-            mailbox,
-            below: !self.only && self.uid.is_none(),
-            uid: self.uid.map(uid).transpose()?,
-        };
+        let scope = scope(&opened, self.mailbox.as_deref(), self.only, self.uid)?;
         let snapshot = opened.snapshot();
         let target = if self.in_place {
             Target::InPlace
@@ -160,8 +145,12 @@ impl Operation for RestoreStatus {
     async fn run(&self, site: &Site, _run: &Run) -> Result<Vec<RestoreView>, OperationError> {
         let (account, _) = account(site, &self.account).await?;
         let jobs = restores(site).list(account).await?;
-        let wanted = jobs.into_iter().filter(|job| self.number.is_none_or(|one| one == job.number));
-        Ok(wanted.map(RestoreView::from).collect())
+        let Some(number) = self.number else {
+            return Ok(jobs.into_iter().map(RestoreView::from).collect());
+        };
+        let wanted = jobs.into_iter().find(|job| job.number == number);
+        let wanted = wanted.ok_or_else(|| no_such(&self.account, number))?;
+        Ok(vec![wanted.into()])
     }
 }
 
@@ -194,15 +183,13 @@ impl Operation for RestoreChange {
         } else {
             restores.cancel(account, self.number, &act).await?
         };
-        changed.map(RestoreView::from).ok_or_else(|| {
-            let (number, address) = (self.number, &self.account);
-            OperationError::new(
-                Kind::NotFound,
-                Text::filled(
-                    format!("{address} non ha un ripristino {number}: `ceralacca snapshot restore-status`"),
-                    format!("{address} has no restore {number}: `ceralacca snapshot restore-status`"),
-                ),
-            )
-        })
+        changed.map(RestoreView::from).ok_or_else(|| no_such(&self.account, self.number))
     }
+}
+
+fn no_such(address: &str, number: u64) -> OperationError {
+    not_found(
+        format!("{address} non ha un ripristino {number}: `ceralacca snapshot restore-status`"),
+        format!("{address} has no restore {number}: `ceralacca snapshot restore-status`"),
+    )
 }
