@@ -47,13 +47,21 @@ const OBJECTS: [Sentence; 28] = [
 ];
 
 /// What is too large or used up, what is wrong with a name, and what to do about it.
-const LIMITS: [Sentence; 27] = [
+const LIMITS: [Sentence; 32] = [
     ("snapshots", "istantanee"),
     ("the number of entries of a page", "il numero delle voci di una pagina"),
     ("the number of keywords of a message", "il numero delle parole chiave di un messaggio"),
     ("the number of mailboxes of an account", "il numero delle cartelle di una casella"),
     ("the length of a mailbox name", "la lunghezza del nome di una cartella"),
+    ("choose a shorter name", "scegliere un nome più breve"),
+    ("delete some of them first", "eliminarne prima alcune"),
     ("the length of a proof", "la lunghezza di una prova"),
+    ("ask about a mailbox with fewer messages", "chiedere di una cartella con meno messaggi"),
+    ("the number of mailboxes of one mbox", "il numero delle cartelle di un solo mbox"),
+    (
+        "export one mailbox, or choose another format",
+        "esportare una sola cartella, o scegliere un altro formato",
+    ),
     ("the message", "il messaggio"),
     ("reduce its attachments", "ridurne gli allegati"),
     ("move messages to another account", "spostare messaggi in un'altra casella"),
@@ -84,7 +92,7 @@ const LIMITS: [Sentence; 27] = [
 ];
 
 /// What was found of chunks, packs and records.
-const DAMAGES: [Sentence; 55] = [
+const DAMAGES: [Sentence; 58] = [
     ("its format {} is above {}", "il suo formato {} è sopra {}"),
     ("nothing is there", "lì non c'è nulla"),
     ("there is no such object", "l'oggetto non c'è"),

@@ -59,8 +59,9 @@ pub fn error(error: &SnapshotError) -> Text {
             let (object, detail) = (below::object(object), below::detail(detail));
             format!("danneggiato: {} ({}): {remedy}", object.italian, detail.italian)
         }
-        SnapshotError::LimitExceeded { what, limit } => {
-            format!("{} supera il limite di {limit}", below::object(what).italian)
+        SnapshotError::LimitExceeded { what, limit, remedy } => {
+            let (what, remedy) = (below::object(what), below::object(remedy));
+            format!("{} supera il limite di {limit}: {}", what.italian, remedy.italian)
         }
         SnapshotError::NoSuchSnapshot { number, .. } => {
             format!("l'istantanea {number} non c'è (più): elencarle di nuovo")
@@ -128,6 +129,7 @@ mod tests {
                 SnapshotError::LimitExceeded {
                     what: "the number of mailboxes of an account",
                     limit: 8,
+                    remedy: "delete some of them first",
                 },
                 "il numero delle cartelle di una casella supera il limite di 8",
             ),

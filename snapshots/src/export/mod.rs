@@ -164,7 +164,12 @@ pub async fn export(
     let (scope, format) = (asked.scope, asked.format);
     let mailboxes = within(open, scope)?;
     if format == Format::OneMbox && mailboxes.len() != 1 {
-        return Err(SnapshotError::LimitExceeded { what: "mailboxes of one mbox", limit: 1 }.into());
+        let error = SnapshotError::LimitExceeded {
+            what: "the number of mailboxes of one mbox",
+            limit: 1,
+            remedy: "export one mailbox, or choose another format",
+        };
+        return Err(error.into());
     }
     let total = match scope.uid {
         Some(uid) => {
