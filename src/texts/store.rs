@@ -59,7 +59,7 @@ fn translated(english: &str) -> Option<String> {
     fixed.map(|(_, italian)| (*italian).to_owned()).or_else(|| below::translated(english, &FILLED))
 }
 
-const FIXED: [(&str, &str); 7] = [
+const FIXED: [(&str, &str); 8] = [
     (
         "the catalog changed meanwhile: read again and retry",
         "i dati sono cambiati nel frattempo: riprovare",
@@ -85,6 +85,7 @@ const FIXED: [(&str, &str); 7] = [
          non raccoglie nulla",
     ),
     ("the snapshot holds no such message", "l'istantanea non contiene un tale messaggio"),
+    (::snapshots::export::OTHER_OCTETS, "i suoi ottetti non sono quelli che l'istantanea nomina"),
 ];
 
 /// `{}` is the same value in both, in the same order.
