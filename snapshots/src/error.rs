@@ -79,7 +79,9 @@ pub enum SnapshotError {
         number: u64,
     },
     /// The message does not stand in that mailbox of the snapshot.
-    #[error("the snapshot holds no such message")]
+    #[error(
+        "the snapshot holds no such message: `ceralacca snapshot browse` shows those that it holds"
+    )]
     NotPresent,
     /// The store failed.
     #[error(transparent)]

@@ -84,7 +84,10 @@ const FIXED: [(&str, &str); 8] = [
         "questo archivio è stato ripristinato per una prova: si può leggere e controllare, ma non serve, non spedisce e \
          non raccoglie nulla",
     ),
-    ("the snapshot holds no such message", "l'istantanea non contiene un tale messaggio"),
+    (
+        "the snapshot holds no such message: `ceralacca snapshot browse` shows those that it holds",
+        "l'istantanea non contiene un tale messaggio: `ceralacca snapshot browse` mostra quelli che contiene",
+    ),
     (::snapshots::export::OTHER_OCTETS, "i suoi ottetti non sono quelli che l'istantanea nomina"),
 ];
 
@@ -102,7 +105,7 @@ const FILLED: [(&str, &str); 34] = [
         "mailbox {} of account {} does not exist: {}",
         "la cartella {} della casella {} non esiste (più)",
     ),
-    ("no mailbox is called {}: create it first", "nessuna cartella si chiama {}"),
+    ("no mailbox is called {}: create it first", "nessuna cartella si chiama {}: crearla prima"),
     ("a mailbox called {} exists already: {}", "una cartella {} c'è già: scegliere un altro nome"),
     ("{} cannot name a mailbox: {}", "{} non può essere il nome di una cartella ({})"),
     ("{} cannot be deleted or renamed this way", "{} non si elimina né si rinomina così"),

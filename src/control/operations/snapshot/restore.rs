@@ -36,6 +36,12 @@ pub struct SnapshotRestore {
     pub in_place: bool,
 }
 
+/// The work is the server's.
+const NO_SERVER: Text = Text::fixed(
+    "nessun server è in funzione: il ripristino è annotato e comincia, o prosegue, quando il server parte",
+    "no server runs: the restore is noted and begins, or goes on, when the server starts",
+);
+
 /// A restore.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct RestoreView {
@@ -67,6 +73,17 @@ pub struct RestoreView {
     /// When it was just asked for: why the account may have been otherwise at the instant that was named.
     #[serde(default)]
     pub note: Option<Text>,
+    /// Why nothing comes of it before something else happens.
+    #[serde(default)]
+    pub waits: Option<Text>,
+}
+
+impl RestoreView {
+    /// `job`; one that runs waits for a server where none does.
+    fn of(job: RestoreJob, site: &Site) -> Self {
+        let waits = job.state == RestoreState::Running && site.engine.is_none();
+        Self { waits: waits.then_some(NO_SERVER), ..job.into() }
+    }
 }
 
 impl From<RestoreJob> for RestoreView {
@@ -91,6 +108,7 @@ impl From<RestoreJob> for RestoreView {
             unreadable: job.unreadable,
             trouble: job.trouble,
             note: None,
+            waits: None,
         }
     }
 }
@@ -137,7 +155,7 @@ impl Operation for SnapshotRestore {
         let act = noted(JournalEvent::SnapshotRestored, &settings.address, &detail);
         let restores = restores(site);
         let job = restores.begin_with(id, snapshot.number, scope, target, now, &act).await?;
-        Ok(RestoreView { note, ..job.into() })
+        Ok(RestoreView { note, ..RestoreView::of(job, site) })
     }
 }
 
@@ -161,7 +179,7 @@ impl Operation for RestoreStatus {
         let (account, _) = account(site, &self.account).await?;
         let jobs = restores(site).list(account).await?;
         let wanted = jobs.into_iter().filter(|job| self.number.is_none_or(|one| one == job.number));
-        Ok(wanted.map(RestoreView::from).collect())
+        Ok(wanted.map(|job| RestoreView::of(job, site)).collect())
     }
 }
 
@@ -194,7 +212,7 @@ impl Operation for RestoreChange {
         } else {
             restores.cancel(account, self.number, &act).await?
         };
-        changed.map(RestoreView::from).ok_or_else(|| {
+        changed.map(|job| RestoreView::of(job, site)).ok_or_else(|| {
             let (number, address) = (self.number, &self.account);
             OperationError::new(
                 Kind::NotFound,

@@ -9,7 +9,7 @@ use crate::{
             SnapshotBrowse, SnapshotChange, SnapshotHold, SnapshotTake,
             compare::{SnapshotDiff, SnapshotSearch},
             export::{ExportFormat, SnapshotExport},
-            restore::{RestoreChange, SnapshotRestore},
+            restore::{RestoreChange, RestoreStatus, SnapshotRestore},
         },
     },
 };
@@ -137,10 +137,16 @@ async fn whatever_an_operator_reads_in_snapshots_takes_out_of_them_or_brings_bac
         uid: Some(uid),
         ..SnapshotRestore::default()
     };
-    let number = run(&restore(1), &site).await.unwrap().number;
+    let begun = run(&restore(1), &site).await.unwrap();
+    assert!(begun.waits.is_some(), "no server does it");
+    let number = begun.number;
+    let status = RestoreStatus { account: address(), number: None };
+    assert!(run(&status, &site).await.unwrap()[0].waits.is_some());
     for resume in [true, false, false, true] {
         // Once: it has not stopped, it runs, it is cancelled, and nothing resumes it.
-        run(&RestoreChange { account: address(), number, resume }, &site).await.unwrap();
+        let change = RestoreChange { account: address(), number, resume };
+        let changed = run(&change, &site).await.unwrap();
+        assert_eq!(changed.waits.is_some(), changed.state == "running");
     }
     assert!(run(&restore(2), &site).await.is_err(), "no such message");
     let noted = [
