@@ -6,12 +6,14 @@ use crate::{
     control::operations::{
         archive::{ArchiveRestore, ArchiveRules, RulesChange},
         snapshot::{
-            SnapshotBrowse, SnapshotChange, SnapshotHold, SnapshotTake,
+            AskedMessage, SnapshotBrowse, SnapshotChange, SnapshotHold, SnapshotProve,
+            SnapshotTake,
             compare::{SnapshotDiff, SnapshotSearch},
             export::{ExportFormat, SnapshotExport},
             restore::{RestoreChange, RestoreStatus, SnapshotRestore},
         },
     },
+    texts::Language,
 };
 
 const ANNA: &str = "anna@pec.example";
@@ -159,6 +161,32 @@ async fn whatever_an_operator_reads_in_snapshots_takes_out_of_them_or_brings_bac
         ("snapshot-restored", format!("restore {number}: cancelled")),
     ];
     assert_eq!(journal(&site).await, noted.map(|(event, detail)| (event.to_owned(), detail)));
+    site.registry.close().await;
+    site.store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_proof_that_is_refused_says_why_in_italian_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = site(folder.path()).await;
+    let anna = account(&site.store, 1, ANNA).await;
+    append(&anna, &stage(&site.store, "uno", 1).await, None).await;
+    run(&SnapshotTake { account: ANNA.to_owned(), holder: false }, &site).await.unwrap();
+    for (mailbox, kind, italian, english) in [
+        ("Lavori//2026", Kind::Invalid, "un livello tra due separatori è vuoto", "is empty"),
+        ("INBOX", Kind::Temporary, "attendere il prossimo giro", "wait for the next run"),
+    ] {
+        let prove = SnapshotProve {
+            account: ANNA.to_owned(),
+            instant: "latest".to_owned(),
+            mailbox: mailbox.to_owned(),
+            message: AskedMessage::Uid(1),
+        };
+        let refused = run(&prove, &site).await.unwrap_err();
+        assert_eq!(refused.kind, kind, "{refused:?}");
+        assert!(refused.text.get(Language::Italian).contains(italian), "{refused:?}");
+        assert!(refused.text.get(Language::English).contains(english), "{refused:?}");
+    }
     site.registry.close().await;
     site.store.close().await.unwrap();
 }
