@@ -45,13 +45,25 @@ pub(super) enum ArchiveCommand {
         ),
     )]
     Restore(RestoreArguments),
-    #[command(about = say("A che punto è l'archiviazione di tutte le caselle", "How far the archive of all accounts is"))]
+    #[command(
+        about = say("A che punto è l'archiviazione di tutte le caselle", "How far the archive of all accounts is"),
+        after_help = say(
+            "Esempi:\n  ceralacca archive status\n  ceralacca archive status --json",
+            "Examples:\n  ceralacca archive status\n  ceralacca archive status --json",
+        ),
+    )]
     Status,
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum RulesCommand {
-    #[command(about = say("Mostra le regole: della casella o del suo tipo", "Shows the rules: the account's or its plan's"))]
+    #[command(
+        about = say("Mostra le regole: della casella o del suo tipo", "Shows the rules: the account's or its plan's"),
+        after_help = say(
+            "Esempio:\n  ceralacca archive rules show maria.rossi@pec.example",
+            "Example:\n  ceralacca archive rules show maria.rossi@pec.example",
+        ),
+    )]
     Show(Addressed),
     #[command(
         about = say("Dà alla casella regole sue", "Gives the account rules of its own"),
@@ -61,7 +73,13 @@ pub(super) enum RulesCommand {
         ),
     )]
     Set(RuleArguments),
-    #[command(about = say("Ridà alla casella le regole del suo tipo", "Gives the account its plan's rules again"))]
+    #[command(
+        about = say("Ridà alla casella le regole del suo tipo", "Gives the account its plan's rules again"),
+        after_help = say(
+            "Esempio:\n  ceralacca archive rules reset maria.rossi@pec.example\n\nLe regole sue vanno perse: `archive rules show` le mostra prima.",
+            "Example:\n  ceralacca archive rules reset maria.rossi@pec.example\n\nIts own rules are lost: `archive rules show` shows them first.",
+        ),
+    )]
     Reset(Addressed),
 }
 
