@@ -113,6 +113,17 @@ const LIVE: [&str; 2] =
     ["* LIST (\\HasNoChildren) \"/\" INBOX", "* LIST (\\HasNoChildren \\Sent) \"/\" Inviati"];
 
 #[tokio::test]
+async fn a_provider_that_takes_no_snapshots_says_so() {
+    let (_, mut client) = tree().await;
+    for name in ["Snapshot/Adesso", "Snapshot/now"] {
+        let answer = client.command(&format!("a CREATE {name}")).await;
+        let told =
+            "a NO [CANNOT] Il gestore non scatta istantanee / This provider takes no snapshots";
+        assert!(answer.starts_with(told), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn who_lists_everything_is_shown_no_snapshots() {
     let (account, mut client) = tree().await;
     let opened = account.opened.load(Ordering::SeqCst);

@@ -24,12 +24,14 @@ pub enum SnapshotError {
         detail: &'static str,
     },
     /// Something has more parts than its layout can count.
-    #[error("{what} exceeds the limit of {limit}")]
+    #[error("{what} exceeds the limit of {limit}: {remedy}")]
     LimitExceeded {
         /// What is too large.
         what: &'static str,
         /// The limit.
         limit: u64,
+        /// What to do.
+        remedy: &'static str,
     },
     /// The account has no such snapshot (any more).
     #[error("account {account} has no snapshot {number}: list its snapshots again")]
@@ -77,7 +79,9 @@ pub enum SnapshotError {
         number: u64,
     },
     /// The message does not stand in that mailbox of the snapshot.
-    #[error("the snapshot holds no such message")]
+    #[error(
+        "the snapshot holds no such message: `ceralacca snapshot browse` shows those that it holds"
+    )]
     NotPresent,
     /// The store failed.
     #[error(transparent)]
@@ -94,8 +98,8 @@ impl From<SnapshotError> for StoreError {
                 damaged(format!("page {page} of a snapshot"), "it is missing")
             }
             SnapshotError::Damaged { object, detail } => damaged(object, detail),
-            SnapshotError::LimitExceeded { what, limit } => {
-                Self::LimitExceeded { what, limit, remedy: "move messages to another account" }
+            SnapshotError::LimitExceeded { what, limit, remedy } => {
+                Self::LimitExceeded { what, limit, remedy }
             }
             SnapshotError::NoSuchSnapshot { account, number } => {
                 Self::SnapshotExpired { account, number }

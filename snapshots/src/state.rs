@@ -162,6 +162,7 @@ impl State {
             SnapshotError::LimitExceeded {
                 what: "the number of mailboxes of an account",
                 limit: u64::from(u32::MAX),
+                remedy: "delete some of them first",
             }
         })
     }
@@ -188,6 +189,7 @@ impl MailboxEntry {
             .ok_or(SnapshotError::LimitExceeded {
                 what: "the length of a mailbox name",
                 limit: u64::from(u16::MAX),
+                remedy: "choose a shorter name",
             })?;
         Ok(attributes)
     }

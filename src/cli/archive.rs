@@ -45,13 +45,25 @@ pub(super) enum ArchiveCommand {
         ),
     )]
     Restore(RestoreArguments),
-    #[command(about = say("A che punto è l'archiviazione di tutte le caselle", "How far the archive of all accounts is"))]
+    #[command(
+        about = say("A che punto è l'archiviazione di tutte le caselle", "How far the archive of all accounts is"),
+        after_help = say(
+            "Esempi:\n  ceralacca archive status\n  ceralacca archive status --json",
+            "Examples:\n  ceralacca archive status\n  ceralacca archive status --json",
+        ),
+    )]
     Status,
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum RulesCommand {
-    #[command(about = say("Mostra le regole: della casella o del suo tipo", "Shows the rules: the account's or its plan's"))]
+    #[command(
+        about = say("Mostra le regole: della casella o del suo tipo", "Shows the rules: the account's or its plan's"),
+        after_help = say(
+            "Esempio:\n  ceralacca archive rules show maria.rossi@pec.example",
+            "Example:\n  ceralacca archive rules show maria.rossi@pec.example",
+        ),
+    )]
     Show(Addressed),
     #[command(
         about = say("Dà alla casella regole sue", "Gives the account rules of its own"),
@@ -61,7 +73,13 @@ pub(super) enum RulesCommand {
         ),
     )]
     Set(RuleArguments),
-    #[command(about = say("Ridà alla casella le regole del suo tipo", "Gives the account its plan's rules again"))]
+    #[command(
+        about = say("Ridà alla casella le regole del suo tipo", "Gives the account its plan's rules again"),
+        after_help = say(
+            "Esempio:\n  ceralacca archive rules reset maria.rossi@pec.example\n\nLe regole sue vanno perse: `archive rules show` le mostra prima.",
+            "Example:\n  ceralacca archive rules reset maria.rossi@pec.example\n\nIts own rules are lost: `archive rules show` shows them first.",
+        ),
+    )]
     Reset(Addressed),
 }
 
@@ -93,7 +111,7 @@ pub(super) struct RestoreArguments {
 pub(super) struct RuleArguments {
     #[command(flatten)]
     addressed: Addressed,
-    #[arg(long, value_name = "DAYS", required_unless_present = "none", help = say("Ricevuti tanti giorni fa o prima", "Received so many days ago or earlier"))]
+    #[arg(long, value_name = "DAYS", required_unless_present = "none", help = say("Ricevuti tanti giorni fa o prima: da 0 a 36500", "Received so many days ago or earlier: 0 to 36500"))]
     older_than: Option<u32>,
     #[arg(long = "mailbox", value_name = "NAME", help = say("Solo in questa cartella; si può ripetere", "In this mailbox only; may be repeated"))]
     mailboxes: Vec<String>,
@@ -233,11 +251,9 @@ fn run_text(outcome: &RunOutcome) -> Text {
         let (before, after) = (text.get(Language::Italian), text.get(Language::English));
         text = Text::filled(format!("{before}{italian}\n"), format!("{after}{english}\n"));
     };
-    if outcome.full.is_some() {
-        more(
-            "Per gli altri l'archivio non ha posto: restano dove sono.",
-            "The archive has no room for the others: they stay where they are.",
-        );
+    if let Some(full) = &outcome.full {
+        let full = no_room(full, &outcome.account);
+        more(full.get(Language::Italian), full.get(Language::English));
     }
     if !outcome.unreadable.is_empty() {
         let names = outcome.unreadable.join(", ");
@@ -259,6 +275,28 @@ fn run_text(outcome: &RunOutcome) -> Text {
     text
 }
 
+/// Why the rest stays outside of the archive, and what to do about it.
+fn no_room(full: &str, account: &str) -> Text {
+    match full {
+        "mailboxes" => Text::fixed(
+            "Per gli altri servono cartelle nuove, e la casella ne ha già quante può averne: restano dove sono. Eliminarne alcune, o dare alle regole una destinazione che ne vuole meno (archive rules set --target).",
+            "The others need new mailboxes, and the account has as many as it may have: they stay where they are. Delete some, or give the rules a target that needs fewer (archive rules set --target).",
+        ),
+        "archive messages" => Text::fixed(
+            "Per gli altri l'archivio non ha posto, ha già quanti messaggi può avere: restano dove sono. Eliminarne alcuni dall'archivio.",
+            "The archive has no room for the others, it has as many messages as it may have: they stay where they are. Delete some from the archive.",
+        ),
+        _ => Text::filled(
+            format!(
+                "Per gli altri l'archivio non ha posto: restano dove sono. Per dargliene: ceralacca account quota {account} --add-archive-gb N"
+            ),
+            format!(
+                "The archive has no room for the others: they stay where they are. To give it more: ceralacca account quota {account} --add-archive-gb N"
+            ),
+        ),
+    }
+}
+
 fn back_text(outcome: &RunOutcome) -> Text {
     let (messages, octets) = (outcome.messages, Octets(outcome.octets).text());
     let [italian, english] = [Language::Italian, Language::English].map(|one| octets.get(one));
@@ -267,12 +305,22 @@ fn back_text(outcome: &RunOutcome) -> Text {
     } else {
         ("Tornati dall'archivio", "went back from the archive")
     };
-    let (rest, left) = match outcome.full {
-        Some(_) => (
-            "Per gli altri la casella non ha posto: restano in archivio.\n",
-            "The account has no room for the others: they stay in the archive.\n",
+    let (rest, left) = match outcome.full.as_deref() {
+        Some("octets") => (
+            format!(
+                "Per gli altri la casella non ha posto: restano in archivio. Per dargliene: ceralacca account quota {} --add-gb N\n",
+                outcome.account
+            ),
+            format!(
+                "The account has no room for the others: they stay in the archive. To give it more: ceralacca account quota {} --add-gb N\n",
+                outcome.account
+            ),
         ),
-        None => ("", ""),
+        Some(_) => (
+            "Per gli altri la casella non ha posto, ha già quanti messaggi può avere: restano in archivio.\n".to_owned(),
+            "The account has no room for the others, it has as many messages as it may have: they stay in the archive.\n".to_owned(),
+        ),
+        None => (String::new(), String::new()),
     };
     Text::filled(
         format!("{did} {messages} messaggi, {italian}.\n{rest}"),
@@ -367,5 +415,59 @@ impl Shown for StatusOutcome {
             when(self.oldest_millis),
             when(self.latest_millis),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::rules::DAYS_MAX;
+
+    fn outcome(full: &str) -> RunOutcome {
+        RunOutcome {
+            account: "maria.rossi@pec.example".to_owned(),
+            dry_run: false,
+            mailboxes: Vec::new(),
+            messages: 3,
+            octets: 40,
+            full: Some(full.to_owned()).filter(|full| !full.is_empty()),
+            overtaken: false,
+        }
+    }
+
+    #[test]
+    fn what_is_full_says_what_to_do() {
+        let space = "ceralacca account quota maria.rossi@pec.example --add-archive-gb N";
+        let more = "ceralacca account quota maria.rossi@pec.example --add-gb N";
+        for (full, run, back) in [
+            ("archive octets", Some(space), None),
+            ("archive messages", Some("archiv"), None),
+            ("mailboxes", Some("--target"), None),
+            ("octets", None, Some(more)),
+            ("messages", None, Some("messag")),
+            ("", None, None),
+        ] {
+            for (text, wanted) in
+                [(run_text(&outcome(full)), run), (back_text(&outcome(full)), back)]
+            {
+                for language in [Language::Italian, Language::English] {
+                    let said = text.get(language);
+                    assert!(wanted.is_none_or(|wanted| said.contains(wanted)), "{full}: {said}");
+                    let names = said.contains("--add-archive-gb");
+                    assert!(!names || full == "archive octets" || wanted.is_none(), "{said}");
+                    assert!(!full.is_empty() || said.lines().count() == 1, "{said}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_help_names_the_longest_age_of_a_rule() {
+        use clap::CommandFactory as _;
+        let mut command = super::super::Cli::command();
+        let set = ["archive", "rules", "set"].into_iter().fold(&mut command, |command, name| {
+            command.find_subcommand_mut(name).expect("a command")
+        });
+        assert!(set.render_long_help().to_string().contains(&DAYS_MAX.to_string()));
     }
 }

@@ -353,6 +353,59 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// What stands behind the help of a command.
+    fn after_help(path: &[&str]) -> String {
+        let mut command = &Cli::command();
+        for name in path {
+            command = command.find_subcommand(name).expect("a command");
+        }
+        command.get_after_help().map(ToString::to_string).unwrap_or_default()
+    }
+
+    #[test]
+    fn the_help_of_snapshots_and_archive_has_examples() {
+        fn leaves(command: &clap::Command, found: &mut Vec<(String, String)>) {
+            if command.has_subcommands() {
+                command.get_subcommands().for_each(|command| leaves(command, found));
+            } else {
+                let help = command.get_after_help().map(ToString::to_string);
+                found.push((command.get_name().to_owned(), help.unwrap_or_default()));
+            }
+        }
+        let (command, mut found) = (Cli::command(), Vec::new());
+        for name in ["snapshot", "archive"] {
+            leaves(command.find_subcommand(name).expect("a command"), &mut found);
+        }
+        assert!(found.len() > 15, "{found:?}");
+        for (name, help) in found {
+            let first = help.lines().nth(1).unwrap_or_default();
+            assert!(first.starts_with("  ceralacca "), "{name} has no example: {help:?}");
+        }
+    }
+
+    #[test]
+    fn the_help_says_with_what_proofs_restores_and_exports_end() {
+        for name in ["prove", "restore", "export"] {
+            let help = after_help(&["snapshot", name]);
+            let ends = help.lines().find(|line| line.starts_with(say("Esce con ", "Ends with ")));
+            let ends = ends.unwrap_or_else(|| panic!("{name}: {help}"));
+            let codes = ["3", "4", "75"];
+            assert!(codes.iter().all(|code| ends.contains(&say_code(code))), "{name}: {ends}");
+        }
+    }
+
+    fn say_code(code: &str) -> String {
+        format!("{} {code} ", say("con", "with"))
+    }
+
+    #[test]
+    fn the_help_of_prove_lists_no_instant_that_it_refuses() {
+        assert!(after_help(&["snapshot", "browse"]).contains("  2026-11-21T06  "));
+        let help = after_help(&["snapshot", "prove"]);
+        assert!(help.contains("  2026-11-21T06:00:17Z  ") && !help.contains("2026-11-21T06  "));
+        assert!(!after_help(&["snapshot", "hold"]).contains("prove"));
+    }
+
     #[test]
     fn a_password_cannot_be_an_argument() {
         fn options(command: &clap::Command, found: &mut Vec<String>) {

@@ -60,7 +60,10 @@ impl SnapshotSettings {
         let enabled = section.key(
             "enabled",
             true,
-            Text::fixed("Se fare giri regolari.", "Whether regular runs take place."),
+            Text::fixed(
+                "Se fare giri regolari. Con false non si toglie nemmeno ciò che è scaduto, e i titolari non possono chiedere istantanee.",
+                "Whether regular runs take place. With false nothing past its time is removed either, and holders can ask for no snapshots.",
+            ),
         );
         let interval = section.within(
             "interval",

@@ -15,17 +15,21 @@ use super::Text;
 type Sentence = (&'static str, &'static str);
 
 /// Names of objects, longer ones before those that they begin with.
-const OBJECTS: [Sentence; 28] = [
+const OBJECTS: [Sentence; 32] = [
     ("run {} of snapshots", "giro {} delle istantanee"),
     ("page {} of the tree of accounts", "pagina {} dell'albero delle caselle"),
     ("the journal", "il giornale"),
     ("UID {} of mailbox {} of account {}", "UID {} nella cartella {} della casella {}"),
     ("a block of mailbox {} of account {}", "un blocco della cartella {} della casella {}"),
+    ("mailbox {} of snapshot {} of account {}", "cartella {} dell'istantanea {} della casella {}"),
     ("mailbox {} of account {}", "cartella {} della casella {}"),
     ("message {} of account {}", "messaggio {} della casella {}"),
     ("the name {} of account {}", "il nome {} della casella {}"),
     ("usage of account {}", "uso della casella {}"),
+    ("the state of snapshot {} of account {}", "lo stato dell'istantanea {} della casella {}"),
+    ("the secret of the snapshots of account {}", "il segreto delle istantanee della casella {}"),
     ("snapshot {} of account {}", "istantanea {} della casella {}"),
+    ("state {}", "stato {}"),
     ("page {} of a snapshot", "pagina {} di un'istantanea"),
     ("page {}", "pagina {}"),
     ("a snapshot", "un'istantanea"),
@@ -47,13 +51,21 @@ const OBJECTS: [Sentence; 28] = [
 ];
 
 /// What is too large or used up, what is wrong with a name, and what to do about it.
-const LIMITS: [Sentence; 27] = [
+const LIMITS: [Sentence; 32] = [
     ("snapshots", "istantanee"),
     ("the number of entries of a page", "il numero delle voci di una pagina"),
     ("the number of keywords of a message", "il numero delle parole chiave di un messaggio"),
     ("the number of mailboxes of an account", "il numero delle cartelle di una casella"),
     ("the length of a mailbox name", "la lunghezza del nome di una cartella"),
+    ("choose a shorter name", "scegliere un nome più breve"),
+    ("delete some of them first", "eliminarne prima alcune"),
     ("the length of a proof", "la lunghezza di una prova"),
+    ("ask about a mailbox with fewer messages", "chiedere di una cartella con meno messaggi"),
+    ("the number of mailboxes of one mbox", "il numero delle cartelle di un solo mbox"),
+    (
+        "export one mailbox, or choose another format",
+        "esportare una sola cartella, o scegliere un altro formato",
+    ),
     ("the message", "il messaggio"),
     ("reduce its attachments", "ridurne gli allegati"),
     ("move messages to another account", "spostare messaggi in un'altra casella"),
@@ -84,7 +96,7 @@ const LIMITS: [Sentence; 27] = [
 ];
 
 /// What was found of chunks, packs and records.
-const DAMAGES: [Sentence; 55] = [
+const DAMAGES: [Sentence; 58] = [
     ("its format {} is above {}", "il suo formato {} è sopra {}"),
     ("nothing is there", "lì non c'è nulla"),
     ("there is no such object", "l'oggetto non c'è"),
@@ -153,6 +165,9 @@ const DAMAGES: [Sentence; 55] = [
     ("the record has no known version", "la riga è di una versione sconosciuta"),
     ("its record follows no known layout", "il suo record non ha una forma nota"),
     ("its record is of another account", "il suo record è di un'altra casella"),
+    ("its record is no record of this run", "il suo record non è quello di questo giro"),
+    ("its records follow no known layout", "i suoi record non hanno una forma nota"),
+    ("it is in no known state", "è in uno stato sconosciuto"),
     ("it is of no known kind", "è di un genere sconosciuto"),
     ("its secret does not have 32 octets", "il suo segreto non è di 32 ottetti"),
     ("it is missing", "manca"),
@@ -352,6 +367,11 @@ mod tests {
             ("account 7 (anna@pec.example)", "casella 7 (anna@pec.example)"),
             ("message 12 of account 7", "messaggio 12 della casella 7"),
             ("UID 3 of mailbox 1 of account 7", "UID 3 nella cartella 1 della casella 7"),
+            (
+                "mailbox 3 of snapshot 4 of account 7",
+                "cartella 3 dell'istantanea 4 della casella 7",
+            ),
+            ("the state of snapshot 4 of account 7", "lo stato dell'istantanea 4 della casella 7"),
             ("the name \"Da fare\" of account 7", "il nome \"Da fare\" della casella 7"),
             (
                 "the summary of message 1 of account 7",

@@ -1,8 +1,11 @@
-//! `LEGGIMI.txt`: what an export says of itself to whoever opens it, the holder first of all.
+//! `LEGGIMI.txt`: what an export says of itself to whoever opens it, the holder first of all. Beside it, why
+//! `index.csv` has no file of a message.
 //!
 //! Not here: what is exported (`snapshots::export`).
 
 use snapshots::export::{Exported, Format};
+
+use super::snapshots as of_snapshots;
 
 /// What of the account was asked for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -104,6 +107,13 @@ pub fn readme(
     text.replace('\n', "\r\n")
 }
 
+/// What stands in the column `missing`, by the English of the reason: both languages, as in the text above,
+/// for nobody knows who opens it.
+#[must_use]
+pub fn missing(reason: &str) -> String {
+    of_snapshots::trouble(reason).both()
+}
+
 /// What the messages are.
 fn forms(format: Format) -> (&'static str, &'static str) {
     match format {
@@ -136,6 +146,13 @@ fn forms(format: Format) -> (&'static str, &'static str) {
 
 #[cfg(test)]
 mod tests {
+    use snapshots::export::OTHER_OCTETS;
+    use storage::{
+        error::StoreError,
+        ids::{AccountId, EmailNumber},
+    };
+    use trust::clock::UnixMillis;
+
     use super::*;
 
     #[test]
@@ -181,6 +198,28 @@ mod tests {
             assert!(text.contains(&format!("\r\nContent:      {of_said}\r\n")), "{text}");
             let is_part = text.contains("DI UNA PARTE") && text.contains("OF A PART");
             assert_eq!(is_part, extent != Extent::Account, "{text}");
+        }
+    }
+
+    #[test]
+    fn why_a_message_is_missing_is_said_in_both_languages_italian_first() {
+        let erased =
+            StoreError::Erased { object: "message 3 of account 7".to_owned(), at: UnixMillis(1) };
+        let damaged = StoreError::Damaged {
+            object: "message 3 of account 7".to_owned(),
+            detail: "the record is empty".to_owned(),
+        };
+        let account = AccountId(7);
+        let gone = StoreError::NoSuchMessage { account, email_number: EmailNumber(3) };
+        for (english, italian) in [
+            (erased.to_string(), "cancellato per un motivo che sta nel giornale"),
+            (damaged.to_string(), "danneggiato: messaggio 3 della casella 7 (la riga è vuota)"),
+            (gone.to_string(), "il messaggio 3 della casella 7 non esiste"),
+            (OTHER_OCTETS.to_owned(), "i suoi ottetti non sono quelli che l'istantanea nomina"),
+        ] {
+            let said = missing(&english);
+            assert!(said.starts_with(italian), "{said}");
+            assert!(said.ends_with(&format!(" / {english}")), "{said}");
         }
     }
 

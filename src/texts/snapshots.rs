@@ -59,8 +59,9 @@ pub fn error(error: &SnapshotError) -> Text {
             let (object, detail) = (below::object(object), below::detail(detail));
             format!("danneggiato: {} ({}): {remedy}", object.italian, detail.italian)
         }
-        SnapshotError::LimitExceeded { what, limit } => {
-            format!("{} supera il limite di {limit}", below::object(what).italian)
+        SnapshotError::LimitExceeded { what, limit, remedy } => {
+            let (what, remedy) = (below::object(what), below::object(remedy));
+            format!("{} supera il limite di {limit}: {}", what.italian, remedy.italian)
         }
         SnapshotError::NoSuchSnapshot { number, .. } => {
             format!("l'istantanea {number} non c'è (più): elencarle di nuovo")
@@ -80,7 +81,9 @@ pub fn error(error: &SnapshotError) -> Text {
         SnapshotError::InPlaceOpen { number, .. } => format!(
             "il ripristino {number} rimette i messaggi dove erano e non è finito: aspettarlo, riprenderlo (restore-resume) o annullarlo (restore-cancel)"
         ),
-        SnapshotError::NotPresent => "l'istantanea non contiene un tale messaggio".to_owned(),
+        SnapshotError::NotPresent => {
+            "l'istantanea non contiene un tale messaggio: `ceralacca snapshot browse` mostra quelli che contiene".to_owned()
+        }
         SnapshotError::Store(error) => return store::error(error),
         // A variant of a newer floor.
         other => format!("errore delle istantanee ({other})"),
@@ -128,8 +131,9 @@ mod tests {
                 SnapshotError::LimitExceeded {
                     what: "the number of mailboxes of an account",
                     limit: 8,
+                    remedy: "delete some of them first",
                 },
-                "il numero delle cartelle di una casella supera il limite di 8",
+                "il numero delle cartelle di una casella supera il limite di 8: eliminarne prima alcune",
             ),
             (
                 SnapshotError::Damaged { object: "account 7".to_owned(), detail: "it is empty" },

@@ -59,7 +59,7 @@ fn translated(english: &str) -> Option<String> {
     fixed.map(|(_, italian)| (*italian).to_owned()).or_else(|| below::translated(english, &FILLED))
 }
 
-const FIXED: [(&str, &str); 7] = [
+const FIXED: [(&str, &str); 8] = [
     (
         "the catalog changed meanwhile: read again and retry",
         "i dati sono cambiati nel frattempo: riprovare",
@@ -84,7 +84,11 @@ const FIXED: [(&str, &str); 7] = [
         "questo archivio è stato ripristinato per una prova: si può leggere e controllare, ma non serve, non spedisce e \
          non raccoglie nulla",
     ),
-    ("the snapshot holds no such message", "l'istantanea non contiene un tale messaggio"),
+    (
+        "the snapshot holds no such message: `ceralacca snapshot browse` shows those that it holds",
+        "l'istantanea non contiene un tale messaggio: `ceralacca snapshot browse` mostra quelli che contiene",
+    ),
+    (::snapshots::export::OTHER_OCTETS, "i suoi ottetti non sono quelli che l'istantanea nomina"),
 ];
 
 /// `{}` is the same value in both, in the same order.
@@ -101,7 +105,7 @@ const FILLED: [(&str, &str); 34] = [
         "mailbox {} of account {} does not exist: {}",
         "la cartella {} della casella {} non esiste (più)",
     ),
-    ("no mailbox is called {}: create it first", "nessuna cartella si chiama {}"),
+    ("no mailbox is called {}: create it first", "nessuna cartella si chiama {}: crearla prima"),
     ("a mailbox called {} exists already: {}", "una cartella {} c'è già: scegliere un altro nome"),
     ("{} cannot name a mailbox: {}", "{} non può essere il nome di una cartella ({})"),
     ("{} cannot be deleted or renamed this way", "{} non si elimina né si rinomina così"),

@@ -1,6 +1,6 @@
 //! What an operator reads of the store's findings is in Italian too.
 
-use ceralacca::texts::{below, store};
+use ceralacca::texts::{Language, below, store};
 
 use crate::tree::{files, read};
 
@@ -15,6 +15,13 @@ const SPEAKING: [&str; 7] = [
     "storage/src/record.rs",
 ];
 
+/// A text with `7` for every value.
+fn with_values(text: &str) -> String {
+    let mut parts = text.split('{');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + "7" + part.split_once('}').map_or("", |(_, after)| after))
+}
+
 /// The texts between quotation marks in a line of code, with `7` for every value.
 fn sentences(line: &str) -> Vec<String> {
     let code = line.trim();
@@ -22,13 +29,7 @@ fn sentences(line: &str) -> Vec<String> {
     {
         return Vec::new();
     }
-    let quoted = code.split('"').skip(1).step_by(2).map(|text| {
-        let mut parts = text.split('{');
-        let first = parts.next().unwrap_or_default().to_owned();
-        parts.fold(first, |text, part| {
-            text + "7" + part.split_once('}').map_or("", |(_, after)| after)
-        })
-    });
+    let quoted = code.split('"').skip(1).step_by(2).map(with_values);
     let sentence =
         |text: &String| text.contains(' ') && text.starts_with(|c: char| !c.is_uppercase());
     quoted.filter(sentence).collect()
@@ -62,15 +63,7 @@ fn errors(source: &str) -> Vec<String> {
         let first = lines.next().unwrap_or_default().to_owned();
         lines.fold(first, |text, line| text + line.trim_start())
     });
-    joined
-        .map(|text| {
-            let mut parts = text.split('{');
-            let first = parts.next().unwrap_or_default().to_owned();
-            parts.fold(first, |text, part| {
-                text + "7" + part.split_once('}').map_or("", |(_, after)| after)
-            })
-        })
-        .collect()
+    joined.map(|text| with_values(&text)).collect()
 }
 
 #[test]
@@ -103,6 +96,74 @@ fn what_an_error_names_has_its_italian() {
         }
     }
     assert!(found > 20, "the names stand elsewhere: {found}");
+}
+
+/// What stands in quotation marks in the values of the fields `object` and `detail`, and in calls of
+/// `damaged`, with `7` for every value.
+fn damages(source: &str) -> Vec<String> {
+    let code: Vec<&str> =
+        source.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let code = code.join("\n");
+    let mut found = Vec::new();
+    for mark in ["object: ", "detail: ", "damaged("] {
+        for (at, _) in code.match_indices(mark) {
+            let (mut depth, mut quoted) = (usize::from(mark.ends_with('(')), None::<String>);
+            for character in code[at + mark.len()..].chars() {
+                match (character, &mut quoted) {
+                    ('"', Some(text)) => {
+                        found.push(with_values(text));
+                        quoted = None;
+                    }
+                    (other, Some(text)) => text.push(other),
+                    ('"', None) => quoted = Some(String::new()),
+                    ('(', None) => depth += 1,
+                    (')', None) if depth > 1 => depth -= 1,
+                    (')', None) => break,
+                    (',' | '}' | ';', None) if depth == 0 => break,
+                    _ => {}
+                }
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_damage_of_a_snapshot_has_its_italian() {
+    let mut found = 0;
+    for file in files(".rs") {
+        if file.is_test() || !file.path.starts_with("snapshots/src/") {
+            continue;
+        }
+        for text in damages(file.without_tests()) {
+            let known = below::is_known(&text);
+            assert!(known, "{}: {text:?}: add it to src/texts/below.rs", file.path);
+            let said = [below::object(&text), below::detail(&text)];
+            let whole = said.iter().any(|said| !said.get(Language::Italian).contains(" of "));
+            assert!(whole, "{}: {text:?} is taken for another: {said:?}", file.path);
+            found += 1;
+        }
+    }
+    assert!(found > 30, "the damages stand elsewhere: {found}");
+}
+
+#[test]
+fn a_damage_is_found_over_several_lines_and_in_calls() {
+    let source = r#"
+        /// object: "a comment"
+        object: format!(
+            "the state of snapshot {} of account {}", one, two
+        ),
+        detail: "it is missing".to_owned(),
+        Err(damaged(FAMILY, &key, "it is (not) there").into())
+        let also = |detail| Damaged { object: format!("page {id}"), detail };
+        other("a sentence")"#;
+    let mut found = damages(source);
+    found.sort();
+    assert_eq!(
+        found,
+        ["it is (not) there", "it is missing", "page 7", "the state of snapshot 7 of account 7"]
+    );
 }
 
 #[test]

@@ -22,9 +22,15 @@ impl TextFile {
             || self.path.ends_with("tests.rs")
     }
 
-    /// The part in front of the file's own tests.
+    /// The part in front of the file's own tests. A module of tests that stands in a file of its own ends
+    /// nothing.
     pub(crate) fn without_tests(&self) -> &str {
-        self.text.split("\n#[cfg(test)]\nmod ").next().unwrap_or_default()
+        let mut begun = self.text.match_indices("\n#[cfg(test)]\nmod ");
+        let own = begun.find(|(at, mark)| {
+            let declared = self.text[at + mark.len()..].lines().next();
+            declared.is_some_and(|line| line.ends_with('{'))
+        });
+        own.map_or(&self.text, |(at, _)| &self.text[..at])
     }
 }
 

@@ -224,6 +224,11 @@ pub(crate) fn snapshot_stays() -> Completion {
     )
 }
 
+/// Nobody may ask for a snapshot where none are taken.
+pub(crate) fn no_snapshots() -> Completion {
+    Completion::no("CANNOT", "Il gestore non scatta istantanee / This provider takes no snapshots")
+}
+
 /// Some of the messages that a command names by number are gone (RFC 5530 §3, RFC 2180 §4.1).
 pub(crate) fn expunged() -> Completion {
     Completion::no(

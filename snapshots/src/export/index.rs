@@ -157,12 +157,30 @@ mod tests {
         };
         index.line("Clienti, \"A\"", &row, b"<1@x>", "a/b.eml", "").expect("written");
         index.sum(Sha256Digest([6; 32]), "a/b.eml").expect("written");
-        let (mut lines, octets, _) = index.lines().expect("read");
-        let (mut text, mut sums) = (Vec::new(), Vec::new());
-        lines.read_to_end(&mut text).expect("read");
+        let mut sums = Vec::new();
         index.sums().expect("read").0.read_to_end(&mut sums).expect("read");
-        assert_eq!(text.len() as u64, octets);
-        Golden::of("export.index").is(text);
+        Golden::of("export.index").is(text_of(&mut index));
         Golden::of("export.sums").is(sums);
+        let mut index = Index::new().expect("a file");
+        let whole =
+            MessageRow { internal_date: UnixMillis(-1_000), flags: Flags::default(), ..row };
+        let missing = "cancellato per un motivo che sta nel giornale, non si legge più: messaggio 8 della casella 7 / \
+             message 8 of account 7 was erased for a reason that the journal names: it cannot be read any more";
+        index.line("INBOX", &whole, b"", "", missing).expect("written");
+        Golden::of("export.index").variant("missing").is(text_of(&mut index));
+        let mut index = Index::new().expect("a file");
+        let flagged =
+            Flags { keywords: Keyword::new("-urgente").into_iter().collect(), ..Flags::default() };
+        let formula = MessageRow { flags: flagged, ..whole };
+        index.line("=SOMMA(A1,A2)", &formula, b"@x", "+39/7.eml", "").expect("written");
+        Golden::of("export.index").variant("apostrophe").is(text_of(&mut index));
+    }
+
+    fn text_of(index: &mut Index) -> Vec<u8> {
+        let (mut lines, octets, _) = index.lines().expect("read");
+        let mut text = Vec::new();
+        lines.read_to_end(&mut text).expect("read");
+        assert_eq!(text.len() as u64, octets);
+        text
     }
 }

@@ -66,6 +66,9 @@ pub const ZIP_MESSAGES_MAX: u64 = 500_000;
 /// Rows read at once.
 const ROWS: usize = 1_000;
 
+/// Why a message is missing whose octets have another SHA-256.
+pub const OTHER_OCTETS: &str = "its octets are not those that the snapshot names";
+
 /// Messages that cannot be read and are told of one by one beside the index.
 const NAMED_MAX: usize = 20;
 
@@ -93,6 +96,8 @@ pub struct Asked<'a> {
     pub format: Format,
     /// The text of `LEGGIMI.txt`, once everything else is written.
     pub readme: &'a (dyn Fn(&Exported) -> String + Send + Sync),
+    /// What the index says of a message that is missing, by the English of the reason.
+    pub missing: &'a (dyn Fn(&str) -> String + Send + Sync),
 }
 
 impl std::fmt::Debug for Asked<'_> {
@@ -125,7 +130,7 @@ pub struct Exported {
     pub octets: u64,
     /// Messages that could not be read: the index says why.
     pub unreadable: u64,
-    /// The first of them: mailbox, UID and why.
+    /// The first of them: mailbox, UID and why, in English.
     pub first_unreadable: Vec<(String, Uid, String)>,
     /// It was told to end, and is not whole.
     pub cut_short: bool,
@@ -172,7 +177,12 @@ pub async fn export(
     let (scope, format) = (asked.scope, asked.format);
     let mailboxes = within(open, scope)?;
     if format == Format::OneMbox && mailboxes.len() != 1 {
-        return Err(SnapshotError::LimitExceeded { what: "mailboxes of one mbox", limit: 1 }.into());
+        let error = SnapshotError::LimitExceeded {
+            what: "the number of mailboxes of one mbox",
+            limit: 1,
+            remedy: "export one mailbox, or choose another format",
+        };
+        return Err(error.into());
     }
     let total = match scope.uid {
         Some(uid) => {
@@ -300,7 +310,8 @@ impl Export<'_> {
                 if self.done.first_unreadable.len() < NAMED_MAX {
                     self.done.first_unreadable.push((name.clone(), row.uid, reason.clone()));
                 }
-                self.index.line(name, row, &message_id, "", &reason)?;
+                let missing = (self.asked.missing)(&reason);
+                self.index.line(name, row, &message_id, "", &missing)?;
                 return Ok(());
             }
         };
@@ -343,7 +354,7 @@ impl Export<'_> {
             read += octets.len() as u64;
         }
         if hasher.finish() != row.digest {
-            return Ok(Err("its octets are not those that the snapshot names".to_owned()));
+            return Ok(Err(OTHER_OCTETS.to_owned()));
         }
         spool.rewind()?;
         Ok(Ok(spool))

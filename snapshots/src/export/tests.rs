@@ -67,7 +67,8 @@ async fn house() -> (House, std::sync::Arc<OpenSnapshot>) {
 async fn exported(scope: &Scope, format: Format, to: &Path) -> Result<Exported, ExportError> {
     let (house, open) = house().await;
     let readme = |done: &Exported| format!("Messaggi: {}\r\n", done.messages);
-    let asked = Asked { scope, format, readme: &readme };
+    let missing = |reason: &str| format!("manca: {reason}");
+    let asked = Asked { scope, format, readme: &readme, missing: &missing };
     let mut octets = Octets::default();
     let done = export(&house.store, &open, asked, &mut octets).await;
     std::fs::write(to, &octets.0).expect("write");
@@ -108,7 +109,7 @@ async fn unpacked(format: Format, with: &str) -> tempfile::TempDir {
     let readme = std::fs::read_to_string(folder.path().join("LEGGIMI.txt")).expect("the text");
     assert_eq!(readme, "Messaggi: 8\r\n");
     let erased = index.lines().find(|line| line.starts_with("INBOX,3,")).expect("its line");
-    assert!(erased.contains("was erased"), "{erased}");
+    assert!(erased.contains(",,manca: ") && erased.contains("was erased"), "{erased}");
     assert!(index.contains("INBOX,2,\\Seen \\Answered,2026-11-"), "{index}");
     folder
 }

@@ -207,6 +207,48 @@ mod tests {
     }
 
     #[test]
+    fn records_without_what_may_be_absent_stay_as_they_are() {
+        let record = SnapshotRecord {
+            account: ACCOUNT,
+            instant: AT,
+            previous: None,
+            state_root: StateRoot(Sha256Digest([3; 32])),
+            mailboxes: 0,
+            messages: 0,
+            octets: 0,
+        };
+        let snapshot = Snapshot {
+            number: 9,
+            record,
+            kind: SnapshotKind::Scheduled,
+            asked_at: None,
+            clock: None,
+            stood_until: None,
+            hold: None,
+            email_numbers_below: EmailNumber(0),
+            mod_seq: ModSeq(0),
+        };
+        let key = keys::snapshot(ACCOUNT, 9);
+        let golden = Golden::of("snapshots").variant("least").key(&key);
+        golden.fields("records::SnapshotFields", 1).holds(
+            &(snapshot, false),
+            |(snapshot, going)| encode_snapshot(snapshot, *going),
+            |octets| decode_snapshot(&key, octets).expect("a snapshot"),
+        );
+        let golden = Golden::of("snapshot_accounts").variant("least").key(keys::account(ACCOUNT));
+        golden.fields("records::AccountFields", 1).holds(
+            &(None, None, Overrides::default()),
+            |_| encode_account(&AccountEntry::default()),
+            |octets| parts(decode_account(ACCOUNT, octets).expect("an account")),
+        );
+    }
+
+    /// What is compared of an entry.
+    fn parts(entry: AccountEntry) -> (Option<[u8; 32]>, Option<Hold>, Overrides) {
+        (entry.secret.map(|secret| secret.0), entry.hold, entry.overrides)
+    }
+
+    #[test]
     fn what_accounts_have_of_their_own_stays_as_it_is() {
         let overrides = Overrides {
             every_minutes: Some(0),
@@ -216,9 +258,6 @@ mod tests {
             on_demand_days: Some(7),
         };
         let hold = Hold { reason: "causa 12/2026".into(), since: AT };
-        let parts = |entry: AccountEntry| {
-            (entry.secret.map(|secret| secret.0), entry.hold, entry.overrides)
-        };
         let sample = (Some([0x5a; 32]), Some(hold), overrides);
         let golden = Golden::of("snapshot_accounts").key(keys::account(ACCOUNT));
         golden.fields("records::AccountFields", 1).holds(

@@ -31,6 +31,7 @@ impl Proof {
         let limit = SnapshotError::LimitExceeded {
             what: "the length of a proof",
             limit: u64::from(u32::MAX),
+            remedy: "ask about a mailbox with fewer messages",
         };
         self.try_encode().ok_or(limit)
     }

@@ -292,4 +292,36 @@ mod tests {
         let above = Scope { above: Some("Clienti".into()), below: true, ..Scope::default() };
         holds(golden().variant("above"), &job(RestoreState::Running, above));
     }
+
+    /// Of the whole account, in place, before its first step; then at the first message of a mailbox whose
+    /// destination is not known.
+    #[test]
+    fn restores_without_what_may_be_absent_stay_as_they_are() {
+        let least = RestoreJob {
+            account: AccountId(7),
+            number: 13,
+            snapshot: 1,
+            scope: Scope::default(),
+            root: None,
+            begun: UnixMillis(1_795_867_200_123),
+            state: RestoreState::Running,
+            trouble: None,
+            position: None,
+            done: 0,
+            total: 0,
+            restored: 0,
+            present: 0,
+            erased: 0,
+            unreadable: 0,
+        };
+        let position = Some(Position::start(MailboxId(1)));
+        let begun = RestoreJob { position, total: 11, ..least.clone() };
+        for (name, job) in [("least", least), ("begun", begun)] {
+            let key = key(job.account, job.number);
+            let golden = Golden::of("snapshot_restores").variant(name).key(&key);
+            golden.fields("job::JobFields", 1).holds(&job, RestoreJob::encode, |octets| {
+                RestoreJob::decode(&key, octets).expect("a job")
+            });
+        }
+    }
 }

@@ -71,3 +71,85 @@ pub(super) fn put(update: &TreeUpdate, number: u64, batch: &mut Batch) -> u64 {
     }
     octets
 }
+
+#[cfg(test)]
+mod tests {
+    use storage::{
+        catalog::{engine::Engine as _, simulated::SimulatedEngine},
+        ids::AccountId,
+        store::Store,
+    };
+    use trust::digest::Sha256Digest;
+
+    use super::*;
+    use crate::{
+        golden::Golden,
+        tree::{
+            TreeRoot,
+            page::Page,
+            row::AccountRow,
+            tests::Pages,
+            update::{TreeUpdate, update},
+        },
+    };
+
+    /// A number that takes three octets: births are what an inner page can be packed by.
+    const RUN: u64 = 100_000;
+
+    fn row(number: u64) -> AccountRow {
+        AccountRow {
+            account: AccountId(3 * number),
+            record: Sha256Digest::of(&number.to_be_bytes()),
+            address: format!("casella{number}@pec.alfa.example"),
+        }
+    }
+
+    async fn tree(accounts: u64) -> TreeUpdate {
+        let rows = (1..=accounts).map(|number| (3 * number, Some(row(number)))).collect();
+        let (stored, salts) = (Pages::default(), AccountRow::salts());
+        update(&stored, RUN, TreeRoot::empty(), &salts, rows).await.expect("a tree")
+    }
+
+    fn entries(page: PageRef, octets: &[u8]) -> (u8, usize) {
+        match Page::<AccountRow>::decode(page.id, octets, &AccountRow::salts()).expect("a page") {
+            Page::Leaf(rows) => (0, rows.len()),
+            Page::Inner(level, children) => (level, children.len()),
+        }
+    }
+
+    /// The page of `update` with most entries among leaves, or among pages above them.
+    fn largest(update: &TreeUpdate, leaves: bool) -> &(PageRef, Bytes) {
+        let pages = update.new_pages.iter();
+        let pages = pages.filter(|(page, plain)| (entries(*page, plain).0 == 0) == leaves);
+        pages.max_by_key(|(page, plain)| (entries(*page, plain).1, page.id)).expect("a page")
+    }
+
+    #[tokio::test]
+    async fn pages_of_runs_stay_as_they_are() {
+        let (one, some, many) = (tree(1).await, tree(40).await, tree(600).await);
+        for (name, form, update, leaves) in [
+            ("leaf", 1, &many, true),
+            ("leaf-plain", 0, &one, true),
+            ("inner", 1, &many, false),
+            ("inner-plain", 0, &some, false),
+        ] {
+            let (page, plain) = largest(update, leaves);
+            let mut batch = Batch::default();
+            put(update, RUN, &mut batch);
+            let key = keys::page(*page);
+            let stored = batch.put.iter().find(|(_, under, _)| *under == key).expect("its row");
+            assert_eq!(stored.0, SNAPSHOT_RUN_PAGES);
+            // What zstd makes of a page may be another today: it is unpacked.
+            let golden = Golden::of("snapshot_run_pages").variant(name).key(&key);
+            let then: Bytes = golden.written(&stored.2).into();
+            assert_eq!(then[0], form, "{name}: the shorter form");
+            assert_eq!(unpack(&stored.2).as_ref(), Some(plain), "{name}: of today");
+            let engine = SimulatedEngine::new(&Store::families(&keys::FAMILIES));
+            let mut batch = Batch::default();
+            batch.put(SNAPSHOT_RUN_PAGES, key, then);
+            engine.commit(batch).await.expect("commit");
+            let read = RunPages::new(engine).page(*page).await.expect("a page");
+            assert_eq!(&read, plain, "{name}");
+        }
+    }
+}

@@ -220,9 +220,12 @@ pub(super) fn decode_run(key: &[u8], octets: &[u8]) -> Result<ClosedRun, StoreEr
 
 #[cfg(test)]
 mod tests {
-    use storage::ids::AccountId;
+    use storage::{catalog::engine::Batch, ids::AccountId};
 
-    use super::{super::keys, *};
+    use super::{
+        super::{keys, note_due},
+        *,
+    };
     use crate::golden::Golden;
 
     const PAGE: PageRef = PageRef { birth: 5, id: PageId(Sha256Digest([3; 32])) };
@@ -262,6 +265,16 @@ mod tests {
         golden.fields("rows::HeadRow", 1).holds(&head, encode, |octets| {
             decode_head(&Bytes::copy_from_slice(octets)).expect("a head")
         });
+        let first = Some(Current { number: 1, ..Current::default() });
+        for (name, least) in [
+            ("least", HeadRow::default()),
+            ("first", HeadRow { current: first, ..HeadRow::default() }),
+        ] {
+            let golden = Golden::of("snapshot_run_progress").variant(name).key(keys::head());
+            golden.fields("rows::HeadRow", 1).holds(&least, encode, |octets| {
+                decode_head(&Bytes::copy_from_slice(octets)).expect("a head")
+            });
+        }
         for (number, phase) in
             [(0, Phase::Changed), (1, Phase::Between), (2, Phase::Again), (3, Phase::Done)]
         {
@@ -294,6 +307,14 @@ mod tests {
             |run| encode(&RunRow::of(run)),
             |octets| decode_run(&key, octets).expect("a run"),
         );
+        let least =
+            ClosedRun { signature: None, stamp: None, going: false, clock: (None, None), ..run };
+        let golden = Golden::of("snapshot_runs").variant("least").key(&key);
+        golden.fields("rows::RunRow", 1).holds(
+            &least,
+            |run| encode(&RunRow::of(run)),
+            |octets| decode_run(&key, octets).expect("a run"),
+        );
     }
 
     #[test]
@@ -301,9 +322,14 @@ mod tests {
         let stored = keys::page(PAGE);
         Golden::of("departed_run_pages").key(keys::departed(7, &stored)).is([]);
         Golden::of("snapshot_run_due").key(keys::due(AccountId(7))).is(1_u64.to_be_bytes());
+        let mut batch = Batch::default();
+        note_due(&mut batch, AccountId(8), 0);
+        let [(family, key, none)] = &batch.put[..] else { panic!("one row") };
+        assert_eq!(*family, keys::SNAPSHOT_RUN_DUE);
+        Golden::of("snapshot_run_due").variant("none").key(key).is(none);
         let record = [1_u8; 101];
         Golden::of("snapshot_run_needs").key(keys::need(9, AccountId(7), 3)).is(record);
-        // What a page of accounts is stored as stands in `snapshots/tests/formats`.
+        // The key alone: what is stored under it is held in `pages`.
         Golden::of("snapshot_run_pages").key(stored).is([]);
     }
 }

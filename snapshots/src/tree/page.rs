@@ -390,5 +390,6 @@ fn count(entries: usize) -> Result<[u8; 2], SnapshotError> {
     u16::try_from(entries).map(u16::to_be_bytes).map_err(|_| SnapshotError::LimitExceeded {
         what: "the number of entries of a page",
         limit: u64::from(u16::MAX),
+        remedy: "move messages to another account",
     })
 }

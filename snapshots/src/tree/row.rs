@@ -214,6 +214,7 @@ fn too_many_keywords() -> SnapshotError {
     SnapshotError::LimitExceeded {
         what: "the number of keywords of a message",
         limit: u64::from(u16::MAX),
+        remedy: "take some of them away first",
     }
 }
 

@@ -34,7 +34,7 @@ macro_rules! with_instants {
                 "  2026-11-21T07:30:00+01:00  un'ora con il suo fuso: l'istantanea che c'era allora\n",
                 "  2026-11-21                 un giorno di ora legale: l'istantanea che c'era alla sua fine\n",
                 "Delle istantanee più vecchie ne restano poche (`snapshot settings`): se ce n'erano di più vicine\n",
-                "all'istante, il comando dice quale vale; `prove` rifiuta."
+                "all'istante, il comando dice quale vale."
             ),
             concat!(
                 $english,
@@ -45,7 +45,35 @@ macro_rules! with_instants {
                 "  2026-11-21T07:30:00+01:00  a time with its zone: the snapshot that stood then\n",
                 "  2026-11-21                 a day of Italian legal time: the snapshot that stood at its end\n",
                 "Of older snapshots few stay (`snapshot settings`): when there were some nearer to the instant,\n",
-                "the command says which one counts; `prove` refuses."
+                "the command says which one counts."
+            ),
+        )
+    };
+}
+
+/// The same for the command that proves: the beginning of a name, and an instant in doubt, prove nothing.
+macro_rules! with_proven_instants {
+    ($italian:literal, $english:literal $(,)?) => {
+        say(
+            concat!(
+                $italian,
+                "\n\nUn istante (INSTANT) è uno di questi:\n",
+                "  latest                     l'ultima istantanea\n",
+                "  2026-11-21T06:00:17Z       il nome di un'istantanea, come in `snapshot list`\n",
+                "  2026-11-21T07:30:00+01:00  un'ora con il suo fuso: l'istantanea che c'era allora\n",
+                "  2026-11-21                 un giorno di ora legale: l'istantanea che c'era alla sua fine\n",
+                "Se ce n'erano di più vicine all'istante, o se deve ancora venire, il comando rifiuta: per provare\n",
+                "com'era la casella a un'istantanea che c'è, scriverne il nome."
+            ),
+            concat!(
+                $english,
+                "\n\nAn instant (INSTANT) is one of these:\n",
+                "  latest                     the latest snapshot\n",
+                "  2026-11-21T06:00:17Z       the name of a snapshot, as in `snapshot list`\n",
+                "  2026-11-21T07:30:00+01:00  a time with its zone: the snapshot that stood then\n",
+                "  2026-11-21                 a day of Italian legal time: the snapshot that stood at its end\n",
+                "When there were some nearer to the instant, or it is still to come, the command refuses: to prove\n",
+                "how the account was at a snapshot that there is, give its name."
             ),
         )
     };
@@ -88,31 +116,43 @@ pub(super) enum SnapshotCommand {
     #[command(
         about = say("Riporta messaggi da un'istantanea", "Brings messages back from a snapshot"),
         after_help = with_instants!(
-            "Esempi:\n  ceralacca snapshot restore maria.rossi@pec.example 2026-11-21 --mailbox Clienti\n  ceralacca snapshot restore maria.rossi@pec.example latest --in-place\n\nNulla è sovrascritto. Senza --in-place tutto va sotto \"Ripristino …\". Lavora il server, anche dopo un riavvio: `snapshot restore-status` dice a che punto è.",
-            "Examples:\n  ceralacca snapshot restore maria.rossi@pec.example 2026-11-21 --mailbox Clients\n  ceralacca snapshot restore maria.rossi@pec.example latest --in-place\n\nNothing is overwritten. Without --in-place all goes below \"Ripristino …\". The server does the work, also after a restart: `snapshot restore-status` says how far it is.",
+            "Esempi:\n  ceralacca snapshot restore maria.rossi@pec.example 2026-11-21 --mailbox Clienti\n  ceralacca snapshot restore maria.rossi@pec.example latest --in-place\n\nNulla è sovrascritto. Senza --in-place tutto va sotto \"Ripristino …\". Lavora il server, anche dopo un riavvio: `snapshot restore-status` dice a che punto è.\nEsce con 3 se casella, istantanea, cartella o messaggio non ci sono, con 4 se un altro ripristino --in-place non è finito, con 75 se i ripristini aperti sono già quanti possono essere: riprovare più tardi.",
+            "Examples:\n  ceralacca snapshot restore maria.rossi@pec.example 2026-11-21 --mailbox Clients\n  ceralacca snapshot restore maria.rossi@pec.example latest --in-place\n\nNothing is overwritten. Without --in-place all goes below \"Ripristino …\". The server does the work, also after a restart: `snapshot restore-status` says how far it is.\nEnds with 3 when there is no such account, snapshot, mailbox or message, with 4 when another restore in place has not ended, with 75 when there are as many open restores as there may be: try again later.",
         ),
     )]
     Restore(restore::RestoreArguments),
     #[command(
         name = "restore-status",
         about = say("A che punto sono i ripristini di una casella", "How far the restores of an account are"),
+        after_help = say(
+            "Esempi:\n  ceralacca snapshot restore-status maria.rossi@pec.example\n  ceralacca snapshot restore-status maria.rossi@pec.example 3",
+            "Examples:\n  ceralacca snapshot restore-status maria.rossi@pec.example\n  ceralacca snapshot restore-status maria.rossi@pec.example 3",
+        ),
     )]
     RestoreStatus(restore::StatusArguments),
     #[command(
         name = "restore-cancel",
         about = say("Ferma un ripristino; ciò che ha riportato resta", "Ends a restore; what it brought back stays"),
+        after_help = say(
+            "Esempio:\n  ceralacca snapshot restore-cancel maria.rossi@pec.example 3\n\nIl numero è quello di `snapshot restore-status`. Un ripristino annullato non si riprende.",
+            "Example:\n  ceralacca snapshot restore-cancel maria.rossi@pec.example 3\n\nThe number is that of `snapshot restore-status`. A restore that was cancelled cannot be resumed.",
+        ),
     )]
     RestoreCancel(restore::JobArguments),
     #[command(
         name = "restore-resume",
         about = say("Fa proseguire un ripristino che si è fermato", "Lets a restore that stopped go on"),
+        after_help = say(
+            "Esempio:\n  ceralacca snapshot restore-resume maria.rossi@pec.example 3\n\nIl numero, e il motivo a cui rimediare prima, sono quelli di `snapshot restore-status`.",
+            "Example:\n  ceralacca snapshot restore-resume maria.rossi@pec.example 3\n\nThe number, and the reason to mend first, are those of `snapshot restore-status`.",
+        ),
     )]
     RestoreResume(restore::JobArguments),
     #[command(
         about = say("Esporta i messaggi di un'istantanea", "Exports the messages of a snapshot"),
         after_help = with_instants!(
-            "Esempi:\n  ceralacca snapshot export maria.rossi@pec.example latest --format zip --out casella.zip\n  ceralacca snapshot export maria.rossi@pec.example latest --format maildir --to Maildir\n  ceralacca snapshot export maria.rossi@pec.example latest --mailbox Clienti --only --format mbox --out Clienti.mbox\n\nCon LEGGIMI.txt, index.csv e SHA256SUMS (sha256sum -c), salvo un solo .mbox. Ciò che è interrotto non resta. Esce con 1 se un messaggio non si legge: l'indice dice perché.",
-            "Examples:\n  ceralacca snapshot export maria.rossi@pec.example latest --format zip --out account.zip\n  ceralacca snapshot export maria.rossi@pec.example latest --format maildir --to Maildir\n  ceralacca snapshot export maria.rossi@pec.example latest --mailbox Clients --only --format mbox --out Clients.mbox\n\nWith LEGGIMI.txt, index.csv and SHA256SUMS (sha256sum -c), one .mbox excepted. What is cut short does not stay. Ends with 1 when a message cannot be read: the index says why.",
+            "Esempi:\n  ceralacca snapshot export maria.rossi@pec.example latest --format zip --out casella.zip\n  ceralacca snapshot export maria.rossi@pec.example latest --format maildir --to Maildir\n  ceralacca snapshot export maria.rossi@pec.example latest --mailbox Clienti --only --format mbox --out Clienti.mbox\n\nCon LEGGIMI.txt, index.csv e SHA256SUMS (sha256sum -c), salvo un solo .mbox. Ciò che è interrotto non resta.\nEsce con 1 se un messaggio non si legge: l'indice dice perché; con 3 se casella, istantanea, cartella o messaggio non ci sono, con 4 se il file o la cartella c'è già, con 75 se il server ha troppi comandi: riprovare più tardi.",
+            "Examples:\n  ceralacca snapshot export maria.rossi@pec.example latest --format zip --out account.zip\n  ceralacca snapshot export maria.rossi@pec.example latest --format maildir --to Maildir\n  ceralacca snapshot export maria.rossi@pec.example latest --mailbox Clients --only --format mbox --out Clients.mbox\n\nWith LEGGIMI.txt, index.csv and SHA256SUMS (sha256sum -c), one .mbox excepted. What is cut short does not stay.\nEnds with 1 when a message cannot be read: the index says why; with 3 when there is no such account, snapshot, mailbox or message, with 4 when the file or folder is there already, with 75 when the server has too many commands: try again later.",
         ),
     )]
     Export(export::ExportArguments),
@@ -129,9 +169,9 @@ pub(super) enum SnapshotCommand {
             "Scrive un file che prova che un messaggio c'era, o non c'era",
             "Writes a file that proves that a message was, or was not, there",
         ),
-        after_help = with_instants!(
-            "Esempi:\n  ceralacca snapshot prove maria.rossi@pec.example 2026-11-21T06:00:00Z INBOX --uid 12 --out prova.tar\n  ceralacca snapshot prove maria.rossi@pec.example 2026-11-21 INBOX --sha256 9f86…0f00a08 --out prova.tar\n\nIl file prova com'era la casella nell'istante in cui fu presa l'istantanea, e si verifica senza questo programma: docs/verify_proof.py, docs/formats.md.",
-            "Examples:\n  ceralacca snapshot prove maria.rossi@pec.example 2026-11-21T06:00:00Z INBOX --uid 12 --out proof.tar\n  ceralacca snapshot prove maria.rossi@pec.example 2026-11-21 INBOX --sha256 9f86…0f00a08 --out proof.tar\n\nThe file proves how the account was at the instant at which the snapshot was taken, and is verified without this program: docs/verify_proof.py, docs/formats.md.",
+        after_help = with_proven_instants!(
+            "Esempi:\n  ceralacca snapshot prove maria.rossi@pec.example 2026-11-21T06:00:00Z INBOX --uid 12 --out prova.tar\n  ceralacca snapshot prove maria.rossi@pec.example 2026-11-21 INBOX --sha256 9f86…0f00a08 --out prova.tar\n\nIl file prova com'era la casella nell'istante in cui fu presa l'istantanea, e si verifica senza questo programma: docs/verify_proof.py, docs/formats.md.\nEsce con 3 se casella, istantanea o Message-ID non ci sono, con 4 se l'istante è in dubbio, il file c'è già o i giri sono spenti, con 75 se nessun giro attesta ancora l'istantanea: riprovare dopo il prossimo.",
+            "Examples:\n  ceralacca snapshot prove maria.rossi@pec.example 2026-11-21T06:00:00Z INBOX --uid 12 --out proof.tar\n  ceralacca snapshot prove maria.rossi@pec.example 2026-11-21 INBOX --sha256 9f86…0f00a08 --out proof.tar\n\nThe file proves how the account was at the instant at which the snapshot was taken, and is verified without this program: docs/verify_proof.py, docs/formats.md.\nEnds with 3 when there is no such account, snapshot or Message-ID, with 4 when the instant is in doubt, the file is there already or runs are switched off, with 75 when no run attests the snapshot yet: try again after the next one.",
         ),
     )]
     Prove(prove::ProveArguments),

@@ -39,6 +39,7 @@ impl RestoreArguments {
         let request = SnapshotRestore { account, instant, mailbox, only, uid, in_place };
         let begun = operation::run(file, output, &request)?;
         output.notes(&begun.note);
+        output.notes(&begun.waits);
         output.one(&begun);
         Ok(())
     }
@@ -55,7 +56,9 @@ pub(crate) struct StatusArguments {
 impl StatusArguments {
     pub(super) fn run(self, file: Option<&Path>, output: &Output) -> Result<(), Failure> {
         let request = RestoreStatus { account: self.account, number: self.number };
-        output.list(&operation::run(file, output, &request)?);
+        let restores = operation::run(file, output, &request)?;
+        output.notes(restores.iter().find_map(|one| one.waits.as_ref()));
+        output.list(&restores);
         Ok(())
     }
 }
@@ -76,7 +79,9 @@ impl JobArguments {
         resume: bool,
     ) -> Result<(), Failure> {
         let request = RestoreChange { account: self.account, number: self.number, resume };
-        output.one(&operation::run(file, output, &request)?);
+        let changed = operation::run(file, output, &request)?;
+        output.notes(&changed.waits);
+        output.one(&changed);
         Ok(())
     }
 }

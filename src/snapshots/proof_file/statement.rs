@@ -222,3 +222,54 @@ pub(super) fn instant(at: UnixMillis) -> String {
         |seconds| format!("{}.{millis:03}Z", seconds.to_string().trim_end_matches('Z')),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use snapshots::{proof::Proven, run::record::RunRecord, tree::page::PageId};
+    use storage::ids::{AccountId, MailboxId, Uid};
+
+    use super::*;
+    use crate::golden::Golden;
+
+    #[test]
+    fn statements_stay_as_they_are() {
+        let uid = Asked::Uid(Uid::new(12).expect("not zero"));
+        let digest = Sha256Digest([9; 32]);
+        let mailbox = FactMailbox { id: MailboxId(2), uid_validity: 77, messages: 31 };
+        let by_uid = Fact::Absent { mailbox, asked: uid.clone() };
+        let by_digest = Fact::Absent { mailbox, asked: Asked::Digest(digest) };
+        let present = Fact::Present { mailbox, uid: 12, digest };
+        let none = Fact::NoMailbox { asked: uid, mailboxes: 3 };
+        for (name, stamped, fact) in [
+            ("presence", true, present.clone()),
+            ("presence-unstamped", false, present),
+            ("absence-uid", true, by_uid),
+            ("absence-sha256", true, by_digest),
+            ("no-mailbox", true, none.clone()),
+            ("no-mailbox-unstamped", false, none),
+        ] {
+            let proven = Proven {
+                account: AccountId(7),
+                address: "maria.rossi@pec.alfa.example".to_owned(),
+                instant: UnixMillis(1_795_867_200_123),
+                name: "Società \u{ab}x\u{bb} \u{202e}".to_owned(),
+                fact,
+            };
+            let run = RunRecord {
+                number: 4,
+                begun: UnixMillis(1_795_867_200_000),
+                closed: UnixMillis(1_795_867_201_005),
+                root: PageId::empty(),
+                accounts: 200_000,
+                previous: None,
+            };
+            let shown = Shown { proven, run, stamped };
+            let mut files: Vec<(&'static str, &[u8])> =
+                vec![(super::super::PROOF, b"1"), (super::super::SIGNATURE, b"2")];
+            if stamped {
+                files.push((super::super::STAMP, b"3"));
+            }
+            Golden::of("proof.statement").variant(name).is(text(&shown, &files));
+        }
+    }
+}

@@ -7,7 +7,7 @@ use super::{acl::own, list};
 use crate::{
     access::{SNAPSHOTS, SnapshotAsked, asks_for_snapshot},
     imap::{
-        completion::{CommandResult, Completion, Failure, snapshot_stays},
+        completion::{CommandResult, Completion, Failure, no_snapshots},
         grammar::create::UseAttributes,
         object_id,
         session::{Authenticated, Context},
@@ -49,7 +49,7 @@ async fn snapshot<S: Stream>(
     asked: &str,
 ) -> CommandResult {
     let taken = match state.account.take_snapshot().await {
-        Err(StoreError::ReadOnly) => return Err(snapshot_stays().into()),
+        Err(StoreError::ReadOnly) => return Err(no_snapshots().into()),
         taken => taken?,
     };
     let (instant, text) = match taken {

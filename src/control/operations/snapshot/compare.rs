@@ -300,8 +300,8 @@ impl SnapshotSearch {
             }
             (None, None, Some(text)) => Ok(Query::Text(text.clone())),
             _ => Err(invalid(Text::fixed(
-                "cercare per Message-ID, per SHA-256 o per testo: uno dei tre",
-                "search by Message-ID, SHA-256 or text: one of the three",
+                "indicare che cosa cercare con uno solo fra --message-id, --sha256 e --text",
+                "name what to search for with one of --message-id, --sha256 and --text",
             ))),
         }
     }

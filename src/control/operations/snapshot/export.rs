@@ -155,7 +155,8 @@ impl Operation for SnapshotExport {
         site.store.commit(act).await?;
         let readme =
             |done: &Exported| texts::export::readme(&settings.address, &name, extent, format, done);
-        let asked = Asked { scope: &scope, format, readme: &readme };
+        let missing = |reason: &str| texts::export::missing(reason);
+        let asked = Asked { scope: &scope, format, readme: &readme, missing: &missing };
         let done = export(&site.store, &opened, asked, &mut PutOut(run)).await;
         run.go_on()?;
         let done = done.map_err(|error| match error {

@@ -9,6 +9,7 @@ use super::{
     standing::{refusal, snapshot},
 };
 use crate::{
+    config::units::Millis,
     control::{Kind, Operation, OperationError, Run, Site},
     pec::journal::JournalEvent,
     texts::Text,
@@ -161,14 +162,23 @@ impl SnapshotChange {
         else {
             return Ok(());
         };
-        Err(OperationError::new(
-            Kind::Invalid,
-            Text::filled(
-                format!("i giri passano ogni {interval}: {minutes} minuti sono meno"),
-                format!("runs come by every {interval}: {minutes} minutes are less"),
-            ),
-        ))
+        Err(too_often(interval, minutes))
     }
+}
+
+fn too_often(interval: Millis, minutes: u32) -> OperationError {
+    let least = interval.0.div_ceil(60_000);
+    OperationError::new(
+        Kind::Invalid,
+        Text::filled(
+            format!(
+                "i giri passano ogni {interval}: {minutes} minuti sono meno, --every-minutes è almeno {least}"
+            ),
+            format!(
+                "runs come by every {interval}: {minutes} minutes are less, --every-minutes is {least} at least"
+            ),
+        ),
+    )
 }
 
 async fn view(site: &Site, address: &str) -> Result<SettingsView, OperationError> {
@@ -191,4 +201,24 @@ async fn view(site: &Site, address: &str) -> Result<SettingsView, OperationError
         held_snapshots: held.map(::snapshots::keep::snapshot::Snapshot::name).collect(),
         note: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::texts::Language;
+
+    #[test]
+    fn whoever_asks_for_too_many_snapshots_is_told_the_least_time_between_two() {
+        for (interval, least) in [(Millis::hours(1), 60), (Millis::seconds(90), 2)] {
+            let refused = too_often(interval, 1);
+            let italian = refused.text.get(Language::Italian);
+            assert!(italian.ends_with(&format!("--every-minutes è almeno {least}")), "{italian}");
+            let english = refused.text.get(Language::English);
+            assert!(
+                english.ends_with(&format!("--every-minutes is {least} at least")),
+                "{english}"
+            );
+        }
+    }
 }

@@ -22,7 +22,7 @@ use crate::{
     pec::journal::JournalEvent,
     serve,
     snapshots::proof_file::{Parts, check::check_own},
-    texts::Text,
+    texts::{self, Text},
 };
 
 /// Which message is asked about.
@@ -83,16 +83,16 @@ impl Operation for SnapshotProve {
 impl SnapshotProve {
     async fn prove(&self, site: &Site) -> Result<ProofView, OperationError> {
         // INBOX in any case, and no name that a mailbox cannot have.
-        let mailbox = MailboxName::new(&self.mailbox).map_err(|error| {
-            let italian = "nessuna cartella può avere quel nome".to_owned();
-            OperationError::new(Kind::Invalid, Text::filled(italian, error.to_string()))
-        })?;
+        let mailbox = MailboxName::new(&self.mailbox)
+            .map_err(|error| OperationError::new(Kind::Invalid, texts::store::error(&error)))?;
         let (id, settings) = account(site, &self.account).await?;
         let standing = snapshot(site, id, &self.instant).await?;
         let note = standing.note();
         let snapshot = standing.proves()?;
         let (run, attested) = match site.runs.attested(&snapshot).await {
-            Err(SnapshotError::NotPresent) => return Err(not_attested(&snapshot.name())),
+            Err(SnapshotError::NotPresent) => {
+                return Err(not_attested(&snapshot.name(), site.config.snapshots.enabled));
+            }
             attested => attested.map_err(|error| refusal(&error))?,
         };
         let open = site.runs.snapshots().open(id, snapshot.number).await;
@@ -203,14 +203,42 @@ fn certificates(config: &Config) -> Result<Vec<u8>, OperationError> {
     Ok(pem)
 }
 
-fn not_attested(name: &str) -> OperationError {
+/// No run has the snapshot: one will, as long as runs take place.
+fn not_attested(name: &str, runs: bool) -> OperationError {
+    if runs {
+        let text = Text::filled(
+            format!(
+                "nessun giro firmato attesta ancora l'istantanea {name}: attendere il prossimo giro"
+            ),
+            format!("no signed run attests the snapshot {name} yet: wait for the next run"),
+        );
+        return OperationError::new(Kind::Temporary, text);
+    }
     let text = Text::filled(
         format!(
-            "nessun giro firmato attesta l'istantanea {name}: attendere il prossimo giro; una richiesta e poi superata da altre non è più dimostrabile"
+            "nessun giro firmato attesta l'istantanea {name}, e con snapshots.enabled = false non ne passano: accenderli e attendere un giro"
         ),
         format!(
-            "no signed run attests the snapshot {name}: wait for the next run; one that others have followed in between can be proven no more"
+            "no signed run attests the snapshot {name}, and with snapshots.enabled = false none takes place: switch runs on and wait for one"
         ),
     );
-    OperationError::new(Kind::Temporary, text)
+    OperationError::new(Kind::Conflict, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::texts::Language;
+
+    #[test]
+    fn who_cannot_be_given_a_proof_waits_only_where_a_run_will_come() {
+        let name = "2026-11-21T06:00:17Z";
+        let (on, off) = (not_attested(name, true), not_attested(name, false));
+        assert_eq!((on.kind, off.kind), (Kind::Temporary, Kind::Conflict));
+        for language in [Language::Italian, Language::English] {
+            assert!(on.text.get(language).contains(name), "{on:?}");
+            assert!(!on.text.get(language).contains("snapshots.enabled"), "{on:?}");
+            assert!(off.text.get(language).contains("snapshots.enabled = false"), "{off:?}");
+        }
+    }
 }

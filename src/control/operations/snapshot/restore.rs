@@ -36,6 +36,12 @@ pub struct SnapshotRestore {
     pub in_place: bool,
 }
 
+/// The work is the server's.
+const NO_SERVER: Text = Text::fixed(
+    "nessun server è in funzione: il ripristino è annotato e comincia, o prosegue, quando il server parte",
+    "no server runs: the restore is noted and begins, or goes on, when the server starts",
+);
+
 /// A restore.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct RestoreView {
@@ -67,6 +73,17 @@ pub struct RestoreView {
     /// When it was just asked for: why the account may have been otherwise at the instant that was named.
     #[serde(default)]
     pub note: Option<Text>,
+    /// Why nothing comes of it before something else happens.
+    #[serde(default)]
+    pub waits: Option<Text>,
+}
+
+impl RestoreView {
+    /// `job`; one that runs waits for a server where none does.
+    fn of(job: RestoreJob, site: &Site) -> Self {
+        let waits = job.state == RestoreState::Running && site.engine.is_none();
+        Self { waits: waits.then_some(NO_SERVER), ..job.into() }
+    }
 }
 
 impl From<RestoreJob> for RestoreView {
@@ -91,6 +108,7 @@ impl From<RestoreJob> for RestoreView {
             unreadable: job.unreadable,
             trouble: job.trouble,
             note: None,
+            waits: None,
         }
     }
 }
@@ -122,7 +140,7 @@ impl Operation for SnapshotRestore {
         let act = noted(JournalEvent::SnapshotRestored, &settings.address, &detail);
         let restores = restores(site);
         let job = restores.begin_with(id, snapshot.number, scope, target, now, &act).await?;
-        Ok(RestoreView { note, ..job.into() })
+        Ok(RestoreView { note, ..RestoreView::of(job, site) })
     }
 }
 
@@ -146,11 +164,11 @@ impl Operation for RestoreStatus {
         let (account, _) = account(site, &self.account).await?;
         let jobs = restores(site).list(account).await?;
         let Some(number) = self.number else {
-            return Ok(jobs.into_iter().map(RestoreView::from).collect());
+            return Ok(jobs.into_iter().map(|job| RestoreView::of(job, site)).collect());
         };
         let wanted = jobs.into_iter().find(|job| job.number == number);
         let wanted = wanted.ok_or_else(|| no_such(&self.account, number))?;
-        Ok(vec![wanted.into()])
+        Ok(vec![RestoreView::of(wanted, site)])
     }
 }
 
@@ -183,7 +201,8 @@ impl Operation for RestoreChange {
         } else {
             restores.cancel(account, self.number, &act).await?
         };
-        changed.map(RestoreView::from).ok_or_else(|| no_such(&self.account, self.number))
+        let changed = changed.ok_or_else(|| no_such(&self.account, self.number))?;
+        Ok(RestoreView::of(changed, site))
     }
 }
 

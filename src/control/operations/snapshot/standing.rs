@@ -507,7 +507,7 @@ mod tests {
             (Kind::Conflict, SnapshotError::Held { account, number: 3, reason }),
             (Kind::Conflict, SnapshotError::InPlaceOpen { account, number: 2 }),
             (Kind::Conflict, StoreError::Conflict.into()),
-            (Kind::Failed, SnapshotError::LimitExceeded { what: "a page", limit: 8 }),
+            (Kind::Failed, SnapshotError::LimitExceeded { what: "a page", limit: 8, remedy: "" }),
         ] {
             let english = error.to_string();
             let told = refusal(&error);

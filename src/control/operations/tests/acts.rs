@@ -12,12 +12,14 @@ use crate::{
     control::operations::{
         archive::{ArchiveRestore, ArchiveRules, ArchiveStatus, RulesChange},
         snapshot::{
-            SnapshotBrowse, SnapshotChange, SnapshotHold, SnapshotTake,
+            AskedMessage, SnapshotBrowse, SnapshotChange, SnapshotHold, SnapshotProve,
+            SnapshotTake,
             compare::{SnapshotDiff, SnapshotSearch},
             export::{ExportFormat, SnapshotExport},
-            restore::{RestoreChange, SnapshotRestore},
+            restore::{RestoreChange, RestoreStatus, SnapshotRestore},
         },
     },
+    texts::Language,
 };
 
 const ANNA: &str = "anna@pec.example";
@@ -227,10 +229,16 @@ async fn whatever_an_operator_reads_in_snapshots_takes_out_of_them_or_brings_bac
         uid: Some(uid),
         ..SnapshotRestore::default()
     };
-    let number = run(&restore(1), &site).await.unwrap().number;
+    let begun = run(&restore(1), &site).await.unwrap();
+    assert!(begun.waits.is_some(), "no server does it");
+    let number = begun.number;
+    let status = RestoreStatus { account: address(), number: None };
+    assert!(run(&status, &site).await.unwrap()[0].waits.is_some());
     for resume in [true, false, false, true] {
         // Once: it has not stopped, it runs, it is cancelled, and nothing resumes it.
-        run(&RestoreChange { account: address(), number, resume }, &site).await.unwrap();
+        let change = RestoreChange { account: address(), number, resume };
+        let changed = run(&change, &site).await.unwrap();
+        assert_eq!(changed.waits.is_some(), changed.state == "running");
     }
     assert!(run(&restore(2), &site).await.is_err(), "no such message");
     let noted = [
@@ -243,6 +251,32 @@ async fn whatever_an_operator_reads_in_snapshots_takes_out_of_them_or_brings_bac
         ("snapshot-restored", format!("restore {number}: cancelled")),
     ];
     assert_eq!(journal(&site).await, noted.map(|(event, detail)| (event.to_owned(), detail)));
+    site.registry.close().await;
+    site.store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_proof_that_is_refused_says_why_in_italian_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = site(folder.path()).await;
+    let anna = account(&site.store, 1, ANNA).await;
+    append(&anna, &stage(&site.store, "uno", 1).await, None).await;
+    run(&SnapshotTake { account: ANNA.to_owned(), holder: false }, &site).await.unwrap();
+    for (mailbox, kind, italian, english) in [
+        ("Lavori//2026", Kind::Invalid, "un livello tra due separatori è vuoto", "is empty"),
+        ("INBOX", Kind::Temporary, "attendere il prossimo giro", "wait for the next run"),
+    ] {
+        let prove = SnapshotProve {
+            account: ANNA.to_owned(),
+            instant: "latest".to_owned(),
+            mailbox: mailbox.to_owned(),
+            message: AskedMessage::Uid(1),
+        };
+        let refused = run(&prove, &site).await.unwrap_err();
+        assert_eq!(refused.kind, kind, "{refused:?}");
+        assert!(refused.text.get(Language::Italian).contains(italian), "{refused:?}");
+        assert!(refused.text.get(Language::English).contains(english), "{refused:?}");
+    }
     site.registry.close().await;
     site.store.close().await.unwrap();
 }
