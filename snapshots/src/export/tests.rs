@@ -212,7 +212,9 @@ async fn the_list_at_the_end_of_a_zip_goes_out_in_pieces_and_one_that_is_too_lon
     house.take().await;
     let open = house.snapshots.open(ANNA, 1).await.expect("open");
     let (readme, mut octets) = (|_: &Exported| String::new(), Octets::default());
-    let asked = Asked { scope: &Scope::default(), format: Format::Zip, readme: &readme };
+    let missing = str::to_owned;
+    let (scope, format) = (&Scope::default(), Format::Zip);
+    let asked = Asked { scope, format, readme: &readme, missing: &missing };
     let done = export(&house.store, &open, asked, &mut octets).await.expect("an export");
     assert_eq!(done.messages, 4_096);
     assert!(octets.0.len() > 2 * PIECE);
