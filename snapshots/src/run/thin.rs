@@ -13,7 +13,8 @@
 //! is noted as needing it ([`super::attest`]) is kept, and the latest run always.
 //!
 //! When a run took place is what the clock said, not always what its record says: after a clock that was
-//! ahead records go on behind it.
+//! ahead records go on behind it. Where clocks contradict each other, what stays by either reading stays, as
+//! of snapshots ([`crate::keep::times`]).
 //!
 //! A run that goes is hidden first. Then pages that departed after it pass to the run before, if that
 //! has them, or are removed; last its row. A process that is killed in between goes on with that.
@@ -36,7 +37,7 @@ use super::{
 };
 use crate::{
     error::SnapshotError,
-    keep::{settings::Retention, thin::instants},
+    keep::{settings::Retention, thin::instants, times},
 };
 
 /// How much longer runs stay than snapshots, in hours, days and months: a sweep over all accounts takes
@@ -265,20 +266,21 @@ fn longer(retention: &Retention) -> Retention {
 /// The runs, ascending, that stay for the instants of `retention`, and the latest.
 fn covering(runs: &[&ClosedRun], retention: &Retention, now: UnixMillis) -> BTreeSet<u64> {
     let mut stay: BTreeSet<u64> = runs.last().map(|run| run.number()).into_iter().collect();
-    let times = times(runs, now);
-    for instant in instants(retention, now) {
-        let behind = times.partition_point(|run| run.closed <= instant);
-        if let Some(closed) = behind.checked_sub(1).and_then(|at| times.get(at)) {
-            stay.insert(closed.number);
-        }
-        if let Some(then) = times.get(behind).filter(|run| run.begun <= instant) {
-            stay.insert(then.number);
-        }
-    }
     // Nobody knows which hour one by a wrong clock covers: it stays as long as every hour has its own.
     let detailed = now.0.saturating_sub(i64::from(retention.hourly_hours) * 3_600_000);
-    let ahead = times.iter().filter(|run| run.by_wrong_clock && run.closed.0 > detailed);
-    stay.extend(ahead.map(|run| run.number));
+    for times in Time::readings(runs, now) {
+        for instant in instants(retention, now) {
+            let behind = times.partition_point(|run| run.closed <= instant);
+            if let Some(closed) = behind.checked_sub(1).and_then(|at| times.get(at)) {
+                stay.insert(closed.number);
+            }
+            if let Some(then) = times.get(behind).filter(|run| run.begun <= instant) {
+                stay.insert(then.number);
+            }
+        }
+        let wrong = times.iter().filter(|run| run.by_wrong_clock && run.closed.0 > detailed);
+        stay.extend(wrong.map(|run| run.number));
+    }
     stay
 }
 
@@ -287,22 +289,22 @@ struct Time {
     number: u64,
     begun: UnixMillis,
     closed: UnixMillis,
-    /// The clock was ahead: it took place at some time before `closed`.
+    /// The clock was wrong: it took place at some time before `closed`.
     by_wrong_clock: bool,
 }
 
-/// When each run took place. What did while the clock was ahead took place before what stands behind
-/// it, and before `now`.
-fn times(runs: &[&ClosedRun], now: UnixMillis) -> Vec<Time> {
-    let mut behind = now;
-    let mended = runs.iter().rev().map(|run| {
-        let (begun, closed) = run.took_place();
-        let by_wrong_clock = closed > behind;
-        let closed = closed.min(behind);
-        behind = begun.min(closed);
-        Time { number: run.number(), begun: behind, closed, by_wrong_clock }
-    });
-    let mut times: Vec<_> = mended.collect();
-    times.reverse();
-    times
+impl Time {
+    /// Both readings of `runs`, ascending.
+    fn readings(runs: &[&ClosedRun], now: UnixMillis) -> [Vec<Self>; 2] {
+        let taken: Vec<_> = runs.iter().map(|run| run.took_place()).collect();
+        times::readings(&taken, now).map(|read| {
+            let mended =
+                runs.iter().zip(&taken).zip(read).map(|((run, (begun, closed)), until)| {
+                    let closed = until.unwrap_or(*closed);
+                    let (number, begun) = (run.number(), closed.min(*begun));
+                    Self { number, begun, closed, by_wrong_clock: until.is_some() }
+                });
+            mended.collect()
+        })
+    }
 }
