@@ -316,22 +316,16 @@ impl SnapshotService {
             }
             left = left.saturating_sub(accounts.len() as u64);
         }
-        let mut damaged = 0_u64;
-        let note = |account: AccountId, error: SnapshotError| {
-            damaged += 1;
+        let longest = self.settings.longest();
+        let thinned = self.runs.thin(&longest, self.clock.now()).await?;
+        for (account, error) in &thinned.unknown {
             metrics::counter!(names::SNAPSHOT_FAILURES, "step" => "thin").increment(1);
-            let error = &error as &dyn Error;
             tracing::error!(
                 account = account.0,
-                error,
-                "nobody knows how long snapshots of the account stay: no run goes"
+                error = error as &dyn Error,
+                "nobody knows how long snapshots of the account stay: they stay, and the runs that took them"
             );
-        };
-        let longest = self.runs.snapshots().longest(&self.settings.longest(), note).await?;
-        if damaged > 0 {
-            return Ok(());
         }
-        let thinned = self.runs.thin(&longest, self.clock.now()).await?;
         for error in &thinned.failures {
             metrics::counter!(names::SNAPSHOT_FAILURES, "step" => "thin").increment(1);
             let error = error as &dyn Error;

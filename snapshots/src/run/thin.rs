@@ -10,7 +10,8 @@
 //!
 //! Runs are therefore thinned by the longest retention in use, and somewhat longer ([`MARGIN`]), because an
 //! account may be thinned up to a day later than is due. Besides, a run stays as long as a snapshot that
-//! is noted as needing it ([`super::attest`]) is kept, and the latest run always.
+//! is noted as needing it ([`super::attest`]) is kept, and the latest run always. Of an account whose
+//! row cannot be read nobody knows how long its snapshots stay: they do, and the runs that took them.
 //!
 //! When a run took place is what the clock said, not always what its record says: after a clock that was
 //! ahead records go on behind it. Where clocks contradict each other, what stays by either reading stays, as
@@ -37,7 +38,7 @@ use super::{
 };
 use crate::{
     error::SnapshotError,
-    keep::{settings::Retention, thin::instants, times},
+    keep::{settings::Retention, snapshot::Snapshot, thin::instants, times},
 };
 
 /// How much longer runs stay than snapshots, in hours, days and months: a sweep over all accounts takes
@@ -58,22 +59,30 @@ pub struct ThinnedRuns {
     pub pages: u64,
     /// Why it could not be told whether a run is needed: it stays. At most one for each run.
     pub failures: Vec<SnapshotError>,
+    /// Accounts of which it is not known how long their snapshots stay, and why.
+    pub unknown: Vec<(AccountId, SnapshotError)>,
 }
 
 impl Runs {
-    /// Removes the runs that no snapshot needs any more, when none is kept longer than `retention`
-    /// says.
+    /// Removes the runs that no snapshot needs any more. `general` is the longest of what holds where
+    /// accounts have nothing else.
     pub async fn thin(
         &self,
-        retention: &Retention,
+        general: &Retention,
         now: UnixMillis,
     ) -> Result<ThinnedRuns, SnapshotError> {
         let _one = self.one.lock().await;
+        let mut thinned = ThinnedRuns::default();
+        let unknown = |account, error| thinned.unknown.push((account, error));
+        let retention = self.snapshots.longest(general, unknown).await?;
         let all = self.all().await?;
         let stay: Vec<&ClosedRun> =
             all.iter().filter_map(|(_, run)| run.as_ref()).filter(|run| !run.going).collect();
-        let covering = covering(&stay, &longer(retention), now);
-        let mut thinned = ThinnedRuns::default();
+        let mut covering = covering(&stay, &longer(&retention), now);
+        for (account, _) in &thinned.unknown {
+            let snapshots = self.snapshots.list(*account).await?;
+            covering.extend(that_took(&stay, &snapshots, now));
+        }
         let mut previous = 0;
         for (number, run) in &all {
             let Some(run) = run else {
@@ -282,6 +291,22 @@ fn covering(runs: &[&ClosedRun], retention: &Retention, now: UnixMillis) -> BTre
         stay.extend(wrong.map(|run| run.number));
     }
     stay
+}
+
+/// The runs, ascending, that took the snapshots: the first that was closed behind each, by what the records
+/// say or by what a reading of the clocks does. When that one is gone, the next one has the snapshot, too.
+fn that_took(runs: &[&ClosedRun], snapshots: &[Snapshot], now: UnixMillis) -> BTreeSet<u64> {
+    let readings = Time::readings(runs, now);
+    let mut took = BTreeSet::new();
+    for snapshot in snapshots {
+        let behind = runs.partition_point(|run| run.record.closed < snapshot.record.instant);
+        took.extend(runs.get(behind).map(|run| run.number()));
+        for times in &readings {
+            let behind = times.partition_point(|run| run.closed < snapshot.taken());
+            took.extend(times.get(behind).map(|run| run.number));
+        }
+    }
+    took
 }
 
 /// When a run took place, by the clock.
