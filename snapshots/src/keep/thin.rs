@@ -6,7 +6,7 @@
 //! [`Retention`]; the snapshot that stood at such an instant stays. So do those asked for, for their
 //! time, those that are held, those that a restore reads or somebody else at length
 //! ([`reading`](super::reading)), and the latest one. One whose record cannot be read stays until somebody
-//! forgets it.
+//! forgets it ([`Snapshots::forget_unreadable`]).
 //!
 //! When a snapshot was taken is what the clock said, not always its instant ([`Snapshot::taken`]). Where
 //! clocks contradict each other, one that was ahead or one that was behind, what stays by either reading
@@ -49,7 +49,7 @@ use super::{
         self, DEPARTED_PAGES, DepartedKey, PageKey, SNAPSHOT_ACCOUNTS, SNAPSHOT_PAGES, SNAPSHOTS,
     },
     lost, records, scan_of,
-    settings::Retention,
+    settings::{Hold, Retention},
     snapshot::Snapshot,
     times::{self, Until},
 };
@@ -123,6 +123,41 @@ impl Snapshots {
         let mut thinned = self.finish_going(&handle).await?;
         self.mark(account, number).await?;
         self.go(&handle, number, &mut thinned).await
+    }
+
+    /// Forgets a snapshot whose record cannot be read: no term ends it, and as long as it stays so does
+    /// every message that a later one held. `also` is applied before anything of it goes. `None`: it can
+    /// be read, and its term ends it.
+    ///
+    /// # Errors
+    ///
+    /// [`SnapshotError::NoSuchSnapshot`]; [`SnapshotError::Held`] when all snapshots of the account are.
+    pub async fn forget_unreadable(
+        &self,
+        account: AccountId,
+        number: u64,
+        also: Batch,
+    ) -> Result<Option<Thinned>, SnapshotError> {
+        let _place = self.place(account).await;
+        let handle = self.store.account(account).await?;
+        let (entry, expected) = account_entry(&**self.store.engine(), account).await?;
+        let key = keys::snapshot(account, number);
+        let Some(octets) = self.store.engine().get(SNAPSHOTS, &key).await? else {
+            return Err(SnapshotError::NoSuchSnapshot { account, number });
+        };
+        if lost::readable(&key, &octets)?.is_some() {
+            return Ok(None);
+        }
+        if let Some(Hold { reason, .. }) = entry.hold {
+            return Err(SnapshotError::Held { account, number, reason });
+        }
+        let mut batch = also;
+        batch.expect(SNAPSHOTS, key, Expected::Value(octets));
+        batch.expect(SNAPSHOT_ACCOUNTS, keys::account(account), expected);
+        self.store.commit(batch).await?;
+        let mut thinned = self.finish_going(&handle).await?;
+        self.go(&handle, number, &mut thinned).await?;
+        Ok(Some(thinned))
     }
 
     /// The snapshots that a restore or somebody else is reading.
