@@ -136,6 +136,8 @@ events! {
     SnapshotRestored = "snapshot-restored",
     /// An operator makes a proof of a snapshot; the detail says of what.
     SnapshotProved = "snapshot-proved",
+    /// An operator takes out a snapshot that cannot be read; the detail says which.
+    SnapshotForgotten = "snapshot-forgotten",
     /// An operator gave an account other archive rules; the detail has them.
     ArchiveRules = "archive-rules",
     /// An operator takes messages of an account out of its archive; the detail says which.

@@ -10,8 +10,8 @@
 //! * After a clock that was ahead and was set right, runs are due by the right time at once; a run whose
 //!   instants lie ahead waits for its time stamp, for a stamp from before its end proves nothing.
 //! * A tree of accounts that cannot be read is built anew by the run that meets it, and the log says so.
-//! * Nothing is thinned while no run of the last days has a time stamp: a clock that is years ahead would
-//!   let go of all that there is.
+//! * Nothing is thinned while no run of the last days has a time stamp, or the latest that has one lies
+//!   ahead: a clock that is years ahead, or behind, would let go of all that there is.
 //! * What fails, an account or a step, is logged, counted and tried again. Mail never waits.
 //!
 //! Not here: what a run does (`snapshots::run`), signatures and stamps (`trust`).
@@ -154,8 +154,9 @@ impl SnapshotService {
         }
     }
 
-    /// Whether snapshots may go by the clock: a run of the last days has a time stamp. Of a clock that is
-    /// far ahead no stamp is right, and what was let go by it does not come back.
+    /// Whether snapshots may go by the clock: a run of the last days has a time stamp, which does not lie
+    /// ahead. Of a clock that is far ahead no stamp is right, by one that is behind all that there is lies
+    /// ahead, and what was let go does not come back.
     async fn may_thin(&self) -> bool {
         let stamped = match self.runs.stamped().await {
             Ok(Some(stamped)) => stamped,
@@ -165,13 +166,13 @@ impl SnapshotService {
                 return false;
             }
         };
-        let age = self.clock.now().0.saturating_sub(stamped.0);
-        let may = age <= VOUCHED_MAX;
+        let now = self.clock.now();
+        let may = is_vouched(now, stamped);
         if !may {
             metrics::counter!(names::SNAPSHOT_FAILURES, "step" => "thin").increment(1);
             tracing::error!(
-                days = age / (24 * 3_600_000),
-                "no run of snapshots of so many days has a time stamp: none is removed; check the clock and the service of [journal]"
+                days = now.0.saturating_sub(stamped.0) / (24 * 3_600_000),
+                "the latest time stamp of a run of snapshots is so many days old, or lies ahead of the clock: no snapshot is removed; check the clock and the service of [journal]"
             );
         }
         may
@@ -315,22 +316,16 @@ impl SnapshotService {
             }
             left = left.saturating_sub(accounts.len() as u64);
         }
-        let mut damaged = 0_u64;
-        let note = |account: AccountId, error: SnapshotError| {
-            damaged += 1;
+        let longest = self.settings.longest();
+        let thinned = self.runs.thin(&longest, self.clock.now()).await?;
+        for (account, error) in &thinned.unknown {
             metrics::counter!(names::SNAPSHOT_FAILURES, "step" => "thin").increment(1);
-            let error = &error as &dyn Error;
             tracing::error!(
                 account = account.0,
-                error,
-                "nobody knows how long snapshots of the account stay: no run goes"
+                error = error as &dyn Error,
+                "nobody knows how long snapshots of the account stay: they stay, and the runs that took them"
             );
-        };
-        let longest = self.runs.snapshots().longest(&self.settings.longest(), note).await?;
-        if damaged > 0 {
-            return Ok(());
         }
-        let thinned = self.runs.thin(&longest, self.clock.now()).await?;
         for error in &thinned.failures {
             metrics::counter!(names::SNAPSHOT_FAILURES, "step" => "thin").increment(1);
             let error = error as &dyn Error;
@@ -442,6 +437,11 @@ fn is_early(instant: UnixMillis, closed: UnixMillis) -> bool {
     instant.0.saturating_add(CLOCK_DIFFERENCE_MAX) < closed.0
 }
 
+/// Whether a time stamp of a run that was closed at `stamped` vouches for a clock that says `now`.
+fn is_vouched(now: UnixMillis, stamped: UnixMillis) -> bool {
+    !is_early(now, stamped) && now.0.saturating_sub(stamped.0) <= VOUCHED_MAX
+}
+
 /// Says how long the first instant that no run covers is ago.
 fn lag(now: UnixMillis, first: UnixMillis) {
     gauge(names::SNAPSHOT_LAG, now.0.saturating_sub(first.0).max(0));
@@ -521,6 +521,21 @@ mod tests {
         // A clock that is moved by a little catches up by itself.
         let little = due(SIX - 60_000, Some(SIX), None);
         assert_eq!(little, expected(None, SIX + HOUR, None));
+    }
+
+    #[test]
+    fn a_clock_is_vouched_for_by_a_stamp_of_the_last_days_that_does_not_lie_ahead() {
+        let day = 24 * HOUR;
+        for (ago, vouched) in [
+            (0, true),
+            (7 * day, true),
+            (7 * day + 1, false),
+            (-600_000, true),
+            (-600_001, false),
+            (-56 * 365 * day, false),
+        ] {
+            assert_eq!(is_vouched(UnixMillis(SIX), UnixMillis(SIX - ago)), vouched, "{ago}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! * One whose record is *lost* is gone: nothing says what it was. What only it had goes, too, and the
 //!   one before it is the latest again.
-//! * Of one that is *damaged*, everything stays until it is forgotten. The next snapshot cannot go on
+//! * Of one that is *damaged*, everything stays until somebody forgets it. The next snapshot cannot go on
 //!   with its trees: it is built from the account's rows alone and shares no page with it. So
 //!   everything that the damaged one has departs: whatever is stored and in no list.
 //! * A damaged *list* of departed pages takes nothing with it: its pages stay, and are freed when lists are
@@ -50,7 +50,8 @@ pub(super) fn readable(key: &[u8], octets: &[u8]) -> Result<Option<(Snapshot, bo
     match records::decode_snapshot(key, octets) {
         Ok(read) => Ok(Some(read)),
         Err(error) if is_unreadable(&error) => {
-            tracing::warn!(%error, "a snapshot cannot be read and is passed over: forget it, or restore it from a back-up");
+            let number = keys::snapshot_of(key).map_or(0, |(_, number)| number);
+            tracing::warn!(%error, number, "a snapshot cannot be read, is passed over, and keeps messages that were deleted since: restore it from a back-up, or take it out with `ceralacca snapshot forget ADDRESS --number NUMBER`");
             Ok(None)
         }
         Err(error) => Err(error),

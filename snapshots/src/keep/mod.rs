@@ -2,7 +2,7 @@
 //!
 //! * [`take`]: a snapshot from what changed since the latest one.
 //! * [`open`]: an old state read as mailboxes.
-//! * [`thin`]: what goes when, and how it goes.
+//! * [`thin`]: what goes when, and how it goes; [`times`]: when that was, where a clock was wrong.
 //! * [`lost`]: what becomes of a snapshot that cannot be read.
 //! * [`mend`]: lists of departed pages made anew.
 //! * [`holds`]: what forbids an erasure. [`reading`]: what is read at length and stays meanwhile.
@@ -32,6 +32,7 @@ pub mod take;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod thin;
+pub(crate) mod times;
 
 use std::sync::Arc;
 

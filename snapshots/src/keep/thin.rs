@@ -6,11 +6,12 @@
 //! [`Retention`]; the snapshot that stood at such an instant stays. So do those asked for, for their
 //! time, those that are held, those that a restore reads or somebody else at length
 //! ([`reading`](super::reading)), and the latest one. One whose record cannot be read stays until somebody
-//! forgets it.
+//! forgets it ([`Snapshots::forget_unreadable`]).
 //!
-//! When a snapshot was taken is what the clock said, not always its instant ([`Snapshot::taken`]). One that
-//! was taken by a clock that was ahead was taken at some time before the next one; it stays for as many
-//! hours as every hour is covered, because nobody knows which it covers.
+//! When a snapshot was taken is what the clock said, not always its instant ([`Snapshot::taken`]). Where
+//! clocks contradict each other, one that was ahead or one that was behind, what stays by either reading
+//! stays ([`super::times`]). One that was taken by a wrong clock was taken at some time before the next one;
+//! it stays for as many hours as every hour is covered, because nobody knows which it covers.
 //!
 //! How one goes, so that a crash at any point leaves something that the same steps finish:
 //!
@@ -48,8 +49,9 @@ use super::{
         self, DEPARTED_PAGES, DepartedKey, PageKey, SNAPSHOT_ACCOUNTS, SNAPSHOT_PAGES, SNAPSHOTS,
     },
     lost, records, scan_of,
-    settings::Retention,
+    settings::{Hold, Retention},
     snapshot::Snapshot,
+    times::{self, Until},
 };
 use crate::{
     error::SnapshotError,
@@ -88,15 +90,18 @@ impl Snapshots {
         let handle = self.store.account(account).await?;
         let mut thinned = self.finish_going(&handle).await?;
         let (entry, _) = account_entry(&**self.store.engine(), account).await?;
-        let mut all = Vec::new();
+        let mut all: Vec<Standing> = Vec::new();
         let standing = |snapshot: Snapshot, _| all.push(Standing::from(&snapshot));
         for_each_snapshot(&**self.store.engine(), account, standing).await?;
-        mend_times(&mut all, now);
         thinned.kept = all.len() as u64;
         if entry.hold.is_some() {
             return Ok(thinned);
         }
-        let mut stays = staying(&all, &entry.overrides.retention(general), now);
+        let retention = entry.overrides.retention(general);
+        let mut stays: BTreeSet<u64> = Standing::readings(&all, now)
+            .iter()
+            .flat_map(|reading| staying(reading, &retention, now))
+            .collect();
         stays.extend(self.in_use(account, now).await?);
         for snapshot in all.iter().filter(|snapshot| !stays.contains(&snapshot.number)) {
             // A restore may have begun meanwhile.
@@ -118,6 +123,41 @@ impl Snapshots {
         let mut thinned = self.finish_going(&handle).await?;
         self.mark(account, number).await?;
         self.go(&handle, number, &mut thinned).await
+    }
+
+    /// Forgets a snapshot whose record cannot be read: no term ends it, and as long as it stays so does
+    /// every message that a later one held. `also` is applied before anything of it goes. `None`: it can
+    /// be read, and its term ends it.
+    ///
+    /// # Errors
+    ///
+    /// [`SnapshotError::NoSuchSnapshot`]; [`SnapshotError::Held`] when all snapshots of the account are.
+    pub async fn forget_unreadable(
+        &self,
+        account: AccountId,
+        number: u64,
+        also: Batch,
+    ) -> Result<Option<Thinned>, SnapshotError> {
+        let _place = self.place(account).await;
+        let handle = self.store.account(account).await?;
+        let (entry, expected) = account_entry(&**self.store.engine(), account).await?;
+        let key = keys::snapshot(account, number);
+        let Some(octets) = self.store.engine().get(SNAPSHOTS, &key).await? else {
+            return Err(SnapshotError::NoSuchSnapshot { account, number });
+        };
+        if lost::readable(&key, &octets)?.is_some() {
+            return Ok(None);
+        }
+        if let Some(Hold { reason, .. }) = entry.hold {
+            return Err(SnapshotError::Held { account, number, reason });
+        }
+        let mut batch = also;
+        batch.expect(SNAPSHOTS, key, Expected::Value(octets));
+        batch.expect(SNAPSHOT_ACCOUNTS, keys::account(account), expected);
+        self.store.commit(batch).await?;
+        let mut thinned = self.finish_going(&handle).await?;
+        self.go(&handle, number, &mut thinned).await?;
+        Ok(Some(thinned))
     }
 
     /// The snapshots that a restore or somebody else is reading.
@@ -197,14 +237,14 @@ impl Snapshots {
     }
 
     /// Adds to `batch` until when the snapshot directly before `going` stood. Nothing when that is known,
-    /// when others between them are gone, or when a clock was ahead as `going` was taken.
+    /// when others between them are gone, or when a clock was wrong as `going` was taken.
     async fn note_until(&self, batch: &mut Batch, going: &Snapshot) -> Result<(), SnapshotError> {
         let (account, taken) = (going.record.account, going.taken());
         let Some(number) = going.number.checked_sub(1) else { return Ok(()) };
         let key = keys::snapshot(account, number);
         let Some(octets) = self.store.engine().get(SNAPSHOTS, &key).await? else { return Ok(()) };
         let Some((before, is_going)) = lost::readable(&key, &octets)? else { return Ok(()) };
-        if before.stood_until.is_some() {
+        if before.stood_until.is_some() || taken < before.taken() {
             return Ok(());
         }
         // What stands behind it was taken after it, whatever the clock said.
@@ -335,11 +375,12 @@ impl Snapshots {
 }
 
 /// What decides whether a snapshot stays.
+#[derive(Clone, Copy)]
 struct Standing {
     number: u64,
     /// When it was taken, by the clock.
     instant: UnixMillis,
-    /// The clock was ahead: it was taken at some time before `instant`.
+    /// The clock was wrong: it was taken at some time before `instant`.
     by_wrong_clock: bool,
     /// From when the time of one that was asked for counts.
     asked_for: Option<UnixMillis>,
@@ -348,29 +389,31 @@ struct Standing {
 
 impl From<&Snapshot> for Standing {
     fn from(snapshot: &Snapshot) -> Self {
+        let (taken, asked_at) = (snapshot.taken(), snapshot.asked_at);
+        // Nobody asks for one that stands before it was taken: one of the clocks was wrong.
+        let asked_for = asked_at.map_or(taken, |at| at.max(taken));
         Self {
             number: snapshot.number,
-            instant: snapshot.taken(),
+            instant: taken,
             by_wrong_clock: false,
-            asked_for: snapshot
-                .is_asked_for()
-                .then(|| snapshot.asked_at.unwrap_or(snapshot.taken())),
+            asked_for: snapshot.is_asked_for().then_some(asked_for),
             is_held: snapshot.hold.is_some(),
         }
     }
 }
 
-/// Mends the times of those of `all`, ascending by number, that were taken by a clock that was ahead: they
-/// were taken before what stands behind them, and before `now`.
-fn mend_times(all: &mut [Standing], now: UnixMillis) {
-    let mut behind = now;
-    for snapshot in all.iter_mut().rev() {
-        if snapshot.instant > behind {
-            snapshot.instant = behind;
-            snapshot.by_wrong_clock = true;
-            snapshot.asked_for = snapshot.asked_for.map(|at| at.min(behind));
-        }
-        behind = snapshot.instant;
+impl Standing {
+    /// Both readings of `all`, ascending by number.
+    fn readings(all: &[Self], now: UnixMillis) -> [Vec<Self>; 2] {
+        let taken: Vec<_> = all.iter().map(|one| (one.instant, one.instant)).collect();
+        times::readings(&taken, now)
+            .map(|read| all.iter().zip(read).map(|(one, until)| one.read(until)).collect())
+    }
+
+    fn read(self, until: Until) -> Self {
+        let Some(until) = until else { return self };
+        let asked_for = self.asked_for.map(|_| until);
+        Self { instant: until, by_wrong_clock: true, asked_for, ..self }
     }
 }
 

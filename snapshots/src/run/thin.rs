@@ -10,10 +10,12 @@
 //!
 //! Runs are therefore thinned by the longest retention in use, and somewhat longer ([`MARGIN`]), because an
 //! account may be thinned up to a day later than is due. Besides, a run stays as long as a snapshot that
-//! is noted as needing it ([`super::attest`]) is kept, and the latest run always.
+//! is noted as needing it ([`super::attest`]) is kept, and the latest run always. Of an account whose
+//! row cannot be read nobody knows how long its snapshots stay: they do, and the runs that took them.
 //!
 //! When a run took place is what the clock said, not always what its record says: after a clock that was
-//! ahead records go on behind it.
+//! ahead records go on behind it. Where clocks contradict each other, what stays by either reading stays, as
+//! of snapshots ([`crate::keep::times`]).
 //!
 //! A run that goes is hidden first. Then pages that departed after it pass to the run before, if that
 //! has them, or are removed; last its row. A process that is killed in between goes on with that.
@@ -36,7 +38,7 @@ use super::{
 };
 use crate::{
     error::SnapshotError,
-    keep::{settings::Retention, thin::instants},
+    keep::{settings::Retention, snapshot::Snapshot, thin::instants, times},
 };
 
 /// How much longer runs stay than snapshots, in hours, days and months: a sweep over all accounts takes
@@ -57,22 +59,30 @@ pub struct ThinnedRuns {
     pub pages: u64,
     /// Why it could not be told whether a run is needed: it stays. At most one for each run.
     pub failures: Vec<SnapshotError>,
+    /// Accounts of which it is not known how long their snapshots stay, and why.
+    pub unknown: Vec<(AccountId, SnapshotError)>,
 }
 
 impl Runs {
-    /// Removes the runs that no snapshot needs any more, when none is kept longer than `retention`
-    /// says.
+    /// Removes the runs that no snapshot needs any more. `general` is the longest of what holds where
+    /// accounts have nothing else.
     pub async fn thin(
         &self,
-        retention: &Retention,
+        general: &Retention,
         now: UnixMillis,
     ) -> Result<ThinnedRuns, SnapshotError> {
         let _one = self.one.lock().await;
+        let mut thinned = ThinnedRuns::default();
+        let unknown = |account, error| thinned.unknown.push((account, error));
+        let retention = self.snapshots.longest(general, unknown).await?;
         let all = self.all().await?;
         let stay: Vec<&ClosedRun> =
             all.iter().filter_map(|(_, run)| run.as_ref()).filter(|run| !run.going).collect();
-        let covering = covering(&stay, &longer(retention), now);
-        let mut thinned = ThinnedRuns::default();
+        let mut covering = covering(&stay, &longer(&retention), now);
+        for (account, _) in &thinned.unknown {
+            let snapshots = self.snapshots.list(*account).await?;
+            covering.extend(that_took(&stay, &snapshots, now));
+        }
         let mut previous = 0;
         for (number, run) in &all {
             let Some(run) = run else {
@@ -265,21 +275,38 @@ fn longer(retention: &Retention) -> Retention {
 /// The runs, ascending, that stay for the instants of `retention`, and the latest.
 fn covering(runs: &[&ClosedRun], retention: &Retention, now: UnixMillis) -> BTreeSet<u64> {
     let mut stay: BTreeSet<u64> = runs.last().map(|run| run.number()).into_iter().collect();
-    let times = times(runs, now);
-    for instant in instants(retention, now) {
-        let behind = times.partition_point(|run| run.closed <= instant);
-        if let Some(closed) = behind.checked_sub(1).and_then(|at| times.get(at)) {
-            stay.insert(closed.number);
-        }
-        if let Some(then) = times.get(behind).filter(|run| run.begun <= instant) {
-            stay.insert(then.number);
-        }
-    }
     // Nobody knows which hour one by a wrong clock covers: it stays as long as every hour has its own.
     let detailed = now.0.saturating_sub(i64::from(retention.hourly_hours) * 3_600_000);
-    let ahead = times.iter().filter(|run| run.by_wrong_clock && run.closed.0 > detailed);
-    stay.extend(ahead.map(|run| run.number));
+    for times in Time::readings(runs, now) {
+        for instant in instants(retention, now) {
+            let behind = times.partition_point(|run| run.closed <= instant);
+            if let Some(closed) = behind.checked_sub(1).and_then(|at| times.get(at)) {
+                stay.insert(closed.number);
+            }
+            if let Some(then) = times.get(behind).filter(|run| run.begun <= instant) {
+                stay.insert(then.number);
+            }
+        }
+        let wrong = times.iter().filter(|run| run.by_wrong_clock && run.closed.0 > detailed);
+        stay.extend(wrong.map(|run| run.number));
+    }
     stay
+}
+
+/// The runs, ascending, that took the snapshots: the first that was closed behind each, by what the records
+/// say or by what a reading of the clocks does. When that one is gone, the next one has the snapshot, too.
+fn that_took(runs: &[&ClosedRun], snapshots: &[Snapshot], now: UnixMillis) -> BTreeSet<u64> {
+    let readings = Time::readings(runs, now);
+    let mut took = BTreeSet::new();
+    for snapshot in snapshots {
+        let behind = runs.partition_point(|run| run.record.closed < snapshot.record.instant);
+        took.extend(runs.get(behind).map(|run| run.number()));
+        for times in &readings {
+            let behind = times.partition_point(|run| run.closed < snapshot.taken());
+            took.extend(times.get(behind).map(|run| run.number));
+        }
+    }
+    took
 }
 
 /// When a run took place, by the clock.
@@ -287,22 +314,22 @@ struct Time {
     number: u64,
     begun: UnixMillis,
     closed: UnixMillis,
-    /// The clock was ahead: it took place at some time before `closed`.
+    /// The clock was wrong: it took place at some time before `closed`.
     by_wrong_clock: bool,
 }
 
-/// When each run took place. What did while the clock was ahead took place before what stands behind
-/// it, and before `now`.
-fn times(runs: &[&ClosedRun], now: UnixMillis) -> Vec<Time> {
-    let mut behind = now;
-    let mended = runs.iter().rev().map(|run| {
-        let (begun, closed) = run.took_place();
-        let by_wrong_clock = closed > behind;
-        let closed = closed.min(behind);
-        behind = begun.min(closed);
-        Time { number: run.number(), begun: behind, closed, by_wrong_clock }
-    });
-    let mut times: Vec<_> = mended.collect();
-    times.reverse();
-    times
+impl Time {
+    /// Both readings of `runs`, ascending.
+    fn readings(runs: &[&ClosedRun], now: UnixMillis) -> [Vec<Self>; 2] {
+        let taken: Vec<_> = runs.iter().map(|run| run.took_place()).collect();
+        times::readings(&taken, now).map(|read| {
+            let mended =
+                runs.iter().zip(&taken).zip(read).map(|((run, (begun, closed)), until)| {
+                    let closed = until.unwrap_or(*closed);
+                    let (number, begun) = (run.number(), closed.min(*begun));
+                    Self { number, begun, closed, by_wrong_clock: until.is_some() }
+                });
+            mended.collect()
+        })
+    }
 }

@@ -15,6 +15,7 @@ mod browse;
 mod compare;
 mod export;
 mod folder;
+mod forget;
 mod hold;
 mod prove;
 mod restore;
@@ -199,6 +200,17 @@ pub(super) enum SnapshotCommand {
     Settings(hold::SettingsArguments),
     #[command(
         about = say(
+            "Toglie un'istantanea che non si legge",
+            "Takes out a snapshot that cannot be read",
+        ),
+        after_help = say(
+            "Esempio:\n  ceralacca snapshot forget maria.rossi@pec.example --number 12\n\nSolo un'istantanea la cui riga è danneggiata: `store check` ne dice il numero. Non ha termine, e finché c'è restano tutti i messaggi eliminati dopo. Prima conviene ripristinarla da un back-up. Le altre finiscono con il loro termine.\nEsce con 3 se casella o istantanea non ci sono, con 4 se si legge o la casella è sotto vincolo. Se era trattenuta da sola lo sa soltanto il giornale: `journal search --event snapshots-held`.",
+            "Example:\n  ceralacca snapshot forget maria.rossi@pec.example --number 12\n\nOnly a snapshot whose row is damaged: `store check` says its number. It has no term, and while it is there all messages stay that were deleted since. A restore from a back-up is better, where there is one. All others end with their term.\nEnds with 3 when there is no such account or snapshot, with 4 when it can be read or the account is under a hold. Whether it alone was held only the journal knows: `journal search --event snapshots-held`.",
+        ),
+    )]
+    Forget(forget::ForgetArguments),
+    #[command(
+        about = say(
             "Verifica un file di prova, senza l'archivio",
             "Verifies a proof file, without the store",
         ),
@@ -226,6 +238,7 @@ impl SnapshotCommand {
             Self::Prove(arguments) => arguments.run(file, output),
             Self::Hold(arguments) => arguments.run(file, output),
             Self::Settings(arguments) => arguments.run(file, output),
+            Self::Forget(arguments) => arguments.run(file, output),
             Self::Verify(arguments) => arguments.run(output),
         }
     }

@@ -75,6 +75,7 @@ pub fn served() -> Operations {
         .with::<snapshot::SnapshotHold>()
         .with::<snapshot::SnapshotChange>()
         .with::<snapshot::SnapshotProve>()
+        .with::<snapshot::SnapshotForget>()
         .with::<stats::StoreStats>()
         .with::<transmission::TransmissionList>()
         .with::<transmission::TransmissionShow>()

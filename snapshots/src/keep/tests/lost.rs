@@ -4,7 +4,7 @@ use bytes::Bytes;
 use storage::{
     catalog::{
         engine::{Batch, Engine as _, Family, Reader as _, Scan},
-        keys::ACCOUNT_HEADS,
+        keys::{ACCOUNT_HEADS, DEPARTED_MESSAGES},
     },
     ids::AccountId,
     mailbox::{
@@ -12,13 +12,16 @@ use storage::{
         view::{MailboxView as _, MessageRow},
     },
 };
+use trust::clock::Clock as _;
 
 use super::house::{ANNA, House, INBOX, message, settings, small, uid, without_mod_seq};
 use crate::{
     check,
+    error::SnapshotError,
     keep::{
         keys::{self, DEPARTED_PAGES, SNAPSHOT_PAGES, SNAPSHOTS},
         mend::MendedPages,
+        settings::Hold,
         snapshot::Snapshot,
     },
 };
@@ -176,6 +179,42 @@ async fn an_older_damaged_record_goes_with_its_state() {
     house.snapshots.forget(ANNA, 2).await.expect("forget");
     first_is_whole(&house, &first, &rows).await;
     house.is_sound().await;
+}
+
+#[tokio::test]
+async fn one_whose_record_cannot_be_read_is_forgotten_on_request_and_gives_messages_back() {
+    let key = keys::snapshot(ANNA, 2);
+    // A version octet that is not known is damage like any other.
+    for value in ["\u{1}garbage", "\u{3}"] {
+        let (house, [first, second]) = damaged_house().await;
+        let rows = without_mod_seq(house.rows(&first, "INBOX").await);
+        let forget = |number| house.snapshots.forget_unreadable(ANNA, number, Batch::default());
+        assert_eq!(forget(2).await.expect("asked"), None, "it can be read");
+        assert!(matches!(forget(9).await, Err(SnapshotError::NoSuchSnapshot { .. })));
+        assert_eq!(house.snapshots.get(ANNA, 2).await.expect("read"), Some(second));
+        put(&house, SNAPSHOTS, &key, Some(value.into())).await;
+        house.append(INBOX, 300).await;
+        house.take().await;
+        house.expunge(INBOX, &[uid(151)]).await;
+        house.take().await;
+        // Only the third had the message that was expunged since.
+        house.snapshots.forget(ANNA, 3).await.expect("forget");
+        let hold = async |hold| {
+            let held = house.snapshots.hold(ANNA, None, hold, Batch::default()).await;
+            held.expect("changed");
+        };
+        let reason = "causa 12/2026".to_owned();
+        hold(Some(Hold { reason, since: house.clock.now() })).await;
+        assert!(matches!(forget(2).await, Err(SnapshotError::Held { number: 2, .. })));
+        hold(None).await;
+        let before = house.count(DEPARTED_MESSAGES).await;
+        let thinned = forget(2).await.expect("forgotten").expect("it cannot be read");
+        assert_eq!((thinned.forgotten, thinned.messages_removed), (1, 2), "{thinned:?}");
+        assert!(before > house.count(DEPARTED_MESSAGES).await);
+        assert!(matches!(forget(2).await, Err(SnapshotError::NoSuchSnapshot { .. })));
+        first_is_whole(&house, &first, &rows).await;
+        house.is_sound().await;
+    }
 }
 
 #[tokio::test]

@@ -241,6 +241,42 @@ async fn damaged_settings_of_one_account_leave_those_of_the_others() {
 }
 
 #[tokio::test]
+async fn of_an_account_whose_row_is_damaged_the_runs_of_its_snapshots_stay_and_no_others() {
+    let world = World::new(2).await;
+    let run = async |account: u64, at: u64| {
+        world.append(account, at).await;
+        let run = world.run().await;
+        world.clock.advance(24 * HOUR);
+        run.number()
+    };
+    for at in 0..6 {
+        run(1, at).await;
+    }
+    // No record leads over a gap.
+    for number in [2, 4] {
+        world.snapshots.forget(AccountId(1), number).await.expect("forgotten");
+    }
+    let key = keep::keys::account(AccountId(1));
+    let damaged = Bytes::from_static(b"\x01\xff");
+    let row = world.replace(keep::keys::SNAPSHOT_ACCOUNTS, key.clone(), damaged).await;
+    let mut latest = 0;
+    for at in 10..50 {
+        latest = run(2, at).await;
+    }
+    let thinned = world.runs.thin(&NONE, world.clock.now()).await.expect("thinned");
+    let unknown: Vec<u64> = thinned.unknown.iter().map(|(account, _)| account.0).collect();
+    assert_eq!((unknown, thinned.removed > 30), (vec![1], true), "{thinned:?}");
+    let kept: Vec<u64> =
+        world.runs.list().await.expect("runs").iter().map(ClosedRun::number).collect();
+    assert_eq!((&kept[..4], kept.last()), (&[1, 3, 5, 6][..], Some(&latest)), "{kept:?}");
+    world.replace(keep::keys::SNAPSHOT_ACCOUNTS, key, row).await;
+    for snapshot in world.snapshots.list(AccountId(1)).await.expect("a list") {
+        world.prove(&snapshot).await.expect("a proof");
+    }
+    assert_eq!(world.referred().await, world.count(SNAPSHOT_RUN_PAGES).await);
+}
+
+#[tokio::test]
 async fn what_an_account_may_ask_for_in_a_day_is_counted_one_by_one() {
     let world = World::new(1).await;
     world.run().await;

@@ -1,10 +1,13 @@
 //! A violation as it travels and is shown: for programs a kind with its values, for people a line
 //! in their language.
 
-use ::snapshots::check::{SnapshotFault, SnapshotViolation};
+use ::snapshots::{
+    check::{SnapshotFault, SnapshotViolation},
+    keep::keys::SNAPSHOTS,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use storage::check::Violation;
+use storage::{check::Violation, ids::AccountId};
 
 use crate::{
     archive::check::ArchiveFault,
@@ -176,14 +179,24 @@ impl ViolationView {
         Self::new(invariant.number(), object.clone(), fault, &faults::fault(fault))
     }
 
-    fn of_snapshot(invariant: u8, violation: &SnapshotViolation) -> Self {
+    fn of_snapshot(
+        invariant: u8,
+        violation: &SnapshotViolation,
+        remedy: impl FnOnce(Text) -> Text,
+    ) -> Self {
         let SnapshotViolation { object, fault } = violation;
         let (kind, values) = kind_of(fault);
         let fields = match values {
             Value::Object(fields) => fields,
             _ => Map::new(),
         };
-        Self::shown(invariant, object.clone(), kind.to_owned(), fields, &snapshots::fault(fault))
+        Self::shown(
+            invariant,
+            object.clone(),
+            kind.to_owned(),
+            fields,
+            &remedy(snapshots::fault(fault)),
+        )
     }
 
     /// `fault` serialises to an object with its kind in `kind`.
@@ -258,6 +271,25 @@ fn kind_of(fault: &SnapshotFault) -> (&'static str, Value) {
     }
 }
 
+/// Account and number of the snapshot whose record the violation is about, when that cannot be read.
+pub(super) fn unreadable_snapshot(violation: &SnapshotViolation) -> Option<(AccountId, u64)> {
+    let SnapshotFault::Damaged { .. } = violation.fault else { return None };
+    let key = violation.object.strip_prefix(SNAPSHOTS.0)?.strip_prefix('/')?;
+    let (account, number) = key.split_at_checked(16)?;
+    let number = u64::from_str_radix(number, 16).ok()?;
+    Some((AccountId(u64::from_str_radix(account, 16).ok()?), number))
+}
+
+/// What to do about a snapshot whose record cannot be read, beside its fault.
+pub(super) fn forgettable(fault: &Text, address: &str, number: u64) -> Text {
+    let command = format!("`ceralacca snapshot forget {address} --number {number}`");
+    let (italian, english) = (fault.get(Language::Italian), fault.get(Language::English));
+    Text::filled(
+        format!("{italian}; se nessun back-up la ha, toglierla con {command}"),
+        format!("{english}; when no back-up has it, take it out with {command}"),
+    )
+}
+
 /// Violations as they are found: the first are listed, all are counted.
 pub(super) struct Findings {
     pub(super) count: u64,
@@ -265,10 +297,16 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    pub(super) fn add_snapshot(&mut self, invariant: u8, violation: &SnapshotViolation) {
+    /// `remedy` says with a fault what to do about it.
+    pub(super) fn add_snapshot(
+        &mut self,
+        invariant: u8,
+        violation: &SnapshotViolation,
+        remedy: impl FnOnce(Text) -> Text,
+    ) {
         self.count += 1;
         if self.list.len() < LISTED_MAX {
-            self.list.push(ViolationView::of_snapshot(invariant, violation));
+            self.list.push(ViolationView::of_snapshot(invariant, violation, remedy));
         }
     }
 

@@ -15,10 +15,14 @@ mod finding;
 
 use ::snapshots::check::{SnapshotCheckProgress, SnapshotCheckReport};
 use serde::{Deserialize, Serialize};
-use storage::check::{CheckProgress, CheckReport, Invariant};
+use storage::{
+    check::{CheckProgress, CheckReport, Invariant},
+    error::StoreError,
+    ids::AccountId,
+};
 
 pub use self::finding::ViolationView;
-use self::finding::{Above, Findings};
+use self::finding::{Above, Findings, forgettable, unreadable_snapshot};
 use crate::{
     control::{Operation, OperationError, Progress, Run, Site},
     snapshots::proof_file::{Refused, check::check_seals},
@@ -88,7 +92,14 @@ async fn snapshots(
     let SnapshotCheckReport { seen, violations } = report;
     findings.count += seen.violations - violations.len() as u64;
     for violation in &violations {
-        findings.add_snapshot(SNAPSHOT_INVARIANT, violation);
+        let unreadable = match unreadable_snapshot(violation) {
+            Some((account, number)) => Some((address(site, account).await?, number)),
+            None => None,
+        };
+        findings.add_snapshot(SNAPSHOT_INVARIANT, violation, |fault| match &unreadable {
+            Some((address, number)) => forgettable(&fault, address, *number),
+            None => fault,
+        });
     }
     for closed in run.reading(site.runs.list()).await?? {
         if let Err(Refused(detail)) = check_seals(&closed) {
@@ -98,6 +109,15 @@ async fn snapshots(
         run.go_on()?;
     }
     Ok(seen)
+}
+
+/// The address of an account; its number when that cannot be read.
+async fn address(site: &Site, account: AccountId) -> Result<String, OperationError> {
+    match site.store.account(account).await?.settings().await {
+        Ok(settings) => Ok(settings.address),
+        Err(StoreError::Damaged { .. } | StoreError::TooNew { .. }) => Ok(account.to_string()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn progress_of(progress: &CheckProgress) -> Progress {

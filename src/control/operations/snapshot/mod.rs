@@ -1,10 +1,11 @@
 //! `snapshot/…`: an account's snapshots listed and browsed; beside it taken, held, proved, compared,
-//! searched, restored and exported.
+//! searched, restored, exported, and forgotten where they cannot be read.
 //!
 //! Which snapshot an *instant* names, says `standing`.
 
 pub mod compare;
 pub mod export;
+mod forget;
 mod keep;
 mod prove;
 pub mod restore;
@@ -39,6 +40,7 @@ use crate::{
 use super::acts::{account, noted};
 use standing::open;
 
+pub use forget::{ForgottenView, SnapshotForget};
 pub use keep::{SettingsView, SnapshotChange, SnapshotHold};
 pub use prove::{AskedMessage, ProofView, SnapshotProve};
 pub use take::{SnapshotTake, TakenView};

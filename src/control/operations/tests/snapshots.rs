@@ -3,7 +3,7 @@
 use ::snapshots::{
     keep::{
         holds::hold_of,
-        keys::{self as snapshot_keys, SNAPSHOT_PAGES},
+        keys::{self as snapshot_keys, SNAPSHOT_PAGES, SNAPSHOTS},
         settings::Hold,
         snapshot::{Snapshot, SnapshotKind},
         take::Taken,
@@ -23,7 +23,7 @@ use crate::{
         check::{CheckOutcome, StoreCheck},
         erase::{Category, EraseOutcome, FateView, MessageErase},
         repair::StoreRepair,
-        snapshot::SnapshotHold,
+        snapshot::{SnapshotForget, SnapshotHold},
     },
     texts::Language,
 };
@@ -190,6 +190,56 @@ async fn a_repair_makes_a_damaged_list_of_departed_pages_anew() {
     assert!(repaired.first_changes.contains(&("account 1".to_owned(), detail.to_owned())));
     assert!(crate::texts::below::is_known(detail));
     assert_eq!(of(&repaired.check.unwrap(), 6), []);
+    close(site).await;
+}
+
+#[tokio::test]
+async fn a_snapshot_that_cannot_be_read_is_named_by_the_check_and_taken_out_on_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = site(folder.path()).await;
+    let anna = account(&site.store, 1, "anna@pec.example").await;
+    let old = append(&anna, &stage(&site.store, "uno", 1).await, None).await;
+    take(&site, ANNA, 0).await;
+    let new = append(&anna, &stage(&site.store, "due", 2).await, None).await;
+    take(&site, ANNA, 2).await;
+    let inbox = anna.mailbox(MailboxId(1)).await.unwrap();
+    let uids: Vec<Uid> = inbox.rows().await.unwrap().1.iter().map(|row| row.uid).collect();
+    let deleted = Flags { deleted: true, ..Flags::default() };
+    inbox.store_flags(&uids, FlagChange::Add, &deleted, None).await.unwrap();
+    inbox.expunge(&uids).await.unwrap();
+    let mut batch = Batch::default();
+    batch.put(SNAPSHOTS, snapshot_keys::snapshot(ANNA, 2), "?");
+    site.store.engine().commit(batch).await.unwrap();
+
+    let found = run(&StoreCheck {}, &site).await.unwrap();
+    let [(kind, line)] = &of(&found, 6)[..] else { panic!("{:?}", found.first_violations) };
+    let command = "`ceralacca snapshot forget anna@pec.example --number 2`";
+    assert!(*kind == "snapshot_damaged" && line.ends_with(command), "{kind} {line}");
+    let forget = async |number| {
+        run(&SnapshotForget { account: "ANNA@pec.example".to_owned(), number }, &site).await
+    };
+    assert_eq!(forget(1).await.unwrap_err().kind, Kind::Conflict, "it can be read");
+    assert_eq!(forget(3).await.unwrap_err().kind, Kind::NotFound);
+    hold(&site, "anna@pec.example", None, Some("causa 12")).await.unwrap();
+    let refused = forget(2).await.unwrap_err();
+    let text = refused.text.get(Language::Italian);
+    assert!(refused.kind == Kind::Conflict && text.contains("(causa 12)"), "{text}");
+    hold(&site, "anna@pec.example", None, None).await.unwrap();
+    assert!(anna.stored(new).await.is_ok(), "nobody knows which messages it has");
+
+    let gone = forget(2).await.unwrap();
+    assert_eq!((gone.account.as_str(), gone.number), ("anna@pec.example", 2));
+    assert_eq!(gone.messages_removed, 1);
+    assert!(matches!(anna.stored(new).await, Err(StoreError::NoSuchMessage { .. })));
+    assert!(anna.stored(old).await.is_ok(), "the first snapshot has it");
+    assert_eq!(of(&run(&StoreCheck {}, &site).await.unwrap(), 6), []);
+    let journal = site.store.engine().scan(&Scan::prefix(JOURNAL, b"", 9)).await.unwrap();
+    let (key, value) = journal.last().unwrap();
+    let JournalRecord { event, detail, .. } = decode(JOURNAL, key, value).unwrap();
+    assert_eq!(
+        (journal.len(), event.as_str(), detail.as_str()),
+        (3, "snapshot-forgotten", "snapshot 2, which cannot be read")
+    );
     close(site).await;
 }
 
