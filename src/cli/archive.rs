@@ -432,6 +432,7 @@ mod tests {
             octets: 40,
             full: Some(full.to_owned()).filter(|full| !full.is_empty()),
             overtaken: false,
+            unreadable: Vec::new(),
         }
     }
 
