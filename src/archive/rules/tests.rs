@@ -24,13 +24,7 @@ fn listed(name: &str, special_use: Option<SpecialUse>) -> MailboxListing {
     }
 }
 
-fn where_to(
-    rules: &[Rule],
-    mailbox: &str,
-    days: i64,
-    flags: &Flags,
-    size: u64,
-) -> Option<String> {
+fn where_to(rules: &[Rule], mailbox: &str, days: i64, flags: &Flags, size: u64) -> Option<String> {
     let rules = Rules { list: rules.to_vec(), own: true };
     let rules = rules.of_mailbox(&listed(mailbox, None), &[], NOW)?;
     let internal_date = NOW.plus_millis(-days * DAY_MILLIS);
@@ -58,10 +52,7 @@ fn a_message_goes_when_it_is_all_that_a_rule_asks_for() {
         assert_eq!(&found, expected, "{days} {flags:?} {size}");
     }
     let all = Rule { except_flagged: false, ..rule(0) };
-    assert_eq!(
-        where_to(&[all], "INBOX", 0, &flagged, 1).as_deref(),
-        Some("Archivio/2026/INBOX")
-    );
+    assert_eq!(where_to(&[all], "INBOX", 0, &flagged, 1).as_deref(), Some("Archivio/2026/INBOX"));
 }
 
 #[test]
@@ -198,8 +189,7 @@ fn records_of_rules_stay_as_they_are() {
         &rule,
         |rule| encode(&RulesRecord { rules: vec![rule.record()] }),
         |octets| {
-            let mut record: RulesRecord =
-                decode(ARCHIVE_RULES, &key, octets).expect("a record");
+            let mut record: RulesRecord = decode(ARCHIVE_RULES, &key, octets).expect("a record");
             Rule::of_record(record.rules.remove(0))
         },
     );
