@@ -263,8 +263,8 @@ async fn begin(
     let (last, found) = RunRecord::read(store, id).await?;
     let last = last.unwrap_or_default();
     let interval = i64::try_from(config.archive.interval.0).unwrap_or(i64::MAX);
-    let goes_on = last.finished_at == 0
-        && (0..=interval).contains(&now.0.saturating_sub(last.started_at));
+    let goes_on =
+        last.finished_at == 0 && (0..=interval).contains(&now.0.saturating_sub(last.started_at));
     let anew = RunRecord { started_at: now.0, told: last.told, ..RunRecord::default() };
     Ok((if goes_on { last } else { anew }, found))
 }

@@ -153,7 +153,11 @@ async fn a_rule_is_added_to_those_that_a_closed_account_has() {
         site.store.apply_account(AccountId(1), version, settings).await.unwrap();
     };
     settings(2, AccountState::Closed).await;
-    assert_eq!(change(RulesChange::Add(older_than(7))).await, [], "a closed account is not archived");
+    assert_eq!(
+        change(RulesChange::Add(older_than(7))).await,
+        [],
+        "a closed account is not archived"
+    );
     settings(3, AccountState::Active).await;
     assert_eq!(change(RulesChange::Keep).await, [older_than(5), older_than(7)]);
     site.registry.close().await;
