@@ -245,7 +245,9 @@ fn run_text(outcome: &RunOutcome) -> Text {
             &format!(
                 "Cartelle danneggiate, lasciate come sono: {names}. Controllare con `ceralacca store check`."
             ),
-            &format!("Damaged mailboxes, left as they are: {names}. Check with `ceralacca store check`."),
+            &format!(
+                "Damaged mailboxes, left as they are: {names}. Check with `ceralacca store check`."
+            ),
         );
     }
     if outcome.overtaken {
