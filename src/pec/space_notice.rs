@@ -55,8 +55,13 @@ const WARNINGS: usize = 100;
 pub async fn warn_holders(engine: &Arc<PecEngine>) -> Result<(), PecError> {
     let mut put_off = Ok(());
     let mut last: Option<QuotaWarning> = None;
+    let mut unreadable = |error: StoreError| {
+        let error = &error as &dyn std::error::Error;
+        tracing::error!(error, "a holder cannot be told that his mailbox fills");
+    };
     loop {
-        let warnings = engine.store().quota_warnings(last.as_ref(), WARNINGS).await?;
+        let store = engine.store();
+        let warnings = store.quota_warnings(last.as_ref(), WARNINGS, &mut unreadable).await?;
         for warning in &warnings {
             passed(warning.account, warn(engine, warning).await, &mut put_off)?;
         }

@@ -272,12 +272,13 @@ async fn announce_all(
         super::time_limits::announce_due(engine, DEADLINES, deadlines).await?;
     }
     // Neither waits for the other.
-    let warned = engine.store().is_any_quota_warning().await;
+    let warnings = engine.store().quota_warnings(None, 1, &mut drop).await;
     let owed = notice::is_any_owed(engine.store()).await;
-    if matches!(warned, Ok(true)) || matches!(owed, Ok(true)) {
+    if warnings.as_ref().is_ok_and(|some| !some.is_empty()) || matches!(owed, Ok(true)) {
         engine.work().announce(Work::WarnHolders, NOTICES);
     }
-    warned.and(owed).map(drop)
+    warnings?;
+    owed.map(drop)
 }
 
 /// The value of a row of `transmission_work` or `incoming_work`: the class of its sender and the

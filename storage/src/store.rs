@@ -362,18 +362,14 @@ impl Store {
     }
 
     /// Returns at most `limit` quota warnings that wait to be passed on, after `after` in the order
-    /// of accounts. Those that cannot be read are logged and passed over.
+    /// of accounts. Those that cannot be read are passed over, and `unreadable` is told of them.
     pub async fn quota_warnings(
         &self,
         after: Option<&QuotaWarning>,
         limit: usize,
+        unreadable: &mut (dyn FnMut(StoreError) + Send),
     ) -> Result<Vec<QuotaWarning>, StoreError> {
-        quota::warnings(&*self.core.engine, after, limit).await
-    }
-
-    /// Whether a quota warning that can be read waits to be passed on.
-    pub async fn is_any_quota_warning(&self) -> Result<bool, StoreError> {
-        quota::is_any_waiting(&*self.core.engine).await
+        quota::warnings(&*self.core.engine, after, limit, unreadable).await
     }
 
     /// Finds an account by its address, compared without case.

@@ -52,7 +52,8 @@ async fn a_holder_is_told_of_each_level_once_and_the_notice_takes_no_space() {
     // A later look finds nothing more to say.
     provider.submit(CARLA, &[BRUNO.address], &message).await.expect("taken");
     provider.settle().await;
-    let waiting = provider.engine.store().quota_warnings(None, 10).await.expect("warnings");
+    let waiting =
+        provider.engine.store().quota_warnings(None, 10, &mut drop).await.expect("warnings");
     assert_eq!((waiting.len(), provider.rows(BRUNO).await.len()), (0, 3));
     let told = notices(&provider).await;
     assert_eq!(told.len(), 2, "{told:?}");
@@ -72,7 +73,8 @@ async fn a_warning_that_no_longer_holds_is_dropped_without_a_notice() {
     provider.set(BRUNO, |settings| settings.quota_octets = Some(used)).await;
     provider.set(BRUNO, |settings| settings.quota_octets = None).await;
     eventually("no warning left", async || {
-        let waiting = provider.engine.store().quota_warnings(None, 10).await.expect("warnings");
+        let waiting =
+            provider.engine.store().quota_warnings(None, 10, &mut drop).await.expect("warnings");
         waiting.is_empty().then_some(())
     })
     .await;

@@ -36,9 +36,6 @@ pub const WARNING_LEVELS: [u32; 3] = [80, 90, 95];
 /// otherwise a mailbox that is emptied and filled around a level would warn with every message.
 pub const REARMED_BELOW: u32 = 5;
 
-/// Warnings looked at at once for one that reads.
-const WARNINGS_PAGE: usize = 10;
-
 /// Whether an append may be refused for lack of space.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum QuotaRule {
@@ -352,11 +349,12 @@ impl QuotaWarning {
     }
 }
 
-/// The warnings after `start_after` that can be read; the others are told of, and keep none of them.
+/// The warnings after `start_after` that can be read; `unreadable` is told of the others.
 pub(crate) async fn warnings(
     engine: &dyn Engine,
     start_after: Option<&QuotaWarning>,
     limit: usize,
+    unreadable: &mut (dyn FnMut(StoreError) + Send),
 ) -> Result<Vec<QuotaWarning>, StoreError> {
     let mut scan = Scan::prefix(keys::QUOTA_WARNINGS, &[], limit);
     if let Some(warning) = start_after {
@@ -369,26 +367,12 @@ pub(crate) async fn warnings(
         for (key, value) in &page {
             match QuotaWarning::decode(key, value) {
                 Ok(warning) => warnings.push(warning),
-                Err(error) => {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::error!(error, "a holder cannot be told that his mailbox fills");
-                }
+                Err(error) => unreadable(error),
             }
         }
     }
     warnings.truncate(limit);
     Ok(warnings)
-}
-
-/// Whether a warning waits that can be read.
-pub(crate) async fn is_any_waiting(engine: &dyn Engine) -> Result<bool, StoreError> {
-    let mut pages = Pages::prefix(keys::QUOTA_WARNINGS, &[], WARNINGS_PAGE);
-    while let Some(page) = pages.next(engine).await? {
-        if page.iter().any(|(key, value)| QuotaWarning::decode(key, value).is_ok()) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 pub(crate) async fn stands(

@@ -177,7 +177,9 @@ async fn a_rename_out_of_the_archive_notes_when_and_no_other_rename_does() {
         let listed = anna.mailboxes().await.expect("list");
         listed.into_iter().find(|listed| listed.name == name).expect(name).live_since
     };
-    for (from, to) in [("Lavori", "Opere"), ("Opere", "Archivio/Opere"), ("Archivio/Opere", "Archivio/O")] {
+    for (from, to) in
+        [("Lavori", "Opere"), ("Opere", "Archivio/Opere"), ("Archivio/Opere", "Archivio/O")]
+    {
         anna.rename_mailbox(from, to).await.expect("rename");
         assert_eq!((since(to).await, since(&format!("{to}/2020")).await), (None, None), "{to}");
     }
@@ -199,14 +201,14 @@ async fn both_tiers_warn_each_for_itself_even_in_one_batch() {
     let staged = house.stage(&message(1)).await;
     let of = |mailbox| AppendRequest { charged_octets: Some(85), ..request(mailbox, &staged) };
     anna.append_all(vec![of(INBOX), of(archive)], None).await.expect("one batch");
-    let warnings = house.store.quota_warnings(None, 10).await.expect("warnings");
+    let warnings = house.store.quota_warnings(None, 10, &mut drop).await.expect("warnings");
     let told: Vec<_> = warnings.iter().map(|w| (w.tier, w.level, w.used_octets)).collect();
     assert_eq!(told, [(Tier::Live, 80, 85), (Tier::Archive, 80, 85)]);
     for warning in &warnings {
         assert!(anna.warning_stands(warning).await.expect("stands"), "{:?}", warning.tier);
     }
     charged(&house, &anna, archive, 10).await;
-    let warnings = house.store.quota_warnings(None, 10).await.expect("warnings");
+    let warnings = house.store.quota_warnings(None, 10, &mut drop).await.expect("warnings");
     let mut stand = Vec::new();
     for warning in &warnings {
         stand.push((warning.tier, anna.warning_stands(warning).await.expect("stands")));
@@ -402,7 +404,8 @@ async fn a_mailbox_that_may_not_be_made_keeps_no_row_from_another() {
     assert_ne!(small, large);
     anna.create_mailbox(&format!("Archivio/{large}/{large}"), None).await.expect("create");
     let mailboxes = anna.quota().await.expect("quota").used_mailboxes;
-    let settings = AccountSettings { quota_mailboxes: Some(mailboxes + 1), ..with_limits(None, None) };
+    let settings =
+        AccountSettings { quota_mailboxes: Some(mailboxes + 1), ..with_limits(None, None) };
     house.store.apply_account(ANNA, 2, settings).await.expect("limits");
     let uids: Vec<Uid> = (1..=4).map(uid).collect();
     let archived = anna.archive(all_of(INBOX, uids, BySize)).await.expect("archive");
