@@ -86,8 +86,10 @@ async fn a_warning_that_no_longer_holds_is_dropped_without_a_notice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_holder_who_cannot_be_told_keeps_nobody_behind_him_from_his_notice() {
     let provider = Provider::start().await;
-    let message = written(DARIO.address, BRUNO.address, "", "ciao");
-    provider.submit(DARIO, &[BRUNO.address, CARLA.address], &message).await.expect("taken");
+    for holder in [BRUNO, CARLA] {
+        let message = written(DARIO.address, holder.address, "", "ciao");
+        provider.submit(DARIO, &[holder.address], &message).await.expect("taken");
+    }
     provider.settle().await;
     let store = provider.engine.store();
     let put = async |family, key: Bytes, value: Bytes| {
@@ -102,10 +104,11 @@ async fn a_holder_who_cannot_be_told_keeps_nobody_behind_him_from_his_notice() {
     put(keys::QUOTA_WARNINGS, nobody, Bytes::from_static(b"\x00")).await;
     for holder in [BRUNO, CARLA] {
         let used = provider.used_octets(holder).await;
+        assert!(used > 0, "he has a message");
         provider.set(holder, |settings| settings.quota_octets = Some(used)).await;
     }
     let told = async |count| {
-        let records = eventually("the notice", async || {
+        let records = eventually(&format!("notice {count}"), async || {
             let records = notices(&provider).await;
             (records.len() >= count).then_some(records)
         })
