@@ -179,7 +179,7 @@ mod tests {
         batch.put(keys::CATALOG_FORMAT, keys::FORMAT_KEY, octets);
         engine.commit(batch).await.expect("commit");
         let format = CatalogFormat::new(engine.clone());
-        let raised = tokio::time::timeout(Duration::from_secs(60), format.raise()).await;
+        let raised = tokio::time::timeout(Duration::from_mins(1), format.raise()).await;
         raised.expect("it ends").expect("raised");
         let found = pass_gate(&*engine).await.expect("read");
         assert_eq!(found, Some(*CATALOG_FORMATS.end()));
