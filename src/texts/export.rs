@@ -231,4 +231,12 @@ mod tests {
         assert_eq!(text.matches("ceralacca snapshot prove").count(), 2, "{text}");
         assert!(!text.contains("nulla sia cambiato"), "{text}");
     }
+
+    #[test]
+    fn beside_a_maildir_it_is_said_which_flags_are_in_the_index_alone() {
+        let done = Exported::default();
+        let text = readme("anna@pec.example", "x", Extent::Account, Format::Maildir, &done);
+        assert_eq!(text.matches("$Forwarded").count(), 2, "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 110), "{text}");
+    }
 }
