@@ -93,6 +93,14 @@ fn enumerations_stay_as_they_are() {
 }
 
 #[test]
+fn the_formats_name_every_word_of_the_journal() {
+    let formats = include_str!("../../docs/formats.md");
+    let missing = JournalEvent::ALL.iter().map(|event| event.word());
+    let missing: Vec<_> = missing.filter(|word| !formats.contains(&format!("`{word}`"))).collect();
+    assert_eq!(missing, [""; 0]);
+}
+
+#[test]
 fn records_of_transmissions_stay_as_they_are() {
     let record = TransmissionRecord {
         identifier: "opec1.20261128120000.1@pec.alfa.example".into(),

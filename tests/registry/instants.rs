@@ -1,6 +1,6 @@
 //! Snapshots by IMAP over the store: read as they were, copied out of, changed by nobody.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use ceralacca::{
     config::{Config, SnapshotSettings},
@@ -222,9 +222,12 @@ async fn a_holder_asks_for_a_snapshot_by_a_name_as_often_in_a_day_as_his_plan_al
     put(&mut client, "INBOX", "tre", "").await;
     let soon = client.answer("a CREATE Snapshot/Adesso").await;
     assert!(soon.starts_with("a NO [INUSE] La casella sta cambiando"), "{soon}");
-    clock.advance(1_000);
     client.command("a ENABLE IMAP4rev2").await;
-    let second = client.command("a CREATE \"Snapshot/ADESSO\"").await;
+    // A second later it is taken, and who asks need not ask again.
+    let (second, ()) = tokio::join!(client.command("a CREATE \"Snapshot/ADESSO\""), async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        clock.advance(1_000);
+    });
     let listed = format!(
         "* LIST (\\Noselect \\HasChildren) \"/\" Snapshot/{} (\"OLDNAME\" (Snapshot/ADESSO))\r\n",
         instant(&second)

@@ -164,11 +164,10 @@ fn signer_of(
     let signature =
         verifier.verify(&parts.run, &parts.signature, at).map_err(|error| match error {
             // Trust is judged last: the signature itself is right.
-            VerifyError::Untrusted(_) => Fault::Unknown(filled(
-                "la firma del giro non porta a un'autorità nota",
-                "the signature of the run leads to no known authority",
-                &error,
-            )),
+            VerifyError::Untrusted(_) => Fault::Unknown(Refused(Text::fixed(
+                "la firma del giro non porta a un'autorità nota: --ca deve avere quella di chi ha firmato, se è da credere",
+                "the signature of the run leads to no known authority: --ca must have that of who signed, if it is to be trusted",
+            ))),
             _ => Fault::Wrong(filled(
                 "la firma del giro non vale",
                 "the signature of the run does not hold",
@@ -188,11 +187,10 @@ fn stamp_of(
     let verified = TimestampToken::from_der(stamp)
         .and_then(|token| verify_stamp(&token, digest, authorities))
         .map_err(|error| match error {
-            TimestampError::Untrusted(ChainError::Untrusted { .. }) => Fault::Unknown(filled(
-                "la marca temporale non porta a un'autorità nota",
-                "the time stamp leads to no known authority",
-                &error,
-            )),
+            TimestampError::Untrusted(ChainError::Untrusted { .. }) => Fault::Unknown(Refused(Text::fixed(
+                "la marca temporale non porta a un'autorità nota: --ca deve avere anche quella di chi ha marcato, se è da credere",
+                "the time stamp leads to no known authority: --ca must have that of who stamped, too, if it is to be trusted",
+            ))),
             _ => Fault::Wrong(filled(
                 "la marca temporale non vale",
                 "the time stamp does not hold",
