@@ -59,9 +59,9 @@ fn asked(
     match taken {
         Ok(Some(Taken::New(snapshot))) => Ok(SnapshotAsked::Taken(snapshot.name())),
         Ok(Some(Taken::Unchanged(Some(snapshot)))) => Ok(SnapshotAsked::Unchanged(snapshot.name())),
-        Ok(Some(Taken::Unchanged(None))) => Ok(SnapshotAsked::TooSoon),
         Ok(None) => Ok(SnapshotAsked::TooMany(limit)),
-        Err(SnapshotError::TooSoon(_) | SnapshotError::TooBusy(_)) => Ok(SnapshotAsked::TooSoon),
+        Ok(Some(Taken::Unchanged(None)))
+        | Err(SnapshotError::TooSoon(_) | SnapshotError::TooBusy(_)) => Ok(SnapshotAsked::TooSoon),
         Err(error) => Err(error.into()),
     }
 }

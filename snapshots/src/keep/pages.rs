@@ -11,7 +11,7 @@ use storage::{
     catalog::engine::{Batch, Reader},
     ids::AccountId,
 };
-use zstd::bulk::Compressor;
+use zstd::bulk::{Compressor, Decompressor};
 
 use super::keys::{self, SNAPSHOT_PAGES};
 use crate::{
@@ -45,17 +45,31 @@ fn as_it_is(plain: &[u8]) -> Vec<u8> {
     [&[PLAIN], plain].concat()
 }
 
-/// The page in a value; `None` when it follows no known layout.
-pub(crate) fn unpack(value: &Bytes) -> Option<Bytes> {
-    match value.split_first()? {
-        (&PLAIN, _) => Some(value.slice(1..)),
-        (&PACKED, frame) => {
-            let length = zstd::zstd_safe::get_frame_content_size(frame).ok()??;
-            let length = usize::try_from(length).ok()?.min(PLAIN_OCTETS_MAX);
-            zstd::bulk::decompress(frame, length).ok().map(Bytes::from)
+/// Unpacks pages, one after the other: what it takes to begin with a frame is as much as a small page.
+#[derive(Default)]
+pub(crate) struct Unpacker(Option<Decompressor<'static>>);
+
+impl Unpacker {
+    /// The page in a value; `None` when it follows no known layout.
+    pub(crate) fn unpack(&mut self, value: &Bytes) -> Option<Bytes> {
+        match value.split_first()? {
+            (&PLAIN, _) => Some(value.slice(1..)),
+            (&PACKED, frame) => {
+                let length = zstd::zstd_safe::get_frame_content_size(frame).ok()??;
+                let length = usize::try_from(length).ok()?.min(PLAIN_OCTETS_MAX);
+                if self.0.is_none() {
+                    self.0 = Some(Decompressor::new().ok()?);
+                }
+                self.0.as_mut()?.decompress(frame, length).ok().map(Bytes::from)
+            }
+            _ => None,
         }
-        _ => None,
     }
+}
+
+/// The page in one value; `None` when it follows no known layout.
+pub(crate) fn unpack(value: &Bytes) -> Option<Bytes> {
+    Unpacker::default().unpack(value)
 }
 
 /// The pages of one account.
@@ -81,9 +95,13 @@ impl CatalogPages {
     }
 }
 
-fn unpacked(page: PageRef, value: Option<&Bytes>) -> Result<Bytes, SnapshotError> {
+fn unpacked(
+    page: PageRef,
+    value: Option<&Bytes>,
+    unpacker: &mut Unpacker,
+) -> Result<Bytes, SnapshotError> {
     let value = value.ok_or(SnapshotError::PageMissing(page.id))?;
-    unpack(value).ok_or_else(|| SnapshotError::Damaged {
+    unpacker.unpack(value).ok_or_else(|| SnapshotError::Damaged {
         object: format!("page {}", page.id),
         detail: "its value follows no known layout",
     })
@@ -93,14 +111,17 @@ fn unpacked(page: PageRef, value: Option<&Bytes>) -> Result<Bytes, SnapshotError
 impl PageStore for CatalogPages {
     async fn page(&self, page: PageRef) -> Result<Bytes, SnapshotError> {
         let key = keys::page(self.account, page);
-        unpacked(page, self.reader.get(SNAPSHOT_PAGES, &key).await?.as_ref())
+        let value = self.reader.get(SNAPSHOT_PAGES, &key).await?;
+        unpacked(page, value.as_ref(), &mut Unpacker::default())
     }
 
     async fn pages(&self, pages: &[PageRef]) -> Result<Vec<Bytes>, SnapshotError> {
         let asked: Vec<_> =
             pages.iter().map(|page| (SNAPSHOT_PAGES, keys::page(self.account, *page))).collect();
         let values = self.reader.multi_get(&asked).await?;
-        pages.iter().zip(&values).map(|(page, value)| unpacked(*page, value.as_ref())).collect()
+        let mut unpacker = Unpacker::default();
+        let pages = pages.iter().zip(&values);
+        pages.map(|(page, value)| unpacked(*page, value.as_ref(), &mut unpacker)).collect()
     }
 }
 
