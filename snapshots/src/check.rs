@@ -423,7 +423,11 @@ impl<'a> AccountCheck<'a> {
             let stands = match self.account.stored(number).await {
                 Ok(stored) => stored.digest() == digest,
                 Err(StoreError::Erased { .. }) => true,
-                Err(StoreError::NoSuchMessage { .. } | StoreError::Damaged { .. }) => false,
+                Err(
+                    StoreError::NoSuchMessage { .. }
+                    | StoreError::Damaged { .. }
+                    | StoreError::TooNew { .. },
+                ) => false,
                 Err(error) => return Err(error.into()),
             };
             let stands = stands && number < snapshot.email_numbers_below;

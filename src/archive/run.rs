@@ -9,7 +9,7 @@
 //! * What the archive has no room for stays, and with it what needs as much; smaller messages that fit are
 //!   moved. When it has as many messages as it may, that ends the run. The holder is told once
 //!   ([`super::notice`]), and again only after a run found room for everything.
-//! * A mailbox that cannot be read stays as it is, is named, and keeps no other from the archive.
+//! * A mailbox whose rows cannot be read stays as it is, is named, and keeps no other from the archive.
 //! * [`foresee`] asks the same rules in the same order and counts the same room.
 
 use std::{

@@ -180,18 +180,12 @@ impl Duties {
         names: Result<Names, StoreError>,
     ) -> Result<(), StoreError> {
         let mut names = match names {
-            Err(StoreError::Damaged { object, detail }) => {
-                self.fault(object, DutyFault::Damaged(detail));
-                return Ok(());
-            }
-            names => names?,
+            Err(error) => return self.damaged(error),
+            Ok(names) => names,
         };
         match needed_by(snapshot, family, key, value).await {
             Ok(held) => names.extend(held.into_iter().map(|held| (HELD_MESSAGES, held.into()))),
-            Err(StoreError::Damaged { object, detail }) => {
-                self.fault(object, DutyFault::Damaged(detail));
-            }
-            Err(error) => return Err(error),
+            Err(error) => self.damaged(error)?,
         }
         names.extend(turn_of(family, (key, value))?);
         for ((named, name), found) in names.iter().zip(snapshot.multi_get(&names).await?) {
@@ -199,6 +193,22 @@ impl Duties {
                 let missing = keys::object(*named, name);
                 self.fault(keys::object(family, key), DutyFault::Needs(missing));
             }
+        }
+        Ok(())
+    }
+
+    /// Reports a record that cannot be read; other errors end the check.
+    fn damaged(&mut self, error: StoreError) -> Result<(), StoreError> {
+        match error {
+            StoreError::Damaged { object, detail } => {
+                self.fault(object, DutyFault::Damaged(detail));
+            }
+            // A store of a newer program is not opened: an octet is another.
+            StoreError::TooNew { object, found, known } => {
+                let detail = format!("its format {found} is above {known}");
+                self.fault(object, DutyFault::Damaged(detail));
+            }
+            error => return Err(error),
         }
         Ok(())
     }
@@ -222,7 +232,7 @@ fn turn_of(
         return Ok(None);
     }
     let row: QueueRecord = match decode(family, key, value) {
-        Err(StoreError::Damaged { .. }) => return Ok(None),
+        Err(StoreError::Damaged { .. } | StoreError::TooNew { .. }) => return Ok(None),
         row => row?,
     };
     let order = row.due(QueueId::from_octets(family, key)?);

@@ -178,7 +178,9 @@ impl OpenSnapshot {
             error,
             SnapshotError::PageMissing(_)
                 | SnapshotError::Store(
-                    StoreError::NoSuchMessage { .. } | StoreError::Damaged { .. }
+                    StoreError::NoSuchMessage { .. }
+                        | StoreError::Damaged { .. }
+                        | StoreError::TooNew { .. }
                 )
         );
         if may_be_gone && matches!(self.is_kept().await, Ok(false)) {

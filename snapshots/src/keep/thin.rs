@@ -38,7 +38,6 @@ use storage::{
         engine::{Batch, Expected, Family, Scan},
         pages::Pages,
     },
-    error::StoreError,
     ids::AccountId,
 };
 use trust::clock::UnixMillis;
@@ -185,7 +184,7 @@ impl Snapshots {
                 let job = match RestoreJob::decode(&key, &value) {
                     Ok(job) => job,
                     // Nobody can go on with it.
-                    Err(StoreError::Damaged { .. }) => continue,
+                    Err(error) if lost::is_unreadable(&error) => continue,
                     Err(error) => return Err(error.into()),
                 };
                 let goes_on = matches!(job.state, RestoreState::Running | RestoreState::Stopped);
@@ -218,7 +217,9 @@ impl Snapshots {
         let (entry, expected) = account_entry(&**self.store.engine(), account).await?;
         let (snapshot, octets) = match self.kept(account, number).await {
             // Its record cannot be read, so nobody can open it: marked or not.
-            Err(SnapshotError::Store(StoreError::Damaged { .. })) if entry.hold.is_none() => {
+            Err(SnapshotError::Store(error))
+                if lost::is_unreadable(&error) && entry.hold.is_none() =>
+            {
                 return Ok(());
             }
             kept => kept?,

@@ -183,6 +183,11 @@ pub enum ProofError {
     /// The record does not stand in the run's tree.
     #[error("the proof does not hold: the account's record does not stand in the tree of the run")]
     Account,
+    /// Absence that discloses one of several mailboxes, as before decision 0075.
+    #[error(
+        "the proof shows nothing: it is of an older form, in which an absence does not disclose every mailbox; have it made anew"
+    )]
+    OlderForm,
     /// The message is there.
     #[error("the proof does not hold: what it calls absent stands in its list")]
     NotAbsent,
@@ -366,7 +371,9 @@ impl Proof {
         entries: &'a [OutlineEntry],
     ) -> Result<Option<&'a OutlineEntry>, ProofError> {
         if entries.len() != self.mailboxes.len() {
-            return Err(ProofError::Name);
+            let is_older =
+                matches!(self.evidence, Evidence::Absent(_)) && self.mailboxes.len() == 1;
+            return Err(if is_older { ProofError::OlderForm } else { ProofError::Name });
         }
         let mut found = None;
         for (entry, disclosed) in entries.iter().zip(&self.mailboxes) {

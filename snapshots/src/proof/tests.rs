@@ -249,7 +249,7 @@ async fn one_root_never_shows_a_message_and_its_absence_in_mailboxes_of_one_name
         for at in [0, 1] {
             let mailboxes = vec![proof.mailboxes[at].clone()];
             let proof = Proof { mailboxes, ..proof.clone() };
-            assert_eq!(proof.verify(&liar.run), Err(ProofError::Name), "{name}: disclosed {at}");
+            assert_eq!(proof.verify(&liar.run), Err(ProofError::OlderForm), "{name}: {at}");
         }
         proof.evidence = Evidence::NoMailbox;
         assert!(proof.verify(&liar.run).is_err(), "{name}");
@@ -349,6 +349,6 @@ async fn proofs_stay_as_they_are() {
     for (name, world) in [("absence", &world), ("empty", &empty)] {
         let octets = golden.clone().variant(name).written(b"");
         let proof = Proof::decode(&octets).expect("a proof");
-        assert_eq!(proof.verify(&world.run), Err(ProofError::Name), "{name}");
+        assert_eq!(proof.verify(&world.run), Err(ProofError::OlderForm), "{name}");
     }
 }

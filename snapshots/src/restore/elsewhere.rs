@@ -13,12 +13,18 @@ use std::{
 };
 
 use storage::{
-    account::tree::SpecialUse,
+    account::{capture::AccountState, tree::SpecialUse},
     ids::{EmailNumber, MailboxId, ModSeq},
 };
 
 use super::step::ROWS;
-use crate::{error::SnapshotError, keep::open::OpenSnapshot};
+use crate::{
+    error::SnapshotError,
+    keep::{
+        lost::{is_damage, is_unreadable},
+        open::OpenSnapshot,
+    },
+};
 
 /// Whether a mailbox is `top` or below it.
 pub(super) fn is_within(name: &str, top: &str) -> bool {
@@ -68,16 +74,20 @@ impl Elsewhere {
             {
                 continue;
             }
-            let had = had_in(open, id, &mailbox.name).await?;
-            let mut after = None;
-            loop {
-                let rows = state.rows(id, after, ROWS).await?;
-                after = rows.last().map(|row| row.uid);
-                let numbers = rows.iter().map(|row| row.email_number);
-                self.messages.extend(numbers.filter(|number| !had.contains(number)));
-                if rows.len() < ROWS {
-                    break;
+            let stands = |of: MailboxId| {
+                live.iter().any(|one| {
+                    one.state.mailbox_id == of
+                        && !passed_over.iter().any(|top| is_within(&one.name, top))
+                })
+            };
+            match moved_to(&state, open, (id, &mailbox.name), &stands).await {
+                Ok(moved) => self.messages.extend(moved),
+                // A message that was moved there comes back a second time, rather than none of the others.
+                Err(error) if is_unreadable_any(&error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, account = %open.account().id(), mailbox = %id, "what was moved to a mailbox cannot be told by a restore in place");
                 }
+                Err(error) => return Err(error),
             }
             self.read.insert(id, mod_seq);
         }
@@ -85,16 +95,42 @@ impl Elsewhere {
     }
 }
 
-/// What the snapshot had in the mailbox of this MailboxId and in the one of this name: what a job puts
-/// there comes from one of them.
+fn is_unreadable_any(error: &SnapshotError) -> bool {
+    is_damage(error) || matches!(error, SnapshotError::Store(error) if is_unreadable(error))
+}
+
+/// What a live mailbox has that the snapshot did not have there.
+async fn moved_to(
+    state: &AccountState,
+    open: &Arc<OpenSnapshot>,
+    (id, name): (MailboxId, &str),
+    stands: &(dyn Fn(MailboxId) -> bool + Sync),
+) -> Result<BTreeSet<EmailNumber>, SnapshotError> {
+    let had = had_in(open, id, name, stands).await?;
+    let (mut moved, mut after) = (BTreeSet::new(), None);
+    loop {
+        let rows = state.rows(id, after, ROWS).await?;
+        after = rows.last().map(|row| row.uid);
+        let numbers = rows.iter().map(|row| row.email_number);
+        moved.extend(numbers.filter(|number| !had.contains(number)));
+        if rows.len() < ROWS {
+            return Ok(moved);
+        }
+    }
+}
+
+/// What the snapshot had in the mailbox of this MailboxId, and in the one of this name unless that `stands`
+/// under another name: what a job puts there comes from one of them.
 async fn had_in(
     open: &Arc<OpenSnapshot>,
     id: MailboxId,
     name: &str,
+    stands: &(dyn Fn(MailboxId) -> bool + Sync),
 ) -> Result<BTreeSet<EmailNumber>, SnapshotError> {
     let mut had = BTreeSet::new();
     let all = open.state().mailboxes.iter();
-    for (of, _) in all.filter(|(of, entry)| **of == id || entry.name == name) {
+    let is_source = |of: MailboxId, called: &str| of == id || (called == name && !stands(of));
+    for (of, _) in all.filter(|(of, entry)| is_source(**of, &entry.name)) {
         let (mailbox, mut after) = (open.mailbox(*of)?, None);
         loop {
             let rows = mailbox.rows_after(after, ROWS).await?;

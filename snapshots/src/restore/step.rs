@@ -257,7 +257,11 @@ impl Restores {
                     batch.rows.truncate(batch.rows.len() / 2);
                     batch.is_end = false;
                 }
-                Err(error @ (StoreError::NoSuchMessage { .. } | StoreError::Damaged { .. })) => {
+                Err(
+                    error @ (StoreError::NoSuchMessage { .. }
+                    | StoreError::Damaged { .. }
+                    | StoreError::TooNew { .. }),
+                ) => {
                     let found = batch.leave_out_unreadable(open.account()).await?;
                     // When the snapshot is still there now, it is the messages that are not.
                     let error = open.or_expired(error.into()).await;
@@ -292,7 +296,11 @@ async fn is_unreadable(account: &Account, row: &MessageRow) -> Result<bool, Stor
     };
     match read {
         Ok(()) | Err(StoreError::Erased { .. }) => Ok(false),
-        Err(StoreError::NoSuchMessage { .. } | StoreError::Damaged { .. }) => Ok(true),
+        Err(
+            StoreError::NoSuchMessage { .. }
+            | StoreError::Damaged { .. }
+            | StoreError::TooNew { .. },
+        ) => Ok(true),
         Err(error) => Err(error),
     }
 }

@@ -38,7 +38,10 @@ use super::{
 use crate::{
     error::SnapshotError,
     keep::{
+        self,
+        keys::SNAPSHOTS,
         lost::is_damage,
+        records,
         snapshot::{Snapshot, SnapshotKind},
         take::Taken,
     },
@@ -324,12 +327,27 @@ impl Runs {
         let keys = entered.keys().map(|account| keys::due(AccountId(*account)));
         let keys: Vec<_> = keys.map(|key| (SNAPSHOT_RUN_DUE, key)).collect();
         let values = self.store.engine().multi_get(&keys).await?;
+        let mut done = Vec::new();
         for (((_, key), value), looked) in keys.into_iter().zip(values).zip(entered.values()) {
             let Some(value) = value else { continue };
             let number = value.as_ref().try_into().map_or(0, u64::from_be_bytes);
             if number <= looked.latest.number {
-                settled(key, value);
+                done.push((&looked.latest, key, value));
             }
+        }
+        // One that was asked for since it was looked at goes on waiting: what it needs is not noted.
+        let asked: Vec<_> = done.iter().map(|(latest, ..)| (SNAPSHOTS, row_of(latest))).collect();
+        let rows = self.store.engine().multi_get(&asked).await?;
+        for ((latest, key, value), row) in done.into_iter().zip(rows) {
+            if let Some(row) = row {
+                let found = records::decode_snapshot(&row_of(latest), &row);
+                if found.is_ok_and(|(now, _)| now.asked_at != latest.asked_at) {
+                    continue;
+                }
+                batch.expect(SNAPSHOTS, row_of(latest), Expected::Value(row));
+            }
+            batch.expect(SNAPSHOT_RUN_DUE, key.clone(), Expected::Value(value));
+            batch.delete(SNAPSHOT_RUN_DUE, key);
         }
         Ok(())
     }
@@ -360,6 +378,11 @@ impl Runs {
         current.page_octets += pages::put(&update, current.number, batch);
         Ok(update)
     }
+}
+
+/// The key of a snapshot's record.
+fn row_of(snapshot: &Snapshot) -> Bytes {
+    keep::keys::snapshot(snapshot.record.account, snapshot.number)
 }
 
 /// Whether the schedule wants a snapshot behind `latest`: one in each interval since 1970.

@@ -82,6 +82,9 @@ impl From<ProofError> for Refused {
             ProofError::Account => {
                 "la prova non regge: l'istantanea della casella non è tra quelle del giro"
             }
+            ProofError::OlderForm => {
+                "la prova non mostra nulla: è di una forma precedente, in cui un'assenza non dichiara tutte le cartelle; farla rifare"
+            }
             ProofError::NotAbsent => "la prova non regge: quel che dice assente è nel suo elenco",
             _ => "la prova non regge",
         };

@@ -226,6 +226,22 @@ async fn what_a_restore_reads_stays_while_it_can_go_on() {
 }
 
 #[tokio::test]
+async fn a_restore_that_cannot_be_read_keeps_no_snapshot() {
+    for row in ["nonsense", "~"] {
+        let (house, _anna) = House::new(small()).await;
+        for number in 0..3 {
+            house.append(INBOX, number).await;
+            house.take().await;
+        }
+        let mut batch = Batch::default();
+        batch.put(SNAPSHOT_RESTORES, job::key(ANNA, 1), row);
+        house.engine.commit(batch).await.expect("commit");
+        house.snapshots.thin(ANNA, &NONE, house.clock.now()).await.expect("thin");
+        assert_eq!(numbers(&house).await, [3], "{row}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_read_at_length_stays_until_it_is_read_and_a_day_at_most() {
     let (house, _anna) = House::new(small()).await;
     for number in 0..4 {

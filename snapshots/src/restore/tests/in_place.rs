@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use storage::{
     account::Account,
+    catalog::engine::Batch,
     ids::Uid,
     mailbox::{live::LiveMailbox, view::MailboxView as _},
 };
@@ -15,7 +16,10 @@ use super::{
     },
     begin, finish, numbers, restores, subjects,
 };
-use crate::keep::tests::house::{ANNA, House, INBOX, small, uid};
+use crate::keep::{
+    keys::{self, SNAPSHOT_PAGES},
+    tests::house::{ANNA, House, INBOX, small, uid},
+};
 
 /// Everything of a mailbox.
 async fn all_of(anna: &Account, name: &str) -> (Arc<LiveMailbox>, Vec<Uid>) {
@@ -166,4 +170,41 @@ async fn what_a_restore_makes_is_subscribed_to_beside_always_and_in_place_when_i
         .map(|one| one.name.as_str())
         .collect();
     assert_eq!(not, ["Clienti", "Riservata"]);
+}
+
+#[tokio::test]
+async fn in_place_what_went_into_a_new_mailbox_of_the_old_name_comes_no_second_time() {
+    let (house, anna) = House::new(small()).await;
+    let old = anna.create_mailbox("Clienti", None).await.expect("create");
+    house.fill(old, 1..11).await;
+    house.take().await;
+    anna.rename_mailbox("Clienti", "Clienti vecchi").await.expect("rename");
+    let new = anna.create_mailbox("Clienti", None).await.expect("create");
+    let (mailbox, uids) = all_of(&anna, "Clienti vecchi").await;
+    mailbox.move_to(&uids, new).await.expect("move");
+    let number = begin(&house, Scope::default(), Target::InPlace).await;
+    let job = finish(&restores(&house), number).await;
+    assert_eq!((job.state, job.restored, job.present), (RestoreState::Done, 0, 10), "{job:?}");
+    assert_eq!(subjects(&house, "Clienti").await, numbers(1..11));
+    assert_eq!(subjects(&house, "Clienti vecchi").await, numbers(0..0));
+}
+
+#[tokio::test]
+async fn in_place_damage_of_another_mailbox_keeps_nothing_from_coming_back() {
+    let (house, anna) = House::new(small()).await;
+    house.fill(INBOX, 1..11).await;
+    let other = anna.create_mailbox("Fatture", None).await.expect("create");
+    house.fill(other, 11..21).await;
+    let taken = house.take().await;
+    throw_away(&anna, "INBOX").await;
+    let open = house.snapshots.open(ANNA, taken.number).await.expect("open");
+    let page = open.mailbox(other).expect("the mailbox").entry().content.page;
+    let mut lose = Batch::default();
+    lose.delete(SNAPSHOT_PAGES, keys::page(ANNA, page));
+    house.store.commit(lose).await.expect("commit");
+    let scope = Scope { mailbox: Some(INBOX), ..Scope::default() };
+    let number = begin(&house, scope, Target::InPlace).await;
+    let job = finish(&restores(&house), number).await;
+    assert_eq!((job.state, job.restored), (RestoreState::Done, 10), "{job:?}");
+    assert_eq!(subjects(&house, "INBOX").await, numbers(1..11));
 }

@@ -123,7 +123,7 @@ async fn difference(site: &Site, told: &Told) -> Result<Option<(String, Above)>,
     let before = told.id.0.checked_sub(1).map(AccountId);
     let found = match site.store.accounts(before, 1).await {
         // The store's own check has reported it.
-        Err(StoreError::Damaged { .. }) => return Ok(None),
+        Err(StoreError::Damaged { .. } | StoreError::TooNew { .. }) => return Ok(None),
         found => found?,
     };
     let found = found.into_iter().find(|(id, ..)| *id == told.id);
@@ -133,7 +133,7 @@ async fn difference(site: &Site, told: &Told) -> Result<Option<(String, Above)>,
     let versions = (version != told.version).then_some((told.version, version));
     let settings = different(&told.settings, &settings, told.limits_told);
     let by_address = match site.store.account_by_address(&told.settings.address).await {
-        Err(StoreError::Damaged { .. }) => None,
+        Err(StoreError::Damaged { .. } | StoreError::TooNew { .. }) => None,
         found => found?.map(|(id, _)| id),
     };
     let address_lost = by_address != Some(told.id);
