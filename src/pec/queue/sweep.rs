@@ -51,7 +51,14 @@ pub(super) async fn run(engine: Arc<PecEngine>, mut shutdown: watch::Receiver<bo
     let (mut expired, mut late) = (Bytes::new(), Bytes::new());
     let mut afresh = Instant::now() + AFRESH;
     let mut measure = Instant::now();
+    // The time of answers that waited while the server stood still runs from its start (`Entry::end`): they
+    // were passed over, and end with this instant.
+    let lifetime = engine.settings().queue_lifetime_millis;
+    let mut answers_end = Some(engine.queue().began().plus_millis(lifetime));
     loop {
+        if answers_end.is_some_and(|end| end <= engine.now()) {
+            (expired, answers_end) = (Bytes::new(), None);
+        }
         expired = look(&engine, expired, &shutdown, Age::Over).await;
         late = look(&engine, late, &shutdown, Age::Late).await;
         forget_failures(&engine).await;
