@@ -95,6 +95,16 @@ fn a_proof_without_a_time_stamp_holds_unless_one_is_demanded() {
     assert_eq!(demanded.status.code(), Some(1), "{}", stdout(&demanded));
 }
 
+/// The journal has each proof that was handed out, with what it is about.
+fn proofs_are_noted(folder: &Path) {
+    let noted =
+        run(folder, &["journal", "search", "--event", "snapshot-proved", "--json"], "", "en");
+    let noted: Value = serde_json::from_str(&stdout(&noted)).expect("JSON");
+    let about = |record: &Value| record["detail"].to_string().ends_with(": UID 1 of INBOX\"");
+    let noted = noted.as_array().or_else(|| noted["records"].as_array()).expect("records");
+    assert!(noted.len() >= 2 && noted.iter().all(about), "{noted:?}");
+}
+
 #[test]
 fn runs_go_on_after_a_kill_and_a_proof_outlives_the_store() {
     let folder = site();
@@ -140,12 +150,7 @@ fn runs_go_on_after_a_kill_and_a_proof_outlives_the_store() {
     ];
     assert_eq!(run(folder, &missing, "", "en").status.code(), Some(3));
     prove(folder, &address, 0, true);
-    let noted =
-        run(folder, &["journal", "search", "--event", "snapshot-proved", "--json"], "", "en");
-    let noted: Value = serde_json::from_str(&stdout(&noted)).expect("JSON");
-    let about = |record: &Value| record["detail"].to_string().ends_with(": UID 1 of INBOX\"");
-    let noted = noted.as_array().or_else(|| noted["records"].as_array()).expect("records");
-    assert!(noted.len() >= 2 && noted.iter().all(about), "{noted:?}");
+    proofs_are_noted(folder);
     server.kill().expect("it runs");
     server.wait().expect("it ends");
     let authority = folder.join("authority.pem");
